@@ -1,0 +1,1 @@
+"""What is stored: documents, hits, and the vector and inverted indexes (floor 0: knows nothing of models)."""

@@ -1,0 +1,281 @@
+"""Hits: the answer of every index, retriever, fusion and reranker, in columns for a whole batch of queries.
+
+Ids stay integer codes into one shared table until somebody looks at them: a run of ten thousand queries with a
+thousand hits each is three arrays, not ten million Python strings.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+
+StringArray = np.ndarray[Any, np.dtypes.StringDType]
+"""A one-dimensional numpy array of variable-width strings; compares and sorts by code point."""
+
+Run = dict[str, dict[str, float]]
+"""The field's plain form of an answer: ``{query_id: {doc_id: score}}``."""
+
+
+def string_array(strings: Sequence[str] | StringArray) -> StringArray:
+    """Give `strings` as a `StringArray`, without a copy when they already are one."""
+    return np.asarray(strings, dtype=np.dtypes.StringDType())
+
+
+@dataclass(frozen=True, slots=True)
+class LegHit:
+    """Where one leg placed a hit: `rank` counts from 1; `score` is the leg's own."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One found document: `rank` counts from 1; `legs` says which leg found it, where, and with what score."""
+
+    doc_id: str
+    score: float
+    rank: int
+    legs: Mapping[str, LegHit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LegColumns:
+    """One leg's part in a `Hits`, aligned with its hits: rank 0 and score NaN where the leg did not return the hit."""
+
+    ranks: NDArray[np.int32]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """Ranked hits for a batch of queries.
+
+    Query ``i`` owns the slice ``offsets[i]:offsets[i + 1]`` of `codes` and `scores`. Within it hits are ordered by
+    score descending, then doc_id ascending, and no document stands twice.
+
+    Parameters
+    ----------
+    offsets
+        int64 [queries + 1].
+    codes
+        int64 [hits], each a position in `ids`.
+    scores
+        [hits], float32 from indexes and models, float64 from fusion.
+    ids
+        The table of doc_ids that `codes` point into; may hold more than was hit.
+    legs
+        Provenance: for each named leg its ranks and scores, aligned with `codes`.
+    """
+
+    offsets: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    scores: NDArray[Any]
+    ids: StringArray
+    legs: Mapping[str, LegColumns] = field(default_factory=dict)
+
+    @classmethod
+    def ranked(
+        cls,
+        queries: int,
+        rows: NDArray[np.integer],
+        codes: NDArray[np.integer],
+        scores: NDArray[np.floating],
+        ids: StringArray,
+        k: int | None = None,
+        legs: Mapping[str, LegColumns] | None = None,
+    ) -> "Hits":
+        """Order loose (query row, code, score) triples into `Hits`, at most `k` for a query.
+
+        This is the one place where the order of the house is made: score descending, then doc_id ascending.
+
+        Raises
+        ------
+        InputError
+            When a score is NaN: it has no place in an order.
+        """
+        if np.isnan(scores).any():
+            at = int(np.flatnonzero(np.isnan(scores))[0])
+            raise InputError(
+                f"the score of document {str(ids[codes[at]])!r} for query number {int(rows[at])} is NaN: "
+                "check the model or the vectors it came from"
+            )
+        order = np.lexsort((-scores, rows))
+        tied = _tied(rows[order], scores[order])
+        if tied.any():
+            tie_break = np.zeros(len(order), dtype=np.int64)
+            among = order[tied]
+            tie_break[among] = np.unique(ids[codes[among]], return_inverse=True)[1]
+            order = np.lexsort((tie_break, -scores, rows))
+        if k is not None:
+            order = order[_places(np.bincount(rows, minlength=queries)) < k]
+        counts = np.bincount(rows[order], minlength=queries)
+        return cls(
+            offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            codes=codes[order].astype(np.int64, copy=False),
+            scores=scores[order],
+            ids=ids,
+            legs={name: LegColumns(leg.ranks[order], leg.scores[order]) for name, leg in (legs or {}).items()},
+        )
+
+    @classmethod
+    def from_run(cls, run: Mapping[str, Mapping[str, float]], queries: Sequence[str]) -> "Hits":
+        """Read a run; row ``i`` answers ``queries[i]``, and a query the run lacks gets no hits."""
+        lists = [run.get(query_id, {}) for query_id in queries]
+        names = [doc_id for found in lists for doc_id in found]
+        scores = np.fromiter((score for found in lists for score in found.values()), np.float64, count=len(names))
+        rows = np.repeat(np.arange(len(lists)), [len(found) for found in lists])
+        ids, codes = np.unique(string_array(names), return_inverse=True)
+        return cls.ranked(len(lists), rows, codes, scores, ids)
+
+    @classmethod
+    def empty(cls, queries: int) -> "Hits":
+        """No hits at all for this number of queries."""
+        none = np.zeros(0, dtype=np.int64)
+        return cls(np.zeros(queries + 1, np.int64), none, none.astype(np.float32), string_array([]))
+
+    def to_run(self, queries: Sequence[str]) -> Run:
+        """Give the plain form; ``queries[i]`` names row ``i``."""
+        names, scores = self.doc_ids, self.scores.tolist()
+        bounds = self.offsets.tolist()
+        return {
+            query_id: dict(zip(names[start:stop], scores[start:stop], strict=True))
+            for query_id, start, stop in zip(queries, bounds, bounds[1:], strict=True)
+        }
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """The doc_ids of all hits, one after another."""
+        return self.ids[self.codes].tolist()
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many hits each query has."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """The number of the query that each hit answers, int64 [hits]."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def ranks(self) -> NDArray[np.int64]:
+        """The rank of each hit within its query, from 1, int64 [hits]."""
+        return _places(self.counts) + 1
+
+    def top(self, k: int) -> "Hits":
+        """Keep the best `k` of each query."""
+        return self if (self.counts <= k).all() else self.where(self.ranks <= k)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Hits":
+        """Keep the hits that the mask (bool [hits]) marks; their order stays."""
+        counts = np.bincount(self.rows[keep], minlength=len(self))
+        return replace(
+            self,
+            offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            codes=self.codes[keep],
+            scores=self.scores[keep],
+            legs={name: LegColumns(leg.ranks[keep], leg.scores[keep]) for name, leg in self.legs.items()},
+        )
+
+    def as_leg(self, name: str) -> "Hits":
+        """Record these hits' own ranks and scores as the provenance `name`."""
+        return replace(self, legs={name: LegColumns(self.ranks.astype(np.int32), self.scores.astype(np.float64))})
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, query: int) -> "Ranking":
+        number = range(len(self))[query]
+        return Ranking(self, int(self.offsets[number]), int(self.offsets[number + 1]))
+
+    def __iter__(self) -> Iterator["Ranking"]:
+        return (self[query] for query in range(len(self)))
+
+
+class Ranking(Sequence[Hit]):
+    """One query's hits, best first: a view that makes each `Hit` when it is looked at."""
+
+    __slots__ = ("_hits", "_start", "_stop")
+
+    def __init__(self, hits: Hits, start: int, stop: int) -> None:
+        self._hits, self._start, self._stop = hits, start, stop
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """The doc_ids, best first."""
+        return self._hits.ids[self._hits.codes[self._start : self._stop]].tolist()
+
+    @property
+    def scores(self) -> NDArray[Any]:
+        """The scores, best first."""
+        return self._hits.scores[self._start : self._stop]
+
+    def __len__(self) -> int:
+        return self._stop - self._start
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | list[Hit]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        at = self._start + place
+        return Hit(
+            doc_id=str(self._hits.ids[self._hits.codes[at]]),
+            score=float(self._hits.scores[at]),
+            rank=place + 1,
+            legs={
+                name: LegHit(int(leg.ranks[at]), float(leg.scores[at]))
+                for name, leg in self._hits.legs.items()
+                if leg.ranks[at]
+            },
+        )
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{hit.doc_id!r}: {hit.score:.4f}" for hit in self[:3])
+        return f"Ranking({len(self)} hits: {shown}{', …' if len(self) > 3 else ''})"
+
+
+def align(answers: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]]:
+    """Give several answers' hits codes into one table, so that equal codes mean the same document.
+
+    Returns
+    -------
+    ids
+        The table.
+    codes
+        For each answer its hits' codes into `ids`, in its own order.
+    """
+    first = answers[0].ids
+    if all(hits.ids is first for hits in answers):
+        return first, [hits.codes for hits in answers]
+    used = [np.unique(hits.codes, return_inverse=True) for hits in answers]
+    names = np.concatenate([hits.ids[codes] for hits, (codes, _) in zip(answers, used, strict=True)])
+    ids, positions = np.unique(names, return_inverse=True)
+    splits = np.cumsum([len(codes) for codes, _ in used])[:-1]
+    return ids, [
+        local[inverse].astype(np.int64)
+        for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)
+    ]
+
+
+def _places(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Number the members of consecutive groups of these sizes from 0."""
+    starts = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.arange(len(starts), dtype=np.int64) - starts
+
+
+def _tied(rows: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mark the members of runs of equal score within a row, in sorted columns."""
+    same = (rows[1:] == rows[:-1]) & (scores[1:] == scores[:-1])
+    tied = np.zeros(len(rows), dtype=np.bool_)
+    tied[1:] |= same
+    tied[:-1] |= same
+    return tied
