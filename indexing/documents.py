@@ -1,6 +1,7 @@
 """Document: the unit that is stored, encoded, found and shown."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,11 +32,34 @@ class Document:
     def __post_init__(self) -> None:
         if not isinstance(self.doc_id, str) or not self.doc_id:
             raise InputError(f"doc_id must be a non-empty string, not {self.doc_id!r}")
-        for name in ("text", "title"):
-            if not isinstance(getattr(self, name), str):
-                raise InputError(f"document {self.doc_id!r}: {name} must be a string, not {getattr(self, name)!r}")
+        for name in ("doc_id", "text", "title"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputError(f"document {self.doc_id!r}: {name} must be a string, not {value!r}")
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise InputError(
+                    f"document {self.doc_id!r}: {name} holds {value[error.start]!a} at character {error.start}, "
+                    "half of a surrogate pair, which no index can store: mend or remove it"
+                ) from None
 
     @property
     def contents(self) -> str:
         """What every leg indexes and every reranker reads: title, a space, text (BEIR's and Anserini's flat layout)."""
         return f"{self.title} {self.text}".strip()
+
+
+def check_ids(ids: Sequence[str]) -> None:
+    """Refuse an empty id, or one that stands twice in the same call.
+
+    Raises
+    ------
+    InputError
+        Naming the id.
+    """
+    if "" in ids:
+        raise InputError(f"the id at position {list(ids).index('')} is empty")
+    if len(set(ids)) < len(ids):
+        doc_id, times = Counter(ids).most_common(1)[0]
+        raise InputError(f"the id {doc_id!r} stands {times} times in one call: which one counts?")

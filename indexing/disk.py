@@ -1,0 +1,65 @@
+"""Small writes that a crash cannot tear: whole file to a temporary name, fsync, rename."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from indexing.hits import StringArray, string_array
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Make the file `path` with what `write` puts into it; the old file stays until the new one is safe on disk."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Make `path` a JSON file, atomically."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def save_strings(path: Path, strings: Sequence[str]) -> None:
+    """Keep strings as one UTF-8 buffer with offsets (``.npz``, no pickle), atomically."""
+    encoded = [string.encode() for string in strings]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    utf8 = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+    write_atomically(path, lambda file: np.savez(file, utf8=utf8, offsets=offsets))
+
+
+def load_strings(path: Path) -> StringArray:
+    """Read what `save_strings` kept."""
+    with np.load(path, allow_pickle=False) as stored:
+        utf8, offsets = stored["utf8"].tobytes(), stored["offsets"].tolist()
+    return string_array([utf8[start:stop].decode() for start, stop in zip(offsets, offsets[1:], strict=False)])
+
+
+def folder_bytes(path: Path) -> int:
+    """Sum the sizes of all files below `path`."""
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def sync_folder(path: Path) -> None:
+    """Make a rename in this folder survive a power cut."""
+    sync_file(path)
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to this file survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,52 @@
+"""Models and search: encoders, retrievers, fusion, rerankers (floor 1: builds on `indexing`).
+
+Names are loaded when first used, so importing this package is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
+    from retrieve.fusion import reciprocal_rank_fusion, weighted_sum
+    from retrieve.hybrid import HybridRetriever
+    from retrieve.rerankers import LateInteractionReranker, Reranker
+    from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
+
+_HOME = {
+    "CrossEncoder": "retrieve.encoders",
+    "DenseEncoder": "retrieve.encoders",
+    "SparseEncoder": "retrieve.encoders",
+    "reciprocal_rank_fusion": "retrieve.fusion",
+    "weighted_sum": "retrieve.fusion",
+    "HybridRetriever": "retrieve.hybrid",
+    "LateInteractionReranker": "retrieve.rerankers",
+    "Reranker": "retrieve.rerankers",
+    "Bm25Retriever": "retrieve.retrievers",
+    "DenseRetriever": "retrieve.retrievers",
+    "SparseRetriever": "retrieve.retrievers",
+}
+
+__all__ = [
+    "Bm25Retriever",
+    "CrossEncoder",
+    "DenseEncoder",
+    "DenseRetriever",
+    "HybridRetriever",
+    "LateInteractionReranker",
+    "Reranker",
+    "SparseEncoder",
+    "SparseRetriever",
+    "reciprocal_rank_fusion",
+    "weighted_sum",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'retrieve' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
