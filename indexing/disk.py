@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,7 +44,7 @@ def load_strings(path: Path) -> StringArray:
     """Read what `save_strings` kept."""
     with np.load(path, allow_pickle=False) as stored:
         utf8, offsets = stored["utf8"].tobytes(), stored["offsets"].tolist()
-    return string_array([utf8[start:stop].decode() for start, stop in zip(offsets, offsets[1:], strict=False)])
+    return string_array([utf8[start:stop].decode() for start, stop in pairwise(offsets)])
 
 
 def folder_bytes(path: Path) -> int:

@@ -243,7 +243,8 @@ class FaissIndex:
         scores, codes = self._index.search(queries, depth)
         while depth < len(self) and (open_ties := scores[:, k - 1] == scores[:, -1]).any():
             depth = min(2 * depth, len(self))
-            wider, wider_codes = (np.full((len(queries), depth), fill) for fill in (np.float32("-inf"), np.int64(-1)))
+            wider = np.full((len(queries), depth), -np.inf, np.float32)
+            wider_codes = np.full((len(queries), depth), -1, np.int64)
             wider[:, : scores.shape[1]], wider_codes[:, : scores.shape[1]] = scores, codes
             wider[open_ties], wider_codes[open_ties] = self._index.search(queries[open_ties], depth)
             scores, codes = wider, wider_codes
@@ -252,7 +253,7 @@ class FaissIndex:
     def _search_hnsw(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         import faiss
 
-        options = {"efSearch": max(self.settings.ef_search, k)}
+        options: dict[str, Any] = {"efSearch": max(self.settings.ef_search, k)}
         if self._deleted:
             alive = np.array([bool(doc_id) for doc_id in self._ids])
             options["sel"] = faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))
@@ -281,7 +282,7 @@ class FaissIndex:
             raise InputError(f"the {what} of {repr(ids[row]) if ids else f'row {row}'} holds a NaN or an infinity")
         if self.settings.metric == "cosine":
             norms = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = rows / np.where(norms > 0, norms, 1)
+            rows = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
         return rows
 
     def _lookup(self) -> dict[str, int]:

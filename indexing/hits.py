@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 
-StringArray = np.ndarray[Any, np.dtypes.StringDType]
-"""A one-dimensional numpy array of variable-width strings; compares and sorts by code point."""
+StringArray = NDArray[Any]
+"""A one-dimensional array of numpy's variable-width strings (`StringDType`); compares and sorts by code point."""
 
 Run = dict[str, dict[str, float]]
 """The field's plain form of an answer: ``{query_id: {doc_id: score}}``."""
@@ -138,6 +138,26 @@ class Hits:
         none = np.zeros(0, dtype=np.int64)
         return cls(np.zeros(queries + 1, np.int64), none, none.astype(np.float32), string_array([]))
 
+    @classmethod
+    def concatenate(cls, parts: "Sequence[Hits]") -> "Hits":
+        """Join the answers to consecutive batches of queries; all must have the same legs."""
+        if not parts:
+            return cls.empty(0)
+        ids, codes = align(parts)
+        return cls(
+            offsets=np.concatenate(([0], np.cumsum(np.concatenate([hits.counts for hits in parts])))).astype(np.int64),
+            codes=np.concatenate(codes),
+            scores=np.concatenate([hits.scores for hits in parts]),
+            ids=ids,
+            legs={
+                name: LegColumns(
+                    np.concatenate([hits.legs[name].ranks for hits in parts]),
+                    np.concatenate([hits.legs[name].scores for hits in parts]),
+                )
+                for name in parts[0].legs
+            },
+        )
+
     def to_run(self, queries: Sequence[str]) -> Run:
         """Give the plain form; ``queries[i]`` names row ``i``."""
         names, scores = self.doc_ids, self.scores.tolist()
@@ -182,6 +202,17 @@ class Hits:
             legs={name: LegColumns(leg.ranks[keep], leg.scores[keep]) for name, leg in self.legs.items()},
         )
 
+    def part(self, start: int, stop: int) -> "Hits":
+        """Give the answers to queries `start` to `stop` (not included) only."""
+        first, last = self.offsets[start], self.offsets[stop]
+        return replace(
+            self,
+            offsets=self.offsets[start : stop + 1] - first,
+            codes=self.codes[first:last],
+            scores=self.scores[first:last],
+            legs={name: LegColumns(leg.ranks[first:last], leg.scores[first:last]) for name, leg in self.legs.items()},
+        )
+
     def as_leg(self, name: str) -> "Hits":
         """Record these hits' own ranks and scores as the provenance `name`."""
         return replace(self, legs={name: LegColumns(self.ranks.astype(np.int32), self.scores.astype(np.float64))})
@@ -190,8 +221,7 @@ class Hits:
         return len(self.offsets) - 1
 
     def __getitem__(self, query: int) -> "Ranking":
-        number = range(len(self))[query]
-        return Ranking(self, int(self.offsets[number]), int(self.offsets[number + 1]))
+        return Ranking(self, range(len(self))[query])
 
     def __iter__(self) -> Iterator["Ranking"]:
         return (self[query] for query in range(len(self)))
@@ -200,10 +230,11 @@ class Hits:
 class Ranking(Sequence[Hit]):
     """One query's hits, best first: a view that makes each `Hit` when it is looked at."""
 
-    __slots__ = ("_hits", "_start", "_stop")
+    __slots__ = ("_hits", "_query", "_start", "_stop")
 
-    def __init__(self, hits: Hits, start: int, stop: int) -> None:
-        self._hits, self._start, self._stop = hits, start, stop
+    def __init__(self, hits: Hits, query: int) -> None:
+        self._hits, self._query = hits, query
+        self._start, self._stop = int(hits.offsets[query]), int(hits.offsets[query + 1])
 
     @property
     def doc_ids(self) -> list[str]:
@@ -214,6 +245,10 @@ class Ranking(Sequence[Hit]):
     def scores(self) -> NDArray[Any]:
         """The scores, best first."""
         return self._hits.scores[self._start : self._stop]
+
+    def as_hits(self) -> Hits:
+        """Give this one ranking as `Hits` for one query."""
+        return self._hits.part(self._query, self._query + 1)
 
     def __len__(self) -> int:
         return self._stop - self._start
@@ -261,13 +296,12 @@ def align(answers: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]
     ids, positions = np.unique(names, return_inverse=True)
     splits = np.cumsum([len(codes) for codes, _ in used])[:-1]
     return ids, [
-        local[inverse].astype(np.int64)
-        for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)
+        local[inverse].astype(np.int64) for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)
     ]
 
 
 def _places(counts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Number the members of consecutive groups of these sizes from 0."""
+    """Count up from 0 within each of the consecutive groups of these sizes."""
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     return np.arange(len(starts), dtype=np.int64) - starts
 

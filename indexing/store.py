@@ -57,18 +57,24 @@ class DocumentStore:
             raise StorageError(f"{path} is not a document store ({error}): build the collection again") from error
         return cls(path, connection)
 
-    def add(self, documents: Sequence[Document]) -> None:
-        """Store documents; one whose id is already there is replaced.
+    def add(self, documents: Sequence[Document], *, replace: bool = True) -> None:
+        """Store documents; one whose id is already there is replaced, or refused with ``replace=False``.
 
         Raises
         ------
         InputError
-            For an id that stands twice in the call, or metadata that JSON cannot hold: nothing of the call is stored.
+            For an id that stands twice in the call (or, where refused, in the store), or metadata that JSON cannot
+            hold: nothing of the call is stored.
         """
         check_ids([document.doc_id for document in documents])
         rows = [(d.doc_id, d.title, d.text, _to_json(d)) for d in documents]
-        with self._lock, self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)", rows)
+        insert = f"INSERT OR {'REPLACE' if replace else 'ABORT'} INTO documents VALUES (?, ?, ?, ?)"
+        try:
+            with self._lock, self._connection:
+                self._connection.executemany(insert, rows)
+        except sqlite3.IntegrityError:
+            doc_id = next(row[0] for row in rows if row[0] in self)
+            raise InputError(f"the id {doc_id!r} stands twice in the corpus: which document counts?") from None
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids; returns how many were there."""
@@ -98,7 +104,8 @@ class DocumentStore:
         while True:
             with self._lock:
                 rows = self._connection.execute(
-                    "SELECT rowid, doc_id, title, text, metadata FROM documents WHERE rowid > ? ORDER BY rowid LIMIT 1000",
+                    "SELECT rowid, doc_id, title, text, metadata FROM documents "
+                    "WHERE rowid > ? ORDER BY rowid LIMIT 1000",
                     (last,),
                 ).fetchall()
             if not rows:
@@ -113,7 +120,9 @@ class DocumentStore:
 
     def __contains__(self, doc_id: object) -> bool:
         with self._lock:
-            return self._connection.execute("SELECT 1 FROM documents WHERE doc_id = ?", (doc_id,)).fetchone() is not None
+            return (
+                self._connection.execute("SELECT 1 FROM documents WHERE doc_id = ?", (doc_id,)).fetchone() is not None
+            )
 
     def close(self) -> None:
         """Close the file."""

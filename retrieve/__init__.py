@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
     from retrieve.fusion import reciprocal_rank_fusion, weighted_sum
     from retrieve.hybrid import HybridRetriever
-    from retrieve.rerankers import LateInteractionReranker, Reranker
+    from retrieve.late_interaction import LateInteractionReranker
+    from retrieve.rerankers import Reranker
     from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
 
 _HOME = {
@@ -20,7 +21,7 @@ _HOME = {
     "reciprocal_rank_fusion": "retrieve.fusion",
     "weighted_sum": "retrieve.fusion",
     "HybridRetriever": "retrieve.hybrid",
-    "LateInteractionReranker": "retrieve.rerankers",
+    "LateInteractionReranker": "retrieve.late_interaction",
     "Reranker": "retrieve.rerankers",
     "Bm25Retriever": "retrieve.retrievers",
     "DenseRetriever": "retrieve.retrievers",

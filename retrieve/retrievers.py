@@ -9,11 +9,11 @@ from indexing.hits import Hits, Ranking
 
 if TYPE_CHECKING:
     import numpy as np
+    from indexing.bm25_index import Bm25Index
+    from indexing.impact_index import ImpactIndex
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from indexing.bm25_index import Bm25Index
-    from indexing.impact_index import ImpactIndex
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
 
@@ -30,7 +30,7 @@ class Retriever(ABC):
         self.name = name
 
     @overload
-    def search(self, queries: str, k: int = 10) -> Ranking: ...
+    def search(self, queries: str, k: int = 10) -> Ranking: ...  # type: ignore[overload-overlap]  # str: Sequence[str]
     @overload
     def search(self, queries: Sequence[str], k: int = 10) -> Hits: ...
     def search(self, queries: str | Sequence[str], k: int = 10) -> Ranking | Hits:

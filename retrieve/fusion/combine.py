@@ -9,7 +9,7 @@ from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, align
 
 
-def combine(answers: Sequence[Hits], contributions: Sequence[NDArray[np.float64]]) -> Hits:
+def combine(answers: Sequence[Hits], contributions: Sequence[NDArray[np.floating]]) -> Hits:
     """Sum the contributions for each (query, document); a leg that did not return a document adds 0.
 
     Parameters
@@ -28,7 +28,7 @@ def combine(answers: Sequence[Hits], contributions: Sequence[NDArray[np.float64]
     rows = [hits.rows for hits in answers]
     keys = np.concatenate([row * max(len(ids), 1) + code for row, code in zip(rows, codes, strict=True)])
     merged, places = np.unique(keys, return_inverse=True)
-    scores = np.bincount(places, weights=np.concatenate(contributions), minlength=len(merged))
+    scores: NDArray[np.float64] = np.bincount(places, np.concatenate(contributions), len(merged)).astype(np.float64)
     legs: dict[str, LegColumns] = {}
     for hits, where in zip(answers, np.split(places, np.cumsum([len(row) for row in rows])[:-1]), strict=True):
         for name, leg in hits.legs.items():

@@ -3,20 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.hits import Hits
 
-
-def min_max(hits: Hits) -> NDArray[np.float64]:
+def min_max(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """Map each query's scores to [0, 1]: ``(s - min) / (max - min)``, float64 [hits].
 
-    Where all of a query's scores are equal (one hit, say) each becomes 1: found is worth more than not found.
+    Query ``i`` owns ``scores[offsets[i]:offsets[i + 1]]``, in any order. Where all of a query's scores are equal (one
+    hit, say) each becomes 1: found is worth more than not found.
     """
-    scores = hits.scores.astype(np.float64)
-    counts = hits.counts
+    exact = np.asarray(scores, np.float64)
+    counts = np.diff(offsets)
     answered = counts > 0
-    starts = hits.offsets[:-1][answered]
-    # Hits are ordered, so a query's first score is its highest and its last the lowest.
-    high = np.repeat(scores[starts], counts[answered])
-    low = np.repeat(scores[starts + counts[answered] - 1], counts[answered])
-    spread = high - low
-    return np.divide(scores - low, spread, out=np.ones_like(scores), where=spread > 0)
+    if not answered.any():
+        return exact
+    starts, counts = offsets[:-1][answered], counts[answered]
+    low = np.repeat(np.minimum.reduceat(exact, starts), counts)
+    spread = np.repeat(np.maximum.reduceat(exact, starts), counts) - low
+    return np.divide(exact - low, spread, out=np.ones_like(exact), where=spread > 0)

@@ -22,4 +22,7 @@ def weighted_sum(answers: Sequence[Hits], *, weights: Sequence[float] | None = N
     """
     weights = leg_weights(answers, weights)
     total = sum(weights)
-    return combine(answers, [min_max(hits) * (weight / total) for hits, weight in zip(answers, weights, strict=True)])
+    return combine(
+        answers,
+        [min_max(hits.scores, hits.offsets) * (weight / total) for hits, weight in zip(answers, weights, strict=True)],
+    )
