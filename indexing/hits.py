@@ -6,6 +6,7 @@ thousand hits each is three arrays, not ten million Python strings.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 
-StringArray = NDArray[Any]
-"""A one-dimensional array of numpy's variable-width strings (`StringDType`); compares and sorts by code point."""
+StringArray = NDArray[np.object_]
+"""A one-dimensional array of `str` objects: taking many by their codes is one step, and shares the strings.
+
+(numpy's own `StringDType` would be smaller, but sorting it crashes the process in numpy 2.4.)
+"""
 
 Run = dict[str, dict[str, float]]
 """The field's plain form of an answer: ``{query_id: {doc_id: score}}``."""
@@ -22,7 +26,18 @@ Run = dict[str, dict[str, float]]
 
 def string_array(strings: Sequence[str] | StringArray) -> StringArray:
     """Give `strings` as a `StringArray`, without a copy when they already are one."""
-    return np.asarray(strings, dtype=np.dtypes.StringDType())
+    if isinstance(strings, np.ndarray) and strings.dtype == object:
+        return strings
+    array = np.empty(len(strings), dtype=object)
+    array[:] = strings
+    return array
+
+
+def encode_strings(strings: Sequence[str]) -> tuple[StringArray, NDArray[np.int64]]:
+    """Give the distinct strings, by first appearance, and each string's position among them (int64 [strings])."""
+    positions = {string: position for position, string in enumerate(dict.fromkeys(strings))}
+    codes = np.fromiter(map(positions.__getitem__, strings), np.int64, count=len(strings))
+    return string_array(list(positions)), codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +124,7 @@ class Hits:
         if tied.any():
             tie_break = np.zeros(len(order), dtype=np.int64)
             among = order[tied]
-            tie_break[among] = np.unique(ids[codes[among]], return_inverse=True)[1]
+            tie_break[among] = _alphabetical(ids, codes[among])
             order = np.lexsort((tie_break, -scores, rows))
         if k is not None:
             order = order[_places(np.bincount(rows, minlength=queries)) < k]
@@ -129,7 +144,7 @@ class Hits:
         names = [doc_id for found in lists for doc_id in found]
         scores = np.fromiter((score for found in lists for score in found.values()), np.float64, count=len(names))
         rows = np.repeat(np.arange(len(lists)), [len(found) for found in lists])
-        ids, codes = np.unique(string_array(names), return_inverse=True)
+        ids, codes = encode_strings(names)
         return cls.ranked(len(lists), rows, codes, scores, ids)
 
     @classmethod
@@ -164,7 +179,7 @@ class Hits:
         bounds = self.offsets.tolist()
         return {
             query_id: dict(zip(names[start:stop], scores[start:stop], strict=True))
-            for query_id, start, stop in zip(queries, bounds, bounds[1:], strict=True)
+            for query_id, (start, stop) in zip(queries, pairwise(bounds), strict=True)
         }
 
     @property
@@ -292,12 +307,19 @@ def align(answers: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]
     if all(hits.ids is first for hits in answers):
         return first, [hits.codes for hits in answers]
     used = [np.unique(hits.codes, return_inverse=True) for hits in answers]
-    names = np.concatenate([hits.ids[codes] for hits, (codes, _) in zip(answers, used, strict=True)])
-    ids, positions = np.unique(names, return_inverse=True)
+    names = [name for hits, (codes, _) in zip(answers, used, strict=True) for name in hits.ids[codes].tolist()]
+    ids, positions = encode_strings(names)
     splits = np.cumsum([len(codes) for codes, _ in used])[:-1]
-    return ids, [
-        local[inverse].astype(np.int64) for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)
-    ]
+    return ids, [local[inverse] for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)]
+
+
+def _alphabetical(ids: StringArray, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Give each code the place of its id among these ids, sorted by code point."""
+    distinct, inverse = np.unique(codes, return_inverse=True)
+    names = ids[distinct].tolist()
+    places = np.empty(len(names), dtype=np.int64)
+    places[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return places[inverse]
 
 
 def _places(counts: NDArray[np.integer]) -> NDArray[np.int64]:
