@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from indexing.collection import Leg, Manifest, building, read_manifest, write_manifest
 from indexing.documents import Document
-from indexing.errors import InputError
+from indexing.errors import InputError, StorageError
 from indexing.faiss_index import FaissIndex
 from indexing.store import DocumentStore
+from pipelines.identity import differences
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
@@ -135,6 +136,30 @@ def corpus_record(corpus: Iterable[Document]) -> dict[str, Any]:
     """Say which corpus this is: its description and, where it has one, the fingerprint of its bytes."""
     fingerprint = getattr(corpus, "fingerprint", None)
     return {"description": _description(corpus), "fingerprint": fingerprint() if fingerprint else None}
+
+
+def is_built(
+    path: str | Path,
+    corpus: Iterable[Document],
+    *,
+    bm25: bool = True,
+    dense: "DenseEncoder | None" = None,
+    sparse: "SparseEncoder | None" = None,
+) -> bool:
+    """Say whether a collection stands at `path` already that was built from this corpus with these encoders."""
+    try:
+        manifest = read_manifest(Path(path))
+    except StorageError:
+        return False
+    wanted = {"bm25": {}} if bm25 else {}
+    wanted |= {name: encoder.identity for name, encoder in (("dense", dense), ("sparse", sparse)) if encoder}
+    record = corpus_record(corpus)
+    return (
+        record["fingerprint"] is not None
+        and manifest.corpus.get("fingerprint") == record["fingerprint"]
+        and manifest.legs.keys() == wanted.keys()
+        and not any(differences(manifest.legs[name].encoder or {}, identity) for name, identity in wanted.items())
+    )
 
 
 class _Bm25Builder:

@@ -89,7 +89,9 @@ def _add_index(commands: Any) -> None:
     parser.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="exact, or a graph (flat)")
     parser.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; adds a learned sparse leg")
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
-    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the encoders (auto)")
+    parser.add_argument(
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the encoders (auto)"
+    )
     parser.add_argument(
         "--on-error",
         choices=["raise", "skip"],
@@ -102,16 +104,21 @@ def _add_index(commands: Any) -> None:
 
 def _index(options: argparse.Namespace) -> int:
     from indexing.corpora import read_corpus
-    from pipelines.build import build_collection
+    from pipelines.build import build_collection, is_built
 
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
     corpus = read_corpus(options.corpus, on_error=options.on_error, skipped_to=skipped_to)
+    dense = None if options.no_dense else _dense_encoder(options)
+    sparse = _sparse_encoder(options) if options.sparse else None
+    if is_built(options.to, corpus, bm25=not options.no_bm25, dense=dense, sparse=sparse):
+        print(f"{options.to} was built from this corpus with these models already: nothing to do")
+        return 0
     report = build_collection(
         corpus,
         options.to,
         bm25=not options.no_bm25,
-        dense=None if options.no_dense else _dense_encoder(options),
-        sparse=_sparse_encoder(options) if options.sparse else None,
+        dense=dense,
+        sparse=sparse,
         dense_index=options.dense_index,
         overwrite=options.overwrite,
         show_progress=not options.quiet,
@@ -207,9 +214,7 @@ def _table(results: "Sequence[SearchResult]") -> str:
 
 
 def _add_info(commands: Any) -> None:
-    parser = _command(
-        commands, "info", _info, "Say what a collection holds.", "retrieve info my-collection"
-    )
+    parser = _command(commands, "info", _info, "Say what a collection holds.", "retrieve info my-collection")
     parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
     parser.add_argument("--json", action="store_true", help="the manifest, as JSON")
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from indexing.collection import Collection, Leg
 from indexing.errors import InputError, ModelError
 from indexing.hits import Hit, Hits, LegHit
+from pipelines.identity import check_identity
 from retrieve.fusion import Fusion, weighted_sum
 from retrieve.hybrid import HybridRetriever
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever
@@ -249,27 +250,9 @@ def _encoder(kind: type, given: Any, leg: Leg | None, name: str) -> Any:
             ) from error
     else:
         encoder = kind(given) if isinstance(given, str | Path) else given
-    check_identity(recorded, encoder.identity, name)
+    if recorded:
+        check_identity(recorded, encoder.identity, name)
     return encoder
-
-
-def check_identity(recorded: Mapping[str, Any], given: Mapping[str, Any], name: str) -> None:
-    """Refuse an encoder that is not the one a leg was built with; where it is and in which dtype does not matter.
-
-    Raises
-    ------
-    ModelError
-        Naming both encoders and what differs.
-    """
-    apart = {"name", "dtype", "revision"}
-    differ = sorted(
-        key for key in (recorded.keys() | given.keys()) - apart if recorded and recorded.get(key) != given.get(key)
-    )
-    if differ:
-        raise ModelError(
-            f"the leg {name!r} was built with the encoder {recorded.get('name')!r}, but {given.get('name')!r} was "
-            f"given: they differ in {', '.join(differ)}. Use the same model, or build the collection again"
-        )
 
 
 def _blocks(queries: Sequence[str]) -> Iterator[Sequence[str]]:

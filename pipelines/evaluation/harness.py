@@ -1,0 +1,86 @@
+"""The harness: runs systems over one evaluation set and says what each finds, how fast, and how large it is."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexing.hits import Hits
+from pipelines.evaluation.judged import Qrels
+from pipelines.evaluation.scores import Scores, evaluate
+from pipelines.search import SearchPipeline
+
+WARM_UP_QUERIES = 5
+TIMED_QUERIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A way to search a collection: which legs, and what reranks them."""
+
+    name: str
+    legs: tuple[str, ...]
+    reranker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one system did.
+
+    `hits` holds the answers to all queries, `milliseconds` the duration of single searches (query encoding included),
+    `index_bytes` the size of its legs on disk.
+    """
+
+    system: System
+    hits: Hits
+    scores: Scores
+    milliseconds: np.ndarray
+    index_bytes: int
+
+    def row(self) -> dict[str, float | int]:
+        """Give the figures of the results file."""
+        p50, p95 = np.percentile(self.milliseconds, [50, 95])
+        return {
+            **{name: float(value) for name, value in self.scores.means.items()},
+            "p50_ms": round(float(p50), 3),
+            "p95_ms": round(float(p95), 3),
+            "index_bytes": self.index_bytes,
+        }
+
+
+def run_system(
+    system: System,
+    pipeline: SearchPipeline,
+    queries: dict[str, str],
+    qrels: Qrels,
+    *,
+    k: int = 100,
+    show_progress: bool = True,
+) -> Outcome:
+    """Answer all queries in one batch, score them, then time single searches one after another.
+
+    The duration of a search is taken over at most `TIMED_QUERIES` queries, spread evenly, after `WARM_UP_QUERIES`.
+    """
+    texts = list(queries.values())
+    milliseconds = _time_searches(pipeline, texts, k)
+    hits = pipeline.retrieve(texts, k, show_progress=show_progress)
+    return Outcome(
+        system=system,
+        hits=hits,
+        scores=evaluate(hits, qrels, queries=list(queries)),
+        milliseconds=milliseconds,
+        index_bytes=sum(pipeline.collection.leg(name).bytes for name in system.legs),
+    )
+
+
+def _time_searches(pipeline: SearchPipeline, texts: Sequence[str], k: int) -> np.ndarray:
+    chosen = [texts[at] for at in np.unique(np.linspace(0, len(texts) - 1, min(len(texts), TIMED_QUERIES), dtype=int))]
+    for text in chosen[:WARM_UP_QUERIES]:
+        pipeline.retrieve([text], k)
+    spent = []
+    for text in chosen:
+        start = time.perf_counter()
+        pipeline.retrieve([text], k)
+        spent.append(1000 * (time.perf_counter() - start))
+    return np.array(spent)
