@@ -1,0 +1,10 @@
+"""Encoders: models that turn text into vectors (dense), weighted terms (sparse) or a score for a pair (cross).
+
+Importing this loads neither torch nor transformers; making an encoder does.
+"""
+
+from retrieve.encoders.cross import CrossEncoder
+from retrieve.encoders.dense import DenseEncoder, TokenVectors
+from retrieve.encoders.sparse import SparseEncoder
+
+__all__ = ["CrossEncoder", "DenseEncoder", "SparseEncoder", "TokenVectors"]

@@ -1,0 +1,173 @@
+"""What all encoders share: how they are loaded and known again; and the prompts of those that read single texts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+
+from indexing.errors import InputError, ModelError
+from retrieve.encoders.checkpoint import Checkpoint, Source, Step
+from retrieve.encoders.engine import Engine, default_costs, default_device
+from retrieve.encoders.precision import resolve_dtype
+
+if TYPE_CHECKING:
+    import torch
+
+Task = Literal["query", "document"]
+
+_PROMPT_NAMES: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+class LoadArguments(TypedDict, total=False):
+    """The keyword arguments of every encoder's constructor; `Encoder` says what they mean."""
+
+    device: "str | torch.device | None"
+    dtype: str
+    max_length: int | None
+    local_files_only: bool
+    cache_folder: str | Path | None
+    revision: str | None
+    token: str | bool | None
+
+
+class Encoder:
+    """A checkpoint, loaded, and the engine that runs it.
+
+    Parameters
+    ----------
+    model
+        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Weights are read from
+        safetensors only, and code that a checkpoint brings is never run.
+    device
+        "cpu", "cuda", "cuda:1", …; by default a GPU where there is one.
+    dtype
+        In which the transformer computes: "float32", "bfloat16", "float16" or "auto" (see `precision.resolve_dtype`).
+        Pooling, normalising and activations are float32 always.
+    max_length
+        Cut texts to this many tokens; by default what the checkpoint says, at most what the model has positions for.
+    local_files_only, cache_folder, revision, token
+        As in the Hub's own library; see `checkpoint.Source`.
+
+    Raises
+    ------
+    ModelError
+        When the checkpoint cannot be found, is damaged, or is not one for this kind of encoder.
+    """
+
+    kind: ClassVar[str]
+    organisation: ClassVar[str]
+    default_steps: ClassVar[Sequence[Step]]
+    saved_as: ClassVar[str]
+    output: ClassVar[str] = "sentence_embedding"
+    max_rows: ClassVar[int | None] = None
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        device: "str | torch.device | None" = None,
+        dtype: str = "auto",
+        max_length: int | None = None,
+        local_files_only: bool = False,
+        cache_folder: str | Path | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> None:
+        import torch
+
+        from retrieve.encoders.modules.module import InputModule, LoadOptions
+
+        if max_length is not None and max_length < 1:
+            raise InputError(f"max_length must be at least 1, not {max_length}")
+        self.device = default_device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
+        source = Source(revision, cache_folder, local_files_only, token)
+        self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
+        self._check_saved_as()
+        modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length))
+        if not modules or not isinstance(modules[0], InputModule):
+            raise ModelError(f"{self.checkpoint.folder / 'modules.json'}: the first module must read text")
+        if modules[-1].output != self.output:
+            raise ModelError(
+                f"{self.checkpoint.folder / 'modules.json'}: its modules end in {modules[-1].output}, "
+                f"and {type(self).__name__} needs {self.output}"
+            )
+        self._modules = [{"type": type(module).__name__, **module.config} for module in modules]
+        self.network = torch.nn.Sequential(*modules).to(self.device).eval()
+        self.input: InputModule = modules[0]
+        self.engine = Engine(self.network, self.device, default_costs(self.device, self.max_rows))
+        self.dimension = self._dimension(modules)
+
+    @property
+    def max_length(self) -> int | None:
+        """The most tokens of a text that are read; None for no limit."""
+        return self.input.max_length
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the vectors: two encoders of equal identity may share an index.
+
+        `name`, `revision` and `dtype` are there for the record, not for comparing: a copy elsewhere, or the same
+        model in another precision, is the same encoder. JSON values only. The weights are hashed on first use.
+        """
+        return {
+            "name": self.checkpoint.name,
+            "revision": self.checkpoint.revision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "kind": self.kind,
+            "weights_sha256": self.checkpoint.weights_sha256,
+            "modules": self._modules,
+            "max_length": self.max_length,
+            "dimension": self.dimension,
+        }
+
+    def __repr__(self) -> str:
+        modules = " > ".join(type(module).__name__ for module in self.network)
+        return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
+
+    def _check_saved_as(self) -> None:
+        saved_as = self.checkpoint.settings.get("model_type", "SentenceTransformer") if self.checkpoint.steps else None
+        if saved_as is not None and saved_as != self.saved_as:
+            raise ModelError(
+                f"{self.checkpoint.folder} was saved as a {saved_as}, which {type(self).__name__} does not read"
+            )
+
+    @staticmethod
+    def _dimension(modules: Sequence[Any]) -> int:
+        width: int | None = None
+        for module in modules:
+            width = module.dimension(width)
+        return width or 0
+
+
+class PromptedEncoder(Encoder):
+    """An encoder of single texts, with the prompts that its checkpoint wants before queries and documents."""
+
+    def __init__(self, model: str | Path, **arguments: Any) -> None:
+        super().__init__(model, **arguments)
+        settings = self.checkpoint.settings
+        self.prompts: dict[str, str] = {"query": "", "document": ""} | {
+            name: text or "" for name, text in (settings.get("prompts") or {}).items()
+        }
+        self.default_prompt_name: str | None = settings.get("default_prompt_name")
+        if self.default_prompt_name is not None and self.default_prompt_name not in self.prompts:
+            raise ModelError(
+                f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: default_prompt_name "
+                f"{self.default_prompt_name!r} is none of its prompts {sorted(self.prompts)}"
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As every encoder's, and its prompts."""
+        return super().identity | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
+
+    def resolve_prompt(self, prompt: str | None, task: Task | None) -> str:
+        """Give the prompt to use: the one given, else the task's, else the checkpoint's default, else none.
+
+        A query's is named "query"; a document's "document", "passage" or "corpus", the first there is. As in
+        sentence-transformers these two exist, empty, where a checkpoint names none, and then keep the default out.
+        """
+        if prompt is not None:
+            return prompt
+        names = _PROMPT_NAMES[task] if task is not None else ()
+        name = next((name for name in names if name in self.prompts), self.default_prompt_name)
+        return self.prompts[name] if name is not None else ""

@@ -1,0 +1,140 @@
+"""CrossEncoder: reads two texts together and scores how well they match."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from retrieve.encoders.base import Encoder, LoadArguments
+from retrieve.encoders.checkpoint import Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+class CrossEncoder(Encoder):
+    """Scores pairs of texts with a sequence-classification model.
+
+    Nogueira and Cho, "Passage Re-ranking with BERT", 2019.
+
+    Parameters
+    ----------
+    model
+        See `Encoder`, also for the arguments that are not named here.
+    activation
+        Applied to the logits, in float32. By default what the checkpoint names (in config_sentence_transformers.json,
+        then config.json), else a sigmoid for one label and nothing for several, as in sentence-transformers.
+    """
+
+    kind = "cross"
+    organisation = "cross-encoder"
+    saved_as = "CrossEncoder"
+    default_steps = (Step("Transformer", config={"transformer_task": "sequence-classification"}),)
+    output = "scores"
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        activation: "Callable[[Tensor], Tensor] | None" = None,
+        **arguments: Unpack[LoadArguments],
+    ) -> None:
+        super().__init__(model, **arguments)
+        self.activation = activation or self._default_activation()
+
+    @property
+    def labels(self) -> int:
+        """How many scores the model gives to a pair."""
+        return self.dimension
+
+    def predict(
+        self,
+        pairs: Iterable[tuple[str, str]] | tuple[str, str],
+        *,
+        show_progress: bool = False,
+        token_budget: int | None = None,
+    ) -> NDArray[np.float32]:
+        """Score pairs of texts.
+
+        Parameters
+        ----------
+        pairs
+            Any number of (query, document); what is longer than `max_length` loses from its longer part.
+        show_progress
+            A progress bar on stderr, counted in pairs.
+        token_budget
+            The most padded tokens in a batch, instead of what is best for the device.
+
+        Returns
+        -------
+        float32 [pairs], or [pairs, labels] when the model has several
+            In the order of `pairs`; of one pair a number, or [labels].
+
+        Raises
+        ------
+        InputError
+            Naming the position of something that is not a pair of texts.
+        """
+        if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
+            return self.predict([pairs], token_budget=token_budget)[0]
+        blocks = [np.empty((0, self.labels), np.float32)]
+        for chunk in self.engine.chunks(pairs, pairs=True, show_progress=show_progress, token_budget=token_budget):
+            scores = np.empty((len(chunk), self.labels), np.float32)
+            for rows, features in chunk.run():
+                scores[rows] = self.activation(features["scores"].float()).cpu().numpy()
+            blocks.append(scores[chunk.inverse])
+        scores = np.concatenate(blocks)
+        return scores[:, 0] if self.labels == 1 else scores
+
+    def rank(
+        self, query: str, documents: Sequence[str], top_k: int | None = None, *, show_progress: bool = False
+    ) -> list[dict[str, Any]]:
+        """Order documents by their score for a query.
+
+        Returns
+        -------
+        list of {"corpus_id": position in `documents`, "score": float}
+            Best first, equal scores in their given order; the first `top_k`.
+
+        Raises
+        ------
+        InputError
+            When the model gives several scores to a pair.
+        """
+        if self.labels != 1:
+            raise InputError(f"rank needs a model with one label, and {self.checkpoint.name} has {self.labels}")
+        scores = self.predict([(query, document) for document in documents], show_progress=show_progress)
+        order = np.argsort(-scores, kind="stable")[:top_k]
+        return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
+
+    def _default_activation(self) -> "Callable[[Tensor], Tensor]":
+        import torch
+
+        config = self.checkpoint.config
+        named = (
+            self.checkpoint.settings.get("activation_fn")
+            or (config.get("sentence_transformers") or {}).get("activation_fn")
+            or config.get("sbert_ce_default_activation_function")
+        )
+        found = _torch_activation(named) if named else None
+        if named and found is None:
+            logger.warning("%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named)
+        return found or (torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity())
+
+
+def _torch_activation(reference: str) -> "Callable[[Tensor], Tensor] | None":
+    """Make the torch module that a checkpoint names; None for anything else, which could be any code."""
+    import torch
+
+    home, _, name = reference.rpartition(".")
+    if not home.startswith("torch.nn"):
+        return None
+    found = getattr(import_module(home), name, None)
+    return found() if isinstance(found, type) and issubclass(found, torch.nn.Module) else None

@@ -1,0 +1,176 @@
+"""The encode engine: cut texts into tokens once, plan batches, run them, say which texts each result is for."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from retrieve.encoders.batching import Tokens, interleave, plan_batches
+
+if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
+
+    from retrieve.encoders.modules.module import Features, InputModule
+
+TEXTS_AT_ONCE = 8192
+"""Texts that are sorted by length together: what is held in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it."""
+
+    token_budget: int
+    batch_cost: int
+    max_rows: int | None = None
+
+
+class Chunk:
+    """Some consecutive texts, cut into tokens, each different one once.
+
+    Parameters
+    ----------
+    tokens
+        Of the different texts.
+    inverse
+        int64 [texts], which of the different texts each one is.
+    """
+
+    def __init__(self, engine: "Engine", tokens: Tokens, inverse: NDArray[np.int64], costs: Costs, bar: "tqdm") -> None:
+        self.tokens, self.inverse = tokens, inverse
+        self._engine, self._costs, self._bar = engine, costs, bar
+
+    def __len__(self) -> int:
+        return len(self.tokens.lengths)
+
+    def run(self) -> "Iterator[tuple[NDArray[np.int64], Features]]":
+        """Run the network batch by batch: the numbers of a batch's different texts, and what came out for them."""
+        shares = np.bincount(self.inverse, minlength=len(self))
+        costs = self._costs
+        batches = plan_batches(
+            self.tokens.lengths, token_budget=costs.token_budget, batch_cost=costs.batch_cost, max_rows=costs.max_rows
+        )
+        for rows in interleave(batches):
+            yield rows, self._engine.forward(self.tokens, rows)
+            self._bar.update(int(shares[rows].sum()))
+
+
+class Engine:
+    """Runs a network over any number of texts, or pairs of texts.
+
+    Memory is bounded by `TEXTS_AT_ONCE` texts and one batch. Equal texts within that many are run once. The order of
+    the texts and the batches they fall into change results by no more than rounding.
+
+    Parameters
+    ----------
+    network
+        Modules one after another, the first an `InputModule`.
+    device
+        Where it runs.
+    costs
+        How large its batches are.
+    """
+
+    def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
+        self.network, self.device, self.costs = network, device, costs
+        self.input: InputModule = network[0]  # type: ignore[assignment]
+
+    def chunks(
+        self,
+        texts: Iterable[Any],
+        *,
+        pairs: bool = False,
+        prompt: str = "",
+        at_once: int = TEXTS_AT_ONCE,
+        token_budget: int | None = None,
+        show_progress: bool = False,
+    ) -> Iterator[Chunk]:
+        """Cut `texts` (or `pairs` of them) into chunks of `at_once`, in order; run each before asking for the next.
+
+        Raises
+        ------
+        InputError
+            Naming the position of something that is not a text.
+        """
+        from tqdm import tqdm
+
+        _require_positive("token_budget", token_budget)
+        _require_positive("chunk", at_once)
+        costs = Costs(token_budget or self.costs.token_budget, self.costs.batch_cost, self.costs.max_rows)
+        total = len(texts) if isinstance(texts, Sequence) else None
+        texts, start = iter(texts), 0
+        with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
+            while some := list(islice(texts, at_once)):
+                if pairs:
+                    some = [tuple(pair) if isinstance(pair, list) else pair for pair in some]
+                _check(some, start, pairs)
+                places = {text: place for place, text in enumerate(dict.fromkeys(some))}
+                tokens = self._tokenize(list(places), prompt, some, start)
+                inverse = np.fromiter((places[text] for text in some), np.int64, count=len(some))
+                yield Chunk(self, tokens, inverse, costs, bar)
+                start += len(some)
+
+    def forward(self, tokens: Tokens, rows: NDArray[np.int64]) -> "Features":
+        """Run the network on these texts as one batch."""
+        import torch
+
+        features: Features = {
+            name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
+        }
+        features["prompt_length"] = tokens.prompt_length
+        with torch.inference_mode():
+            output: Features = self.network(features)
+        return output
+
+    def _tokenize(self, different: list[Any], prompt: str, some: list[Any], start: int) -> Tokens:
+        try:
+            tokens = self.input.tokenize(different, prompt)
+        except UnicodeEncodeError as error:
+            at = next(start + place for place, text in enumerate(some) if not _encodable(text))
+            raise InputError(f"text number {at} (from 0) holds half a surrogate pair, no character: {error}") from error
+        return tokens
+
+
+def default_device(device: "str | torch.device | None") -> "torch.device":
+    """Give the device asked for, else a CUDA GPU, Apple's, or the processor, whichever is there first."""
+    import torch
+
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def default_costs(device: "torch.device", max_rows: int | None = None) -> Costs:
+    """Give the batch sizes that were measured to be the fastest on this kind of device."""
+    return Costs(16384, 64, max_rows) if device.type == "cpu" else Costs(65536, 4096, max_rows)
+
+
+def _check(some: list[Any], start: int, pairs: bool) -> None:
+    if set(map(type, some)) == {str} and not pairs:
+        return
+    for at, text in enumerate(some, start):
+        if pairs and not (isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)):
+            raise InputError(f"pair number {at} (from 0) must be two strings, not {repr(text)[:80]}")
+        if not pairs and not isinstance(text, str):
+            raise InputError(f"text number {at} (from 0) must be a string, not {repr(text)[:80]}")
+
+
+def _encodable(text: Any) -> bool:
+    try:
+        "".join(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _require_positive(name: str, value: int | None) -> None:
+    if value is not None and value < 1:
+        raise InputError(f"{name} must be at least 1, not {value}")

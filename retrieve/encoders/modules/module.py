@@ -1,0 +1,113 @@
+"""What every module of an encoder is: a torch module whose config keys are declared once, then read and written."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+
+from indexing.errors import ModelError
+from retrieve.encoders.batching import Tokens
+
+Features = dict[str, Any]
+"""What modules hand on to each other, under sentence-transformers' names: `input_ids`, `attention_mask`,
+`token_embeddings`, `sentence_embedding`, `scores`, `prompt_length`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How to load a module.
+
+    Parameters
+    ----------
+    dtype
+        In which transformers compute.
+    max_length
+        Cut texts to this many tokens; None for what the checkpoint says.
+    """
+
+    dtype: torch.dtype
+    max_length: int | None = None
+
+
+class Module(torch.nn.Module):
+    """One step from text to vector, term weights or score.
+
+    A subclass names its `config_keys` once: they are the attributes that hold its configuration, the arguments of
+    its constructor and the keys of its config file.
+    """
+
+    config_file: ClassVar[str] = "config.json"
+    config_keys: ClassVar[tuple[str, ...]] = ()
+    output: str = "sentence_embedding"
+    """The name under which it leaves what it made."""
+
+    @classmethod
+    def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
+        """Make the module from its folder in a checkpoint; `config` stands in for a config file."""
+        config = cls.read_config(folder) if config is None else config
+        unknown = sorted(set(config) - set(cls.config_keys))
+        if unknown:
+            raise ModelError(
+                f"{folder / cls.config_file}: {cls.__name__} has no setting {', '.join(map(repr, unknown))} "
+                f"(it has {', '.join(cls.config_keys) or 'none'})"
+            )
+        try:
+            return cls(**config)
+        except TypeError as error:
+            raise ModelError(f"{folder / cls.config_file}: a setting of {cls.__name__} is missing ({error})") from error
+
+    @classmethod
+    def read_config(cls, folder: Path) -> dict[str, Any]:
+        """Read the module's settings in today's names; none when it has no config file."""
+        path = folder / cls.config_file
+        return cls.modernise(read_json(path)) if path.is_file() else {}
+
+    @classmethod
+    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Translate the settings of older checkpoint generations into today's."""
+        return config
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The module's settings."""
+        return {key: getattr(self, key) for key in self.config_keys}
+
+    def forward(self, features: Features) -> Features:
+        """Add to `features` what this module makes of them."""
+        raise NotImplementedError
+
+    def dimension(self, incoming: int | None) -> int | None:
+        """Give the width of the vectors it makes from vectors of width `incoming`."""
+        return incoming
+
+
+class InputModule(Module):
+    """A module that stands first: it turns texts into tokens."""
+
+    max_length: int | None
+
+    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
+        """Cut texts (or pairs of texts) into tokens, without padding, `prompt` before each."""
+        raise NotImplementedError
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The term of each column, of a module that weighs the terms of a vocabulary."""
+        raise NotImplementedError
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a checkpoint.
+
+    Raises
+    ------
+    ModelError
+        When it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not valid JSON ({error}); fetch the checkpoint again") from error

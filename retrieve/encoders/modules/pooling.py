@@ -1,0 +1,118 @@
+"""From the vectors of a text's tokens to one vector of the text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from indexing.errors import ModelError
+from retrieve.encoders.modules.module import Features, Module
+
+# In the order in which the older config files join several.
+_LEGACY_MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+class Pooling(Module):
+    """Pool token vectors in float32; several modes stand side by side, in the order given.
+
+    Over the attended tokens: "cls" the first; "max" the largest value of each dimension; "mean"; "mean_sqrt_len_tokens"
+    their sum by the square root of their number; "weightedmean" weights 1, 2, 3, … from the first token on (SGPT);
+    "lasttoken" the last. With ``include_prompt=False`` the prompt's tokens are attended but not pooled.
+    """
+
+    config_keys = ("embedding_dimension", "pooling_mode", "include_prompt")
+
+    def __init__(
+        self,
+        embedding_dimension: int | None = None,
+        pooling_mode: str | Sequence[str] = "mean",
+        include_prompt: bool = True,
+    ) -> None:
+        super().__init__()
+        self.embedding_dimension = embedding_dimension
+        self.pooling_mode = [pooling_mode] if isinstance(pooling_mode, str) else list(pooling_mode)
+        self.include_prompt = include_prompt
+        unknown = [mode for mode in self.pooling_mode if mode not in _LEGACY_MODES.values()]
+        if unknown or not self.pooling_mode:
+            raise ModelError(f"pooling mode {unknown} is not one of {', '.join(_LEGACY_MODES.values())}")
+
+    @classmethod
+    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Read the six booleans of the older config files; with none set it is the mean."""
+        if "word_embedding_dimension" in config:
+            config["embedding_dimension"] = config.pop("word_embedding_dimension")
+        flags = {name: config.pop(name) for name in tuple(config) if name in _LEGACY_MODES}
+        if "pooling_mode" not in config:
+            config["pooling_mode"] = [mode for name, mode in _LEGACY_MODES.items() if flags.get(name)] or ["mean"]
+        return config
+
+    def forward(self, features: Features) -> Features:
+        """Pool `token_embeddings` [texts, tokens, width] into `sentence_embedding` [texts, width * modes]."""
+        tokens = features["token_embeddings"].float()
+        attended = features["attention_mask"].bool()
+        starts = attended.int().argmax(dim=1)
+        pooled = attended
+        if not self.include_prompt and features.get("prompt_length"):
+            places = torch.arange(attended.shape[1], device=attended.device)
+            pooled = attended & (places >= (starts + features["prompt_length"])[:, None])
+        vectors = [_POOL[mode](tokens, pooled, starts) for mode in self.pooling_mode]
+        features["sentence_embedding"] = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
+        return features
+
+    def dimension(self, incoming: int | None) -> int | None:
+        """One width for each mode."""
+        width = self.embedding_dimension or incoming
+        return width * len(self.pooling_mode) if width else None
+
+
+def _sum(tokens: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sum over the tokens, as one batched product: no masked copy of `tokens`."""
+    return torch.bmm(weights[:, None, :], tokens).squeeze(1)
+
+
+def _mean(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
+    weights = pooled.to(tokens.dtype)
+    return _sum(tokens, weights) / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
+
+
+def _mean_sqrt_length(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
+    weights = pooled.to(tokens.dtype)
+    return _sum(tokens, weights) / weights.sum(dim=1, keepdim=True).clamp(min=1e-9).sqrt()
+
+
+def _weighted_mean(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
+    places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) - starts[:, None]
+    weights = pooled * places.to(tokens.dtype)
+    return _sum(tokens, weights) / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
+
+
+def _max(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
+    return tokens.masked_fill(~pooled[..., None], float("-inf")).amax(dim=1)
+
+
+def _first(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
+    return tokens[torch.arange(len(tokens), device=tokens.device), pooled.int().argmax(dim=1)]
+
+
+def _last(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
+    last = tokens.shape[1] - 1 - pooled.int().flip(1).argmax(dim=1)
+    vectors = tokens[torch.arange(len(tokens), device=tokens.device), last]
+    return vectors * pooled.any(dim=1, keepdim=True)
+
+
+_POOL = {
+    "cls": _first,
+    "max": _max,
+    "mean": _mean,
+    "mean_sqrt_len_tokens": _mean_sqrt_length,
+    "weightedmean": _weighted_mean,
+    "lasttoken": _last,
+}

@@ -1,0 +1,46 @@
+"""In which floating-point type a model computes."""
+
+from typing import TYPE_CHECKING
+
+from indexing.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
+    """Turn a name into a torch dtype; "auto" is bfloat16 where `has_fast_bfloat16`, else float32.
+
+    Only the transformer computes in it: pooling, normalising and activations are float32 always.
+
+    Raises
+    ------
+    InputError
+        For a name that is not one of `DTYPES`.
+    """
+    import torch
+
+    if dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if dtype == "auto":
+        dtype = "bfloat16" if has_fast_bfloat16(device) else "float32"
+    resolved: torch.dtype = getattr(torch, dtype)
+    return resolved
+
+
+def has_fast_bfloat16(device: "torch.device") -> bool:
+    """Whether matrix products in bfloat16 run in hardware on this device.
+
+    On a processor that means AMX or avx512_bf16 (Intel since Cooper Lake, AMD since Zen 4). Elsewhere bfloat16 is
+    emulated and many times slower than float32.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(bool(getattr(torch.cpu, check, lambda: False)()) for check in checks)

@@ -1,0 +1,184 @@
+"""SparseEncoder: from texts to weighted terms of the model's own vocabulary."""
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+
+import numpy as np
+from scipy.sparse import csr_matrix, vstack
+
+from indexing.errors import InputError
+from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.checkpoint import Step
+from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SparseOptions(TypedDict, total=False):
+    """The keyword arguments that all of `SparseEncoder`'s encode methods take; `encode` says what they mean."""
+
+    prompt: str | None
+    max_active_dims: int | None
+    show_progress: bool
+    token_budget: int | None
+
+
+class SparseEncoder(PromptedEncoder):
+    """Encodes texts as sparse rows of term weights, as SPLADE does.
+
+    Reads sentence-transformers' sparse checkpoints; a plain masked-language-model checkpoint is pooled as SPLADE-max.
+
+    Parameters
+    ----------
+    model
+        See `Encoder`, also for the arguments that are not named here.
+    max_active_dims
+        Keep only so many terms of each text, the heaviest; by default what the checkpoint says, else all.
+    """
+
+    kind = "sparse"
+    organisation = "sparse-encoder"
+    saved_as = "SparseEncoder"
+    default_steps = (Step("MLMTransformer", config={}), Step("SpladePooling", config={}))
+    # A batch of short texts is a dense [texts, vocabulary] array before it is sparse: 256 x 30,522 floats are 31 MB.
+    max_rows = 256
+
+    def __init__(
+        self, model: str | Path, *, max_active_dims: int | None = None, **arguments: Unpack[LoadArguments]
+    ) -> None:
+        super().__init__(model, **arguments)
+        if max_active_dims is None:
+            max_active_dims = self.checkpoint.settings.get("max_active_dims")
+        _check_active(max_active_dims)
+        self.max_active_dims = max_active_dims
+
+    @property
+    def similarity(self) -> str:
+        """The similarity that the weights are meant for: "dot" unless the checkpoint says otherwise."""
+        return self.checkpoint.settings.get("similarity_fn_name") or "dot"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """As every prompted encoder's, and how many terms it keeps."""
+        return super().identity | {"similarity": self.similarity, "max_active_dims": self.max_active_dims}
+
+    @cached_property
+    def vocabulary(self) -> list[str]:
+        """The term of each column, as the tokenizer writes it."""
+        return self.input.vocabulary
+
+    def encode(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: Task | None = None,
+        prompt: str | None = None,
+        max_active_dims: int | None = None,
+        show_progress: bool = False,
+        token_budget: int | None = None,
+    ) -> csr_matrix:
+        """Encode texts.
+
+        Parameters
+        ----------
+        texts
+            One text, or any number.
+        task
+            Whether they are queries or documents, which decides the prompt.
+        prompt
+            Put before each text instead.
+        max_active_dims
+            Keep only so many terms of each, instead of as many as the encoder was made with.
+        show_progress
+            A progress bar on stderr, counted in texts.
+        token_budget
+            The most padded tokens in a batch, instead of what is best for the device.
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix, float32 [texts, vocabulary]
+            In the order of `texts`, columns ascending in each row, no zeros stored; of one text a single row.
+
+        Raises
+        ------
+        InputError
+            Naming the position of something that is not a text.
+        """
+        blocks = list(
+            self.encode_stream(
+                [texts] if isinstance(texts, str) else texts,
+                task=task,
+                prompt=prompt,
+                max_active_dims=max_active_dims,
+                show_progress=show_progress,
+                token_budget=token_budget,
+            )
+        )
+        if not blocks:
+            return csr_matrix((0, self.dimension), dtype=np.float32)
+        return blocks[0] if len(blocks) == 1 else csr_matrix(vstack(blocks, format="csr"))
+
+    def encode_query(self, texts: str | Iterable[str], **options: Unpack[SparseOptions]) -> csr_matrix:
+        """Encode queries: `encode` with their prompt."""
+        return self.encode(texts, task="query", **options)
+
+    def encode_document(self, texts: str | Iterable[str], **options: Unpack[SparseOptions]) -> csr_matrix:
+        """Encode documents: `encode` with their prompt."""
+        return self.encode(texts, task="document", **options)
+
+    def encode_stream(
+        self,
+        texts: Iterable[str],
+        *,
+        task: Task | None = None,
+        chunk: int = TEXTS_AT_ONCE,
+        prompt: str | None = None,
+        max_active_dims: int | None = None,
+        show_progress: bool = False,
+        token_budget: int | None = None,
+    ) -> Iterator[csr_matrix]:
+        """Encode texts without end: up to `chunk` rows at a time, in order; options as `encode`'s."""
+        _check_active(max_active_dims)
+        for some in self.engine.chunks(
+            texts,
+            prompt=self.resolve_prompt(prompt, task),
+            at_once=chunk,
+            show_progress=show_progress,
+            token_budget=token_budget,
+        ):
+            yield self._weights(some, max_active_dims or self.max_active_dims)
+
+    def _weights(self, chunk: Chunk, keep: int | None) -> csr_matrix:
+        order, counts, columns, weights = [], [], [], []
+        for rows, features in chunk.run():
+            output = _strongest(features["sentence_embedding"], keep)
+            active = output.nonzero(as_tuple=True)
+            order.append(rows)
+            counts.append(np.bincount(active[0].cpu().numpy(), minlength=len(rows)))
+            columns.append(active[1].int().cpu().numpy())
+            weights.append(output[active].cpu().numpy())
+        bounds = np.concatenate(([0], np.cumsum(np.concatenate(counts))))
+        batched = csr_matrix(
+            (np.concatenate(weights), np.concatenate(columns), bounds), shape=(len(chunk), self.dimension)
+        )
+        place = np.empty(len(chunk), dtype=np.int64)
+        place[np.concatenate(order)] = np.arange(len(chunk))
+        return batched[place[chunk.inverse]]
+
+
+def _strongest(weights: "Tensor", keep: int | None) -> "Tensor":
+    """Keep the `keep` largest of each row and set the others to 0."""
+    import torch
+
+    if keep is None or keep >= weights.shape[1]:
+        return weights
+    values, columns = weights.topk(keep, dim=1)
+    return torch.zeros_like(weights).scatter_(1, columns, values)
+
+
+def _check_active(keep: int | None) -> None:
+    if keep is not None and keep < 1:
+        raise InputError(f"max_active_dims must be at least 1, not {keep}")
