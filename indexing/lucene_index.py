@@ -1,0 +1,293 @@
+"""LuceneIndex: what the BM25 index and the impact index share.
+
+Lucene's files lie in the folder itself, so Anserini's searchers open it as one of their own. What an index is made
+of (kind, format, parameters) is JSON in the user data of each Lucene commit: it cannot disagree with the index.
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from indexing.disk import folder_bytes
+from indexing.errors import InputError, StorageError
+from indexing.jvm import java_class, java_errors
+from indexing.lucene_search import CONTENTS, ID, LuceneSearch
+from indexing.seen import SeenIds
+
+FORMAT = 1
+WRITE_BUFFER_MB = 256.0
+LONGEST_ID = 32766
+"""Lucene's own limit on a term, in bytes of UTF-8."""
+
+_KEY = "retrieve-rerank"
+
+
+class LuceneIndex:
+    """Documents in Lucene under string ids; use `create` or `open` of a subclass.
+
+    An ``add`` of an id that is there already replaces the document. A search finds everything added before it;
+    nothing is on disk for good before `commit`. As a context manager an index commits when the block ends without
+    an error. Searches may run in several threads at once, and while another thread adds.
+
+    Statistics count replaced and deleted documents until Lucene merges them away; impact scores use none.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
+        self.path = path
+        self.settings = dict(settings)
+        self._writing = threading.RLock()
+        self._refreshing = threading.RLock()
+        self._stale = False
+        self._closed = False
+        # In a new index an id never seen needs no look-up of a document to replace: a third faster.
+        self._seen = SeenIds() if create else None
+        with java_errors(path):
+            self._similarity = self._make_similarity()
+            self._parse = self._make_parser()
+            self._directory = _directory(path)
+            self._writer = None if read_only else self._open_writer(create)
+            readers = java_class("org.apache.lucene.index.DirectoryReader")
+            self._search = self._searching(readers.open(self._writer or self._directory))
+        if create:
+            self.commit()
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = False) -> Self:
+        """Open the last committed state.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        read_only
+            Take no lock, so any number of processes may read; what others commit later is seen by a new `open`.
+
+        Raises
+        ------
+        StorageError
+            When there is no index, one of another kind, or one that is open for writing elsewhere.
+        """
+        path = Path(path)
+        return cls(path, cls._read_settings(path), create=False, read_only=read_only)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        if isinstance(ids, str):
+            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
+        term_query = java_class("org.apache.lucene.search.TermQuery")
+        with self._writing, java_errors(self.path):
+            writer = self._writable()
+            before = len(self)
+            for doc_id in ids:
+                writer.deleteDocuments(term_query(_term(doc_id)))
+            self._stale = True
+            return before - len(self)
+
+    def commit(self) -> None:
+        """Write the present state to disk, all of it or nothing."""
+        with self._writing, java_errors(self.path):
+            self._writable().commit()
+
+    def close(self) -> None:
+        """Let the files and the lock go; what was not committed is lost."""
+        with self._writing, self._refreshing:
+            if self._closed:
+                return
+            self._closed = True
+            with java_errors(self.path):
+                self._search.reader.close()
+                if self._writer is not None:
+                    # Without changes to drop, `close` may end the merges that run; `rollback` would stop them.
+                    self._writer.rollback() if self._writer.hasUncommittedChanges() else self._writer.close()
+                self._directory.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return folder_bytes(self.path)
+
+    def __len__(self) -> int:
+        with self._snapshot() as search:
+            return int(search.reader.numDocs())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._writer is not None and not self._closed:
+                self.commit()
+        finally:
+            self.close()
+
+    def _make_similarity(self) -> Any:
+        """Give Lucene's ``Similarity``, for writing and for searching."""
+        raise NotImplementedError
+
+    def _make_analyzer(self) -> Any:
+        """Give Lucene's ``Analyzer`` of what `_add` is given."""
+        raise NotImplementedError
+
+    def _make_parser(self) -> Any:
+        """Give the handle of a Java function from the text of a query to a Lucene ``Query``."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _make_folder(path: Path) -> None:
+        with java_errors(path):
+            if path.exists() and _holds_index(path):
+                raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be made a folder: {error.strerror}") from error
+
+    def _add(self, documents: Iterable[tuple[str, str]], *, norms: bool) -> None:
+        """Index pairs of an id and its contents, as the analyzer takes them."""
+        row = _Row(norms)
+        with self._writing, java_errors(self.path):
+            writer = self._writable()
+            for doc_id, contents in documents:
+                row.fill(doc_id, contents)
+                self._stale = True
+                if self._seen is not None and self._seen.add(doc_id):
+                    writer.addDocument(row.document)
+                else:
+                    writer.updateDocument(_term(doc_id), row.document)
+            # A search in another thread may have refreshed before the last document.
+            self._stale = True
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[LuceneSearch]:
+        """Hold the present state open: a later refresh must not close it under a running search."""
+        with java_errors(self.path):
+            with self._refreshing:
+                self._check_open()
+                if self._stale:
+                    self._refresh()
+                search = self._search
+                search.reader.incRef()
+            try:
+                yield search
+            finally:
+                search.reader.decRef()
+
+    def _refresh(self) -> None:
+        self._stale = False
+        readers = java_class("org.apache.lucene.index.DirectoryReader")
+        newer = readers.openIfChanged(self._search.reader, self._writer)
+        if newer is not None:
+            old, self._search = self._search, self._searching(newer)
+            old.reader.decRef()
+
+    def _searching(self, reader: Any) -> LuceneSearch:
+        return LuceneSearch(reader, self._similarity, self._parse)
+
+    def _open_writer(self, create: bool) -> Any:
+        config = java_class("org.apache.lucene.index.IndexWriterConfig")(self._make_analyzer())
+        modes = java_class("org.apache.lucene.index.IndexWriterConfig$OpenMode")
+        config.setOpenMode(modes.CREATE if create else modes.APPEND)
+        config.setSimilarity(self._similarity)
+        config.setRAMBufferSizeMB(WRITE_BUFFER_MB)
+        writer = java_class("org.apache.lucene.index.IndexWriter")(self._directory, config)
+        if create:
+            data = java_class("java.util.HashMap")()
+            data.put(_KEY, json.dumps({"kind": self.kind, "format": FORMAT, "settings": self.settings}))
+            writer.setLiveCommitData(data.entrySet())
+        return writer
+
+    def _writable(self) -> Any:
+        self._check_open()
+        if self._writer is None:
+            raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")
+        return self._writer
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"the index {self.path} is closed: open it again")
+
+    @classmethod
+    def _read_settings(cls, path: Path) -> dict[str, Any]:
+        with java_errors(path):
+            if not path.is_dir() or not _holds_index(path):
+                raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
+            infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
+            text = infos.getUserData().get(_KEY)
+        if text is None:
+            raise StorageError(
+                f"{path} is a Lucene index that another program made: build it again with {cls.__name__}"
+            )
+        stored = json.loads(text)
+        if stored["kind"] != cls.kind:
+            raise StorageError(f"{path} holds a Lucene index of kind {stored['kind']!r}, not {cls.kind!r}")
+        if stored["format"] != FORMAT:
+            raise StorageError(f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again")
+        return stored["settings"]
+
+
+def check_id(doc_id: str) -> None:
+    """Refuse an id that Lucene cannot hold.
+
+    Raises
+    ------
+    InputError
+        Naming the id.
+    """
+    if not isinstance(doc_id, str) or not doc_id:
+        raise InputError(f"an id must be a non-empty string, not {doc_id!r}")
+    try:
+        length = len(doc_id.encode())
+    except UnicodeEncodeError:
+        raise InputError(f"the id {doc_id!a} holds half of a surrogate pair, which no index can store") from None
+    if length > LONGEST_ID:
+        raise InputError(f"the id {doc_id[:40]!r}… is {length} bytes of UTF-8 long: Lucene takes {LONGEST_ID}")
+
+
+class _Row:
+    """One Lucene document, filled again for each of ours: making fields anew takes longer than indexing them."""
+
+    def __init__(self, norms: bool) -> None:
+        import jnius
+
+        fields = "org.apache.lucene.document."
+        empty = jnius.cast("java.lang.CharSequence", java_class("java.lang.String")(""))
+        kind = java_class(fields + "FieldType")()
+        kind.setIndexOptions(java_class("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
+        kind.setOmitNorms(not norms)
+        kind.freeze()
+        self._id = java_class(fields + "StringField")(ID, "", java_class(fields + "Field$Store").YES)
+        self._sort_id = java_class(fields + "BinaryDocValuesField")(
+            ID, java_class("org.apache.lucene.util.BytesRef")(b"")
+        )
+        self._contents = java_class(fields + "Field")(CONTENTS, empty, kind)
+        self.document = java_class(fields + "Document")()
+        for field in (self._id, self._sort_id, self._contents):
+            self.document.add(field)
+
+    def fill(self, doc_id: str, contents: str) -> None:
+        self._id.setStringValue(doc_id)
+        self._sort_id.setBytesValue(doc_id.encode())
+        self._contents.setStringValue(contents)
+
+
+def _term(doc_id: str) -> Any:
+    return java_class("org.apache.lucene.index.Term")(ID, doc_id)
+
+
+def _directory(path: Path) -> Any:
+    where = java_class("java.nio.file.Paths").get(str(path.resolve()))
+    return java_class("org.apache.lucene.store.FSDirectory").open(where)
+
+
+def _holds_index(path: Path) -> bool:
+    with suppress(NotADirectoryError):
+        return bool(java_class("org.apache.lucene.index.DirectoryReader").indexExists(_directory(path)))
+    return False

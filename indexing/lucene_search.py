@@ -1,0 +1,135 @@
+"""Search in one state of a Lucene index: query texts go in, `Hits` come out, one JNI call for a batch.
+
+Lucene sorts by score, then by the bytes of the id (UTF-8 bytes sort as code points do), so ties are resolved at the
+cutoff too. Hits come back as the text of ``Arrays.toString(scoreDocs)``, where an id is printed as the hexadecimal
+numbers of its bytes: whatever stands in an id cannot be taken for anything else.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from indexing.errors import InputError
+from indexing.hits import Hits, string_array
+from indexing.java_functions import as_interface, bind, compose, getter, map_lines, method
+from indexing.jvm import java_class
+
+ID = "id"
+CONTENTS = "contents"
+"""The field names that Anserini's searchers read."""
+
+BATCH = 128
+"""Queries handed to Java at once: a batch cannot be interrupted."""
+BATCH_HITS = 200_000
+"""Bound on the hits of a batch, for deep cutoffs."""
+
+_SEARCH = "org/apache/lucene/search/"
+_HIT = re.compile(r"doc=(\d+) score=\S+ shardIndex=\S+ fields=\[([^,]+), \[([0-9a-f ]*)\]\]")
+_SINGLE_DIGIT = re.compile(r"\b([0-9a-f])\b")
+
+
+class LuceneSearch:
+    """One state of an index, as its reader sees it, and how to search it.
+
+    Parameters
+    ----------
+    reader
+        Lucene's ``DirectoryReader``.
+    similarity
+        Lucene's ``Similarity``.
+    parse
+        The handle of a Java function from text to ``Query``, safe for use by several threads.
+    """
+
+    def __init__(self, reader: Any, similarity: Any, parse: Any) -> None:
+        import jnius
+
+        self.reader = reader
+        self.searcher = java_class("org.apache.lucene.search.IndexSearcher")(
+            jnius.cast("org.apache.lucene.index.IndexReader", reader)
+        )
+        self.searcher.setSimilarity(similarity)
+        self._parse = parse
+        self._documents = int(reader.numDocs())
+        self._functions: dict[int, Any] = {}
+
+    def search(self, queries: Sequence[str], k: int) -> Hits:
+        """Find the `k` best for each query; an empty one has no hits."""
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        asked = [row for row, query in enumerate(queries) if query]
+        depth = min(k, self._documents)
+        if not asked or not depth:
+            return Hits.empty(len(queries))
+        function = self._function(depth)
+        size = max(1, min(BATCH, BATCH_HITS // depth))
+        answers = _Answers()
+        for start in range(0, len(asked), size):
+            answers.add(map_lines(function, [queries[row] for row in asked[start : start + size]]))
+        counts = np.zeros(len(queries), np.int64)
+        counts[asked] = answers.counts
+        return answers.hits(counts)
+
+    def _function(self, k: int) -> Any:
+        """Give the Java function from the text of a query to the text of its hits."""
+        function = self._functions.get(k)
+        if function is None:
+            printing = method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
+            scored = getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{_SEARCH}ScoreDoc;")
+            whole = compose(self._parse, ranking(self.searcher, k), scored, printing)
+            function = self._functions[k] = as_interface(whole, "java.util.function.Function")
+        return function
+
+
+def ranking(searcher: Any, k: int) -> Any:
+    """Give the handle from a Lucene ``Query`` to its ``TopFieldDocs``, sorted by score, then id."""
+    search = method(
+        "org.apache.lucene.search.IndexSearcher", "search", f"(L{_SEARCH}Query;IL{_SEARCH}Sort;)L{_SEARCH}TopFieldDocs;"
+    )
+    field = java_class("org.apache.lucene.search.SortField")
+    by_id = field(ID, java_class("org.apache.lucene.search.SortField$Type").STRING_VAL)
+    order = java_class("org.apache.lucene.search.Sort")(field.FIELD_SCORE, by_id)
+    return bind(bind(search, 2, java_class("java.lang.Integer")(k), order), 0, searcher)
+
+
+class _Answers:
+    """Lines of hits, read into columns as they come."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+        self._numbers: list[np.ndarray] = []
+        self._scores: list[np.ndarray] = []
+        self._ids: dict[str, str] = {}
+
+    def add(self, lines: Sequence[str]) -> None:
+        self.counts.extend(line.count("doc=") for line in lines)
+        found = [hit for line in lines for hit in _HIT.findall(line)]
+        if found:
+            numbers, scores, ids = zip(*found, strict=True)
+            self._numbers.append(np.array(numbers).astype(np.int64))
+            self._scores.append(np.array(scores).astype(np.float64).astype(np.float32))
+            self._ids.update(zip(numbers, ids, strict=True))
+
+    def hits(self, counts: np.ndarray) -> Hits:
+        """Make the hits; equal codes are equal documents."""
+        if not self._ids:
+            return Hits.empty(len(counts))
+        table = np.array(list(self._ids)).astype(np.int64)
+        order = np.argsort(table)
+        numbers = np.concatenate(self._numbers)
+        return Hits(
+            offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            codes=order[np.searchsorted(table, numbers, sorter=order)],
+            scores=np.concatenate(self._scores),
+            ids=string_array(_decoded(list(self._ids.values()))),
+        )
+
+
+def _decoded(hexadecimal: Sequence[str]) -> list[str]:
+    """Read ids from the numbers of their bytes; 0xff, which UTF-8 never holds, keeps them apart meanwhile."""
+    joined = " ff ".join(hexadecimal)
+    # Java prints no leading zero: a newline is "a".
+    padded = _SINGLE_DIGIT.sub(r"0\1", joined)
+    return [utf8.decode() for utf8 in bytes.fromhex(padded).split(b"\xff")]
