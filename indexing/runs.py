@@ -1,0 +1,159 @@
+"""TREC run files, the field's exchange format: one line a hit, ``query Q0 document rank score tag``."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.disk import write_atomically
+from indexing.errors import InputError
+from indexing.hits import Hits, Run
+from indexing.sources.text_files import TextFile
+
+_WHITE_SPACE = re.compile(r"\s")
+
+
+def write_trec_run(
+    path: str | Path,
+    hits: Hits | Mapping[str, Mapping[str, float]],
+    queries: Sequence[str] | None = None,
+    *,
+    tag: str = "retrieve",
+) -> None:
+    """Write a run so that every reader sees our order, whatever it does with ties.
+
+    trec_eval reads scores as float32, ignores the rank column and breaks ties its own way. So scores are written as
+    float32, and each that is not below the one before it is lowered to the next float32 below; no score moves
+    further than that needs.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced only when the new one is complete.
+    hits
+        `Hits`, or a run ``{query_id: {doc_id: score}}``, which is put into our order first (score descending, then
+        doc_id ascending).
+    queries
+        With `Hits`: the query ids, in order. With a run: which queries to write, by default all.
+    tag
+        The run's name, the last column.
+
+    Raises
+    ------
+    InputError
+        For an id (or tag) that is empty or holds white space, which would shift the columns, and for a score that
+        is no finite float32.
+    """
+    if isinstance(hits, Hits):
+        if queries is None:
+            raise InputError("to write Hits, give the query ids that their rows answer (queries=[…])")
+    else:
+        queries = list(hits) if queries is None else queries
+        hits = Hits.from_run(hits, queries)
+    if len(queries) != len(hits):
+        raise InputError(f"{len(queries)} query ids for the hits of {len(hits)} queries")
+    _check_names("tag", [tag])
+    _check_names("query id", queries)
+    _check_names("doc_id", hits.ids[np.unique(hits.codes)].tolist())
+    scores = strictly_decreasing(hits.scores, hits.offsets)
+    if not np.isfinite(scores).all():
+        worst = int(np.flatnonzero(~np.isfinite(scores))[0])
+        raise InputError(
+            f"the score {hits.scores[worst]} of document {str(hits.ids[hits.codes[worst]])!r} for query "
+            f"{queries[int(hits.rows[worst])]!r} is no finite float32, the type trec_eval reads"
+        )
+    write_atomically(Path(path), lambda file: _write(file, hits, scores, queries, tag))
+
+
+def read_trec_run(path: str | Path) -> Run:
+    """Read a run file as ``{query_id: {doc_id: score}}``, also with ``.gz``; the rank column is not read.
+
+    Raises
+    ------
+    InputError
+        Naming file and line: a missing file, a line that has not six columns, a score that is no finite number, or
+        a document that stands twice for one query.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path} is not there: give a TREC run file")
+    run: Run = {}
+    for number, columns in _lines(path):
+        query_id, _, doc_id, _, score, _ = columns
+        try:
+            value = float(score)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(f"{path}, line {number}: the score must be a finite number, not {score!r}")
+        found = run.setdefault(query_id, {})
+        if doc_id in found:
+            raise InputError(f"{path}, line {number}: document {doc_id!r} already stands above for query {query_id!r}")
+        found[doc_id] = value
+    return run
+
+
+def strictly_decreasing(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Lower descending scores as little as makes each query's strictly descending in float32.
+
+    Parameters
+    ----------
+    scores, offsets
+        As in `Hits`.
+
+    Returns
+    -------
+    float32 [hits]
+        ``s[i] = min(float32(score[i]), nextafter(s[i - 1], -inf))``; not finite where float32 cannot hold it.
+    """
+    with np.errstate(over="ignore"):
+        bits = scores.astype(np.float32).view(np.int32).astype(np.int64)
+    # The float32 numbers in order are consecutive whole numbers once the negative half is turned round.
+    steps = np.where(bits < 0, np.iinfo(np.int32).min - bits, bits)
+    counts = np.diff(offsets)
+    rows = np.repeat(np.arange(len(counts)), counts)
+    places = np.arange(len(steps)) - offsets[:-1][rows]
+    # Each row lies wholly below the one before, so that one running minimum serves all.
+    apart = rows << 34
+    steps = np.minimum.accumulate(steps + places - apart) - places + apart
+    bits = np.where(steps < 0, np.iinfo(np.int32).min - steps, steps)
+    return bits.astype(np.int32).view(np.float32)
+
+
+def _write(file: IO[bytes], hits: Hits, scores: NDArray[np.float32], queries: Sequence[str], tag: str) -> None:
+    bounds = hits.offsets.tolist()
+    for query_id, start, stop in zip(queries, bounds, bounds[1:], strict=False):
+        names = hits.ids[hits.codes[start:stop]].tolist()
+        # The shortest decimals that read back as the same float32.
+        decimals = scores[start:stop].astype(str).tolist()
+        lines = [
+            f"{query_id} Q0 {doc_id} {rank} {score} {tag}\n"
+            for rank, (doc_id, score) in enumerate(zip(names, decimals, strict=True), start=1)
+        ]
+        file.write("".join(lines).encode())
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, raw in TextFile(path).lines():
+        try:
+            columns = raw.decode("utf-8").split()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}, line {number}: not UTF-8: {error.reason}") from error
+        if columns and len(columns) != 6:
+            raise InputError(
+                f"{path}, line {number}: {len(columns)} columns where a run has 6 (query Q0 document rank score tag)"
+            )
+        if columns:
+            yield number, columns
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    if "" in names:
+        raise InputError(f"a {what} is empty: a TREC run cannot hold it")
+    if _WHITE_SPACE.search("\0".join(names)):
+        culprit = next(name for name in names if _WHITE_SPACE.search(name))
+        raise InputError(f"the {what} {culprit!r} holds white space, which a TREC run cannot hold: rename it")

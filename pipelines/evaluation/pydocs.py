@@ -1,0 +1,324 @@
+"""pydocs: a test collection on any machine without a download, made of the docstrings of installed Python packages.
+
+A query is the summary sentence of a docstring, and the rest of the docstring is its one relevant document. Sources
+are parsed, never imported. What a docstring belongs to stands in the document's metadata only: as a title it would
+repeat the query.
+"""
+
+import ast
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import platform
+import re
+import sysconfig
+import tempfile
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from indexing.disk import write_json
+from indexing.errors import EnvironmentProblem, StorageError
+
+logger = logging.getLogger(__name__)
+
+PACKAGES = {
+    "datasets": "datasets",
+    "faiss": "faiss-cpu",
+    "huggingface_hub": "huggingface-hub",
+    "numpy": "numpy",
+    "pyarrow": "pyarrow",
+    "qdrant_client": "qdrant-client",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "torch": "torch",
+    "tqdm": "tqdm",
+    "transformers": "transformers",
+}
+"""The packages read beside the standard library: import name and distribution."""
+
+MOST_OF_A_PACKAGE = 1500
+"""Pairs; more of one package would drown the others."""
+
+TEST_QUERIES = 1000
+NEAR_DUPLICATE = 0.8
+"""Two summaries whose sets of words overlap so far (Jaccard) are one."""
+
+SUMMARY_WORDS = (4, 40)
+DOCUMENT_WORDS = 25
+
+_FORMAT = 1
+_NOT_READ = {
+    "test",
+    "tests",
+    "testing",
+    "site-packages",
+    "dist-packages",
+    "idlelib",
+    "lib2to3",
+    "turtledemo",
+    "_vendor",
+}
+_WORD = re.compile(r"[^\W_]+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`'\"(\[])")
+_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|Fig|Eq|No|resp|al|approx)\.$", re.IGNORECASE)
+_NO_SUMMARY = re.compile(r"[\w*, ]+\([^)]*\)\s*:|\w+:|>>>|\.\. |Parameters\b|Example")
+"""How a docstring begins that goes straight to its parameters or an example."""
+
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A docstring in two: `name` is the qualified name of what it documents."""
+
+    name: str
+    package: str
+    summary: str
+    body: str
+
+
+def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
+    """Make the collection in `folder`, in BEIR layout, unless it is there already for the same package versions.
+
+    The same packages give the same files, byte for byte. The split ``test`` has 1,000 queries, chosen by a hash of
+    their names; ``train`` has the others.
+
+    Parameters
+    ----------
+    folder
+        Written beside and renamed: it is there completely or not at all.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    StorageError
+        When `folder` holds something else.
+    """
+    folder = Path(folder).expanduser()
+    source = _source()
+    if folder.exists() and any(folder.iterdir()):
+        made_from = _made_from(folder)
+        if made_from is None:
+            raise StorageError(f"{folder} is there and is no pydocs collection: give another folder, or remove it")
+        if made_from == source:
+            return folder
+        logger.info("%s was made from other package versions: making it again", folder)
+    pairs = harvest(_roots(), show_progress=show_progress)
+    if len(pairs) <= TEST_QUERIES:
+        raise EnvironmentProblem(
+            f"only {len(pairs)} docstrings were found: the installed packages have no Python sources to read"
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        made = Path(temporary) / "made"
+        _write(made, pairs, source)
+        if folder.exists():
+            folder.rename(Path(temporary) / "replaced")
+        made.rename(folder)
+    return folder
+
+
+def harvest(roots: Mapping[str, Path], *, most: int = MOST_OF_A_PACKAGE, show_progress: bool = False) -> list[Pair]:
+    """Collect pairs, sorted by name, from the Python sources below each package's root.
+
+    Where a package has more than `most`, its files are read in the order of a hash of their paths until there are
+    enough. Dropped: summaries and documents that are too short, a document that repeats its summary, a document
+    that stands twice, and a summary that says nearly what one before it says.
+    """
+    pairs: list[Pair] = []
+    names: set[str] = set()
+    bodies: set[bytes] = set()
+    summaries = NearDuplicates(NEAR_DUPLICATE)
+    files = {package: _python_files(root) for package, root in sorted(roots.items())}
+    with tqdm(
+        total=sum(map(len, files.values())), desc="reading docstrings", unit="file", disable=not show_progress
+    ) as bar:
+        for package, paths in files.items():
+            before = len(pairs)
+            for path in paths:
+                bar.update()
+                if len(pairs) - before >= most:
+                    continue
+                for pair in _pairs(package, roots[package], path):
+                    body = _digest(" ".join(_words(pair.body)))
+                    if pair.name in names or body in bodies or not summaries.add(_words(pair.summary)):
+                        continue
+                    names.add(pair.name)
+                    bodies.add(body)
+                    pairs.append(pair)
+            del pairs[before + most :]
+    return sorted(pairs, key=lambda pair: pair.name)
+
+
+def split_docstring(docstring: str) -> tuple[str, str]:
+    """Split a docstring into its summary, the first sentence of its first paragraph, and the rest."""
+    paragraph, _, rest = docstring.strip().partition("\n\n")
+    paragraph = " ".join(paragraph.split())
+    for end in _SENTENCE_END.finditer(paragraph):
+        if not _ABBREVIATION.search(paragraph, 0, end.start()):
+            return paragraph[: end.start()], f"{paragraph[end.end() :]}\n\n{rest}".strip()
+    return paragraph, rest.strip()
+
+
+class NearDuplicates:
+    """Sets of words, none near another: their Jaccard overlap stays below `threshold`.
+
+    Two sets of that overlap share a word among the first ``n - ceil(threshold * n) + 1`` of each in any one fixed
+    order (prefix filtering: Bayardo, Ma and Srikant 2007); with rare words first few others need comparing.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._sets: list[frozenset[str]] = []
+        self._by_word: defaultdict[str, list[int]] = defaultdict(list)
+
+    def add(self, words: Iterable[str]) -> bool:
+        """Add a set unless it is near one that is there; says whether it was added."""
+        mine = frozenset(words)
+        # Long words tend to be rare.
+        ordered = sorted(mine, key=lambda word: (-len(word), word))
+        prefix = ordered[: len(mine) - ceil(self._threshold * len(mine)) + 1]
+        for candidate in {place for word in prefix for place in self._by_word[word]}:
+            other = self._sets[candidate]
+            shared = len(mine & other)
+            if shared >= self._threshold * (len(mine) + len(other) - shared):
+                return False
+        for word in prefix:
+            self._by_word[word].append(len(self._sets))
+        self._sets.append(mine)
+        return True
+
+
+def _pairs(package: str, root: Path, path: Path) -> Iterator[Pair]:
+    module = [*path.relative_to(root).parts[:-1], path.stem]
+    if module[-1] == "__init__":
+        module.pop()
+    if package != "stdlib":
+        module.insert(0, package)
+    if not module or not all(part.isidentifier() for part in module):
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        logger.debug("%s is not read: %s", path, error)
+        return
+    for name, docstring in _docstrings(tree, ".".join(module)):
+        summary, body = split_docstring(docstring)
+        if _is_pair(summary, body):
+            yield Pair(name, package, summary, body)
+
+
+def _docstrings(node: ast.Module | Definition, name: str) -> Iterator[tuple[str, str]]:
+    docstring = ast.get_docstring(node)
+    if docstring:
+        yield name, docstring
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        for member in _definitions(node.body):
+            if not member.name.startswith("_"):
+                yield from _docstrings(member, f"{name}.{member.name}")
+
+
+def _definitions(statements: Iterable[ast.AST]) -> Iterator[Definition]:
+    """Find what a body defines, also below its ``if``, ``try`` and ``with``."""
+    for statement in statements:
+        if isinstance(statement, Definition):
+            yield statement
+        elif isinstance(statement, ast.If | ast.Try | ast.With | ast.ExceptHandler):
+            yield from _definitions(ast.iter_child_nodes(statement))
+
+
+def _is_pair(summary: str, body: str) -> bool:
+    words, body_words = _words(summary), _words(body)
+    if not SUMMARY_WORDS[0] <= len(words) <= SUMMARY_WORDS[1] or len(body_words) < DOCUMENT_WORDS:
+        return False
+    if _NO_SUMMARY.match(summary):
+        return False
+    return f" {' '.join(words)} " not in f" {' '.join(body_words)} "
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _python_files(root: Path) -> list[Path]:
+    found = (path for path in root.rglob("*.py") if not _NOT_READ.intersection(path.relative_to(root).parts))
+    return sorted(found, key=lambda path: _digest(path.relative_to(root).as_posix()))
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _roots() -> dict[str, Path]:
+    roots = {"stdlib": Path(sysconfig.get_path("stdlib"))}
+    for package in PACKAGES:
+        # A top-level name: found without importing it.
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            roots[package] = Path(next(iter(spec.submodule_search_locations)))
+    return roots
+
+
+def _source() -> dict[str, Any]:
+    versions = {}
+    for distribution in PACKAGES.values():
+        try:
+            versions[distribution] = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"collection": "pydocs", "format": _FORMAT, "python": platform.python_version(), "packages": versions}
+
+
+def _made_from(folder: Path) -> dict[str, Any] | None:
+    try:
+        stored = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(stored, dict) or stored.get("collection") != "pydocs":
+        return None
+    return {key: stored.get(key) for key in ("collection", "format", "python", "packages")}
+
+
+def _write(folder: Path, pairs: Sequence[Pair], source: Mapping[str, Any]) -> None:
+    qrels = folder / "qrels"
+    qrels.mkdir(parents=True)
+    _write_lines(
+        folder / "corpus.jsonl",
+        (
+            _json({"_id": p.name, "title": "", "text": p.body, "metadata": {"object": p.name, "package": p.package}})
+            for p in pairs
+        ),
+    )
+    _write_lines(folder / "queries.jsonl", (_json({"_id": f"q:{p.name}", "text": p.summary}) for p in pairs))
+    test = set(sorted((p.name for p in pairs), key=_digest)[:TEST_QUERIES])
+    for split, chosen in (("test", True), ("train", False)):
+        lines = (f"q:{p.name}\t{p.name}\t1" for p in pairs if (p.name in test) is chosen)
+        _write_lines(qrels / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *lines])
+    write_json(folder / "SOURCE.json", {**source, "documents": len(pairs), "test": len(test)})
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,100 @@
+"""Scores: what evaluating one answer gives, per query and in the mean."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from indexing.hits import Hits, encode_strings
+from pipelines.evaluation.judged import Judged, Qrels
+from pipelines.evaluation.measures import Measure
+
+DEFAULT_MEASURES = ("ndcg@10", "map@100", "mrr@10", "recall@100")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Values of several measures over the same queries.
+
+    Parameters
+    ----------
+    query_ids
+        The judged queries.
+    per_query
+        For each measure, by the name it was asked for: float64 [queries], aligned with `query_ids`.
+    """
+
+    query_ids: tuple[str, ...]
+    per_query: Mapping[str, NDArray[np.float64]]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each measure over all judged queries."""
+        return {name: float(values.mean()) for name, values in self.per_query.items()}
+
+
+def evaluate(
+    answer: Hits | Mapping[str, Mapping[str, float]],
+    qrels: Qrels | Mapping[str, Mapping[str, int]],
+    measures: Sequence[str] = DEFAULT_MEASURES,
+    *,
+    queries: Sequence[str] | None = None,
+) -> Scores:
+    """Score an answer against relevance judgements, as ``trec_eval -c`` does.
+
+    Every judged query counts: one the answer lacks counts 0, and so does one without a relevant document. Queries
+    that are not judged do not count.
+
+    Parameters
+    ----------
+    answer
+        `Hits`, taken in their own order; or a run ``{query_id: {doc_id: score}}``, taken in trec_eval's: scores as
+        float32, highest first, ties by doc_id descending.
+    qrels
+        ``{query_id: {doc_id: grade}}``, or `Qrels` where the same judgements serve many answers.
+    measures
+        Names such as ``ndcg@10``, ``MAP@100``, ``RR@10``, ``R@100``, ``P@5``: see `Measure.parse`.
+    queries
+        For `Hits`: the id of each row's query.
+
+    Raises
+    ------
+    InputError
+        For an unknown measure, qrels that judge nothing, or `queries` that do not fit the hits.
+    """
+    asked = {name: Measure.parse(name) for name in measures}
+    coded = qrels if isinstance(qrels, Qrels) else Qrels.from_dict(qrels)
+    judged = _judged(answer, coded, queries)
+    return Scores(coded.query_ids, {name: measure(judged) for name, measure in asked.items()})
+
+
+def _judged(answer: Hits | Mapping[str, Mapping[str, float]], qrels: Qrels, queries: Sequence[str] | None) -> Judged:
+    if isinstance(answer, Hits):
+        if queries is None:
+            raise InputError("to evaluate Hits, give the query ids that their rows answer (queries=[…])")
+        return qrels.judge(answer, queries)
+    if queries is not None:
+        raise InputError("a run names its queries itself: give `queries` with Hits only")
+    return qrels.judge(_in_trec_order(answer, qrels.query_ids), qrels.query_ids)
+
+
+def _in_trec_order(run: Mapping[str, Mapping[str, float]], queries: Sequence[str]) -> Hits:
+    """Put the run's answers to these queries into trec_eval's order."""
+    lists = [run.get(query_id, {}) for query_id in queries]
+    counts = [len(found) for found in lists]
+    names = [doc_id for found in lists for doc_id in found]
+    with np.errstate(over="ignore"):
+        scores = np.fromiter((score for found in lists for score in found.values()), np.float64, len(names)).astype(
+            np.float32
+        )
+    if np.isnan(scores).any():
+        at = int(np.flatnonzero(np.isnan(scores))[0])
+        query_id = queries[int(np.searchsorted(np.cumsum(counts), at, side="right"))]
+        raise InputError(f"the score of document {names[at]!r} for query {query_id!r} is NaN")
+    ids, codes = encode_strings(names)
+    alphabetical = np.empty(len(ids), dtype=np.int64)
+    alphabetical[np.argsort(ids)] = np.arange(len(ids))
+    order = np.lexsort((-alphabetical[codes], -scores, np.repeat(np.arange(len(lists)), counts)))
+    return Hits(np.cumsum([0, *counts], dtype=np.int64), codes[order], scores[order], ids)
