@@ -7,7 +7,7 @@ from typing import Any, Self
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hits
-from indexing.java_functions import bind, method
+from indexing.java_functions import SEPARATOR, bind, method
 from indexing.jvm import java_class
 from indexing.lucene_index import LuceneIndex, check_id
 from indexing.lucene_search import CONTENTS
@@ -69,7 +69,7 @@ class Bm25Index(LuceneIndex):
         if isinstance(queries, str):
             raise InputError(f"queries must be a list of strings, not the string {queries!r}")
         with self._snapshot() as search:
-            return search.search([_without_halves(query) for query in queries], k)
+            return search.search([_as_query(query) for query in queries], k)
 
     def _make_similarity(self) -> Any:
         similarity = java_class("org.apache.lucene.search.similarities.BM25Similarity")
@@ -96,6 +96,7 @@ def _contents(documents: Iterable[Document]) -> Iterator[tuple[str, str]]:
         yield document.doc_id, document.contents
 
 
-def _without_halves(text: str) -> str:
-    """Replace halves of surrogate pairs, which cannot be handed to Java, as Java's own encoders do."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+def _as_query(text: str) -> str:
+    """Replace what cannot be handed to Java: halves of surrogate pairs, and the mark between queries."""
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return whole.replace(SEPARATOR, " ")

@@ -19,14 +19,14 @@ from indexing.disk import write_atomically
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.hits import Hits
-from indexing.java_functions import bind, constructor, method, supply
+from indexing.java_functions import SEPARATOR, bind, constructor, method, supply
 from indexing.jvm import java_class
 from indexing.lucene_index import LuceneIndex, check_id
 from indexing.lucene_search import CONTENTS
 
 VOCABULARY = "vocabulary.txt"
-DELIMITER = "\x01"
-"""Between a term and its impact: what others use, ``|``, is a word of BERT's vocabulary."""
+DELIMITER = SEPARATOR
+"""Between a term and its impact: what others use, ``|``, is a word of BERT's vocabulary; no term may hold this."""
 LONGEST_TERM = 255
 LARGEST_IMPACT = 2**24 - 1
 """Beyond it Lucene's float32 holds no integer exactly."""
@@ -153,7 +153,8 @@ class ImpactIndex(LuceneIndex):
 
     def _make_analyzer(self) -> Any:
         tokenizer, frequency = java_class("java.util.HashMap")(), java_class("java.util.HashMap")()
-        tokenizer.put("maxTokenLen", str(2 * LONGEST_TERM))
+        # In UTF-16 units: the term, the delimiter and the digits of its impact.
+        tokenizer.put("maxTokenLen", str(2 * LONGEST_TERM + 16))
         frequency.put("delimiter", DELIMITER)
         builder = java_class("org.apache.lucene.analysis.custom.CustomAnalyzer").builder()
         builder.withTokenizer("whitespace", tokenizer)

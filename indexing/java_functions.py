@@ -2,14 +2,17 @@
 
 A call from Python into Java costs some 10 microseconds, and an array brought across is copied item by item. Method
 handles (`java.lang.invoke`) compose in Java: parse, search and print become one function from text to text, which a
-Java stream then maps over a batch, on all cores.
+Java stream then maps over a batch, on all cores. Build them within `indexing.jvm.java_calls`.
 """
 
-from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
 from indexing.jvm import java_class
+
+SEPARATOR = "\x01"
+
+_STREAM = "java/util/stream/"
 
 
 def method(owner: str, name: str, descriptor: str, *, static: bool = False) -> Any:
@@ -53,26 +56,30 @@ def compose(*handles: Any) -> Any:
     return reduce(_handles().filterReturnValue, (handle.asType(generic) for handle in handles))
 
 
-def as_interface(handle: Any, interface: str) -> Any:
-    """Give the handle as an object of this functional interface, e.g. ``java.util.function.Function``."""
+def as_function(handle: Any) -> Any:
+    """Give a handle of one parameter as a ``java.util.function.Function``."""
+    proxies = java_class("java.lang.invoke.MethodHandleProxies")
+    return proxies.asInterfaceInstance(_class("java.util.function.Function"), handle)
+
+
+def for_each_part(function: Any) -> Any:
+    """Give the ``Function`` that applies another to each part of a text, on all cores, and joins the answers to lines.
+
+    Parts end at `SEPARATOR`; none may be empty.
+    """
     import jnius
 
-    proxy = java_class("java.lang.invoke.MethodHandleProxies").asInterfaceInstance(_class(interface), handle)
-    return jnius.cast(interface, proxy)
-
-
-def map_lines(function: Any, texts: Sequence[str]) -> list[str]:
-    """Apply a Java ``Function`` from text to a line of text to each of these, in order, on all cores."""
-    if len(texts) == 1:
-        return [function.apply(texts[0])]
-    import jnius
-
-    batch = java_class("java.util.ArrayList")(len(texts))
-    for text in texts:
-        batch.add(text)
-    newline = jnius.cast("java.lang.CharSequence", java_class("java.lang.String")("\n"))
+    text = java_class("java.lang.String")
+    split = method("java.lang.String", "split", "(Ljava/lang/String;)[Ljava/lang/String;")
+    stream = method("java.util.Arrays", "stream", f"([Ljava/lang/Object;)L{_STREAM}Stream;", static=True)
+    parallel = method("java.util.stream.BaseStream", "parallel", f"()L{_STREAM}BaseStream;")
+    mapped = method("java.util.stream.Stream", "map", f"(Ljava/util/function/Function;)L{_STREAM}Stream;")
+    collect = method("java.util.stream.Stream", "collect", f"(L{_STREAM}Collector;)Ljava/lang/Object;")
+    newline = jnius.cast("java.lang.CharSequence", text("\n"))
     joining = java_class("java.util.stream.Collectors").joining(newline)
-    return batch.parallelStream().map(function).collect(joining).split("\n")
+    return as_function(
+        compose(bind(split, 1, SEPARATOR), stream, parallel, bind(mapped, 1, function), bind(collect, 1, joining))
+    )
 
 
 def _handles() -> Any:

@@ -11,6 +11,11 @@ Java runtime. Three environment variables are read:
     bound the threads that a batch of queries is spread over.
 ``JAVA_TOOL_OPTIONS``
     The JVM's own; it announces on stderr that it picked them up.
+
+Threads: a method of pyjnius is one object for all instances of a class, and looking it up writes the instance into it
+(https://github.com/kivy/pyjnius/issues/563), so two threads that call Java at once get each other's objects. Here
+every use of pyjnius stands in a `java_calls` block, one thread at a time; only `apply` runs outside, on a class that
+is its thread's own, so searches do run side by side.
 """
 
 import importlib.util
@@ -31,11 +36,35 @@ logger = logging.getLogger(__name__)
 OLDEST_JAVA = 21
 DEFAULT_HEAP = "-Xmx2g"
 
-_lock = threading.RLock()
 _classes: dict[str, Any] = {}
 _kept: list[Any] = []
 _thread = threading.local()
 _process: int | None = None
+
+
+class _TurnLock:
+    """A reentrant lock that threads get in turn: one that lets go and comes back at once waits behind the others."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._held = threading.RLock()
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        depth = getattr(self._mine, "depth", 0)
+        if depth:
+            self._held.acquire()
+        else:
+            with self._turn:
+                self._held.acquire()
+        self._mine.depth = depth + 1
+
+    def __exit__(self, *_: object) -> None:
+        self._mine.depth -= 1
+        self._held.release()
+
+
+_calls = _TurnLock()
 
 
 def start() -> None:
@@ -49,7 +78,7 @@ def start() -> None:
     """
     global _process
     if _process is None:
-        with _lock:
+        with _calls:
             if _process is None:
                 _launch()
                 _process = os.getpid()
@@ -64,20 +93,23 @@ def start() -> None:
 
 
 def java_class(name: str) -> Any:
-    """Give the Java class of this full name, e.g. ``java.util.ArrayList``; its JVM is started on demand."""
+    """Give the Java class of this full name, e.g. ``java.util.ArrayList``; the JVM is started on demand.
+
+    Where there may be other threads, look it up and use it within `java_calls`.
+    """
     start()
     found = _classes.get(name)
     if found is None:
         import jnius
 
-        with _lock:
+        with _calls:
             found = _classes[name] = jnius.autoclass(name, include_protected=False, include_private=False)
     return found
 
 
 @contextmanager
 def java_errors(path: Path) -> Iterator[None]:
-    """Run Java calls for what is stored at `path`: the thread attached, a Java exception told as a `StorageError`."""
+    """Tell a Java exception about what is stored at `path` as a `StorageError`."""
     start()
     from jnius import JavaException
 
@@ -85,6 +117,31 @@ def java_errors(path: Path) -> Iterator[None]:
         yield
     except JavaException as error:
         raise _told(path, error) from error
+
+
+@contextmanager
+def java_calls(path: Path) -> Iterator[None]:
+    """Call Java about what is stored at `path`, while no other thread does; exceptions as in `java_errors`.
+
+    Nothing that waits for another thread belongs in the block, and nothing that runs a caller's code.
+    """
+    with java_errors(path), _calls:
+        yield
+
+
+def apply(function: Any, text: str) -> str:
+    """Call a Java ``Function`` from text to text. Threads do so side by side, each through a class of its own."""
+    import jnius
+
+    start()
+    if not hasattr(_thread, "function"):
+        members = {
+            "__javaclass__": "java/util/function/Function",
+            "apply": jnius.JavaMethod("(Ljava/lang/Object;)Ljava/lang/Object;"),
+        }
+        with _calls:
+            _thread.function = jnius.MetaJavaClass("Function", (jnius.JavaClass,), members)
+    return jnius.cast(_thread.function, function).apply(text)
 
 
 class _Attachment:
@@ -144,8 +201,6 @@ def _options(already: Sequence[str]) -> list[str]:
     options = [
         # Without it Java takes SIGINT, and Ctrl-C ends the process before any `finally`.
         "-Xrs",
-        # Paths are UTF-8 in the C locale too.
-        "-Dsun.jnu.encoding=UTF-8",
         "-XX:-UsePerfData",
     ]
     if not any(option.startswith(("-Xmx", "-XX:MaxRAM")) for option in (*already, *asked)):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
-from indexing.jvm import java_class, java_errors
+from indexing.jvm import java_calls, java_class, java_errors
 from indexing.lucene_search import CONTENTS, ID, LuceneSearch
 from indexing.seen import SeenIds
 
@@ -47,7 +47,7 @@ class LuceneIndex:
         self._closed = False
         # In a new index an id never seen needs no look-up of a document to replace: a third faster.
         self._seen = SeenIds() if create else None
-        with java_errors(path):
+        with java_calls(path):
             self._similarity = self._make_similarity()
             self._parse = self._make_parser()
             self._directory = _directory(path)
@@ -80,28 +80,28 @@ class LuceneIndex:
         """Remove these ids; those that are not there are passed over. Returns how many were there."""
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
-        term_query = java_class("org.apache.lucene.search.TermQuery")
-        with self._writing, java_errors(self.path):
-            writer = self._writable()
+        with self._writing:
             before = len(self)
-            for doc_id in ids:
-                writer.deleteDocuments(term_query(_term(doc_id)))
+            with java_calls(self.path):
+                writer, term_query = self._writable(), java_class("org.apache.lucene.search.TermQuery")
+                for doc_id in ids:
+                    writer.deleteDocuments(term_query(_term(doc_id)))
             self._stale = True
             return before - len(self)
 
     def commit(self) -> None:
         """Write the present state to disk, all of it or nothing."""
-        with self._writing, java_errors(self.path):
+        with self._writing, java_calls(self.path):
             self._writable().commit()
 
     def close(self) -> None:
-        """Let the files and the lock go; what was not committed is lost."""
+        """Let the files and the lock go; what was not committed is lost. Searches under way may finish."""
         with self._writing, self._refreshing:
             if self._closed:
                 return
             self._closed = True
-            with java_errors(self.path):
-                self._search.reader.close()
+            self._retire(self._search)
+            with java_calls(self.path):
                 if self._writer is not None:
                     # Without changes to drop, `close` may end the merges that run; `rollback` would stop them.
                     self._writer.rollback() if self._writer.hasUncommittedChanges() else self._writer.close()
@@ -114,7 +114,7 @@ class LuceneIndex:
 
     def __len__(self) -> int:
         with self._snapshot() as search:
-            return int(search.reader.numDocs())
+            return search.documents
 
     def __enter__(self) -> Self:
         return self
@@ -142,8 +142,8 @@ class LuceneIndex:
 
     @staticmethod
     def _make_folder(path: Path) -> None:
-        with java_errors(path):
-            if path.exists() and _holds_index(path):
+        with java_calls(path):
+            if path.is_dir() and _holds_index(path):
                 raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -152,44 +152,60 @@ class LuceneIndex:
 
     def _add(self, documents: Iterable[tuple[str, str]], *, norms: bool) -> None:
         """Index pairs of an id and its contents, as the analyzer takes them."""
-        row = _Row(norms)
-        with self._writing, java_errors(self.path):
-            writer = self._writable()
+        with self._writing:
+            with java_calls(self.path):
+                writer, row = self._writable(), _Row(norms)
             for doc_id, contents in documents:
-                row.fill(doc_id, contents)
+                new = self._seen is not None and self._seen.add(doc_id)
+                # A turn for each document: a search that must refresh does not wait for the whole corpus.
+                with java_calls(self.path):
+                    row.fill(doc_id, contents)
+                    if new:
+                        writer.addDocument(row.document)
+                    else:
+                        writer.updateDocument(_term(doc_id), row.document)
                 self._stale = True
-                if self._seen is not None and self._seen.add(doc_id):
-                    writer.addDocument(row.document)
-                else:
-                    writer.updateDocument(_term(doc_id), row.document)
-            # A search in another thread may have refreshed before the last document.
-            self._stale = True
 
     @contextmanager
     def _snapshot(self) -> Iterator[LuceneSearch]:
         """Hold the present state open: a later refresh must not close it under a running search."""
-        with java_errors(self.path):
-            with self._refreshing:
-                self._check_open()
-                if self._stale:
-                    self._refresh()
-                search = self._search
-                search.reader.incRef()
-            try:
+        with self._refreshing:
+            self._check_open()
+            if self._stale:
+                self._refresh()
+            search = self._search
+            search.users += 1
+        try:
+            with java_errors(self.path):
                 yield search
-            finally:
-                search.reader.decRef()
+        finally:
+            with self._refreshing:
+                search.users -= 1
+                if search is not self._search or self._closed:
+                    self._retire(search)
 
     def _refresh(self) -> None:
         self._stale = False
-        readers = java_class("org.apache.lucene.index.DirectoryReader")
-        newer = readers.openIfChanged(self._search.reader, self._writer)
-        if newer is not None:
-            old, self._search = self._search, self._searching(newer)
-            old.reader.decRef()
+        try:
+            with java_calls(self.path):
+                readers = java_class("org.apache.lucene.index.DirectoryReader")
+                newer = readers.openIfChanged(self._search.reader, self._writer)
+                if newer is None:
+                    return
+                old, self._search = self._search, self._searching(newer)
+        except BaseException:
+            self._stale = True
+            raise
+        self._retire(old)
+
+    def _retire(self, search: LuceneSearch) -> None:
+        """Close a state that is not the present one, when nobody searches it any more."""
+        if not search.users:
+            with java_calls(self.path):
+                search.reader.close()
 
     def _searching(self, reader: Any) -> LuceneSearch:
-        return LuceneSearch(reader, self._similarity, self._parse)
+        return LuceneSearch(self.path, reader, self._similarity, self._parse)
 
     def _open_writer(self, create: bool) -> Any:
         config = java_class("org.apache.lucene.index.IndexWriterConfig")(self._make_analyzer())
@@ -216,7 +232,7 @@ class LuceneIndex:
 
     @classmethod
     def _read_settings(cls, path: Path) -> dict[str, Any]:
-        with java_errors(path):
+        with java_calls(path):
             if not path.is_dir() or not _holds_index(path):
                 raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
             infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))

@@ -7,14 +7,15 @@ numbers of its bytes: whatever stands in an id cannot be taken for anything else
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from indexing.errors import InputError
 from indexing.hits import Hits, string_array
-from indexing.java_functions import as_interface, bind, compose, getter, map_lines, method
-from indexing.jvm import java_class
+from indexing.java_functions import SEPARATOR, as_function, bind, compose, for_each_part, getter, method
+from indexing.jvm import apply, java_calls, java_class
 
 ID = "id"
 CONTENTS = "contents"
@@ -31,10 +32,12 @@ _SINGLE_DIGIT = re.compile(r"\b([0-9a-f])\b")
 
 
 class LuceneSearch:
-    """One state of an index, as its reader sees it, and how to search it.
+    """One state of an index, as its reader sees it, and how to search it. Any number of threads may.
 
     Parameters
     ----------
+    path
+        The index, to name in errors.
     reader
         Lucene's ``DirectoryReader``.
     similarity
@@ -43,44 +46,46 @@ class LuceneSearch:
         The handle of a Java function from text to ``Query``, safe for use by several threads.
     """
 
-    def __init__(self, reader: Any, similarity: Any, parse: Any) -> None:
+    def __init__(self, path: Path, reader: Any, similarity: Any, parse: Any) -> None:
         import jnius
 
+        self.path = path
         self.reader = reader
+        self.documents = int(reader.numDocs())
+        self.users = 0
         self.searcher = java_class("org.apache.lucene.search.IndexSearcher")(
             jnius.cast("org.apache.lucene.index.IndexReader", reader)
         )
         self.searcher.setSimilarity(similarity)
         self._parse = parse
-        self._documents = int(reader.numDocs())
-        self._functions: dict[int, Any] = {}
+        self._functions: dict[int, tuple[Any, Any]] = {}
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """Find the `k` best for each query; an empty one has no hits."""
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         asked = [row for row, query in enumerate(queries) if query]
-        depth = min(k, self._documents)
+        depth = min(k, self.documents)
         if not asked or not depth:
             return Hits.empty(len(queries))
-        function = self._function(depth)
+        one, several = self._functions.get(depth) or self._make_functions(depth)
         size = max(1, min(BATCH, BATCH_HITS // depth))
         answers = _Answers()
         for start in range(0, len(asked), size):
-            answers.add(map_lines(function, [queries[row] for row in asked[start : start + size]]))
+            batch = [queries[row] for row in asked[start : start + size]]
+            answers.add(apply(several if len(batch) > 1 else one, SEPARATOR.join(batch)))
         counts = np.zeros(len(queries), np.int64)
         counts[asked] = answers.counts
         return answers.hits(counts)
 
-    def _function(self, k: int) -> Any:
-        """Give the Java function from the text of a query to the text of its hits."""
-        function = self._functions.get(k)
-        if function is None:
+    def _make_functions(self, k: int) -> tuple[Any, Any]:
+        """Make the Java functions from the text of one query, and of several, to the text of their hits."""
+        with java_calls(self.path):
             printing = method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
             scored = getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{_SEARCH}ScoreDoc;")
-            whole = compose(self._parse, ranking(self.searcher, k), scored, printing)
-            function = self._functions[k] = as_interface(whole, "java.util.function.Function")
-        return function
+            one = as_function(compose(self._parse, ranking(self.searcher, k), scored, printing))
+            functions = self._functions[k] = one, for_each_part(one)
+        return functions
 
 
 def ranking(searcher: Any, k: int) -> Any:
@@ -95,7 +100,7 @@ def ranking(searcher: Any, k: int) -> Any:
 
 
 class _Answers:
-    """Lines of hits, read into columns as they come."""
+    """Hits, a line for a query, read into columns as they come."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []
@@ -103,9 +108,9 @@ class _Answers:
         self._scores: list[np.ndarray] = []
         self._ids: dict[str, str] = {}
 
-    def add(self, lines: Sequence[str]) -> None:
-        self.counts.extend(line.count("doc=") for line in lines)
-        found = [hit for line in lines for hit in _HIT.findall(line)]
+    def add(self, lines: str) -> None:
+        self.counts.extend(line.count("doc=") for line in lines.split("\n"))
+        found = _HIT.findall(lines)
         if found:
             numbers, scores, ids = zip(*found, strict=True)
             self._numbers.append(np.array(numbers).astype(np.int64))
