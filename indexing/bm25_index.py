@@ -68,7 +68,7 @@ class Bm25Index(LuceneIndex):
         """
         if isinstance(queries, str):
             raise InputError(f"queries must be a list of strings, not the string {queries!r}")
-        with self._snapshot() as search:
+        with self.snapshot() as search:
             return search.search([_as_query(query) for query in queries], k)
 
     def _make_similarity(self) -> Any:

@@ -115,11 +115,15 @@ class ImpactIndex(LuceneIndex):
         InputError
             For a wrong shape, or a weight that is negative, NaN, infinite or too large.
         """
+        queries = self.query_texts(weights)
+        with self.snapshot() as search:
+            return search.search(queries, k)
+
+    def query_texts(self, weights: csr_matrix) -> list[str]:
+        """Write each row of `weights` [queries, vocabulary] for Lucene's classic query parser."""
         matrix = self._checked(weights)
         impacts = self._impacts(matrix, lambda row: f"query {row}")
-        queries = list(_in_words(matrix, impacts, self._query_terms))
-        with self._snapshot() as search:
-            return search.search(queries, k)
+        return list(_in_words(matrix, impacts, self._query_terms))
 
     def _checked(self, weights: csr_matrix) -> csr_matrix:
         if not issparse(weights) or weights.ndim != 2:

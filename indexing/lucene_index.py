@@ -113,7 +113,7 @@ class LuceneIndex:
         return folder_bytes(self.path)
 
     def __len__(self) -> int:
-        with self._snapshot() as search:
+        with self.snapshot() as search:
             return search.documents
 
     def __enter__(self) -> Self:
@@ -167,7 +167,7 @@ class LuceneIndex:
                 self._stale = True
 
     @contextmanager
-    def _snapshot(self) -> Iterator[LuceneSearch]:
+    def snapshot(self) -> Iterator[LuceneSearch]:
         """Hold the present state open: a later refresh must not close it under a running search."""
         with self._refreshing:
             self._check_open()

@@ -113,15 +113,15 @@ class _Answers:
         found = _HIT.findall(lines)
         if found:
             numbers, scores, ids = zip(*found, strict=True)
-            self._numbers.append(np.array(numbers).astype(np.int64))
-            self._scores.append(np.array(scores).astype(np.float64).astype(np.float32))
+            self._numbers.append(np.fromiter(map(int, numbers), np.int64, count=len(found)))
+            self._scores.append(np.fromiter(map(float, scores), np.float32, count=len(found)))
             self._ids.update(zip(numbers, ids, strict=True))
 
     def hits(self, counts: np.ndarray) -> Hits:
         """Make the hits; equal codes are equal documents."""
         if not self._ids:
             return Hits.empty(len(counts))
-        table = np.array(list(self._ids)).astype(np.int64)
+        table = np.fromiter(map(int, self._ids), np.int64, count=len(self._ids))
         order = np.argsort(table)
         numbers = np.concatenate(self._numbers)
         return Hits(
@@ -135,6 +135,9 @@ class _Answers:
 def _decoded(hexadecimal: Sequence[str]) -> list[str]:
     """Read ids from the numbers of their bytes; 0xff, which UTF-8 never holds, keeps them apart meanwhile."""
     joined = " ff ".join(hexadecimal)
-    # Java prints no leading zero: a newline is "a".
-    padded = _SINGLE_DIGIT.sub(r"0\1", joined)
-    return [utf8.decode() for utf8 in bytes.fromhex(padded).split(b"\xff")]
+    try:
+        ids = bytes.fromhex(joined)
+    except ValueError:
+        # Java prints no leading zero: a newline is "a".
+        ids = bytes.fromhex(_SINGLE_DIGIT.sub(r"0\1", joined))
+    return [utf8.decode() for utf8 in ids.split(b"\xff")]

