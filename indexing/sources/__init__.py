@@ -49,8 +49,10 @@ def _in_folder(folder: Path, stem: str, split: str | None) -> Source:
             return JsonLines(folder / name)
     if any((folder / mark).is_file() for mark in SAVED_DATASET):
         return HubTable(str(folder), split=split)
-    if next(folder.rglob("*.parquet"), None) is not None:
-        return Parquet(folder)
+    # A copy of a Hub dataset has its configurations in folders; one without holds a single table.
+    for tables in (folder / stem, folder):
+        if next(tables.rglob("*.parquet"), None) is not None:
+            return Parquet(tables)
     raise InputError(f"{folder} holds neither {stem}.jsonl (or {stem}.jsonl.gz) nor Parquet files nor a saved dataset")
 
 

@@ -175,7 +175,7 @@ def _from_hub(name: str, split: str) -> EvaluationSet:
             name,
             split,
             # The corpus first: where the Hub cannot be reached, nothing else is tried.
-            corpus=_checked(read_corpus(hub, config="corpus", split="corpus")),
+            corpus=_reached(Corpus(HubTable(hub, "corpus", "corpus"))),
             queries=queries_of(HubTable(hub, "queries", "queries")),
             qrels=qrels_of(HubTable(f"{hub}-qrels", split=_HUB_SPLITS.get(split, split))),
         )
@@ -186,7 +186,7 @@ def _from_hub(name: str, split: str) -> EvaluationSet:
         ) from error
 
 
-def _checked(corpus: Corpus) -> Corpus:
+def _reached(corpus: Corpus) -> Corpus:
     corpus.count()
     return corpus
 

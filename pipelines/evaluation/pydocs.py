@@ -220,7 +220,7 @@ def _is_pair(summary: str, body: str) -> bool:
         return False
     if _NO_SUMMARY.match(summary):
         return False
-    return f" {' '.join(words)} " not in f" {' '.join(body_words)} "
+    return " ".join(words) not in " ".join(body_words)
 
 
 @contextmanager

@@ -1,0 +1,148 @@
+"""Evaluation sets: found by folder or name, of one split, whole or refused."""
+
+import json
+import shutil
+
+import pytest
+
+from indexing.errors import InputError
+from pipelines.evaluation.datasets import BEIR_NAMES, load_evaluation_set
+
+DOCUMENTS = [{"_id": f"d{number}", "title": "", "text": f"document {number}"} for number in range(4)]
+QUERIES = [{"_id": f"q{number}", "text": f"query {number}"} for number in range(6)]
+SPLITS = {"test": [("q0", "d0", 1), ("q3", "d1", 2), ("q3", "d2", 0)], "train": [("q1", "d1", 1)]}
+
+
+def write_lines(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def make_beir(folder, splits=SPLITS):
+    write_lines(folder / "corpus.jsonl", map(json.dumps, DOCUMENTS))
+    write_lines(folder / "queries.jsonl", map(json.dumps, QUERIES))
+    for split, judgements in splits.items():
+        rows = ["\t".join(map(str, judgement)) for judgement in judgements]
+        write_lines(folder / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *rows])
+    return folder
+
+
+@pytest.fixture
+def beir(tmp_path):
+    return make_beir(tmp_path / "tiny")
+
+
+def test_a_folder_gives_the_corpus_and_the_judged_queries_of_one_split(beir):
+    found = load_evaluation_set(beir)
+
+    assert (found.name, found.split) == ("tiny", "test")
+    assert [document.doc_id for document in found.corpus] == ["d0", "d1", "d2", "d3"]
+    assert found.queries == {"q0": "query 0", "q3": "query 3"}
+    assert found.qrels == {"q0": {"d0": 1}, "q3": {"d1": 2, "d2": 0}}
+    assert load_evaluation_set(str(beir), "train").queries == {"q1": "query 1"}
+
+
+@pytest.mark.parametrize("name", ["tiny", "scifact", "pydocs"])
+def test_a_name_is_looked_up_in_the_data_folder_first(tmp_path, name):
+    make_beir(tmp_path / "data" / name)
+
+    assert load_evaluation_set(name, data_dir=tmp_path / "data").name == name
+
+
+def test_the_data_folder_may_stand_in_the_environment(tmp_path, monkeypatch):
+    make_beir(tmp_path / "data" / "scifact")
+    monkeypatch.setenv("RETRIEVE_DATA", str(tmp_path / "data"))
+
+    assert len(load_evaluation_set("scifact").queries) == 2
+
+
+def test_a_name_of_the_hub_is_read_by_its_configurations_and_splits(tmp_path, monkeypatch):
+    # `datasets` takes a folder of this name for the Hub's repository of the same name.
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    texts, qrels = tmp_path / "BeIR" / "scifact", tmp_path / "BeIR" / "scifact-qrels"
+    made = make_beir(tmp_path / "made", {"test": SPLITS["test"], "validation": SPLITS["train"]})
+    shutil.copytree(made / "qrels", qrels)
+    for name in ("corpus", "queries"):
+        (texts / name).mkdir(parents=True)
+        shutil.copy(made / f"{name}.jsonl", texts / name / f"{name}.jsonl")
+    configs = "".join(
+        f"- config_name: {name}\n  data_files:\n  - split: {name}\n    path: {name}/*\n"
+        for name in ("corpus", "queries")
+    )
+    (texts / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+
+    found = load_evaluation_set("scifact")
+
+    assert [document.doc_id for document in found.corpus] == ["d0", "d1", "d2", "d3"]
+    assert found.corpus.count() == 4
+    assert (found.queries, found.qrels) == (
+        {"q0": "query 0", "q3": "query 3"},
+        {"q0": {"d0": 1}, "q3": {"d1": 2, "d2": 0}},
+    )
+    assert load_evaluation_set("scifact", "dev").queries == {"q1": "query 1"}
+    with pytest.raises(InputError, match=r"has no split 'train': it has test, validation|it has validation, test"):
+        load_evaluation_set("scifact", "train")
+
+
+def test_a_hub_that_cannot_be_reached_is_named_with_the_ways_around_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RETRIEVE_DATA", raising=False)
+
+    with pytest.raises(InputError, match=r"'BeIR/nfcorpus' .*could not load.*RETRIEVE_DATA .*nfcorpus/corpus\.jsonl"):
+        load_evaluation_set("nfcorpus")
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(InputError, match=r"no collection 'scifcat'.*'pydocs'.*scifact.*looked in"):
+        load_evaluation_set("scifcat", data_dir=tmp_path)
+    assert "nfcorpus" in BEIR_NAMES
+
+
+def test_a_folder_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(InputError, match="is not in BEIR layout"):
+        load_evaluation_set(tmp_path)
+
+
+def test_a_split_that_is_not_there_is_refused_with_those_that_are(beir):
+    with pytest.raises(InputError, match=r"has no split 'dev' .*; it has: test, train"):
+        load_evaluation_set(beir, "dev")
+
+
+def test_judged_queries_without_a_text_are_refused(tmp_path):
+    folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("stray", "d1", 1)]})
+
+    with pytest.raises(InputError, match=r"1 judged queries have no text, 'stray' for one"):
+        load_evaluation_set(folder)
+
+
+def test_relevant_documents_that_the_corpus_lacks_are_counted_in_a_warning(tmp_path, caplog):
+    folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("q1", "gone", 1), ("q2", "not relevant", 0)]})
+
+    load_evaluation_set(folder)
+
+    assert "1 documents that are judged relevant are not in the corpus" in caplog.text
+
+
+def test_a_broken_corpus_is_found_at_once_unless_told_otherwise(beir):
+    with (beir / "corpus.jsonl").open("a") as file:
+        file.write("broken\n")
+
+    with pytest.raises(InputError, match=r"corpus\.jsonl, line 5"):
+        load_evaluation_set(beir)
+    assert len(load_evaluation_set(beir, check_corpus=False).queries) == 2
+
+
+def test_limiting_keeps_the_same_queries_whatever_the_order(tmp_path):
+    judgements = [(f"q{number}", "d0", 1) for number in range(6)]
+    there = load_evaluation_set(make_beir(tmp_path / "there", {"test": judgements})).limited(3)
+    back = load_evaluation_set(make_beir(tmp_path / "back", {"test": judgements[::-1]})).limited(3)
+
+    assert len(there.queries) == 3
+    assert there.queries.keys() == there.qrels.keys() == set(back.queries)
+    assert there.limited(2).queries.keys() < there.queries.keys()
+    assert there.limited(99) == there
+    with pytest.raises(InputError, match="at least 1 query"):
+        there.limited(0)
