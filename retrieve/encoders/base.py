@@ -130,6 +130,9 @@ class Encoder:
             raise ModelError(
                 f"{self.checkpoint.folder} was saved as a {saved_as}, which {type(self).__name__} does not read"
             )
+        architectures = self.checkpoint.config.get("architectures") or [""]
+        if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":
+            raise ModelError(f"{self.checkpoint.folder} holds a {architectures[0]}: CrossEncoder reads that")
 
     @staticmethod
     def _dimension(modules: Sequence[Any]) -> int:

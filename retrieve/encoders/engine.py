@@ -129,11 +129,12 @@ class Engine:
 
     def _tokenize(self, different: list[Any], prompt: str, some: list[Any], start: int) -> Tokens:
         try:
-            tokens = self.input.tokenize(different, prompt)
-        except UnicodeEncodeError as error:
-            at = next(start + place for place, text in enumerate(some) if not _encodable(text))
-            raise InputError(f"text number {at} (from 0) holds half a surrogate pair, no character: {error}") from error
-        return tokens
+            return self.input.tokenize(different, prompt)
+        except (UnicodeEncodeError, TypeError) as error:  # tokenizers raises either
+            at = next((start + place for place, text in enumerate(some) if not _encodable(text)), None)
+            if at is None:
+                raise
+            raise InputError(f"text number {at} (from 0) holds half a surrogate pair, which is no character") from error
 
 
 def default_device(device: "str | torch.device | None") -> "torch.device":

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.modules.module import Features, Module
+from retrieve.encoders.modules.transformer import VocabularyLogits
 
 _LOGITS_AT_ONCE = 1 << 24
 """The most logits that stand in memory at once: 64 MB in float32."""
@@ -45,12 +46,11 @@ class SpladePooling(Module):
 
     def forward(self, features: Features) -> Features:
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""
-        hidden, project = features["token_embeddings"]
+        logits: VocabularyLogits = features["token_embeddings"]
         mask = features["attention_mask"].bool()
-        rows = max(1, _LOGITS_AT_ONCE // (hidden.shape[1] * project.out_features))
+        texts = max(1, _LOGITS_AT_ONCE // (mask.shape[1] * len(logits.weight)))
         parts = [
-            self._pool(project(part), attended)
-            for part, attended in zip(hidden.split(rows), mask.split(rows), strict=True)
+            self._pool(part, attended) for part, attended in zip(logits.split(texts), mask.split(texts), strict=True)
         ]
         features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts)
         return features

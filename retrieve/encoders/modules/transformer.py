@@ -31,6 +31,7 @@ _TASKS = {
 }
 # Stored arguments that are ours to decide, or that would run code from the checkpoint.
 _OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "tekken.json")
 _TOKENIZED_AT_ONCE = 1024
 
 
@@ -41,12 +42,17 @@ class VocabularyLogits(NamedTuple):
     ----------
     hidden
         [texts, tokens, width], what the head hands to its last layer.
-    project
-        That layer, from width to vocabulary.
+    weight, bias
+        Of that layer: [vocabulary, width] and [vocabulary].
     """
 
     hidden: Tensor
-    project: torch.nn.Linear
+    weight: Tensor
+    bias: Tensor | None
+
+    def split(self, texts: int) -> Iterator[Tensor]:
+        """Multiply out the logits [texts, tokens, vocabulary] of so many texts at a time."""
+        return (torch.nn.functional.linear(part, self.weight, self.bias) for part in self.hidden.split(texts))
 
 
 class Transformer(InputModule):
@@ -67,12 +73,9 @@ class Transformer(InputModule):
         self.model, self.tokenizer = model, tokenizer
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
         self.output = "scores" if transformer_task == "sequence-classification" else "token_embeddings"
-        self.project: torch.nn.Linear | None = None
         if transformer_task == "fill-mask":
-            self.project = model.get_output_embeddings()
-            if not isinstance(self.project, torch.nn.Linear):
-                raise ModelError(f"{type(model).__name__} ends in no linear layer over its vocabulary")
-            model.set_output_embeddings(torch.nn.Identity())
+            # The layer stays in its place, with its weights, but hands its input through.
+            self.project.forward = _unchanged  # type: ignore[method-assign, assignment]
         if do_lower_case:
             _lower(tokenizer)
         self._pairs_types = "token_type_ids" in tokenizer.model_input_names
@@ -139,8 +142,8 @@ class Transformer(InputModule):
             name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
         }
         output = self.model(**inputs, return_dict=True)
-        if self.project is not None:
-            features["token_embeddings"] = VocabularyLogits(output.logits, self.project)
+        if self.transformer_task == "fill-mask":
+            features["token_embeddings"] = VocabularyLogits(output.logits, self.project.weight, self.project.bias)
         elif self.transformer_task == "sequence-classification":
             features["scores"] = output.logits
         else:
@@ -149,11 +152,19 @@ class Transformer(InputModule):
 
     def dimension(self, incoming: int | None) -> int | None:
         """Give the hidden width, the vocabulary's size or the number of labels, by task."""
-        if self.project is not None:
+        if self.transformer_task == "fill-mask":
             return self.project.out_features
         config = self.model.config
         width: int = config.num_labels if self.transformer_task == "sequence-classification" else config.hidden_size
         return width
+
+    @property
+    def project(self) -> torch.nn.Linear:
+        """The layer from hidden width to vocabulary that a masked-language-model head ends in."""
+        found = self.model.get_output_embeddings()
+        if not isinstance(found, torch.nn.Linear):
+            raise ModelError(f"{type(self.model).__name__} ends in no linear layer over its vocabulary")
+        return found
 
     @property
     def vocabulary(self) -> list[str]:
@@ -259,6 +270,9 @@ def _load_model(folder: Path, task: str, config: Any, dtype: torch.dtype, stored
 def _load_tokenizer(folder: Path, stored: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
+    # Without any of these transformers makes up an empty vocabulary, and every word is unknown.
+    if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
+        raise ModelError(f"{folder}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)})")
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **stored)
     except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
@@ -308,6 +322,10 @@ def _lower(tokenizer: Any) -> None:
 
     backend = tokenizer.backend_tokenizer
     backend.normalizer = Steps([Lowercase()] + ([backend.normalizer] if backend.normalizer is not None else []))
+
+
+def _unchanged(hidden: Tensor) -> Tensor:
+    return hidden
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from indexing.errors import InputError
+from retrieve.encoders import SparseEncoder
+from retrieve.encoders.modules import splade_pooling
+
+
+def load(path, **options):
+    return SparseEncoder(path, dtype="float32", **options)
+
+
+def reference(path, texts):
+    """SPLADE-max as its paper has it: activate every logit, then take the largest."""
+    model, tokenizer = AutoModelForMaskedLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    rows = []
+    for text in texts:
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, truncation=True, return_tensors="pt")).logits
+        rows.append(torch.log1p(torch.relu(logits)).amax(dim=1)[0].numpy())
+    return np.stack(rows)
+
+
+def test_weights_are_the_papers(splade, texts):
+    encoder = load(splade)
+
+    weights = encoder.encode(texts)
+
+    np.testing.assert_allclose(weights.toarray(), reference(splade, texts), atol=1e-5)
+    assert weights.dtype == np.float32
+    assert weights.shape == (len(texts), encoder.dimension) == (len(texts), len(encoder.vocabulary))
+
+
+def test_rows_are_canonical_and_hold_no_zeros(splade, texts):
+    weights = load(splade).encode(texts)
+
+    assert (weights.data > 0).all()
+    assert weights.has_canonical_format
+    assert np.diff(weights.indptr).min() > 0
+
+
+def test_order_batches_and_chunks_change_nothing_but_rounding(splade, texts):
+    encoder = load(splade)
+    weights = encoder.encode(texts).toarray()
+
+    np.testing.assert_allclose(encoder.encode(texts[::-1]).toarray()[::-1], weights, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(texts, token_budget=25).toarray(), weights, atol=1e-5)
+    blocks = list(encoder.encode_stream(iter(texts), chunk=4))
+    assert [block.shape[0] for block in blocks] == [4] * (len(texts) // 4) + [len(texts) % 4] * (len(texts) % 4 > 0)
+    np.testing.assert_allclose(np.concatenate([block.toarray() for block in blocks]), weights, atol=1e-5)
+
+
+def test_logits_in_small_parts_give_the_same_weights(splade, texts, monkeypatch):
+    encoder = load(splade)
+    whole = encoder.encode(texts).toarray()
+
+    monkeypatch.setattr(splade_pooling, "_LOGITS_AT_ONCE", 1)
+
+    np.testing.assert_allclose(encoder.encode(texts).toarray(), whole, atol=1e-6)
+
+
+def test_only_the_heaviest_terms_are_kept(splade, texts):
+    encoder = load(splade, max_active_dims=5)
+    whole = load(splade).encode(texts).toarray()
+
+    kept = encoder.encode(texts)
+
+    assert (np.diff(kept.indptr) <= 5).all()
+    for row, full in zip(kept, whole, strict=True):
+        np.testing.assert_allclose(np.sort(row.data), np.sort(full[full > 0])[-5:], atol=1e-5)
+    assert np.diff(encoder.encode(texts, max_active_dims=2).indptr).max() == 2
+    with pytest.raises(InputError, match="max_active_dims"):
+        load(splade, max_active_dims=0)
+
+
+def test_the_vocabulary_names_the_columns(splade):
+    encoder = load(splade)
+
+    tokenizer = AutoTokenizer.from_pretrained(splade)
+    assert [encoder.vocabulary[at] for at in (0, 2, 20)] == tokenizer.convert_ids_to_tokens([0, 2, 20])
+    assert len(set(encoder.vocabulary)) == encoder.dimension
+
+
+def test_one_text_gives_one_row_and_no_text_none(splade):
+    encoder = load(splade)
+
+    assert encoder.encode("water").shape == (1, encoder.dimension)
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_what_is_not_a_text_is_named_by_its_position(splade):
+    with pytest.raises(InputError, match="text number 1 "):
+        load(splade).encode(["a", None])
