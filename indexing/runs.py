@@ -33,7 +33,7 @@ def write_trec_run(
     Parameters
     ----------
     path
-        The file; it is replaced only when the new one is complete.
+        The file; it is replaced only when the new one is complete. Its folder is made when it is not there.
     hits
         `Hits`, or a run ``{query_id: {doc_id: score}}``, which is put into our order first (score descending, then
         doc_id ascending).
@@ -66,7 +66,9 @@ def write_trec_run(
             f"the score {hits.scores[worst]} of document {str(hits.ids[hits.codes[worst]])!r} for query "
             f"{queries[int(hits.rows[worst])]!r} is no finite float32, the type trec_eval reads"
         )
-    write_atomically(Path(path), lambda file: _write(file, hits, scores, queries, tag))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda file: _write(file, hits, scores, queries, tag))
 
 
 def read_trec_run(path: str | Path) -> Run:

@@ -289,11 +289,12 @@ def _write(folder: Path, pairs: Sequence[Pair], source: Mapping[str, Any]) -> No
         ),
     )
     _write_lines(folder / "queries.jsonl", (_json({"_id": f"q:{p.name}", "text": p.summary}) for p in pairs))
-    test = set(sorted((p.name for p in pairs), key=_digest)[:TEST_QUERIES])
-    for split, chosen in (("test", True), ("train", False)):
-        lines = (f"q:{p.name}\t{p.name}\t1" for p in pairs if (p.name in test) is chosen)
+    # In the order of the hash, so that the first few queries are a fair sample too.
+    names = sorted((p.name for p in pairs), key=_digest)
+    for split, chosen in (("test", names[:TEST_QUERIES]), ("train", names[TEST_QUERIES:])):
+        lines = [f"q:{name}\t{name}\t1" for name in chosen]
         _write_lines(qrels / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *lines])
-    write_json(folder / "SOURCE.json", {**source, "documents": len(pairs), "test": len(test)})
+    write_json(folder / "SOURCE.json", {**source, "documents": len(pairs), "test": TEST_QUERIES})
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:

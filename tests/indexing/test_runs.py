@@ -124,6 +124,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["run.trec"]
 
 
+def test_the_folder_of_the_file_is_made(tmp_path):
+    write_trec_run(tmp_path / "new" / "runs" / "bm25.trec", {"q": {"d": 1.0}})
+
+    assert read_trec_run(tmp_path / "new" / "runs" / "bm25.trec") == {"q": {"d": 1.0}}
+
+
 def test_a_run_of_nothing_is_an_empty_file(tmp_path):
     write_trec_run(tmp_path / "run.trec", Hits.empty(2), ["a", "b"])
 
