@@ -165,7 +165,7 @@ def test_poolings_in_the_layout_of_2_0(tmp_path, pooling):
     modules = [Transformer(write_model(tmp_path / "bare"), max_seq_length=24), Pooling(32, pooling), Normalize()]
     reference = theirs.SentenceTransformer(modules=modules, device="cpu")
     reference.save(str(tmp_path / "saved"))
-    as_saved_by_2_0(tmp_path / "saved", pooling)
+    as_saved_by_2_0(tmp_path / "saved", [pooling] if isinstance(pooling, str) else pooling)
     # The older files cannot say in which order several modes stand: this one is theirs.
     again = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
 
@@ -207,15 +207,15 @@ def test_bare_transformers_checkpoints(tmp_path, family):
     equal(ours.encode(TEXTS), reference.encode(TEXTS))
 
 
-@pytest.mark.parametrize("layout", ["bare", "saved", "saved by 5.0"])
-@pytest.mark.parametrize("strategy", ["max", "sum"])
+@pytest.mark.parametrize(
+    ("layout", "strategy"),
+    [("bare", "max"), ("saved", "max"), ("saved", "sum"), ("saved by 5.0", "max"), ("saved by 5.0", "sum")],
+)
 def test_splade(tmp_path, layout, strategy):
     path = write_model(tmp_path / "bare", architecture=BertForMaskedLM)
     modules = [Transformer(path, transformer_task="fill-mask", max_seq_length=24), SpladePooling(strategy)]
     reference = theirs.SparseEncoder(modules=modules, device="cpu")
     if layout == "bare":
-        if strategy == "sum":
-            return
         reference = theirs.SparseEncoder(path, device="cpu")
     else:
         path = str(tmp_path / "saved")
@@ -246,7 +246,7 @@ def test_splade_on_other_masked_language_models(tmp_path, family):
     equal(ours.encode(TEXTS).toarray(), dense(reference.encode(TEXTS)))
 
 
-def as_saved_by_2_0(folder: Path, pooling: str | list[str]) -> None:
+def as_saved_by_2_0(folder: Path, modes: list[str]) -> None:
     """Turn a saved dense encoder into what sentence-transformers 2 wrote, and nearly every model on the Hub is."""
     modules = json.loads((folder / "modules.json").read_text())
     for module, name in zip(modules, ["Transformer", "Pooling", "Normalize"], strict=True):
@@ -263,11 +263,9 @@ def as_saved_by_2_0(folder: Path, pooling: str | list[str]) -> None:
         "weightedmean": "weightedmean_tokens",
         "lasttoken": "lasttoken",
     }
-    modes = [pooling] if isinstance(pooling, str) else pooling
-    settings = {f"pooling_mode_{flag}": mode in modes for mode, flag in flags.items()} | {
-        "word_embedding_dimension": 32
-    }
-    (folder / modules[1]["path"] / "config.json").write_text(json.dumps(settings))
+    settings = {f"pooling_mode_{flag}": mode in modes for mode, flag in flags.items()}
+    config = folder / modules[1]["path"] / "config.json"
+    config.write_text(json.dumps(settings | {"word_embedding_dimension": 32}))
     for left in ("config_sentence_transformers.json", f"{modules[2]['path']}/config.json"):
         (folder / left).unlink(missing_ok=True)
 
@@ -289,7 +287,7 @@ def dense(tensor: torch.Tensor) -> np.ndarray:
     return tensor.to_dense().numpy()
 
 
-PAIRS = [(query, text) for query in ("water", "the energy of a wave " * 3, "") for text in TEXTS]
+PAIRS = [(query, text) for query in ("water", "the energy of a wave " * 3, "") for text in TEXTS[:14]]
 
 
 @pytest.mark.parametrize("labels", [1, 3])
