@@ -161,7 +161,7 @@ class PromptedEncoder(Encoder):
     @property
     def identity(self) -> dict[str, Any]:
         """As every encoder's, and its prompts."""
-        return super().identity | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
+        return super().identity | {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt_name}
 
     def resolve_prompt(self, prompt: str | None, task: Task | None) -> str:
         """Give the prompt to use: the one given, else the task's, else the checkpoint's default, else none.

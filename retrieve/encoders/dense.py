@@ -155,7 +155,11 @@ class DenseEncoder(PromptedEncoder):
     def encode_tokens(
         self, texts: str | Iterable[str], *, task: Task | None = None, prompt: str | None = None
     ) -> TokenVectors:
-        """Encode each token of each text, for MaxSim: what the transformer gives before pooling, at length 1."""
+        """Encode each token of each text, for MaxSim: what the transformer gives before pooling, at length 1.
+
+        All attended tokens, the special ones too: MaxSim of MiniLM's vectors over 1,200 docstrings has nDCG@10 .524
+        with them and .513 without.
+        """
         blocks = [
             self._token_vectors(some)
             for some in self.engine.chunks(
