@@ -17,5 +17,5 @@ class ModelError(RetrieveError):
     """A checkpoint that cannot be found, read or used for what was asked."""
 
 
-class EnvironmentProblem(RetrieveError):
+class SetupError(RetrieveError):
     """The machine lacks something (a Java runtime, a package): says how to mend it."""

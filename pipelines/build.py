@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from indexing.bm25_index import Bm25Index
-from indexing.impact_index import ImpactIndex
 from tqdm import tqdm
 
+from indexing.bm25_index import Bm25Index
 from indexing.collection import Leg, Manifest, building, read_manifest, write_manifest
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from indexing.faiss_index import FaissIndex
+from indexing.impact_index import ImpactIndex
 from indexing.store import DocumentStore
 from pipelines.identity import differences
 
@@ -151,7 +151,7 @@ def is_built(
         manifest = read_manifest(Path(path))
     except StorageError:
         return False
-    wanted = {"bm25": {}} if bm25 else {}
+    wanted: dict[str, Mapping[str, Any]] = {"bm25": {}} if bm25 else {}
     wanted |= {name: encoder.identity for name, encoder in (("dense", dense), ("sparse", sparse)) if encoder}
     record = corpus_record(corpus)
     return (

@@ -39,7 +39,7 @@ def run_safely(job: partial[int]) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; say nothing more, not even at the flush on exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
 
 

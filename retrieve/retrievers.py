@@ -9,11 +9,11 @@ from indexing.hits import Hits, Ranking
 
 if TYPE_CHECKING:
     import numpy as np
-    from indexing.bm25_index import Bm25Index
-    from indexing.impact_index import ImpactIndex
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
+    from indexing.bm25_index import Bm25Index
+    from indexing.impact_index import ImpactIndex
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
 

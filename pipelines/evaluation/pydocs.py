@@ -27,7 +27,7 @@ from typing import Any
 from tqdm import tqdm
 
 from indexing.disk import write_json
-from indexing.errors import EnvironmentProblem, StorageError
+from indexing.errors import SetupError, StorageError
 from pipelines.evaluation.near_duplicates import NearDuplicates
 
 logger = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
         logger.info("%s was made from other package versions: making it again", folder)
     pairs = harvest(_roots(), show_progress=show_progress)
     if len(pairs) <= TEST_QUERIES:
-        raise EnvironmentProblem(
+        raise SetupError(
             f"only {len(pairs)} docstrings were found: the installed packages have no Python sources to read"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexing import jvm
-from indexing.errors import EnvironmentProblem
+from indexing.errors import SetupError
 from indexing.jvm import java_class
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +77,7 @@ def test_a_new_enough_java_home_is_respected(tmp_path):
     # There is no JVM in it: that the start fails shows that nothing else was tried.
     ran = python("from indexing import jvm; jvm.start()", JAVA_HOME=str(tmp_path))
 
-    assert "EnvironmentProblem: the Java virtual machine could not be started" in ran.stderr
+    assert "SetupError: the Java virtual machine could not be started" in ran.stderr
     assert "check JAVA_HOME" in ran.stderr
 
 
@@ -99,7 +99,7 @@ def test_own_options_override_the_heap():
 def test_a_wrong_option_is_a_problem_of_the_environment():
     ran = python("from indexing import jvm; jvm.start()", RETRIEVE_JVM_OPTIONS="-Xnonsense")
 
-    assert "EnvironmentProblem" in ran.stderr
+    assert "SetupError" in ran.stderr
     assert "RETRIEVE_JVM_OPTIONS" in ran.stderr
 
 
@@ -111,14 +111,14 @@ def test_a_jvm_of_the_host_program_without_lucene_says_how_to_mend_it():
     )
     ran = python(code)
 
-    assert "EnvironmentProblem: this program started a JVM of its own" in ran.stderr
+    assert "SetupError: this program started a JVM of its own" in ran.stderr
     assert "call indexing.jvm.start() before" in ran.stderr
 
 
 def test_no_pyserini_names_what_to_install(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
-    with pytest.raises(EnvironmentProblem, match=r"pip install 'pyserini"):
+    with pytest.raises(SetupError, match=r"pip install 'pyserini"):
         jvm._jar()
 
 
