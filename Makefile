@@ -34,7 +34,7 @@ demo: setup
 	$(BIN)/retrieve search $(DEMO)/index "run a shell command and capture what it prints" -k 3 --reranker late-interaction
 	@echo; echo "== 4. Score it on held-out queries =="
 	$(BIN)/python benchmarks/run_beir.py --dataset $(DEMO)/pydocs --systems bm25,dense,hybrid,hybrid+rerank \
-		--index $(DEMO)/index --output $(DEMO)
+		--limit-queries 500 --candidates 20 --index $(DEMO)/index --output $(DEMO)
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"

@@ -25,6 +25,8 @@ from indexing.errors import InputError, ModelError
 from pipelines.cli import run_safely
 
 SYSTEMS = ("bm25", "dense", "sparse", "hybrid", "hybrid+rerank")
+SELF_HITS = ("arguana", "quora")
+"""BEIR's sets whose queries are documents of the corpus: finding oneself is no find."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the encoders (auto)"
     )
     parser.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="exact, or a graph (flat)")
-    parser.add_argument("--limit-queries", type=int, metavar="N", help="only the first N queries")
+    parser.add_argument("--limit-queries", type=int, metavar="N", help="only N queries, the same ones each time")
     parser.add_argument("--index", metavar="DIR", help="where the collection is or will be built (OUTPUT/index)")
     parser.add_argument("--output", required=True, metavar="DIR", help="where results.json and runs/ go")
     return parser
@@ -68,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Load, build, run every system, write and print."""
+    from indexing.collection import read_manifest
     from indexing.runs import write_trec_run
     from pipelines.evaluation.datasets import load_evaluation_set
     from pipelines.evaluation.harness import Outcome, System, run_system
@@ -77,8 +80,12 @@ def run(options: argparse.Namespace) -> int:
 
     wanted = check(options)
     dataset = load_evaluation_set(options.dataset, split=options.split, data_dir=options.data_dir)
-    queries = dict(list(dataset.queries.items())[: options.limit_queries])
-    qrels = Qrels.from_dict({query_id: dataset.qrels[query_id] for query_id in queries})
+    if options.limit_queries:
+        dataset = dataset.limited(options.limit_queries)
+    queries, qrels = dict(dataset.queries), Qrels.from_dict(dataset.qrels)
+    drop_self_hits = dataset.name in SELF_HITS
+    if drop_self_hits:
+        print(f"{dataset.name}: hits whose id is the query's own are left out, as BEIR does", file=sys.stderr)
 
     not_run: dict[str, str] = {}
     dense = load(dense_encoder, options, ("dense",), "dense", not_run) if needs(wanted, "dense") else None
@@ -107,13 +114,13 @@ def run(options: argparse.Namespace) -> int:
             reranker=(reranker or LATE_INTERACTION) if name == "hybrid+rerank" else None,
             candidates=options.candidates,
         ) as pipeline:
-            outcomes.append(run_system(system, pipeline, queries, qrels, k=options.k))
+            outcomes.append(run_system(system, pipeline, queries, qrels, k=options.k, drop_self_hits=drop_self_hits))
         write_trec_run(Path(options.output) / "runs" / f"{name}.trec", outcomes[-1].hits, list(queries), tag=name)
 
     results = {
         "dataset": dataset.name,
         "split": dataset.split,
-        "documents": len_of(index),
+        "documents": read_manifest(index).documents,
         "queries": len(queries),
         "systems": {outcome.system.name: outcome.row() for outcome in outcomes},
         "not_run": not_run,
@@ -197,7 +204,12 @@ def prepare(index: Path, corpus: Any, dense: Any, sparse: Any, options: argparse
         print(f"using the collection in {index}", file=sys.stderr)
         return
     report = build_collection(
-        corpus, index, dense=dense, sparse=sparse, dense_index=options.dense_index, overwrite=True
+        corpus,
+        index,
+        dense=dense,
+        sparse=sparse,
+        dense_index=options.dense_index,
+        overwrite=options.index is None,  # a directory that was named may be somebody's work
     )
     print(report, file=sys.stderr)
 
@@ -211,13 +223,6 @@ def cannot_run(system: Any, legs: Sequence[str], not_run: dict[str, str]) -> str
     if system.name == "hybrid+rerank" and "dense" not in legs:
         return "no --reranker was given, and late interaction needs a dense encoder"
     return None
-
-
-def len_of(index: Path) -> int:
-    """Count the documents of a collection."""
-    from indexing.collection import read_manifest
-
-    return read_manifest(index).documents
 
 
 def environment(options: argparse.Namespace, dense: Any, sparse: Any, reranker: Any) -> dict[str, Any]:

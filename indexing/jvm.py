@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import SetupError, RetrieveError, StorageError
+from indexing.errors import RetrieveError, SetupError, StorageError
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pipelines.identity import differences
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
-BATCH_DOCUMENTS = 1024
+BATCH_DOCUMENTS = 512
 BATCH_CHARACTERS = 16 * 1024 * 1024
 """A batch ends at whichever comes first, so that memory is bounded however long the documents are."""
 
@@ -146,7 +146,7 @@ def is_built(
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
 ) -> bool:
-    """Say whether a collection stands at `path` already that was built from this corpus with these encoders."""
+    """Say whether a collection stands at `path` that has these legs, of this corpus and with these encoders."""
     try:
         manifest = read_manifest(Path(path))
     except StorageError:
@@ -157,7 +157,7 @@ def is_built(
     return (
         record["fingerprint"] is not None
         and manifest.corpus.get("fingerprint") == record["fingerprint"]
-        and manifest.legs.keys() == wanted.keys()
+        and wanted.keys() <= manifest.legs.keys()
         and not any(differences(manifest.legs[name].encoder or {}, identity) for name, identity in wanted.items())
     )
 

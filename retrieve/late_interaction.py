@@ -24,21 +24,22 @@ class LateInteractionReranker(CandidateReranker):
     encoder
         Any `DenseEncoder`: its token vectors are used before pooling.
     weight
-        As for every reranker.
+        As for every reranker; half of the first stage's score is kept by default, since an encoder that was trained
+        for whole texts orders candidates less surely by their tokens (figures: docs/results.md).
     cache_bytes
-        Token vectors of the documents last seen are kept up to this many bytes; 0 keeps none.
+        Token vectors of the documents last seen are kept, as float16, up to this many bytes; 0 keeps none.
     """
 
     def __init__(
         self,
         encoder: "DenseEncoder",
         *,
-        weight: float = 0.0,
-        cache_bytes: int = 256 * 1024 * 1024,
+        weight: float = 0.5,
+        cache_bytes: int = 512 * 1024 * 1024,
     ) -> None:
         super().__init__(weight=weight)
         self.encoder, self.cache_bytes = encoder, cache_bytes
-        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
 
     def _scores(self, queries: Sequence[str], hits: Hits, texts: Sequence[str], places: NDArray[np.int64]) -> NDArray:
@@ -50,19 +51,20 @@ class LateInteractionReranker(CandidateReranker):
             scores[start:stop] = max_sim(query, [documents[place] for place in places[start:stop].tolist()])
         return scores
 
-    def _token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+    def _token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
         """Give each text's token vectors, encoding only those that are not kept."""
         unknown = [text for text in texts if text not in self._cache]
-        fresh: dict[str, NDArray[np.float32]] = {}
+        fresh: dict[str, NDArray[np.float16]] = {}
         if unknown:
             encoded = self.encoder.encode_tokens(unknown)
-            fresh = dict(zip(unknown, np.split(encoded.vectors, encoded.offsets[1:-1]), strict=True))
+            vectors = encoded.vectors.astype(np.float16)
+            fresh = dict(zip(unknown, np.split(vectors, encoded.offsets[1:-1]), strict=True))
         found = [fresh[text] if text in fresh else self._cache[text] for text in texts]
         for text, vectors in zip(texts, found, strict=True):
             self._keep(text, vectors, fresh=text in fresh)
         return found
 
-    def _keep(self, text: str, vectors: NDArray[np.float32], *, fresh: bool) -> None:
+    def _keep(self, text: str, vectors: NDArray[np.float16], *, fresh: bool) -> None:
         if not fresh:
             if text in self._cache:
                 self._cache.move_to_end(text)
@@ -76,7 +78,7 @@ class LateInteractionReranker(CandidateReranker):
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
 
 
-def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
     """Score documents by the mean over query tokens of the best-matching document token.
 
     Parameters
@@ -84,7 +86,7 @@ def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]
     query
         float32 [query tokens, dim], rows of length 1.
     documents
-        For each document float32 [tokens, dim], rows of length 1; one with no tokens scores 0.
+        For each document [tokens, dim], rows of length 1; one with no tokens scores 0.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.float32]]
     sizes = np.array([len(document) for document in documents], dtype=np.int64)
     if not len(query) or not sizes.any():
         return scores
-    similarity = query @ np.concatenate(documents).T
+    similarity = query @ np.concatenate(documents).astype(np.float32).T
     filled = sizes > 0
     starts = (np.cumsum(sizes) - sizes)[filled]
     scores[filled] = np.maximum.reduceat(similarity, starts, axis=1).mean(axis=0)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
-from indexing.hits import Hits
+from indexing.hits import Hits, string_array
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.scores import Scores, evaluate
 from pipelines.search import SearchPipeline
@@ -56,15 +57,20 @@ def run_system(
     qrels: Qrels,
     *,
     k: int = 100,
+    drop_self_hits: bool = False,
     show_progress: bool = True,
 ) -> Outcome:
-    """Answer all queries in one batch, score them, then time single searches one after another.
+    """Time single searches one after another, then answer all queries in one batch and score them.
 
-    The duration of a search is taken over at most `TIMED_QUERIES` queries, spread evenly, after `WARM_UP_QUERIES`.
+    The duration of a search is taken over at most `TIMED_QUERIES` queries, spread evenly, after `WARM_UP_QUERIES`;
+    before the batch, so that a reranker does not know the candidates yet.
+    With `drop_self_hits` a hit whose id equals its query's is left out.
     """
     texts = list(queries.values())
-    milliseconds = _time_searches(pipeline, texts, k)
-    hits = pipeline.retrieve(texts, k, show_progress=show_progress)
+    milliseconds = _time_searches(pipeline, texts, k, show_progress=show_progress)
+    hits = pipeline.retrieve(texts, k + drop_self_hits, show_progress=show_progress)
+    if drop_self_hits:
+        hits = without_self_hits(hits, list(queries)).top(k)
     return Outcome(
         system=system,
         hits=hits,
@@ -74,12 +80,18 @@ def run_system(
     )
 
 
-def _time_searches(pipeline: SearchPipeline, texts: Sequence[str], k: int) -> np.ndarray:
+def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:
+    """Leave out each hit whose doc_id is the id of its query, as BEIR does for ArguAna and Quora."""
+    own = string_array(query_ids)[hits.rows]
+    return hits.where((hits.ids[hits.codes] != own).astype(np.bool_))
+
+
+def _time_searches(pipeline: SearchPipeline, texts: Sequence[str], k: int, *, show_progress: bool) -> np.ndarray:
     chosen = [texts[at] for at in np.unique(np.linspace(0, len(texts) - 1, min(len(texts), TIMED_QUERIES), dtype=int))]
     for text in chosen[:WARM_UP_QUERIES]:
         pipeline.retrieve([text], k)
     spent = []
-    for text in chosen:
+    for text in tqdm(chosen, desc="timing", unit="query", disable=not show_progress):
         start = time.perf_counter()
         pipeline.retrieve([text], k)
         spent.append(1000 * (time.perf_counter() - start))

@@ -47,7 +47,7 @@ PACKAGES = {
 }
 """The packages read beside the standard library: import name and distribution."""
 
-MOST_OF_A_PACKAGE = 1250
+MOST_OF_A_PACKAGE = 1500
 """Pairs; more of one package would drown the others."""
 
 TEST_QUERIES = 1000
@@ -56,8 +56,10 @@ NEAR_DUPLICATE = 0.8
 
 SUMMARY_WORDS = (4, 40)
 DOCUMENT_WORDS = 25
+DOCUMENT_CHARACTERS = 1200
+"""Longer docstrings are reference pages, of which an encoder that stops at 256 tokens reads the beginning only."""
 
-_FORMAT = 1
+_FORMAT = 2
 _NOT_READ = {
     "test",
     "tests",
@@ -137,8 +139,8 @@ def harvest(roots: Mapping[str, Path], *, most: int = MOST_OF_A_PACKAGE, show_pr
     """Collect pairs, sorted by name, from the Python sources below each package's root.
 
     Where a package has more than `most`, its files are read in the order of a hash of their paths until there are
-    enough. Dropped: summaries and documents that are too short, a document that repeats its summary, a document
-    that stands twice, and a summary that says nearly what one before it says.
+    enough. Dropped: summaries and documents that are too short or too long, a document that repeats its summary, a
+    document that stands twice, and a summary that says nearly what one before it says.
     """
     pairs: list[Pair] = []
     names: set[str] = set()
@@ -218,7 +220,7 @@ def _is_pair(summary: str, body: str) -> bool:
     words, body_words = _words(summary), _words(body)
     if not SUMMARY_WORDS[0] <= len(words) <= SUMMARY_WORDS[1] or len(body_words) < DOCUMENT_WORDS:
         return False
-    if _NO_SUMMARY.match(summary):
+    if len(body) > DOCUMENT_CHARACTERS or _NO_SUMMARY.match(summary):
         return False
     return " ".join(words) not in " ".join(body_words)
 

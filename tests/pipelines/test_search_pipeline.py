@@ -118,7 +118,8 @@ def test_is_built_knows_the_corpus_and_the_encoder(tmp_path, corpus, minilm):
     build_collection(read_corpus(file), tmp_path / "built", dense=minilm, show_progress=False)
 
     assert is_built(tmp_path / "built", read_corpus(file), dense=minilm)
-    assert not is_built(tmp_path / "built", read_corpus(file))
+    assert is_built(tmp_path / "built", read_corpus(file)), "it has more than is asked for"
+    assert not is_built(tmp_path / "built", read_corpus(file), bm25=False, sparse=minilm)
     assert not is_built(tmp_path / "elsewhere", read_corpus(file), dense=minilm)
     file.write_text('{"_id": "other", "text": "corpus"}\n')
     assert not is_built(tmp_path / "built", read_corpus(file), dense=minilm)

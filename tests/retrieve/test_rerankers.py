@@ -92,14 +92,14 @@ def test_late_interaction_is_mean_of_best_cosines_of_the_encoders_tokens(minilm,
     queries = ["how to bake bread", "lost packets", ""]
     found = Hits.from_run({query: dict.fromkeys(texts, 1.0) for query in queries}, queries)
 
-    reranked = LateInteractionReranker(minilm).rerank(queries, found, texts)
+    reranked = LateInteractionReranker(minilm, weight=0).rerank(queries, found, texts)
 
     run = reranked.to_run(queries)
     for query in queries:
         tokens = minilm.encode_tokens([query]).vectors
         for doc_id, text in texts.items():
             expected = (tokens @ minilm.encode_tokens([text]).vectors.T).max(axis=1).mean() if len(tokens) else 0
-            assert run[query][doc_id] == pytest.approx(expected, abs=1e-4)
+            assert run[query][doc_id] == pytest.approx(expected, abs=2e-4)
     assert reranked[0].doc_ids[0] == "bread"
     assert reranked[1].doc_ids[0] == "udp"
 

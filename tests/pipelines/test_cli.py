@@ -1,0 +1,208 @@
+"""The command line as a stranger uses it: in its own process, with wrong input on purpose, and with Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+
+CORPUS = [
+    {"_id": "1", "title": "Bread", "text": "Mix flour, water and yeast.", "year": 1999},
+    {"_id": "2", "title": "Sorting", "text": "Order the items of a list."},
+    {"_id": "3", "title": "", "text": "Network packets may be lost."},
+]
+
+
+def write(path: Path, lines: list) -> Path:
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus_file(tmp_path) -> Path:
+    return write(tmp_path / "corpus.jsonl", CORPUS)
+
+
+def retrieve(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_index_search_info(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "collection"
+    assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
+    summary = capsys.readouterr().out
+    assert "3 documents" in summary
+    assert "dense encoding" in summary
+    assert f"retrieve search {directory}" in summary
+
+    assert main(["search", str(directory), "how to bake", "-k", "2"]) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[1].startswith("  1. 1  ")
+    assert "dense #1" in table
+
+    assert main(["search", str(directory), "flour", "--json", "--fusion", "rrf", "--weights", "1,2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["hits"][0]["doc_id"] == "1"
+    assert answer["hits"][0]["metadata"] == {"year": 1999}
+    assert set(answer["hits"][0]["legs"]) == {"bm25", "dense"}
+
+    assert main(["info", str(directory)]) == 0
+    assert "bm25: bm25, 3 documents" in capsys.readouterr().out
+    assert main(["info", str(directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == 3
+
+    assert main(["index", str(corpus_file), "--to", str(directory)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_queries_from_standard_input(corpus_file, tmp_path, capsys, monkeypatch):
+    main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"])
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", iter(["flour\n", "\n", "zebra\n"]))
+    assert main(["search", str(tmp_path / "c"), "-"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["zebra", "  nothing found"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([*CORPUS, '{"_id": "4", "text": '], ["corpus.jsonl", "line 4"]),
+        ([*CORPUS, CORPUS[0]], ["corpus.jsonl", "line 4", "'1'"]),
+        ([*CORPUS, {"_id": "4", "title": "", "text": " "}], ["corpus.jsonl", "line 4", "text"]),
+        ([*CORPUS, {"_id": "4"}], ["corpus.jsonl", "line 4", "text"]),
+        ([*CORPUS, {"text": "no id"}], ["corpus.jsonl", "line 4", "id"]),
+        ([*CORPUS, {"_id": "4", "text": 7}], ["corpus.jsonl", "line 4", "text"]),
+        ([], ["corpus.jsonl"]),
+    ],
+    ids=["broken", "duplicate", "empty text", "no text", "no id", "wrong type", "no documents"],
+)
+def test_a_bad_corpus_is_an_error_that_says_where_and_leaves_nothing(tmp_path, capsys, lines, says):
+    file = write(tmp_path / "corpus.jsonl", lines)
+
+    assert main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    for part in says:
+        assert part in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.jsonl"]
+
+
+def test_on_error_skip_keeps_the_good_and_records_the_bad(tmp_path, capsys):
+    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken", CORPUS[1], CORPUS[0], CORPUS[2]])
+
+    assert main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-error", "skip"]) == 0
+
+    summary = capsys.readouterr().out
+    assert "3 documents, 2 skipped" in summary
+    recorded = [json.loads(line) for line in (tmp_path / "c.skipped.jsonl").read_text().splitlines()]
+    assert len(recorded) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["index", "nowhere.jsonl", "--to", "x", "--no-dense"], "nowhere.jsonl"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--no-bm25"], "needs a leg"),
+        (["index", "{corpus}", "--to", "x", "--dense", "./no-model"], "no-model"),
+        (["search", "nowhere", "query"], "retrieve index CORPUS --to nowhere"),
+        (["search", "{collection}", "query", "--legs", "dense"], "no leg 'dense': it has bm25"),
+        (["search", "{collection}", "query", "--weights", "a"], "--weights takes numbers"),
+        (["search", "{collection}", "query", "--reranker", "late-interaction"], "no dense leg"),
+        (["info", "nowhere"], "is not a collection"),
+    ],
+)
+def test_wrong_arguments_are_explained(tmp_path, monkeypatch, capsys, corpus_file, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    main(["index", str(corpus_file), "--to", "collection", "--no-dense", "--quiet"])
+    capsys.readouterr()
+    filled = [part.format(corpus=corpus_file, collection="collection") for part in arguments]
+
+    assert main(filled) == 1
+
+    assert says in capsys.readouterr().err
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("arguments", [["search", "c", "q", "-k", "0"], ["index"], ["nothing"], []])
+def test_wrong_usage_ends_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_help_needs_no_heavy_import():
+    heavy = "torch", "transformers", "faiss", "jnius", "datasets", "scipy", "pyarrow", "numpy"
+    probe = (
+        "import sys, pipelines.cli\n"
+        "try: pipelines.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "search" in done.stdout
+
+
+def test_importing_the_packages_loads_no_engine():
+    probe = (
+        "import sys, indexing, retrieve, pipelines\n"
+        "print([name for name in ('torch', 'transformers', 'faiss', 'jnius') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_while_indexing_ends_cleanly_and_leaves_nothing(tmp_path):
+    lines = [{"_id": str(number), "text": f"document {number} " + "word " * 200} for number in range(20_000)]
+    file = write(tmp_path / "corpus.jsonl", lines)
+    command = [sys.executable, "-m", "pipelines.cli", "index", str(file), "--to", str(tmp_path / "c")]
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    _wait_for(tmp_path / ".c.building" / "legs" / "bm25" / "write.lock")  # the JVM is running
+    time.sleep(2)
+
+    os.kill(job.pid, signal.SIGINT)
+    _, error = job.communicate(timeout=60)
+
+    assert job.returncode == 130, error
+    assert "Traceback" not in error
+    assert error.rstrip().endswith("stopped")
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
+
+
+def test_a_killed_build_is_no_obstacle_for_the_next(tmp_path, corpus_file):
+    lines = [{"_id": str(number), "text": "word " * 200} for number in range(20_000)]
+    large = write(tmp_path / "large.jsonl", lines)
+    command = [sys.executable, "-m", "pipelines.cli", "index", str(large), "--to", str(tmp_path / "c"), "--quiet"]
+    job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    _wait_for(tmp_path / ".c.building" / "legs" / "bm25" / "write.lock")
+    job.kill()
+    job.wait(timeout=30)
+    assert not (tmp_path / "c").exists()
+
+    again = retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
+
+    assert again.returncode == 0, again.stderr
+    assert not (tmp_path / ".c.building").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path, corpus_file):
+    retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
+    command = f"{sys.executable} -m pipelines.cli search {tmp_path / 'c'} flour | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.05)
