@@ -20,7 +20,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from indexing.disk import write_json
 from indexing.errors import InputError, ModelError
 from pipelines.cli import run_safely
 
@@ -71,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Load, build, run every system, write and print."""
     from indexing.collection import read_manifest
+    from indexing.disk import write_json
     from indexing.runs import write_trec_run
     from pipelines.evaluation.datasets import load_evaluation_set
     from pipelines.evaluation.harness import Outcome, System, run_system
@@ -94,9 +94,14 @@ def run(options: argparse.Namespace) -> int:
         load(cross_encoder, options, ("hybrid+rerank",), "reranker", not_run) if "hybrid+rerank" in wanted else None
     )
     legs = tuple(name for name, there in (("bm25", True), ("dense", dense), ("sparse", sparse)) if there)
+    if all(reasons := [cannot_run(System(name, ()), legs, not_run) for name in wanted]):
+        raise InputError(f"none of the systems can be run: {reasons[0]}")
     index = Path(options.index or Path(options.output) / "index")
     prepare(index, dataset.corpus, dense, sparse, options)
 
+    runs = Path(options.output) / "runs"
+    for stale in SYSTEMS:
+        (runs / f"{stale}.trec").unlink(missing_ok=True)
     outcomes: list[Outcome] = []
     for name in wanted:
         system = System(name, (name,) if name in ("bm25", "dense", "sparse") else legs)
@@ -115,7 +120,10 @@ def run(options: argparse.Namespace) -> int:
             candidates=options.candidates,
         ) as pipeline:
             outcomes.append(run_system(system, pipeline, queries, qrels, k=options.k, drop_self_hits=drop_self_hits))
-        write_trec_run(Path(options.output) / "runs" / f"{name}.trec", outcomes[-1].hits, list(queries), tag=name)
+        try:
+            write_trec_run(runs / f"{name}.trec", outcomes[-1].hits, list(queries), tag=name)
+        except InputError as error:
+            print(f"{runs / name}.trec is not written: {error}", file=sys.stderr)
 
     results = {
         "dataset": dataset.name,
@@ -145,7 +153,6 @@ def check(options: argparse.Namespace) -> list[str]:
     output = Path(options.output)
     if output.exists() and not output.is_dir():
         raise InputError(f"--output {output} is a file: name a directory")
-    (output / "runs").mkdir(parents=True, exist_ok=True)
     return [name for name in SYSTEMS if name in asked]
 
 
@@ -200,7 +207,7 @@ def prepare(index: Path, corpus: Any, dense: Any, sparse: Any, options: argparse
     """Build the collection, or use the one that is there when it is of this corpus and these encoders."""
     from pipelines.build import build_collection, is_built
 
-    if is_built(index, corpus, dense=dense, sparse=sparse):
+    if is_built(index, corpus, dense=dense, sparse=sparse, dense_index=options.dense_index):
         print(f"using the collection in {index}", file=sys.stderr)
         return
     report = build_collection(
@@ -244,6 +251,7 @@ def environment(options: argparse.Namespace, dense: Any, sparse: Any, reranker: 
             "reranker": options.reranker or "late-interaction",
         },
         "dtype": str(dense.identity["dtype"]) if dense else None,
+        "dense_index": options.dense_index,
         "fusion": options.fusion,
         "k": options.k,
         "candidates": options.candidates,

@@ -12,13 +12,14 @@ before, and the next build starts clean.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import IO, Any, Literal, Self, TypeAlias, get_args
 
 from indexing.bm25_index import Bm25Index
 from indexing.disk import folder_bytes, sync_folder, write_json
@@ -34,12 +35,20 @@ Index: TypeAlias = Bm25Index | ImpactIndex | FaissIndex
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """What the manifest says of one leg: `encoder` is the identity of the model its documents were encoded with."""
+    """What the manifest says of one leg.
+
+    `encoder` is the identity of the model its documents were encoded with, `parameters` what else was chosen for it.
+    """
 
     backend: Backend
     encoder: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     count: int = 0
     bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.backend not in get_args(Backend):
+            raise ValueError(f"unknown backend {self.backend!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,9 @@ class Collection:
             When there is none, or its manifest cannot be read.
         """
         path = Path(path)
-        _recover(path)
+        if not path.exists() and _beside(path.absolute(), "old").is_dir():
+            with _locked(path.absolute()):
+                _recover(path)
         return cls(path, read_manifest(path), DocumentStore.open(path / "documents.sqlite"))
 
     def index(self, name: str) -> Index:
@@ -137,38 +148,73 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     ------
     StorageError
         When something stands at `path` (a collection may be replaced with ``overwrite=True``; anything else never),
-        or when another process builds there.
+        when another process builds there, or when nothing can be written there.
     """
-    import portalocker
-
     path = Path(path).absolute()
-    _recover(path)
-    occupied = path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    if occupied and not (path / "manifest.json").is_file():
-        raise StorageError(f"{path} is there and is not a collection: choose another directory")
-    if occupied and not overwrite:
-        raise StorageError(f"{path} already holds a collection: choose another directory, or say --overwrite")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging, lock = _beside(path, "building"), _beside(path, "lock")
-    with lock.open("w") as handle:
-        try:
-            portalocker.lock(handle, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-        except portalocker.LockException:
-            raise StorageError(f"another process is building {path}: wait for it, or stop it") from None
-        shutil.rmtree(staging, ignore_errors=True)
+    with _locked(path):
+        _recover(path)
+        _check_free(path, overwrite)
+        staging, old = _beside(path, "building"), _beside(path, "old")
+        for stale in (staging, old):
+            shutil.rmtree(stale, ignore_errors=True)
         try:
             (staging / "legs").mkdir(parents=True)
             yield staging
             if not (staging / "manifest.json").is_file():
                 raise StorageError(f"the build of {path} wrote no manifest")
+            _check_free(path, overwrite)
             if path.exists():
-                path.rename(_beside(path, "old"))
+                path.rename(old)
             staging.rename(path)
             sync_folder(path.parent)
-            shutil.rmtree(_beside(path, "old"), ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-            lock.unlink(missing_ok=True)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (path / "manifest.json").is_file():
+        raise StorageError(f"{path} is there and is not a collection: choose another directory")
+    if not overwrite:
+        raise StorageError(f"{path} already holds a collection: choose another directory, or say --overwrite")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the right to build at `path`, against other threads and processes."""
+    import portalocker
+
+    lock = _beside(path, "lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = _open_and_lock(lock)
+    except portalocker.LockException:
+        raise StorageError(f"another process is building {path}: wait for it, or stop it") from None
+    except OSError as error:
+        raise StorageError(f"cannot write in {path.parent} ({error.strerror}): choose another directory") from error
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        handle.close()
+
+
+def _open_and_lock(lock: Path) -> IO[str]:
+    """Lock the file that stands at this name: one that its last holder unlinked meanwhile guards nothing."""
+    import portalocker
+
+    while True:
+        handle = lock.open("w")
+        try:
+            portalocker.lock(handle, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+            if lock.exists() and lock.stat().st_ino == os.fstat(handle.fileno()).st_ino:
+                return handle
+        except BaseException:
+            handle.close()
+            raise
+        handle.close()
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -93,7 +93,7 @@ class Corpus:
         self.source = source
         self.fields = fields or Fields()
         self.on_error = on_error
-        self.skipped_to = None if skipped_to is None else Path(skipped_to)
+        self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
         self.skipped = 0
 
     @property
@@ -108,6 +108,10 @@ class Corpus:
     def fingerprint(self) -> str:
         """Give a digest of the source's bytes (SHA-256; for datasets their own fingerprint)."""
         return self.source.fingerprint()
+
+    def reading(self) -> dict[str, Any]:
+        """Say how records become documents: with the fingerprint, what decides the documents."""
+        return {"ids": list(self.fields.ids), "texts": list(self.fields.texts), "title": self.fields.title}
 
     def __iter__(self) -> Iterator[Document]:
         """Read the documents in the source's order.
@@ -180,6 +184,11 @@ def read_corpus(
     InputError
         When there is nothing at `source`, or nothing that can be read.
     """
+    if skipped_to is not None and Path(skipped_to).resolve() in (
+        Path(source).resolve(),
+        Path(source, "corpus.jsonl").resolve(),
+    ):
+        raise InputError(f"skipped records cannot be kept in {skipped_to}: it is the corpus itself")
     default = Fields()
     fields = Fields(
         ids=(id_field,) if id_field else default.ids,
@@ -191,27 +200,34 @@ def read_corpus(
 
 
 class _SkippedFile:
-    """The file of skipped records: there only once a record was skipped."""
+    """The file of skipped records: in place when a pass has ended, and there only if a record was skipped."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._partial = path.with_name(f".{path.name}.partial") if path is not None else None
         self._file: IO[str] | None = None
 
     def write(self, record: Record, unit: str, reason: str) -> None:
-        if self._path is None:
+        if self._partial is None:
             return
         if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8")
+            self._file = self._partial.open("w", encoding="utf-8")
         line = {"file": record.file, unit: record.place, "reason": reason, "raw": record.raw}
         self._file.write(json.dumps(line, default=str) + "\n")
 
     def __enter__(self) -> Self:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._path is None or self._partial is None:
+            return
         if self._file is not None:
             self._file.close()
+        if error is not None:
+            self._partial.unlink(missing_ok=True)
+        elif self._file is not None:
+            self._partial.replace(self._path)
+        else:
+            self._path.unlink(missing_ok=True)

@@ -99,7 +99,7 @@ class DocumentStore:
         return [f"{title} {text}".strip() for _, title, text in self._select("doc_id, title, text", ids)]
 
     def __iter__(self) -> Iterator[Document]:
-        """Every document, in the order of first insertion."""
+        """Every document, in the order of insertion; a replaced one stands where it was added last."""
         last = 0
         while True:
             with self._lock:
@@ -159,6 +159,8 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 def _to_json(document: Document) -> str:
     try:
-        return json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
+        text.encode()
+        return text
+    except (TypeError, ValueError) as error:  # half a surrogate pair is a ValueError too
         raise InputError(f"document {document.doc_id!r}: its metadata cannot be written as JSON ({error})") from error

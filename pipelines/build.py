@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from indexing.bm25_index import Bm25Index
 from indexing.collection import Leg, Manifest, building, read_manifest, write_manifest
+from indexing.corpora import Corpus
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from indexing.faiss_index import FaissIndex
@@ -101,7 +102,9 @@ def build_collection(
     """
     if not (bm25 or dense or sparse):
         raise InputError("a collection needs a leg: BM25, a dense encoder or a sparse encoder")
-    clock, documents = Stopwatch(), 0
+    if isinstance(corpus, str | Path):
+        raise InputError(f"the corpus must be documents, not the path {str(corpus)!r}: give read_corpus(path)")
+    clock, documents, record = Stopwatch(), 0, corpus_record(corpus)
     with building(path, overwrite=overwrite) as staging, ExitStack() as opened:
         store = DocumentStore.create(staging / "documents.sqlite")
         opened.callback(store.close)
@@ -121,21 +124,25 @@ def build_collection(
         with clock("commit"):
             entries = {name: leg.finish() for name, leg in legs.items()}
         opened.close()
-        write_manifest(staging, Manifest(documents, corpus_record(corpus), entries))
+        if corpus_record(corpus) != record:
+            raise InputError(f"{_description(corpus)} changed while it was indexed: run the job again")
+        skipped = int(getattr(corpus, "skipped", 0))
+        write_manifest(staging, Manifest(documents, record | {"skipped": skipped}, entries))
     written = read_manifest(Path(path))
     return BuildReport(
         path=Path(path),
         documents=documents,
-        skipped=int(getattr(corpus, "skipped", 0)),
+        skipped=skipped,
         seconds=clock.seconds,
         leg_bytes={name: leg.bytes for name, leg in written.legs.items()},
     )
 
 
 def corpus_record(corpus: Iterable[Document]) -> dict[str, Any]:
-    """Say which corpus this is: its description and, where it has one, the fingerprint of its bytes."""
-    fingerprint = getattr(corpus, "fingerprint", None)
-    return {"description": _description(corpus), "fingerprint": fingerprint() if fingerprint else None}
+    """Say which corpus this is: its description and, where it knows, a fingerprint of its bytes and how it is read."""
+    if not isinstance(corpus, Corpus):
+        return {"description": _description(corpus), "fingerprint": None}
+    return {"description": corpus.description, "fingerprint": corpus.fingerprint(), "reading": corpus.reading()}
 
 
 def is_built(
@@ -145,6 +152,7 @@ def is_built(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
+    dense_index: Literal["flat", "hnsw"] = "flat",
 ) -> bool:
     """Say whether a collection stands at `path` that has these legs, of this corpus and with these encoders."""
     try:
@@ -156,9 +164,11 @@ def is_built(
     record = corpus_record(corpus)
     return (
         record["fingerprint"] is not None
-        and manifest.corpus.get("fingerprint") == record["fingerprint"]
+        and all(manifest.corpus.get(key) == record[key] for key in ("fingerprint", "reading"))
+        and not (manifest.corpus.get("skipped") and getattr(corpus, "on_error", None) == "raise")
         and wanted.keys() <= manifest.legs.keys()
         and not any(differences(manifest.legs[name].encoder or {}, identity) for name, identity in wanted.items())
+        and (dense is None or manifest.legs["dense"].parameters.get("kind") == dense_index)
     )
 
 
@@ -192,7 +202,8 @@ class _DenseBuilder:
 
     def finish(self) -> Leg:
         self._index.commit()
-        return Leg("faiss", encoder=self._encoder.identity, count=len(self._index))
+        kind = {"kind": self._index.settings.kind}
+        return Leg("faiss", encoder=self._encoder.identity, parameters=kind, count=len(self._index))
 
     def close(self) -> None:
         self._index.close()
@@ -237,7 +248,7 @@ def _batches(corpus: Iterable[Document]) -> Iterator[list[Document]]:
     characters = 0
     for document in corpus:
         batch.append(document)
-        characters += len(document.text)
+        characters += len(document.title) + len(document.text)
         if len(batch) == BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexing.errors import RetrieveError
+from indexing.errors import InputError, RetrieveError
 
 if TYPE_CHECKING:
     from pipelines.search import SearchPipeline, SearchResult
@@ -34,13 +34,16 @@ def run_safely(job: partial[int]) -> int:
     except RetrieveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has gone; say nothing more, not even at the flush on exit.
         sys.stdout = None
         return 0
+    except OSError as error:
+        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -98,7 +101,11 @@ def _add_index(commands: Any) -> None:
         default="raise",
         help="at a malformed line stop and say where (raise), or record it in DIR.skipped.jsonl and go on (skip)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the collection that is in DIR")
+    for role in ("id", "text", "title"):
+        parser.add_argument(f"--{role}-field", metavar="NAME", help=f"the field that holds a document's {role}")
+    parser.add_argument("--config", metavar="NAME", help="of a `datasets` set")
+    parser.add_argument("--split", metavar="NAME", help="of a `datasets` set")
+    parser.add_argument("--overwrite", action="store_true", help="build anew and replace the collection in DIR")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -107,19 +114,26 @@ def _index(options: argparse.Namespace) -> int:
     from pipelines.build import build_collection, is_built
 
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
-    corpus = read_corpus(options.corpus, on_error=options.on_error, skipped_to=skipped_to)
+    corpus = read_corpus(
+        options.corpus,
+        on_error=options.on_error,
+        skipped_to=skipped_to if options.on_error == "skip" else None,
+        id_field=options.id_field,
+        text_field=options.text_field,
+        title_field=options.title_field,
+        config=options.config,
+        split=options.split,
+    )
     dense = None if options.no_dense else _dense_encoder(options)
     sparse = _sparse_encoder(options) if options.sparse else None
-    if is_built(options.to, corpus, bm25=not options.no_bm25, dense=dense, sparse=sparse):
+    wanted = {"bm25": not options.no_bm25, "dense": dense, "sparse": sparse, "dense_index": options.dense_index}
+    if not options.overwrite and is_built(options.to, corpus, **wanted):
         print(f"{options.to} was built from this corpus with these models already: nothing to do")
         return 0
     report = build_collection(
         corpus,
         options.to,
-        bm25=not options.no_bm25,
-        dense=dense,
-        sparse=sparse,
-        dense_index=options.dense_index,
+        **wanted,
         overwrite=options.overwrite,
         show_progress=not options.quiet,
     )
@@ -172,6 +186,8 @@ def _search(options: argparse.Namespace) -> int:
     from pipelines.search import SearchPipeline
     from retrieve.fusion import FUSIONS
 
+    if not options.query.strip():
+        raise InputError("the query is empty: say what to look for, or - to read queries from standard input")
     weights = [_weight(text) for text in options.weights.split(",")] if options.weights else None
     with SearchPipeline.open(
         options.directory,
@@ -263,8 +279,6 @@ def _positive(text: str) -> int:
 
 
 def _weight(text: str) -> float:
-    from indexing.errors import InputError
-
     try:
         return float(text)
     except ValueError:

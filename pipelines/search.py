@@ -131,6 +131,8 @@ class SearchPipeline:
         ModelError
             An encoder that cannot be found, or is not the one the leg was built with.
         """
+        if isinstance(legs, str):
+            raise InputError(f"legs must be a list of names, not the string {legs!r}: legs=[{legs!r}]")
         collection = Collection.open(directory)
         try:
             names = list(legs) if legs is not None else list(collection.manifest.legs)
@@ -151,6 +153,8 @@ class SearchPipeline:
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10) -> dict[str, list[SearchResult]]:
         """Find the `k` best documents for each query, given as ``{query_id: text}``."""
+        if not isinstance(queries, Mapping):
+            raise InputError("batch_search takes {query_id: text}; for a list of texts there is retrieve")
         hits = self.retrieve(list(queries.values()), k)
         ids = sorted(set(hits.doc_ids))
         documents = dict(zip(ids, self.collection.documents.get(ids), strict=True))

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from retrieve.default_models import default_dense_model
     from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
     from retrieve.fusion import reciprocal_rank_fusion, weighted_sum
     from retrieve.hybrid import HybridRetriever
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
 
 _HOME = {
+    "default_dense_model": "retrieve.default_models",
     "CrossEncoder": "retrieve.encoders",
     "DenseEncoder": "retrieve.encoders",
     "SparseEncoder": "retrieve.encoders",
@@ -38,6 +40,7 @@ __all__ = [
     "Reranker",
     "SparseEncoder",
     "SparseRetriever",
+    "default_dense_model",
     "reciprocal_rank_fusion",
     "weighted_sum",
 ]

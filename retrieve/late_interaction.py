@@ -25,7 +25,7 @@ class LateInteractionReranker(CandidateReranker):
         Any `DenseEncoder`: its token vectors are used before pooling.
     weight
         As for every reranker; half of the first stage's score is kept by default, since an encoder that was trained
-        for whole texts orders candidates less surely by their tokens (figures: docs/results.md).
+        for whole texts orders candidates less surely by their tokens (figures: docs/architecture.md).
     cache_bytes
         Token vectors of the documents last seen are kept, as float16, up to this many bytes; 0 keeps none.
     """

@@ -101,6 +101,6 @@ def _first_present(values: Mapping[str, Any], fields: Sequence[str], option: str
     field = next((field for field in fields if field in values), None)
     if field is None:
         wanted = " or ".join(map(repr, fields))
-        advice = f"; {option} can name another" if option else ""
+        advice = f"; {option} (--{option.replace('_', '-')}) can name another" if option else ""
         raise InputError(f"the field {wanted} is missing (there: {', '.join(map(repr, values)) or 'none'}){advice}")
     return field

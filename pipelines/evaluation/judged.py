@@ -1,5 +1,6 @@
 """Qrels and judged hits as coded columns: the one place where document ids meet relevance grades."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -94,7 +95,7 @@ class Qrels:
         if len(queries) != len(hits):
             raise InputError(f"{len(queries)} query ids for the hits of {len(hits)} queries")
         if len(set(queries)) < len(queries):
-            twice = next(query_id for place, query_id in enumerate(queries) if query_id in queries[:place])
+            twice, _ = Counter(queries).most_common(1)[0]
             raise InputError(f"the query {twice!r} stands twice among the queries")
         numbers = {query_id: number for number, query_id in enumerate(self.query_ids)}
         row_numbers = np.fromiter((numbers.get(query_id, -1) for query_id in queries), np.int64, len(queries))

@@ -1,6 +1,7 @@
 """The step every fusion shares: each leg gives each of its hits a contribution; a document's score is their sum."""
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,6 @@ def leg_weights(answers: Sequence[Hits], weights: Sequence[float] | None) -> Seq
     weights = [1.0] * len(answers) if weights is None else list(weights)
     if len(weights) != len(answers):
         raise InputError(f"{len(weights)} weights for {len(answers)} legs")
-    if not all(weight >= 0 for weight in weights) or not sum(weights):
-        raise InputError(f"weights must be 0 or more, and not all 0: {weights}")
+    if not all(0 <= weight < inf for weight in weights) or not sum(weights):
+        raise InputError(f"weights must be 0 or more, finite, and not all 0: {weights}")
     return weights

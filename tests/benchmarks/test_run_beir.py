@@ -81,6 +81,7 @@ def test_a_sparse_model_makes_a_third_leg_and_a_cross_encoder_reranks(
         (["--systems", "bm25,splade"], "unknown system 'splade'"),
         (["--split", "dev"], "test"),
         (["--k", "0"], "--k must be at least 1"),
+        (["--systems", "sparse"], "none of the systems can be run: no --sparse model was given"),
         (["--dense", "no/such-model"], "no/such-model"),
         (["--dataset", "no-such-set"], "no-such-set"),
     ],
@@ -90,6 +91,17 @@ def test_wrong_arguments_are_explained(folder, tmp_path, arguments, says):
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_id_that_no_run_file_can_hold_costs_the_run_file_only(tmp_path):
+    (tmp_path / "set" / "qrels").mkdir(parents=True)
+    write_lines(tmp_path / "set" / "corpus.jsonl", [{"_id": "a b", "text": "bread"}, {"_id": "c", "text": "cake"}])
+    write_lines(tmp_path / "set" / "queries.jsonl", [{"_id": "q", "text": "bread"}])
+    (tmp_path / "set" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta b\t1\n")
+    done = run_beir("--dataset", tmp_path / "set", "--output", tmp_path / "out", "--systems", "bm25")
+    assert done.returncode == 0, done.stderr
+    assert "bm25.trec is not written: the doc_id 'a b' holds white space" in done.stderr
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["systems"]["bm25"]["ndcg@10"] == 1.0
 
 
 def test_hits_on_oneself_are_left_out():

@@ -47,6 +47,8 @@ def test_an_unknown_id_is_an_error_that_names_it(store):
 def test_metadata_that_json_cannot_hold_is_refused(store):
     with pytest.raises(InputError, match="document 'x': its metadata"):
         store.add([ONE, Document("x", "text", metadata={"when": float("nan")})])
+    with pytest.raises(InputError, match="document 'x': its metadata"):
+        store.add([ONE, Document("x", "text", metadata={"half": "\ud800"})])
     assert len(store) == 0
 
 
@@ -76,6 +78,7 @@ def test_reopens_and_explains_what_is_no_store(tmp_path, store):
         (("a", None), "text must be a string"),
         (("a", "text", 3), "title must be a string"),
         (("a", "half \ud800"), "half of a surrogate pair"),
+        (("a\0b", "text"), "holds a NUL"),
     ],
 )
 def test_a_document_that_no_index_could_hold_is_refused(arguments, says):

@@ -107,6 +107,23 @@ def test_on_error_skip_keeps_the_good_and_records_the_bad(tmp_path, capsys):
     assert len(recorded) == 2
 
 
+def test_a_corpus_whose_name_is_that_of_the_skipped_records_survives(tmp_path, capsys):
+    file = write(tmp_path / "c.skipped.jsonl", CORPUS)
+    for on_error in ("raise", "skip"):
+        main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-error", on_error])
+        assert len(file.read_text().splitlines()) == 3
+    assert "it is the corpus itself" in capsys.readouterr().err
+
+
+def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, capsys):
+    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken"])
+    build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
+    assert main([*build, "--on-error", "skip"]) == 0
+    assert main([*build, "--overwrite"]) == 1
+    assert "line 2" in capsys.readouterr().err
+    assert (tmp_path / "c.skipped.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -118,6 +135,9 @@ def test_on_error_skip_keeps_the_good_and_records_the_bad(tmp_path, capsys):
         (["search", "{collection}", "query", "--weights", "a"], "--weights takes numbers"),
         (["search", "{collection}", "query", "--reranker", "late-interaction"], "no dense leg"),
         (["info", "nowhere"], "is not a collection"),
+        (["search", "{collection}", " "], "the query is empty"),
+        (["index", "{corpus}", "--to", "{corpus}/x", "--no-dense"], "cannot write in"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--text-field", "body"], "--text-field"),
     ],
 )
 def test_wrong_arguments_are_explained(tmp_path, monkeypatch, capsys, corpus_file, arguments, says):

@@ -58,12 +58,16 @@ def test_k_larger_than_the_corpus_and_no_queries(pipeline, corpus):
     assert pipeline.batch_search({}, k=3) == {}
     with pytest.raises(InputError, match="k must be at least 1"):
         pipeline.search("bread", k=0)
+    with pytest.raises(InputError, match=r"takes \{query_id: text\}"):
+        pipeline.batch_search(["bread"])
 
 
 def test_opens_single_legs_and_names_those_there_are(collection, minilm):
     with SearchPipeline.open(collection, legs=["bm25"]) as words:
         assert [result.doc_id for result in words.search("datagrams")] == ["udp"]
         assert words.search("datagrams")[0].legs["bm25"].rank == 1
+    with pytest.raises(InputError, match="not the string 'bm25'"):
+        SearchPipeline.open(collection, legs="bm25")
     with pytest.raises(StorageError, match="no leg 'splade': it has bm25, dense"):
         SearchPipeline.open(collection, legs=["splade"])
 
@@ -121,6 +125,8 @@ def test_is_built_knows_the_corpus_and_the_encoder(tmp_path, corpus, minilm):
     assert is_built(tmp_path / "built", read_corpus(file)), "it has more than is asked for"
     assert not is_built(tmp_path / "built", read_corpus(file), bm25=False, sparse=minilm)
     assert not is_built(tmp_path / "elsewhere", read_corpus(file), dense=minilm)
+    assert not is_built(tmp_path / "built", read_corpus(file), dense=minilm, dense_index="hnsw")
+    assert not is_built(tmp_path / "built", read_corpus(file, text_field="body"), dense=minilm)
     file.write_text('{"_id": "other", "text": "corpus"}\n')
     assert not is_built(tmp_path / "built", read_corpus(file), dense=minilm)
 
@@ -192,6 +198,46 @@ class TestBuild:
         build_collection(corpus(), tmp_path / "c", show_progress=False)
         assert len(Collection.open(tmp_path / "c")) == 1
 
+    def test_what_appears_meanwhile_is_not_replaced(self, tmp_path):
+        def corpus():
+            yield Document("1", "one")
+            (tmp_path / "c").mkdir()
+            (tmp_path / "c" / "thesis.txt").write_text("years of work")
+
+        with pytest.raises(StorageError, match="is not a collection"):
+            build_collection(corpus(), tmp_path / "c", show_progress=False)
+        assert [path.name for path in (tmp_path / "c").iterdir()] == ["thesis.txt"]
+
+    def test_a_kill_before_the_old_one_was_removed_is_no_obstacle(self, tmp_path):
+        build_collection([Document("1", "one")], tmp_path / "c", show_progress=False)
+        (tmp_path / ".c.old" / "legs").mkdir(parents=True)
+        build_collection([Document("2", "two")], tmp_path / "c", overwrite=True, show_progress=False)
+        assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+    def test_a_corpus_that_changes_under_the_build_is_refused(self, tmp_path):
+        from indexing.corpora import Corpus, read_corpus
+
+        file = tmp_path / "corpus.jsonl"
+        file.write_text('{"_id": "1", "text": "one"}\n')
+
+        class Changing(Corpus):
+            def __iter__(self):
+                yield from super().__iter__()
+                file.write_text('{"_id": "1", "text": "changed"}\n')
+
+        with pytest.raises(InputError, match="changed while it was indexed"):
+            build_collection(Changing(read_corpus(file).source), tmp_path / "c", show_progress=False)
+        assert not (tmp_path / "c").exists()
+
+    def test_a_path_is_not_a_corpus(self, tmp_path):
+        with pytest.raises(InputError, match=r"give read_corpus\(path\)"):
+            build_collection("corpus.jsonl", tmp_path / "c")
+
+    def test_where_nothing_can_be_written(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(StorageError, match="cannot write in"):
+            build_collection([Document("1", "one")], tmp_path / "file" / "c", show_progress=False)
+
     def test_needs_a_leg(self, tmp_path):
         with pytest.raises(InputError, match="needs a leg"):
             build_collection([Document("1", "one")], tmp_path / "c", bm25=False)
@@ -211,6 +257,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
         ("{", "is damaged"),
         (text.replace('"format": 1', '"format": 99'), "has format 99"),
         (text.replace('"bm25": {', '"../../outside": {'), "is damaged"),
+        (text.replace('"backend": "bm25"', '"backend": "zzz"'), "unknown backend 'zzz'"),
     ]:
         manifest.write_text(damage)
         with pytest.raises(StorageError, match=says):
