@@ -76,4 +76,5 @@ def _ending(path: Path) -> str:
 
 
 def _has_known_ending(path: Path) -> bool:
-    return _ending(path) in {".jsonl", ".json", ".csv", ".tsv", ".parquet"} or path.suffix == ".gz"
+    known = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
+    return _ending(path) in known or path.suffix in {".gz", ".zip", ".txt", ".xml", ".xlsx", ".arrow", ".pkl"}
