@@ -27,6 +27,7 @@ class LoadArguments(TypedDict, total=False):
     cache_folder: str | Path | None
     revision: str | None
     token: str | bool | None
+    allow_bin: bool
 
 
 class Encoder:
@@ -35,8 +36,8 @@ class Encoder:
     Parameters
     ----------
     model
-        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Weights are read from
-        safetensors only, and code that a checkpoint brings is never run.
+        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Code that a checkpoint
+        brings is never run.
     device
         "cpu", "cuda", "cuda:1", …; by default a GPU where there is one.
     dtype
@@ -46,6 +47,8 @@ class Encoder:
         Cut texts to this many tokens; by default what the checkpoint says, at most what the model has positions for.
     local_files_only, cache_folder, revision, token
         As in the Hub's own library; see `checkpoint.Source`.
+    allow_bin
+        Where there is no model.safetensors, read pytorch_model.bin: a pickle, of which only tensors are taken.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class Encoder:
         cache_folder: str | Path | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
+        allow_bin: bool = False,
     ) -> None:
         import torch
 
@@ -80,10 +84,10 @@ class Encoder:
             raise InputError(f"max_length must be at least 1, not {max_length}")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        source = Source(revision, cache_folder, local_files_only, token)
+        source = Source(revision, cache_folder, local_files_only, token, allow_bin)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
-        modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length))
+        modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length, allow_bin))
         if not modules or not isinstance(modules[0], InputModule):
             raise ModelError(f"{self.checkpoint.folder / 'modules.json'}: the first module must read text")
         if modules[-1].output != self.output:
@@ -91,7 +95,7 @@ class Encoder:
                 f"{self.checkpoint.folder / 'modules.json'}: its modules end in {modules[-1].output}, "
                 f"and {type(self).__name__} needs {self.output}"
             )
-        self._modules = [{"type": type(module).__name__, **module.config} for module in modules]
+        self.modules = modules
         self.network = torch.nn.Sequential(*modules).to(self.device).eval()
         self.input: InputModule = modules[0]
         self.engine = Engine(self.network, self.device, default_costs(self.device, self.max_rows))
@@ -115,7 +119,7 @@ class Encoder:
             "dtype": str(self.dtype).removeprefix("torch."),
             "kind": self.kind,
             "weights_sha256": self.checkpoint.weights_sha256,
-            "modules": self._modules,
+            "modules": [{"type": type(module).__name__, **module.config} for module in self.modules],
             "max_length": self.max_length,
             "dimension": self.dimension,
         }

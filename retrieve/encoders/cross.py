@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -117,24 +116,15 @@ class CrossEncoder(Encoder):
     def _default_activation(self) -> "Callable[[Tensor], Tensor]":
         import torch
 
+        from retrieve.encoders.modules.activation import torch_activation
+
         config = self.checkpoint.config
         named = (
             self.checkpoint.settings.get("activation_fn")
             or (config.get("sentence_transformers") or {}).get("activation_fn")
             or config.get("sbert_ce_default_activation_function")
         )
-        found = _torch_activation(named) if named else None
+        found = torch_activation(named) if named else None
         if named and found is None:
             logger.warning("%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named)
         return found or (torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity())
-
-
-def _torch_activation(reference: str) -> "Callable[[Tensor], Tensor] | None":
-    """Make the torch module that a checkpoint names; None for anything else, which could be any code."""
-    import torch
-
-    home, _, name = reference.rpartition(".")
-    if not home.startswith("torch.nn"):
-        return None
-    found = getattr(import_module(home), name, None)
-    return found() if isinstance(found, type) and issubclass(found, torch.nn.Module) else None

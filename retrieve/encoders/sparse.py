@@ -67,8 +67,9 @@ class SparseEncoder(PromptedEncoder):
 
     @cached_property
     def vocabulary(self) -> list[str]:
-        """The term of each column, as the tokenizer writes it."""
-        return self.input.vocabulary
+        """The term of each column, as the tokenizer writes it; latents are numbered."""
+        named = (module.vocabulary for module in reversed(self.modules))
+        return next(terms for terms in named if terms is not None)
 
     def encode(
         self,

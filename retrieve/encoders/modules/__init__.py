@@ -9,10 +9,14 @@ if TYPE_CHECKING:
     from retrieve.encoders.modules.module import Module
 
 _HOME = {
+    "Dense": "dense",
     "MLMTransformer": "transformer",
     "Normalize": "normalize",
     "Pooling": "pooling",
+    "SparseAutoEncoder": "sparse_auto_encoder",
+    "SparseStaticEmbedding": "sparse_static_embedding",
     "SpladePooling": "splade_pooling",
+    "StaticEmbedding": "static_embedding",
     "Transformer": "transformer",
 }
 

@@ -10,6 +10,7 @@ import torch
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
+from retrieve.encoders.modules.weights import load_weights, weight_files
 
 Features = dict[str, Any]
 """What modules hand on to each other, under sentence-transformers' names: `input_ids`, `attention_mask`,
@@ -26,10 +27,13 @@ class LoadOptions:
         In which transformers compute.
     max_length
         Cut texts to this many tokens; None for what the checkpoint says.
+    allow_bin
+        Read weights that are there only as a pickle.
     """
 
     dtype: torch.dtype
     max_length: int | None = None
+    allow_bin: bool = False
 
 
 class Module(torch.nn.Module):
@@ -55,9 +59,17 @@ class Module(torch.nn.Module):
                 f"(it has {', '.join(cls.config_keys) or 'none'})"
             )
         try:
-            return cls(**config)
+            module = cls(**config)
         except TypeError as error:
             raise ModelError(f"{folder / cls.config_file}: a setting of {cls.__name__} is missing ({error})") from error
+        if module.state_dict():
+            load_weights(module, folder, allow_bin=options.allow_bin)
+        return module
+
+    @classmethod
+    def files(cls, folder: Path) -> list[Path]:
+        """Give the files in its folder, beside the configuration, that decide what it makes."""
+        return weight_files(folder)
 
     @classmethod
     def read_config(cls, folder: Path) -> dict[str, Any]:
@@ -83,6 +95,11 @@ class Module(torch.nn.Module):
         """Give the width of the vectors it makes from vectors of width `incoming`."""
         return incoming
 
+    @property
+    def vocabulary(self) -> list[str] | None:
+        """The term of each column, of a module whose columns are terms; None for any other."""
+        return None
+
 
 class InputModule(Module):
     """A module that stands first: it turns texts into tokens."""
@@ -91,11 +108,6 @@ class InputModule(Module):
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts (or pairs of texts) into tokens, without padding, `prompt` before each."""
-        raise NotImplementedError
-
-    @property
-    def vocabulary(self) -> list[str]:
-        """The term of each column, of a module that weighs the terms of a vocabulary."""
         raise NotImplementedError
 
 

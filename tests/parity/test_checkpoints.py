@@ -1,0 +1,165 @@
+"""Every module and layout that sentence-transformers writes, or wrote: equal vectors here and there."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentence_transformers as theirs
+import torch
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding
+from transformers import AutoTokenizer
+
+from checkpoints import write_bert, write_json
+from retrieve.encoders import DenseEncoder, SparseEncoder
+
+TEXTS = [
+    "",
+    " ",
+    "water",
+    "how do vaccines work",
+    "naïve café 日本語 😀 \u200b ﬁ",
+    "a stock's price, in a market; is it light?",
+    "the energy of a wave " * 40,
+    "HEAT and FIRE\n\tin a cell",
+    "water water",
+    *(("energy wave light cell " * 9)[: 11 * at] for at in range(1, 12)),
+]
+
+
+@pytest.fixture
+def bert(tmp_path) -> str:
+    return str(write_bert(tmp_path / "bert"))
+
+
+def equal(ours, reference) -> None:
+    np.testing.assert_allclose(ours, reference, rtol=0, atol=1e-5)
+
+
+def saved(folder: Path, *modules, kind: type = theirs.SentenceTransformer, **settings):
+    """Have sentence-transformers make and save a model of these modules with random weights, and read it again."""
+    torch.manual_seed(5)
+    for module in modules:
+        for weight in module.parameters() if not isinstance(module, Transformer) else ():
+            torch.nn.init.normal_(weight, std=0.5)
+    kind(modules=list(modules), device="cpu", **settings).save(str(folder))
+    return kind(str(folder), device="cpu")
+
+
+def ours_dense(folder, **options) -> DenseEncoder:
+    return DenseEncoder(folder, dtype="float32", device="cpu", **options)
+
+
+def ours_sparse(folder, **options) -> SparseEncoder:
+    return SparseEncoder(folder, dtype="float32", device="cpu", **options)
+
+
+def rows(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.to_dense().numpy()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"bias": False, "activation_function": torch.nn.Identity()},
+        {"activation_function": torch.nn.GELU(), "use_residual": True},
+        {"out_features": 32, "use_residual": True},
+        {"activation_function": np.tanh},
+    ],
+    ids=str,
+)
+def test_dense(tmp_path, bert, settings):
+    layer = Dense(32, **({"out_features": 12} | settings))
+    if settings.get("activation_function") is np.tanh:
+        layer.activation_function = torch.nn.Tanh()
+    reference = saved(tmp_path / "saved", Transformer(bert), Pooling(32), layer, Normalize())
+    if settings.get("activation_function") is np.tanh:
+        config = tmp_path / "saved" / "2_Dense" / "config.json"
+        write_json(config, json.loads(config.read_text()) | {"activation_function": "their.code.Act", "extra": 1})
+
+    ours = ours_dense(tmp_path / "saved")
+
+    assert ours.dimension == reference.get_embedding_dimension()
+    equal(ours.encode(TEXTS), reference.encode(TEXTS))
+
+
+def test_dense_on_token_vectors(tmp_path, bert):
+    layer = Dense(32, 8, module_input_name="token_embeddings", activation_function=torch.nn.Identity())
+    reference = saved(tmp_path / "saved", Transformer(bert), layer, Pooling(8))
+
+    equal(ours_dense(tmp_path / "saved").encode(TEXTS), reference.encode(TEXTS))
+
+
+def test_static_embedding(tmp_path, bert):
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    reference = saved(tmp_path / "saved", StaticEmbedding(tokenizer, embedding_dim=16), prompts={"query": "energy "})
+
+    ours = ours_dense(tmp_path / "saved")
+
+    assert ours.max_length is None
+    equal(ours.encode(TEXTS), reference.encode(TEXTS))
+    equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
+
+
+def test_static_embedding_as_model2vec_writes_it(tmp_path, bert):
+    from safetensors.torch import save_file
+
+    saved(tmp_path / "saved", StaticEmbedding(AutoTokenizer.from_pretrained(bert), embedding_dim=16))
+    tokens = AutoTokenizer.from_pretrained(bert).vocab_size
+    weights = {
+        "embeddings": torch.randn(7, 16),
+        "mapping": torch.randint(7, (tokens,)),
+        "weights": torch.rand(tokens),
+    }
+    save_file(weights, tmp_path / "saved" / "model.safetensors")
+    # Each token's row, times its weight.
+    folded = weights["embeddings"][weights["mapping"]] * weights["weights"][:, None]
+    ids = AutoTokenizer.from_pretrained(bert)("water is light", add_special_tokens=False)["input_ids"]
+
+    vectors = ours_dense(tmp_path / "saved").encode("water is light")
+
+    equal(vectors, folded[ids].mean(dim=0).numpy())
+    equal(vectors, theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu").encode("water is light"))
+
+
+def test_sparse_static_embedding(tmp_path, bert):
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    weight = torch.rand(len(tokenizer))
+    reference = saved(
+        tmp_path / "saved", SparseStaticEmbedding(tokenizer, weight, frozen=True), kind=theirs.SparseEncoder
+    )
+
+    ours = ours_sparse(tmp_path / "saved")
+
+    equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
+    assert ours.vocabulary == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+
+
+def test_sparse_static_embedding_from_a_table_of_terms(tmp_path, bert):
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    saved(tmp_path / "saved", SparseStaticEmbedding(tokenizer), kind=theirs.SparseEncoder)
+    table = tmp_path / "saved" / "idf.json"
+    write_json(table, {"water": 3.5, "energy": 2.25, "##s": 0.5})
+    (tmp_path / "saved" / "model.safetensors").unlink()
+    write_json(tmp_path / "saved" / "config.json", {"frozen": True, "path": str(table)})
+    reference = theirs.SparseEncoder(str(tmp_path / "saved"), device="cpu")
+
+    ours = ours_sparse(tmp_path / "saved")
+
+    equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
+    assert ours.encode("water").sum() == 3.5
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_sparse_auto_encoder(tmp_path, bert, normalize):
+    coder = SparseAutoEncoder(32, hidden_dim=96, k=12, k_aux=20, normalize=normalize)
+    reference = saved(tmp_path / "saved", Transformer(bert), Pooling(32), coder, kind=theirs.SparseEncoder)
+
+    ours = ours_sparse(tmp_path / "saved")
+
+    assert ours.dimension == 96 == len(ours.vocabulary)
+    equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
+    equal(ours.encode(TEXTS, max_active_dims=3).toarray(), rows(reference.encode(TEXTS, max_active_dims=3)))
