@@ -78,7 +78,7 @@ class Encoder:
     ) -> None:
         import torch
 
-        from retrieve.encoders.modules.module import InputModule, LoadOptions
+        from retrieve.encoders.modules.module import LoadOptions
 
         if max_length is not None and max_length < 1:
             raise InputError(f"max_length must be at least 1, not {max_length}")
@@ -87,24 +87,66 @@ class Encoder:
         source = Source(revision, cache_folder, local_files_only, token, allow_bin)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
-        modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length, allow_bin))
+        self.modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length, allow_bin))
+        self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
+        tasks = [task for task in (None, "document", "query") if self._has(task)]
+        widths = {self._check(task) for task in tasks}
+        if len(widths) != 1:
+            raise ModelError(f"{self.checkpoint.folder}: its routes give vectors of different widths, {sorted(widths)}")
+        self.dimension = widths.pop()
+        self._engines: dict[tuple[int, ...], Engine] = {}
+        engines = [self.engine_for(task) for task in tasks]
+        self.engine = engines[0]
+        self.input = self.engine.input
+
+    def engine_for(self, task: str | None) -> Engine:
+        """Give the engine that encodes texts for a task: most models have one for all.
+
+        Raises
+        ------
+        InputError
+            When the model has different routes and none for this task.
+        """
+        import torch
+
+        from retrieve.encoders.modules.router import paths
+
+        modules = paths(self.modules, task)
+        found = self._engines.get(key := tuple(map(id, modules)))
+        if found is None:
+            costs = default_costs(self.device, self.max_rows)
+            network = torch.nn.Sequential(*modules).eval()
+            found = self._engines.setdefault(key, Engine(network, self.device, costs))
+        return found
+
+    def _has(self, task: str | None) -> bool:
+        from retrieve.encoders.modules.router import paths
+
+        try:
+            paths(self.modules, task)
+        except InputError:
+            return False
+        return True
+
+    def _check(self, task: str | None) -> int:
+        """Check that what texts pass for a task makes them into what this encoder is for; gives its width."""
+        from retrieve.encoders.modules.module import InputModule
+        from retrieve.encoders.modules.router import paths
+
+        modules, listed = paths(self.modules, task), self.checkpoint.folder / "modules.json"
         if not modules or not isinstance(modules[0], InputModule):
-            raise ModelError(f"{self.checkpoint.folder / 'modules.json'}: the first module must read text")
+            raise ModelError(f"{listed}: the first module must read text")
         if modules[-1].output != self.output:
             raise ModelError(
-                f"{self.checkpoint.folder / 'modules.json'}: its modules end in {modules[-1].output}, "
-                f"and {type(self).__name__} needs {self.output}"
+                f"{listed}: its modules end in {modules[-1].output}, and {type(self).__name__} needs {self.output}"
             )
-        self.modules = modules
-        self.network = torch.nn.Sequential(*modules).to(self.device).eval()
-        self.input: InputModule = modules[0]
-        self.engine = Engine(self.network, self.device, default_costs(self.device, self.max_rows))
-        self.dimension = self._dimension(modules)
+        return self._dimension(modules)
 
     @property
     def max_length(self) -> int | None:
-        """The most tokens of a text that are read; None for no limit."""
-        return self.input.max_length
+        """The most tokens of a text that are read; None for no limit. Of several routes, the largest."""
+        lengths = [engine.input.max_length for engine in self._engines.values()]
+        return None if None in lengths else max(length for length in lengths if length is not None)
 
     @property
     def identity(self) -> dict[str, Any]:

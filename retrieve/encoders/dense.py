@@ -143,7 +143,7 @@ class DenseEncoder(PromptedEncoder):
         token_budget: int | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
-        for some in self.engine.chunks(
+        for some in self.engine_for(task).chunks(
             texts,
             prompt=self.resolve_prompt(prompt, task),
             at_once=chunk,
@@ -162,7 +162,7 @@ class DenseEncoder(PromptedEncoder):
         """
         blocks = [
             self._token_vectors(some)
-            for some in self.engine.chunks(
+            for some in self.engine_for(task).chunks(
                 [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task)
             )
         ]

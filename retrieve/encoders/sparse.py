@@ -68,8 +68,8 @@ class SparseEncoder(PromptedEncoder):
     @cached_property
     def vocabulary(self) -> list[str]:
         """The term of each column, as the tokenizer writes it; latents are numbered."""
-        named = (module.vocabulary for module in reversed(self.modules))
-        return next(terms for terms in named if terms is not None)
+        modules: list[Any] = list(self.engine.network)
+        return next(module.vocabulary for module in reversed(modules) if module.vocabulary is not None)
 
     def encode(
         self,
@@ -143,7 +143,7 @@ class SparseEncoder(PromptedEncoder):
     ) -> Iterator[csr_matrix]:
         """Encode texts without end: up to `chunk` rows at a time, in order; options as `encode`'s."""
         _check_active(max_active_dims)
-        for some in self.engine.chunks(
+        for some in self.engine_for(task).chunks(
             texts,
             prompt=self.resolve_prompt(prompt, task),
             at_once=chunk,

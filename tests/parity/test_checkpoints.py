@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import sentence_transformers as theirs
 import torch
-from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
-from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding
-from transformers import AutoTokenizer
+from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
+from transformers import AutoTokenizer, BertForMaskedLM
 
 from checkpoints import write_bert, write_json
+from indexing.errors import InputError
 from retrieve.encoders import DenseEncoder, SparseEncoder
 
 TEXTS = [
@@ -163,3 +164,70 @@ def test_sparse_auto_encoder(tmp_path, bert, normalize):
     assert ours.dimension == 96 == len(ours.vocabulary)
     equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
     equal(ours.encode(TEXTS, max_active_dims=3).toarray(), rows(reference.encode(TEXTS, max_active_dims=3)))
+
+
+@pytest.mark.parametrize("config_file", ["router_config.json", "config.json"])
+def test_inference_free_splade(tmp_path, config_file):
+    path = str(write_bert(tmp_path / "bert", BertForMaskedLM))
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    router = Router.for_query_document(
+        [SparseStaticEmbedding(tokenizer, torch.rand(len(tokenizer)))],
+        [Transformer(path, transformer_task="fill-mask"), SpladePooling("max")],
+    )
+    theirs.SparseEncoder(modules=[router], device="cpu").save(str(tmp_path / "saved"))
+    (tmp_path / "saved" / "router_config.json").rename(tmp_path / "saved" / config_file)
+    reference = theirs.SparseEncoder(str(tmp_path / "saved"), device="cpu")
+
+    ours = ours_sparse(tmp_path / "saved")
+
+    equal(ours.encode_query(TEXTS).toarray(), rows(reference.encode_query(TEXTS)))
+    equal(ours.encode_document(TEXTS).toarray(), rows(reference.encode_document(TEXTS)))
+    equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
+    assert ours.vocabulary == tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+
+
+@pytest.mark.parametrize("default", ["query", None])
+def test_router_behind_a_shared_transformer(tmp_path, bert, default):
+    shared = Dense(32, 8)
+    router = Router(
+        {"query": [shared], "document": [Dense(32, 16), Dense(16, 8)], "other": [shared]},
+        default_route=default,
+        allow_empty_key=False,
+        route_mappings={("document", "text"): "document", ("passage", None): "other"},
+    )
+    reference = saved(tmp_path / "saved", Transformer(bert), Pooling(32), router)
+
+    ours = ours_dense(tmp_path / "saved")
+
+    equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
+    equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))
+    if default is None:
+        with pytest.raises(InputError, match="no route for no task, only document, other, query"):
+            ours.encode(TEXTS)
+    else:
+        equal(ours.encode(TEXTS), reference.encode(TEXTS))
+
+
+def test_asym_of_older_releases(tmp_path, bert):
+    router = Router({"query": [Dense(32, 8)], "document": [Dense(32, 8)]})
+    saved(tmp_path / "saved", Transformer(bert), Pooling(32), router)
+    entries = json.loads((tmp_path / "saved" / "modules.json").read_text())
+    for entry in entries:
+        entry["type"] = f"sentence_transformers.models.{entry['type'].rpartition('.')[2]}"
+    entries[2]["type"] = "sentence_transformers.models.Asym"
+    write_json(tmp_path / "saved" / "modules.json", entries)
+    home = tmp_path / "saved" / entries[2]["path"]
+    config = json.loads((home / "router_config.json").read_text())
+    (home / "router_config.json").unlink()
+    types = dict.fromkeys(config["types"], "sentence_transformers.models.Dense")
+    write_json(
+        home / "config.json",
+        {"types": types, "structure": config["structure"], "parameters": {"allow_empty_key": True}},
+    )
+    reference = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+
+    ours = ours_dense(tmp_path / "saved")
+
+    equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
+    equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))
+    equal(ours.encode(TEXTS), reference.encode(TEXTS))

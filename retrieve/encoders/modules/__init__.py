@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from retrieve.encoders.modules.module import Module
 
 _HOME = {
+    "Asym": "router",
     "Dense": "dense",
     "MLMTransformer": "transformer",
     "Normalize": "normalize",
     "Pooling": "pooling",
+    "Router": "router",
     "SparseAutoEncoder": "sparse_auto_encoder",
     "SparseStaticEmbedding": "sparse_static_embedding",
     "SpladePooling": "splade_pooling",
