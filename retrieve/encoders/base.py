@@ -1,4 +1,4 @@
-"""What all encoders share: how they are loaded and known again; and the prompts of those that read single texts."""
+"""What all encoders share: how they are loaded and known again, and their prompts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +59,7 @@ class Encoder:
     kind: ClassVar[str]
     organisation: ClassVar[str]
     default_steps: ClassVar[Sequence[Step]]
+    causal_steps: ClassVar[Sequence[Step]] = ()
     saved_as: ClassVar[str]
     output: ClassVar[str] = "sentence_embedding"
     max_rows: ClassVar[int | None] = None
@@ -87,7 +88,7 @@ class Encoder:
         source = Source(revision, cache_folder, local_files_only, token, allow_bin)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
-        self.modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length, allow_bin))
+        self.modules = self.checkpoint.load(self._plain_steps(), LoadOptions(self.dtype, max_length, allow_bin))
         self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
         tasks = [task for task in (None, "document", "query") if self._has(task)]
         widths = {self._check(task) for task in tasks}
@@ -180,6 +181,15 @@ class Encoder:
         if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":
             raise ModelError(f"{self.checkpoint.folder} holds a {architectures[0]}: CrossEncoder reads that")
 
+    def _plain_steps(self) -> Sequence[Step]:
+        """Give what stands in for the list of modules that a plain transformers checkpoint lacks."""
+        return self.causal_steps if self._is_causal() and self.causal_steps else self.default_steps
+
+    def _is_causal(self) -> bool:
+        config = self.checkpoint.config
+        architectures = config.get("architectures") or [""]
+        return architectures[0].endswith("ForCausalLM") and config.get("is_causal", True)
+
     @staticmethod
     def _dimension(modules: Sequence[Any]) -> int:
         width: int | None = None
@@ -189,7 +199,7 @@ class Encoder:
 
 
 class PromptedEncoder(Encoder):
-    """An encoder of single texts, with the prompts that its checkpoint wants before queries and documents."""
+    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two."""
 
     def __init__(self, model: str | Path, **arguments: Any) -> None:
         super().__init__(model, **arguments)

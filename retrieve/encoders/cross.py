@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from retrieve.encoders.base import Encoder, LoadArguments
+from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.checkpoint import Step
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoder(Encoder):
-    """Scores pairs of texts with a sequence-classification model.
+class CrossEncoder(PromptedEncoder):
+    """Scores pairs of texts with a sequence-classification model, or a language model that says yes or no.
 
     Nogueira and Cho, "Passage Re-ranking with BERT", 2019.
 
@@ -36,6 +36,7 @@ class CrossEncoder(Encoder):
     organisation = "cross-encoder"
     saved_as = "CrossEncoder"
     default_steps = (Step("Transformer", config={"transformer_task": "sequence-classification"}),)
+    causal_steps = (Step("Transformer", config={"transformer_task": "text-generation"}), Step("LogitScore", config={}))
     output = "scores"
 
     def __init__(
@@ -57,6 +58,7 @@ class CrossEncoder(Encoder):
         self,
         pairs: Iterable[tuple[str, str]] | tuple[str, str],
         *,
+        prompt: str | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
     ) -> NDArray[np.float32]:
@@ -66,6 +68,8 @@ class CrossEncoder(Encoder):
         ----------
         pairs
             Any number of (query, document); what is longer than `max_length` loses from its longer part.
+        prompt
+            Put before each first text, instead of the checkpoint's default.
         show_progress
             A progress bar on stderr, counted in pairs.
         token_budget
@@ -82,9 +86,15 @@ class CrossEncoder(Encoder):
             Naming the position of something that is not a pair of texts.
         """
         if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
-            return self.predict([pairs], token_budget=token_budget)[0]
+            return self.predict([pairs], prompt=prompt, token_budget=token_budget)[0]
         blocks = [np.empty((0, self.labels), np.float32)]
-        for chunk in self.engine.chunks(pairs, pairs=True, show_progress=show_progress, token_budget=token_budget):
+        for chunk in self.engine.chunks(
+            pairs,
+            pairs=True,
+            prompt=self.resolve_prompt(prompt, None),
+            show_progress=show_progress,
+            token_budget=token_budget,
+        ):
             scores = np.empty((len(chunk), self.labels), np.float32)
             for rows, features in chunk.run():
                 scores[rows] = self.activation(features["scores"].float()).cpu().numpy()
@@ -93,7 +103,13 @@ class CrossEncoder(Encoder):
         return scores[:, 0] if self.labels == 1 else scores
 
     def rank(
-        self, query: str, documents: Sequence[str], top_k: int | None = None, *, show_progress: bool = False
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *,
+        prompt: str | None = None,
+        show_progress: bool = False,
     ) -> list[dict[str, Any]]:
         """Order documents by their score for a query.
 
@@ -109,7 +125,7 @@ class CrossEncoder(Encoder):
         """
         if self.labels != 1:
             raise InputError(f"rank needs a model with one label, and {self.checkpoint.name} has {self.labels}")
-        scores = self.predict([(query, document) for document in documents], show_progress=show_progress)
+        scores = self.predict([(query, document) for document in documents], prompt=prompt, show_progress=show_progress)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
 
@@ -119,12 +135,16 @@ class CrossEncoder(Encoder):
         from retrieve.encoders.modules.activation import torch_activation
 
         config = self.checkpoint.config
-        named = (
-            self.checkpoint.settings.get("activation_fn")
-            or (config.get("sentence_transformers") or {}).get("activation_fn")
-            or config.get("sbert_ce_default_activation_function")
-        )
-        found = torch_activation(named) if named else None
-        if named and found is None:
-            logger.warning("%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named)
-        return found or (torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity())
+        for named in (
+            self.checkpoint.settings.get("activation_fn"),
+            (config.get("sentence_transformers") or {}).get("activation_fn"),
+            config.get("sbert_ce_default_activation_function"),
+        ):
+            found = torch_activation(named) if named else None
+            if found is not None:
+                return found
+            if named:
+                logger.warning(
+                    "%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named
+                )
+        return torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity()

@@ -43,7 +43,7 @@ class DenseEncoder(PromptedEncoder):
     """Encodes texts as float32 vectors; see `Encoder` for the arguments.
 
     Reads sentence-transformers checkpoints and gives their vectors; a plain transformers checkpoint is pooled by the
-    mean. Reimers and Gurevych, "Sentence-BERT", 2019.
+    mean, a causal language model by its last token. Reimers and Gurevych, "Sentence-BERT", 2019.
 
     Examples
     --------
@@ -56,6 +56,7 @@ class DenseEncoder(PromptedEncoder):
     organisation = "sentence-transformers"
     saved_as = "SentenceTransformer"
     default_steps = (Step("Transformer", config={}), Step("Pooling", config={}))
+    causal_steps = (Step("Transformer", config={}), Step("Pooling", config={"pooling_mode": "lasttoken"}))
 
     @property
     def similarity(self) -> str:

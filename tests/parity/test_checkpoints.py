@@ -10,11 +10,11 @@ import torch
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
-from transformers import AutoTokenizer, BertForMaskedLM
+from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from checkpoints import write_bert, write_json
 from indexing.errors import InputError
-from retrieve.encoders import DenseEncoder, SparseEncoder
+from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 TEXTS = [
     "",
@@ -231,3 +231,72 @@ def test_asym_of_older_releases(tmp_path, bert):
     equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
     equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))
     equal(ours.encode(TEXTS), reference.encode(TEXTS))
+
+
+PAIRS = [(query, text) for query in ("water", "the energy of a wave", "") for text in TEXTS[:8]]
+
+
+@pytest.fixture
+def decoder(tmp_path) -> str:
+    """A causal language model whose tokenizer knows "yes" and "no"."""
+    path = write_bert(tmp_path / "decoder")
+    with (path / "vocab.txt").open("a", encoding="utf-8") as vocabulary:
+        vocabulary.write("\nyes\nno")
+    from transformers import BertTokenizerFast
+
+    tokenizer = BertTokenizerFast(str(path / "vocab.txt"), model_max_length=24)
+    tokenizer.save_pretrained(path)
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(path)
+    return str(path)
+
+
+def ours_cross(folder, **options) -> CrossEncoder:
+    return CrossEncoder(folder, dtype="float32", device="cpu", **options)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_bare_decoder_is_pooled_by_its_last_token(decoder, side):
+    config = Path(decoder) / "tokenizer_config.json"
+    write_json(config, json.loads(config.read_text()) | {"padding_side": side})
+    reference = theirs.SentenceTransformer(decoder, device="cpu")
+
+    equal(ours_dense(decoder).encode(TEXTS), reference.encode(TEXTS))
+
+
+@pytest.mark.parametrize("layout", ["bare", "saved"])
+def test_a_language_model_as_cross_encoder(tmp_path, decoder, layout):
+    reference = theirs.CrossEncoder(decoder, device="cpu")
+    path = decoder
+    if layout == "saved":
+        path = str(tmp_path / "saved")
+        reference.save(path)
+
+    ours = ours_cross(path)
+
+    equal(ours.predict(PAIRS), reference.predict(PAIRS))
+    equal(ours.predict(PAIRS, prompt="the light "), reference.predict(PAIRS, prompt="the light "))
+
+
+def test_prompts_of_a_cross_encoder(tmp_path):
+    path = str(write_bert(tmp_path / "cross", BertForSequenceClassification, num_labels=1))
+    prompts = {"about": "energy of ", "other": "a "}
+    reference = theirs.CrossEncoder(path, prompts=prompts, default_prompt_name="about", device="cpu")
+    reference.save(str(tmp_path / "saved"))
+
+    ours = ours_cross(tmp_path / "saved")
+
+    equal(ours.predict(PAIRS), reference.predict(PAIRS))
+    equal(ours.predict(PAIRS, prompt="a "), reference.predict(PAIRS, prompt_name="other"))
+    equal(ours.predict(PAIRS, prompt=""), reference.predict(PAIRS, prompt=""))
+    assert abs(ours.predict(PAIRS) - ours.predict(PAIRS, prompt="")).max() > 1e-4

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Asym": "router",
     "Dense": "dense",
+    "LogitScore": "logit_score",
     "MLMTransformer": "transformer",
     "Normalize": "normalize",
     "Pooling": "pooling",

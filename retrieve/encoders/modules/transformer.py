@@ -1,5 +1,6 @@
 """The transformer that stands first in nearly every encoder, with its tokenizer."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -16,6 +17,8 @@ from retrieve.encoders.modules.module import Features, InputModule, LoadOptions,
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet
 from retrieve.encoders.modules.weights import first_line, require_weights
 
+logger = logging.getLogger(__name__)
+
 _CONFIG_FILES = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -28,7 +31,9 @@ _TASKS = {
         "AutoModelForSequenceClassification",
         ": it has no trained classification head, so it is not a cross-encoder",
     ),
+    "text-generation": ("AutoModelForCausalLM", ""),
 }
+_OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
 # Stored arguments that are ours to decide, or that would run code from the checkpoint.
 _OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
 _TOKENIZED_AT_ONCE = 1024
@@ -55,10 +60,10 @@ class VocabularyLogits(NamedTuple):
 
 
 class Transformer(InputModule):
-    """A transformers model and its tokenizer, for one of three tasks.
+    """A transformers model and its tokenizer, for one of four tasks.
 
     "feature-extraction" gives `token_embeddings`; "fill-mask" gives them as `VocabularyLogits`;
-    "sequence-classification" gives `scores` (logits).
+    "sequence-classification" gives `scores` (logits); "text-generation" gives `causal_logits` of the last token.
     """
 
     config_file = "sentence_bert_config.json"
@@ -71,7 +76,10 @@ class Transformer(InputModule):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
-        self.output = "scores" if transformer_task == "sequence-classification" else "token_embeddings"
+        self.output = _OUTPUTS.get(transformer_task, "token_embeddings")
+        if transformer_task == "text-generation":
+            # Padding on the left puts every text's last token into the last column.
+            tokenizer.padding_side = "left"
         if transformer_task == "fill-mask":
             # The layer stays in its place, with its weights, but hands its input through.
             self.project.forward = _unchanged  # type: ignore[method-assign, assignment]
@@ -93,10 +101,14 @@ class Transformer(InputModule):
         task = settings.get("transformer_task") or cls.default_task
         if task not in _TASKS:
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
+        if "message" in (settings.get("modality_config") or {}):
+            raise ModelError(f"{folder}: the model reads texts wrapped in a chat template, which is not done here")
         with quiet():
             model_config = _load_config(folder, _stored(settings, "config_kwargs", "config_args"))
             model = _load_model(folder, task, model_config, options, _stored(settings, "model_kwargs", "model_args"))
             tokenizer = load_tokenizer(folder, _stored(settings, "processor_kwargs", "tokenizer_args"))
+        if config is not None and getattr(tokenizer, "chat_template", None):
+            logger.warning("%s: texts are read as they stand, not wrapped in the tokenizer's chat template", folder)
         max_length = options.max_length or settings.get("max_seq_length")
         return cls(
             model.eval(),
@@ -138,6 +150,9 @@ class Transformer(InputModule):
         inputs = {
             name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
         }
+        if self.transformer_task == "text-generation":
+            features["causal_logits"] = self.model(**inputs, logits_to_keep=1, use_cache=False, return_dict=True).logits
+            return features
         output = self.model(**inputs, return_dict=True)
         if self.transformer_task == "fill-mask":
             features["token_embeddings"] = VocabularyLogits(output.logits, self.project.weight, self.project.bias)
@@ -149,7 +164,7 @@ class Transformer(InputModule):
 
     def dimension(self, incoming: int | None) -> int | None:
         """Give the hidden width, the vocabulary's size or the number of labels, by task."""
-        if self.transformer_task == "fill-mask":
+        if self.transformer_task in ("fill-mask", "text-generation"):
             return self.project.out_features
         config = self.model.config
         width: int = config.num_labels if self.transformer_task == "sequence-classification" else config.hidden_size
