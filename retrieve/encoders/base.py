@@ -8,6 +8,7 @@ from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.precision import resolve_dtype
+from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
     import torch
@@ -167,6 +168,28 @@ class Encoder:
             "dimension": self.dimension,
         }
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What config_sentence_transformers.json says of this encoder when it is saved."""
+        return {"model_type": self.saved_as}
+
+    def save(self, path: str | Path) -> None:
+        """Write the encoder as safetensors, in the layout that every release of sentence-transformers reads.
+
+        The transformer's weights are written as they are held, so load with ``dtype="float32"`` to lose nothing.
+
+        Parameters
+        ----------
+        path
+            A folder that is not there yet, or is empty; it appears when all is written.
+
+        Raises
+        ------
+        InputError
+            When something is there.
+        """
+        save_modules(self.modules, Path(path), self.settings)
+
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
         return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
@@ -218,6 +241,11 @@ class PromptedEncoder(Encoder):
     def identity(self) -> dict[str, Any]:
         """As every encoder's, and its prompts."""
         return super().identity | {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt_name}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every encoder's, and its prompts."""
+        return super().settings | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
     def resolve_prompt(self, prompt: str | None, task: Task | None) -> str:
         """Give the prompt to use: the one given, else the task's, else the checkpoint's default, else none.

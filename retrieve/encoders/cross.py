@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.checkpoint import Step
+from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,27 @@ class CrossEncoder(PromptedEncoder):
     def labels(self) -> int:
         """How many scores the model gives to a pair."""
         return self.dimension
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, and its activation."""
+        from retrieve.encoders.modules.activation import activation_path
+
+        return super().settings | {"activation_fn": activation_path(self.activation)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the encoder; a sequence classifier as transformers does, which every release reads.
+
+        See `Encoder.save`. An activation that is no class of torch is written by name and not found again.
+        """
+        from retrieve.encoders.modules.transformer import Transformer
+
+        first = self.modules[0]
+        if len(self.modules) > 1 or not isinstance(first, Transformer):
+            return super().save(path)
+        # Where releases before 5.4 look for it.
+        first.model.config.sentence_transformers = {"activation_fn": self.settings["activation_fn"]}
+        return save_modules(self.modules, Path(path), self.settings, listed=False)
 
     def predict(
         self,

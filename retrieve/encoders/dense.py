@@ -68,6 +68,13 @@ class DenseEncoder(PromptedEncoder):
         """As every prompted encoder's, and its similarity."""
         return super().identity | {"similarity": self.similarity}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, its similarity, and the width that vectors are cut to."""
+        truncated = self.checkpoint.settings.get("truncate_dim")
+        cut = {} if truncated is None else {"truncate_dim": truncated}
+        return super().settings | {"similarity_fn_name": self.similarity} | cut
+
     def encode(
         self,
         texts: str | Iterable[str],

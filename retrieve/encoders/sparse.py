@@ -65,6 +65,12 @@ class SparseEncoder(PromptedEncoder):
         """As every prompted encoder's, and how many terms it keeps."""
         return super().identity | {"similarity": self.similarity, "max_active_dims": self.max_active_dims}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, its similarity, and how many terms it keeps."""
+        kept = {} if self.max_active_dims is None else {"max_active_dims": self.max_active_dims}
+        return super().settings | {"similarity_fn_name": self.similarity} | kept
+
     @cached_property
     def vocabulary(self) -> list[str]:
         """The term of each column, as the tokenizer writes it; latents are numbered."""

@@ -68,6 +68,12 @@ class Dense(Module):
         """Its settings; `use_residual`, which older releases do not know, only where it is set."""
         return {key: value for key, value in super().config.items() if key != "use_residual" or value}
 
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings, less the names of what it reads and writes where these are the usual ones."""
+        names = ("module_input_name", "module_output_name")
+        return {key: value for key, value in self.config.items() if key not in names or value != "sentence_embedding"}
+
     def forward(self, features: Features) -> Features:
         """Project the last dimension from `in_features` to `out_features`."""
         vectors = features[self.module_input_name].float()

@@ -17,6 +17,7 @@ class LogitScore(Module):
     Nogueira et al., "Document Ranking with a Pretrained Sequence-to-Sequence Model", 2020 (the idea).
     """
 
+    home = "sentence_transformers.cross_encoder.modules.logit_score"
     config_keys = ("true_token_id", "false_token_id", "module_input_name")
     output = "scores"
 

@@ -10,7 +10,7 @@ import torch
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
-from retrieve.encoders.modules.weights import load_weights, weight_files
+from retrieve.encoders.modules.weights import load_weights, weight_files, write_weights
 
 Features = dict[str, Any]
 """What modules hand on to each other, under sentence-transformers' names: `input_ids`, `attention_mask`,
@@ -45,6 +45,8 @@ class Module(torch.nn.Module):
 
     config_file: ClassVar[str] = "config.json"
     config_keys: ClassVar[tuple[str, ...]] = ()
+    home: ClassVar[str] = "sentence_transformers.models"
+    """Where sentence-transformers has the class, under the name that all its releases know."""
     output: str = "sentence_embedding"
     """The name under which it leaves what it made."""
 
@@ -87,6 +89,23 @@ class Module(torch.nn.Module):
         """The module's settings."""
         return {key: getattr(self, key) for key in self.config_keys}
 
+    @property
+    def saved_type(self) -> str:
+        """The dotted path that a list of modules names it by."""
+        return f"{self.home}.{type(self).__name__}"
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings under the names that all releases of sentence-transformers read; none needs no file."""
+        return self.config
+
+    def save(self, folder: Path) -> None:
+        """Write settings and weights into its folder of a checkpoint."""
+        if config := self.saved_config:
+            write_json(folder / self.config_file, config)
+        if self.state_dict():
+            write_weights(self, folder)
+
     def forward(self, features: Features) -> Features:
         """Add to `features` what this module makes of them."""
         raise NotImplementedError
@@ -123,3 +142,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}); fetch the checkpoint again") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file of a checkpoint."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ _LEGACY_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+_LATER = ("pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
 
 
 class Pooling(Module):
@@ -53,6 +54,18 @@ class Pooling(Module):
         if "pooling_mode" not in config:
             config["pooling_mode"] = [mode for name, mode in _LEGACY_MODES.items() if flags.get(name)] or ["mean"]
         return config
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings as booleans, which cannot say an order of several modes other than their own."""
+        modes = [mode for mode in _LEGACY_MODES.values() if mode in self.pooling_mode]
+        if modes != self.pooling_mode:
+            return self.config
+        flags = {name: mode in modes for name, mode in _LEGACY_MODES.items()}
+        # The last two modes and `include_prompt` came later: older releases do not know the names.
+        known = [name for name in flags if flags[name] or name not in _LATER]
+        config = {"word_embedding_dimension": self.embedding_dimension} | {name: flags[name] for name in known}
+        return config if self.include_prompt else config | {"include_prompt": False}
 
     def forward(self, features: Features) -> Features:
         """Pool `token_embeddings` [texts, tokens, width] into `sentence_embedding` [texts, width * modes]."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 
 from indexing.errors import InputError, ModelError
-from retrieve.encoders.modules.module import LoadOptions, Module, read_json
+from retrieve.encoders.modules.module import LoadOptions, Module, read_json, write_json
 
 _CONFIG_FILES = ("router_config.json", "config.json")
 
@@ -65,6 +65,29 @@ class Router(Module):
             )
         except (KeyError, ValueError, SyntaxError) as error:
             raise ModelError(f"{folder}: the router's configuration is damaged ({error})") from error
+
+    @property
+    def saved_type(self) -> str:
+        """The dotted path; that of older routers reads today's layout too."""
+        return f"{self.home}.Router"
+
+    def save(self, folder: Path) -> None:
+        """Write every module once, in its own folder below."""
+        names: dict[int, str] = {}
+        types: dict[str, str] = {}
+        structure: dict[str, list[str]] = {}
+        for route in self.routes:
+            for at, module in enumerate(self.route(route)):
+                if id(module) not in names:
+                    name = names[id(module)] = f"{route}_{at}_{module.saved_type.rpartition('.')[2]}"
+                    types[name] = module.saved_type
+                    (folder / name).mkdir()
+                    module.save(folder / name)
+                structure.setdefault(route, []).append(names[id(module)])
+        parameters: dict[str, Any] = {"default_route": self.default_route, "allow_empty_key": self.allow_empty_key}
+        if self.route_mappings:
+            parameters["route_mappings"] = self.config["route_mappings"]
+        write_json(folder / _CONFIG_FILES[0], {"types": types, "structure": structure, "parameters": parameters})
 
     @classmethod
     def files(cls, folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ class SparseAutoEncoder(Module):
     Wen et al., "Beyond Matryoshka: Revisiting Sparse Coding for Adaptive Representation", 2025.
     """
 
+    home = "sentence_transformers.sparse_encoder.models"
     config_keys = ("input_dim", "hidden_dim", "k", "k_aux", "normalize", "dead_threshold")
 
     def __init__(

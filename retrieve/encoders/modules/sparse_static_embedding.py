@@ -13,7 +13,7 @@ from torch import Tensor
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
-from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet
+from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.weights import load_weights
 
 _NO_LIMIT = 1 << 30
@@ -29,6 +29,7 @@ class SparseStaticEmbedding(InputModule):
     Geng et al., "Towards Competitive Search Relevance For Inference-Free Learned Sparse Retrievers", 2024.
     """
 
+    home = "sentence_transformers.sparse_encoder.models"
     config_keys = ("frozen",)
 
     def __init__(self, tokenizer: Any, weight: Tensor, *, max_length: int | None = None, frozen: bool = False) -> None:
@@ -64,6 +65,12 @@ class SparseStaticEmbedding(InputModule):
         """Give the weights' file."""
         table = _table(folder, cls.read_config(folder))
         return super().files(folder) if table is None else [table]
+
+    def save(self, folder: Path) -> None:
+        """Write settings, weights and tokenizer."""
+        super().save(folder)
+        with self._tokenizing:
+            save_tokenizer(self.tokenizer, folder, self.max_length)
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts into tokens, without special ones, at most `max_length` a text."""

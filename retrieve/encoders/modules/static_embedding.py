@@ -53,6 +53,11 @@ class StaticEmbedding(InputModule):
             weight = weight * weights["weights"][:, None]
         return cls(tokenizer, weight, max_length=options.max_length)
 
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and the vectors."""
+        super().save(folder)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts into tokens, without special ones."""
         ids: list[list[int]] = []

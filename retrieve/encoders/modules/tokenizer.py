@@ -56,3 +56,18 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, max_length: int | None) -> None:
+    """Write a transformers tokenizer, with the longest text that it should let through."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # What the last call set is no part of the tokenizer, and other readers of tokenizer.json would obey it.
+        backend.no_truncation()
+        backend.no_padding()
+    kept = tokenizer.model_max_length
+    tokenizer.model_max_length = max_length or kept
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.model_max_length = kept

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
-from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
-from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet
+from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
+from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
 from retrieve.encoders.modules.weights import first_line, require_weights
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ _TASKS = {
         ": it has no trained classification head, so it is not a cross-encoder",
     ),
     "text-generation": ("AutoModelForCausalLM", ""),
+}
+_SAVED_TYPES = {
+    "fill-mask": "sentence_transformers.sparse_encoder.models.MLMTransformer",
+    "text-generation": "sentence_transformers.base.modules.transformer.Transformer",
 }
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
 # Stored arguments that are ours to decide, or that would run code from the checkpoint.
@@ -117,6 +121,31 @@ class Transformer(InputModule):
             max_length=_usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
         )
+
+    @property
+    def saved_type(self) -> str:
+        """The dotted path by task: what reads vocabulary logits had a class of its own, a generator has no old path."""
+        return _SAVED_TYPES.get(self.transformer_task, f"{self.home}.Transformer")
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings as older releases read them; of a generator as those since 5.4 do."""
+        config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case}
+        if self.transformer_task != "text-generation":
+            return config
+        reads = {"text": {"method": "forward", "method_output_name": "logits"}}
+        return {
+            "transformer_task": self.transformer_task,
+            "modality_config": reads,
+            "module_output_name": self.output,
+        } | config
+
+    def save(self, folder: Path) -> None:
+        """Write the model, its tokenizer and the settings."""
+        write_json(folder / self.config_file, self.saved_config)
+        with quiet(), self._tokenizing:
+            self.model.save_pretrained(folder)
+            save_tokenizer(self.tokenizer, folder, self.max_length)
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts or pairs into tokens with the model's special ones, at most `max_length` a text.
