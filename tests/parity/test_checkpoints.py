@@ -10,9 +10,9 @@ import torch
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
-from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification
 
-from checkpoints import write_bert, write_json
+from checkpoints import write_bert, write_decoder, write_json
 from indexing.errors import InputError
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
@@ -238,27 +238,7 @@ PAIRS = [(query, text) for query in ("water", "the energy of a wave", "") for te
 
 @pytest.fixture
 def decoder(tmp_path) -> str:
-    """A causal language model whose tokenizer knows "yes" and "no"."""
-    path = write_bert(tmp_path / "decoder")
-    with (path / "vocab.txt").open("a", encoding="utf-8") as vocabulary:
-        vocabulary.write("\nyes\nno")
-    from transformers import BertTokenizerFast
-
-    tokenizer = BertTokenizerFast(str(path / "vocab.txt"), model_max_length=24)
-    tokenizer.save_pretrained(path)
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
-    LlamaForCausalLM(config).save_pretrained(path)
-    return str(path)
+    return str(write_decoder(tmp_path / "decoder"))
 
 
 def ours_cross(folder, **options) -> CrossEncoder:
@@ -300,3 +280,28 @@ def test_prompts_of_a_cross_encoder(tmp_path):
     equal(ours.predict(PAIRS, prompt="a "), reference.predict(PAIRS, prompt_name="other"))
     equal(ours.predict(PAIRS, prompt=""), reference.predict(PAIRS, prompt=""))
     assert abs(ours.predict(PAIRS) - ours.predict(PAIRS, prompt="")).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "xlm-roberta"])
+def test_a_transformer_in_its_own_folder_as_the_first_releases_wrote_it(tmp_path, bert, name):
+    folder = tmp_path / "saved"
+    (folder / "1_Pooling").mkdir(parents=True)
+    Path(bert).rename(folder / "0_Transformer")
+    settings = {"max_seq_length": 12, "do_lower_case": False}
+    write_json(folder / "0_Transformer" / f"sentence_{name}_config.json", settings)
+    flags = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}
+    write_json(folder / "1_Pooling" / "config.json", {"word_embedding_dimension": 32} | flags)
+    modules = ["Transformer", "Pooling"]
+    write_json(
+        folder / "modules.json",
+        [
+            {"idx": at, "name": str(at), "path": f"{at}_{kind}", "type": f"sentence_transformers.models.{kind}"}
+            for at, kind in enumerate(modules)
+        ],
+    )
+    reference = theirs.SentenceTransformer(str(folder), device="cpu")
+
+    ours = ours_dense(folder)
+
+    assert ours.max_length == reference.max_seq_length == 12
+    equal(ours.encode(TEXTS), reference.encode(TEXTS))

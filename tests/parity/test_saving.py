@@ -11,7 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, StaticEm
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
 from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification
 
-from checkpoints import write_bert
+from checkpoints import write_bert, write_decoder
 from indexing.errors import InputError
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
@@ -121,3 +121,30 @@ def test_nothing_is_written_over(tmp_path):
 
     equal(load(DenseEncoder, tmp_path / "empty").encode(TEXTS), encoder.encode(TEXTS))
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["bert", "empty"]
+
+
+def test_bare_checkpoints_get_a_list_of_modules(tmp_path):
+    dense = load(DenseEncoder, write_bert(tmp_path / "bert"))
+    sparse = load(SparseEncoder, write_bert(tmp_path / "masked", BertForMaskedLM))
+
+    dense.save(tmp_path / "dense")
+    sparse.save(tmp_path / "sparse")
+
+    equal(theirs.SentenceTransformer(str(tmp_path / "dense"), device="cpu").encode(TEXTS), dense.encode(TEXTS))
+    reference = theirs.SparseEncoder(str(tmp_path / "sparse"), device="cpu").encode(TEXTS)
+    equal(reference.to_dense().numpy(), sparse.encode(TEXTS).toarray())
+    config = json.loads((tmp_path / "dense" / "1_Pooling" / "config.json").read_text())
+    assert config["word_embedding_dimension"] == 32 and config["pooling_mode_mean_tokens"]
+
+
+def test_a_language_model_that_scores_pairs(tmp_path):
+    ours = load(CrossEncoder, write_decoder(tmp_path / "decoder"))
+    scores = ours.predict(PAIRS)
+
+    ours.save(tmp_path / "ours")
+    reference = theirs.CrossEncoder(str(tmp_path / "ours"), device="cpu")
+    reference.save(str(tmp_path / "theirs"))
+
+    equal(reference.predict(PAIRS), scores)
+    equal(load(CrossEncoder, tmp_path / "ours").predict(PAIRS), scores)
+    equal(load(CrossEncoder, tmp_path / "theirs").predict(PAIRS), scores)

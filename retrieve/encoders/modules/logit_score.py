@@ -36,7 +36,7 @@ class LogitScore(Module):
         with quiet():
             tokenizer = load_tokenizer(folder)
         ids = [tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no")]
-        if None in ids:
+        if {None, tokenizer.unk_token_id} & set(ids):
             raise ModelError(
                 f"{folder}: a language model scores pairs by its tokens 'yes' and 'no', and its tokenizer lacks them; "
                 "a modules.json with a LogitScore says which tokens stand for them"

@@ -81,8 +81,8 @@ class Pooling(Module):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """One width for each mode."""
-        width = self.embedding_dimension or incoming
+        """One width for each mode; a pooling that was not told its width learns it here, to be saved with it."""
+        self.embedding_dimension = width = self.embedding_dimension or incoming
         return width * len(self.pooling_mode) if width else None
 
 
