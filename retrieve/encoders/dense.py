@@ -59,6 +59,13 @@ class DenseEncoder(PromptedEncoder):
     causal_steps = (Step("Transformer", config={}), Step("Pooling", config={"pooling_mode": "lasttoken"}))
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, its similarity, and the width that vectors are cut to."""
+        truncated = self.checkpoint.settings.get("truncate_dim")
+        cut = {} if truncated is None else {"truncate_dim": truncated}
+        return super().settings | {"similarity_fn_name": self.similarity} | cut
+
+    @property
     def similarity(self) -> str:
         """The similarity that the vectors are meant for: "cosine", "dot", "euclidean" or "manhattan"."""
         return self.checkpoint.settings.get("similarity_fn_name") or "cosine"
@@ -67,13 +74,6 @@ class DenseEncoder(PromptedEncoder):
     def identity(self) -> dict[str, Any]:
         """As every prompted encoder's, and its similarity."""
         return super().identity | {"similarity": self.similarity}
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """As every prompted encoder's, its similarity, and the width that vectors are cut to."""
-        truncated = self.checkpoint.settings.get("truncate_dim")
-        cut = {} if truncated is None else {"truncate_dim": truncated}
-        return super().settings | {"similarity_fn_name": self.similarity} | cut
 
     def encode(
         self,
