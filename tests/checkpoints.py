@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast, LlamaConfig, LlamaForCausalLM
 
 WORDS = [
     "the",
@@ -59,4 +59,26 @@ def write_bert(folder: Path, architecture: type = BertModel, *, seed: int = 0, *
     )
     architecture(config).eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_decoder(folder: Path) -> Path:
+    """A causal language model of two layers whose tokenizer knows "yes" and "no"."""
+    write_bert(folder)
+    with (folder / "vocab.txt").open("a", encoding="utf-8") as vocabulary:
+        vocabulary.write("\nyes\nno")
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=MAX_LENGTH)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
     return folder

@@ -1,4 +1,4 @@
-"""What all encoders share: how they are loaded and known again; and the prompts of those that read single texts."""
+"""What all encoders share: how they are loaded and known again, and their prompts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.precision import resolve_dtype
+from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ class LoadArguments(TypedDict, total=False):
     cache_folder: str | Path | None
     revision: str | None
     token: str | bool | None
+    allow_bin: bool
 
 
 class Encoder:
@@ -35,8 +37,8 @@ class Encoder:
     Parameters
     ----------
     model
-        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Weights are read from
-        safetensors only, and code that a checkpoint brings is never run.
+        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Code that a checkpoint
+        brings is never run.
     device
         "cpu", "cuda", "cuda:1", …; by default a GPU where there is one.
     dtype
@@ -46,6 +48,8 @@ class Encoder:
         Cut texts to this many tokens; by default what the checkpoint says, at most what the model has positions for.
     local_files_only, cache_folder, revision, token
         As in the Hub's own library; see `checkpoint.Source`.
+    allow_bin
+        Where there is no model.safetensors, read pytorch_model.bin: a pickle, of which only tensors are taken.
 
     Raises
     ------
@@ -56,6 +60,7 @@ class Encoder:
     kind: ClassVar[str]
     organisation: ClassVar[str]
     default_steps: ClassVar[Sequence[Step]]
+    causal_steps: ClassVar[Sequence[Step]] = ()
     saved_as: ClassVar[str]
     output: ClassVar[str] = "sentence_embedding"
     max_rows: ClassVar[int | None] = None
@@ -71,36 +76,79 @@ class Encoder:
         cache_folder: str | Path | None = None,
         revision: str | None = None,
         token: str | bool | None = None,
+        allow_bin: bool = False,
     ) -> None:
         import torch
 
-        from retrieve.encoders.modules.module import InputModule, LoadOptions
+        from retrieve.encoders.modules.module import LoadOptions
 
         if max_length is not None and max_length < 1:
             raise InputError(f"max_length must be at least 1, not {max_length}")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        source = Source(revision, cache_folder, local_files_only, token)
+        source = Source(revision, cache_folder, local_files_only, token, allow_bin)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
-        modules = self.checkpoint.load(self.default_steps, LoadOptions(self.dtype, max_length))
+        self.modules = self.checkpoint.load(self._plain_steps(), LoadOptions(self.dtype, max_length, allow_bin))
+        self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
+        tasks = [task for task in (None, "document", "query") if self._has(task)]
+        widths = {self._check(task) for task in tasks}
+        if len(widths) != 1:
+            raise ModelError(f"{self.checkpoint.folder}: its routes give vectors of different widths, {sorted(widths)}")
+        self.dimension = widths.pop()
+        self._engines: dict[tuple[int, ...], Engine] = {}
+        engines = [self.engine_for(task) for task in tasks]
+        self.engine = engines[0]
+        self.input = self.engine.input
+
+    def engine_for(self, task: str | None) -> Engine:
+        """Give the engine that encodes texts for a task: most models have one for all.
+
+        Raises
+        ------
+        InputError
+            When the model has different routes and none for this task.
+        """
+        import torch
+
+        from retrieve.encoders.modules.router import paths
+
+        modules = paths(self.modules, task)
+        found = self._engines.get(key := tuple(map(id, modules)))
+        if found is None:
+            costs = default_costs(self.device, self.max_rows)
+            network = torch.nn.Sequential(*modules).eval()
+            found = self._engines.setdefault(key, Engine(network, self.device, costs))
+        return found
+
+    def _has(self, task: str | None) -> bool:
+        from retrieve.encoders.modules.router import paths
+
+        try:
+            paths(self.modules, task)
+        except InputError:
+            return False
+        return True
+
+    def _check(self, task: str | None) -> int:
+        """Check that what texts pass for a task makes them into what this encoder is for; gives its width."""
+        from retrieve.encoders.modules.module import InputModule
+        from retrieve.encoders.modules.router import paths
+
+        modules, listed = paths(self.modules, task), self.checkpoint.folder / "modules.json"
         if not modules or not isinstance(modules[0], InputModule):
-            raise ModelError(f"{self.checkpoint.folder / 'modules.json'}: the first module must read text")
+            raise ModelError(f"{listed}: the first module must read text")
         if modules[-1].output != self.output:
             raise ModelError(
-                f"{self.checkpoint.folder / 'modules.json'}: its modules end in {modules[-1].output}, "
-                f"and {type(self).__name__} needs {self.output}"
+                f"{listed}: its modules end in {modules[-1].output}, and {type(self).__name__} needs {self.output}"
             )
-        self._modules = [{"type": type(module).__name__, **module.config} for module in modules]
-        self.network = torch.nn.Sequential(*modules).to(self.device).eval()
-        self.input: InputModule = modules[0]
-        self.engine = Engine(self.network, self.device, default_costs(self.device, self.max_rows))
-        self.dimension = self._dimension(modules)
+        return self._dimension(modules)
 
     @property
     def max_length(self) -> int | None:
-        """The most tokens of a text that are read; None for no limit."""
-        return self.input.max_length
+        """The most tokens of a text that are read; None for no limit. Of several routes, the largest."""
+        lengths = [engine.input.max_length for engine in self._engines.values()]
+        return None if None in lengths else max(length for length in lengths if length is not None)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -115,10 +163,32 @@ class Encoder:
             "dtype": str(self.dtype).removeprefix("torch."),
             "kind": self.kind,
             "weights_sha256": self.checkpoint.weights_sha256,
-            "modules": self._modules,
+            "modules": [{"type": type(module).__name__, **module.config} for module in self.modules],
             "max_length": self.max_length,
             "dimension": self.dimension,
         }
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What config_sentence_transformers.json says of this encoder when it is saved."""
+        return {"model_type": self.saved_as}
+
+    def save(self, path: str | Path) -> None:
+        """Write the encoder as safetensors, in the layout that every release of sentence-transformers reads.
+
+        The transformer's weights are written as they are held, so load with ``dtype="float32"`` to lose nothing.
+
+        Parameters
+        ----------
+        path
+            A folder that is not there yet, or is empty; it appears when all is written.
+
+        Raises
+        ------
+        InputError
+            When something is there.
+        """
+        save_modules(self.modules, Path(path), self.settings)
 
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
@@ -134,6 +204,15 @@ class Encoder:
         if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":
             raise ModelError(f"{self.checkpoint.folder} holds a {architectures[0]}: CrossEncoder reads that")
 
+    def _plain_steps(self) -> Sequence[Step]:
+        """Give what stands in for the list of modules that a plain transformers checkpoint lacks."""
+        return self.causal_steps if self._is_causal() and self.causal_steps else self.default_steps
+
+    def _is_causal(self) -> bool:
+        config = self.checkpoint.config
+        architectures = config.get("architectures") or [""]
+        return architectures[0].endswith("ForCausalLM") and config.get("is_causal", True)
+
     @staticmethod
     def _dimension(modules: Sequence[Any]) -> int:
         width: int | None = None
@@ -143,7 +222,7 @@ class Encoder:
 
 
 class PromptedEncoder(Encoder):
-    """An encoder of single texts, with the prompts that its checkpoint wants before queries and documents."""
+    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two."""
 
     def __init__(self, model: str | Path, **arguments: Any) -> None:
         super().__init__(model, **arguments)
@@ -162,6 +241,11 @@ class PromptedEncoder(Encoder):
     def identity(self) -> dict[str, Any]:
         """As every encoder's, and its prompts."""
         return super().identity | {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt_name}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every encoder's, and its prompts."""
+        return super().settings | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
     def resolve_prompt(self, prompt: str | None, task: Task | None) -> str:
         """Give the prompt to use: the one given, else the task's, else the checkpoint's default, else none.

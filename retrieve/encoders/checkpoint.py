@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
+_HUB_PICKLES = ["*pytorch_model*.bin"]
 _HUB_FOLDERS_UNUSED = ["onnx/*", "openvino/*", "original/*", "coreml/*"]
 
 
@@ -33,12 +34,15 @@ class Source:
         Ask no network.
     token
         For private models; True for the stored one.
+    allow_bin
+        Fetch pickled weights where there are no others.
     """
 
     revision: str | None = None
     cache_folder: str | Path | None = None
     local_files_only: bool = False
     token: str | bool | None = None
+    allow_bin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +128,13 @@ class Checkpoint:
     @cached_property
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights: of the file where there is one, else of the files' own one after another."""
-        folders = dict.fromkeys(self.folder / step.path for step in self.steps) or {self.folder: None}
-        digests = [_sha256(path) for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+        from retrieve.encoders.modules import module_class
+
+        steps = self.steps or [Step("Transformer")]
+        files = dict.fromkeys(
+            file for step in steps for file in module_class(step.reference).files(self.folder / step.path)
+        )
+        digests = [_sha256(path) for path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
@@ -160,18 +169,19 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
     )
 
     cache = source.cache_folder or constants.HF_HUB_CACHE
+    download = partial(
+        snapshot_download,
+        name,
+        revision=source.revision,
+        cache_dir=cache,
+        local_files_only=source.local_files_only,
+        token=source.token,
+        ignore_patterns=_HUB_FOLDERS_UNUSED,
+    )
     try:
-        folder = Path(
-            snapshot_download(
-                name,
-                revision=source.revision,
-                cache_dir=cache,
-                local_files_only=source.local_files_only,
-                token=source.token,
-                allow_patterns=_HUB_FILES,
-                ignore_patterns=_HUB_FOLDERS_UNUSED,
-            )
-        )
+        folder = Path(download(allow_patterns=_HUB_FILES))
+        if source.allow_bin and not any(folder.rglob("*.safetensors")):
+            download(allow_patterns=_HUB_PICKLES)
     except HFValidationError as error:
         raise ModelError(f"{name!r} is neither a folder nor a name that the Hub could have") from error
     except GatedRepoError as error:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -10,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from retrieve.encoders.base import Encoder, LoadArguments
+from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.checkpoint import Step
+from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class CrossEncoder(Encoder):
-    """Scores pairs of texts with a sequence-classification model.
+class CrossEncoder(PromptedEncoder):
+    """Scores pairs of texts with a sequence-classification model, or a language model that says yes or no.
 
     Nogueira and Cho, "Passage Re-ranking with BERT", 2019.
 
@@ -37,6 +37,7 @@ class CrossEncoder(Encoder):
     organisation = "cross-encoder"
     saved_as = "CrossEncoder"
     default_steps = (Step("Transformer", config={"transformer_task": "sequence-classification"}),)
+    causal_steps = (Step("Transformer", config={"transformer_task": "text-generation"}), Step("LogitScore", config={}))
     output = "scores"
 
     def __init__(
@@ -54,10 +55,32 @@ class CrossEncoder(Encoder):
         """How many scores the model gives to a pair."""
         return self.dimension
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, and its activation."""
+        from retrieve.encoders.modules.activation import activation_path
+
+        return super().settings | {"activation_fn": activation_path(self.activation)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the encoder; a sequence classifier as transformers does, which every release reads.
+
+        See `Encoder.save`. An activation that is no class of torch is written by name and not found again.
+        """
+        from retrieve.encoders.modules.transformer import Transformer
+
+        first = self.modules[0]
+        if len(self.modules) > 1 or not isinstance(first, Transformer):
+            return super().save(path)
+        # Where releases before 5.4 look for it.
+        first.model.config.sentence_transformers = {"activation_fn": self.settings["activation_fn"]}
+        return save_modules(self.modules, Path(path), self.settings, listed=False)
+
     def predict(
         self,
         pairs: Iterable[tuple[str, str]] | tuple[str, str],
         *,
+        prompt: str | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
     ) -> NDArray[np.float32]:
@@ -67,6 +90,8 @@ class CrossEncoder(Encoder):
         ----------
         pairs
             Any number of (query, document); what is longer than `max_length` loses from its longer part.
+        prompt
+            Put before each first text, instead of the checkpoint's default.
         show_progress
             A progress bar on stderr, counted in pairs.
         token_budget
@@ -83,9 +108,15 @@ class CrossEncoder(Encoder):
             Naming the position of something that is not a pair of texts.
         """
         if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
-            return self.predict([pairs], token_budget=token_budget)[0]
+            return self.predict([pairs], prompt=prompt, token_budget=token_budget)[0]
         blocks = [np.empty((0, self.labels), np.float32)]
-        for chunk in self.engine.chunks(pairs, pairs=True, show_progress=show_progress, token_budget=token_budget):
+        for chunk in self.engine.chunks(
+            pairs,
+            pairs=True,
+            prompt=self.resolve_prompt(prompt, None),
+            show_progress=show_progress,
+            token_budget=token_budget,
+        ):
             scores = np.empty((len(chunk), self.labels), np.float32)
             for rows, features in chunk.run():
                 scores[rows] = self.activation(features["scores"].float()).cpu().numpy()
@@ -94,7 +125,13 @@ class CrossEncoder(Encoder):
         return scores[:, 0] if self.labels == 1 else scores
 
     def rank(
-        self, query: str, documents: Sequence[str], top_k: int | None = None, *, show_progress: bool = False
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *,
+        prompt: str | None = None,
+        show_progress: bool = False,
     ) -> list[dict[str, Any]]:
         """Order documents by their score for a query.
 
@@ -110,31 +147,26 @@ class CrossEncoder(Encoder):
         """
         if self.labels != 1:
             raise InputError(f"rank needs a model with one label, and {self.checkpoint.name} has {self.labels}")
-        scores = self.predict([(query, document) for document in documents], show_progress=show_progress)
+        scores = self.predict([(query, document) for document in documents], prompt=prompt, show_progress=show_progress)
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
 
     def _default_activation(self) -> "Callable[[Tensor], Tensor]":
         import torch
 
+        from retrieve.encoders.modules.activation import torch_activation
+
         config = self.checkpoint.config
-        named = (
-            self.checkpoint.settings.get("activation_fn")
-            or (config.get("sentence_transformers") or {}).get("activation_fn")
-            or config.get("sbert_ce_default_activation_function")
-        )
-        found = _torch_activation(named) if named else None
-        if named and found is None:
-            logger.warning("%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named)
-        return found or (torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity())
-
-
-def _torch_activation(reference: str) -> "Callable[[Tensor], Tensor] | None":
-    """Make the torch module that a checkpoint names; None for anything else, which could be any code."""
-    import torch
-
-    home, _, name = reference.rpartition(".")
-    if not home.startswith("torch.nn"):
-        return None
-    found = getattr(import_module(home), name, None)
-    return found() if isinstance(found, type) and issubclass(found, torch.nn.Module) else None
+        for named in (
+            self.checkpoint.settings.get("activation_fn"),
+            (config.get("sentence_transformers") or {}).get("activation_fn"),
+            config.get("sbert_ce_default_activation_function"),
+        ):
+            found = torch_activation(named) if named else None
+            if found is not None:
+                return found
+            if named:
+                logger.warning(
+                    "%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named
+                )
+        return torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity()

@@ -43,7 +43,7 @@ class DenseEncoder(PromptedEncoder):
     """Encodes texts as float32 vectors; see `Encoder` for the arguments.
 
     Reads sentence-transformers checkpoints and gives their vectors; a plain transformers checkpoint is pooled by the
-    mean. Reimers and Gurevych, "Sentence-BERT", 2019.
+    mean, a causal language model by its last token. Reimers and Gurevych, "Sentence-BERT", 2019.
 
     Examples
     --------
@@ -56,6 +56,14 @@ class DenseEncoder(PromptedEncoder):
     organisation = "sentence-transformers"
     saved_as = "SentenceTransformer"
     default_steps = (Step("Transformer", config={}), Step("Pooling", config={}))
+    causal_steps = (Step("Transformer", config={}), Step("Pooling", config={"pooling_mode": "lasttoken"}))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, its similarity, and the width that vectors are cut to."""
+        truncated = self.checkpoint.settings.get("truncate_dim")
+        cut = {} if truncated is None else {"truncate_dim": truncated}
+        return super().settings | {"similarity_fn_name": self.similarity} | cut
 
     @property
     def similarity(self) -> str:
@@ -143,7 +151,7 @@ class DenseEncoder(PromptedEncoder):
         token_budget: int | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
-        for some in self.engine.chunks(
+        for some in self.engine_for(task).chunks(
             texts,
             prompt=self.resolve_prompt(prompt, task),
             at_once=chunk,
@@ -162,7 +170,7 @@ class DenseEncoder(PromptedEncoder):
         """
         blocks = [
             self._token_vectors(some)
-            for some in self.engine.chunks(
+            for some in self.engine_for(task).chunks(
                 [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task)
             )
         ]

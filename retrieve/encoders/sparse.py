@@ -65,10 +65,17 @@ class SparseEncoder(PromptedEncoder):
         """As every prompted encoder's, and how many terms it keeps."""
         return super().identity | {"similarity": self.similarity, "max_active_dims": self.max_active_dims}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As every prompted encoder's, its similarity, and how many terms it keeps."""
+        kept = {} if self.max_active_dims is None else {"max_active_dims": self.max_active_dims}
+        return super().settings | {"similarity_fn_name": self.similarity} | kept
+
     @cached_property
     def vocabulary(self) -> list[str]:
-        """The term of each column, as the tokenizer writes it."""
-        return self.input.vocabulary
+        """The term of each column, as the tokenizer writes it; latents are numbered."""
+        modules: list[Any] = list(self.engine.network)
+        return next(module.vocabulary for module in reversed(modules) if module.vocabulary is not None)
 
     def encode(
         self,
@@ -142,7 +149,7 @@ class SparseEncoder(PromptedEncoder):
     ) -> Iterator[csr_matrix]:
         """Encode texts without end: up to `chunk` rows at a time, in order; options as `encode`'s."""
         _check_active(max_active_dims)
-        for some in self.engine.chunks(
+        for some in self.engine_for(task).chunks(
             texts,
             prompt=self.resolve_prompt(prompt, task),
             at_once=chunk,

@@ -9,10 +9,17 @@ if TYPE_CHECKING:
     from retrieve.encoders.modules.module import Module
 
 _HOME = {
+    "Asym": "router",
+    "Dense": "dense",
+    "LogitScore": "logit_score",
     "MLMTransformer": "transformer",
     "Normalize": "normalize",
     "Pooling": "pooling",
+    "Router": "router",
+    "SparseAutoEncoder": "sparse_auto_encoder",
+    "SparseStaticEmbedding": "sparse_static_embedding",
     "SpladePooling": "splade_pooling",
+    "StaticEmbedding": "static_embedding",
     "Transformer": "transformer",
 }
 

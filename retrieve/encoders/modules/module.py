@@ -10,6 +10,7 @@ import torch
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
+from retrieve.encoders.modules.weights import load_weights, weight_files, write_weights
 
 Features = dict[str, Any]
 """What modules hand on to each other, under sentence-transformers' names: `input_ids`, `attention_mask`,
@@ -26,10 +27,13 @@ class LoadOptions:
         In which transformers compute.
     max_length
         Cut texts to this many tokens; None for what the checkpoint says.
+    allow_bin
+        Read weights that are there only as a pickle.
     """
 
     dtype: torch.dtype
     max_length: int | None = None
+    allow_bin: bool = False
 
 
 class Module(torch.nn.Module):
@@ -41,6 +45,8 @@ class Module(torch.nn.Module):
 
     config_file: ClassVar[str] = "config.json"
     config_keys: ClassVar[tuple[str, ...]] = ()
+    home: ClassVar[str] = "sentence_transformers.models"
+    """Where sentence-transformers has the class, under the name that all its releases know."""
     output: str = "sentence_embedding"
     """The name under which it leaves what it made."""
 
@@ -55,9 +61,17 @@ class Module(torch.nn.Module):
                 f"(it has {', '.join(cls.config_keys) or 'none'})"
             )
         try:
-            return cls(**config)
+            module = cls(**config)
         except TypeError as error:
             raise ModelError(f"{folder / cls.config_file}: a setting of {cls.__name__} is missing ({error})") from error
+        if module.state_dict():
+            load_weights(module, folder, allow_bin=options.allow_bin)
+        return module
+
+    @classmethod
+    def files(cls, folder: Path) -> list[Path]:
+        """Give the files in its folder, beside the configuration, that decide what it makes."""
+        return weight_files(folder)
 
     @classmethod
     def read_config(cls, folder: Path) -> dict[str, Any]:
@@ -75,6 +89,23 @@ class Module(torch.nn.Module):
         """The module's settings."""
         return {key: getattr(self, key) for key in self.config_keys}
 
+    @property
+    def saved_type(self) -> str:
+        """The dotted path that a list of modules names it by."""
+        return f"{self.home}.{type(self).__name__}"
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings under the names that all releases of sentence-transformers read; none needs no file."""
+        return self.config
+
+    def save(self, folder: Path) -> None:
+        """Write settings and weights into its folder of a checkpoint."""
+        if config := self.saved_config:
+            write_json(folder / self.config_file, config)
+        if self.state_dict():
+            write_weights(self, folder)
+
     def forward(self, features: Features) -> Features:
         """Add to `features` what this module makes of them."""
         raise NotImplementedError
@@ -82,6 +113,11 @@ class Module(torch.nn.Module):
     def dimension(self, incoming: int | None) -> int | None:
         """Give the width of the vectors it makes from vectors of width `incoming`."""
         return incoming
+
+    @property
+    def vocabulary(self) -> list[str] | None:
+        """The term of each column, of a module whose columns are terms; None for any other."""
+        return None
 
 
 class InputModule(Module):
@@ -91,11 +127,6 @@ class InputModule(Module):
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts (or pairs of texts) into tokens, without padding, `prompt` before each."""
-        raise NotImplementedError
-
-    @property
-    def vocabulary(self) -> list[str]:
-        """The term of each column, of a module that weighs the terms of a vocabulary."""
         raise NotImplementedError
 
 
@@ -111,3 +142,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}); fetch the checkpoint again") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file of a checkpoint."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

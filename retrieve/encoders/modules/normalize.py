@@ -1,5 +1,7 @@
 """Vectors of length one."""
 
+from typing import Any
+
 import torch
 
 from retrieve.encoders.modules.module import Features, Module
@@ -16,6 +18,12 @@ class Normalize(Module):
         super().__init__()
         self.module_input_name, self.module_output_name = module_input_name, module_output_name
         self.output = module_output_name
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings where they are not the usual ones: older releases have none."""
+        usual = self.module_input_name == self.module_output_name == "sentence_embedding"
+        return {} if usual else self.config
 
     def forward(self, features: Features) -> Features:
         """Normalise over the last dimension."""

@@ -18,6 +18,7 @@ _LEGACY_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+_LATER = ("pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
 
 
 class Pooling(Module):
@@ -54,6 +55,18 @@ class Pooling(Module):
             config["pooling_mode"] = [mode for name, mode in _LEGACY_MODES.items() if flags.get(name)] or ["mean"]
         return config
 
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings as booleans, which cannot say an order of several modes other than their own."""
+        modes = [mode for mode in _LEGACY_MODES.values() if mode in self.pooling_mode]
+        if modes != self.pooling_mode:
+            return self.config
+        flags = {name: mode in modes for name, mode in _LEGACY_MODES.items()}
+        # The last two modes and `include_prompt` came later: older releases do not know the names.
+        known = [name for name in flags if flags[name] or name not in _LATER]
+        config = {"word_embedding_dimension": self.embedding_dimension} | {name: flags[name] for name in known}
+        return config if self.include_prompt else config | {"include_prompt": False}
+
     def forward(self, features: Features) -> Features:
         """Pool `token_embeddings` [texts, tokens, width] into `sentence_embedding` [texts, width * modes]."""
         tokens = features["token_embeddings"].float()
@@ -68,8 +81,8 @@ class Pooling(Module):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """One width for each mode."""
-        width = self.embedding_dimension or incoming
+        """One width for each mode; a pooling that was not told its width learns it here, to be saved with it."""
+        self.embedding_dimension = width = self.embedding_dimension or incoming
         return width * len(self.pooling_mode) if width else None
 
 

@@ -24,6 +24,7 @@ class SpladePooling(Module):
     Formal et al., "SPLADE v2: Sparse lexical and expansion model for information retrieval", 2021.
     """
 
+    home = "sentence_transformers.sparse_encoder.models"
     config_keys = ("pooling_strategy", "activation_function", "embedding_dimension")
 
     def __init__(
@@ -43,6 +44,12 @@ class SpladePooling(Module):
         if "word_embedding_dimension" in config:
             config["embedding_dimension"] = config.pop("word_embedding_dimension")
         return config
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings, the vocabulary's size under its older name."""
+        config = self.config
+        return config | {"word_embedding_dimension": config.pop("embedding_dimension")}
 
     def forward(self, features: Features) -> Features:
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""

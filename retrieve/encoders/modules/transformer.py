@@ -1,8 +1,7 @@
 """The transformer that stands first in nearly every encoder, with its tokenizer."""
 
-import warnings
+import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -14,7 +13,11 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
-from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
+from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
+from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
+from retrieve.encoders.modules.weights import first_line, require_weights
+
+logger = logging.getLogger(__name__)
 
 _CONFIG_FILES = tuple(
     f"sentence_{family}_config.json"
@@ -28,10 +31,15 @@ _TASKS = {
         "AutoModelForSequenceClassification",
         ": it has no trained classification head, so it is not a cross-encoder",
     ),
+    "text-generation": ("AutoModelForCausalLM", ""),
 }
+_SAVED_TYPES = {
+    "fill-mask": "sentence_transformers.sparse_encoder.models.MLMTransformer",
+    "text-generation": "sentence_transformers.base.modules.transformer.Transformer",
+}
+_OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
 # Stored arguments that are ours to decide, or that would run code from the checkpoint.
 _OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "tekken.json")
 _TOKENIZED_AT_ONCE = 1024
 
 
@@ -56,10 +64,10 @@ class VocabularyLogits(NamedTuple):
 
 
 class Transformer(InputModule):
-    """A transformers model and its tokenizer, for one of three tasks.
+    """A transformers model and its tokenizer, for one of four tasks.
 
     "feature-extraction" gives `token_embeddings`; "fill-mask" gives them as `VocabularyLogits`;
-    "sequence-classification" gives `scores` (logits).
+    "sequence-classification" gives `scores` (logits); "text-generation" gives `causal_logits` of the last token.
     """
 
     config_file = "sentence_bert_config.json"
@@ -72,12 +80,15 @@ class Transformer(InputModule):
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
-        self.output = "scores" if transformer_task == "sequence-classification" else "token_embeddings"
+        self.output = _OUTPUTS.get(transformer_task, "token_embeddings")
+        if transformer_task == "text-generation":
+            # Padding on the left puts every text's last token into the last column.
+            tokenizer.padding_side = "left"
         if transformer_task == "fill-mask":
             # The layer stays in its place, with its weights, but hands its input through.
             self.project.forward = _unchanged  # type: ignore[method-assign, assignment]
         if do_lower_case:
-            _lower(tokenizer)
+            lower(tokenizer)
         self._pairs_types = "token_type_ids" in tokenizer.model_input_names
         self._tokenizing = Lock()
 
@@ -94,12 +105,14 @@ class Transformer(InputModule):
         task = settings.get("transformer_task") or cls.default_task
         if task not in _TASKS:
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
+        if "message" in (settings.get("modality_config") or {}):
+            raise ModelError(f"{folder}: the model reads texts wrapped in a chat template, which is not done here")
         with quiet():
             model_config = _load_config(folder, _stored(settings, "config_kwargs", "config_args"))
-            model = _load_model(
-                folder, task, model_config, options.dtype, _stored(settings, "model_kwargs", "model_args")
-            )
-            tokenizer = _load_tokenizer(folder, _stored(settings, "processor_kwargs", "tokenizer_args"))
+            model = _load_model(folder, task, model_config, options, _stored(settings, "model_kwargs", "model_args"))
+            tokenizer = load_tokenizer(folder, _stored(settings, "processor_kwargs", "tokenizer_args"))
+        if config is not None and getattr(tokenizer, "chat_template", None):
+            logger.warning("%s: texts are read as they stand, not wrapped in the tokenizer's chat template", folder)
         max_length = options.max_length or settings.get("max_seq_length")
         return cls(
             model.eval(),
@@ -108,6 +121,31 @@ class Transformer(InputModule):
             max_length=_usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
         )
+
+    @property
+    def saved_type(self) -> str:
+        """The dotted path by task: what reads vocabulary logits had a class of its own, a generator has no old path."""
+        return _SAVED_TYPES.get(self.transformer_task, f"{self.home}.Transformer")
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings as older releases read them; of a generator as those since 5.4 do."""
+        config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case}
+        if self.transformer_task != "text-generation":
+            return config
+        reads = {"text": {"method": "forward", "method_output_name": "logits"}}
+        return {
+            "transformer_task": self.transformer_task,
+            "modality_config": reads,
+            "module_output_name": self.output,
+        } | config
+
+    def save(self, folder: Path) -> None:
+        """Write the model, its tokenizer and the settings."""
+        write_json(folder / self.config_file, self.saved_config)
+        with quiet(), self._tokenizing:
+            self.model.save_pretrained(folder)
+            save_tokenizer(self.tokenizer, folder, self.max_length)
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts or pairs into tokens with the model's special ones, at most `max_length` a text.
@@ -141,6 +179,9 @@ class Transformer(InputModule):
         inputs = {
             name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
         }
+        if self.transformer_task == "text-generation":
+            features["causal_logits"] = self.model(**inputs, logits_to_keep=1, use_cache=False, return_dict=True).logits
+            return features
         output = self.model(**inputs, return_dict=True)
         if self.transformer_task == "fill-mask":
             features["token_embeddings"] = VocabularyLogits(output.logits, self.project.weight, self.project.bias)
@@ -152,7 +193,7 @@ class Transformer(InputModule):
 
     def dimension(self, incoming: int | None) -> int | None:
         """Give the hidden width, the vocabulary's size or the number of labels, by task."""
-        if self.transformer_task == "fill-mask":
+        if self.transformer_task in ("fill-mask", "text-generation"):
             return self.project.out_features
         config = self.model.config
         width: int = config.num_labels if self.transformer_task == "sequence-classification" else config.hidden_size
@@ -200,24 +241,6 @@ class MLMTransformer(Transformer):
     default_task = "fill-mask"
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off the screen; errors still raise."""
-    from transformers.utils import logging as transformers_logging
-
-    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
 def _stored(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Give the arguments that the checkpoint stores for transformers, less those that are ours to decide."""
     stored: Mapping[str, Any] = next((settings[name] for name in names if settings.get(name)), {})
@@ -237,28 +260,29 @@ def _load_config(folder: Path, stored: dict[str, Any]) -> Any:
                 f"{folder}: this model brings its own Python code, which is never run here; "
                 "use a checkpoint whose architecture transformers knows"
             ) from error
-        raise ModelError(f"{folder / 'config.json'}: transformers cannot read it ({_first_line(error)})") from error
+        raise ModelError(f"{folder / 'config.json'}: transformers cannot read it ({first_line(error)})") from error
 
 
-def _load_model(folder: Path, task: str, config: Any, dtype: torch.dtype, stored: dict[str, Any]) -> Any:
+def _load_model(folder: Path, task: str, config: Any, options: LoadOptions, stored: dict[str, Any]) -> Any:
     import transformers
     from safetensors import SafetensorError
 
-    _require_safetensors(folder)
+    _lost_shards(folder)
+    pickled = require_weights(folder, allow_bin=options.allow_bin)
     auto_class, no_head = _TASKS[task]
     try:
         model, report = getattr(transformers, auto_class).from_pretrained(
             folder,
             config=config,
-            dtype=dtype,
-            use_safetensors=True,
+            dtype=options.dtype,
+            use_safetensors=not pickled,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
             **stored,
         )
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the weights cannot be loaded ({_first_line(error)})") from error
+        raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
     # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.
     missing = sorted(name for name in report["missing_keys"] if task != "feature-extraction" or "pooler." not in name)
     if missing:
@@ -267,33 +291,13 @@ def _load_model(folder: Path, task: str, config: Any, dtype: torch.dtype, stored
     return model
 
 
-def _load_tokenizer(folder: Path, stored: dict[str, Any]) -> Any:
-    from transformers import AutoTokenizer
-
-    # Without any of these transformers makes up an empty vocabulary, and every word is unknown.
-    if not any(path for pattern in _TOKENIZER_FILES for path in folder.glob(pattern)):
-        raise ModelError(f"{folder}: there is no tokenizer ({', '.join(_TOKENIZER_FILES)})")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **stored)
-    except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
-        raise ModelError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
-
-
-def _require_safetensors(folder: Path) -> None:
+def _lost_shards(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(read_json(index)["weight_map"].values()))
         lost = [name for name in shards if not (folder / name).is_file()]
         if lost:
             raise ModelError(f"{folder}: the weights {', '.join(lost)} named by {index.name} are missing")
-    elif not (folder / "model.safetensors").is_file():
-        pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
-        if pickled:
-            raise ModelError(
-                f"{folder}: the weights are there only as {pickled[0]}, a pickle that can run code when read; "
-                "model.safetensors is needed (save the model once with a current transformers)"
-            )
-        raise ModelError(f"{folder}: there are no weights (model.safetensors)")
 
 
 def _usable_length(asked: int | None, tokenizer: Any, model: Any) -> int | None:
@@ -315,18 +319,5 @@ def _reserved_positions(model: Any) -> int:
     return 0
 
 
-def _lower(tokenizer: Any) -> None:
-    """Make a cased tokenizer lower its texts first."""
-    from tokenizers.normalizers import Lowercase
-    from tokenizers.normalizers import Sequence as Steps
-
-    backend = tokenizer.backend_tokenizer
-    backend.normalizer = Steps([Lowercase()] + ([backend.normalizer] if backend.normalizer is not None else []))
-
-
 def _unchanged(hidden: Tensor) -> Tensor:
     return hidden
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

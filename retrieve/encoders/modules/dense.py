@@ -1,0 +1,88 @@
+"""A linear layer with an activation: vectors of another width."""
+
+import logging
+from typing import Any
+
+import torch
+
+from retrieve.encoders.modules.activation import activation_path, torch_activation
+from retrieve.encoders.modules.module import Features, Module
+
+logger = logging.getLogger(__name__)
+
+
+class Dense(Module):
+    """activation(W x + b), in float32; with `use_residual` plus x, or plus R x where the widths differ.
+
+    The activation is a class of torch by its dotted path; any other falls back to tanh, as in sentence-transformers.
+    """
+
+    config_keys = (
+        "in_features",
+        "out_features",
+        "bias",
+        "activation_function",
+        "module_input_name",
+        "module_output_name",
+        "use_residual",
+    )
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation_function: str = "torch.nn.modules.activation.Tanh",
+        module_input_name: str = "sentence_embedding",
+        module_output_name: str | None = None,
+        use_residual: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.bias, self.use_residual = (
+            in_features,
+            out_features,
+            bias,
+            use_residual,
+        )
+        self.module_input_name = module_input_name
+        self.module_output_name = self.output = module_output_name or module_input_name
+        activation = torch_activation(activation_function)
+        if activation is None:
+            logger.warning("the activation %r is not one of torch's: tanh stands in", activation_function)
+        self.activation = activation or torch.nn.Tanh()
+        self.activation_function = activation_path(self.activation)
+        self.linear = torch.nn.Linear(in_features, out_features, bias=bias)
+        if use_residual and in_features != out_features:
+            self.residual = torch.nn.Linear(in_features, out_features, bias=False)
+
+    @classmethod
+    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Leave out settings that other libraries add; so does sentence-transformers."""
+        foreign = sorted(set(config) - set(cls.config_keys))
+        if foreign:
+            logger.warning("Dense has no setting %s: left out", ", ".join(foreign))
+        return {key: value for key, value in config.items() if key in cls.config_keys}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings; `use_residual`, which older releases do not know, only where it is set."""
+        return {key: value for key, value in super().config.items() if key != "use_residual" or value}
+
+    @property
+    def saved_config(self) -> dict[str, Any]:
+        """Its settings, less the names of what it reads and writes where these are the usual ones."""
+        names = ("module_input_name", "module_output_name")
+        return {key: value for key, value in self.config.items() if key not in names or value != "sentence_embedding"}
+
+    def forward(self, features: Features) -> Features:
+        """Project the last dimension from `in_features` to `out_features`."""
+        vectors = features[self.module_input_name].float()
+        projected = self.activation(self.linear(vectors))
+        if self.use_residual:
+            projected = projected + (vectors if self.in_features == self.out_features else self.residual(vectors))
+        features[self.module_output_name] = projected
+        return features
+
+    def dimension(self, incoming: int | None) -> int | None:
+        """Give `out_features`."""
+        return self.out_features

@@ -1,0 +1,127 @@
+"""One weight for each term that a text has: queries without a transformer."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from threading import Lock
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from indexing.errors import ModelError
+from retrieve.encoders.batching import Tokens
+from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
+from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
+from retrieve.encoders.modules.weights import load_weights
+
+_NO_LIMIT = 1 << 30
+
+
+class SparseStaticEmbedding(InputModule):
+    """A learned or inverse-document-frequency weight for each token present, however often; special ones left out.
+
+    Before it another module may have weighed the terms: then the two are multiplied.
+
+    References
+    ----------
+    Geng et al., "Towards Competitive Search Relevance For Inference-Free Learned Sparse Retrievers", 2024.
+    """
+
+    home = "sentence_transformers.sparse_encoder.models"
+    config_keys = ("frozen",)
+
+    def __init__(self, tokenizer: Any, weight: Tensor, *, max_length: int | None = None, frozen: bool = False) -> None:
+        super().__init__()
+        self.tokenizer, self.max_length, self.frozen = tokenizer, max_length, frozen
+        self.weight = torch.nn.Parameter(weight.float(), requires_grad=not frozen)
+        self._tokenizing = Lock()
+
+    @classmethod
+    def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
+        """Load the tokenizer and the weights: model.safetensors, or the JSON file {term: weight} the config names."""
+        settings = cls.read_config(folder) if config is None else config
+        with quiet():
+            tokenizer = load_tokenizer(folder)
+        limit = min(options.max_length or _NO_LIMIT, int(tokenizer.model_max_length))
+        module = cls(
+            tokenizer,
+            torch.zeros(max(tokenizer.get_vocab().values()) + 1),
+            max_length=limit if limit < _NO_LIMIT else None,
+            frozen=bool(settings.get("frozen")),
+        )
+        table = _table(folder, settings)
+        if table is None:
+            load_weights(module, folder, allow_bin=options.allow_bin)
+        else:
+            terms = read_json(table)
+            places = torch.tensor(tokenizer.convert_tokens_to_ids(list(terms)), dtype=torch.long)
+            module.weight.data[places] = torch.tensor(list(terms.values()), dtype=torch.float32)
+        return module
+
+    @classmethod
+    def files(cls, folder: Path) -> list[Path]:
+        """Give the weights' file."""
+        table = _table(folder, cls.read_config(folder))
+        return super().files(folder) if table is None else [table]
+
+    def save(self, folder: Path) -> None:
+        """Write settings, weights and tokenizer."""
+        super().save(folder)
+        with self._tokenizing:
+            save_tokenizer(self.tokenizer, folder, self.max_length)
+
+    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
+        """Cut texts into tokens, without special ones, at most `max_length` a text."""
+        # The tokenizer keeps its truncation setting inside, and a change while it runs in another thread fails.
+        with self._tokenizing:
+            ids = self.tokenizer(
+                [prompt + text for text in texts],
+                add_special_tokens=False,
+                truncation=self.max_length is not None,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )["input_ids"]
+        offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in ids], out=offsets[1:])
+        return Tokens(
+            np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1])),
+            offsets,
+            pad_id=self.tokenizer.pad_token_id or 0,
+        )
+
+    def forward(self, features: Features) -> Features:
+        """Weigh the terms into `sentence_embedding`, float32 [texts, vocabulary]."""
+        attended = features["attention_mask"].to(self.weight.dtype)
+        present = attended.new_zeros(len(attended), len(self.weight))
+        # The largest, not the last, of what is written: a padding id may be a text's own token too.
+        present.scatter_reduce_(1, features["input_ids"], attended, "amax")
+        weights = present * self.weight
+        before = features.get("sentence_embedding")
+        features["sentence_embedding"] = weights if before is None else weights * before
+        return features
+
+    def dimension(self, incoming: int | None) -> int | None:
+        """Give the vocabulary's size."""
+        return len(self.weight)
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The term of each column."""
+        terms = self.tokenizer.convert_ids_to_tokens(range(len(self.weight)))
+        return [term if term is not None else f"[column{at}]" for at, term in enumerate(terms)]
+
+
+def _table(folder: Path, settings: Mapping[str, Any]) -> Path | None:
+    """Give the file of weights by term that the settings name, from the module's folder or the one above."""
+    named = str(settings.get("path") or "")
+    if not named.endswith(".json"):
+        return None
+    places = [home / Path(named).name for home in (folder, folder.parent)]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ModelError(f"{folder / 'config.json'}: there is no file {named} in that folder or the one above")
+    return found

@@ -1,0 +1,80 @@
+"""One vector for each token, whatever stands beside it: no transformer."""
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from indexing.errors import ModelError
+from retrieve.encoders.batching import Tokens
+from retrieve.encoders.modules.module import Features, InputModule, LoadOptions
+from retrieve.encoders.modules.weights import first_line, read_weights
+
+_TOKENIZED_AT_ONCE = 1024
+
+
+class StaticEmbedding(InputModule):
+    """The mean of the tokens' vectors, in float32; special tokens are not added, a text without tokens gives 0.
+
+    Reads what sentence-transformers and model2vec write (the latter's `mapping` and `weights` multiplied out).
+    """
+
+    def __init__(self, tokenizer: Any, weight: Tensor, *, max_length: int | None = None) -> None:
+        super().__init__()
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.tokenizer.no_padding()
+        if max_length is not None:
+            self.tokenizer.enable_truncation(max_length)
+        self.embedding = torch.nn.EmbeddingBag.from_pretrained(weight.float(), mode="mean")
+
+    @classmethod
+    def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
+        """Load `tokenizer.json` and the vectors."""
+        from tokenizers import Tokenizer
+
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelError(f"{folder}: there is no tokenizer.json")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the tokenizers library raises bare Exception
+            raise ModelError(f"{path}: the tokenizer cannot be loaded ({first_line(error)})") from error
+        weights = read_weights(folder, allow_bin=options.allow_bin)
+        weight = weights.get("embedding.weight", weights.get("embeddings"))
+        if weight is None:
+            raise ModelError(f"{folder}: the weights hold no embedding.weight, only {', '.join(sorted(weights))}")
+        if "mapping" in weights:
+            weight = weight[weights["mapping"].long()]
+        if "weights" in weights:
+            weight = weight * weights["weights"][:, None]
+        return cls(tokenizer, weight, max_length=options.max_length)
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and the vectors."""
+        super().save(folder)
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+
+    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
+        """Cut texts into tokens, without special ones."""
+        ids: list[list[int]] = []
+        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
+            some = [prompt + text for text in texts[start : start + _TOKENIZED_AT_ONCE]]
+            ids += [coded.ids for coded in self.tokenizer.encode_batch(some, add_special_tokens=False)]
+        offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+        np.cumsum([len(row) for row in ids], out=offsets[1:])
+        return Tokens(np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1])), offsets)
+
+    def forward(self, features: Features) -> Features:
+        """Average into `sentence_embedding` [texts, width]."""
+        attended = features["attention_mask"].bool()
+        counts = attended.sum(dim=1)
+        features["sentence_embedding"] = self.embedding(features["input_ids"][attended], counts.cumsum(0) - counts)
+        return features
+
+    def dimension(self, incoming: int | None) -> int | None:
+        """Give the width of the vectors."""
+        return self.embedding.embedding_dim

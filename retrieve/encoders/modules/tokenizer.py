@@ -1,0 +1,73 @@
+"""Tokenizers, from the files of a checkpoint."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from indexing.errors import ModelError
+from retrieve.encoders.modules.weights import first_line
+
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "tekken.json")
+
+
+def load_tokenizer(folder: Path, stored: Mapping[str, Any] | None = None) -> Any:
+    """Load a transformers tokenizer from its files.
+
+    Raises
+    ------
+    ModelError
+        When there are none or they are damaged.
+    """
+    from transformers import AutoTokenizer
+
+    # Without any of these transformers makes up an empty vocabulary, and every word is unknown.
+    if not any(path for pattern in _FILES for path in folder.glob(pattern)):
+        raise ModelError(f"{folder}: there is no tokenizer ({', '.join(_FILES)})")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **(stored or {}))
+    except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
+        raise ModelError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
+
+
+def lower(tokenizer: Any) -> None:
+    """Make a cased tokenizer lower its texts first."""
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.normalizers import Sequence as Steps
+
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = Steps([Lowercase()] + ([backend.normalizer] if backend.normalizer is not None else []))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and advice off the screen; errors still raise."""
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def save_tokenizer(tokenizer: Any, folder: Path, max_length: int | None) -> None:
+    """Write a transformers tokenizer, with the longest text that it should let through."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # What the last call set is no part of the tokenizer, and other readers of tokenizer.json would obey it.
+        backend.no_truncation()
+        backend.no_padding()
+    kept = tokenizer.model_max_length
+    tokenizer.model_max_length = max_length or kept
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.model_max_length = kept
