@@ -1,7 +1,9 @@
 """From masked-language-model logits to one weight for each term of the vocabulary."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ class SpladePooling(Module):
     """Term weights log(1 + relu(logit)), the largest ("max", SPLADE++) or the sum ("sum", SPLADE) over the tokens.
 
     "log1p_relu" takes log(1 + ·) once more (Opensearch's sparse encoders). The activation never decreases, so the
-    largest logit is found first and only it is activated; the logits of a few texts exist at a time.
+    largest logit is found first and only it is activated; the logits of some tokens exist at a time.
 
     References
     ----------
@@ -48,25 +50,43 @@ class SpladePooling(Module):
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""
         logits: VocabularyLogits = features["token_embeddings"]
         mask = features["attention_mask"].bool()
-        texts = max(1, _LOGITS_AT_ONCE // (mask.shape[1] * len(logits.weight)))
-        parts = [
-            self._pool(part, attended) for part, attended in zip(logits.split(texts), mask.split(texts), strict=True)
-        ]
-        features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts)
+        # Only attended tokens are multiplied out, one text behind another.
+        hidden, lengths = logits.hidden[mask], mask.sum(dim=1).tolist()
+        bias = 0.0 if logits.bias is None else logits.bias.float()
+        least = float("-inf") if self.pooling_strategy == "max" else 0.0
+        pooled = torch.full((len(mask), len(logits.weight)), least, device=hidden.device)
+        for rows, pieces in _stretches(lengths, max(1, _LOGITS_AT_ONCE // len(logits.weight))):
+            part = torch.nn.functional.linear(hidden[rows], logits.weight)
+            for text, piece in pieces:
+                if self.pooling_strategy == "max":
+                    torch.maximum(pooled[text], part[piece].amax(dim=0), out=pooled[text])
+                else:
+                    pooled[text] += self._activate(part[piece].float() + bias).sum(dim=0)
+        # The bias is the same for all tokens, so the largest logit is the largest without it.
+        features["sentence_embedding"] = self._activate(pooled + bias) if self.pooling_strategy == "max" else pooled
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
         """Give the vocabulary's size."""
         return incoming
 
-    def _pool(self, logits: Tensor, attended: Tensor) -> Tensor:
-        # The activation of -inf is 0: what a padding token adds to either strategy.
-        if not bool(attended.all()):
-            logits = logits.masked_fill_(~attended[..., None], float("-inf"))
-        if self.pooling_strategy == "max":
-            return self._activate(logits.amax(dim=1).float())
-        return self._activate(logits.float()).sum(dim=1)
-
     def _activate(self, logits: Tensor) -> Tensor:
         weights = logits.relu().log1p()
         return weights.log1p() if self.activation_function == "log1p_relu" else weights
+
+
+def _stretches(lengths: Sequence[int], most: int) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
+    """Cut texts that stand one behind another into stretches of `most` tokens.
+
+    Gives for each the tokens, and which text owns which part of them.
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    for start in range(0, total, most):
+        stop = min(start + most, total)
+        first, last = np.searchsorted(ends, [start, stop - 1], side="right")
+        cuts = (
+            np.clip([ends[first : last + 1] - lengths[first : last + 1], ends[first : last + 1]], start, stop) - start
+        )
+        owners = zip(range(first, last + 1), *cuts.tolist(), strict=True)
+        yield slice(start, stop), [(text, slice(low, high)) for text, low, high in owners if low < high]

@@ -36,7 +36,7 @@ _TOKENIZED_AT_ONCE = 1024
 
 
 class VocabularyLogits(NamedTuple):
-    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few texts at a time.
+    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few tokens at a time.
 
     Parameters
     ----------
@@ -49,10 +49,6 @@ class VocabularyLogits(NamedTuple):
     hidden: Tensor
     weight: Tensor
     bias: Tensor | None
-
-    def split(self, texts: int) -> Iterator[Tensor]:
-        """Multiply out the logits [texts, tokens, vocabulary] of so many texts at a time."""
-        return (torch.nn.functional.linear(part, self.weight, self.bias) for part in self.hidden.split(texts))
 
 
 class Transformer(InputModule):

@@ -6,6 +6,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from indexing.errors import InputError
 from retrieve.encoders import SparseEncoder
 from retrieve.encoders.modules import splade_pooling
+from retrieve.encoders.modules.transformer import VocabularyLogits
 
 
 def load(path, **options):
@@ -93,3 +94,21 @@ def test_one_text_gives_one_row_and_no_text_none(splade):
 def test_what_is_not_a_text_is_named_by_its_position(splade):
     with pytest.raises(InputError, match="text number 1 "):
         load(splade).encode(["a", None])
+
+
+@pytest.mark.parametrize("strategy", ["max", "sum"])
+@pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
+def test_pooling_of_padded_rows_in_parts_of_any_size(monkeypatch, strategy, activation):
+    torch.manual_seed(0)
+    hidden, weight, bias = torch.randn(4, 7, 8), torch.randn(11, 8), torch.randn(11)
+    mask = torch.tensor([[1] * 7, [1] * 2 + [0] * 5, [0] * 7, [0] * 3 + [1] * 4])
+    activated = (hidden @ weight.T + bias).masked_fill(mask[..., None] == 0, 0).relu().log1p()
+    if activation == "log1p_relu":
+        activated = activated.log1p()
+    expected = activated.amax(dim=1) if strategy == "max" else activated.sum(dim=1)
+    pooling = splade_pooling.SpladePooling(strategy, activation)
+
+    for tokens in (1, 3, 5, 100):
+        monkeypatch.setattr(splade_pooling, "_LOGITS_AT_ONCE", tokens * len(weight))
+        features = {"token_embeddings": VocabularyLogits(hidden, weight, bias), "attention_mask": mask}
+        torch.testing.assert_close(pooling(features)["sentence_embedding"], expected)
