@@ -1,9 +1,9 @@
 """From masked-language-model logits to one weight for each term of the vocabulary."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +19,7 @@ class SpladePooling(Module):
     """Term weights log(1 + relu(logit)), the largest ("max", SPLADE++) or the sum ("sum", SPLADE) over the tokens.
 
     "log1p_relu" takes log(1 + ·) once more (Opensearch's sparse encoders). The activation never decreases, so the
-    largest logit is found first and only it is activated; the logits of some tokens exist at a time.
+    largest logit is found first and only it is activated; the logits of some terms exist at a time.
 
     References
     ----------
@@ -50,43 +50,41 @@ class SpladePooling(Module):
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""
         logits: VocabularyLogits = features["token_embeddings"]
         mask = features["attention_mask"].bool()
-        # Only attended tokens are multiplied out, one text behind another.
+        # Only attended tokens are multiplied out, one text behind another; blocks of terms rather than of tokens,
+        # which a processor multiplies a quarter faster.
         hidden, lengths = logits.hidden[mask], mask.sum(dim=1).tolist()
-        bias = 0.0 if logits.bias is None else logits.bias.float()
-        least = float("-inf") if self.pooling_strategy == "max" else 0.0
-        pooled = torch.full((len(mask), len(logits.weight)), least, device=hidden.device)
-        for rows, pieces in _stretches(lengths, max(1, _LOGITS_AT_ONCE // len(logits.weight))):
-            part = torch.nn.functional.linear(hidden[rows], logits.weight)
-            for text, piece in pieces:
-                if self.pooling_strategy == "max":
-                    torch.maximum(pooled[text], part[piece].amax(dim=0), out=pooled[text])
-                else:
-                    pooled[text] += self._activate(part[piece].float() + bias).sum(dim=0)
-        # The bias is the same for all tokens, so the largest logit is the largest without it.
-        features["sentence_embedding"] = self._activate(pooled + bias) if self.pooling_strategy == "max" else pooled
+        pooled = torch.zeros((len(mask), len(logits.weight)), device=hidden.device)
+        terms = max(1, _LOGITS_AT_ONCE // max(1, len(hidden)))
+        for low in range(0, len(logits.weight), terms):
+            block = slice(low, low + terms)
+            bias = 0.0 if logits.bias is None else logits.bias[block].float()
+            part = torch.nn.functional.linear(hidden, logits.weight[block])
+            for texts, tokens, length in _runs(lengths):
+                pooled[texts, block] = self._pool(part[tokens].unflatten(0, (-1, length)), bias)
+        features["sentence_embedding"] = pooled
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
         """Give the vocabulary's size."""
         return incoming
 
+    def _pool(self, logits: Tensor, bias: Tensor | float) -> Tensor:
+        """Pool [texts, tokens, terms] over the tokens."""
+        if self.pooling_strategy == "max":
+            # The bias is the same for all tokens, so the largest logit is the largest without it.
+            return self._activate(logits.amax(dim=1).float() + bias)
+        return self._activate(logits.float() + bias).sum(dim=1)
+
     def _activate(self, logits: Tensor) -> Tensor:
         weights = logits.relu().log1p()
         return weights.log1p() if self.activation_function == "log1p_relu" else weights
 
 
-def _stretches(lengths: Sequence[int], most: int) -> Iterator[tuple[slice, list[tuple[int, slice]]]]:
-    """Cut texts that stand one behind another into stretches of `most` tokens.
-
-    Gives for each the tokens, and which text owns which part of them.
-    """
-    ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    for start in range(0, total, most):
-        stop = min(start + most, total)
-        first, last = np.searchsorted(ends, [start, stop - 1], side="right")
-        cuts = (
-            np.clip([ends[first : last + 1] - lengths[first : last + 1], ends[first : last + 1]], start, stop) - start
-        )
-        owners = zip(range(first, last + 1), *cuts.tolist(), strict=True)
-        yield slice(start, stop), [(text, slice(low, high)) for text, low, high in owners if low < high]
+def _runs(lengths: Sequence[int]) -> Iterator[tuple[slice, slice, int]]:
+    """Find neighbours of equal length, which are pooled in one step: their texts, their tokens, and the length."""
+    text = token = 0
+    for length, group in groupby(lengths):
+        texts = len(list(group))
+        if length:
+            yield slice(text, text + texts), slice(token, token + texts * length), length
+        text, token = text + texts, token + texts * length

@@ -36,7 +36,7 @@ _TOKENIZED_AT_ONCE = 1024
 
 
 class VocabularyLogits(NamedTuple):
-    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few tokens at a time.
+    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few terms at a time.
 
     Parameters
     ----------
