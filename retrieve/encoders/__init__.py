@@ -7,10 +7,12 @@ from retrieve.encoders.cross import CrossEncoder
 from retrieve.encoders.dense import DenseEncoder, TokenVectors
 from retrieve.encoders.quantize import quantize, value_ranges
 from retrieve.encoders.sparse import SparseEncoder, Sparsity, sparsity
+from retrieve.encoders.workers import EncoderWorkers
 
 __all__ = [
     "CrossEncoder",
     "DenseEncoder",
+    "EncoderWorkers",
     "SparseEncoder",
     "Sparsity",
     "TokenVectors",
