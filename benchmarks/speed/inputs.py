@@ -1,0 +1,91 @@
+"""What is timed: texts of a collection, and checkpoints of random weights where none can be had offline."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from indexing.errors import InputError
+
+SEED = 0
+ACTIVE_TERMS = 150
+"""Mean number of terms that a document has: what SPLADE++ gives a passage."""
+
+
+def different_texts(collection: str, count: int) -> list[str]:
+    """Give so many different documents, spread evenly over a collection."""
+    from pipelines.evaluation.datasets import load_evaluation_set
+
+    corpus = load_evaluation_set(collection, check_corpus=False).corpus
+    texts = list(dict.fromkeys(document.contents for document in corpus))
+    if len(texts) < count:
+        raise InputError(f"{collection} has {len(texts)} different documents, and {count} are wanted")
+    return [texts[at * len(texts) // count] for at in range(count)]
+
+
+def candidate_pairs(collection: str, queries: int, candidates: int) -> list[tuple[str, str]]:
+    """Pair each of so many queries with as many documents, drawn from a pool of ten times as many."""
+    from pipelines.evaluation.datasets import load_evaluation_set
+
+    loaded = load_evaluation_set(collection, check_corpus=False).limited(queries)
+    pool = list(dict.fromkeys(document.contents for document in loaded.corpus))
+    rng = np.random.default_rng(SEED)
+    pool = [pool[at] for at in rng.permutation(len(pool))[: 10 * candidates]]
+    return [
+        (query, pool[at])
+        for query in loaded.queries.values()
+        for at in rng.permutation(len(pool))[: min(candidates, len(pool))]
+    ]
+
+
+def write_splade(folder: Path, tokenizer: str | Path, texts: Sequence[str]) -> Path:
+    """Write a masked language model of BERT-base's size whose vocabulary is the tokenizer's.
+
+    Weights are random; the output bias is such that the `texts` have `ACTIVE_TERMS` terms each on average.
+    """
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+    from retrieve.encoders.modules.transformer import quiet
+
+    coder = AutoTokenizer.from_pretrained(tokenizer)
+    coder.model_max_length = 256
+    torch.manual_seed(SEED)
+    model = BertForMaskedLM(BertConfig(vocab_size=len(coder))).eval()
+    with torch.inference_mode():
+        largest = [model(**coder(text, truncation=True, return_tensors="pt")).logits.amax(dim=1) for text in texts[:48]]
+        threshold = torch.cat(largest).flatten().topk(ACTIVE_TERMS * len(largest)).values[-1]
+        model.get_output_embeddings().bias.fill_(-float(threshold))
+    with quiet():
+        model.save_pretrained(folder)
+    coder.save_pretrained(folder)
+    return folder
+
+
+def write_cross_encoder(folder: Path, base: str | Path, pairs: Sequence[tuple[str, str]]) -> Path:
+    """Write a cross-encoder of MiniLM's weights and a random head, whose logits over `pairs` spread as trained ones do.
+
+    An untouched random head scores everything alike, and then any two implementations agree.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from retrieve.encoders.modules.transformer import quiet
+
+    coder = AutoTokenizer.from_pretrained(base)
+    coder.model_max_length = 512
+    torch.manual_seed(SEED)
+    with quiet():
+        model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1).eval()
+    sample = pairs[:: max(1, len(pairs) // 64)]
+    with torch.inference_mode():
+        logits = torch.cat(
+            [model(**coder(*pair, truncation=True, max_length=512, return_tensors="pt")).logits for pair in sample]
+        )
+        scale = 3 / logits.std().clamp(min=1e-6)
+        model.classifier.bias.copy_((model.classifier.bias - logits.mean()) * scale)
+        model.classifier.weight.mul_(scale)
+    with quiet():
+        model.save_pretrained(folder)
+    coder.save_pretrained(folder)
+    return folder

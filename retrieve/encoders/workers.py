@@ -1,0 +1,153 @@
+"""Several processes that encode side by side: processors, or GPUs, each with its own copy of the encoder."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from scipy.sparse import csr_matrix, issparse, vstack
+
+from indexing.errors import InputError, ModelError
+from retrieve.encoders.base import PromptedEncoder
+
+E = TypeVar("E", bound=PromptedEncoder)
+
+CHUNK = 2048
+"""Texts that a worker takes at a time: enough to batch well, few enough that all end together."""
+
+_encoder: Any = None
+"""In a worker: its copy of the encoder."""
+
+
+class EncoderWorkers(Generic[E]):
+    """An encoder loaded in several processes, for the length of a ``with`` block.
+
+    The processes are spawned, not forked, so that they may use a GPU and a Java virtual machine may be running here;
+    a script that makes one needs ``if __name__ == "__main__":``. Results are those of one process, in order; which
+    texts share a batch differs, so they are equal up to rounding.
+
+    Parameters
+    ----------
+    encoder_class, model, arguments
+        What each process makes: ``encoder_class(model, device=..., **arguments)``.
+    devices
+        One process for each: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``. Those on "cpu" divide the processor's
+        threads among them.
+
+    Raises
+    ------
+    InputError
+        For no devices.
+
+    Examples
+    --------
+    >>> with EncoderWorkers(DenseEncoder, path, devices=["cuda:0", "cuda:1"]) as workers:  # doctest: +SKIP
+    ...     vectors = workers.encode(texts, task="document")
+    """
+
+    def __init__(self, encoder_class: type[E], model: str | Path, *, devices: Sequence[str], **arguments: Any) -> None:
+        if not devices or isinstance(devices, str):
+            raise InputError(f"devices must name at least one device in a list, not {devices!r}")
+        context = get_context("spawn")
+        waiting = context.Queue()
+        for device in devices:
+            waiting.put(str(device))
+        processors = [device for device in devices if str(device) == "cpu"]
+        threads = max(1, _processors() // len(processors)) if processors else None
+        self._count = len(devices)
+        self._pool = ProcessPoolExecutor(
+            self._count, context, _start, (encoder_class, str(model), arguments, waiting, threads)
+        )
+
+    def encode(self, texts: Iterable[str], *, chunk: int = CHUNK, **options: Any) -> Any:
+        """Encode texts; options as the encoder's own `encode` has them, less `out`.
+
+        Returns
+        -------
+        what the encoder's `encode` returns: an array [texts, dim], or a csr_matrix [texts, vocabulary]
+        """
+        blocks = list(self.encode_stream(texts, chunk=chunk, **options))
+        if not blocks:
+            return self._submit([], options).result()
+        return csr_matrix(vstack(blocks, format="csr")) if issparse(blocks[0]) else np.concatenate(blocks)
+
+    def encode_stream(self, texts: Iterable[str], *, chunk: int = CHUNK, **options: Any) -> Iterator[Any]:
+        """Encode texts without end: the blocks of `chunk` texts each, in order, at most two a process under way.
+
+        Raises
+        ------
+        InputError
+            As the encoder's `encode`; positions count from the start of the block. Also for an option that would make
+            a block depend on the others: "int8" and "uint8" need `ranges` here.
+        ModelError
+            When a process has ended, for want of memory or because the encoder cannot be loaded there.
+        """
+        if chunk < 1:
+            raise InputError(f"chunk must be at least 1, not {chunk}")
+        if options.get("precision") in ("int8", "uint8") and options.get("ranges") is None:
+            raise InputError(f"{options['precision']} needs ranges here: each process sees some of the vectors only")
+        texts = iter(texts)
+        underway: deque[Future[Any]] = deque()
+        try:
+            while True:
+                while len(underway) < 2 * self._count and (some := list(islice(texts, chunk))):
+                    underway.append(self._submit(some, options))
+                if not underway:
+                    return
+                yield underway.popleft().result()
+        except BrokenProcessPool as error:
+            raise ModelError(
+                "an encoding process has ended: it could not load the encoder or ran out of memory; "
+                "what it wrote to stderr says which"
+            ) from error
+        finally:
+            for future in underway:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(self, texts: list[str], options: dict[str, Any]) -> Future[Any]:
+        return self._pool.submit(_encode, texts, options)
+
+
+def _start(
+    encoder_class: type[PromptedEncoder],
+    model: str,
+    arguments: dict[str, Any],
+    devices: "Queue[str]",
+    threads: int | None,
+) -> None:
+    global _encoder
+    import torch
+
+    device = devices.get()
+    if device == "cpu" and threads is not None:
+        torch.set_num_threads(threads)
+    _encoder = encoder_class(model, device=device, **arguments)
+
+
+def _encode(texts: list[str], options: dict[str, Any]) -> Any:
+    return _encoder.encode(texts, **options)
+
+
+def _processors() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,76 @@
+"""The speed benchmark on tiny models and texts, run as its users run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import BertForMaskedLM, BertForSequenceClassification
+
+from checkpoints import WORDS, write_bert
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "run_speed.py"
+KEYS = {"task", "peer", "setting", "ratio", "agreement", "ours_s", "theirs_s", "ours_peak_mb", "theirs_peak_mb"}
+
+
+def run_speed(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+
+
+@pytest.fixture
+def collection(tmp_path) -> Path:
+    folder = tmp_path / "words"
+    (folder / "qrels").mkdir(parents=True)
+    texts = [" ".join(WORDS[(at * 7 + word) % len(WORDS)] for word in range(3 + at % 5)) for at in range(30)]
+    rows = [json.dumps({"_id": f"d{at}", "text": text}) for at, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("\n".join(rows), "utf-8")
+    (folder / "queries.jsonl").write_text("\n".join(rows[:4]), "utf-8")
+    judged = "".join(f"d{at}\td{at}\t1\n" for at in range(4))
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + judged, "utf-8")
+    return folder
+
+
+def test_encode_compares_three_ways_and_keeps_rows_of_other_tasks(collection, tmp_path):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "speed.json").write_text(json.dumps([{"task": "encode", "ratio": -1}, {"task": "other"}]))
+    model = write_bert(tmp_path / "model")
+
+    done = run_speed(
+        "encode", "--data", collection, "--model", model, "--texts", 20, "--repeats", 2, "--output", output
+    )
+
+    assert done.returncode == 0, done.stderr
+    other, *rows = json.loads((output / "speed.json").read_text())
+    assert other == {"task": "other"}
+    assert [row["setting"] for row in rows] == ["default", "best", "float32"]
+    for row in rows:
+        assert set(row) >= KEYS and row["task"] == "encode" and row["peer"] == "sentence-transformers"
+        assert row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
+        assert min(row["ours_peak_mb"], row["theirs_peak_mb"]) > 50
+        assert row["agreement"] > (0.99999 if row["setting"] == "float32" else 0.99)
+        assert f"{row['ratio']:.2f}" in done.stdout and f"{row['agreement']:.6f}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["encode-sparse", "rerank"])
+def test_the_other_encoders(collection, tmp_path, task):
+    architecture = BertForMaskedLM if task == "encode-sparse" else BertForSequenceClassification
+    model = write_bert(tmp_path / "model", architecture, **({"num_labels": 1} if task == "rerank" else {}))
+    sizes = ["--texts", 20] if task == "encode-sparse" else ["--queries", 4, "--candidates", 5]
+
+    done = run_speed(task, "--data", collection, "--model", model, *sizes, "--quick", "--output", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    exact = json.loads((tmp_path / "speed.json").read_text())[2]
+    assert exact["setting"] == "float32"
+    assert exact["agreement"] == pytest.approx(1.0 if task == "encode-sparse" else 0.0, abs=1e-5)
+
+
+def test_too_few_texts_are_named(collection):
+    done = run_speed("encode", "--data", collection, "--texts", 1000)
+
+    assert done.returncode == 1
+    assert "1000 are wanted" in done.stderr and "Traceback" not in done.stderr
