@@ -131,7 +131,7 @@ def run(options: argparse.Namespace) -> int:
         "documents": read_manifest(index).documents,
         "queries": len(queries),
         "systems": {outcome.system.name: outcome.row() for outcome in outcomes},
-        "not_run": not_run,
+        "not_run": {name: reason for name, reason in not_run.items() if name in wanted},
         "environment": environment(options, dense, sparse, reranker),
     }
     write_json(Path(options.output) / "results.json", results)
