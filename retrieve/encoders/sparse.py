@@ -126,7 +126,7 @@ class SparseEncoder(PromptedEncoder):
             )
         )
         if not blocks:
-            return csr_matrix((0, self.dimension), dtype=np.float32)
+            return csr_matrix(np.zeros((0, self.dimension), np.float32))
         return blocks[0] if len(blocks) == 1 else csr_matrix(vstack(blocks, format="csr"))
 
     def encode_query(self, texts: str | Iterable[str], **options: Unpack[SparseOptions]) -> csr_matrix:
