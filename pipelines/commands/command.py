@@ -1,0 +1,40 @@
+"""What the subcommands share: how one is described, the types of their options, the models that options name."""
+
+import argparse
+import textwrap
+from typing import Any
+
+
+def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
+    """Add a subcommand with its help and an example."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n{textwrap.indent(example, '  ')}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def dense_encoder(options: argparse.Namespace) -> Any:
+    """Load the encoder that ``--dense`` names, or the default."""
+    from retrieve.default_models import default_dense_model
+    from retrieve.encoders import DenseEncoder
+
+    return DenseEncoder(options.dense or default_dense_model(), dtype=options.dtype)
+
+
+def sparse_encoder(options: argparse.Namespace) -> Any:
+    """Load the encoder that ``--sparse`` names."""
+    from retrieve.encoders import SparseEncoder
+
+    return SparseEncoder(options.sparse, dtype=options.dtype)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of 1 or more."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
