@@ -85,7 +85,9 @@ class NoDuplicates(EpochSampler):
                 break
             if not again:
                 logger.warning(
-                    "rows that share values gave %s of %s batches; the others repeat rows", f"{given:,}", f"{len(self):,}"
+                    "rows that share values gave %s of %s batches; the others repeat rows",
+                    f"{given:,}",
+                    f"{len(self):,}",
                 )
         if given < len(self):
             logger.warning(
@@ -131,9 +133,7 @@ class GroupByLabel(EpochSampler):
         For an odd batch, or one below 4; or when fewer than two labels have two rows.
     """
 
-    def __init__(
-        self, labels: Sequence[Hashable], batch_size: int, *, drop_last: bool = False, seed: int = 0
-    ) -> None:
+    def __init__(self, labels: Sequence[Hashable], batch_size: int, *, drop_last: bool = False, seed: int = 0) -> None:
         super().__init__(seed)
         if batch_size < 4 or batch_size % 2:
             raise InputError(f"group_by_label needs an even batch size of 4 or more, not {batch_size}")

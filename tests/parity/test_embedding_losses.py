@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers.sentence_transformer import losses as theirs_dense
-from sentence_transformers.sparse_encoder import losses as theirs_sparse
 from sentence_transformers.sentence_transformer.losses.contrastive import SiameseDistanceMetric
 from sentence_transformers.sentence_transformer.losses.triplet import TripletDistanceMetric
+from sentence_transformers.sparse_encoder import losses as theirs_sparse
 from sentence_transformers.util import cos_sim, dot_score, pairwise_cos_sim, pairwise_dot_score
 from torch import Tensor, nn
 
@@ -112,7 +112,9 @@ def test_contrastive(distance: Any, metric: Any, labels: Tensor) -> None:
     assert_equal(
         ours.ContrastiveLoss(MODEL, distance, 7.0), theirs_dense.ContrastiveLoss(MODEL, metric, 7.0), 2, labels
     )
-    assert_equal(ours.OnlineContrastiveLoss(MODEL, distance), theirs_dense.OnlineContrastiveLoss(MODEL, metric), 2, labels)
+    assert_equal(
+        ours.OnlineContrastiveLoss(MODEL, distance), theirs_dense.OnlineContrastiveLoss(MODEL, metric), 2, labels
+    )
 
 
 @pytest.mark.parametrize(
@@ -144,14 +146,17 @@ def test_batch_triplets(name: str, classes: int, distance: Any) -> None:
 
 @pytest.mark.parametrize(("similarity", "function"), [("dot", pairwise_dot_score), ("cosine", pairwise_cos_sim)])
 @pytest.mark.parametrize(
-    ("count", "labels"), [(3, REAL), (3, torch.stack((REAL, TIED), dim=1)), (5, torch.rand(ROWS, 3)), (5, torch.rand(ROWS, 4))]
+    ("count", "labels"),
+    [(3, REAL), (3, torch.stack((REAL, TIED), dim=1)), (5, torch.rand(ROWS, 3)), (5, torch.rand(ROWS, 4))],
 )
 def test_margin_mse(count: int, labels: Tensor, similarity: Any, function: Any) -> None:
     mine = ours.MarginMSELoss(MODEL, similarity)
     assert_equal(mine, theirs_dense.MarginMSELoss(MODEL, function), count, labels)
 
 
-@pytest.mark.parametrize("temperatures", [{}, {"temperature": 2.0}, {"student_temperature": 0.5, "teacher_temperature": 3.0}])
+@pytest.mark.parametrize(
+    "temperatures", [{}, {"temperature": 2.0}, {"student_temperature": 0.5, "teacher_temperature": 3.0}]
+)
 def test_distill_kl_div(temperatures: dict[str, float]) -> None:
     mine = ours.DistillKLDivLoss(MODEL, **temperatures)
     assert_equal(mine, theirs_dense.DistillKLDivLoss(MODEL, **temperatures), 4, torch.randn(ROWS, 3))
@@ -208,9 +213,7 @@ def test_gist(tokenizer: Any, count: int, options: dict[str, Any]) -> None:
     embeddings, guides = columns(count), [column.detach() for column in columns(count, seed=9)]
     texts = [[f"{column} {row}" for row in range(ROWS)] for column in range(count)]
     known = {text: guides[c][r].numpy() for c, of_one in enumerate(texts) for r, text in enumerate(of_one)}
-    features = [
-        {"vectors": e, "guide": g, "texts": t} for e, g, t in zip(embeddings, guides, texts, strict=True)
-    ]
+    features = [{"vectors": e, "guide": g, "texts": t} for e, g, t in zip(embeddings, guides, texts, strict=True)]
     mine = ours.GISTEmbedLoss(MODEL, Guide(tokenizer, "guide", known), **options)
     reference = theirs_dense.GISTEmbedLoss(Guide(tokenizer, "vectors"), Guide(tokenizer, "guide"), **options)
     value, gradients = value_and_gradients(mine(features), embeddings, None)
@@ -295,8 +298,9 @@ def test_sparse_autoencoder() -> None:
 
 
 def test_the_similarities_are_theirs() -> None:
-    from pipelines.training.losses.similarity import all_pairs, angle, row_by_row
     from sentence_transformers.util import pairwise_angle_sim
+
+    from pipelines.training.losses.similarity import all_pairs, angle, row_by_row
 
     a, b = (column.detach() for column in columns(2))
     torch.testing.assert_close(all_pairs("cosine", a, b), cos_sim(a, b))

@@ -27,7 +27,9 @@ def their_batches(dataset: Dataset, batch_size: int, drop_last: bool, epoch: int
 
 
 @pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize(("count", "values", "batch_size"), [(200, 1000, 16), (200, 30, 16), (60, 4, 8), (5, 9, 8), (0, 1, 4)])
+@pytest.mark.parametrize(
+    ("count", "values", "batch_size"), [(200, 1000, 16), (200, 30, 16), (60, 4, 8), (5, 9, 8), (0, 1, 4)]
+)
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_no_duplicates(count: int, values: int, batch_size: int, drop_last: bool, epoch: int) -> None:
     texts = rows(count, values)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
@@ -45,7 +45,7 @@ class AdaptiveLayerLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loss: EmbeddingLoss,
         n_layers_per_step: int = 1,
         last_layer_weight: float = 1.0,
@@ -57,7 +57,7 @@ class AdaptiveLayerLoss(EmbeddingLoss):
         super().__init__(model)
         if not callable(layer_weighting) and layer_weighting not in _WEIGHTS:
             raise InputError(f"layer_weighting must be uniform, log, linear or a function, not {layer_weighting!r}")
-        if not hasattr(model, "layers"):
+        if not hasattr(self.model, "layers"):
             raise InputError(f"{type(self).__name__} needs a transformer, whose layers can be told apart")
         self.loss, self.n_layers_per_step = loss, n_layers_per_step
         self.last_layer_weight, self.prior_layers_weight = last_layer_weight, prior_layers_weight
@@ -96,7 +96,7 @@ class Matryoshka2dLoss(AdaptiveLayerLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loss: EmbeddingLoss,
         matryoshka_dims: Sequence[int],
         matryoshka_weights: Sequence[float] | None = None,

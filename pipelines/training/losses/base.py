@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from indexing.errors import InputError
+from pipelines.training.model import trained
 
 Features: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Tensor | dict[str, Tensor]
@@ -22,14 +23,15 @@ class EmbeddingLoss(nn.Module):
     Parameters
     ----------
     model
-        Maps the features of a column to features with ``sentence_embedding`` [rows, width].
+        A `DenseEncoder` or `SparseEncoder`, or a module that maps the features of a column to features with
+        ``sentence_embedding`` [rows, width].
     """
 
     model: nn.Module
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
-        self.model = model
+        self.model = trained(model)
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
         """Embed the columns and give the loss."""

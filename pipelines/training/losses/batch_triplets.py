@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.training.losses.base import EmbeddingLoss, columns_of, row_labels
@@ -54,9 +54,7 @@ def semi_hard(distances: Tensor, labels: Tensor, *, margin: float) -> Tensor:
 class _BatchTripletLoss(EmbeddingLoss):
     """One column of texts, whose class is the label."""
 
-    def __init__(
-        self, model: nn.Module, distance: Literal["euclidean", "cosine"] = "euclidean", margin: float = 5.0
-    ) -> None:
+    def __init__(self, model: Any, distance: Literal["euclidean", "cosine"] = "euclidean", margin: float = 5.0) -> None:
         super().__init__(model)
         check_metric(distance, ("euclidean", "cosine"))
         self.distance, self.margin = distance, margin
@@ -91,7 +89,7 @@ class BatchHardTripletLoss(_BatchTripletLoss):
 class BatchHardSoftMarginTripletLoss(_BatchTripletLoss):
     """The mean of log(1 + exp(`hardest`)) of (text) with a class: no margin to choose."""
 
-    def __init__(self, model: nn.Module, distance: Literal["euclidean", "cosine"] = "euclidean") -> None:
+    def __init__(self, model: Any, distance: Literal["euclidean", "cosine"] = "euclidean") -> None:
         super().__init__(model, distance)
 
     def of(self, distances: Tensor, labels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from indexing.errors import InputError
 from pipelines.training.losses.base import EmbeddingLoss, Features, Loss, total
@@ -42,7 +42,7 @@ class CachedLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loss: EmbeddingLoss,
         *,
         mini_batch_size: int = 32,
@@ -102,7 +102,8 @@ class CachedLoss(EmbeddingLoss):
             return {name: value.detach() for name, value in loss.items()}
         value = torch.zeros((), device=vectors[0].device)
         for part in self.loss.parts(vectors, targets, self.mini_batch_size):
-            part.backward()
+            # Parts may share a graph, such as the cut of all vectors to fewer dimensions.
+            part.backward(retain_graph=True)
             value = value + part.detach()
         return {"loss": value}
 
@@ -134,7 +135,7 @@ class CachedMultipleNegativesRankingLoss(CachedLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         scale: float = 20.0,
         *,
         mini_batch_size: int = 32,
@@ -150,7 +151,7 @@ class CachedMultipleNegativesSymmetricRankingLoss(CachedLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         scale: float = 20.0,
         *,
         mini_batch_size: int = 32,
@@ -166,7 +167,7 @@ class CachedGISTEmbedLoss(CachedLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         guide: Any,
         temperature: float = 0.01,
         *,
@@ -185,7 +186,7 @@ class CachedSpladeLoss(CachedLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loss: EmbeddingLoss,
         document_regularizer_weight: float,
         query_regularizer_weight: float | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.training.losses.base import EmbeddingLoss, columns_of, row_labels
@@ -19,7 +19,7 @@ class ContrastiveLoss(EmbeddingLoss):
     """
 
     def __init__(
-        self, model: nn.Module, distance: Distance = "cosine", margin: float = 0.5, *, size_average: bool = True
+        self, model: Any, distance: Distance = "cosine", margin: float = 0.5, *, size_average: bool = True
     ) -> None:
         super().__init__(model)
         check_metric(distance, ("cosine", "euclidean", "manhattan"))
@@ -41,7 +41,7 @@ class OnlineContrastiveLoss(EmbeddingLoss):
     label is missing, when it is closer (or farther) than the mean of its kind.
     """
 
-    def __init__(self, model: nn.Module, distance: Distance = "cosine", margin: float = 0.5) -> None:
+    def __init__(self, model: Any, distance: Distance = "cosine", margin: float = 0.5) -> None:
         super().__init__(model)
         check_metric(distance, ("cosine", "euclidean", "manhattan"))
         self.distance, self.margin = distance, margin

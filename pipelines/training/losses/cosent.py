@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from indexing.errors import InputError
 from pipelines.training.losses.base import EmbeddingLoss, columns_of, row_labels
@@ -36,7 +36,7 @@ def cosent(similarities: Tensor, labels: Tensor, *, scale: float = 20.0) -> Tens
 class CoSENTLoss(EmbeddingLoss):
     """`cosent` over the cosine of (text, text) with a label, in any range."""
 
-    def __init__(self, model: nn.Module, scale: float = 20.0) -> None:
+    def __init__(self, model: Any, scale: float = 20.0) -> None:
         super().__init__(model)
         self.scale = scale
 

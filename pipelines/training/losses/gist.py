@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from indexing.errors import InputError
 from pipelines.training.losses.base import EmbeddingLoss, Features, columns_of, gathered
@@ -80,7 +80,7 @@ class GISTEmbedLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         guide: Guide,
         temperature: float = 0.01,
         *,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
@@ -42,7 +42,7 @@ class MarginMSELoss(EmbeddingLoss):
     Hofstätter et al., "Improving Efficient Neural Ranking Models with Cross-Architecture Knowledge Distillation", 2020.
     """
 
-    def __init__(self, model: nn.Module, similarity: Metric = "dot") -> None:
+    def __init__(self, model: Any, similarity: Metric = "dot") -> None:
         super().__init__(model)
         check_metric(similarity)
         self.similarity = similarity

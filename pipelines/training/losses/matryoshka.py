@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
@@ -38,7 +38,7 @@ class MatryoshkaLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loss: EmbeddingLoss,
         matryoshka_dims: Sequence[int],
         matryoshka_weights: Sequence[float] | None = None,

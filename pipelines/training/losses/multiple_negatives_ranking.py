@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from indexing.errors import InputError
 from pipelines.training.losses.base import EmbeddingLoss, columns_of, gathered
@@ -92,7 +92,7 @@ class MultipleNegativesRankingLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         scale: float = 20.0,
         similarity: Metric = "cosine",
         *,
@@ -145,7 +145,7 @@ class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         scale: float = 20.0,
         similarity: Metric = "cosine",
         *,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.training.losses.base import EmbeddingLoss, Features
@@ -53,9 +53,7 @@ class CSRLoss(EmbeddingLoss):
         Weights of the error of codes that died, and of the other loss.
     """
 
-    def __init__(
-        self, model: nn.Module, loss: EmbeddingLoss | None = None, beta: float = 0.1, gamma: float = 1.0
-    ) -> None:
+    def __init__(self, model: Any, loss: EmbeddingLoss | None = None, beta: float = 0.1, gamma: float = 1.0) -> None:
         super().__init__(model)
         self.loss = loss or MultipleNegativesRankingLoss(model, scale=1.0, similarity="dot")
         self.beta, self.gamma = beta, gamma

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.training.losses.base import EmbeddingLoss, Features, Loss
 
@@ -50,7 +50,7 @@ class SpladeLoss(EmbeddingLoss):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Any,
         loss: EmbeddingLoss,
         document_regularizer_weight: float,
         query_regularizer_weight: float | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipelines.training.losses.base import EmbeddingLoss, columns_of
@@ -18,7 +18,7 @@ class TripletLoss(EmbeddingLoss):
     Schroff, Kalenichenko and Philbin, "FaceNet: A Unified Embedding for Face Recognition and Clustering", 2015.
     """
 
-    def __init__(self, model: nn.Module, distance: Distance = "euclidean", margin: float = 5.0) -> None:
+    def __init__(self, model: Any, distance: Distance = "euclidean", margin: float = 5.0) -> None:
         super().__init__(model)
         check_metric(distance, ("cosine", "euclidean", "manhattan"))
         self.distance, self.margin = distance, margin

@@ -1,9 +1,11 @@
 """ADR-MSE: differentiable ranks, drawn to the true ones, the first ranks most."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from pipelines.training.losses.cross.base import ListwiseLoss, Scoring
+from pipelines.training.losses.cross.base import ListwiseLoss
 
 
 def adr_mse(scores: Tensor, labels: Tensor, mask: Tensor, *, alpha: float = 1.0) -> Tensor:
@@ -30,7 +32,7 @@ def adr_mse(scores: Tensor, labels: Tensor, mask: Tensor, *, alpha: float = 1.0)
 class ADRMSELoss(ListwiseLoss):
     """`adr_mse` of (query, documents) with labels."""
 
-    def __init__(self, model: Scoring, alpha: float = 1.0, activation: nn.Module | None = None) -> None:
+    def __init__(self, model: Any, alpha: float = 1.0, activation: nn.Module | None = None) -> None:
         super().__init__(model, activation)
         self.alpha = alpha
 

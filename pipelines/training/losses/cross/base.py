@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from indexing.errors import InputError
+from pipelines.training.model import trained
 
 Columns: TypeAlias = Sequence[Sequence[Any]]
 Pair: TypeAlias = tuple[str, str]
@@ -25,14 +26,14 @@ class ScoreLoss(nn.Module):
     Parameters
     ----------
     model
-        What scores pairs, see `Scoring`.
+        A `CrossEncoder`, or what else scores pairs, see `Scoring`.
     activation
         Applied to the logits first (nothing).
     """
 
-    def __init__(self, model: Scoring, activation: nn.Module | None = None) -> None:
+    def __init__(self, model: Any, activation: nn.Module | None = None) -> None:
         super().__init__()
-        self.model, self.activation = model, activation
+        self.model, self.activation = trained(model), activation
 
     def forward(self, columns: Columns, labels: Any = None) -> Tensor:
         """Score the pairs of the batch, and give the loss."""

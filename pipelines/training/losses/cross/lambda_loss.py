@@ -7,14 +7,14 @@ Gradient Descent" (RankNet), 2005.
 """
 
 import math
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from indexing.errors import InputError
-from pipelines.training.losses.cross.base import ListwiseLoss, Scoring
+from pipelines.training.losses.cross.base import ListwiseLoss
 
 Weighting: TypeAlias = Literal["none", "ndcg1", "ndcg2", "lambda_rank", "ndcg2++"]
 
@@ -71,7 +71,7 @@ class LambdaLoss(ListwiseLoss):
 
     def __init__(
         self,
-        model: Scoring,
+        model: Any,
         weighting: Weighting = "ndcg2++",
         k: int | None = None,
         sigma: float = 1.0,
@@ -107,7 +107,7 @@ class RankNetLoss(LambdaLoss):
 
     def __init__(
         self,
-        model: Scoring,
+        model: Any,
         k: int | None = None,
         sigma: float = 1.0,
         eps: float = 1e-10,

@@ -1,9 +1,11 @@
 """ListMLE and its position-aware form: the likelihood of the right order under the scores."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from pipelines.training.losses.cross.base import ListwiseLoss, Scoring
+from pipelines.training.losses.cross.base import ListwiseLoss
 
 
 def list_mle(scores: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -46,9 +48,7 @@ class ListMLELoss(ListwiseLoss):
         The documents stand in the right order already; else they are sorted by label.
     """
 
-    def __init__(
-        self, model: Scoring, activation: nn.Module | None = None, *, respect_input_order: bool = True
-    ) -> None:
+    def __init__(self, model: Any, activation: nn.Module | None = None, *, respect_input_order: bool = True) -> None:
         super().__init__(model, activation)
         self.respect_input_order = respect_input_order
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.losses.cross.base import Columns, Pair, Scoring, TupleLoss, need_columns, one_score
+from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, one_score
 
 
 class MultipleNegativesRankingLoss(TupleLoss):
@@ -26,7 +26,7 @@ class MultipleNegativesRankingLoss(TupleLoss):
 
     def __init__(
         self,
-        model: Scoring,
+        model: Any,
         num_negatives: int | None = 4,
         scale: float = 10.0,
         activation: nn.Module | None = None,
@@ -57,7 +57,7 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
 
     def __init__(
         self,
-        model: Scoring,
+        model: Any,
         num_negatives: int | None = 4,
         scale: float = 10.0,
         activation: nn.Module | None = None,

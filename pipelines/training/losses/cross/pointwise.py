@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from indexing.errors import InputError
-from pipelines.training.losses.cross.base import Columns, PointwiseLoss, Scoring, as_labels, one_score
+from pipelines.training.losses.cross.base import Columns, PointwiseLoss, as_labels, one_score
 
 
 class BinaryCrossEntropyLoss(PointwiseLoss):
@@ -20,7 +20,7 @@ class BinaryCrossEntropyLoss(PointwiseLoss):
     """
 
     def __init__(
-        self, model: Scoring, activation: nn.Module | None = None, pos_weight: float | Tensor | None = None
+        self, model: Any, activation: nn.Module | None = None, pos_weight: float | Tensor | None = None
     ) -> None:
         super().__init__(model, activation)
         self.pos_weight = None if pos_weight is None else float(pos_weight)
