@@ -29,6 +29,7 @@ class LoadArguments(TypedDict, total=False):
     revision: str | None
     token: str | bool | None
     allow_bin: bool
+    trust_remote_code: bool
 
 
 class Encoder:
@@ -37,8 +38,7 @@ class Encoder:
     Parameters
     ----------
     model
-        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Code that a checkpoint
-        brings is never run.
+        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub.
     device
         "cpu", "cuda", "cuda:1", …; by default a GPU where there is one.
     dtype
@@ -50,6 +50,10 @@ class Encoder:
         As in the Hub's own library; see `checkpoint.Source`.
     allow_bin
         Where there is no model.safetensors, read pytorch_model.bin: a pickle, of which only tensors are taken.
+    trust_remote_code
+        Run Python code that the checkpoint brings, in this process and with all its rights: a transformers
+        architecture of its own, or modules behind the first. Otherwise such a checkpoint is refused, and nothing of it
+        is run, unless its architecture is known here or in transformers.
 
     Raises
     ------
@@ -77,6 +81,7 @@ class Encoder:
         revision: str | None = None,
         token: str | bool | None = None,
         allow_bin: bool = False,
+        trust_remote_code: bool = False,
     ) -> None:
         import torch
 
@@ -86,10 +91,11 @@ class Encoder:
             raise InputError(f"max_length must be at least 1, not {max_length}")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        source = Source(revision, cache_folder, local_files_only, token, allow_bin)
+        source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
-        self.modules = self.checkpoint.load(self._plain_steps(), LoadOptions(self.dtype, max_length, allow_bin))
+        options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
+        self.modules = self.checkpoint.load(self._plain_steps(), options)
         self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
         tasks = [task for task in (None, "document", "query") if self._has(task)]
         widths = {self._check(task) for task in tasks}

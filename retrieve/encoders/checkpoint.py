@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
+_HUB_CODE = ["*.py"]
 _HUB_PICKLES = ["*pytorch_model*.bin"]
 _HUB_FOLDERS_UNUSED = ["onnx/*", "openvino/*", "original/*", "coreml/*"]
 
@@ -36,6 +37,8 @@ class Source:
         For private models; True for the stored one.
     allow_bin
         Fetch pickled weights where there are no others.
+    with_code
+        Fetch Python code too.
     """
 
     revision: str | None = None
@@ -43,6 +46,7 @@ class Source:
     local_files_only: bool = False
     token: str | bool | None = None
     allow_bin: bool = False
+    with_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,7 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
         ignore_patterns=_HUB_FOLDERS_UNUSED,
     )
     try:
-        folder = Path(download(allow_patterns=_HUB_FILES))
+        folder = Path(download(allow_patterns=[*_HUB_FILES, *(_HUB_CODE if source.with_code else ())]))
         if source.allow_bin and not any(folder.rglob("*.safetensors")):
             download(allow_patterns=_HUB_PICKLES)
     except HFValidationError as error:

@@ -1,6 +1,6 @@
 """DenseEncoder: from texts to vectors."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, overload
 
@@ -87,6 +87,13 @@ class DenseEncoder(PromptedEncoder):
         self.truncate_dim = truncate_dim
         self._full_dimension = self.dimension
         self.dimension = self._width(truncate_dim)
+
+    def _plain_steps(self) -> Sequence[Step]:
+        if self.checkpoint.config.get("model_type") != "nvembed":
+            return super()._plain_steps()
+        from retrieve.encoders.modules.nv_embed import plain_steps
+
+        return plain_steps(self.checkpoint.config)
 
     @property
     def similarity(self) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -13,9 +14,9 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
+from retrieve.encoders.modules.backbone import load_config, load_model, stored_arguments, usable_length
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
-from retrieve.encoders.modules.weights import first_line, require_weights
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ _SAVED_TYPES = {
     "text-generation": "sentence_transformers.base.modules.transformer.Transformer",
 }
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
-# Stored arguments that are ours to decide, or that would run code from the checkpoint.
-_OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
+# Architectures with code of their own that we have natively: model_type, and where the class is.
+_NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
 _TOKENIZED_AT_ONCE = 1024
 
 
@@ -96,17 +97,31 @@ class Transformer(InputModule):
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Load weights (safetensors only) and tokenizer from a checkpoint's folder; never runs code from it."""
+        """Load weights and tokenizer from a checkpoint's folder; its code is run only when that is trusted."""
+        import transformers
+
+        if cls is Transformer and (native := _native(folder)) is not None:
+            return native.load(folder, options, config)
         settings = cls.read_config(folder) if config is None else config
         task = settings.get("transformer_task") or cls.default_task
         if task not in _TASKS:
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
         if "message" in (settings.get("modality_config") or {}):
             raise ModelError(f"{folder}: the model reads texts wrapped in a chat template, which is not done here")
+        auto_class, no_head = _TASKS[task]
         with quiet():
-            model_config = _load_config(folder, _stored(settings, "config_kwargs", "config_args"))
-            model = _load_model(folder, task, model_config, options, _stored(settings, "model_kwargs", "model_args"))
-            tokenizer = load_tokenizer(folder, _stored(settings, "processor_kwargs", "tokenizer_args"))
+            model = load_model(
+                getattr(transformers, auto_class),
+                folder,
+                load_config(folder, options, stored_arguments(settings, "config_kwargs", "config_args")),
+                options,
+                stored=stored_arguments(settings, "model_kwargs", "model_args"),
+                # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.
+                optional="pooler." if task == "feature-extraction" else None,
+                without=no_head,
+            )
+            stored = stored_arguments(settings, "processor_kwargs", "tokenizer_args")
+            tokenizer = load_tokenizer(folder, options, stored)
         if config is not None and getattr(tokenizer, "chat_template", None):
             logger.warning("%s: texts are read as they stand, not wrapped in the tokenizer's chat template", folder)
         max_length = options.max_length or settings.get("max_seq_length")
@@ -114,7 +129,7 @@ class Transformer(InputModule):
             model.eval(),
             tokenizer,
             transformer_task=task,
-            max_length=_usable_length(max_length, tokenizer, model),
+            max_length=usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
         )
 
@@ -245,82 +260,11 @@ class MLMTransformer(Transformer):
     default_task = "fill-mask"
 
 
-def _stored(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Give the arguments that the checkpoint stores for transformers, less those that are ours to decide."""
-    stored: Mapping[str, Any] = next((settings[name] for name in names if settings.get(name)), {})
-    return {name: value for name, value in stored.items() if name not in _OURS}
-
-
-def _load_config(folder: Path, stored: dict[str, Any]) -> Any:
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: there is no config.json, so this is not a transformers model")
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **stored)
-    except (ValueError, KeyError, OSError) as error:
-        if "auto_map" in read_json(folder / "config.json"):
-            raise ModelError(
-                f"{folder}: this model brings its own Python code, which is never run here; "
-                "use a checkpoint whose architecture transformers knows"
-            ) from error
-        raise ModelError(f"{folder / 'config.json'}: transformers cannot read it ({first_line(error)})") from error
-
-
-def _load_model(folder: Path, task: str, config: Any, options: LoadOptions, stored: dict[str, Any]) -> Any:
-    import transformers
-    from safetensors import SafetensorError
-
-    _lost_shards(folder)
-    pickled = require_weights(folder, allow_bin=options.allow_bin)
-    auto_class, no_head = _TASKS[task]
-    try:
-        model, report = getattr(transformers, auto_class).from_pretrained(
-            folder,
-            config=config,
-            dtype=options.dtype,
-            use_safetensors=not pickled,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **stored,
-        )
-    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
-    # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.
-    missing = sorted(name for name in report["missing_keys"] if task != "feature-extraction" or "pooler." not in name)
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ModelError(f"{folder}: the checkpoint lacks the weights {shown}{no_head}")
-    return model
-
-
-def _lost_shards(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(read_json(index)["weight_map"].values()))
-        lost = [name for name in shards if not (folder / name).is_file()]
-        if lost:
-            raise ModelError(f"{folder}: the weights {', '.join(lost)} named by {index.name} are missing")
-
-
-def _usable_length(asked: int | None, tokenizer: Any, model: Any) -> int | None:
-    """Give the tokens that a text may have: as asked or as the tokenizer says, but no more than the model can place."""
-    length = int(asked) if asked else int(tokenizer.model_max_length)
-    places = getattr(model.config, "max_position_embeddings", None)
-    if places and places > 0:
-        length = min(length, places - _reserved_positions(model))
-    # Tokenizers without a limit of their own carry 1e30.
-    return length if length < 1 << 30 else None
-
-
-def _reserved_positions(model: Any) -> int:
-    """How many positions never hold a token: RoBERTa and its kin count from behind the padding id."""
-    for module in model.modules():
-        positions = getattr(module, "position_embeddings", None)
-        if isinstance(getattr(module, "padding_idx", None), int) and isinstance(positions, torch.nn.Embedding):
-            return int(module.padding_idx) + 1
-    return 0
+def _native(folder: Path) -> "type[Transformer] | None":
+    """Give the class that reads a checkpoint whose architecture is ours and not transformers'."""
+    path = folder / "config.json"
+    home, name = _NATIVE.get(read_json(path).get("model_type") if path.is_file() else None, ("", ""))
+    return getattr(import_module(home), name) if home else None
 
 
 def _unchanged(hidden: Tensor) -> Tensor:
