@@ -118,25 +118,27 @@ class Checkpoint:
 
     def load(self, default: Sequence[Step], options: "LoadOptions") -> "list[Module]":
         """Load the modules, those of `default` when the checkpoint lists none."""
-        from retrieve.encoders.modules import module_class
+        from retrieve.encoders.modules import is_known, module_loader
 
-        modules = []
+        modules: list[Module] = []
         for step in self.steps or default:
             try:
-                found = module_class(step.reference)
+                load = module_loader(step.reference, self.folder, options)
+                if not modules and not is_known(step.reference):
+                    raise ModelError(f"the first module {step.reference!r} is code of its own; only later ones may be")
             except ModelError as error:
                 raise ModelError(f"{self.folder / 'modules.json'}: {error}") from error
-            modules.append(found.load(self.folder / step.path, options, step.config))
+            modules.append(load(self.folder / step.path, options, step.config))
         return modules
 
     @cached_property
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights: of the file where there is one, else of the files' own one after another."""
-        from retrieve.encoders.modules import module_class
+        from retrieve.encoders.modules import module_files
 
         steps = self.steps or [Step("Transformer")]
         files = dict.fromkeys(
-            file for step in steps for file in module_class(step.reference).files(self.folder / step.path)
+            file for step in steps for file in module_files(step.reference, self.folder / step.path)
         )
         digests = [_sha256(path) for path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
