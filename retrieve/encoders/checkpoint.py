@@ -137,9 +137,7 @@ class Checkpoint:
         from retrieve.encoders.modules import module_files
 
         steps = self.steps or [Step("Transformer")]
-        files = dict.fromkeys(
-            file for step in steps for file in module_files(step.reference, self.folder / step.path)
-        )
+        files = dict.fromkeys(file for step in steps for file in module_files(step.reference, self.folder / step.path))
         digests = [_sha256(path) for path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 

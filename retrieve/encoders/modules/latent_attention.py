@@ -30,9 +30,7 @@ class LatentAttention(torch.nn.Module):
     def __init__(self, *, width: int, latents: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.latents = torch.nn.Parameter(torch.zeros(latents, width))
-        self.cross_attend_blocks = torch.nn.ModuleList(
-            [_Attend(width, heads, head_width), _FeedForwardBlock(width)]
-        )
+        self.cross_attend_blocks = torch.nn.ModuleList([_Attend(width, heads, head_width), _FeedForwardBlock(width)])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Turn [texts, tokens, width] into as many vectors of that width."""

@@ -21,7 +21,13 @@ from retrieve.encoders.modules.transformer import Transformer
 from retrieve.encoders.modules.weights import fill, read_named_weights
 
 # What NVIDIA's configuration classes say where config.json is silent, as the published one is on the latents.
-_LATENTS = {"num_latents_value": 512, "num_cross_heads": 8, "hidden_dim": 4096, "latent_dim": 4096, "cross_dim_head": 4096}
+_LATENTS = {
+    "num_latents_value": 512,
+    "num_cross_heads": 8,
+    "hidden_dim": 4096,
+    "latent_dim": 4096,
+    "cross_dim_head": 4096,
+}
 _BACKBONE, _LATENT = "embedding_model.", "latent_attention_model."
 _CODE = {"AutoConfig": "configuration_nvembed.NVEmbedConfig", "AutoModel": "modeling_nvembed.NVEmbedModel"}
 
@@ -32,7 +38,7 @@ class NVEmbed(Transformer):
     Gives `token_embeddings`; a `Pooling` by the mean without the prompt and a `Normalize` make them NV-Embed's vectors
     (a checkpoint without modules.json gets these). As its own `encode` does, each text gets a last token </s> (which
     truncating takes away again), and of a prompt as many leading tokens count as it has without special ones: the <s>
-    before it and the last space of "…\\nQuery: ", which becomes part of the first word, make up for each other.
+    before it makes up for its last space ("Query: "), which becomes part of the first word.
 
     References
     ----------

@@ -1,6 +1,5 @@
 """The transformer that stands first in nearly every encoder, with its tokenizer."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import chain
@@ -15,10 +14,9 @@ from torch import Tensor
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
 from retrieve.encoders.modules.backbone import load_config, load_model, stored_arguments, usable_length
+from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
-
-logger = logging.getLogger(__name__)
 
 _CONFIG_FILES = tuple(
     f"sentence_{family}_config.json"
@@ -72,10 +70,17 @@ class Transformer(InputModule):
     default_task: ClassVar[str] = "feature-extraction"
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, transformer_task: str, max_length: int | None, do_lower_case: bool = False
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        transformer_task: str,
+        max_length: int | None,
+        do_lower_case: bool = False,
+        chat: ChatTemplate | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.chat = model, tokenizer, chat
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
         self.output = _OUTPUTS.get(transformer_task, "token_embeddings")
         if transformer_task == "text-generation":
@@ -101,13 +106,12 @@ class Transformer(InputModule):
         import transformers
 
         if cls is Transformer and (native := _native(folder)) is not None:
-            return native.load(folder, options, config)
+            native_model: Self = native.load(folder, options, config)
+            return native_model
         settings = cls.read_config(folder) if config is None else config
         task = settings.get("transformer_task") or cls.default_task
         if task not in _TASKS:
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
-        if "message" in (settings.get("modality_config") or {}):
-            raise ModelError(f"{folder}: the model reads texts wrapped in a chat template, which is not done here")
         auto_class, no_head = _TASKS[task]
         with quiet():
             model = load_model(
@@ -122,8 +126,9 @@ class Transformer(InputModule):
             )
             stored = stored_arguments(settings, "processor_kwargs", "tokenizer_args")
             tokenizer = load_tokenizer(folder, options, stored)
-        if config is not None and getattr(tokenizer, "chat_template", None):
-            logger.warning("%s: texts are read as they stand, not wrapped in the tokenizer's chat template", folder)
+        chat = ChatTemplate.of(
+            folder, settings, tokenizer, plain=config is not None, task=task, model_type=model.config.model_type
+        )
         max_length = options.max_length or settings.get("max_seq_length")
         return cls(
             model.eval(),
@@ -131,6 +136,7 @@ class Transformer(InputModule):
             transformer_task=task,
             max_length=usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
+            chat=chat,
         )
 
     @property
@@ -140,16 +146,23 @@ class Transformer(InputModule):
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings as older releases read them; of a generator as those since 5.4 do."""
+        """Its settings as older releases read them; of a generator or a chat's reader as those since 5.4 do."""
         config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case}
-        if self.transformer_task != "text-generation":
+        if self.transformer_task != "text-generation" and self.chat is None:
             return config
-        reads = {"text": {"method": "forward", "method_output_name": "logits"}}
+        made = "last_hidden_state" if self.transformer_task == "feature-extraction" else "logits"
+        reads: dict[str, Any] = {"text": {"method": "forward", "method_output_name": made}}
+        stored: dict[str, Any] = {}
+        if self.chat is not None:
+            reads["message"] = reads["text"] | self.chat.config
+            stored = {"processing_kwargs": {"chat_template": self.chat.arguments}} if self.chat.arguments else {}
         return {
             "transformer_task": self.transformer_task,
             "modality_config": reads,
             "module_output_name": self.output,
-        } | config
+            **stored,
+            **config,
+        }
 
     def save(self, folder: Path) -> None:
         """Write the model, its tokenizer and the settings."""
@@ -168,6 +181,9 @@ class Transformer(InputModule):
         types: list[list[int]] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
+            if self.chat is not None:
+                ids += self._code_chats(self.chat, some, prompt)
+                continue
             first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
             coded = self._code(first, [text[1] for text in some] if pairs else None)
             ids += coded["input_ids"]
@@ -182,7 +198,8 @@ class Transformer(InputModule):
             type_ids=np.fromiter(chain.from_iterable(types), np.int32, count=total) if types else None,
             pad_id=self.tokenizer.pad_token_id or 0,
             pad_left=self.tokenizer.padding_side == "left",
-            prompt_length=self._prompt_length(prompt) if prompt else 0,
+            # Where a chat's template puts the prompt is its own affair: it is pooled with the rest.
+            prompt_length=self._prompt_length(prompt) if prompt and self.chat is None else 0,
         )
 
     def forward(self, features: Features) -> Features:
@@ -236,12 +253,23 @@ class Transformer(InputModule):
             f"[column{at}]" for at in range(known, columns)
         ]
 
-    def _code(self, first: list[str], second: list[str] | None) -> Any:
+    def _code_chats(self, chat: ChatTemplate, texts: Sequence[Any], prompt: str) -> list[list[int]]:
+        ids: list[list[int]] = self._code(chat.render(texts, prompt), None, special=False)["input_ids"]
+        full = [row for row in ids if self.max_length is not None and len(row) >= self.max_length]
+        if full:
+            with self._tokenizing:
+                end = chat.end(prompt, pairs=not isinstance(texts[0], str))
+            for row in full:
+                row[max(0, len(row) - len(end)) :] = end[-len(row) :]
+        return ids
+
+    def _code(self, first: list[str], second: list[str] | None, *, special: bool = True) -> Any:
         # The tokenizer keeps its truncation setting inside, and a change while it runs in another thread fails.
         with self._tokenizing:
             return self.tokenizer(
                 first,
                 second,
+                add_special_tokens=special,
                 truncation="longest_first" if self.max_length else False,
                 max_length=self.max_length,
                 return_attention_mask=False,
@@ -260,10 +288,11 @@ class MLMTransformer(Transformer):
     default_task = "fill-mask"
 
 
-def _native(folder: Path) -> "type[Transformer] | None":
-    """Give the class that reads a checkpoint whose architecture is ours and not transformers'."""
+def _native(folder: Path) -> Any:
+    """Give the class that reads a checkpoint whose architecture is ours and not transformers'; None for any other."""
     path = folder / "config.json"
-    home, name = _NATIVE.get(read_json(path).get("model_type") if path.is_file() else None, ("", ""))
+    model_type = str(read_json(path).get("model_type")) if path.is_file() else ""
+    home, name = _NATIVE.get(model_type, ("", ""))
     return getattr(import_module(home), name) if home else None
 
 

@@ -149,7 +149,10 @@ def test_a_trusted_module_is_run(halving, tmp_path):
     vectors = encoder.encode(TEXTS)
 
     assert (halving / "ran").exists()
-    assert encoder.dimension == 16 and encoder.identity["modules"][-1] == {"type": "Custom", "reference": "halving.Halve"}
+    assert encoder.dimension == 16 and encoder.identity["modules"][-1] == {
+        "type": "Custom",
+        "reference": "halving.Halve",
+    }
     entries = json.loads((halving / "modules.json").read_text())
     write_json(halving / "modules.json", entries[:2])
     np.testing.assert_allclose(vectors, 2 * DenseEncoder(halving, dtype="float32").encode(TEXTS)[:, :16], atol=1e-6)
