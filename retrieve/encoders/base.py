@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
@@ -12,6 +12,8 @@ from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
     import torch
+
+    from retrieve.encoders.workers import EncoderWorkers
 
 Task = Literal["query", "document"]
 
@@ -30,6 +32,7 @@ class LoadArguments(TypedDict, total=False):
     token: str | bool | None
     allow_bin: bool
     trust_remote_code: bool
+    compile: bool
 
 
 class Encoder:
@@ -54,6 +57,9 @@ class Encoder:
         Run Python code that the checkpoint brings, in this process and with all its rights: a transformers
         architecture of its own, or modules behind the first. Otherwise such a checkpoint is refused, and nothing of it
         is run, unless its architecture is known here or in transformers.
+    compile
+        Have ``torch.compile`` make one program of the transformer, the first time it runs: minutes for a large model,
+        and a C++ compiler on a processor. Results are equal up to rounding.
 
     Raises
     ------
@@ -82,6 +88,7 @@ class Encoder:
         token: str | bool | None = None,
         allow_bin: bool = False,
         trust_remote_code: bool = False,
+        compile: bool = False,  # noqa: A002
     ) -> None:
         import torch
 
@@ -97,6 +104,19 @@ class Encoder:
         options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
         self.modules = self.checkpoint.load(self._plain_steps(), options)
         self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
+        self.arguments: LoadArguments = {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "max_length": max_length,
+            "local_files_only": local_files_only,
+            "cache_folder": cache_folder,
+            "revision": self.checkpoint.revision or revision,
+            "token": token,
+            "allow_bin": allow_bin,
+            "trust_remote_code": trust_remote_code,
+            "compile": compile,
+        }
+        if compile:
+            self._compile()
         tasks = [task for task in (None, "document", "query") if self._has(task)]
         widths = {self._check(task) for task in tasks}
         if len(widths) != 1:
@@ -196,6 +216,14 @@ class Encoder:
         """
         save_modules(self.modules, Path(path), self.settings)
 
+    def _compile(self) -> None:
+        from retrieve.encoders.modules.transformer import Transformer
+
+        for module in self.network.modules():
+            if isinstance(module, Transformer):
+                # Batches have any number of rows and of columns: one program for all of them.
+                module.model.compile(dynamic=True)
+
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
         return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
@@ -264,3 +292,33 @@ class PromptedEncoder(Encoder):
         names = _PROMPT_NAMES[task] if task is not None else ()
         name = next((name for name in names if name in self.prompts), self.default_prompt_name)
         return self.prompts[name] if name is not None else ""
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Self]":
+        """Load this encoder in other processes too, for `encode` and `predict` to take as ``pool``.
+
+        Parameters
+        ----------
+        target_devices
+            One process for each: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``; by default every CUDA GPU, without any
+            the processor as often as it has cores, at most four times.
+
+        Returns
+        -------
+        EncoderWorkers
+            For a ``with`` block, or to be ended by `stop_multi_process_pool`.
+        """
+        from retrieve.encoders.workers import EncoderWorkers, default_devices
+
+        devices = default_devices() if target_devices is None else target_devices
+        return EncoderWorkers(
+            type(self), self.checkpoint.name, devices=devices, **self.arguments, **self._own_arguments()
+        )
+
+    @staticmethod
+    def stop_multi_process_pool(pool: "EncoderWorkers[Any]") -> None:
+        """End the processes of a pool."""
+        pool.close()
+
+    def _own_arguments(self) -> dict[str, Any]:
+        """Give what the kind of encoder was made with, beside what every encoder is."""
+        return {}

@@ -12,6 +12,7 @@ from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.saving import save_modules
+from retrieve.encoders.workers import EncoderWorkers, borrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +84,8 @@ class CrossEncoder(PromptedEncoder):
         prompt: str | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
         """Score pairs of texts.
 
@@ -96,6 +99,10 @@ class CrossEncoder(PromptedEncoder):
             A progress bar on stderr, counted in pairs.
         token_budget
             The most padded tokens in a batch, instead of what is best for the device.
+        pool
+            Other processes to score in, of `start_multi_process_pool`.
+        device
+            A list of devices instead, of one process each, which end with the call.
 
         Returns
         -------
@@ -108,14 +115,18 @@ class CrossEncoder(PromptedEncoder):
             Naming the position of something that is not a pair of texts.
         """
         if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
-            return self.predict([pairs], prompt=prompt, token_budget=token_budget)[0]
+            return self.predict([pairs], prompt=prompt, token_budget=token_budget, pool=pool, device=device)[0]
+        prompt = self.resolve_prompt(prompt, None)
+        if pool is not None or device is not None:
+            several: Iterable[Any] = pairs
+            with borrowed(self, pool, device) as workers:
+                scored = list(
+                    workers.predict_stream(several, prompt=prompt, show_progress=show_progress, token_budget=token_budget)
+                )
+            return np.concatenate(scored) if scored else self.predict([])
         blocks = [np.empty((0, self.labels), np.float32)]
         for chunk in self.engine.chunks(
-            pairs,
-            pairs=True,
-            prompt=self.resolve_prompt(prompt, None),
-            show_progress=show_progress,
-            token_budget=token_budget,
+            pairs, pairs=True, prompt=prompt, show_progress=show_progress, token_budget=token_budget
         ):
             scores = np.empty((len(chunk), self.labels), np.float32)
             for rows, features in chunk.run():
@@ -132,8 +143,10 @@ class CrossEncoder(PromptedEncoder):
         *,
         prompt: str | None = None,
         show_progress: bool = False,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Order documents by their score for a query.
+        """Order documents by their score for a query; options as `predict` has them.
 
         Returns
         -------
@@ -147,9 +160,18 @@ class CrossEncoder(PromptedEncoder):
         """
         if self.labels != 1:
             raise InputError(f"rank needs a model with one label, and {self.checkpoint.name} has {self.labels}")
-        scores = self.predict([(query, document) for document in documents], prompt=prompt, show_progress=show_progress)
+        scores = self.predict(
+            [(query, document) for document in documents],
+            prompt=prompt,
+            show_progress=show_progress,
+            pool=pool,
+            device=device,
+        )
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {"activation": self.activation}
 
     def _default_activation(self) -> "Callable[[Tensor], Tensor]":
         import torch

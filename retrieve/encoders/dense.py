@@ -12,6 +12,7 @@ from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
+from retrieve.encoders.workers import EncoderWorkers, borrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,6 +44,8 @@ class DenseOptions(TypedDict, total=False):
     show_progress: bool
     token_budget: int | None
     out: NDArray[Any] | None
+    pool: EncoderWorkers[Any] | None
+    device: Sequence[str] | None
 
 
 class DenseEncoder(PromptedEncoder):
@@ -136,6 +139,8 @@ class DenseEncoder(PromptedEncoder):
         show_progress: bool = False,
         token_budget: int | None = None,
         out: NDArray[Any] | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
         convert_to: Literal["numpy", "torch"] = "numpy",
     ) -> "NDArray[Any] | Tensor":
         """Encode texts.
@@ -162,6 +167,10 @@ class DenseEncoder(PromptedEncoder):
             The most padded tokens in a batch, instead of what is best for the device.
         out
             An array to fill, [texts, dim] (more rows than a generator has texts are left alone); may be a memmap.
+        pool
+            Other processes to encode in, of `start_multi_process_pool`.
+        device
+            A list of devices instead, of one process each, which end with the call.
         convert_to
             "numpy", or "torch" for a tensor (on the processor).
 
@@ -194,6 +203,8 @@ class DenseEncoder(PromptedEncoder):
             truncate_dim=dimension,
             show_progress=show_progress,
             token_budget=token_budget,
+            pool=pool,
+            device=device,
         )
         if precision in ("int8", "uint8") and ranges is None:
             vectors = _gather(blocks, dimension, np.dtype(np.float32), count)
@@ -234,19 +245,29 @@ class DenseEncoder(PromptedEncoder):
         texts: Iterable[str],
         *,
         task: Task | None = None,
-        chunk: int = TEXTS_AT_ONCE,
+        chunk: int | None = None,
         prompt: str | None = None,
         normalize: bool = False,
         truncate_dim: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
         dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
+        prompt = self.resolve_prompt(prompt, task)
+        if pool is not None or device is not None:
+            options = {"task": task, "prompt": prompt, "normalize": normalize, "truncate_dim": dimension}
+            with borrowed(self, pool, device) as workers:
+                yield from workers.encode_stream(
+                    texts, chunk=chunk, show_progress=show_progress, token_budget=token_budget, **options
+                )
+            return
         for some in self.engine_for(task).chunks(
             texts,
-            prompt=self.resolve_prompt(prompt, task),
-            at_once=chunk,
+            prompt=prompt,
+            at_once=TEXTS_AT_ONCE if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
         ):

@@ -1,6 +1,6 @@
 """SparseEncoder: from texts to weighted terms of the model's own vocabulary."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
+from retrieve.encoders.workers import EncoderWorkers, borrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,8 @@ class SparseOptions(TypedDict, total=False):
     max_active_dims: int | None
     show_progress: bool
     token_budget: int | None
+    pool: EncoderWorkers[Any] | None
+    device: Sequence[str] | None
 
 
 class SparseEncoder(PromptedEncoder):
@@ -87,6 +90,8 @@ class SparseEncoder(PromptedEncoder):
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> csr_matrix:
         """Encode texts.
 
@@ -104,6 +109,10 @@ class SparseEncoder(PromptedEncoder):
             A progress bar on stderr, counted in texts.
         token_budget
             The most padded tokens in a batch, instead of what is best for the device.
+        pool
+            Other processes to encode in, of `start_multi_process_pool`.
+        device
+            A list of devices instead, of one process each, which end with the call.
 
         Returns
         -------
@@ -123,6 +132,8 @@ class SparseEncoder(PromptedEncoder):
                 max_active_dims=max_active_dims,
                 show_progress=show_progress,
                 token_budget=token_budget,
+                pool=pool,
+                device=device,
             )
         )
         if not blocks:
@@ -142,22 +153,31 @@ class SparseEncoder(PromptedEncoder):
         texts: Iterable[str],
         *,
         task: Task | None = None,
-        chunk: int = TEXTS_AT_ONCE,
+        chunk: int | None = None,
         prompt: str | None = None,
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> Iterator[csr_matrix]:
         """Encode texts without end: up to `chunk` rows at a time, in order; options as `encode`'s."""
         _check_active(max_active_dims)
+        keep = max_active_dims or self.max_active_dims
+        prompt = self.resolve_prompt(prompt, task)
+        if pool is not None or device is not None:
+            options = {"task": task, "prompt": prompt, "max_active_dims": keep, "token_budget": token_budget}
+            with borrowed(self, pool, device) as workers:
+                yield from workers.encode_stream(texts, chunk=chunk, show_progress=show_progress, **options)
+            return
         for some in self.engine_for(task).chunks(
             texts,
-            prompt=self.resolve_prompt(prompt, task),
-            at_once=chunk,
+            prompt=prompt,
+            at_once=TEXTS_AT_ONCE if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
         ):
-            yield self._weights(some, max_active_dims or self.max_active_dims)
+            yield self._weights(some, keep)
 
     def decode(self, weights: csr_matrix, top_k: int | None = None) -> list[list[tuple[str, float]]]:
         """Name the terms of each row, with their weights: the heaviest first, equal ones in the vocabulary's order.

@@ -15,7 +15,8 @@ from retrieve.encoders.modules.weights import first_line
 class Custom(Module):
     """Stands for a module of the checkpoint's own, with sentence-transformers' interface.
 
-    That is `load` from a folder, and `forward` from features to features. It may stand anywhere but first: what reads texts has more of an interface than can be stood in for.
+    That is `load` from a folder, and `forward` from features to features. It may stand anywhere but first: what reads
+    texts has more of an interface than can be stood in for.
     """
 
     def __init__(self, reference: str, inner: torch.nn.Module) -> None:
