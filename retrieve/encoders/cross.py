@@ -121,7 +121,9 @@ class CrossEncoder(PromptedEncoder):
             several: Iterable[Any] = pairs
             with borrowed(self, pool, device) as workers:
                 scored = list(
-                    workers.predict_stream(several, prompt=prompt, show_progress=show_progress, token_budget=token_budget)
+                    workers.predict_stream(
+                        several, prompt=prompt, show_progress=show_progress, token_budget=token_budget
+                    )
                 )
             return np.concatenate(scored) if scored else self.predict([])
         blocks = [np.empty((0, self.labels), np.float32)]

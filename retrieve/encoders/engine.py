@@ -1,6 +1,6 @@
 """The encode engine: cut texts into tokens once, plan batches, run them, say which texts each result is for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
 
-    from retrieve.encoders.modules.module import Features, InputModule
+    from retrieve.encoders.modules.module import Features, InputModule, Module
 
 TEXTS_AT_ONCE = 8192
 """Texts that are sorted by length together: what is held in memory at a time."""
@@ -39,10 +39,20 @@ class Chunk:
         Of the different texts.
     inverse
         int64 [texts], which of the different texts each one is.
+    settings
+        Features that every batch starts with.
     """
 
-    def __init__(self, engine: "Engine", tokens: Tokens, inverse: NDArray[np.int64], costs: Costs, bar: "tqdm") -> None:
-        self.tokens, self.inverse = tokens, inverse
+    def __init__(
+        self,
+        engine: "Engine",
+        tokens: Tokens,
+        inverse: NDArray[np.int64],
+        costs: Costs,
+        bar: "tqdm",
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.tokens, self.inverse, self.settings = tokens, inverse, settings
         self._engine, self._costs, self._bar = engine, costs, bar
 
     def __len__(self) -> int:
@@ -56,7 +66,7 @@ class Chunk:
             self.tokens.lengths, token_budget=costs.token_budget, batch_cost=costs.batch_cost, max_rows=costs.max_rows
         )
         for rows in interleave(batches):
-            yield rows, self._engine.forward(self.tokens, rows)
+            yield rows, self._engine.forward(self.tokens, rows, self.settings)
             self._bar.update(int(shares[rows].sum()))
 
 
@@ -78,6 +88,7 @@ class Engine:
 
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
         self.network, self.device, self.costs = network, device, costs
+        self.modules: list[Module] = list(network)  # type: ignore[arg-type]
         self.input: InputModule = network[0]  # type: ignore[assignment]
 
     def chunks(
@@ -89,8 +100,11 @@ class Engine:
         at_once: int = TEXTS_AT_ONCE,
         token_budget: int | None = None,
         show_progress: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> Iterator[Chunk]:
         """Cut `texts` (or `pairs` of them) into chunks of `at_once`, in order; run each before asking for the next.
+
+        Modules find `settings` among the features.
 
         Raises
         ------
@@ -112,14 +126,14 @@ class Engine:
                 places = {text: place for place, text in enumerate(dict.fromkeys(some))}
                 tokens = self._tokenize(list(places), prompt, some, start)
                 inverse = np.fromiter((places[text] for text in some), np.int64, count=len(some))
-                yield Chunk(self, tokens, inverse, costs, bar)
+                yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
 
-    def forward(self, tokens: Tokens, rows: NDArray[np.int64]) -> "Features":
+    def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any]) -> "Features":
         """Run the network on these texts as one batch."""
         import torch
 
-        features: Features = {
+        features: Features = dict(settings) | {
             name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
         }
         features["prompt_length"] = tokens.prompt_length

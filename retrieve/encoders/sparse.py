@@ -40,7 +40,8 @@ class SparseEncoder(PromptedEncoder):
     model
         See `Encoder`, also for the arguments that are not named here.
     max_active_dims
-        Keep only so many terms of each text, the heaviest; by default what the checkpoint says, else all.
+        Keep only so many terms of each text, the heaviest; by default what the checkpoint says, else all. In the place
+        of its own number `k` for a sparse autoencoder, which may also be smaller.
     """
 
     kind = "sparse"
@@ -176,6 +177,7 @@ class SparseEncoder(PromptedEncoder):
             at_once=TEXTS_AT_ONCE if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
+            settings={"max_active_dims": keep},
         ):
             yield self._weights(some, keep)
 

@@ -103,6 +103,8 @@ def test_static_embedding(tmp_path, bert):
     assert ours.max_length is None
     equal(ours.encode(TEXTS), reference.encode(TEXTS))
     equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
+    with pytest.raises(InputError, match=r"no vectors of tokens \(StaticEmbedding\)"):
+        ours.encode_tokens(TEXTS)
 
 
 def test_static_embedding_as_model2vec_writes_it(tmp_path, bert):
@@ -163,7 +165,10 @@ def test_sparse_auto_encoder(tmp_path, bert, normalize):
 
     assert ours.dimension == 96 == len(ours.vocabulary)
     equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
-    equal(ours.encode(TEXTS, max_active_dims=3).toarray(), rows(reference.encode(TEXTS, max_active_dims=3)))
+    for keep in (3, 20, 96):  # k is 12: the argument takes its place, upwards too
+        expected = rows(reference.encode(TEXTS, max_active_dims=keep))
+        equal(ours.encode(TEXTS, max_active_dims=keep).toarray(), expected)
+        equal(ours_sparse(tmp_path / "saved", max_active_dims=keep).encode(TEXTS).toarray(), expected)
 
 
 @pytest.mark.parametrize("config_file", ["router_config.json", "config.json"])

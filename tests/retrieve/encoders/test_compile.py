@@ -10,7 +10,7 @@ from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 @pytest.mark.parametrize("kind", [DenseEncoder, SparseEncoder, CrossEncoder])
 def test_a_compiled_encoder_gives_what_a_plain_one_does(kind, dense, splade, cross, texts, tmp_path):
     path = {DenseEncoder: dense, SparseEncoder: splade, CrossEncoder: cross}[kind]
-    plain, compiled = (kind(path, dtype="float32", device="cpu", compile=compile) for compile in (False, True))
+    plain, compiled = (kind(path, dtype="float32", device="cpu", compile=made) for made in (False, True))
 
     def run(encoder, **options):
         if kind is CrossEncoder:
@@ -26,7 +26,7 @@ def test_a_compiled_encoder_gives_what_a_plain_one_does(kind, dense, splade, cro
 
 
 def test_only_a_transformer_is_compiled(dense):
-    plain, compiled = (DenseEncoder(dense, dtype="float32", compile=compile) for compile in (False, True))
+    plain, compiled = (DenseEncoder(dense, dtype="float32", compile=made) for made in (False, True))
 
     def programs(encoder):
         return [type(module).__name__ for module in encoder.network.modules() if module._compiled_call_impl is not None]
