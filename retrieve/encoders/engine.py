@@ -129,11 +129,11 @@ class Engine:
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
 
-    def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any]) -> "Features":
+    def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any] | None = None) -> "Features":
         """Run the network on these texts as one batch."""
         import torch
 
-        features: Features = dict(settings) | {
+        features: Features = dict(settings or {}) | {
             name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
         }
         features["prompt_length"] = tokens.prompt_length
