@@ -74,6 +74,7 @@ class Encoder:
     saved_as: ClassVar[str]
     output: ClassVar[str] = "sentence_embedding"
     max_rows: ClassVar[int | None] = None
+    max_tokens: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -142,7 +143,7 @@ class Encoder:
         modules = paths(self.modules, task)
         found = self._engines.get(key := tuple(map(id, modules)))
         if found is None:
-            costs = default_costs(self.device, self.max_rows)
+            costs = default_costs(self.device, self.max_rows, self.max_tokens)
             network = torch.nn.Sequential(*modules).eval()
             found = self._engines.setdefault(key, Engine(network, self.device, costs))
         return found
@@ -281,14 +282,23 @@ class PromptedEncoder(Encoder):
         """As every encoder's, and its prompts."""
         return super().settings | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
-    def resolve_prompt(self, prompt: str | None, task: Task | None) -> str:
-        """Give the prompt to use: the one given, else the task's, else the checkpoint's default, else none.
+    def resolve_prompt(self, prompt: str | None, task: Task | None, prompt_name: str | None = None) -> str:
+        """Give the prompt to use: the one given, else the one named, the task's, the checkpoint's default, or none.
 
         A query's is named "query"; a document's "document", "passage" or "corpus", the first there is. As in
         sentence-transformers these two exist, empty, where a checkpoint names none, and then keep the default out.
+
+        Raises
+        ------
+        InputError
+            For a name that is none of `prompts`.
         """
         if prompt is not None:
             return prompt
+        if prompt_name is not None:
+            if prompt_name not in self.prompts:
+                raise InputError(f"there is no prompt {prompt_name!r}, only {', '.join(map(repr, self.prompts))}")
+            return self.prompts[prompt_name]
         names = _PROMPT_NAMES[task] if task is not None else ()
         name = next((name for name in names if name in self.prompts), self.default_prompt_name)
         return self.prompts[name] if name is not None else ""

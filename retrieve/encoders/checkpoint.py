@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -30,7 +31,7 @@ class Source:
     revision
         Branch, tag or commit on the Hub.
     cache_folder
-        The Hub's cache; None for its usual place.
+        The Hub's cache; None for sentence-transformers' own if SENTENCE_TRANSFORMERS_HOME names one, else the usual.
     local_files_only
         Ask no network.
     token
@@ -172,7 +173,7 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
         RevisionNotFoundError,
     )
 
-    cache = source.cache_folder or constants.HF_HUB_CACHE
+    cache = source.cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME") or constants.HF_HUB_CACHE
     download = partial(
         snapshot_download,
         name,

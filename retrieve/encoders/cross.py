@@ -82,6 +82,7 @@ class CrossEncoder(PromptedEncoder):
         pairs: Iterable[tuple[str, str]] | tuple[str, str],
         *,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
         pool: EncoderWorkers[Any] | None = None,
@@ -93,8 +94,9 @@ class CrossEncoder(PromptedEncoder):
         ----------
         pairs
             Any number of (query, document); what is longer than `max_length` loses from its longer part.
-        prompt
-            Put before each first text, instead of the checkpoint's default.
+        prompt, prompt_name
+            Put before each first text, instead of the checkpoint's default: this, or the one of the encoder's `prompts`
+            that has the name.
         show_progress
             A progress bar on stderr, counted in pairs.
         token_budget
@@ -115,8 +117,10 @@ class CrossEncoder(PromptedEncoder):
             Naming the position of something that is not a pair of texts.
         """
         if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
-            return self.predict([pairs], prompt=prompt, token_budget=token_budget, pool=pool, device=device)[0]
-        prompt = self.resolve_prompt(prompt, None)
+            return self.predict(
+                [pairs], prompt=prompt, prompt_name=prompt_name, token_budget=token_budget, pool=pool, device=device
+            )[0]
+        prompt = self.resolve_prompt(prompt, None, prompt_name)
         if pool is not None or device is not None:
             several: Iterable[Any] = pairs
             with borrowed(self, pool, device) as workers:
@@ -144,6 +148,7 @@ class CrossEncoder(PromptedEncoder):
         top_k: int | None = None,
         *,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         show_progress: bool = False,
         pool: EncoderWorkers[Any] | None = None,
         device: Sequence[str] | None = None,
@@ -165,6 +170,7 @@ class CrossEncoder(PromptedEncoder):
         scores = self.predict(
             [(query, document) for document in documents],
             prompt=prompt,
+            prompt_name=prompt_name,
             show_progress=show_progress,
             pool=pool,
             device=device,

@@ -37,6 +37,7 @@ class DenseOptions(TypedDict, total=False):
     """The keyword arguments that all of `DenseEncoder`'s encode methods take; `encode` says what they mean."""
 
     prompt: str | None
+    prompt_name: str | None
     normalize: bool
     truncate_dim: int | None
     precision: Precision
@@ -132,6 +133,7 @@ class DenseEncoder(PromptedEncoder):
         *,
         task: Task | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         normalize: bool = False,
         truncate_dim: int | None = None,
         precision: Precision = "float32",
@@ -151,8 +153,8 @@ class DenseEncoder(PromptedEncoder):
             One text, or any number; of a generator no more is held than `TEXTS_AT_ONCE` texts and the vectors.
         task
             Whether they are queries or documents, which decides the prompt.
-        prompt
-            Put before each text instead.
+        prompt, prompt_name
+            Put before each text instead: this, or the one of the encoder's `prompts` that has the name.
         normalize
             Divide each vector by its length, also where the checkpoint does not.
         truncate_dim
@@ -199,6 +201,7 @@ class DenseEncoder(PromptedEncoder):
             texts,
             task=task,
             prompt=prompt,
+            prompt_name=prompt_name,
             normalize=normalize,
             truncate_dim=dimension,
             show_progress=show_progress,
@@ -247,6 +250,7 @@ class DenseEncoder(PromptedEncoder):
         task: Task | None = None,
         chunk: int | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         normalize: bool = False,
         truncate_dim: int | None = None,
         show_progress: bool = False,
@@ -256,7 +260,7 @@ class DenseEncoder(PromptedEncoder):
     ) -> Iterator[NDArray[np.float32]]:
         """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
         dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
-        prompt = self.resolve_prompt(prompt, task)
+        prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
             options = {"task": task, "prompt": prompt, "normalize": normalize, "truncate_dim": dimension}
             with borrowed(self, pool, device) as workers:
@@ -274,7 +278,12 @@ class DenseEncoder(PromptedEncoder):
             yield self._vectors(some, normalize, dimension)
 
     def encode_tokens(
-        self, texts: str | Iterable[str], *, task: Task | None = None, prompt: str | None = None
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: Task | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
     ) -> TokenVectors:
         """Encode each token of each text, for MaxSim: what the transformer gives before pooling, at length 1.
 
@@ -296,7 +305,7 @@ class DenseEncoder(PromptedEncoder):
         blocks = [
             self._token_vectors(some)
             for some in engine.chunks(
-                [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task)
+                [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task, prompt_name)
             )
         ]
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(block.offsets) for block in blocks)])

@@ -1,7 +1,7 @@
 """The encode engine: cut texts into tokens once, plan batches, run them, say which texts each result is for."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,15 @@ TEXTS_AT_ONCE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it."""
+    """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it.
+
+    `max_tokens` is the most that a caller may ask for: more are taken as that many.
+    """
 
     token_budget: int
     batch_cost: int
     max_rows: int | None = None
+    max_tokens: int | None = None
 
 
 class Chunk:
@@ -115,7 +119,9 @@ class Engine:
 
         _require_positive("token_budget", token_budget)
         _require_positive("chunk", at_once)
-        costs = Costs(token_budget or self.costs.token_budget, self.costs.batch_cost, self.costs.max_rows)
+        costs = self.costs
+        if token_budget is not None:
+            costs = replace(costs, token_budget=min(token_budget, costs.max_tokens or token_budget))
         total = len(texts) if isinstance(texts, Sequence) else None
         texts, start = iter(texts), 0
         with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
@@ -163,14 +169,14 @@ def default_device(device: "str | torch.device | None") -> "torch.device":
         raise InputError(f"device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def default_costs(device: "torch.device", max_rows: int | None = None) -> Costs:
+def default_costs(device: "torch.device", max_rows: int | None = None, max_tokens: int | None = None) -> Costs:
     """Give the batch sizes for a kind of device.
 
     On a processor 4k to 32k tokens are within 5% of each other, in float32 and in bfloat16, so the least memory
     decides; 1k is 15% slower. Starting a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy, and
-    its start-up weighs more.
+    its start-up weighs more; there `max_tokens` does not hold.
     """
-    return Costs(4096, 64, max_rows) if device.type == "cpu" else Costs(65536, 4096, max_rows)
+    return Costs(4096, 64, max_rows, max_tokens) if device.type == "cpu" else Costs(65536, 4096, max_rows)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

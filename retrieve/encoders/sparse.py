@@ -23,6 +23,7 @@ class SparseOptions(TypedDict, total=False):
     """The keyword arguments that all of `SparseEncoder`'s encode methods take; `encode` says what they mean."""
 
     prompt: str | None
+    prompt_name: str | None
     max_active_dims: int | None
     show_progress: bool
     token_budget: int | None
@@ -50,6 +51,8 @@ class SparseEncoder(PromptedEncoder):
     default_steps = (Step("MLMTransformer", config={}), Step("SpladePooling", config={}))
     # A batch of short texts is a dense [texts, vocabulary] array before it is sparse: 256 x 30,522 floats are 31 MB.
     max_rows = 256
+    # And one of long texts holds 12 KB a token of BERT-base's, twice, in float32: 16,384 keep it under 1 GB.
+    max_tokens = 16_384
 
     def __init__(
         self, model: str | Path, *, max_active_dims: int | None = None, **arguments: Unpack[LoadArguments]
@@ -88,6 +91,7 @@ class SparseEncoder(PromptedEncoder):
         *,
         task: Task | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
@@ -102,14 +106,15 @@ class SparseEncoder(PromptedEncoder):
             One text, or any number.
         task
             Whether they are queries or documents, which decides the prompt.
-        prompt
-            Put before each text instead.
+        prompt, prompt_name
+            Put before each text instead: this, or the one of the encoder's `prompts` that has the name.
         max_active_dims
             Keep only so many terms of each, instead of as many as the encoder was made with.
         show_progress
             A progress bar on stderr, counted in texts.
         token_budget
-            The most padded tokens in a batch, instead of what is best for the device.
+            The most padded tokens in a batch, instead of what is best for the device; on a processor at most 16,384,
+            which keep memory below 1 GB beside the model's.
         pool
             Other processes to encode in, of `start_multi_process_pool`.
         device
@@ -130,6 +135,7 @@ class SparseEncoder(PromptedEncoder):
                 [texts] if isinstance(texts, str) else texts,
                 task=task,
                 prompt=prompt,
+                prompt_name=prompt_name,
                 max_active_dims=max_active_dims,
                 show_progress=show_progress,
                 token_budget=token_budget,
@@ -156,6 +162,7 @@ class SparseEncoder(PromptedEncoder):
         task: Task | None = None,
         chunk: int | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
@@ -165,7 +172,7 @@ class SparseEncoder(PromptedEncoder):
         """Encode texts without end: up to `chunk` rows at a time, in order; options as `encode`'s."""
         _check_active(max_active_dims)
         keep = max_active_dims or self.max_active_dims
-        prompt = self.resolve_prompt(prompt, task)
+        prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
             options = {"task": task, "prompt": prompt, "max_active_dims": keep, "token_budget": token_budget}
             with borrowed(self, pool, device) as workers:

@@ -32,6 +32,7 @@ from transformers import (
     RobertaModel,
 )
 
+from indexing.errors import InputError
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 TEXTS = [
@@ -195,6 +196,10 @@ def test_prompts(tmp_path, include_prompt):
     equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))
     equal(ours.encode(TEXTS, prompt="water "), reference.encode(TEXTS, prompt="water "))
     equal(ours.encode(TEXTS, prompt=""), reference.encode(TEXTS, prompt=""))
+    equal(ours.encode(TEXTS, prompt_name="passage"), reference.encode(TEXTS, prompt_name="passage"))
+    equal(ours.encode_query(TEXTS, prompt_name="other"), reference.encode_query(TEXTS, prompt_name="other"))
+    with pytest.raises(InputError, match="there is no prompt 'nowhere', only 'query'"):
+        ours.encode(TEXTS, prompt_name="nowhere")
 
 
 @pytest.mark.parametrize("family", ["bert", "mpnet"])

@@ -15,6 +15,14 @@ logger = logging.getLogger(__name__)
 
 # Stored arguments that are ours to decide, or that would run code from the checkpoint.
 _OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
+# Encoder-decoder models by model_type, and transformers' class of their encoder alone.
+_ENCODERS = {
+    "t5": "T5EncoderModel",
+    "mt5": "MT5EncoderModel",
+    "umt5": "UMT5EncoderModel",
+    "longt5": "LongT5EncoderModel",
+    "switch_transformers": "SwitchTransformersEncoderModel",
+}
 
 
 def stored_arguments(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -112,6 +120,14 @@ def load_model(
         shown += f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise ModelError(f"{folder}: the checkpoint lacks the weights {shown}{without}")
     return model
+
+
+def encoder_class(config: Any) -> Any:
+    """Give the class of the encoder alone of an encoder-decoder model (sentence-t5 and its kin); None for others."""
+    import transformers
+
+    name = _ENCODERS.get(config.model_type)
+    return getattr(transformers, name) if name is not None else None
 
 
 def usable_length(asked: int | None, tokenizer: Any, model: Any) -> int | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
-from retrieve.encoders.modules.backbone import load_config, load_model, stored_arguments, usable_length
+from retrieve.encoders.modules.backbone import encoder_class, load_config, load_model, stored_arguments, usable_length
 from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
@@ -114,10 +114,12 @@ class Transformer(InputModule):
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
         auto_class, no_head = _TASKS[task]
         with quiet():
+            model_config = load_config(folder, options, stored_arguments(settings, "config_kwargs", "config_args"))
+            encoder = encoder_class(model_config) if task == "feature-extraction" else None
             model = load_model(
-                getattr(transformers, auto_class),
+                encoder or getattr(transformers, auto_class),
                 folder,
-                load_config(folder, options, stored_arguments(settings, "config_kwargs", "config_args")),
+                model_config,
                 options,
                 stored=stored_arguments(settings, "model_kwargs", "model_args"),
                 # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.

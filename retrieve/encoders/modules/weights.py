@@ -28,6 +28,11 @@ def require_weights(folder: Path, *, allow_bin: bool) -> bool:
     if any((folder / name).is_file() for name in (_FILE, f"{_FILE}.index.json")):
         return False
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder} holds a PEFT adapter, not a whole model: merge it into its base model "
+            "(peft's merge_and_unload) and save that"
+        )
     if not pickled:
         raise ModelError(f"{folder}: there are no weights ({_FILE})")
     if not allow_bin:

@@ -128,3 +128,12 @@ def test_terms_are_named_heaviest_first(splade):
         encoder.decode(weights, top_k=0)
     with pytest.raises(InputError, match="3 columns"):
         encoder.decode(weights[:, :3])
+
+
+def test_batches_on_a_processor_are_bounded_whatever_is_asked_for(splade, texts):
+    engine = load(splade).engine
+
+    for asked, most in ((None, 4096), (50, 50), (1 << 20, 16_384)):
+        [chunk] = engine.chunks(["the energy of a wave " * 5 + str(at) for at in range(2000)], token_budget=asked)
+        sizes = [len(rows) * int(chunk.tokens.lengths[rows].max()) for rows, _ in chunk.run()]
+        assert 0 < max(sizes) <= most
