@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from benchmarks.speed.measure import memory
+from indexing.errors import RetrieveError
 
 LONGEST = 512
 """Tokens of the longest texts that models of BERT's kind read."""
@@ -33,8 +34,10 @@ def measured(make: Callable[..., Work], *arguments: Any, threads: int | None = N
 
     Raises
     ------
+    RetrieveError
+        Of that process, as it was.
     RuntimeError
-        When that process fails.
+        When it fails in any other way.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -42,13 +45,13 @@ def measured(make: Callable[..., Work], *arguments: Any, threads: int | None = N
     process.start()
     theirs.close()
     try:
-        found: Growth | str = ours.recv()
+        found: Growth | Exception = ours.recv()
     except EOFError:
         process.join()
         raise RuntimeError(f"the process that was measured died (exit status {process.exitcode})") from None
     process.join()
-    if isinstance(found, str):
-        raise RuntimeError(found)
+    if isinstance(found, Exception):
+        raise found
     return found
 
 
@@ -113,5 +116,7 @@ def _serve(pipe: Any, make: Callable[..., Work], arguments: tuple[Any, ...], thr
             watcher.join()
         seconds = time.perf_counter() - start
         pipe.send(Growth(what=what, growth_mb=max(0.0, most[0] - before), model_mb=before, seconds=seconds))
+    except RetrieveError as error:
+        pipe.send(error)
     except Exception as error:
-        pipe.send(f"{type(error).__name__}: {error}")
+        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))

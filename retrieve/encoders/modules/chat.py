@@ -1,6 +1,7 @@
 """Texts and pairs as the messages of a chat, rendered by a tokenizer's own template."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,12 @@ class ChatTemplate:
     def config(self) -> dict[str, Any]:
         """Its settings, as sentence-transformers stores them."""
         return {"format": "structured" if self.structured else "flat"}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides how it renders, in JSON values."""
+        template = repr(self._tokenizer.chat_template).encode()
+        return {"template_sha256": sha256(template).hexdigest(), "arguments": self.arguments, **self.config}
 
     def render(self, texts: Sequence[Any], prompt: str = "") -> list[str]:
         """Write texts, or pairs of texts, as chats.

@@ -52,6 +52,7 @@ class _Attend(torch.nn.Module):
         self.norm, self.norm_context = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
         self.heads = heads
         self._known: tuple[Tensor, Tensor] | None = None
+        self._known_of: tuple[tuple[int, int], ...] = ()
 
     def forward(self, tokens: Tensor, latents: Tensor) -> Tensor:
         keys, values = self._keys_and_values(latents)
@@ -63,13 +64,16 @@ class _Attend(torch.nn.Module):
     def _keys_and_values(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Give [1, heads, latents, head_width] twice.
 
-        At 512 latents of width 4,096 they cost as much as 300 tokens do, so inference computes them once.
+        At 512 latents of width 4,096 they cost as much as 300 tokens do, so inference computes them once for as long as
+        no weight that they come from is changed.
         """
-        if self._known is not None and not torch.is_grad_enabled() and self._known[0].device == latents.device:
+        weights = (latents, self.fn["to_kv"].weight, self.norm_context.weight, self.norm_context.bias)
+        state = tuple((weight.data_ptr(), weight._version) for weight in weights)
+        if self._known is not None and self._known_of == state and not torch.is_grad_enabled():
             return self._known
         both = self.fn["to_kv"](self.norm_context(latents)).unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
         found = both[0][None].contiguous(), both[1][None].contiguous()
-        self._known = None if torch.is_grad_enabled() else found
+        self._known, self._known_of = (None if torch.is_grad_enabled() else found), state
         return found
 
 

@@ -136,10 +136,13 @@ class _Network(torch.nn.Module):
         settings.pop("torch_dtype", None)
         return settings | {"dtype": str(self.latent_attention_model.latents.dtype).removeprefix("torch.")}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> BaseModelOutput:
-        """Give [texts, tokens, width]."""
-        hidden = self.embedding_model(input_ids, attention_mask=attention_mask).last_hidden_state
-        return BaseModelOutput(last_hidden_state=self.latent_attention_model(hidden))
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> BaseModelOutput:
+        """Give [texts, tokens, width], and of each layer on request."""
+        output = self.embedding_model(input_ids, attention_mask=attention_mask, **options)
+        states = tuple(map(self.latent_attention_model, output.hidden_states or ()))
+        return BaseModelOutput(
+            last_hidden_state=self.latent_attention_model(output.last_hidden_state), hidden_states=states or None
+        )
 
 
 class _Bidirectional(MistralModel):

@@ -142,6 +142,11 @@ class Transformer(InputModule):
         )
 
     @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, and the chat template where its texts go through one."""
+        return super().config | ({} if self.chat is None else {"chat": self.chat.identity})
+
+    @property
     def saved_type(self) -> str:
         """The dotted path by task: what reads vocabulary logits had a class of its own, a generator has no old path."""
         return _SAVED_TYPES.get(self.transformer_task, f"{self.home}.Transformer")

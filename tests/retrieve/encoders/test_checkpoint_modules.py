@@ -126,6 +126,18 @@ def test_a_table_of_terms_that_is_not_there(tmp_path):
         SparseEncoder(folder, dtype="float32")
 
 
+def test_the_chat_template_is_part_of_the_identity(tmp_path):
+    folder = write_decoder(tmp_path / "decoder")
+    plain = load(folder).identity["modules"]
+    found = []
+    for template in ("{{ messages[0]['content'] }}", "{{ messages[0]['content'] }} ?"):
+        (folder / "chat_template.jinja").write_text(template)
+        found.append(load(folder).identity["modules"])
+
+    assert json.loads(json.dumps(found)) == found
+    assert plain != found[0] != found[1] and plain[1:] == found[0][1:]
+
+
 def test_a_reader_of_chats_without_a_template(dense):
     settings = {"transformer_task": "feature-extraction", "modality_config": {"message": {"method": "forward"}}}
     write_json(dense / "sentence_bert_config.json", settings)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 from scipy.special import erf
 
@@ -161,6 +162,34 @@ def test_later_tokens_change_earlier_ones(tmp_path):
 
     assert np.diff(offsets).tolist() == [4, 4]
     assert abs(vectors[1] - vectors[5]).max() > 1e-3
+
+
+def test_weights_that_change_change_the_vectors(tmp_path):
+    encoder = load(write_nv_embed(tmp_path / "nv"))
+    before = encoder.encode("water")
+    attend = encoder.input.model.latent_attention_model.cross_attend_blocks[0]
+
+    with torch.no_grad():
+        attend.fn["to_kv"].weight.mul_(-1)
+    turned = encoder.encode("water")
+    attend.fn["to_kv"].load_state_dict({"weight": -attend.fn["to_kv"].weight.detach()})
+
+    assert abs(turned - before).max() > 1e-3
+    np.testing.assert_array_equal(encoder.encode("water"), before)
+
+
+def test_gradients_reach_the_latents_and_every_layer_can_be_pooled(tmp_path):
+    transformer = load(write_nv_embed(tmp_path / "nv")).input
+    tokens = transformer.tokenize(["water light", "fire"])
+    features = {name: torch.from_numpy(array) for name, array in tokens.padded(np.arange(2)).items()}
+
+    vectors = transformer(dict(features))["token_embeddings"]
+    states = transformer.hidden_states(features)
+    vectors.sum().backward()
+
+    assert len(states) == 3
+    torch.testing.assert_close(states[-1], vectors)
+    assert transformer.model.latent_attention_model.latents.grad.abs().max() > 0
 
 
 def test_a_text_that_ends_in_the_end_token_gets_no_second(tmp_path):
