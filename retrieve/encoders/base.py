@@ -1,6 +1,6 @@
 """What all encoders share: how they are loaded and known again, and their prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 
@@ -21,7 +21,7 @@ _PROMPT_NAMES: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": (
 
 
 class LoadArguments(TypedDict, total=False):
-    """The keyword arguments of every encoder's constructor; `Encoder` says what they mean."""
+    """The keyword arguments of every encoder's constructor; `Encoder` and `PromptedEncoder` say what they mean."""
 
     device: "str | torch.device | None"
     dtype: str
@@ -33,6 +33,8 @@ class LoadArguments(TypedDict, total=False):
     allow_bin: bool
     trust_remote_code: bool
     compile: bool
+    prompts: Mapping[str, str] | None
+    default_prompt_name: str | None
 
 
 class Encoder:
@@ -257,20 +259,36 @@ class Encoder:
 
 
 class PromptedEncoder(Encoder):
-    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two."""
+    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two.
 
-    def __init__(self, model: str | Path, **arguments: Any) -> None:
+    Parameters
+    ----------
+    model, arguments
+        See `Encoder`.
+    prompts
+        {name: text}, before those of the checkpoint of the same names.
+    default_prompt_name
+        Which of them texts get that are neither queries nor documents; by default what the checkpoint says.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(model, **arguments)
         settings = self.checkpoint.settings
-        self.prompts: dict[str, str] = {"query": "", "document": ""} | {
-            name: text or "" for name, text in (settings.get("prompts") or {}).items()
-        }
-        self.default_prompt_name: str | None = settings.get("default_prompt_name")
+        stored = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
+        self.prompts: dict[str, str] = {"query": "", "document": ""} | stored | dict(prompts or {})
+        self.default_prompt_name: str | None = default_prompt_name or settings.get("default_prompt_name")
         if self.default_prompt_name is not None and self.default_prompt_name not in self.prompts:
-            raise ModelError(
-                f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: default_prompt_name "
-                f"{self.default_prompt_name!r} is none of its prompts {sorted(self.prompts)}"
-            )
+            named = f"default_prompt_name {self.default_prompt_name!r} is none of its prompts {sorted(self.prompts)}"
+            if default_prompt_name is not None:
+                raise InputError(f"{self.checkpoint.name}: {named}")
+            raise ModelError(f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: {named}")
 
     @property
     def identity(self) -> dict[str, Any]:

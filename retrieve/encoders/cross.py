@@ -28,7 +28,7 @@ class CrossEncoder(PromptedEncoder):
     Parameters
     ----------
     model
-        See `Encoder`, also for the arguments that are not named here.
+        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
     activation
         Applied to the logits, in float32. By default what the checkpoint names (in config_sentence_transformers.json,
         then config.json), else a sigmoid for one label and nothing for several, as in sentence-transformers.

@@ -58,7 +58,7 @@ class DenseEncoder(PromptedEncoder):
     Parameters
     ----------
     model
-        See `Encoder`, also for the arguments that are not named here.
+        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
     truncate_dim
         Keep only so many dimensions, the first, of a model trained for that (Kusupati et al., "Matryoshka
         Representation Learning", 2022); by default what the checkpoint says, else all.

@@ -39,7 +39,7 @@ class SparseEncoder(PromptedEncoder):
     Parameters
     ----------
     model
-        See `Encoder`, also for the arguments that are not named here.
+        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
     max_active_dims
         Keep only so many terms of each text, the heaviest; by default what the checkpoint says, else all. In the place
         of its own number `k` for a sparse autoencoder, which may also be smaller.
