@@ -53,23 +53,30 @@ def test_an_encoder_lends_itself_to_a_pool(make_dense, texts, tmp_path):
         encoder.encode(texts, device="cpu")
 
 
-def test_pairs_are_scored_in_processes_too(cross, three_labels, texts):
+def test_pairs_are_scored_in_processes_too(three_labels, texts):
     pairs = [(query, text) for query in ("water", "the energy of a wave") for text in texts]
-    encoder = CrossEncoder(cross, dtype="float32", device="cpu", activation=torch.nn.Tanh())
+    encoder = CrossEncoder(three_labels, dtype="float32", device="cpu", activation=torch.nn.Tanh())
 
-    scores = encoder.predict(pairs, device=["cpu", "cpu"], prompt="heat ")
+    pool = encoder.start_multi_process_pool(["cpu", "cpu"])
+    try:
+        scores = encoder.predict(iter(pairs), pool=pool, prompt="heat ")
+        one, none = encoder.predict(pairs[3], pool=pool, prompt="heat "), encoder.predict([], pool=pool)
+    finally:
+        encoder.stop_multi_process_pool(pool)
 
     np.testing.assert_allclose(scores, encoder.predict(pairs, prompt="heat "), rtol=0, atol=1e-5)
-    several = CrossEncoder(three_labels, dtype="float32", device="cpu")
-    pool = several.start_multi_process_pool(["cpu", "cpu"])
-    try:
-        rows, none = several.predict(iter(pairs), pool=pool), several.predict([], pool=pool)
-        one = several.predict(pairs[3], pool=pool)
-    finally:
-        several.stop_multi_process_pool(pool)
-    np.testing.assert_allclose(rows, several.predict(pairs), rtol=0, atol=1e-5)
-    np.testing.assert_allclose(one, rows[3], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(one, scores[3], rtol=0, atol=1e-5)
     assert none.shape == (0, 3)
+
+
+@pytest.mark.slow
+def test_a_ranking_is_scored_on_the_devices_that_are_listed(cross, texts):
+    encoder = CrossEncoder(cross, dtype="float32", device="cpu")
+
+    ranking, expected = encoder.rank("water", texts, device=["cpu"]), encoder.rank("water", texts)
+
+    for found, wanted in zip(ranking, expected, strict=True):
+        assert found["score"] == pytest.approx(wanted["score"], abs=1e-5)
 
 
 def test_an_activation_that_cannot_be_sent_is_refused(cross):
