@@ -1,4 +1,4 @@
-"""Binary classification: does a threshold of similarity tell duplicates from other pairs?"""
+"""Binary classification: how well a threshold of similarity tells duplicates from other pairs."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Embedding similarity: do vectors find alike what people find alike?"""
+"""Embedding similarity: whether vectors find alike what people find alike."""
 
 from collections.abc import Sequence
 from typing import Any

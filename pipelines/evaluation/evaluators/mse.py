@@ -1,4 +1,4 @@
-"""Mean squared error: how far are a student's vectors from a teacher's?"""
+"""Mean squared error: how far a student's vectors are from a teacher's."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Translation: is the most similar sentence of another language the translation?"""
+"""Translation: how often the most similar sentence of another language is the translation."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Triplets: is an anchor more like its positive than like its negative?"""
+"""Triplets: how often an anchor is more like its positive than like its negative."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
