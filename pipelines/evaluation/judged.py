@@ -1,8 +1,12 @@
-"""Qrels and judged hits as coded columns: the one place where document ids meet relevance grades."""
+"""Qrels and judged hits as coded columns: the one place where document ids meet relevance grades.
+
+Of a query's thousand hits a handful were judged, and every measure follows from those and their ranks. So only they
+are kept: after one look at each hit, the rest of the work grows with the judgements, not with the depth.
+"""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -10,6 +14,10 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits, StringArray, encode_strings
+
+
+HITS_AT_ONCE = 1 << 16
+"""Hits looked up at a time: few enough that the columns in between stay in the processor's cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,8 +35,7 @@ class Qrels:
     doc_ids
         The table of judged documents.
     codes, grades
-        int64 [judgements]: positions in `doc_ids`, and grades, within a query the highest first. A grade of 1 or
-        more is relevant, 0 or less is not (trec_eval's default level).
+        int64 [judgements]: positions in `doc_ids`, and grades, within a query the highest first.
     """
 
     query_ids: tuple[str, ...]
@@ -73,17 +80,16 @@ class Qrels:
         """The rank of each judgement within its query's ideal ranking, from 1."""
         return np.arange(len(self.codes)) - np.repeat(self.offsets[:-1], np.diff(self.offsets)) + 1
 
-    @property
-    def relevant_counts(self) -> NDArray[np.int64]:
-        """How many relevant documents each query has, int64 [queries]."""
-        return np.bincount(self.rows[self.grades > 0], minlength=len(self))
+    def relevant_counts(self, level: int = 1) -> NDArray[np.int64]:
+        """Count the documents of grade `level` or more of each query, int64 [queries]."""
+        return np.bincount(self.rows[self.grades >= level], minlength=len(self))
 
     def sums(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """Add up one value a judgement over each query, float64 [queries]."""
         return _sums(self.rows, values, len(self))
 
     def judge(self, hits: Hits, queries: Sequence[str]) -> "Judged":
-        """Look up the grade of every hit; ``queries[i]`` names row ``i`` of `hits`.
+        """Find the hits that were judged; ``queries[i]`` names row ``i`` of `hits`.
 
         Rows of queries that are not judged are left out; judged queries that have no row have no hits.
 
@@ -98,53 +104,115 @@ class Qrels:
             twice, _ = Counter(queries).most_common(1)[0]
             raise InputError(f"the query {twice!r} stands twice among the queries")
         numbers = {query_id: number for number, query_id in enumerate(self.query_ids)}
-        row_numbers = np.fromiter((numbers.get(query_id, -1) for query_id in queries), np.int64, len(queries))
-        rows = row_numbers[hits.rows]
-        known = rows >= 0
-        rows, ranks, codes = rows[known], hits.ranks[known], hits.codes[known]
-        return Judged(self, rows, ranks, self._grades(rows, hits.ids, codes))
+        query_numbers = np.fromiter((numbers.get(query_id, -1) for query_id in queries), np.int64, len(queries))
+        counts = np.zeros(len(self), dtype=np.int64)
+        counts[query_numbers[query_numbers >= 0]] = hits.counts[query_numbers >= 0]
+        positions, judgements = self._find(hits, query_numbers)
+        rows = np.searchsorted(hits.offsets, positions, side="right") - 1
+        return Judged(self, query_numbers[rows], positions - hits.offsets[rows] + 1, self.grades[judgements], counts)
 
-    def _grades(self, rows: NDArray[np.int64], ids: StringArray, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        numbers = {doc_id: number for number, doc_id in enumerate(self.doc_ids)}
-        used, local = np.unique(codes, return_inverse=True)
-        known = np.fromiter((numbers.get(doc_id, -1) for doc_id in ids[used]), np.int64, len(used))[local]
+    def _find(self, hits: Hits, query_numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Give the positions of the judged hits, ascending, and the judgement of each."""
+        documents = self._document_numbers(hits)
         # One number for each (query, document): with the documents' count as the base no two collide.
         keys = self.rows * len(self.doc_ids) + self.codes
         order = np.argsort(keys)
-        wanted = rows * len(self.doc_ids) + known
-        found = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
-        hit = (keys[order[found]] == wanted) & (known >= 0)
-        return np.where(hit, self.grades[order[found]], 0)
+        keys = keys[order]
+        # The last place stands for all documents that no query judged: -1 finds it.
+        wanted = np.zeros(len(self.doc_ids) + 1, dtype=np.bool_)
+        found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for start, stop in _spans(hits.offsets, HITS_AT_ONCE):
+            here = query_numbers[start:stop]
+            judged = self.codes[_ranges(self.offsets[here[here >= 0]], self.offsets[here[here >= 0] + 1])]
+            first, last = hits.offsets[start], hits.offsets[stop]
+            numbers = documents[hits.codes[first:last]]
+            wanted[judged] = True
+            candidates = np.flatnonzero(wanted[numbers])
+            wanted[judged] = False
+            rows = here[np.searchsorted(hits.offsets[start : stop + 1] - first, candidates, side="right") - 1]
+            sought = rows * len(self.doc_ids) + numbers[candidates]
+            at = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
+            hit = keys[at] == sought
+            found.append((first + candidates[hit], order[at[hit]]))
+        if not found:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.concatenate([part for part, _ in found]), np.concatenate([part for _, part in found])
+
+    def _document_numbers(self, hits: Hits) -> NDArray[np.int32]:
+        """Give each of the hits' codes its position in `doc_ids`, -1 where it has none."""
+        used = np.zeros(len(hits.ids), dtype=np.bool_)
+        used[hits.codes] = True
+        codes = np.flatnonzero(used)
+        numbers = {doc_id: number for number, doc_id in enumerate(self.doc_ids.tolist())}
+        documents = np.full(len(hits.ids), -1, dtype=np.int32)
+        documents[codes] = np.fromiter((numbers.get(doc_id, -1) for doc_id in hits.ids[codes]), np.int32, len(codes))
+        return documents
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Hits with their grades: all a measure needs to see.
+    """The judged ones among the hits, with rank and grade: all a measure needs to see.
 
     Parameters
     ----------
     qrels
         What they were judged by.
     rows, ranks, grades
-        int64 [hits]: the number of the query in `qrels`, the rank from 1, and the grade, 0 for a document that was
-        not judged. A query's hits stand together, by rank.
+        int64 [judged hits]: the number of the query in `qrels`, the rank from 1 among all its hits, and the grade.
+        A query's hits stand together, by rank.
+    counts
+        int64 [queries]: how many hits each query has, judged or not.
     """
 
     qrels: Qrels
     rows: NDArray[np.int64]
     ranks: NDArray[np.int64]
     grades: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
     def sums(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Add up one value a hit over each query, float64 [queries]."""
+        """Add up one value a judged hit over each query, float64 [queries]."""
         return _sums(self.rows, values, len(self.qrels))
 
-    @property
-    def relevant(self) -> NDArray[np.bool_]:
-        """Which hits are relevant."""
-        return self.grades > 0
+    def so_far(self, marked: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Count the marked ones at each hit's rank or above, within its query."""
+        counted = np.cumsum(marked)
+        starts = np.ones(len(marked), dtype=np.bool_)
+        starts[1:] = self.rows[1:] != self.rows[:-1]
+        # What came before the query's first hit; the counts only grow, so the latest start is the highest.
+        return counted - np.maximum.accumulate(np.where(starts, counted - marked, 0))
+
+    def condensed(self) -> "Judged":
+        """Leave out the hits that were not judged, as if they had not been found (trec_eval's option ``-J``).
+
+        As there, a negative grade counts as no judgement.
+        """
+        kept = self.grades >= 0
+        rows = self.rows[kept]
+        return replace(
+            self,
+            rows=rows,
+            ranks=self.so_far(kept)[kept],
+            grades=self.grades[kept],
+            counts=np.bincount(rows, minlength=len(self.qrels)),
+        )
 
 
 def _sums(rows: NDArray[np.int64], values: NDArray[np.floating], queries: int) -> NDArray[np.float64]:
     # Without any value `bincount` forgets that they are floats.
     return np.bincount(rows, values, minlength=queries).astype(np.float64, copy=False)
+
+
+def _ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count from each start to its stop (not included), one range after another."""
+    counts = stops - starts
+    return np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+
+
+def _spans(offsets: NDArray[np.int64], most: int) -> Iterator[tuple[int, int]]:
+    """Cut the rows into spans of at most `most` hits; a row that has more is a span of its own."""
+    start, rows = 0, len(offsets) - 1
+    while start < rows:
+        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + most, side="right")) - 1)
+        yield start, stop
+        start = stop

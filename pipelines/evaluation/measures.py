@@ -1,137 +1,184 @@
-"""Measures: pure functions from judged hits to one value a query, each with trec_eval's definition.
+"""Measures as values, by ir-measures' names: ``nDCG@10``, ``AP(rel=2)@100``, ``RR@10``, ``RBP(p=0.9)``.
 
-In all of them a document is relevant when its grade is 1 or more; one that was not judged has grade 0. A query
-with no relevant document counts, with 0, as in trec_eval.
+A measure says what is wanted; `pipelines.evaluation.formulas` says what it is.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from indexing.errors import InputError
+from pipelines.evaluation import formulas
+from pipelines.evaluation.formulas import PerQuery
 from pipelines.evaluation.judged import Judged
 
-PerQuery = NDArray[np.float64]
-"""One value a query, float64 [queries], in the order of the qrels."""
-
-
-def ndcg(judged: Judged, k: int | None) -> PerQuery:
-    """Normalised discounted cumulative gain (trec_eval ``ndcg_cut``; Järvelin and Kekäläinen 2002).
-
-    ``DCG@k = sum over ranks i <= k of max(grade_i, 0) / log2(i + 1)``, divided by the DCG@k of all judged documents
-    in their best order. The gain is the grade itself, not ``2 ** grade - 1`` (Burges et al. 2005).
-    """
-    qrels = judged.qrels
-    found = judged.sums(_discounted_gain(judged.grades, judged.ranks, k))
-    ideal = qrels.sums(_discounted_gain(qrels.grades, qrels.ranks, k))
-    return _divided(found, ideal)
-
-
-def average_precision(judged: Judged, k: int | None) -> PerQuery:
-    """Average precision (trec_eval ``map_cut``): its mean over queries is MAP.
-
-    ``AP@k = (sum over relevant ranks i <= k of precision@i) / R``, R being all relevant documents, found or not.
-    """
-    relevant = judged.relevant
-    precisions = _relevant_so_far(judged) / judged.ranks
-    return _divided(judged.sums(precisions * (relevant & _within(judged, k))), judged.qrels.relevant_counts)
-
-
-def reciprocal_rank(judged: Judged, k: int | None) -> PerQuery:
-    """Reciprocal rank (trec_eval ``recip_rank``; Voorhees 1999): its mean over queries is MRR.
-
-    ``RR@k = 1 / i``, i being the rank of the first relevant document, or 0 when that is below rank k.
-    """
-    first = judged.relevant & (_relevant_so_far(judged) == 1) & _within(judged, k)
-    return judged.sums(np.where(first, 1 / judged.ranks, 0.0))
-
-
-def recall(judged: Judged, k: int | None) -> PerQuery:
-    """Recall (trec_eval ``recall``): the part of all R relevant documents that stands at rank k or above."""
-    return _divided(judged.sums(1.0 * (judged.relevant & _within(judged, k))), judged.qrels.relevant_counts)
-
-
-def precision(judged: Judged, k: int | None) -> PerQuery:
-    """Precision (trec_eval ``P``): relevant documents at rank k or above, divided by k, however many were found."""
-    if k is None:
-        raise InputError("precision needs a cutoff: P@10, for one")
-    return judged.sums(1.0 * (judged.relevant & _within(judged, k))) / k
-
-
-MEASURES: dict[str, Callable[[Judged, int | None], PerQuery]] = {
-    "ndcg": ndcg,
-    "map": average_precision,
-    "ap": average_precision,
-    "mrr": reciprocal_rank,
-    "rr": reciprocal_rank,
-    "recall": recall,
-    "r": recall,
-    "precision": precision,
-    "p": precision,
-}
-"""Measures by their lower-case names."""
+Option = int | float | bool | str
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """A measure with its cutoff, as a value: computing it is `MEASURES`' affair.
+class Kind:
+    """What measures of one name have in common.
 
     Parameters
     ----------
     name
-        As in `MEASURES`.
-    k
-        How many ranks count; None for all.
+        ir-measures' spelling.
+    formula
+        Computes it: takes the judged hits, ``k`` where there is a cutoff, and `options` by name.
+    cutoff
+        Whether ``@k`` must, may or must not follow.
+    options
+        The options it takes, with their defaults; None is a default that no value spells.
     """
 
     name: str
-    k: int | None
+    formula: Callable[..., PerQuery]
+    cutoff: Literal["needed", "optional", "none"]
+    options: Mapping[str, Option | None]
+
+
+_BINARY: dict[str, Option | None] = {"rel": 1, "judged_only": False}
+
+KINDS = (
+    Kind("nDCG", formulas.ndcg, "optional", {"dcg": "log2", "judged_only": False}),
+    Kind("AP", formulas.average_precision, "optional", _BINARY),
+    Kind("RR", formulas.reciprocal_rank, "optional", _BINARY),
+    Kind("R", formulas.recall, "optional", _BINARY),
+    Kind("P", formulas.precision, "needed", _BINARY),
+    Kind("Success", formulas.success, "needed", _BINARY),
+    Kind("Rprec", formulas.r_precision, "none", _BINARY),
+    Kind("Bpref", formulas.binary_preference, "none", {"rel": 1}),
+    Kind("Judged", formulas.judged_rate, "optional", {}),
+    Kind("RBP", formulas.rank_biased_precision, "optional", {"p": 0.8, "rel": None}),
+    Kind("ERR", formulas.expected_reciprocal_rank, "optional", {}),
+)
+"""The measures there are."""
+
+_ALIASES = {"map": "ap", "mrr": "rr", "recall": "r", "precision": "p"}
+_BY_NAME = {kind.name.lower(): kind for kind in KINDS}
+_BY_NAME |= {alias: _BY_NAME[name] for alias, name in _ALIASES.items()}
+
+_MEASURE = re.compile(r"(?P<name>[a-z]+)(?:\((?P<options>[^()]*)\))?(?:@(?P<k>[1-9][0-9]*))?")
+_DCG = ("log2", "exp-log2")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A measure with its cutoff and options, as a value.
+
+    Parameters
+    ----------
+    name
+        ir-measures' name, as in `KINDS`.
+    k
+        How many ranks count; None for all.
+    options
+        Those that are not the default, in the order of the kind's: ``rel`` (the least grade that counts as relevant), ``judged_only``
+        (leave out hits that were not judged), ``p`` (RBP's patience), ``dcg`` (``exp-log2``: gains of
+        ``2 ** grade - 1``).
+    """
+
+    name: str
+    k: int | None = None
+    options: tuple[tuple[str, Option], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> "Measure":
-        """Read ``nDCG@10``, ``AP@100``, ``RR@10``, ``R@100``, ``P@5`` and their like, in any case.
+        """Read ``nDCG@10``, ``AP(rel=2)@100``, ``RBP(p=0.9)`` and their like; names in any case.
 
-        Without ``@k`` the whole ranking counts; precision always needs a cutoff.
+        ``MAP``, ``MRR``, ``recall`` and ``precision`` are other names for AP, RR, R and P. Without ``@k`` the whole
+        ranking counts; P and Success always need a cutoff, Rprec and Bpref have none.
 
         Raises
         ------
         InputError
-            For an unknown name or a cutoff below 1, listing what is known.
+            For an unknown name, option or value, a cutoff below 1, or one that is missing or too much; saying what
+            there is.
         """
-        match = re.fullmatch(r"([a-z]+)(?:@([1-9][0-9]*))?", text.strip().lower())
-        name, cutoff = match.groups() if match else ("", None)
-        if name not in MEASURES or (cutoff is None and MEASURES[name] is precision):
-            raise InputError(
-                f"there is no measure {text!r}: give nDCG@k, MAP@k (AP@k), MRR@k (RR@k), recall@k (R@k) or P@k, "
-                "k a whole number from 1"
-            )
-        return cls(name, None if cutoff is None else int(cutoff))
+        match = _MEASURE.fullmatch("".join(text.split()).lower())
+        kind = _BY_NAME.get(match["name"]) if match else None
+        if match is None or kind is None:
+            raise InputError(f"there is no measure {text!r}: give {described()}; k is a whole number from 1")
+        if kind.cutoff == "needed" and match["k"] is None:
+            raise InputError(f"the measure {text!r} needs a cutoff: {kind.name}@10, for one")
+        if kind.cutoff == "none" and match["k"] is not None:
+            raise InputError(f"the measure {text!r} has a cutoff, and {kind.name} takes none")
+        given = [_option(kind, part, text) for part in match["options"].split(",")] if match["options"] else []
+        chosen = dict(given)
+        if len(chosen) < len(given):
+            raise InputError(f"the measure {text!r} has an option twice")
+        options = tuple(
+            (name, chosen[name]) for name, usual in kind.options.items() if chosen.get(name, usual) != usual
+        )
+        return cls(kind.name, None if match["k"] is None else int(match["k"]), options)
 
     def __call__(self, judged: Judged) -> PerQuery:
         """Compute it for each query."""
-        return MEASURES[self.name](judged, self.k)
+        options: dict[str, Any] = dict(self.options)
+        if options.pop("judged_only", False):
+            judged = judged.condensed()
+        arguments: dict[str, Any] = {} if self.k is None else {"k": self.k}
+        if "rel" in options:
+            arguments["level"] = options.pop("rel")
+        if "dcg" in options:
+            arguments["exponential"] = options.pop("dcg") == "exp-log2"
+        return _BY_NAME[self.name.lower()].formula(judged, **arguments, **options)
+
+    def __str__(self) -> str:
+        """Give ir-measures' way of writing it, which `parse` reads."""
+        options = ",".join(f"{name}={value!r}" for name, value in self.options)
+        return self.name + (f"({options})" if options else "") + ("" if self.k is None else f"@{self.k}")
 
 
-def _discounted_gain(grades: NDArray[np.int64], ranks: NDArray[np.int64], k: int | None) -> NDArray[np.float64]:
-    gains = np.maximum(grades, 0) / np.log2(ranks + 1)
-    return gains if k is None else gains * (ranks <= k)
+def described() -> str:
+    """List the measures and their options in one line, for help and errors."""
+    shown = []
+    for kind in KINDS:
+        options = f"({','.join(f'{option}=…' for option in kind.options)})" if kind.options else ""
+        shown.append(kind.name + options + {"needed": "@k", "optional": "[@k]", "none": ""}[kind.cutoff])
+    return ", ".join(shown)
 
 
-def _within(judged: Judged, k: int | None) -> NDArray[np.bool_]:
-    return np.ones(len(judged.ranks), dtype=np.bool_) if k is None else judged.ranks <= k
+def _option(kind: Kind, part: str, text: str) -> tuple[str, Option]:
+    name, _, value = part.partition("=")
+    if name not in kind.options:
+        known = ", ".join(kind.options) or "none"
+        raise InputError(f"the measure {text!r}: {kind.name} has no option {name!r}; it has: {known}")
+    try:
+        return name, _READERS[name](value)
+    except ValueError as error:
+        raise InputError(f"the measure {text!r}: {name} must be {error}, not {value!r}") from None
 
 
-def _relevant_so_far(judged: Judged) -> NDArray[np.int64]:
-    """Count the relevant documents at each hit's rank or above, within its query."""
-    relevant = judged.relevant
-    so_far = np.cumsum(relevant)
-    # What came before the query's first hit; the counts only grow, so the latest start is the highest.
-    before = np.maximum.accumulate(np.where(judged.ranks == 1, so_far - relevant, 0))
-    return so_far - before
+def _level(value: str) -> int:
+    if not value.isdecimal() or not int(value):
+        raise ValueError("a whole number from 1")
+    return int(value)
 
 
-def _divided(values: NDArray[np.float64], by: NDArray[np.number]) -> PerQuery:
-    return np.divide(values, by, out=np.zeros(len(values)), where=by > 0)
+def _patience(value: str) -> float:
+    wanted = "a number between 0 and 1"
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not 0 < number < 1:
+        raise ValueError(wanted)
+    return number
+
+
+def _truth(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise ValueError("True or False")
+    return value == "true"
+
+
+def _gains(value: str) -> str:
+    bare = value.strip("'\"")
+    if bare not in _DCG:
+        raise ValueError(" or ".join(_DCG))
+    return bare
+
+
+_READERS: dict[str, Callable[[str], Option]] = {"rel": _level, "p": _patience, "judged_only": _truth, "dcg": _gains}

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from indexing.hits import Hits, encode_strings
+from indexing.hits import Hits
 from pipelines.evaluation.judged import Judged, Qrels
 from pipelines.evaluation.measures import Measure
+from pipelines.evaluation.trec_order import judge_run
 
 DEFAULT_MEASURES = ("ndcg@10", "map@100", "mrr@10", "recall@100")
 
@@ -55,7 +56,7 @@ def evaluate(
     qrels
         ``{query_id: {doc_id: grade}}``, or `Qrels` where the same judgements serve many answers.
     measures
-        Names such as ``ndcg@10``, ``MAP@100``, ``RR@10``, ``R@100``, ``P@5``: see `Measure.parse`.
+        Names such as ``nDCG@10``, ``AP(rel=2)@100``, ``RR@10``, ``R@100``, ``P@5``: see `Measure.parse`.
     queries
         For `Hits`: the id of each row's query.
 
@@ -77,24 +78,4 @@ def _judged(answer: Hits | Mapping[str, Mapping[str, float]], qrels: Qrels, quer
         return qrels.judge(answer, queries)
     if queries is not None:
         raise InputError("a run names its queries itself: give `queries` with Hits only")
-    return qrels.judge(_in_trec_order(answer, qrels.query_ids), qrels.query_ids)
-
-
-def _in_trec_order(run: Mapping[str, Mapping[str, float]], queries: Sequence[str]) -> Hits:
-    """Put the run's answers to these queries into trec_eval's order."""
-    lists = [run.get(query_id, {}) for query_id in queries]
-    counts = [len(found) for found in lists]
-    names = [doc_id for found in lists for doc_id in found]
-    with np.errstate(over="ignore"):
-        scores = np.fromiter((score for found in lists for score in found.values()), np.float64, len(names)).astype(
-            np.float32
-        )
-    if np.isnan(scores).any():
-        at = int(np.flatnonzero(np.isnan(scores))[0])
-        query_id = queries[int(np.searchsorted(np.cumsum(counts), at, side="right"))]
-        raise InputError(f"the score of document {names[at]!r} for query {query_id!r} is NaN")
-    ids, codes = encode_strings(names)
-    alphabetical = np.empty(len(ids), dtype=np.int64)
-    alphabetical[np.argsort(ids)] = np.arange(len(ids))
-    order = np.lexsort((-alphabetical[codes], -scores, np.repeat(np.arange(len(lists)), counts)))
-    return Hits(np.cumsum([0, *counts], dtype=np.int64), codes[order], scores[order], ids)
+    return judge_run(answer, qrels)

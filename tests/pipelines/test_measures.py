@@ -1,5 +1,6 @@
 """Measures: hand-worked values, names, and which queries count. (Equality with trec_eval: tests/parity.)"""
 
+import re
 from math import log2
 
 import numpy as np
@@ -37,6 +38,24 @@ IDEAL_5 = 3 / log2(2) + 2 / log2(3) + 1 / log2(4)
         ("p@5", 2 / 5),
         ("p@10", 2 / 10),
         ("p@1", 1.0),
+        ("nDCG(dcg='exp-log2')@2", 3 / (7 + 3 / log2(3))),
+        ("AP(rel=2)@5", 1 / 2),
+        ("RR(rel=3)", 0.0),
+        ("P(rel=2)@5", 1 / 5),
+        ("P(judged_only=True)@3", 2 / 3),
+        ("AP(judged_only=True)", (1 / 1 + 2 / 3) / 3),
+        ("Success@1", 1.0),
+        ("Success(rel=3)@5", 0.0),
+        ("Rprec", 1 / 3),
+        ("Rprec(rel=2)", 1 / 2),
+        ("Judged@2", 1 / 2),
+        ("Judged@10", 4 / 5),
+        ("Bpref", (1 + (1 - 1 / 1)) / 3),
+        ("RBP(rel=1)", 0.2 * (1 + 0.8**3)),
+        ("RBP(p=0.5,rel=1)@3", 0.5),
+        ("RBP(p=0.5)", 0.5 * (2 + 0.5**3)),
+        ("ERR@5", 3 / 16 + (1 - 3 / 16) * (1 / 16) / 4),
+        ("ERR@3", 3 / 16),
     ],
 )
 def test_a_worked_example(measure, expected):
@@ -121,29 +140,80 @@ def test_recall_and_precision_are_counts(rankings, k):
 
 
 @pytest.mark.parametrize(
-    ("text", "name", "k"),
+    ("text", "measure", "written"),
     [
-        ("nDCG@10", "ndcg", 10),
-        ("AP@100", "ap", 100),
-        ("RR@10", "rr", 10),
-        ("R@100", "r", 100),
-        ("P@5", "p", 5),
-        ("Recall@1000", "recall", 1000),
-        (" MRR ", "mrr", None),
+        ("nDCG@10", Measure("nDCG", 10), "nDCG@10"),
+        ("ndcg@10", Measure("nDCG", 10), "nDCG@10"),
+        ("MAP@100", Measure("AP", 100), "AP@100"),
+        (" MRR ", Measure("RR"), "RR"),
+        ("recall@1000", Measure("R", 1000), "R@1000"),
+        ("AP(rel=2)@100", Measure("AP", 100, (("rel", 2),)), "AP(rel=2)@100"),
+        ("AP(rel=1)@100", Measure("AP", 100), "AP@100"),
+        ("RBP(rel=1, p=0.95)@20", Measure("RBP", 20, (("p", 0.95), ("rel", 1))), "RBP(p=0.95,rel=1)@20"),
+        ("RBP(p=0.8)", Measure("RBP"), "RBP"),
+        ("P(judged_only=True)@5", Measure("P", 5, (("judged_only", True),)), "P(judged_only=True)@5"),
+        ("nDCG(dcg='exp-log2')@5", Measure("nDCG", 5, (("dcg", "exp-log2"),)), "nDCG(dcg='exp-log2')@5"),
+        ("rprec", Measure("Rprec"), "Rprec"),
+        ("BPref", Measure("Bpref"), "Bpref"),
     ],
 )
-def test_names_in_any_case(text, name, k):
-    assert Measure.parse(text) == Measure(name, k)
+def test_names_are_read_in_any_case_and_written_as_ir_measures_does(text, measure, written):
+    assert Measure.parse(text) == measure
+    assert str(measure) == written
+    assert Measure.parse(written) == measure
 
 
 def test_scores_are_named_as_they_were_asked_for():
     assert list(evaluate(RUN, QRELS, ["nDCG@10", "R@5"]).means) == ["nDCG@10", "R@5"]
 
 
-@pytest.mark.parametrize("text", ["dcg@10", "ndcg@0", "ndcg@", "ndcg@-1", "ndcg@1.5", "p", "precision", "", "@10"])
+@pytest.mark.parametrize("text", ["dcg@10", "ndcg@0", "ndcg@", "ndcg@-1", "ndcg@1.5", "", "@10", "AP(rel=2", "P@5@5"])
 def test_an_unknown_measure_is_refused_with_the_known_ones(text):
-    with pytest.raises(InputError, match=r"there is no measure .*nDCG@k, MAP@k .*P@k"):
+    with pytest.raises(InputError, match=r"there is no measure .*nDCG\(dcg=…,judged_only=…\)\[@k\], AP.*ERR\[@k\]"):
         evaluate(RUN, QRELS, [text])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("p", "needs a cutoff: P@10"),
+        ("Success", "needs a cutoff: Success@10"),
+        ("Rprec@5", "Rprec takes none"),
+        ("ERR(rel=2)@5", "ERR has no option 'rel'; it has: none"),
+        ("AP(level=2)", "AP has no option 'level'; it has: rel, judged_only"),
+        ("AP(2)", "AP has no option '2'"),
+        ("AP(rel=0)", "rel must be a whole number from 1, not '0'"),
+        ("AP(rel=x)", "rel must be a whole number from 1, not 'x'"),
+        ("AP(rel=2,rel=3)", "an option twice"),
+        ("RBP(p=1)", "p must be a number between 0 and 1, not '1'"),
+        ("RBP(p=nan)", "p must be a number between 0 and 1, not 'nan'"),
+        ("P(judged_only=1)@5", "judged_only must be True or False, not '1'"),
+        ("nDCG(dcg=log10)", "dcg must be log2 or exp-log2, not 'log10'"),
+    ],
+)
+def test_a_measure_that_is_wrongly_written_is_refused_with_what_would_be_right(text, says):
+    with pytest.raises(InputError, match=re.escape(says)):
+        Measure.parse(text)
+
+
+def test_err_refuses_grades_that_its_scale_lacks():
+    with pytest.raises(InputError, match="'huge' has 5 for query 'q'"):
+        evaluate(RUN, {"q": {"two": 2, "huge": 5}}, ["ERR@10"])
+
+
+def test_hits_beyond_one_look_are_judged_alike(monkeypatch):
+    random = np.random.default_rng(3)
+    queries = [f"q{number}" for number in range(40)]
+    run = {q: {f"d{d}": float(-place) for place, d in enumerate(random.permutation(60)[:30])} for q in queries[::-1]}
+    qrels = {q: {f"d{d}": int(random.integers(-1, 3)) for d in random.permutation(70)[:9]} for q in queries[5:]}
+    hits = Hits.from_run(run, queries)
+    whole = evaluate(hits, qrels, ["nDCG@10", "Judged@10", "AP"], queries=queries)
+
+    monkeypatch.setattr("pipelines.evaluation.judged.HITS_AT_ONCE", 50)
+    in_parts = evaluate(hits, qrels, ["nDCG@10", "Judged@10", "AP"], queries=queries)
+
+    assert in_parts.means == whole.means == evaluate(run, qrels, ["nDCG@10", "Judged@10", "AP"]).means
+    assert whole.means["AP"] > 0
 
 
 def test_judgements_are_coded_once_for_many_answers():
