@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
         task.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
     impact = _task(tasks, "impact", run_impact, "the impact index beside Anserini and Lucene")
     impact.add_argument("--documents", type=int, metavar="N", help="how many (20000; quick: 2000)")
+    metrics = _task(tasks, "metrics", run_metrics, "eight measures beside pytrec_eval and ranx")
+    metrics.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 200)")
+    metrics.add_argument("--hits", type=int, metavar="N", help="of each query (1000; quick: 100)")
     return parser
 
 
@@ -163,6 +166,14 @@ def run_impact(options: argparse.Namespace) -> "list[Row]":
     documents = _size(options, "documents", 20_000, 2000)
     searched = searching_beside_lucene(vocabulary, documents)
     return searched + indexing_beside_anserini(vocabulary, documents, repeats=_repeats(options))
+
+
+def run_metrics(options: argparse.Namespace) -> "list[Row]":
+    """Score made-up results of many queries: the values of each query, and their means."""
+    from benchmarks.speed.metrics import compare
+
+    queries, depth = _size(options, "queries", 10_000, 200), _size(options, "hits", 1000, 100)
+    return compare(queries, depth, _repeats(options))
 
 
 def table(rows: "Sequence[Row]") -> str:

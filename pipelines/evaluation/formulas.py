@@ -89,7 +89,7 @@ def binary_preference(judged: Judged, *, level: int = 1) -> PerQuery:
 
 
 def judged_rate(judged: Judged, k: int | None = None) -> PerQuery:
-    """Judgement rate (ir-measures ``Judged``): the part of the first k hits, or of as many as there are, that was judged.
+    """Judgement rate (ir-measures ``Judged``): the part of the first k hits, or of those there are, that was judged.
 
     A grade of any kind counts as a judgement, a negative one too.
     """
@@ -97,7 +97,9 @@ def judged_rate(judged: Judged, k: int | None = None) -> PerQuery:
     return _divided(judged.sums(1.0 * _within(judged, k)), seen)
 
 
-def rank_biased_precision(judged: Judged, k: int | None = None, *, p: float = 0.8, level: int | None = None) -> PerQuery:
+def rank_biased_precision(
+    judged: Judged, k: int | None = None, *, p: float = 0.8, level: int | None = None
+) -> PerQuery:
     """Rank-biased precision (Moffat and Zobel 2008): what a reader gains who goes on to the next hit with chance `p`.
 
     ``RBP = (1 - p) * sum over ranks i <= k of gain_i * p ** (i - 1)``. The gain of a relevant document is 1 (cwl_eval);
@@ -108,7 +110,7 @@ def rank_biased_precision(judged: Judged, k: int | None = None, *, p: float = 0.
 
 
 def expected_reciprocal_rank(judged: Judged, k: int | None = None) -> PerQuery:
-    """Expected reciprocal rank (gdeval ``err``; Chapelle et al. 2009): graded, and blind to what follows a good hit.
+    """Graded reciprocal rank, ERR (gdeval ``err``; Chapelle et al. 2009): little of what follows a good hit counts.
 
     ``ERR@k = sum over ranks i <= k of r_i / i * product over ranks j < i of (1 - r_j)``, with
     ``r = (2 ** max(grade, 0) - 1) / 2 ** 4``: grades go up to 4, in all collections alike.

@@ -7,6 +7,8 @@ are kept: after one look at each hit, the rest of the work grows with the judgem
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import repeat
 from typing import Self
 
 import numpy as np
@@ -15,12 +17,11 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.hits import Hits, StringArray, encode_strings
 
-
 HITS_AT_ONCE = 1 << 16
 """Hits looked up at a time: few enough that the columns in between stay in the processor's cache."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Qrels:
     """Relevance judgements in columns, sorted by query and grade; make them with `from_dict`.
 
@@ -114,10 +115,7 @@ class Qrels:
     def _find(self, hits: Hits, query_numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Give the positions of the judged hits, ascending, and the judgement of each."""
         documents = self._document_numbers(hits)
-        # One number for each (query, document): with the documents' count as the base no two collide.
-        keys = self.rows * len(self.doc_ids) + self.codes
-        order = np.argsort(keys)
-        keys = keys[order]
+        keys, order = self._keys
         # The last place stands for all documents that no query judged: -1 finds it.
         wanted = np.zeros(len(self.doc_ids) + 1, dtype=np.bool_)
         found: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
@@ -138,15 +136,28 @@ class Qrels:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.concatenate([part for part, _ in found]), np.concatenate([part for _, part in found])
 
-    def _document_numbers(self, hits: Hits) -> NDArray[np.int32]:
+    def _document_numbers(self, hits: Hits) -> NDArray[np.intp]:
         """Give each of the hits' codes its position in `doc_ids`, -1 where it has none."""
         used = np.zeros(len(hits.ids), dtype=np.bool_)
         used[hits.codes] = True
         codes = np.flatnonzero(used)
-        numbers = {doc_id: number for number, doc_id in enumerate(self.doc_ids.tolist())}
-        documents = np.full(len(hits.ids), -1, dtype=np.int32)
-        documents[codes] = np.fromiter((numbers.get(doc_id, -1) for doc_id in hits.ids[codes]), np.int32, len(codes))
+        documents = np.full(len(hits.ids), -1, dtype=np.intp)
+        names = hits.ids[codes].tolist()
+        documents[codes] = np.fromiter(map(self._numbers.get, names, repeat(-1)), np.intp, len(names))
         return documents
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The position of each judged document in `doc_ids`."""
+        return {doc_id: number for number, doc_id in enumerate(self.doc_ids.tolist())}
+
+    @cached_property
+    def _keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """One number for each (query, document) pair, ascending, and the judgement of each."""
+        # With the documents' count as the base no two collide.
+        keys = self.rows * len(self.doc_ids) + self.codes
+        order = np.argsort(keys)
+        return keys[order], order
 
 
 @dataclass(frozen=True, slots=True, eq=False)

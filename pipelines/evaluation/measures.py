@@ -74,9 +74,9 @@ class Measure:
     k
         How many ranks count; None for all.
     options
-        Those that are not the default, in the order of the kind's: ``rel`` (the least grade that counts as relevant), ``judged_only``
-        (leave out hits that were not judged), ``p`` (RBP's patience), ``dcg`` (``exp-log2``: gains of
-        ``2 ** grade - 1``).
+        Those that are not the default, in the order of the kind's: ``rel`` (the least grade that counts as
+        relevant), ``judged_only`` (leave out hits that were not judged), ``p`` (RBP's patience), ``dcg``
+        (``exp-log2``: gains of ``2 ** grade - 1``).
     """
 
     name: str

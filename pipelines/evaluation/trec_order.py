@@ -42,9 +42,7 @@ def judge_run(run: Mapping[str, Mapping[str, float]], qrels: Qrels) -> Judged:
     if not rows:
         none = np.zeros(0, dtype=np.int64)
         return Judged(qrels, none, none, none, counts)
-    return Judged(
-        qrels, np.concatenate(rows), np.concatenate(ranks), qrels.grades[np.concatenate(judgements)], counts
-    )
+    return Judged(qrels, np.concatenate(rows), np.concatenate(ranks), qrels.grades[np.concatenate(judgements)], counts)
 
 
 def _scores(found: Mapping[str, float], query_id: str) -> NDArray[np.float32]:

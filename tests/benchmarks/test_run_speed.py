@@ -69,6 +69,18 @@ def test_the_other_encoders(collection, tmp_path, task):
     assert exact["agreement"] == pytest.approx(1.0 if task == "encode-sparse" else 0.0, abs=1e-5)
 
 
+def test_measures_equal_their_peers_and_conversion_is_a_row_of_its_own(tmp_path):
+    done = run_speed("metrics", "--queries", 30, "--hits", 40, "--repeats", 1, "--output", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "speed.json").read_text())
+    assert [row["setting"] for row in rows if row["peer"] == "pytrec_eval"] == ["scoring", "plain run"]
+    for row in rows:
+        assert set(row) >= KEYS and row["task"] == "metrics"
+        assert row["agreement"] < 1e-9
+        assert row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
+
+
 def test_too_few_texts_are_named(collection):
     done = run_speed("encode", "--data", collection, "--texts", 1000)
 

@@ -61,7 +61,9 @@ judgements = st.dictionaries(query_ids, judged_documents, min_size=1, max_size=4
 
 def reference(name, run, qrels):
     """ir-measures' values, its default for a query that the run lacks."""
-    return {found.query_id: found.value for found in ir_measures.iter_calc([ir_measures.parse_measure(name)], qrels, run)}
+    return {
+        found.query_id: found.value for found in ir_measures.iter_calc([ir_measures.parse_measure(name)], qrels, run)
+    }
 
 
 def gdeval(run, qrels, k):
@@ -102,7 +104,8 @@ def test_err_and_exponential_gains_equal_gdeval(k):
     random = np.random.default_rng(k)
     documents = [f"d{number}" for number in range(60)]
     qrels = {
-        str(q): {doc_id: int(random.integers(-2, 5)) for doc_id in random.choice(documents, 20, False)} | {"good": 1 + q % 4}
+        str(q): {doc_id: int(random.integers(-2, 5)) for doc_id in random.choice(documents, 20, False)}
+        | {"good": 1 + q % 4}
         for q in range(60)
     }
     run = {

@@ -1,0 +1,204 @@
+"""Measures beside pytrec_eval and ranx: eight of them, the same made-up results on all sides, equal values checked.
+
+What is timed is scoring: from coded `Hits` on our side, from each peer's own form of a run on theirs. Turning a plain
+run ``{query: {doc_id: score}}`` into that form is timed apart, as a row of its own; and so is scoring a plain run
+directly, which we do without making it `Hits` first.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.speed.measure import Job, Row, Side, by_turns
+from indexing.hits import Hits, string_array
+from pipelines.evaluation.judged import Qrels
+from pipelines.evaluation.scores import evaluate
+
+SEED = 0
+DOCUMENTS = 200_003
+"""A prime, so that a walk in equal steps meets no document twice."""
+JUDGED = 30
+"""Judgements a query, half of them among its hits."""
+
+MEASURES = ("nDCG@10", "nDCG@100", "AP@100", "RR", "R@100", "P@10", "Success@10", "Rprec")
+TREC_EVAL_NAMES = (
+    *("ndcg_cut_10", "ndcg_cut_100", "map_cut_100", "recip_rank", "recall_100", "P_10", "success_10", "Rprec"),
+)
+RANX_NAMES = ("ndcg@10", "ndcg@100", "map@100", "mrr", "recall@100", "precision@10", "hit_rate@10", "r-precision")
+
+
+def compare(queries: int, depth: int, repeats: int) -> list[Row]:
+    """Time all sides on `queries` queries with `depth` hits each."""
+    size = (queries, depth)
+    ours, plain = _timed([ours_coded, ours_plain], size, repeats)
+    trec_eval = _timed([pytrec_eval], size, repeats)[0]
+    rows = [
+        _row(
+            "pytrec_eval", "scoring", ours, trec_eval, f"{_said(size)}; ours from coded Hits, theirs from a plain run"
+        ),
+        _row("pytrec_eval", "plain run", plain, trec_eval, f"{_said(size)}; both from a plain run, nothing converted"),
+    ]
+    if find_spec("ranx") is None:
+        print("ranx is not installed, so there is no comparison with it: pip install ranx", file=sys.stderr)
+        return rows
+    with tempfile.TemporaryDirectory() as folder:
+        # Without a compiled version left from an earlier run.
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        peer = _timed([ranx], size, max(2, repeats))[0]
+    first, later = peer.seconds[0], peer.seconds[1:]
+    rows.append(_row("ranx", "first call", ours, peer.taking([first]), f"{_said(size)}; theirs with its compilation"))
+    rows.append(_row("ranx", "later calls", ours, peer.taking(later), f"{_said(size)}; theirs compiled before"))
+    rows.append(_conversion(ours, peer, size))
+    return rows
+
+
+class Timed:
+    """What one side gave: the seconds of its calls, those of its conversion, per-query values, and peak memory."""
+
+    def __init__(self, seconds: Sequence[float], conversion: float, values: NDArray[np.float64], peak: float) -> None:
+        self.seconds, self.conversion, self.values, self.peak = list(seconds), conversion, values, peak
+
+    @property
+    def median(self) -> float:
+        """The median of its calls, in seconds."""
+        return float(np.median(self.seconds))
+
+    def taking(self, seconds: Sequence[float]) -> "Timed":
+        """Give the same with other calls' seconds."""
+        return Timed(seconds, self.conversion, self.values, self.peak)
+
+
+def _timed(makes: "Sequence[Any]", size: tuple[int, int], repeats: int) -> list[Timed]:
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side(make, *size)) for make in makes]
+        by_turns(sides, repeats)
+        found = [side.finish() for side in sides]
+    return [
+        Timed(side.seconds, conversion, values, peak)
+        for side, ((conversion, values), peak) in zip(sides, found, strict=True)
+    ]
+
+
+def ours_coded(queries: int, depth: int) -> Job:
+    """Our measures over coded Hits and Qrels."""
+    hits, judged = made_up(queries, depth)
+    names = query_names(queries)
+    plain = hits.to_run(names)
+    start = time.perf_counter()
+    coded, qrels = Hits.from_run(plain, names), Qrels.from_dict(judged)
+    conversion = time.perf_counter() - start
+    del plain
+    return lambda: evaluate(coded, qrels, MEASURES, queries=names), lambda scores: (
+        conversion,
+        _table(scores.per_query),
+    )
+
+
+def ours_plain(queries: int, depth: int) -> Job:
+    """Our measures over a plain run and plain judgements."""
+    hits, judged = made_up(queries, depth)
+    run = hits.to_run(query_names(queries))
+    return lambda: evaluate(run, judged, MEASURES), lambda scores: (0.0, _table(scores.per_query))
+
+
+def pytrec_eval(queries: int, depth: int) -> Job:
+    """trec_eval through pytrec_eval."""
+    import pytrec_eval
+
+    hits, judged = made_up(queries, depth)
+    names = query_names(queries)
+    run = hits.to_run(names)
+    evaluator = pytrec_eval.RelevanceEvaluator(judged, set(TREC_EVAL_NAMES))
+    return (
+        lambda: evaluator.evaluate(run),
+        lambda found: (0.0, np.array([[found[query][name] for query in names] for name in TREC_EVAL_NAMES])),
+    )
+
+
+def ranx(queries: int, depth: int) -> Job:
+    """Load ranx; its first call compiles."""
+    import ranx as peer
+
+    hits, judged = made_up(queries, depth)
+    names = query_names(queries)
+    run = hits.to_run(names)
+    start = time.perf_counter()
+    qrels, coded = peer.Qrels(judged), peer.Run(run)
+    conversion = time.perf_counter() - start
+    del run
+
+    def values(found: Any) -> tuple[float, NDArray[np.float64]]:
+        del found
+        # It sorts the queries by name.
+        places = np.argsort(np.argsort(names))
+        by_query = peer.evaluate(qrels, coded, list(RANX_NAMES), return_mean=False)
+        return conversion, np.array([by_query[name][places] for name in RANX_NAMES])
+
+    return lambda: peer.evaluate(qrels, coded, list(RANX_NAMES)), values
+
+
+def made_up(queries: int, depth: int) -> tuple[Hits, dict[str, dict[str, int]]]:
+    """Make up hits without ties, and judgements of grades 0 to 3, half of them of documents that were found."""
+    random = np.random.default_rng(SEED)
+    starts, steps = random.integers(0, DOCUMENTS, queries), random.integers(1, DOCUMENTS, queries)
+    codes = (starts[:, None] + steps[:, None] * np.arange(depth)) % DOCUMENTS
+    scores = depth - np.arange(depth) + random.random((queries, depth), dtype=np.float32) / 2
+    places = np.concatenate(
+        [random.integers(0, depth, (queries, JUDGED // 2)), random.integers(depth, 2 * depth, (queries, JUDGED // 2))],
+        axis=1,
+    )
+    judged = (starts[:, None] + steps[:, None] * places) % DOCUMENTS
+    grades = random.integers(0, 4, judged.shape)
+    ids = string_array([f"document-{number:06}" for number in range(DOCUMENTS)])
+    hits = Hits(np.arange(queries + 1, dtype=np.int64) * depth, codes.ravel(), scores.astype(np.float32).ravel(), ids)
+    qrels = {
+        query: dict(zip(ids[found].tolist(), grade.tolist(), strict=True))
+        for query, found, grade in zip(query_names(queries), judged, grades, strict=True)
+    }
+    return hits, qrels
+
+
+def query_names(queries: int) -> list[str]:
+    """Name the queries."""
+    return [f"q{number}" for number in range(queries)]
+
+
+def _table(per_query: Any) -> NDArray[np.float64]:
+    return np.array([per_query[name] for name in MEASURES])
+
+
+def _said(size: tuple[int, int]) -> str:
+    return f"{size[0]:,} queries x {size[1]:,} hits, {len(MEASURES)} measures"
+
+
+def _row(peer: str, setting: str, ours: Timed, theirs: Timed, detail: str) -> Row:
+    return {
+        "task": "metrics",
+        "peer": peer,
+        "setting": setting,
+        "ratio": theirs.median / ours.median,
+        "agreement": float(np.abs(ours.values - theirs.values).max()),
+        "ours_s": ours.median,
+        "theirs_s": theirs.median,
+        "ours_peak_mb": ours.peak,
+        "theirs_peak_mb": theirs.peak,
+        "detail": f"{detail}; agreement: largest difference of a query's value",
+    }
+
+
+def _conversion(ours: Timed, theirs: Timed, size: tuple[int, int]) -> Row:
+    row = _row("ranx", "conversion", ours, theirs, f"{_said(size)}; from a plain run to coded Hits, to ranx's Run")
+    return {
+        **row,
+        "ratio": theirs.conversion / ours.conversion,
+        "ours_s": ours.conversion,
+        "theirs_s": theirs.conversion,
+    }
