@@ -1,0 +1,59 @@
+"""The report: one self-contained HTML page on a results folder, and its plots as PNG files."""
+
+import logging
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from indexing.disk import write_atomically
+from indexing.errors import InputError
+from pipelines.evaluation.report.facts import gather
+from pipelines.evaluation.report.page import page, system_colours
+from pipelines.evaluation.report.texts import GivenTexts, Texts
+from pipelines.evaluation.results import read_results
+
+__all__ = ["GivenTexts", "Texts", "write_report"]
+
+logger = logging.getLogger(__name__)
+
+
+def write_report(output: str | Path, texts: Mapping[str, Texts] | None = None) -> Path:
+    """Write ``report.html`` into a results folder, and ``plots/*.png`` where matplotlib is installed.
+
+    Parameters
+    ----------
+    output
+        The folder with ``results.json``, ``runs/`` and ``per_query/``.
+    texts
+        For each dataset its texts and judgements. Without them a dataset's section has the tables, the costs and the
+        differences, but no recall by depth, no first ranks and no worst queries.
+
+    Returns
+    -------
+    The page, one file that needs no network.
+
+    Raises
+    ------
+    InputError
+        For results that are not there, not complete or empty, naming the file.
+    """
+    results = read_results(output)
+    given = texts or {}
+    if not results.measures or not any(dataset.systems for dataset in results.datasets.values()):
+        raise InputError(f"{results.folder / 'results.json'} holds no system's results: there is nothing to report")
+    facts = [
+        gather(dataset, results.measures[0], given.get(name))
+        for name, dataset in results.datasets.items()
+        if dataset.systems
+    ]
+    path = results.folder / "report.html"
+    html = page(results, facts).encode()
+    write_atomically(path, lambda file: file.write(html))
+    if find_spec("matplotlib") is None:
+        logger.warning("the plots are not written as PNG: install matplotlib (the extra report)")
+    else:
+        from pipelines.evaluation.report.plots import write_plots
+
+        for one in facts:
+            write_plots(results.folder / "plots", one, system_colours(facts), results.baseline)
+    return path

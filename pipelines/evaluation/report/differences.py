@@ -1,0 +1,91 @@
+"""The per-query differences between any two systems: the values that the page draws from, and the frame for them."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from pipelines.evaluation.report.charts import COLOURS
+from pipelines.evaluation.report.facts import Facts
+
+MOST_QUERIES = 2000
+"""More bars than that are narrower than a pixel; the page takes an even sample and says so."""
+MOST_VALUES = 150_000
+"""Numbers a dataset may put into the page, some 7 bytes each."""
+TEXT = 90
+
+
+def chosen_values(facts: Facts, colours: Mapping[str, int]) -> dict[str, Any] | None:
+    """Give the values that the plot needs, rounded; None without two systems over the same queries."""
+    names = _comparable(facts)
+    if len(names) < 2:
+        return None
+    query_ids = facts.scores[names[0]].query_ids
+    at = np.arange(len(query_ids))
+    if len(at) > MOST_QUERIES:
+        at = np.linspace(0, len(query_ids) - 1, MOST_QUERIES).astype(int)
+    chosen = [query_ids[place] for place in at]
+    values = {
+        name: {measure: np.round(facts.scores[name].per_query[measure][at], 4).tolist() for measure in _measures(facts)}
+        for name in names
+    }
+    texts = {query_id: _shortened(facts.query_texts[query_id]) for query_id in chosen if query_id in facts.query_texts}
+    return {
+        "queries": chosen,
+        "values": values,
+        "colours": {name: colours[name] % COLOURS for name in names},
+        "texts": texts if len(chosen) <= 1000 else {},
+    }
+
+
+def differences_figure(facts: Facts, number: int, baseline: str | None) -> str:
+    """Give the figure that the page's script draws into, or nothing where there is nothing to compare."""
+    names = _comparable(facts)
+    if len(names) < 2:
+        return ""
+    first = facts.best if facts.best in names else names[-1]
+    second = baseline if baseline in names and baseline != first else next(name for name in names if name != first)
+    queries = len(facts.scores[first].query_ids)
+    note = f" An even sample of {MOST_QUERIES:,} of {queries:,} queries." if queries > MOST_QUERIES else ""
+    return f"""<figure class="differences" data-values="v{number}">
+<h3>Query by query</h3>
+<div class="controls">
+{_select(names, first, "system")} minus {_select(names, second, "compared with")}
+by {_select(_measures(facts), facts.primary, "measure")}
+</div>
+<div class="plot"></div>
+<p class="said">Point at a bar to see its query.</p>
+<figcaption><span class="summary"></span>. One bar a query, sorted.{note}</figcaption>
+</figure>"""
+
+
+def _comparable(facts: Facts) -> list[str]:
+    """Name the systems that have the primary measure for the same queries as the most complete one."""
+    names = [name for name, scores in facts.scores.items() if facts.primary in scores.per_query]
+    if not names:
+        return []
+    queries = facts.scores[facts.best if facts.best in names else names[0]].query_ids
+    return [name for name in names if facts.scores[name].query_ids == queries]
+
+
+def _measures(facts: Facts) -> list[str]:
+    """Name the measures that all have, the primary one first, as many as the page has room for."""
+    names = _comparable(facts)
+    shared = [
+        measure
+        for measure in facts.scores[names[0]].per_query
+        if all(measure in facts.scores[name].per_query for name in names)
+    ]
+    ordered = [facts.primary, *(measure for measure in shared if measure != facts.primary)]
+    each = len(names) * min(len(facts.scores[names[0]].query_ids), MOST_QUERIES)
+    return ordered[: max(1, MOST_VALUES // each)]
+
+
+def _select(names: list[str], chosen: str, what: str) -> str:
+    options = [f"<option{' selected' if name == chosen else ''}>{escape(name)}</option>" for name in names]
+    return f'<select aria-label="{what}">{"".join(options)}</select>'
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT else text[: TEXT - 1].rstrip() + "…"

@@ -1,0 +1,146 @@
+"""The report's sections: what is said of each dataset, of their mean, and of how it all was made."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from pipelines.evaluation.report.charts import Point, curves, histogram, key, scatter
+from pipelines.evaluation.report.differences import differences_figure
+from pipelines.evaluation.report.facts import FIRST_RANKS, Facts
+from pipelines.evaluation.report.tables import LEVEL, Column, cost_table, quality_table, significance_table, sortable
+from pipelines.evaluation.report.worst import worst_queries
+from pipelines.evaluation.results import Results
+
+
+def dataset_section(facts: Facts, number: int, results: Results, colours: Mapping[str, int]) -> str:
+    """Say all of one dataset."""
+    result = facts.result
+    measures = [name for name in results.measures if any(name in s.measures for s in result.systems.values())]
+    said = [f"{result.documents:,} documents, {result.queries:,} queries, split {result.split}"]
+    if result.self_hits_dropped:
+        said.append("hits whose id is the query’s own are left out")
+    said += [f"{what}: {count:,}" for what, count in result.checks.items() if count]
+    parts = [
+        f'<section id="d{number}"><h2>{escape(result.name)}</h2><p class="facts">{escape("; ".join(said))}</p>',
+        quality_table(result, measures, results.baseline, colours),
+        _not_run(facts),
+        _significance(facts, measures, results.baseline, colours),
+        _costs(facts, colours, results.baseline),
+        differences_figure(facts, number, results.baseline),
+        _depth(facts, colours),
+        worst_queries(facts, colours),
+        "</section>",
+    ]
+    return "".join(parts)
+
+
+def mean_section(results: Results, facts: Sequence[Facts], colours: Mapping[str, int]) -> str:
+    """Lay out the means over datasets."""
+    names = [name for name in colours if name in results.mean]
+    if not names:
+        return ""
+    columns = [Column(measure, [results.mean[name].get(measure) for name in names], 4) for measure in results.measures]
+    each = [
+        Column(
+            f"{one.result.name} {one.primary}",
+            [
+                one.result.systems[name].measures.get(one.primary) if name in one.result.systems else None
+                for name in names
+            ],
+            4,
+        )
+        for one in facts
+    ]
+    means, by_dataset = (sortable(names, shown, colours, results.baseline) for shown in (columns, each))
+    title = f"Mean over {len(facts)} datasets"
+    return f'<section id="mean"><h2>{title}</h2>{means}<h3>By dataset</h3>{by_dataset}</section>'
+
+
+def environment_section(results: Results) -> str:
+    """Say by what command, where and with what the figures came about."""
+    facts = {"date": results.date, **results.environment}
+    rows = "".join(f"<dt>{escape(str(what))}</dt><dd>{escape(_plain(value))}</dd>" for what, value in facts.items())
+    command = f"<pre>{escape(results.command)}</pre>" if results.command else ""
+    return f'<section id="how"><h2>How it was made</h2>{command}<dl>{rows}</dl></section>'
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items() if one is not None)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _not_run(facts: Facts) -> str:
+    return "".join(
+        f'<p class="note">Not run: <strong>{escape(name)}</strong>: {escape(reason)}</p>'
+        for name, reason in facts.result.not_run.items()
+    )
+
+
+def _significance(facts: Facts, measures: Sequence[str], baseline: str | None, colours: Mapping[str, int]) -> str:
+    tables = {measure: significance_table(facts.result, measure, colours) for measure in measures}
+    shown = [measure for measure, table in tables.items() if table]
+    if not shown:
+        return ""
+    main = facts.primary if facts.primary in shown else shown[0]
+    others = "".join(f"<h3>{escape(measure)}</h3>{tables[measure]}" for measure in shown if measure != main)
+    base = escape(baseline or "the baseline")
+    said = (
+        f'<p class="note">▲ ▼: differs from {base} with p &lt; {LEVEL} (paired randomisation test, Holm’s correction '
+        f"over the systems).</p><h3>{escape(main)} against {base}</h3>{tables[main]}"
+    )
+    if not others:
+        return said
+    return f'{said}<details class="more"><summary>The same for the other measures</summary>{others}</details>'
+
+
+def _costs(facts: Facts, colours: Mapping[str, int], baseline: str | None) -> str:
+    figures = []
+    for cost, factor, x_title, title in (
+        ("p50_ms", 1.0, "p50 latency, ms", "Quality against latency"),
+        ("index_bytes", 1e-6, "index, MB", "Quality against size"),
+    ):
+        points = [
+            Point(name, system.cost[cost] * factor, system.measures[facts.primary], colours[name])
+            for name, system in facts.result.systems.items()
+            if system.cost.get(cost, 0) > 0 and facts.primary in system.measures
+        ]
+        if points:
+            drawn = scatter(points, x_title=x_title, y_title=facts.primary, what=f"{title} on {facts.result.name}")
+            figures.append(
+                f"<figure><h3>{title}</h3>{drawn}<figcaption>Filled: no other system is both better and cheaper "
+                "(the Pareto front).</figcaption></figure>"
+            )
+    table = cost_table(facts.result, colours, baseline)
+    shown = f"<h3>Cost</h3>{table}" if table else ""
+    return shown + (f'<div class="pair">{"".join(figures)}</div>' if figures else "")
+
+
+def _depth(facts: Facts, colours: Mapping[str, int]) -> str:
+    lines = {name: line for name, line in facts.curves.items() if line}
+    if not lines:
+        return ""
+    drawn = curves(lines, colours, what=f"Recall by depth on {facts.result.name}")
+    groups = [f"{low}" if low == high else f"{low}–{high}" for low, high in FIRST_RANKS] + ["none"]
+    # Groups of ranks that no run reaches say nothing.
+    deepest = max(depth for line in lines.values() for depth, _ in line)
+    kept = [at for at, (low, _) in enumerate(FIRST_RANKS) if low <= deepest] + [len(FIRST_RANKS)]
+    most = max(counts[at] for counts in facts.firsts.values() for at in kept)
+    small = "".join(
+        f"<figure><h3>{key(colours[name])}{escape(name)}</h3>"
+        + histogram(
+            [counts[at] for at in kept],
+            [groups[at] for at in kept],
+            most,
+            colours[name],
+            what=f"Rank of the first relevant hit of {name} on {facts.result.name}",
+        )
+        + "</figure>"
+        for name, counts in facts.firsts.items()
+    )
+    return (
+        f"<figure><h3>Recall by depth</h3>{drawn}<figcaption>The part of all relevant documents among the first hits, "
+        "mean over queries.</figcaption></figure>"
+        f'<h3>Where the first relevant hit stands</h3><div class="trio">{small}</div>'
+    )
