@@ -1,0 +1,119 @@
+"""``retrieve compare``: two evaluations side by side, and whether they differ by more than chance."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from indexing.errors import InputError
+from pipelines.commands.command import command
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.compare import Side
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command line."""
+    parser = command(
+        commands,
+        "compare",
+        run,
+        "Compare two evaluations: the second minus the first, system by system, with paired tests over the queries.",
+        "retrieve compare results/before results/after\n"
+        "retrieve compare results/a results/b --systems bm25=splade --measures nDCG@10,R@100",
+    )
+    parser.add_argument("first", metavar="A", help="a results.json or its folder: the baseline")
+    parser.add_argument("second", metavar="B", help="another, on the same datasets")
+    parser.add_argument(
+        "--systems", metavar="NAMES", help="which, as in dense,hybrid; bm25=splade sets A's bm25 beside B's splade"
+    )
+    parser.add_argument("--measures", metavar="NAMES", help="which, as in nDCG@10,R@100 (all that both have)")
+    parser.add_argument("--datasets", metavar="NAMES", help="which (all that both have)")
+    parser.add_argument("--json", action="store_true", help="one JSON list, instead of the tables")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it."""
+    from pipelines.evaluation.compare import compare_results
+    from pipelines.evaluation.results import read_results
+
+    sides = compare_results(
+        read_results(options.first),
+        read_results(options.second),
+        systems=_pairs(options.systems) if options.systems else None,
+        measures=_names(options.measures),
+        datasets=_names(options.datasets),
+    )
+    if options.json:
+        print(json.dumps([_as_json(side) for side in sides], indent=2, ensure_ascii=False))
+        return 0
+    for dataset in dict.fromkeys(side.dataset for side in sides):
+        print(_table(dataset, [side for side in sides if side.dataset == dataset]))
+    print(f"A: {options.first}\nB: {options.second}\n* p (Holm) < 0.05: differs by more than chance")
+    return 0
+
+
+def _table(dataset: str, sides: "Sequence[Side]") -> str:
+    head = ["measure", "system", "A", "B", "B - A", "95% interval", "p t-test", "p random.", "p Holm", "W/T/L"]
+    lines = [[*_named(side), *_numbers(side)] for side in sides]
+    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [head, *lines]
+    ]
+    reasons = dict.fromkeys(f"{_named(side)[1]}: not paired: {side.unpaired}" for side in sides if side.unpaired)
+    return "\n".join([dataset, *rows, *reasons, ""])
+
+
+def _named(side: "Side") -> list[str]:
+    return [side.measure, side.first if side.first == side.second else f"{side.first} = {side.second}"]
+
+
+def _numbers(side: "Side") -> list[str]:
+    first, second = side.means
+    found = side.comparison
+    shown = [f"{first:.4f}", f"{second:.4f}", f"{second - first:+.4f}"]
+    if found is None or side.p_holm is None:
+        return [*shown, "-", "-", "-", "-", "-"]
+    low, high = found.interval
+    return [
+        *shown,
+        f"{low:+.4f} to {high:+.4f}",
+        *(_p(value) for value in (found.p_t, found.p_fisher)),
+        _p(side.p_holm) + ("*" if side.p_holm < 0.05 else " "),
+        f"{found.wins}/{found.ties}/{found.losses}",
+    ]
+
+
+def _p(value: float) -> str:
+    return "-" if value != value else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _as_json(side: "Side") -> dict[str, Any]:
+    from pipelines.evaluation.significance import as_json
+
+    found = asdict(side)
+    comparison = found.pop("comparison")
+    if side.comparison is not None and side.p_holm is not None:
+        comparison = as_json(side.comparison, side.first, side.p_holm)
+    return {**found, "comparison": comparison}
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in text.split(","):
+        first, equals, second = (piece.strip() for piece in part.partition("="))
+        if not first or (equals and not second):
+            raise InputError(f"--systems takes names or A=B pairs, as in dense,bm25=splade, not {text!r}")
+        if first in pairs:
+            raise InputError(f"--systems names {first!r} twice")
+        pairs[first] = second or first
+    return pairs

@@ -1,0 +1,150 @@
+"""Two results folders side by side: the same systems, or any two of them, paired query by query."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from indexing.errors import InputError
+from pipelines.evaluation.results import DatasetResult, Results, SystemResult, read_per_query
+from pipelines.evaluation.scores import Scores
+from pipelines.evaluation.significance import Comparison, compare_paired, holm
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One system of the first results beside one of the second, by one measure.
+
+    Parameters
+    ----------
+    first, second
+        The systems' names.
+    means
+        Theirs, in the same order.
+    comparison, p_holm
+        Second minus first, with Holm's correction over the pairs of one dataset and measure; None where the two cannot
+        be paired.
+    unpaired
+        Why not.
+    """
+
+    dataset: str
+    measure: str
+    first: str
+    second: str
+    means: tuple[float, float]
+    comparison: Comparison | None
+    p_holm: float | None
+    unpaired: str | None
+
+
+def compare_results(
+    first: Results,
+    second: Results,
+    *,
+    systems: Mapping[str, str] | None = None,
+    measures: Sequence[str] | None = None,
+    datasets: Sequence[str] | None = None,
+) -> list[Side]:
+    """Compare the systems, datasets and measures that two results have in common.
+
+    Parameters
+    ----------
+    systems
+        ``{system of the first: system of the second}``; by default those of the same name.
+    measures, datasets
+        Which; by default all that both have.
+
+    Raises
+    ------
+    InputError
+        When a dataset, system or measure that was named is not in both, or when nothing is; saying what there is.
+    """
+    names = _shared("dataset", datasets, first.datasets, second.datasets)
+    wanted = _shared("measure", measures, first.measures, second.measures)
+    sides: list[Side] = []
+    for name in names:
+        pairs = _pairs(systems, first.datasets[name], second.datasets[name])
+        values = [_values(*pair) for pair in pairs]
+        for measure in wanted:
+            found = [_side(name, measure, *pair, both) for pair, both in zip(pairs, values, strict=True)]
+            sides += _corrected(found)
+    if not sides:
+        raise InputError(
+            "the two have no system in common in any dataset; name pairs with --systems: "
+            f"the first has {_listed(first, names)}, the second {_listed(second, names)}"
+        )
+    return sides
+
+
+def _side(
+    dataset: str, measure: str, ours: SystemResult, theirs: SystemResult, values: tuple[Scores, Scores] | str
+) -> Side:
+    for system in (ours, theirs):
+        if measure not in system.measures:
+            raise InputError(f"the system {system.name!r} has no {measure} on {dataset}")
+    side = Side(
+        dataset=dataset,
+        measure=measure,
+        first=ours.name,
+        second=theirs.name,
+        means=(ours.measures[measure], theirs.measures[measure]),
+        comparison=None,
+        p_holm=None,
+        unpaired=None,
+    )
+    if isinstance(values, str):
+        return replace(side, unpaired=values)
+    mine, other = values
+    if measure not in mine.per_query or measure not in other.per_query:
+        return replace(side, unpaired=f"there are no per-query values of {measure}")
+    place = {query_id: at for at, query_id in enumerate(other.query_ids)}
+    order = np.array([place[query_id] for query_id in mine.query_ids])
+    return replace(side, comparison=compare_paired(other.per_query[measure][order], mine.per_query[measure]))
+
+
+def _values(ours: SystemResult, theirs: SystemResult) -> tuple[Scores, Scores] | str:
+    """Read both systems' values, or say why they cannot be paired."""
+    try:
+        mine, other = read_per_query(ours), read_per_query(theirs)
+    except InputError as error:
+        return str(error)
+    lost, new = set(mine.query_ids) - set(other.query_ids), set(other.query_ids) - set(mine.query_ids)
+    if lost or new:
+        example = min(lost or new)
+        return f"the queries differ: {len(lost)} only in the first, {len(new)} only in the second ({example!r} for one)"
+    return mine, other
+
+
+def _corrected(sides: list[Side]) -> list[Side]:
+    tested = [side.comparison.p_fisher for side in sides if side.comparison]
+    adjusted = iter(holm(tested))
+    return [replace(side, p_holm=next(adjusted)) if side.comparison else side for side in sides]
+
+
+def _pairs(
+    systems: Mapping[str, str] | None, first: DatasetResult, second: DatasetResult
+) -> list[tuple[SystemResult, SystemResult]]:
+    if systems is None:
+        systems = {name: name for name in first.systems if name in second.systems}
+    for names, result, which in ((systems, first, "first"), (systems.values(), second, "second")):
+        unknown = [name for name in names if name not in result.systems]
+        if unknown:
+            raise InputError(
+                f"the {which} has no system {unknown[0]!r} on {result.name}; it has: {', '.join(result.systems)}"
+            )
+    return [(first.systems[ours], second.systems[theirs]) for ours, theirs in systems.items()]
+
+
+def _shared(what: str, asked: Sequence[str] | None, first: Collection[str], second: Collection[str]) -> list[str]:
+    shared = [name for name in first if name in second]
+    unknown = [name for name in asked or [] if name not in shared]
+    if unknown or not shared:
+        said = f"{what} {unknown[0]!r} is not in both" if unknown else f"no {what} is in both"
+        raise InputError(f"{said}: the first has {', '.join(first)}; the second {', '.join(second)}")
+    return list(asked) if asked else shared
+
+
+def _listed(results: Results, datasets: Sequence[str]) -> str:
+    found = dict.fromkeys(name for dataset in datasets for name in results.datasets[dataset].systems)
+    return ", ".join(found) or "none"
