@@ -1,4 +1,4 @@
-"""A results folder read back: ``results.json``, and the runs and per-query values it names."""
+"""A results folder read back, and completed: ``results.json``, with the runs and per-query values it names."""
 
 import json
 from collections.abc import Mapping
@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from indexing.disk import write_json
 from indexing.errors import InputError
 from pipelines.evaluation.scores import Scores
+from pipelines.evaluation.significance import compare_systems
 
 FORMAT = 2
 
@@ -31,6 +33,8 @@ class SystemResult:
         The part of the first ten hits without a judgement; None where it was not counted.
     significance
         ``{measure: {"baseline", "difference", "interval", "p_t", "p_fisher", "p_holm", "wins", "ties", "losses"}}``.
+    published
+        What others published for the same: ``{measure: {"value", "source"}}``.
     run, per_query
         Files; a system may have written neither.
     """
@@ -41,6 +45,7 @@ class SystemResult:
     ceiling: Mapping[str, float]
     unjudged: float | None
     significance: Mapping[str, Mapping[str, Any]]
+    published: Mapping[str, Mapping[str, Any]]
     run: Path | None
     per_query: Path | None
 
@@ -81,23 +86,31 @@ def read_results(path: str | Path) -> Results:
     InputError
         For a file that is not there, is no JSON, is of another format, or lacks something, saying what.
     """
-    path = Path(path).expanduser()
-    path = path / "results.json" if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"{path} is not there: give the results.json that an evaluation wrote, or its folder")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from None
-    made = found.get("format") if isinstance(found, dict) else None
-    if made != FORMAT:
-        raise InputError(f"{path} is of format {made!r}, and {FORMAT} is what is read here: run the evaluation again")
-    try:
-        return _results(path.parent, found)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise InputError(
-            f"{path} is not complete ({type(error).__name__}: {error}): run the evaluation again"
-        ) from None
+    return _checked(*_load(path))
+
+
+def add_significance(path: str | Path) -> None:
+    """Compare every system with the baseline, query by query, and write what comes out into ``results.json``.
+
+    The baseline is the one that the results name. Systems that lack per-query values, or have them for other queries
+    than the baseline, are left out; without a baseline nothing is written.
+
+    Raises
+    ------
+    InputError
+        As `read_results` and `read_per_query`.
+    """
+    path, found = _load(path)
+    results = _checked(path, found)
+    for name, dataset in results.datasets.items():
+        scores = {s: read_per_query(system) for s, system in dataset.systems.items() if system.per_query is not None}
+        if results.baseline not in scores:
+            continue
+        queries = scores[results.baseline].query_ids
+        paired = {system: one.per_query for system, one in scores.items() if one.query_ids == queries}
+        for system, block in compare_systems(paired, results.baseline, results.measures).items():
+            found["datasets"][name]["systems"][system]["significance"] = block
+    write_json(path, found)
 
 
 def read_per_query(system: SystemResult) -> Scores:
@@ -121,6 +134,28 @@ def read_per_query(system: SystemResult) -> Scores:
         if column.shape != (len(query_ids),):
             raise InputError(f"{path}: {column.size} values of {name} for {len(query_ids)} queries")
     return Scores(query_ids, values)
+
+
+def _load(path: str | Path) -> tuple[Path, Any]:
+    path = Path(path).expanduser()
+    path = path / "results.json" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path} is not there: give the results.json that an evaluation wrote, or its folder")
+    try:
+        return path, json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is no JSON: {error}") from None
+
+
+def _checked(path: Path, found: Any) -> Results:
+    made = found.get("format") if isinstance(found, dict) else None
+    if made != FORMAT:
+        raise InputError(f"{path} is of format {made!r}, and {FORMAT} is what is read here: run the evaluation again")
+    try:
+        return _results(path.parent, found)
+    except (KeyError, AttributeError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is not complete ({problem}): run the evaluation again") from None
 
 
 def _results(folder: Path, found: Mapping[str, Any]) -> Results:
@@ -160,6 +195,7 @@ def _system(folder: Path, name: str, row: Mapping[str, Any]) -> SystemResult:
         ceiling=dict(row.get("ceiling") or {}),
         unjudged=row.get("unjudged@10"),
         significance=dict(row.get("significance") or {}),
+        published=dict(row.get("published") or {}),
         run=file("run"),
         per_query=file("per_query"),
     )

@@ -151,6 +151,15 @@ def test_costs_are_in_the_units_of_their_heads_and_a_missing_one_is_a_dash(page)
     ]
 
 
+def test_published_figures_stand_beside_ours(report, page):
+    table = next(table for table in page.tables if "".join(table[0][-1][1]) == "source")
+    ours = results_of(report)["systems"]["bm25"]["measures"]["nDCG@10"]
+
+    (row,) = table[1:]
+    shown = ["bm25", "nDCG@10", f"{ours:.4f}", "0.4321", f"{ours - 0.4321:+.4f}", "a table, 2024"]
+    assert ["".join(text) for _, text in row] == shown
+
+
 def test_the_page_draws_differences_from_the_per_query_values(report, page):
     (data,) = [json.loads("".join(text)) for given, text in page.scripts if given.get("type") == "application/json"]
 

@@ -54,7 +54,7 @@ def differences_figure(facts: Facts, number: int, baseline: str | None) -> str:
 {_select(names, first, "system")} minus {_select(names, second, "compared with")}
 by {_select(_measures(facts), facts.primary, "measure")}
 </div>
-<div class="plot"></div>
+<div class="plot broad"></div>
 <p class="said">Point at a bar to see its query.</p>
 <figcaption><span class="summary"></span>. One bar a query, sorted.{note}</figcaption>
 </figure>"""

@@ -8,7 +8,15 @@ from typing import Any
 from pipelines.evaluation.report.charts import Point, curves, histogram, key, scatter
 from pipelines.evaluation.report.differences import differences_figure
 from pipelines.evaluation.report.facts import FIRST_RANKS, Facts
-from pipelines.evaluation.report.tables import LEVEL, Column, cost_table, quality_table, significance_table, sortable
+from pipelines.evaluation.report.tables import (
+    LEVEL,
+    Column,
+    cost_table,
+    published_table,
+    quality_table,
+    significance_table,
+    sortable,
+)
 from pipelines.evaluation.report.worst import worst_queries
 from pipelines.evaluation.results import Results
 
@@ -26,6 +34,7 @@ def dataset_section(facts: Facts, number: int, results: Results, colours: Mappin
         quality_table(result, measures, results.baseline, colours),
         _not_run(facts),
         _significance(facts, measures, results.baseline, colours),
+        _published(facts, measures, colours),
         _costs(facts, colours, results.baseline),
         differences_figure(facts, number, results.baseline),
         _depth(facts, colours),
@@ -95,6 +104,11 @@ def _significance(facts: Facts, measures: Sequence[str], baseline: str | None, c
     return f'{said}<details class="more"><summary>The same for the other measures</summary>{others}</details>'
 
 
+def _published(facts: Facts, measures: Sequence[str], colours: Mapping[str, int]) -> str:
+    table = published_table(facts.result, measures, colours)
+    return f"<h3>Beside published figures</h3>{table}" if table else ""
+
+
 def _costs(facts: Facts, colours: Mapping[str, int], baseline: str | None) -> str:
     figures = []
     for cost, factor, x_title, title in (
@@ -139,8 +153,8 @@ def _depth(facts: Facts, colours: Mapping[str, int]) -> str:
         + "</figure>"
         for name, counts in facts.firsts.items()
     )
+    said = "The part of all relevant documents among the first hits, mean over queries."
     return (
-        f"<figure><h3>Recall by depth</h3>{drawn}<figcaption>The part of all relevant documents among the first hits, "
-        "mean over queries.</figcaption></figure>"
+        f'<figure><h3>Recall by depth</h3><div class="broad">{drawn}</div><figcaption>{said}</figcaption></figure>'
         f'<h3>Where the first relevant hit stands</h3><div class="trio">{small}</div>'
     )

@@ -114,6 +114,28 @@ def significance_table(dataset: DatasetResult, measure: str, colours: Mapping[st
     )
 
 
+def published_table(dataset: DatasetResult, measures: Sequence[str], colours: Mapping[str, int]) -> str:
+    """Lay out what others published for the same model and dataset beside ours; nothing where none is known."""
+    known = [
+        (system.name, measure, system.measures[measure], figure["value"], figure["source"])
+        for system in dataset.systems.values()
+        for measure, figure in system.published.items()
+        if measure in measures and measure in system.measures
+    ]
+    if not known:
+        return ""
+    rows = [
+        f'<tr><th scope="row">{key(colours[name])}{escape(name)}</th><td>{escape(measure)}</td><td>{ours:.4f}</td>'
+        f'<td>{theirs:.4f}</td><td>{ours - theirs:+.4f}</td><td class="source">{escape(source)}</td></tr>'
+        for name, measure, ours, theirs, source in known
+    ]
+    heads = "".join(f'<th scope="col">{head}</th>' for head in ("system", "measure", "here", "published", "difference"))
+    return (
+        f'<div class="wide"><table><thead><tr>{heads}<th scope="col" class="source">source</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
 def _cell(column: Column, at: int) -> str:
     value = column.values[at]
     if value is None:
