@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from results_folders import write_results
 
+from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.store import DocumentStore
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.report import GivenTexts, write_report
 from pipelines.evaluation.report.charts import Point, curves, pareto, scatter
@@ -224,6 +226,15 @@ def test_without_texts_the_page_has_what_needs_none(collection, tmp_path):
 
     assert "Query by query" in page.text and "Quality against latency" in page.text
     assert "worst queries" not in page.text and "Recall by depth" not in page.text and "differs from" not in page.text
+
+
+def test_texts_come_from_a_document_store_and_a_document_it_lacks_has_none(tmp_path):
+    with DocumentStore.create(tmp_path / "documents.sqlite") as store:
+        store.add([Document("d1", "a short text", "A title"), Document("d2", "another")])
+        texts = GivenTexts({"q": "?"}, {"q": {"d1": 1, "lost": 1}}, store.contents)
+
+        assert texts.documents(["lost", "d2", "d1"]) == ["", "another", "A title a short text"]
+        assert texts.documents(["d1"]) == ["A title a short text"]
 
 
 def test_several_datasets_have_their_means_and_a_section_each(collection, tmp_path):

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from indexing.errors import InputError
+
 
 class Texts(Protocol):
     """Texts and judgements of one dataset."""
@@ -33,7 +35,8 @@ class GivenTexts:
     qrels
         ``{query_id: {doc_id: grade}}``.
     contents
-        Gives the texts of documents: a document store's, or a function over a corpus.
+        Gives the texts of documents, in order: a document store's ``contents``, or a function over a corpus. It may
+        raise InputError for an id that is not there.
     """
 
     queries: Mapping[str, str]
@@ -45,5 +48,14 @@ class GivenTexts:
         return self.queries[query_id]
 
     def documents(self, doc_ids: Sequence[str]) -> list[str]:
-        """Give the documents' texts."""
-        return self.contents(doc_ids)
+        """Give the documents' texts, empty where the corpus lacks one."""
+        try:
+            return self.contents(doc_ids)
+        except InputError:
+            return [self._one(doc_id) for doc_id in doc_ids]
+
+    def _one(self, doc_id: str) -> str:
+        try:
+            return self.contents([doc_id])[0]
+        except InputError:
+            return ""
