@@ -335,6 +335,12 @@ def test_recall_curve_and_first_ranks_count_what_measures_count():
     assert first_ranks(judged) == [1, 1, 0, 0, 0, 0, 0, 0, 2]
 
 
+def test_a_first_relevant_hit_far_down_is_still_one():
+    run = {"q": {f"d{number:04}": float(-number) for number in range(1500)}}
+
+    assert first_ranks(judge_run(run, Qrels.from_dict({"q": {"d1400": 1}}))) == [0, 0, 0, 0, 0, 0, 0, 1, 0]
+
+
 def test_among_equally_bad_queries_come_first_those_that_another_system_answers():
     ids = ("q1", "q2", "q3", "q4")
     scores = {

@@ -15,7 +15,8 @@ from pipelines.evaluation.scores import Scores
 from pipelines.evaluation.trec_order import judge_run
 
 DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
-FIRST_RANKS = ((1, 1), (2, 3), (4, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, 1000))
+ANY_RANK = 1 << 62
+FIRST_RANKS = ((1, 1), (2, 3), (4, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, ANY_RANK))
 """Groups of ranks in which the first relevant hit is counted; a last one holds the queries that have none."""
 WORST = 10
 SHOWN_HITS = 3
@@ -138,6 +139,19 @@ def first_ranks(judged: Judged) -> list[int]:
     first = judged.ranks[relevant & (judged.so_far(relevant) == 1)]
     counts = [int(((first >= low) & (first <= high)).sum()) for low, high in FIRST_RANKS]
     return [*counts, int((judged.qrels.relevant_counts() > 0).sum()) - sum(counts)]
+
+
+def shown_groups(facts: Facts) -> dict[str, int]:
+    """Name the groups of ranks that some run reaches, and the last one, each with its place in `Facts.firsts`."""
+    deepest = max((depth for line in facts.curves.values() for depth, _ in line), default=0)
+    shown = {_group(low, high): at for at, (low, high) in enumerate(FIRST_RANKS) if low <= deepest}
+    return {**shown, "none": len(FIRST_RANKS)}
+
+
+def _group(low: int, high: int) -> str:
+    if high == ANY_RANK:
+        return f"{low}+"
+    return f"{low}" if low == high else f"{low}–{high}"
 
 
 def _has_values(system: SystemResult) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation.report.charts import Point, pareto
-from pipelines.evaluation.report.facts import FIRST_RANKS, Facts
+from pipelines.evaluation.report.facts import Facts, shown_groups
 
 PALETTE = ("#2557c7", "#c2540a", "#14703f", "#8a35b0", "#b3261e", "#0a7285", "#7a5a1e", "#5d636e")
 
@@ -21,6 +21,7 @@ def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
+        "axes.axisbelow": True,
         "grid.color": "#e4e2dd",
         "font.size": 9,
     }
@@ -54,6 +55,16 @@ def _colour(colours: Mapping[str, int], name: str) -> str:
     return PALETTE[colours[name] % len(PALETTE)]
 
 
+def _logarithmic(axes: Any) -> None:
+    """Count 1, 2, 5, 10 along the x axis, in plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], key: str, factor: float, x_title: str) -> bool:
     points = [
         Point(name, system.cost[key] * factor, system.measures[facts.primary], colours[name])
@@ -68,7 +79,8 @@ def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], key: str, fact
             point.x, point.y, s=48, edgecolor=colour, facecolor=colour if point in front else "white", zorder=2
         )
         axes.annotate(point.name, (point.x, point.y), (7, 4), textcoords="offset points", color=colour)
-    axes.set(xscale="log", xlabel=x_title, ylabel=facts.primary, title=facts.result.name)
+    _logarithmic(axes)
+    axes.set(xlabel=x_title, ylabel=facts.primary, title=facts.result.name)
     axes.margins(x=0.2, y=0.15)
     return bool(points)
 
@@ -76,19 +88,20 @@ def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], key: str, fact
 def _curves(axes: Any, facts: Facts, colours: Mapping[str, int]) -> bool:
     for name, line in facts.curves.items():
         axes.plot(*zip(*line, strict=True), marker="o", markersize=3, color=_colour(colours, name), label=name)
-    axes.set(xscale="log", xlabel="depth (hits)", ylabel="recall", title=facts.result.name)
+    _logarithmic(axes)
+    axes.set(xlabel="depth (hits)", ylabel="recall", title=facts.result.name)
     if facts.curves:
         axes.legend(frameon=False)
     return bool(facts.curves)
 
 
 def _firsts(axes: Any, facts: Facts, colours: Mapping[str, int]) -> bool:
+    groups = shown_groups(facts)
     width = 0.8 / max(len(facts.firsts), 1)
     for at, (name, counts) in enumerate(facts.firsts.items()):
-        places = [place + at * width for place in range(len(counts))]
-        axes.bar(places, counts, width, color=_colour(colours, name), label=name)
-    names = [f"{low}" if low == high else f"{low}-{high}" for low, high in FIRST_RANKS] + ["none"]
-    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(names))], names)
+        places = [place + at * width for place in range(len(groups))]
+        axes.bar(places, [counts[group] for group in groups.values()], width, color=_colour(colours, name), label=name)
+    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(groups))], list(groups))
     axes.set(xlabel="rank of the first relevant hit", ylabel="queries", title=facts.result.name)
     axes.grid(axis="x", visible=False)
     if facts.firsts:
@@ -99,6 +112,8 @@ def _firsts(axes: Any, facts: Facts, colours: Mapping[str, int]) -> bool:
 def _differences(axes: Any, facts: Facts, colours: Mapping[str, int], baseline: str | None) -> bool:
     best, base = facts.scores.get(facts.best), facts.scores.get(baseline or "")
     if best is None or base is None or facts.best == baseline or best.query_ids != base.query_ids:
+        return False
+    if facts.primary not in best.per_query or facts.primary not in base.per_query:
         return False
     by: Sequence[float] = sorted((best.per_query[facts.primary] - base.per_query[facts.primary]).tolist(), reverse=True)
     axes.bar(

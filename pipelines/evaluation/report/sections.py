@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.evaluation.report.charts import Point, curves, histogram, key, scatter
 from pipelines.evaluation.report.differences import differences_figure
-from pipelines.evaluation.report.facts import FIRST_RANKS, Facts
+from pipelines.evaluation.report.facts import Facts, shown_groups
 from pipelines.evaluation.report.tables import (
     LEVEL,
     Column,
@@ -136,16 +136,13 @@ def _depth(facts: Facts, colours: Mapping[str, int]) -> str:
     if not lines:
         return ""
     drawn = curves(lines, colours, what=f"Recall by depth on {facts.result.name}")
-    groups = [f"{low}" if low == high else f"{low}–{high}" for low, high in FIRST_RANKS] + ["none"]
-    # Groups of ranks that no run reaches say nothing.
-    deepest = max(depth for line in lines.values() for depth, _ in line)
-    kept = [at for at, (low, _) in enumerate(FIRST_RANKS) if low <= deepest] + [len(FIRST_RANKS)]
-    most = max(counts[at] for counts in facts.firsts.values() for at in kept)
+    groups = shown_groups(facts)
+    most = max(max(counts) for counts in facts.firsts.values())
     small = "".join(
         f"<figure><h3>{key(colours[name])}{escape(name)}</h3>"
         + histogram(
-            [counts[at] for at in kept],
-            [groups[at] for at in kept],
+            [counts[at] for at in groups.values()],
+            list(groups),
             most,
             colours[name],
             what=f"Rank of the first relevant hit of {name} on {facts.result.name}",
