@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ def _as_json(side: "Side") -> dict[str, Any]:
 
 
 def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in text.split(",")] if text else None
+    """Split at commas, but not within the brackets of a measure's options."""
+    return [name.strip() for name in re.split(r",(?![^()]*\))", text)] if text else None
 
 
 def _pairs(text: str) -> dict[str, str]:

@@ -84,6 +84,15 @@ def test_systems_of_different_names_are_set_beside_each_other(before, after, cap
     assert [(side["first"], side["second"]) for side in sides] == [("bm25", "splade"), ("dense", "dense")]
 
 
+def test_measures_may_hold_commas(tmp_path, capsys):
+    measures = ["RBP(p=0.9,rel=1)", "P@1"]
+    folder = write_results(tmp_path, {"cooking": ({"bm25": made_up(1, 0.5)}, QRELS)}, measures=measures)
+
+    sides = compared(capsys, folder, folder, "--measures", "RBP(p=0.9,rel=1), P@1")
+
+    assert [side["measure"] for side in sides] == measures
+
+
 def test_other_queries_are_not_paired_and_it_says_why(before, tmp_path, capsys):
     (tmp_path / "fewer").mkdir()
     runs = {"dense": made_up(3, 0.9, 30)}
