@@ -111,7 +111,7 @@ def randomisation(differences: NDArray[np.float64], samples: int, random: np.ran
     """
     differing = differences[differences != 0]
     # Sums that are equal but for rounding count as equally extreme.
-    extreme = abs(differing.sum()) * (1 - 1e-9)
+    extreme = abs(differing.sum()) - 1e-9 * np.abs(differing).sum()
     if len(differing) <= EXACT_QUERIES:
         patterns = np.arange(1 << len(differing))[:, None] >> np.arange(len(differing)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ differing) >= extreme))
