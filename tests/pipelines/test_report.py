@@ -14,7 +14,9 @@ from indexing.store import DocumentStore
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.report import GivenTexts, write_report
 from pipelines.evaluation.report.charts import Point, curves, pareto, scatter
-from pipelines.evaluation.report.facts import first_ranks, recall_curve, worst_queries
+from pipelines.evaluation.report.differences import PAGE_VALUES, chosen_values
+from pipelines.evaluation.report.facts import Facts, first_ranks, recall_curve, worst_queries
+from pipelines.evaluation.results import DatasetResult
 from pipelines.evaluation.scores import Scores, evaluate
 from pipelines.evaluation.trec_order import judge_run
 
@@ -268,6 +270,23 @@ def test_a_page_on_many_queries_stays_small(tmp_path):
 
     assert report.stat().st_size < 2_000_000
     assert "An even sample of 2,000 of 7,000 queries" in Page(report.read_text("utf-8")).text
+
+
+@pytest.mark.parametrize(("datasets", "systems", "queries"), [(1, 5, 300), (1, 6, 7000), (18, 6, 7000), (15, 30, 1500)])
+def test_datasets_share_the_room_for_values_and_keep_the_primary_measure(datasets, systems, queries):
+    names = [f"s{number}" for number in range(systems)]
+    column = np.linspace(0, 1, queries)
+    scores = Scores(tuple(f"q{number}" for number in range(queries)), {f"P@{k}": column for k in range(8)})
+    result = DatasetResult("made up", "test", 1, queries, False, {}, {}, {})
+    facts = Facts(result, "P@5", "s0", dict.fromkeys(names, scores), share=1 / datasets)
+
+    values = chosen_values(facts, dict.fromkeys(names, 0))
+
+    measures = values["values"]["s0"]
+    assert next(iter(measures)) == "P@5" and len(measures["P@5"]) == len(values["queries"]) >= 300
+    assert systems * len(measures) * len(values["queries"]) * datasets <= PAGE_VALUES
+    if (datasets, queries) == (1, 300):
+        assert values["queries"] == list(scores.query_ids) and len(measures) == 8
 
 
 @pytest.mark.parametrize(

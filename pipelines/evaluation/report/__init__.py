@@ -39,12 +39,11 @@ def write_report(output: str | Path, texts: Mapping[str, Texts] | None = None) -
     """
     results = read_results(output)
     given = texts or {}
-    if not results.measures or not any(dataset.systems for dataset in results.datasets.values()):
+    datasets = [dataset for dataset in results.datasets.values() if dataset.systems]
+    if not results.measures or not datasets:
         raise InputError(f"{results.folder / 'results.json'} holds no system's results: there is nothing to report")
     facts = [
-        gather(dataset, results.measures[0], given.get(name))
-        for name, dataset in results.datasets.items()
-        if dataset.systems
+        gather(dataset, results.measures[0], given.get(dataset.name), share=1 / len(datasets)) for dataset in datasets
     ]
     path = results.folder / "report.html"
     html = page(results, facts).encode()

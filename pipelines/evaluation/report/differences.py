@@ -11,8 +11,10 @@ from pipelines.evaluation.report.facts import Facts
 
 MOST_QUERIES = 2000
 """More bars than that are narrower than a pixel; the page takes an even sample and says so."""
-MOST_VALUES = 150_000
-"""Numbers a dataset may put into the page, some 7 bytes each."""
+PAGE_VALUES = 200_000
+"""Numbers that the page has room for, some 7 bytes each; the datasets share it."""
+PAGE_TEXTS = 3000
+"""Queries whose text the page has room for; a dataset whose share is too small shows ids."""
 TEXT = 90
 
 
@@ -22,9 +24,7 @@ def chosen_values(facts: Facts, colours: Mapping[str, int]) -> dict[str, Any] | 
     if len(names) < 2:
         return None
     query_ids = facts.scores[names[0]].query_ids
-    at = np.arange(len(query_ids))
-    if len(at) > MOST_QUERIES:
-        at = np.linspace(0, len(query_ids) - 1, MOST_QUERIES).astype(int)
+    at = np.linspace(0, len(query_ids) - 1, _kept(facts)).astype(int)
     chosen = [query_ids[place] for place in at]
     values = {
         name: {measure: np.round(facts.scores[name].per_query[measure][at], 4).tolist() for measure in _measures(facts)}
@@ -35,7 +35,7 @@ def chosen_values(facts: Facts, colours: Mapping[str, int]) -> dict[str, Any] | 
         "queries": chosen,
         "values": values,
         "colours": {name: colours[name] % COLOURS for name in names},
-        "texts": texts if len(chosen) <= 1000 else {},
+        "texts": texts if len(chosen) <= PAGE_TEXTS * facts.share else {},
     }
 
 
@@ -47,7 +47,8 @@ def differences_figure(facts: Facts, number: int, baseline: str | None) -> str:
     first = facts.best if facts.best in names else names[-1]
     second = baseline if baseline in names and baseline != first else next(name for name in names if name != first)
     queries = len(facts.scores[first].query_ids)
-    note = f" An even sample of {MOST_QUERIES:,} of {queries:,} queries." if queries > MOST_QUERIES else ""
+    kept = _kept(facts)
+    note = f" An even sample of {kept:,} of {queries:,} queries." if kept < queries else ""
     return f"""<figure class="differences" data-values="v{number}">
 <h3>Query by query</h3>
 <div class="controls">
@@ -78,8 +79,14 @@ def _measures(facts: Facts) -> list[str]:
         if all(measure in facts.scores[name].per_query for name in names)
     ]
     ordered = [facts.primary, *(measure for measure in shared if measure != facts.primary)]
-    each = len(names) * min(len(facts.scores[names[0]].query_ids), MOST_QUERIES)
-    return ordered[: max(1, MOST_VALUES // each)]
+    return ordered[: max(1, int(PAGE_VALUES * facts.share) // (len(names) * _kept(facts)))]
+
+
+def _kept(facts: Facts) -> int:
+    """Say how many queries the plot shows: all, or as many as it and the page have room for."""
+    names = _comparable(facts)
+    room = max(1, int(PAGE_VALUES * facts.share) // len(names))
+    return min(len(facts.scores[names[0]].query_ids), MOST_QUERIES, room)
 
 
 def _select(names: list[str], chosen: str, what: str) -> str:

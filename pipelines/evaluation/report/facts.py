@@ -73,6 +73,8 @@ class Facts:
         For each system the queries whose first relevant hit stands in each of `FIRST_RANKS`, and those without one.
     query_texts
         ``{query_id: text}`` as far as they are known.
+    share
+        The part of the page that this dataset may fill.
     """
 
     result: DatasetResult
@@ -83,20 +85,21 @@ class Facts:
     firsts: dict[str, list[int]] = field(default_factory=dict)
     worst: Sequence[WorstQuery] = ()
     query_texts: Mapping[str, str] = field(default_factory=dict)
+    share: float = 1.0
 
 
-def gather(result: DatasetResult, primary: str, texts: Texts | None) -> Facts:
+def gather(result: DatasetResult, primary: str, texts: Texts | None, *, share: float = 1.0) -> Facts:
     """Gather the facts of one dataset; without `texts` those that need no judgements.
 
     One run is in memory at a time.
     """
     best = max(result.systems, key=lambda name: result.systems[name].measures.get(primary, -1.0))
-    facts = Facts(result, primary, best)
+    facts = Facts(result, primary, best, share=share)
     facts.scores = {name: read_per_query(system) for name, system in result.systems.items() if _has_values(system)}
     if texts is None:
         return facts
     qrels = Qrels.from_dict(texts.qrels)
-    chosen = worst_queries(facts.scores, best, primary)
+    chosen = worst_queries(facts.scores, best, primary, count=max(3, min(WORST, round(5 * WORST * share))))
     answers: dict[str, Hits] = {}
     for name, system in result.systems.items():
         if system.run is None or not system.run.is_file():
