@@ -195,7 +195,13 @@ def _row(peer: str, setting: str, ours: Timed, theirs: Timed, detail: str) -> Ro
 
 
 def _conversion(ours: Timed, theirs: Timed, size: tuple[int, int]) -> Row:
-    row = _row("ranx", "conversion", ours, theirs, f"{_said(size)}; from a plain run to coded Hits, to ranx's Run")
+    row = _row(
+        "ranx",
+        "conversion",
+        ours,
+        theirs,
+        f"{_said(size)}; from a plain run to coded Hits, or to ranx's Run (with its compilation)",
+    )
     return {
         **row,
         "ratio": theirs.conversion / ours.conversion,

@@ -29,13 +29,14 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
-        self.open, self.tables, self.texts, self.addresses, self.scripts = [], [], [], [], []
+        self.open, self.tables, self.texts, self.addresses, self.scripts, self.hints = [], [], [], [], [], []
         self.feed(html)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
+        self.hints += [given["title"]] if "title" in given else []
         self.addresses += [given[name] for name in ("src", "href", "action", "data") if name in given]
         assert not any(name.startswith("on") for name in given), "an inline handler"
         if tag not in VOID:
@@ -143,6 +144,9 @@ def test_marks_and_the_significance_table_say_what_the_tests_said(report, page):
     }
     assert marked == expected
     assert marked["hybrid"] and not marked["bm25"]
+    p_holm = systems["hybrid"]["significance"]["nDCG@10"]["p_holm"]
+    shown = "< 0.0001" if p_holm < 0.0001 else f"{p_holm:.4f}"
+    assert f"better than bm25, p (Holm) {shown}" in page.hints
 
 
 def test_costs_are_in_the_units_of_their_heads_and_a_missing_one_is_a_dash(page):

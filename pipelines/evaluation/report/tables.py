@@ -102,8 +102,8 @@ def significance_table(dataset: DatasetResult, measure: str, colours: Mapping[st
             f'<tr><th scope="row">{key(colours[name])}{escape(name)}</th>'
             f"<td>{found['difference']:+.4f}</td><td>{low:+.4f} to {high:+.4f}</td>"
             f'<td class="forest">{interval(found["difference"], low, high, reach)}</td>'
-            f"<td>{_p(found['p_t'])}</td><td>{_p(found['p_fisher'])}</td>"
-            f'<td class="{"best" if found["p_holm"] < LEVEL else ""}">{_p(found["p_holm"])}</td>'
+            f"<td>{escape(_p(found['p_t']))}</td><td>{escape(_p(found['p_fisher']))}</td>"
+            f'<td class="{"best" if found["p_holm"] < LEVEL else ""}">{escape(_p(found["p_holm"]))}</td>'
             f"<td>{found['wins']} / {found['ties']} / {found['losses']}</td></tr>"
         )
     return (
@@ -165,4 +165,4 @@ def _baseline(is_baseline: bool) -> str:
 
 
 def _p(value: float | None) -> str:
-    return "–" if value is None else "&lt; 0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "–" if value is None else "< 0.0001" if value < 0.0001 else f"{value:.4f}"
