@@ -52,7 +52,7 @@ def mean_section(results: Results, facts: Sequence[Facts], colours: Mapping[str,
     columns = [Column(measure, [results.mean[name].get(measure) for name in names], 4) for measure in results.measures]
     each = [
         Column(
-            f"{one.result.name} {one.primary}",
+            one.result.name,
             [
                 one.result.systems[name].measures.get(one.primary) if name in one.result.systems else None
                 for name in names
@@ -63,7 +63,8 @@ def mean_section(results: Results, facts: Sequence[Facts], colours: Mapping[str,
     ]
     means, by_dataset = (sortable(names, shown, colours, results.baseline) for shown in (columns, each))
     title = f"Mean over {len(facts)} datasets"
-    return f'<section id="mean"><h2>{title}</h2>{means}<h3>By dataset</h3>{by_dataset}</section>'
+    by = f"{escape(facts[0].primary)} by dataset"
+    return f'<section id="mean"><h2>{title}</h2>{means}<h3>{by}</h3>{by_dataset}</section>'
 
 
 def environment_section(results: Results) -> str:
