@@ -84,6 +84,8 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def qrels_of(source: Source) -> dict[str, dict[str, int]]:
     """Read ``{query_id: {doc_id: grade}}`` from a table with BEIR's columns ``query-id``, ``corpus-id``, ``score``.
 
+    Where there is no ``score`` the grade is 1, and ``corpus-id`` may hold several ids in a list, as in NanoBEIR.
+
     Raises
     ------
     InputError
@@ -95,8 +97,9 @@ def qrels_of(source: Source) -> dict[str, dict[str, int]]:
             if record.problem:
                 raise InputError(record.problem)
             values = dict(record.values)
-            query_id, doc_id = take_id(values, ("query-id",)), take_id(values, ("corpus-id",))
-            _judge(qrels, query_id, doc_id, str(values.get("score")))
+            query_id, several = take_id(values, ("query-id",)), values.get("corpus-id")
+            for doc_id in several if isinstance(several, list) else [take_id(values, ("corpus-id",))]:
+                _judge(qrels, query_id, str(doc_id), str(values.get("score", 1)))
         except InputError as problem:
             raise at(source, record, problem) from None
     return qrels

@@ -1,100 +1,298 @@
-"""The harness: runs systems over one evaluation set and says what each finds, how fast, and how large it is."""
+"""The harness: systems over datasets, what each finds, how fast, how large, and the files that say so."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
-from indexing.hits import Hits, string_array
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.scores import Scores, evaluate
-from pipelines.search import SearchPipeline
+from indexing.disk import write_json
+from indexing.errors import InputError
+from pipelines.build import corpus_record
+from pipelines.evaluation.checks import Checks, check_corpus
+from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
+from pipelines.evaluation.export import write_csv, write_markdown
+from pipelines.evaluation.kept import keep, kept, key_of
+from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Models, Say
+from pipelines.evaluation.measures import Measure
+from pipelines.evaluation.systems import Plan
+from pipelines.evaluation.task import _PACKAGES, Settings, Task, package_version, run_task
 
-WARM_UP_QUERIES = 5
-TIMED_QUERIES = 100
+FORMAT = 2
+"""Of results.json."""
 
+SelfHits = Literal["auto", "drop", "keep"]
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """A way to search a collection, by name, and the legs it uses."""
+SELF_HIT_SETS = ("arguana", "quora", "scidocs", *CQADUPSTACK_PARTS, "nanoarguana", "nanoquoraretrieval", "nanoscidocs")
+"""Sets whose queries are documents of the same kind, under the same ids: finding oneself is no find.
 
-    name: str
-    legs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one system did.
-
-    `hits` holds the answers to all queries, `milliseconds` the duration of single searches (query encoding included),
-    `index_bytes` the size of its legs on disk.
-    """
-
-    system: System
-    hits: Hits
-    scores: Scores
-    milliseconds: np.ndarray
-    index_bytes: int
-
-    def row(self) -> dict[str, float | int]:
-        """Give the figures of the results file."""
-        p50, p95 = np.percentile(self.milliseconds, [50, 95])
-        return {
-            **{name: float(value) for name, value in self.scores.means.items()},
-            "p50_ms": round(float(p50), 3),
-            "p95_ms": round(float(p95), 3),
-            "index_bytes": self.index_bytes,
-        }
+Elsewhere an id that is both a query's and a document's is a coincidence (both count from 1, say), and dropping the
+document would be wrong, though BEIR's own evaluator does it everywhere.
+"""
 
 
-def run_system(
-    system: System,
-    pipeline: SearchPipeline,
-    queries: dict[str, str],
-    qrels: Qrels,
+def drops_self_hits(dataset: str, rule: SelfHits) -> bool:
+    """Say whether hits whose id is their query's are left out."""
+    return rule == "drop" or (rule == "auto" and dataset.lower() in SELF_HIT_SETS)
+
+
+def run_benchmark(
+    datasets: Sequence[Callable[[], EvaluationSet]],
+    plan: Plan,
+    output: str | Path,
     *,
-    k: int = 100,
-    drop_self_hits: bool = False,
-    show_progress: bool = True,
-) -> Outcome:
-    """Time single searches one after another, then answer all queries in one batch and score them.
+    models: Models | None = None,
+    settings: Settings | None = None,
+    self_hits: SelfHits = "auto",
+    baseline: str | None = None,
+    index: str | Path | None = None,
+    imported: Mapping[str, str] | None = None,
+    say: Say = lambda line: None,
+) -> dict[str, Any]:
+    """Score systems on datasets, one dataset after another.
 
-    The duration of a search is taken over at most `TIMED_QUERIES` queries, spread evenly, after `WARM_UP_QUERIES`;
-    before the batch, so that a reranker does not know the candidates yet.
-    With `drop_self_hits` a hit whose id equals its query's is left out.
+    Encoded documents, leg searches and finished systems are kept in `output` under a key of everything that
+    determines them: a run that was interrupted goes on where it was, and one with more systems does only those.
+
+    Parameters
+    ----------
+    datasets
+        What loads each set; called when its turn comes.
+    plan
+        The systems.
+    output
+        Where ``results.json``, ``results.csv``, ``results.md``, ``runs/``, ``per_query/``, ``mteb/``, ``index/`` and
+        ``state/`` go.
+    models
+        Loaded models, to share them with other calls.
+    settings
+        How deep, by which measures.
+    self_hits
+        Whether a hit whose id is its query's is left out: ``auto`` does so for `SELF_HIT_SETS`.
+    baseline
+        The system the others are compared with; the first by default.
+    index
+        A collection with all legs, built by somebody else or to be built here (for a single dataset); by default each
+        leg is built in ``<output>/index/<dataset>/<leg>``.
+    imported
+        Runs of others: a path for each name, in which ``{dataset}`` stands for the dataset's name.
+    say
+        Told what is being done.
+
+    Returns
+    -------
+    dict
+        What results.json holds.
+
+    Raises
+    ------
+    InputError
+        For options that do not fit each other, before anything is built where that can be told.
     """
-    texts = list(queries.values())
-    milliseconds = _time_searches(pipeline, texts, k, show_progress=show_progress)
-    hits = pipeline.retrieve(texts, k + drop_self_hits, show_progress=show_progress)
-    if drop_self_hits:
-        hits = without_self_hits(hits, list(queries)).top(k)
-    return Outcome(
-        system=system,
-        hits=hits,
-        scores=evaluate(hits, qrels, queries=list(queries)),
-        milliseconds=milliseconds,
-        index_bytes=sum(pipeline.collection.leg(name).bytes for name in system.legs),
+    output, settings, models = Path(output), settings or Settings(), models or Models()
+    imported = dict(imported or {})
+    _check(plan, imported, settings, baseline, datasets, index)
+    entries: dict[str, Any] = {}
+    for load in datasets:
+        dataset = load()
+        if dataset.name in entries:
+            raise InputError(f"two datasets are called {dataset.name!r}: score them with different --output folders")
+        entries[dataset.name] = _run_dataset(dataset, plan, output, models, settings, self_hits, index, imported, say)
+    return write_results(output, entries, settings, models, baseline, plan)
+
+
+def write_results(
+    output: Path, entries: Mapping[str, Any], settings: Settings, models: Models, baseline: str | None, plan: Plan
+) -> dict[str, Any]:
+    """Join the datasets' entries, write results.json, .csv and .md, and give what the first holds."""
+    mean, groups = means(entries)
+    first = next((name for entry in entries.values() for name in entry["systems"]), None)
+    results: dict[str, Any] = {
+        "format": FORMAT,
+        "command": shlex.join(["python", *sys.argv]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": environment(plan, settings),
+        "baseline": baseline or first,
+        "measures": list(settings.measures),
+        "datasets": dict(entries),
+        "mean": mean,
+    }
+    if groups:
+        results["groups"] = groups
+    write_json(output / "results.json", results)
+    write_csv(output / "results.csv", results)
+    write_markdown(output / "results.md", results)
+    return results
+
+
+def means(entries: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Average each measure of the systems that ran on every dataset; CQADupStack's parts count as one set.
+
+    Returns
+    -------
+    mean
+        ``{system: {"measures": {…}}}``.
+    groups
+        The same for each set that was averaged first, by its name.
+    """
+    parts = [name for name in entries if name in CQADUPSTACK_PARTS]
+    groups = {CQADUPSTACK: _mean([entries[name]["systems"] for name in parts])} if len(parts) > 1 else {}
+    members = [entry["systems"] for name, entry in entries.items() if not groups or name not in parts]
+    return _mean([*members, *groups.values()]), groups
+
+
+def environment(plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Say where and with what the figures came about."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: package_version(name) for name in _PACKAGES},
+        "legs": {name: asdict(leg) for name, leg in plan.legs.items()},
+        "k": settings.k,
+    }
+
+
+def _run_dataset(
+    dataset: EvaluationSet,
+    plan: Plan,
+    output: Path,
+    models: Models,
+    settings: Settings,
+    self_hits: SelfHits,
+    index: str | Path | None,
+    imported: Mapping[str, str],
+    say: Say,
+) -> dict[str, Any]:
+    state = output / "state" / dataset.name
+    checks = _checks(dataset, state)
+    drop = drops_self_hits(dataset.name, self_hits)
+    for line in checks.warnings():
+        say(f"{dataset.name}: {line}")
+    if drop:
+        say(f"{dataset.name}: hits whose id is the query's own are left out (--self-hits keep would keep them)")
+    elif checks.shared_ids:
+        say(
+            f"{dataset.name}: {checks.shared_ids} ids are both a query's and a document's; hits on them count "
+            "(--self-hits drop, if these are the same texts)"
+        )
+    legs: BuiltLegs | CollectionLegs
+    if index is None:
+        folder = output / "index" / dataset.name
+        legs = BuiltLegs(dataset.corpus, folder, state, models, say=say, show_progress=settings.show_progress)
+    else:
+        prepare_collection(Path(index), dataset, plan, models, say=say, show_progress=settings.show_progress)
+        legs = CollectionLegs(index, models)
+    task = Task(
+        name=dataset.name,
+        split=dataset.split,
+        queries=dataset.queries,
+        qrels=dataset.qrels,
+        documents=checks.documents,
+        legs=legs,
+        checks={**checks.counts(), "unknown_queries": dataset.unknown_queries},
+        drop_self_hits=drop,
+        comparable=not dataset.altered and dataset.split == DEFAULT_SPLITS.get(dataset.name, "test"),
     )
+    paths = {name: Path(path.replace("{dataset}", dataset.name)) for name, path in imported.items()}
+    try:
+        return run_task(task, plan, output, models, settings, imported=paths, say=say)
+    finally:
+        legs.close()
 
 
-def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:
-    """Leave out each hit whose doc_id is the id of its query, as BEIR does for ArguAna and Quora."""
-    own = string_array(query_ids)[hits.rows]
-    return hits.where((hits.ids[hits.codes] != own).astype(np.bool_))
+def prepare_collection(
+    index: Path, dataset: EvaluationSet, plan: Plan, models: Models, *, say: Say, show_progress: bool
+) -> None:
+    """Build one collection with all of the plan's legs, unless it is there for this corpus and these encoders."""
+    from pipelines.build import build_collection, is_built
+
+    used = {name: leg for name, leg in plan.legs.items() if any(name in system.legs for system in plan.systems)}
+    if strange := next((name for name, leg in used.items() if name != leg.kind), None):
+        raise InputError(f"--index holds the legs bm25, dense and sparse only: without it {strange!r} is built apart")
+    wanted: dict[str, Any] = {
+        "bm25": "bm25" in used,
+        "dense": models.encoder(used["dense"]) if "dense" in used else None,
+        "sparse": models.encoder(used["sparse"]) if "sparse" in used else None,
+        "dense_index": used["dense"].index if "dense" in used else "flat",
+    }
+    if is_built(index, dataset.corpus, **wanted):
+        say(f"using the collection in {index}")
+        return
+    # A directory that was named may be somebody's work: it is not replaced.
+    say(str(build_collection(dataset.corpus, index, **wanted, show_progress=show_progress)))
 
 
-def _time_searches(pipeline: SearchPipeline, texts: Sequence[str], k: int, *, show_progress: bool) -> np.ndarray:
-    order = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), TIMED_QUERIES + WARM_UP_QUERIES), dtype=int))
-    chosen = [texts[at] for at in order]
-    # Warm up on other queries than are timed, so that no cache knows their candidates; unless there are no others.
-    warm_up, timed = (chosen[:WARM_UP_QUERIES], chosen[WARM_UP_QUERIES:]) if len(chosen) > 20 else (chosen, chosen)
-    for text in warm_up:
-        pipeline.retrieve([text], k)
-    spent = []
-    for text in tqdm(timed, desc="timing", unit="query", disable=not show_progress):
-        start = time.perf_counter()
-        pipeline.retrieve([text], k)
-        spent.append(1000 * (time.perf_counter() - start))
-    return np.array(spent)
+def _check(
+    plan: Plan,
+    imported: Mapping[str, str],
+    settings: Settings,
+    baseline: str | None,
+    datasets: Sequence[Any],
+    index: str | Path | None,
+) -> None:
+    names = [*(system.name for system in plan.systems), *imported]
+    if not datasets:
+        raise InputError("there is no dataset to score on")
+    if not names:
+        reason = next(iter(plan.not_run.values()), "none was asked for")
+        raise InputError(f"none of the systems can be run: {reason}")
+    if twice := next((name for name in imported if names.count(name) > 1), None):
+        raise InputError(f"two systems are called {twice!r}: give the imported run another name")
+    if baseline is not None and baseline not in names:
+        raise InputError(f"the baseline {baseline!r} is none of the systems: {', '.join(names)}")
+    if index is not None and len(datasets) > 1:
+        raise InputError("--index is one collection, of one dataset: leave it out to score on several")
+    if settings.k < 1:
+        raise InputError(f"k must be at least 1, not {settings.k}")
+    if not settings.measures:
+        raise InputError("there is no measure: give nDCG@10, for one")
+    for measure in settings.measures:
+        Measure.parse(measure)
+
+
+def _checks(dataset: EvaluationSet, state: Path) -> Checks:
+    """Check a set, unless that was done for the same corpus, queries and judgements."""
+    record = {
+        **corpus_record(dataset.corpus),
+        "queries": sorted(dataset.queries),
+        "qrels": key_of({query_id: dict(grades) for query_id, grades in dataset.qrels.items()}),
+    }
+    path, key = state / "checks.json", key_of(record)
+    found = kept(path, key)
+    if found is not None:
+        return Checks(**found)
+    checks = check_corpus(dataset.corpus, dataset.queries, dataset.qrels)
+    keep(path, key, asdict(checks))
+    return checks
+
+
+def _mean(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    everywhere = [name for name in (members[0] if members else {}) if all(name in systems for systems in members)]
+    return {
+        name: {
+            "measures": {
+                measure: float(np.mean([systems[name]["measures"][measure] for systems in members]))
+                for measure in members[0][name]["measures"]
+            }
+        }
+        for name in everywhere
+    }
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)

@@ -1,0 +1,116 @@
+"""The results as tables: for a terminal, as Markdown, as CSV."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexing.disk import write_atomically
+
+_COSTS = {
+    "p50 ms": ("p50_ms", 1.0, 1),
+    "p95 ms": ("p95_ms", 1.0, 1),
+    "p99 ms": ("p99_ms", 1.0, 1),
+    "index MB": ("index_bytes", 1e-6, 1),
+}
+"""Columns of the tables: the key of a cost, its factor, decimals."""
+
+MEAN = "mean"
+
+
+def terminal_tables(results: Mapping[str, Any]) -> str:
+    """Lay the results out for a terminal: a table a dataset, then the mean."""
+    blocks = []
+    for title, rows, notes in _tables(results):
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        blocks.append("\n".join([title, *lines, *notes]))
+    return "\n\n".join(blocks)
+
+
+def markdown_tables(results: Mapping[str, Any]) -> str:
+    """Lay the results out as Markdown."""
+    blocks = []
+    for title, rows, notes in _tables(results):
+        head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+        notes = [f"- {note}" for note in notes]
+        blocks.append(
+            "\n".join([f"**{title}**", "", head, "|---" * len(rows[0]) + "|", *body, *([""] * bool(notes)), *notes])
+        )
+    return "\n\n".join(blocks) + f"\n\nCommand: `{results['command']}`\n"
+
+
+def write_csv(path: Path, results: Mapping[str, Any]) -> None:
+    """Write one row for each dataset and system: measures, ceilings and costs; empty where a figure is not known."""
+    costs: list[str] = []
+    for dataset in results["datasets"].values():
+        for row in dataset["systems"].values():
+            costs.extend(name for name in row["cost"] if name not in costs)
+    measures = list(results["measures"])
+    lines: list[list[Any]] = [["dataset", "system", *measures, *(f"ceiling {name}" for name in measures), *costs]]
+    for name, dataset in results["datasets"].items():
+        for system, row in dataset["systems"].items():
+            ceiling = row.get("ceiling", {})
+            lines.append(
+                [
+                    *(name, system),
+                    *(row["measures"][measure] for measure in measures),
+                    *(ceiling.get(measure) for measure in measures),
+                    *(row["cost"].get(cost) for cost in costs),
+                ]
+            )
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
+    write_atomically(path, lambda file: file.write(buffer.getvalue().encode()))
+
+
+def write_markdown(path: Path, results: Mapping[str, Any]) -> None:
+    """Write `markdown_tables`."""
+    write_atomically(path, lambda file: file.write(markdown_tables(results).encode()))
+
+
+def _tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]], list[str]]]:
+    """Give title, rows (the head first) and notes of each table."""
+    found = [_table(name, dataset, results["measures"]) for name, dataset in results["datasets"].items()]
+    if len(results["datasets"]) > 1 and results["mean"]:
+        rows = [["system", *results["measures"]]]
+        rows += [[name, *_figures(row["measures"], results["measures"])] for name, row in results["mean"].items()]
+        notes = [f"{name}: its parts count as one set" for name in results.get("groups", {})]
+        found.append((f"mean of {len(results['datasets'])} datasets", rows, notes))
+    return found
+
+
+def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tuple[str, list[list[str]], list[str]]:
+    shown = {head: cost for head, cost in _COSTS.items() if _any(dataset, cost[0])}
+    rows = [["system", *measures, *shown]]
+    notes = []
+    for system, row in dataset["systems"].items():
+        costs = [_cost(row["cost"].get(key), factor, digits) for key, factor, digits in shown.values()]
+        rows.append([system, *_figures(row["measures"], measures), *costs])
+        if ceiling := row.get("ceiling"):
+            first = measures[0]
+            notes.append(f"{system}: {first} could be {ceiling[first]:.4f} with the best order of its candidates")
+        notes += [
+            f"{system}: {measure} published: {figure['value']} ({figure['source']})"
+            for measure, figure in row.get("published", {}).items()
+            if measure in measures
+        ]
+    notes += [f"not run: {system}: {reason}" for system, reason in dataset["not_run"].items()]
+    title = f"{name} {dataset['split']}: {dataset['documents']:,} documents, {dataset['queries']:,} queries"
+    return title, rows, notes
+
+
+def _any(dataset: Mapping[str, Any], cost: str) -> bool:
+    return any(row["cost"].get(cost) is not None for row in dataset["systems"].values())
+
+
+def _figures(values: Mapping[str, float], measures: Sequence[str]) -> list[str]:
+    return [f"{values[measure]:.4f}" for measure in measures]
+
+
+def _cost(value: float | None, factor: float, digits: int) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}"

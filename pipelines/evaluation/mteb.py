@@ -1,0 +1,69 @@
+"""Results in MTEB's form, so that they can stand beside those of its leaderboard."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexing.disk import write_json
+from indexing.hits import Hits
+from pipelines.evaluation.judged import Qrels
+from pipelines.evaluation.scores import evaluate
+
+CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
+_MEASURES = {"ndcg": "nDCG", "map": "AP", "recall": "R", "precision": "P", "mrr": "RR"}
+
+TASKS = {
+    "arguana": "ArguAna",
+    "climate-fever": "ClimateFEVER",
+    "dbpedia-entity": "DBPedia",
+    "fever": "FEVER",
+    "fiqa": "FiQA2018",
+    "hotpotqa": "HotpotQA",
+    "msmarco": "MSMARCO",
+    "nfcorpus": "NFCorpus",
+    "nq": "NQ",
+    "quora": "QuoraRetrieval",
+    "scidocs": "SCIDOCS",
+    "scifact": "SciFact",
+    "trec-covid": "TRECCOVID",
+    "webis-touche2020": "Touche2020",
+}
+"""MTEB's names of BEIR's sets; CQADupStack's follow a rule, other sets keep their own name."""
+
+
+def task_name(dataset: str) -> str:
+    """Give what MTEB calls a dataset."""
+    if dataset.startswith("cqadupstack-"):
+        return f"CQADupstack{dataset.removeprefix('cqadupstack-').capitalize()}Retrieval"
+    return TASKS.get(dataset, dataset)
+
+
+def write_mteb(
+    folder: Path, dataset: str, split: str, hits: Hits, qrels: Qrels, queries: Sequence[str]
+) -> dict[str, Any]:
+    """Write ``<folder>/<task>.json`` with the fields of MTEB's ``TaskResult``, and give them.
+
+    Scores are ``ndcg_at_k``, ``map_at_k``, ``recall_at_k``, ``precision_at_k`` and ``mrr_at_k``, for the `CUTOFFS` that
+    the answer is deep enough for, and ``main_score``, nDCG@10 as for all of BEIR. What MTEB knows and we do not
+    (its own version, the revision of its copy of the data, emissions) is null, or ``"unknown"`` where it wants a word.
+    """
+    depth = int(hits.counts.max(initial=0))
+    cutoffs = [k for k in CUTOFFS if k <= max(depth, 10)]
+    named = {f"{ours}@{k}": f"{theirs}_at_{k}" for theirs, ours in _MEASURES.items() for k in cutoffs}
+    means = evaluate(hits, qrels, list(named), queries=queries).means
+    scores = {name: round(float(np.float64(means[measure])), 5) for measure, name in named.items()}
+    result: dict[str, Any] = {
+        "dataset_revision": "unknown",
+        "task_name": task_name(dataset),
+        "mteb_version": None,
+        "scores": {
+            split: [{**scores, "main_score": scores["ndcg_at_10"], "hf_subset": "default", "languages": ["eng-Latn"]}]
+        },
+        "evaluation_time": None,
+        "kg_co2_emissions": None,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / f"{task_name(dataset)}.json", result)
+    return result

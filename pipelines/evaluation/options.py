@@ -1,0 +1,186 @@
+"""Command-line options of everything that scores, and the plan they stand for."""
+
+import argparse
+from typing import Any
+
+from indexing.errors import InputError, ModelError
+from pipelines.evaluation.systems import BUILT_IN, LegSpec, Plan, SystemSpec, built_in, read_systems
+
+DEFAULT_MEASURES = "nDCG@10,AP@100,RR@10,R@100"
+NO_SYSTEM = "none"
+
+
+def add_system_options(parser: argparse.ArgumentParser) -> None:
+    """Add which systems are scored, and how each is made up."""
+    systems = parser.add_argument_group("systems")
+    systems.add_argument(
+        "--systems",
+        metavar="NAMES",
+        help=f"of {', '.join(BUILT_IN)}; 'none' for imported runs only (all; with --systems-file none of these)",
+    )
+    systems.add_argument(
+        "--systems-file",
+        metavar="FILE",
+        help="more systems, as YAML or JSON: {legs: {bge: {kind: dense, model: BAAI/bge-base-en-v1.5}}, systems: "
+        "[{name: a, legs: [bm25, bge], fusion: rrf, weights: [1, 2], depth: 200, reranker: MODEL, candidates: 100}]}",
+    )
+    systems.add_argument(
+        "--run",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="score another's TREC run beside them; {dataset} in FILE stands for the dataset's name; may be repeated",
+    )
+    systems.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
+    systems.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; without one the system sparse is not run")
+    systems.add_argument(
+        "--reranker", metavar="MODEL", help="a cross-encoder (without one: late interaction with the dense encoder)"
+    )
+    systems.add_argument("--fusion", choices=["weighted-sum", "rrf"], default="weighted-sum", help="(weighted-sum)")
+    systems.add_argument("--candidates", type=int, default=50, metavar="N", help="hits the reranker reads (50)")
+    systems.add_argument(
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the models (auto)"
+    )
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Add how answers are scored and compared."""
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument("--measures", default=DEFAULT_MEASURES, metavar="NAMES", help=f"({DEFAULT_MEASURES})")
+    scoring.add_argument("--k", type=int, default=100, help="hits a query (100)")
+    scoring.add_argument("--baseline", metavar="SYSTEM", help="what the others are compared with (the first system)")
+    scoring.add_argument("--limit-queries", type=int, metavar="N", help="only N queries, the same ones each time")
+    scoring.add_argument(
+        "--self-hits",
+        choices=["auto", "drop", "keep"],
+        default="auto",
+        help="hits whose id is the query's own: left out where queries are documents (ArguAna, Quora, SciDocs, "
+        "CQADupStack), everywhere, or nowhere (auto)",
+    )
+    scoring.add_argument("--no-timing", action="store_true", help="do not time single searches")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Check what argparse cannot.
+
+    Raises
+    ------
+    InputError
+        For a number below 1.
+    """
+    for name in ("k", "candidates", "limit_queries"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+
+
+def settings_of(options: argparse.Namespace) -> Any:
+    """Make the harness's settings."""
+    from pipelines.evaluation.task import Settings
+
+    measures = tuple(name.strip() for name in options.measures.split(",") if name.strip())
+    return Settings(k=options.k, measures=measures, timing=not options.no_timing)
+
+
+def imported_runs(options: argparse.Namespace) -> dict[str, str]:
+    """Read ``--run NAME=FILE``."""
+    runs: dict[str, str] = {}
+    for given in options.run:
+        name, equals, path = given.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"--run takes NAME=FILE, as in --run theirs=theirs.trec, not {given!r}")
+        if name in runs:
+            raise InputError(f"two runs are called {name!r}: give each its own name")
+        runs[name] = path
+    return runs
+
+
+def plan_of(options: argparse.Namespace, models: Any, legs: dict[str, LegSpec] | None = None) -> Plan:
+    """Make the plan: the built-in systems that were asked for and can be run, and those of the file.
+
+    Parameters
+    ----------
+    options
+        Of `add_system_options`.
+    models
+        Where encoders come from; each that is needed is loaded here, so that a wrong name stops the job at once.
+    legs
+        The legs there are; by default BM25, a dense one, and a sparse one where ``--sparse`` names its model.
+
+    Raises
+    ------
+    InputError, ModelError
+        For an unknown system, or a model that was named and cannot be loaded.
+    """
+    there = legs or {
+        "bm25": LegSpec("bm25", "bm25"),
+        "dense": LegSpec("dense", "dense", options.dense, options.dtype, getattr(options, "dense_index", "flat")),
+        "sparse": LegSpec("sparse", "sparse", options.sparse, options.dtype),
+    }
+    names = _asked(options)
+    unknown = next((name for name in names if name not in BUILT_IN), None)
+    if unknown is not None:
+        raise InputError(f"unknown system {unknown!r}: there are {', '.join(BUILT_IN)}")
+    not_run: dict[str, str] = {}
+    usable = [leg for leg in there.values() if _usable(leg, names, models, not_run, given=legs is not None)]
+    systems = []
+    for spec in (
+        built_in(
+            names,
+            [leg.name for leg in usable],
+            reranker=options.reranker,
+            fusion=options.fusion,
+            candidates=options.candidates,
+        )
+        if usable
+        else []
+    ):
+        reason = not_run.get(spec.name) or _reason(spec, usable, options.reranker)
+        if reason:
+            not_run[spec.name] = reason
+        else:
+            systems.append(spec)
+    if options.systems_file:
+        more = read_systems(options.systems_file, there)
+        there = dict(more.legs)
+        systems += more.systems
+        for name in {name for system in more.systems for name in system.legs}:
+            models.encoder(there[name])
+    for system in systems:
+        models.reranker_identity(system)
+    wanted = {name: reason for name, reason in not_run.items() if name in names}
+    return Plan(there, tuple(systems), wanted)
+
+
+def _asked(options: argparse.Namespace) -> list[str]:
+    if options.systems is None:
+        return [] if options.systems_file else list(BUILT_IN)
+    return [name for part in options.systems.split(",") if (name := part.strip()) and name != NO_SYSTEM]
+
+
+def _usable(leg: LegSpec, names: list[str], models: Any, not_run: dict[str, str], *, given: bool) -> bool:
+    """Say whether a leg is needed and its encoder is there; a model that was not named may be missing."""
+    if leg.name not in names and not any(name.startswith("hybrid") for name in names):
+        return False
+    if given:
+        return True
+    try:
+        models.encoder(leg)
+    except ModelError as error:
+        if leg.model:
+            raise
+        not_run[leg.name] = str(error)
+        return False
+    return True
+
+
+def _reason(spec: SystemSpec, usable: list[LegSpec], reranker: str | None) -> str | None:
+    """Say why a system cannot be run, if it cannot."""
+    names = [leg.name for leg in usable]
+    if missing := next((name for name in spec.legs if name not in names), None):
+        return f"there is no leg {missing!r}"
+    if spec.name.startswith("hybrid") and len(spec.legs) < 2:
+        return f"a hybrid needs two legs, and there is only {names[0]}"
+    if spec.name == "hybrid+rerank" and reranker is None and not any(leg.kind == "dense" for leg in usable):
+        return "no --reranker was given, and late interaction needs a dense encoder"
+    return None

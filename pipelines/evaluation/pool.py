@@ -1,0 +1,49 @@
+"""What an answer could be at best, and how much of it anybody has judged."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.hits import Hits
+from pipelines.evaluation.judged import Qrels
+
+
+def grades_of(hits: Hits, qrels: Qrels, queries: Sequence[str]) -> NDArray[np.float64]:
+    """Give each hit's grade, NaN where it was not judged; ``queries[i]`` names row ``i``."""
+    numbers = {query_id: number for number, query_id in enumerate(qrels.query_ids)}
+    rows = np.array([numbers.get(query_id, -1) for query_id in queries], np.int64)[hits.rows]
+    places = {doc_id: place for place, doc_id in enumerate(qrels.doc_ids)}
+    used, local = np.unique(hits.codes, return_inverse=True)
+    codes = np.fromiter((places.get(doc_id, -1) for doc_id in hits.ids[used]), np.int64, len(used))[local]
+    width = len(qrels.doc_ids)
+    keys = qrels.rows * width + qrels.codes
+    order = np.argsort(keys)
+    wanted = np.where((rows >= 0) & (codes >= 0), rows * width + codes, -1)
+    found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+    return np.where(keys[found] == wanted, qrels.grades[found].astype(np.float64), np.nan)
+
+
+def best_order(hits: Hits, qrels: Qrels, queries: Sequence[str], depth: int) -> Hits:
+    """Put each query's first `depth` hits into the order a perfect reranker would: by grade.
+
+    The measures of this answer are the ceiling of any reranker that reads those candidates; the hits below stay where
+    they are, as rerankers leave them.
+    """
+    ranks = hits.ranks
+    grades = np.nan_to_num(grades_of(hits, qrels, queries), nan=0.0)
+    # Within the head by grade, then as found; all of the tail below all of the head.
+    head = ranks <= depth
+    lowest = min(float(grades.min(initial=0.0)), 0.0)
+    scores = np.where(head, grades - lowest + 1 - ranks / (depth + 1), -ranks)
+    return Hits.ranked(len(hits), hits.rows, hits.codes, scores, hits.ids)
+
+
+def unjudged_rate(hits: Hits, qrels: Qrels, queries: Sequence[str], depth: int) -> float:
+    """Give the part of the hits within `depth` that nobody judged, over all queries; 0 without hits.
+
+    Where it is high, a system that was not there when the documents were judged is scored too low.
+    """
+    head = hits.top(depth)
+    grades = grades_of(head, qrels, queries)
+    return float(np.isnan(grades).mean()) if len(grades) else 0.0

@@ -1,0 +1,57 @@
+"""Published figures, to stand beside ours where the same models were run on the same data."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipelines.evaluation.legs import OpenLeg
+from pipelines.evaluation.systems import SystemSpec
+
+_KNOWN_WEIGHTS = {"53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "all-minilm-l6-v2"}
+"""Models that are known by their bytes, wherever they lie."""
+
+_SAME = {"ms-marco-minilm-l6-v2": "ms-marco-minilm-l-6-v2"}
+"""Other spellings of the table's names."""
+
+
+def published_figures(dataset: str, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> dict[str, dict[str, Any]]:
+    """Give what others published for this system on this dataset: ``{measure: {"value", "source"}}``.
+
+    The same legs by model, the same kind of fusion with equal weights and, where there is one, the same reranker over
+    as many candidates. The table is ``published.json``; it says of each figure where it is from.
+    """
+    if system.weights is not None and len(set(system.weights)) > 1:
+        return {}
+    wanted = (
+        tuple(_leg_name(legs[name]) for name in system.legs),
+        system.fusion if len(system.legs) > 1 else None,
+        _name(system.reranker) if system.reranker else None,
+        system.candidates if system.reranker else None,
+    )
+    return {
+        entry["measure"]: {"value": entry["figures"][dataset], "source": entry["source"]}
+        for entry in _table()
+        if dataset in entry["figures"]
+        and (tuple(entry["legs"]), entry.get("fusion"), entry.get("reranker"), entry.get("candidates")) == wanted
+    }
+
+
+@cache
+def _table() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(Path(__file__).with_suffix(".json").read_text("utf-8"))
+    return found
+
+
+def _leg_name(leg: OpenLeg) -> str:
+    if leg.encoder is None:
+        return "bm25"
+    identity = leg.encoder.identity
+    return _KNOWN_WEIGHTS.get(str(identity["weights_sha256"])) or _name(str(identity["name"]))
+
+
+def _name(model: str) -> str:
+    """Give a model's name without its owner, in lower case."""
+    name = model.rstrip("/").rpartition("/")[2].lower()
+    return _SAME.get(name, name)

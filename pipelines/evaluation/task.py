@@ -1,0 +1,332 @@
+"""One dataset, all systems: each leg is searched once, fusions are computed from what the legs found."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexing.disk import write_json
+from indexing.errors import InputError
+from indexing.hits import Hits, string_array
+from indexing.runs import read_trec_run, write_trec_run
+from pipelines.evaluation.cost import forget_peak, peak_megabytes, percentiles, time_searches
+from pipelines.evaluation.imported import hits_of_run
+from pipelines.evaluation.judged import Qrels
+from pipelines.evaluation.kept import keep, kept, kept_hits, key_of
+from pipelines.evaluation.legs import LegSource, Models, OpenLeg, Say
+from pipelines.evaluation.mteb import write_mteb
+from pipelines.evaluation.pool import best_order, unjudged_rate
+from pipelines.evaluation.published import published_figures
+from pipelines.evaluation.scores import evaluate
+from pipelines.evaluation.systems import Plan, SystemSpec
+from pipelines.search import SearchPipeline
+from retrieve.fusion import FUSIONS, Fusion
+from retrieve.hybrid import HybridRetriever
+
+FORMAT = 1
+"""Of what is kept; a change of what a system answers makes it another."""
+
+DEFAULT_MEASURES = ("nDCG@10", "AP@100", "RR@10", "R@100")
+UNJUDGED_DEPTH = 10
+_PACKAGES = ("retrieve-rerank", "torch", "transformers", "faiss-cpu", "pyserini", "numpy", "scipy")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for all datasets and systems.
+
+    Parameters
+    ----------
+    k
+        Hits a query that are scored and kept.
+    measures
+        By ir-measures' names.
+    timing
+        Whether single searches are timed.
+    show_progress
+        Whether bars are shown.
+    """
+
+    k: int = 100
+    measures: Sequence[str] = DEFAULT_MEASURES
+    timing: bool = True
+    show_progress: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A dataset and where its legs are.
+
+    Parameters
+    ----------
+    name, split
+        As the results file calls them.
+    queries, qrels
+        As in an `EvaluationSet`.
+    documents
+        How many can be searched.
+    checks
+        What the checks found, by name.
+    legs
+        The legs.
+    drop_self_hits
+        Whether a hit whose id is its query's is left out, before fusion and reranking.
+    comparable
+        Whether these are a public set's own queries and judgements, of the split that the field scores.
+    """
+
+    name: str
+    split: str
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    documents: int
+    legs: LegSource
+    checks: Mapping[str, int] = field(default_factory=dict)
+    drop_self_hits: bool = False
+    comparable: bool = False
+
+
+def run_task(
+    task: Task,
+    plan: Plan,
+    output: Path,
+    models: Models,
+    settings: Settings,
+    *,
+    imported: Mapping[str, Path] | None = None,
+    say: Say,
+) -> dict[str, Any]:
+    """Score every system on one dataset; what is on disk under the same key is not done again.
+
+    Writes ``runs/<dataset>/<system>.trec``, ``per_query/<dataset>/<system>.json``, ``mteb/<system>/<task>.json`` and
+    ``state/<dataset>/``.
+
+    Returns
+    -------
+    dict
+        The dataset's entry in results.json.
+    """
+    runner = _Runner(task, plan, output, models, settings, say)
+    systems: dict[str, Any] = {}
+    for system in plan.systems:
+        systems[system.name] = runner.run(system)
+    for name, path in (imported or {}).items():
+        systems[name] = runner.score_import(name, path)
+    return {
+        "split": task.split,
+        "documents": task.documents,
+        "queries": len(task.queries),
+        "self_hits_dropped": task.drop_self_hits,
+        "checks": dict(task.checks),
+        "systems": systems,
+        "not_run": dict(plan.not_run),
+    }
+
+
+def fusion_of(system: SystemSpec) -> Fusion:
+    """Give a system's fusion with its options bound."""
+    options: dict[str, Any] = {} if system.weights is None else {"weights": system.weights}
+    if system.fusion == "rrf":
+        options["k"] = system.rrf_k
+    return partial(FUSIONS[system.fusion], **options)
+
+
+def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:
+    """Leave out each hit whose doc_id is the id of its query: finding oneself is no find."""
+    own = string_array(query_ids)[hits.rows]
+    return hits.where((hits.ids[hits.codes] != own).astype(np.bool_))
+
+
+class _Runner:
+    """Runs one task's systems; keeps what the legs found while it does."""
+
+    def __init__(self, task: Task, plan: Plan, output: Path, models: Models, settings: Settings, say: Say) -> None:
+        self.task, self.plan, self.output, self.models, self.settings, self.say = (
+            task,
+            plan,
+            output,
+            models,
+            settings,
+            say,
+        )
+        self.state = output / "state" / task.name
+        self.query_ids, self.texts = list(task.queries), list(task.queries.values())
+        self.qrels = Qrels.from_dict(task.qrels)
+        self.found: dict[str, tuple[int, Hits, float]] = {}
+
+    def run(self, system: SystemSpec) -> dict[str, Any]:
+        """Answer with one system, or take what it answered before; give its row."""
+        legs = {name: self.task.legs.open(self.plan.legs[name]) for name in system.legs}
+        path = self.state / f"{system.name}.json"
+        key = key_of(self._determines(system, legs))
+        record, hits = kept(path, key), None
+        if record is not None:
+            hits = kept_hits(path)
+            pool = kept_hits(self.state / f"{system.name}.pool.json") if system.reranker else hits
+        if record is None or hits is None or pool is None:
+            self.say(f"{self.task.name}: {system.name}: {len(self.texts):,} queries")
+            record, hits, pool = self._answer(system, legs)
+            if system.reranker:
+                keep(self.state / f"{system.name}.pool.json", key, {}, pool)
+            keep(path, key, record, hits)
+        else:
+            self.say(f"{self.task.name}: {system.name}: done before")
+        row = self._row(system.name, hits, record["cost"])
+        if system.reranker:
+            best = best_order(pool, self.qrels, self.query_ids, system.candidates).top(self.settings.k)
+            row["ceiling"] = self._means(best)
+        row["configuration"] = {**asdict(system), "legs": {name: asdict(self.plan.legs[name]) for name in system.legs}}
+        if self.task.comparable and (known := published_figures(self.task.name, system, legs)):
+            row["published"] = known
+        return row
+
+    def score_import(self, name: str, path: Path) -> dict[str, Any]:
+        """Score somebody else's run."""
+        run = read_trec_run(path)
+        strange = [query_id for query_id in self.query_ids if query_id not in run]
+        if len(strange) == len(self.query_ids):
+            raise InputError(f"{path} answers none of the {len(strange)} queries of {self.task.name}: is it another's?")
+        if strange:
+            self.say(f"{self.task.name}: {name}: {path} lacks {len(strange)} of the queries: they count 0")
+        return {**self._row(name, hits_of_run(run, self.query_ids), {}), "imported": path.name}
+
+    def _determines(self, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> dict[str, Any]:
+        return {
+            **self._common(),
+            "k": self.settings.k,
+            "timing": self.settings.timing,
+            "system": {name: value for name, value in asdict(system).items() if name not in ("name", "reranker")},
+            "legs": [legs[name].determines for name in system.legs],
+            "reranker": self.models.reranker_identity(system),
+        }
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "packages": {name: package_version(name) for name in _PACKAGES},
+            "queries": key_of(dict(self.task.queries)),
+            "order": key_of({"ids": self.query_ids}),
+            "drop_self_hits": self.task.drop_self_hits,
+        }
+
+    def _answer(self, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> tuple[dict[str, Any], Hits, Hits]:
+        watched = forget_peak()
+        cost: dict[str, Any] = {}
+        if self.settings.timing:
+            cost |= self._time(system, legs)
+        k, depth = self.settings.k, system.leg_depth(self.settings.k)
+        answers, seconds = [], 0.0
+        for name in system.legs:
+            hits, spent = self._leg_hits(legs[name], depth)
+            answers.append(hits.as_leg(name))
+            seconds += spent
+        start = time.perf_counter()
+        pool = answers[0] if len(answers) == 1 else fusion_of(system)(answers)
+        pool = hits = pool.top(system.first_stage(k))
+        reranker = self.models.reranker(system, legs)
+        if reranker is not None:
+            texts = legs[system.legs[0]].pipeline.collection.documents
+            hits = reranker.rerank(
+                self.texts, pool, texts, depth=system.candidates, show_progress=self.settings.show_progress
+            )
+        cost |= {
+            "query_s": round(seconds + time.perf_counter() - start, 3),
+            "encode_s": _sum(legs[name].encode_s for name in system.legs),
+            "build_s": _sum(legs[name].build_s for name in system.legs),
+            "index_bytes": sum(legs[name].index_bytes for name in system.legs),
+            "peak_mb": peak_megabytes() if watched else None,
+        }
+        return {"cost": cost}, hits.top(k), pool
+
+    def _leg_hits(self, leg: OpenLeg, depth: int) -> tuple[Hits, float]:
+        """Give a leg's hits and the seconds their search took; exact legs are searched once, as deep as any needs."""
+        wanted = depth
+        if leg.exact:
+            using = (system for system in self.plan.systems if leg.name in system.legs)
+            wanted = max(depth, *(system.leg_depth(self.settings.k) for system in using))
+        if leg.name not in self.found or not self._serves(leg, self.found[leg.name][0], depth):
+            path = self.state / (f"leg-{leg.name}.json" if leg.exact else f"leg-{leg.name}-{depth}.json")
+            key = key_of({**self._common(), "leg": leg.determines})
+            record = kept(path, key)
+            hits = kept_hits(path) if record and self._serves(leg, record["depth"], depth) else None
+            if record is None or hits is None:
+                start = time.perf_counter()
+                extra = int(self.task.drop_self_hits)
+                hits = leg.search(self.texts, wanted + extra, show_progress=self.settings.show_progress)
+                if extra:
+                    hits = without_self_hits(hits, self.query_ids).top(wanted)
+                record = {"depth": wanted, "seconds": time.perf_counter() - start}
+                keep(path, key, record, hits)
+            self.found[leg.name] = (record["depth"], hits, record["seconds"])
+        _, hits, seconds = self.found[leg.name]
+        return hits.top(depth), seconds
+
+    @staticmethod
+    def _serves(leg: OpenLeg, found: int, wanted: int) -> bool:
+        return found >= wanted if leg.exact else found == wanted
+
+    def _time(self, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> dict[str, float]:
+        """Time single searches of the whole system, as `SearchPipeline` does them."""
+        first = legs[system.legs[0]].pipeline
+        reranker = self.models.reranker(system, legs)
+        retrievers = [legs[name].pipeline.retriever for name in system.legs]
+        retriever = retrievers[0]
+        if len(retrievers) > 1:
+            depth = system.leg_depth(self.settings.k)
+            retriever = hybrid = HybridRetriever(retrievers, fusion=fusion_of(system), depth=depth)
+        try:
+            pipeline = SearchPipeline(retriever, first.collection, reranker=reranker, candidates=system.candidates)
+            spent = time_searches(
+                lambda text: pipeline.retrieve([text], self.settings.k),
+                self.texts,
+                show_progress=self.settings.show_progress,
+            )
+        finally:
+            if len(retrievers) > 1:
+                hybrid.close()
+        return percentiles(spent)
+
+    def _row(self, name: str, hits: Hits, cost: Mapping[str, Any]) -> dict[str, Any]:
+        """Score an answer, write its files, and give its entry in the results."""
+        scores = evaluate(hits, self.qrels, self.settings.measures, queries=self.query_ids)
+        run = Path("runs") / self.task.name / f"{name}.trec"
+        per_query = Path("per_query") / self.task.name / f"{name}.json"
+        row: dict[str, Any] = {
+            "measures": scores.means,
+            "cost": dict(cost),
+            f"unjudged@{UNJUDGED_DEPTH}": unjudged_rate(hits, self.qrels, self.query_ids, UNJUDGED_DEPTH),
+            "run": str(run),
+            "per_query": str(per_query),
+        }
+        try:
+            write_trec_run(self.output / run, hits, self.query_ids, tag=name)
+        except InputError as error:
+            self.say(f"{run} is not written: {error}")
+            (self.output / run).unlink(missing_ok=True)
+            row["run"] = None
+        (self.output / per_query).parent.mkdir(parents=True, exist_ok=True)
+        values = {measure: found.tolist() for measure, found in scores.per_query.items()}
+        write_json(self.output / per_query, {"query_ids": list(scores.query_ids), "measures": values})
+        write_mteb(self.output / "mteb" / name, self.task.name, self.task.split, hits, self.qrels, self.query_ids)
+        return row
+
+    def _means(self, hits: Hits) -> dict[str, float]:
+        return evaluate(hits, self.qrels, self.settings.measures, queries=self.query_ids).means
+
+
+def package_version(package: str) -> str | None:
+    """Give an installed package's version; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _sum(values: Any) -> float | None:
+    found = list(values)
+    return None if None in found else round(sum(found), 3)
