@@ -3,6 +3,6 @@
 Each has ``add_parser(commands)``, which describes it, and ``run(options)``, which does it and gives the exit status.
 """
 
-from pipelines.commands import compare, index, info, mine, pydocs, search
+from pipelines.commands import evaluate, index, info, mine, pydocs, search
 
-COMMANDS = (index, search, info, compare, mine, pydocs)
+COMMANDS = (index, search, evaluate, info, mine, pydocs)

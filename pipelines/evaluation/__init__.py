@@ -1,7 +1,34 @@
-"""Scoring: measures equal to trec_eval's, and the collections to score on."""
+"""Scoring: measures equal to trec_eval's, the collections to score on, and the harness that does it.
 
-from pipelines.evaluation.datasets import EvaluationSet, load_evaluation_set
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.scores import Scores, evaluate
+Names are loaded when first used, so importing this package is instant.
+"""
 
-__all__ = ["EvaluationSet", "Qrels", "Scores", "evaluate", "load_evaluation_set"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.datasets import EvaluationSet, load_evaluation_set
+    from pipelines.evaluation.harness import run_benchmark
+    from pipelines.evaluation.judged import Qrels
+    from pipelines.evaluation.scores import Scores, evaluate
+
+_HOME = {
+    "EvaluationSet": "datasets",
+    "Qrels": "judged",
+    "Scores": "scores",
+    "evaluate": "scores",
+    "load_evaluation_set": "datasets",
+    "run_benchmark": "harness",
+}
+
+__all__ = ["EvaluationSet", "Qrels", "Scores", "evaluate", "load_evaluation_set", "run_benchmark"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pipelines.evaluation' has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -98,15 +98,8 @@ class EvaluationSet:
 
     def limited(self, queries: int) -> "EvaluationSet":
         """Keep this many queries, chosen by a hash of their ids: always the same, and spread over the whole set."""
-        if queries < 1:
-            raise InputError(f"at least 1 query is needed, not {queries}")
-        chosen = set(sorted(self.queries, key=_hash)[:queries])
-        return replace(
-            self,
-            queries={query_id: text for query_id, text in self.queries.items() if query_id in chosen},
-            qrels={query_id: grades for query_id, grades in self.qrels.items() if query_id in chosen},
-            altered=self.altered or len(chosen) < len(self.queries),
-        )
+        texts, qrels = limit_queries(self.queries, self.qrels, queries)
+        return replace(self, queries=texts, qrels=qrels, altered=self.altered or len(texts) < len(self.queries))
 
     def judged_by(self, qrels: Mapping[str, Mapping[str, int]]) -> "EvaluationSet":
         """Take other judgements of the same queries; those of queries that are not here are left out and counted."""
@@ -256,19 +249,45 @@ def _qrels(splits: Splits, split: str) -> dict[str, dict[str, int]]:
 def _joined(
     name: str, split: str, corpus: Corpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> EvaluationSet:
+    texts, known = judged_queries(f"{name}, split {split}", queries, qrels)
+    return EvaluationSet(name, split, corpus, texts, known, len(qrels) - len(known))
+
+
+def judged_queries(
+    what: str, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
+    """Bring queries and judgements together: the judged queries with their texts, and the judgements of those.
+
+    Judged queries without a text are left out of both, with a warning that names `what`.
+
+    Raises
+    ------
+    InputError
+        When no judged query has a text.
+    """
     known = {query_id: grades for query_id, grades in qrels.items() if query_id in queries}
+    stray = next((query_id for query_id in qrels if query_id not in queries), None)
     if not known:
-        stray = next(iter(qrels), None)
         raise InputError(
-            f"{name}, split {split}: none of the {len(qrels)} judged queries has a text, not {stray!r} for one: "
+            f"{what}: none of the {len(qrels)} judged queries has a text, {stray!r} for one: "
             "the qrels and the queries are not of one collection"
         )
     if unknown := len(qrels) - len(known):
-        stray = next(query_id for query_id in qrels if query_id not in queries)
-        logger.warning(
-            "%s, split %s: %d judged queries have no text, %r for one: they are left out", name, split, unknown, stray
-        )
-    return EvaluationSet(name, split, corpus, {q: queries[q] for q in known}, known, unknown)
+        logger.warning("%s: %d judged queries have no text, %r for one: they are left out", what, unknown, stray)
+    return {query_id: queries[query_id] for query_id in known}, known
+
+
+def limit_queries(
+    queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], most: int
+) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
+    """Keep `most` queries and their judgements, as `EvaluationSet.limited` does."""
+    if most < 1:
+        raise InputError(f"at least 1 query is needed, not {most}")
+    chosen = set(sorted(queries, key=_hash)[:most])
+    return (
+        {query_id: text for query_id, text in queries.items() if query_id in chosen},
+        {query_id: grades for query_id, grades in qrels.items() if query_id in chosen},
+    )
 
 
 def _hash(query_id: str) -> bytes:

@@ -4,7 +4,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,18 +97,22 @@ def run_benchmark(
     """
     output, settings, models = Path(output), settings or Settings(), models or Models()
     imported = dict(imported or {})
-    _check(plan, imported, settings, baseline, datasets, index)
+    check_plan(plan, imported, settings, baseline)
+    if not datasets:
+        raise InputError("there is no dataset to score on")
+    if index is not None and len(datasets) > 1:
+        raise InputError("--index is one collection, of one dataset: leave it out to score on several")
     entries: dict[str, Any] = {}
     for load in datasets:
         dataset = load()
         if dataset.name in entries:
             raise InputError(f"two datasets are called {dataset.name!r}: score them with different --output folders")
         entries[dataset.name] = _run_dataset(dataset, plan, output, models, settings, self_hits, index, imported, say)
-    return write_results(output, entries, settings, models, baseline, plan)
+    return write_results(output, entries, settings, plan, baseline=baseline)
 
 
 def write_results(
-    output: Path, entries: Mapping[str, Any], settings: Settings, models: Models, baseline: str | None, plan: Plan
+    output: Path, entries: Mapping[str, Any], settings: Settings, plan: Plan, *, baseline: str | None = None
 ) -> dict[str, Any]:
     """Join the datasets' entries, write results.json, .csv and .md, and give what the first holds."""
     mean, groups = means(entries)
@@ -129,6 +133,31 @@ def write_results(
     write_csv(output / "results.csv", results)
     write_markdown(output / "results.md", results)
     return results
+
+
+def check_plan(plan: Plan, imported: Iterable[str], settings: Settings, baseline: str | None) -> None:
+    """Refuse what cannot be scored, before anything is loaded or built.
+
+    Raises
+    ------
+    InputError
+        No system at all, two of one name, a baseline that is none of them, or a measure that there is not.
+    """
+    imported = list(imported)
+    names = [*(system.name for system in plan.systems), *imported]
+    if not names:
+        reason = next(iter(plan.not_run.values()), "none was asked for")
+        raise InputError(f"none of the systems can be run: {reason}")
+    if twice := next((name for name in imported if names.count(name) > 1), None):
+        raise InputError(f"two systems are called {twice!r}: give the imported run another name")
+    if baseline is not None and baseline not in names:
+        raise InputError(f"the baseline {baseline!r} is none of the systems: {', '.join(names)}")
+    if settings.k < 1:
+        raise InputError(f"k must be at least 1, not {settings.k}")
+    if not settings.measures:
+        raise InputError("there is no measure: give nDCG@10, for one")
+    for measure in settings.measures:
+        Measure.parse(measure)
 
 
 def means(entries: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -231,34 +260,6 @@ def prepare_collection(
         return
     # A directory that was named may be somebody's work: it is not replaced.
     say(str(build_collection(dataset.corpus, index, **wanted, show_progress=show_progress)))
-
-
-def _check(
-    plan: Plan,
-    imported: Mapping[str, str],
-    settings: Settings,
-    baseline: str | None,
-    datasets: Sequence[Any],
-    index: str | Path | None,
-) -> None:
-    names = [*(system.name for system in plan.systems), *imported]
-    if not datasets:
-        raise InputError("there is no dataset to score on")
-    if not names:
-        reason = next(iter(plan.not_run.values()), "none was asked for")
-        raise InputError(f"none of the systems can be run: {reason}")
-    if twice := next((name for name in imported if names.count(name) > 1), None):
-        raise InputError(f"two systems are called {twice!r}: give the imported run another name")
-    if baseline is not None and baseline not in names:
-        raise InputError(f"the baseline {baseline!r} is none of the systems: {', '.join(names)}")
-    if index is not None and len(datasets) > 1:
-        raise InputError("--index is one collection, of one dataset: leave it out to score on several")
-    if settings.k < 1:
-        raise InputError(f"k must be at least 1, not {settings.k}")
-    if not settings.measures:
-        raise InputError("there is no measure: give nDCG@10, for one")
-    for measure in settings.measures:
-        Measure.parse(measure)
 
 
 def _checks(dataset: EvaluationSet, state: Path) -> Checks:

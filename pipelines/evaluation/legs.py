@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from indexing.errors import InputError, ModelError
 from pipelines.build import build_collection, corpus_record, is_built
 from pipelines.evaluation.kept import keep, kept, key_of
-from pipelines.evaluation.systems import LATE_INTERACTION, LegSpec, SystemSpec
+from pipelines.evaluation.systems import LATE_INTERACTION, LegKind, LegSpec, SystemSpec
 from pipelines.search import SearchPipeline
 
 if TYPE_CHECKING:
+    from indexing.collection import Collection
     from indexing.corpora import Corpus
     from indexing.hits import Hits
     from retrieve.rerankers import CandidateReranker
@@ -214,8 +215,8 @@ class BuiltLegs:
 class CollectionLegs:
     """The legs of a collection that somebody built."""
 
-    def __init__(self, directory: str | Path, models: Models, *, seconds: Mapping[str, float] | None = None) -> None:
-        self.directory, self.models, self.seconds = Path(directory), models, seconds
+    def __init__(self, directory: str | Path, models: Models) -> None:
+        self.directory, self.models = Path(directory), models
         self._open: dict[str, OpenLeg] = {}
         self._opened = ExitStack()
 
@@ -230,6 +231,18 @@ class CollectionLegs:
         """As `LegSource.close`."""
         self._open.clear()
         self._opened.close()
+
+
+def specs_of(
+    collection: "Collection", *, dense: str | None = None, sparse: str | None = None, dtype: str = "auto"
+) -> dict[str, LegSpec]:
+    """Describe the legs that a collection has; `dense` and `sparse` say where their models are now."""
+    kinds: dict[str, LegKind] = {"bm25": "bm25", "faiss": "dense", "impact": "sparse"}
+    models = {"dense": dense, "sparse": sparse}
+    return {
+        name: LegSpec(name, kinds[leg.backend], models.get(kinds[leg.backend]), dtype)
+        for name, leg in collection.manifest.legs.items()
+    }
 
 
 def _opened(

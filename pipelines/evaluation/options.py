@@ -1,10 +1,20 @@
 """Command-line options of everything that scores, and the plan they stand for."""
 
 import argparse
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from indexing.errors import InputError, ModelError
-from pipelines.evaluation.systems import BUILT_IN, LegSpec, Plan, SystemSpec, built_in, read_systems
+from pipelines.evaluation.systems import (
+    BUILT_IN,
+    HYBRID_RERANK,
+    HYBRIDS,
+    LegSpec,
+    Plan,
+    built_in,
+    read_systems,
+)
 
 DEFAULT_MEASURES = "nDCG@10,AP@100,RR@10,R@100"
 NO_SYSTEM = "none"
@@ -26,6 +36,7 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     )
     systems.add_argument(
         "--run",
+        dest="runs",
         action="append",
         default=[],
         metavar="NAME=FILE",
@@ -78,14 +89,16 @@ def settings_of(options: argparse.Namespace) -> Any:
     """Make the harness's settings."""
     from pipelines.evaluation.task import Settings
 
-    measures = tuple(name.strip() for name in options.measures.split(",") if name.strip())
+    # A comma within parentheses belongs to the measure: nDCG(gains=exp,judged_only=True)@10.
+    names = re.split(r",(?![^()]*\))", options.measures)
+    measures = tuple(name.strip() for name in names if name.strip())
     return Settings(k=options.k, measures=measures, timing=not options.no_timing)
 
 
 def imported_runs(options: argparse.Namespace) -> dict[str, str]:
     """Read ``--run NAME=FILE``."""
     runs: dict[str, str] = {}
-    for given in options.run:
+    for given in options.runs:
         name, equals, path = given.partition("=")
         if not (name and equals and path):
             raise InputError(f"--run takes NAME=FILE, as in --run theirs=theirs.trec, not {given!r}")
@@ -95,7 +108,7 @@ def imported_runs(options: argparse.Namespace) -> dict[str, str]:
     return runs
 
 
-def plan_of(options: argparse.Namespace, models: Any, legs: dict[str, LegSpec] | None = None) -> Plan:
+def plan_of(options: argparse.Namespace, models: Any, legs: Mapping[str, LegSpec] | None = None) -> Plan:
     """Make the plan: the built-in systems that were asked for and can be run, and those of the file.
 
     Parameters
@@ -103,7 +116,7 @@ def plan_of(options: argparse.Namespace, models: Any, legs: dict[str, LegSpec] |
     options
         Of `add_system_options`.
     models
-        Where encoders come from; each that is needed is loaded here, so that a wrong name stops the job at once.
+        Where models come from; each that is named is loaded here, so that a wrong name stops the job at once.
     legs
         The legs there are; by default BM25, a dense one, and a sparse one where ``--sparse`` names its model.
 
@@ -112,58 +125,52 @@ def plan_of(options: argparse.Namespace, models: Any, legs: dict[str, LegSpec] |
     InputError, ModelError
         For an unknown system, or a model that was named and cannot be loaded.
     """
-    there = legs or {
-        "bm25": LegSpec("bm25", "bm25"),
-        "dense": LegSpec("dense", "dense", options.dense, options.dtype, getattr(options, "dense_index", "flat")),
-        "sparse": LegSpec("sparse", "sparse", options.sparse, options.dtype),
-    }
-    names = _asked(options)
-    unknown = next((name for name in names if name not in BUILT_IN), None)
+    there = dict(legs or _usual_legs(options))
+    names, known = _asked(options, there), (*there, *HYBRIDS)
+    unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
-        raise InputError(f"unknown system {unknown!r}: there are {', '.join(BUILT_IN)}")
+        raise InputError(f"unknown system {unknown!r}: there are {', '.join(known)}")
+    needed = [leg for leg in there.values() if leg.name in names or set(names) & set(HYBRIDS)]
     not_run: dict[str, str] = {}
-    usable = [leg for leg in there.values() if _usable(leg, names, models, not_run, given=legs is not None)]
+    usable = [leg for leg in needed if legs or _has_model(leg, models, not_run)]
+    shared = {"reranker": options.reranker, "fusion": options.fusion, "candidates": options.candidates}
     systems = []
-    for spec in (
-        built_in(
-            names,
-            [leg.name for leg in usable],
-            reranker=options.reranker,
-            fusion=options.fusion,
-            candidates=options.candidates,
-        )
-        if usable
-        else []
-    ):
-        reason = not_run.get(spec.name) or _reason(spec, usable, options.reranker)
-        if reason:
-            not_run[spec.name] = reason
-        else:
-            systems.append(spec)
+    for name in names:
+        if name in HYBRIDS and (reason := _no_hybrid(name, usable, options.reranker)):
+            not_run[name] = reason
+        elif name not in not_run:
+            systems += built_in([name], [leg.name for leg in usable], **shared)
     if options.systems_file:
         more = read_systems(options.systems_file, there)
         there = dict(more.legs)
         systems += more.systems
-        for name in {name for system in more.systems for name in system.legs}:
-            models.encoder(there[name])
+        for name in sorted({name for system in more.systems for name in system.legs}):
+            if not legs or there[name].model is not None:
+                models.encoder(there[name])
     for system in systems:
         models.reranker_identity(system)
-    wanted = {name: reason for name, reason in not_run.items() if name in names}
-    return Plan(there, tuple(systems), wanted)
+    return Plan(there, tuple(systems), {name: not_run[name] for name in names if name in not_run})
 
 
-def _asked(options: argparse.Namespace) -> list[str]:
+def _usual_legs(options: argparse.Namespace) -> dict[str, LegSpec]:
+    return {
+        "bm25": LegSpec("bm25", "bm25"),
+        "dense": LegSpec("dense", "dense", options.dense, options.dtype, options.dense_index),
+        "sparse": LegSpec("sparse", "sparse", options.sparse, options.dtype),
+    }
+
+
+def _asked(options: argparse.Namespace, legs: Mapping[str, LegSpec]) -> list[str]:
+    """Give the built-in systems that were asked for, in the table's order, unknown ones last."""
     if options.systems is None:
-        return [] if options.systems_file else list(BUILT_IN)
-    return [name for part in options.systems.split(",") if (name := part.strip()) and name != NO_SYSTEM]
+        return [] if options.systems_file else [*legs, *HYBRIDS]
+    given = [name for part in options.systems.split(",") if (name := part.strip()) and name != NO_SYSTEM]
+    ordered = [name for name in (*legs, *HYBRIDS) if name in given]
+    return ordered + [name for name in given if name not in ordered]
 
 
-def _usable(leg: LegSpec, names: list[str], models: Any, not_run: dict[str, str], *, given: bool) -> bool:
-    """Say whether a leg is needed and its encoder is there; a model that was not named may be missing."""
-    if leg.name not in names and not any(name.startswith("hybrid") for name in names):
-        return False
-    if given:
-        return True
+def _has_model(leg: LegSpec, models: Any, not_run: dict[str, str]) -> bool:
+    """Load a leg's encoder; one that was not named may be missing, which is written down."""
     try:
         models.encoder(leg)
     except ModelError as error:
@@ -174,13 +181,10 @@ def _usable(leg: LegSpec, names: list[str], models: Any, not_run: dict[str, str]
     return True
 
 
-def _reason(spec: SystemSpec, usable: list[LegSpec], reranker: str | None) -> str | None:
-    """Say why a system cannot be run, if it cannot."""
-    names = [leg.name for leg in usable]
-    if missing := next((name for name in spec.legs if name not in names), None):
-        return f"there is no leg {missing!r}"
-    if spec.name.startswith("hybrid") and len(spec.legs) < 2:
-        return f"a hybrid needs two legs, and there is only {names[0]}"
-    if spec.name == "hybrid+rerank" and reranker is None and not any(leg.kind == "dense" for leg in usable):
+def _no_hybrid(name: str, usable: Sequence[LegSpec], reranker: str | None) -> str | None:
+    """Say why there can be no hybrid of these legs, if that is so."""
+    if len(usable) < 2:
+        return f"a hybrid needs two legs, and there is only {usable[0].name if usable else 'none'}"
+    if name == HYBRID_RERANK and reranker is None and not any(leg.kind == "dense" for leg in usable):
         return "no --reranker was given, and late interaction needs a dense encoder"
     return None

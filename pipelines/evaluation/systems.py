@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from indexing.errors import InputError
-from retrieve.fusion import FUSIONS
 
 LegKind = Literal["bm25", "dense", "sparse"]
 LATE_INTERACTION = "late-interaction"
 
-BUILT_IN = ("bm25", "dense", "sparse", "hybrid", "hybrid+rerank")
+HYBRID, HYBRID_RERANK = HYBRIDS = ("hybrid", "hybrid+rerank")
+BUILT_IN = ("bm25", "dense", "sparse", *HYBRIDS)
 """Systems that need no file: each leg alone, all legs fused, and a reranker on top of that."""
 
 
@@ -85,6 +85,8 @@ class SystemSpec:
     candidates: int = 50
 
     def __post_init__(self) -> None:
+        from retrieve.fusion import FUSIONS
+
         where = f"system {self.name!r}"
         if not self.name or set(self.name) & set('/\\ \t\n"'):
             raise InputError(f"{where}: a system's name is a file's name too: no white space, quotes or slashes")
@@ -171,21 +173,12 @@ def read_systems(path: str | Path, legs: Mapping[str, LegSpec]) -> Plan:
 
 
 def built_in(names: Sequence[str], legs: Sequence[str], *, reranker: str | None, **options: Any) -> list[SystemSpec]:
-    """Make the built-in systems of these names from these legs, in the table's order; options as in `SystemSpec`.
-
-    Raises
-    ------
-    InputError
-        For an unknown name.
-    """
-    unknown = next((name for name in names if name not in BUILT_IN), None)
-    if unknown is not None:
-        raise InputError(f"unknown system {unknown!r}: there are {', '.join(BUILT_IN)}")
+    """Make the built-in systems of these names from these legs, in the table's order; options as in `SystemSpec`."""
     made = []
-    for name in BUILT_IN:
+    for name in (*legs, *HYBRIDS):
         if name in names:
-            own = (name,) if not name.startswith("hybrid") else tuple(legs)
-            rerank: dict[str, Any] = {"reranker": reranker or LATE_INTERACTION} if name == "hybrid+rerank" else {}
+            own = tuple(legs) if name in HYBRIDS else (name,)
+            rerank: dict[str, Any] = {"reranker": reranker or LATE_INTERACTION} if name == HYBRID_RERANK else {}
             made.append(SystemSpec(name, own, **options, **rerank))
     return made
 

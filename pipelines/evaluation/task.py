@@ -117,6 +117,7 @@ def run_task(
         systems[system.name] = runner.run(system)
     for name, path in (imported or {}).items():
         systems[name] = runner.score_import(name, path)
+    _remove_others(output, task.name, systems)
     return {
         "split": task.split,
         "documents": task.documents,
@@ -126,6 +127,14 @@ def run_task(
         "systems": systems,
         "not_run": dict(plan.not_run),
     }
+
+
+def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any]) -> None:
+    """Remove an earlier call's runs that these results do not speak of; what they were made from stays in state."""
+    for folder, ending in (("runs", ".trec"), ("per_query", ".json")):
+        for file in (output / folder / dataset).glob(f"*{ending}"):
+            if file.name.removesuffix(ending) not in systems:
+                file.unlink()
 
 
 def fusion_of(system: SystemSpec) -> Fusion:

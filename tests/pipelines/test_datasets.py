@@ -1,12 +1,12 @@
 """Evaluation sets: found by folder or name, of one split, whole or refused."""
 
 import json
-import shutil
 
 import pytest
 
 from indexing.errors import InputError
-from pipelines.evaluation.datasets import BEIR_NAMES, load_evaluation_set
+from pipelines.evaluation.checks import Checks, check_corpus
+from pipelines.evaluation.datasets import BEIR_NAMES, load_evaluation_set, parse_reference
 
 DOCUMENTS = [{"_id": f"d{number}", "title": "", "text": f"document {number}"} for number in range(4)]
 QUERIES = [{"_id": f"q{number}", "text": f"query {number}"} for number in range(6)]
@@ -56,42 +56,13 @@ def test_the_data_folder_may_stand_in_the_environment(tmp_path, monkeypatch):
     assert len(load_evaluation_set("scifact").queries) == 2
 
 
-def test_a_name_of_the_hub_is_read_by_its_configurations_and_splits(tmp_path, monkeypatch):
-    # `datasets` takes a folder of this name for the Hub's repository of the same name.
-    import datasets
-
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    texts, qrels = tmp_path / "BeIR" / "scifact", tmp_path / "BeIR" / "scifact-qrels"
-    made = make_beir(tmp_path / "made", {"test": SPLITS["test"], "validation": SPLITS["train"]})
-    shutil.copytree(made / "qrels", qrels)
-    for name in ("corpus", "queries"):
-        (texts / name).mkdir(parents=True)
-        shutil.copy(made / f"{name}.jsonl", texts / name / f"{name}.jsonl")
-    configs = "".join(
-        f"- config_name: {name}\n  data_files:\n  - split: {name}\n    path: {name}/*\n"
-        for name in ("corpus", "queries")
-    )
-    (texts / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
-
-    found = load_evaluation_set("scifact")
-
-    assert [document.doc_id for document in found.corpus] == ["d0", "d1", "d2", "d3"]
-    assert found.corpus.count() == 4
-    assert (found.queries, found.qrels) == (
-        {"q0": "query 0", "q3": "query 3"},
-        {"q0": {"d0": 1}, "q3": {"d1": 2, "d2": 0}},
-    )
-    assert load_evaluation_set("scifact", "dev").queries == {"q1": "query 1"}
-    with pytest.raises(InputError, match=r"has no split 'train': it has test, validation|it has validation, test"):
-        load_evaluation_set("scifact", "train")
-
-
 def test_a_hub_that_cannot_be_reached_is_named_with_the_ways_around_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("RETRIEVE_DATA", raising=False)
 
-    with pytest.raises(InputError, match=r"'BeIR/nfcorpus' .*could not load.*RETRIEVE_DATA .*nfcorpus/corpus\.jsonl"):
+    with pytest.raises(
+        InputError, match=r"'BeIR/nfcorpus' could not be fetched.*RETRIEVE_DATA .*nfcorpus/corpus\.jsonl"
+    ):
         load_evaluation_set("nfcorpus")
 
 
@@ -107,23 +78,76 @@ def test_a_folder_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_split_that_is_not_there_is_refused_with_those_that_are(beir):
-    with pytest.raises(InputError, match=r"has no split 'dev' .*; it has: test, train"):
+    with pytest.raises(InputError, match=r"has no split 'dev' of judgements; it has: test, train"):
         load_evaluation_set(beir, "dev")
 
 
-def test_judged_queries_without_a_text_are_refused(tmp_path):
+def test_judged_queries_without_a_text_are_left_out_counted_and_named(tmp_path, caplog):
     folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("stray", "d1", 1)]})
 
-    with pytest.raises(InputError, match=r"1 judged queries have no text, 'stray' for one"):
+    found = load_evaluation_set(folder)
+
+    assert (list(found.queries), list(found.qrels), found.unknown_queries) == (["q0"], ["q0"], 1)
+    assert "1 judged queries have no text, 'stray' for one" in caplog.text
+
+
+def test_judgements_of_another_collection_are_refused(tmp_path):
+    folder = make_beir(tmp_path / "tiny", {"test": [("stray", "d1", 1)]})
+
+    with pytest.raises(InputError, match=r"none of the 1 judged queries has a text, 'stray' for one"):
         load_evaluation_set(folder)
 
 
-def test_relevant_documents_that_the_corpus_lacks_are_counted_in_a_warning(tmp_path, caplog):
+def test_the_checks_count_what_bounds_or_distorts_the_scores(tmp_path):
+    folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("q0", "gone", 1), ("q1", "nowhere", 0)]})
+    with (folder / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "blank", "title": " ", "text": ""}\n{"_id": "d0", "title": "", "text": "again"}\n')
+        file.write('{"_id": "q0", "title": "", "text": "a document that is called as a query is"}\n')
+    found = load_evaluation_set(folder)
+
+    checks = check_corpus(found.corpus, found.queries, found.qrels)
+
+    assert [document.doc_id for document in found.corpus] == ["d0", "d1", "d2", "d3", "q0"]
+    assert checks == Checks(
+        documents=5,
+        empty_documents=1,
+        repeated_ids=1,
+        missing_relevant=1,
+        missing_judged=2,
+        queries_without_relevant=1,
+        shared_ids=1,
+    )
+
+
+def test_what_the_checks_find_is_said_in_warnings(tmp_path, caplog):
     folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("q1", "gone", 1), ("q2", "not relevant", 0)]})
 
     load_evaluation_set(folder)
 
     assert "1 documents that are judged relevant are not in the corpus" in caplog.text
+    assert "1 judged queries have no relevant document" in caplog.text
+
+
+def test_other_judgements_of_the_same_queries_replace_the_sets_own(beir):
+    found = load_evaluation_set(beir)
+
+    other = found.judged_by({"q3": {"d3": 1}, "elsewhere": {"d0": 1}})
+
+    assert (other.qrels, other.queries) == ({"q3": {"d3": 1}}, {"q3": "query 3"})
+    assert (found.altered, other.altered, other.unknown_queries) == (False, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("reference", "means"),
+    [
+        ("scifact", ("scifact", "test")),
+        ("msmarco", ("msmarco", "dev")),
+        ("scifact:train", ("scifact", "train")),
+        ("owner/name:NanoSciFact", ("owner/name", "NanoSciFact")),
+    ],
+)
+def test_a_reference_names_a_set_and_its_split(reference, means):
+    assert parse_reference(reference) == means
 
 
 def test_a_broken_corpus_is_found_at_once_unless_told_otherwise(beir):
@@ -144,5 +168,6 @@ def test_limiting_keeps_the_same_queries_whatever_the_order(tmp_path):
     assert there.queries.keys() == there.qrels.keys() == set(back.queries)
     assert there.limited(2).queries.keys() < there.queries.keys()
     assert there.limited(99) == there
+    assert (there.altered, there.limited(2).limited(1).altered) == (True, True)
     with pytest.raises(InputError, match="at least 1 query"):
         there.limited(0)

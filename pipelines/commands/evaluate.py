@@ -1,0 +1,116 @@
+"""``retrieve evaluate``: how well one's own collection answers judged queries."""
+
+import argparse
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.commands.command import command
+from pipelines.evaluation.options import (
+    add_scoring_options,
+    add_system_options,
+    check_options,
+    imported_runs,
+    plan_of,
+    settings_of,
+)
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command line."""
+    parser = command(
+        commands,
+        "evaluate",
+        run,
+        "Score a collection on judged queries: each leg alone, all fused, reranked, or systems of your own; quality, "
+        "speed and size side by side.",
+        "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv\n"
+        "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv --reranker late-interaction "
+        "--output scores",
+    )
+    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
+    parser.add_argument(
+        "--queries", required=True, metavar="FILE", help="records with _id and text: .jsonl, .csv, .tsv, Parquet"
+    )
+    parser.add_argument(
+        "--qrels",
+        required=True,
+        metavar="FILE",
+        help="judgements: BEIR's three columns between tabs (query, document, grade) or TREC's four",
+    )
+    parser.add_argument("--output", metavar="DIR", help="keep results.json, runs and tables there (nothing is kept)")
+    parser.add_argument("--name", metavar="NAME", help="what the tables call this collection (its directory's name)")
+    add_system_options(parser)
+    add_scoring_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it."""
+    from pipelines.evaluation.export import terminal_tables
+
+    check_options(options)
+    with tempfile.TemporaryDirectory(prefix="retrieve-evaluate-") as temporary:
+        results = _evaluate(options, Path(options.output or temporary))
+    print(terminal_tables(results))
+    if options.output:
+        print(f"\n{options.output}/results.json, .csv, .md; {options.output}/runs/, {options.output}/per_query/")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
+    from indexing.collection import Collection
+    from indexing.queries import read_qrels, read_queries
+    from pipelines.evaluation.datasets import judged_queries, limit_queries
+    from pipelines.evaluation.harness import check_plan, drops_self_hits, write_results
+    from pipelines.evaluation.legs import CollectionLegs, Models, specs_of
+    from pipelines.evaluation.task import Task, run_task
+
+    imported, settings = imported_runs(options), settings_of(options)
+    every = read_qrels(options.qrels)
+    queries, qrels = judged_queries(str(options.qrels), read_queries(options.queries), every)
+    unknown = len(every) - len(queries)
+    if options.limit_queries:
+        queries, qrels = limit_queries(queries, qrels, options.limit_queries)
+    models = Models(dtype=options.dtype)
+    with Collection.open(options.directory) as collection:
+        store, documents = collection.documents, len(collection)
+        specs = specs_of(collection, dense=options.dense, sparse=options.sparse, dtype=options.dtype)
+        checks = {
+            "missing_judged": sum(doc_id not in store for doc_id in {d for grades in qrels.values() for d in grades}),
+            "shared_ids": sum(query_id in store for query_id in queries),
+            "unknown_queries": unknown,
+        }
+    if checks["missing_judged"]:
+        print(f"{checks['missing_judged']} judged documents are not in the collection", file=sys.stderr)
+    if options.systems is None and not options.systems_file:
+        options.systems = ",".join([*specs, *(["hybrid"] if len(specs) > 1 else [])])
+        options.systems += ",hybrid+rerank" if options.reranker and len(specs) > 1 else ""
+    plan = plan_of(options, models, specs)
+    check_plan(plan, imported, settings, options.baseline)
+    name = options.name or Path(options.directory).resolve().name
+    legs = CollectionLegs(options.directory, models)
+    task = Task(
+        name=name,
+        split=Path(options.qrels).name.split(".")[0],
+        queries=queries,
+        qrels=qrels,
+        documents=documents,
+        legs=legs,
+        checks=checks,
+        drop_self_hits=drops_self_hits(name, options.self_hits),
+    )
+    try:
+        entry = run_task(
+            task,
+            plan,
+            output,
+            models,
+            settings,
+            imported={run: Path(path) for run, path in imported.items()},
+            say=partial(print, file=sys.stderr),
+        )
+    finally:
+        legs.close()
+    return write_results(output, {name: entry}, settings, plan, baseline=options.baseline)
