@@ -189,7 +189,11 @@ class _Runner:
         if system.reranker:
             best = best_order(pool, self.qrels, self.query_ids, system.candidates).top(self.settings.k)
             row["ceiling"] = self._means(best)
-        row["configuration"] = {**asdict(system), "legs": {name: asdict(self.plan.legs[name]) for name in system.legs}}
+        row["configuration"] = {
+            **asdict(system),
+            "legs": {name: asdict(self.plan.legs[name]) for name in system.legs},
+            "weights": None if system.weights is None else list(system.weights),
+        }
         if self.task.comparable and (known := published_figures(self.task.name, system, legs)):
             row["published"] = known
         return row
