@@ -1,6 +1,7 @@
 """The benchmark script on a small BEIR folder, run as its users run it."""
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from indexing.hits import Hits
 from indexing.runs import read_trec_run
+from pipelines.cli import main as cli
 from pipelines.evaluation.scores import evaluate
 from pipelines.evaluation.task import without_self_hits
 
@@ -18,9 +20,22 @@ QUERIES = {"q1": "oven recipe for dessert", "q2": "lost datagrams", "q3": "eigen
 QRELS = {"q1": {"cake": 2, "bread": 1}, "q2": {"udp": 1}, "q3": {"eig": 1}, "q4": {"sort": 1}}
 
 
-def run_beir(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run_as_script(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.fixture
+def run_beir(capsys):
+    """The same without a new process, which would load torch again for each test."""
+    main = runpy.run_path(str(SCRIPT))["main"]
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        code = main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +54,8 @@ def write_lines(path: Path, rows: list[dict]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
-def test_scores_every_system_and_says_which_was_not_run(folder, tmp_path):
-    done = run_beir("--dataset", folder, "--output", tmp_path / "out", "--candidates", 3)
+def test_scores_every_system_and_says_which_was_not_run(folder, tmp_path, run_beir):
+    done = run_as_script("--dataset", folder, "--output", tmp_path / "out", "--candidates", 3)
 
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -68,7 +83,7 @@ def test_scores_every_system_and_says_which_was_not_run(folder, tmp_path):
 
 
 def test_a_sparse_model_makes_a_third_leg_and_a_cross_encoder_reranks(
-    folder, tmp_path, tiny_splade, tiny_cross_encoder
+    folder, tmp_path, tiny_splade, tiny_cross_encoder, run_beir
 ):
     done = run_beir(
         *("--dataset", folder, "--output", tmp_path / "out", "--systems", "sparse,hybrid+rerank"),
@@ -80,7 +95,7 @@ def test_a_sparse_model_makes_a_third_leg_and_a_cross_encoder_reranks(
     assert systems["hybrid+rerank"]["configuration"]["legs"].keys() == {"bm25", "dense", "sparse"}
 
 
-def test_several_datasets_systems_of_a_file_and_anothers_run(folder, tmp_path):
+def test_several_datasets_systems_of_a_file_and_anothers_run(folder, tmp_path, run_beir):
     other = shutil.copytree(folder, tmp_path / "sets" / "pantry")
     (tmp_path / "systems.yaml").write_text("systems: [{name: words, legs: [bm25]}]")
     for name in ("kitchen", "pantry"):
@@ -103,21 +118,23 @@ def test_several_datasets_systems_of_a_file_and_anothers_run(folder, tmp_path):
     assert {path.name for path in (tmp_path / "out" / "runs" / "pantry").iterdir()} == {"words.trec", "theirs.trec"}
 
 
-def test_one_collection_of_somebodys_is_searched_and_never_replaced(folder, tmp_path):
+def test_one_collection_of_somebodys_is_searched_and_never_replaced(folder, tmp_path, run_beir):
     arguments = ("--dataset", folder, "--systems", "bm25", "--index", tmp_path / "index")
+    assert cli(["index", str(folder), "--to", str(tmp_path / "index"), "--no-dense", "--quiet"]) == 0
     built = run_beir(*arguments, "--output", tmp_path / "out")
     used = run_beir(*arguments, "--output", tmp_path / "other")
     (tmp_path / "index" / "manifest.json").unlink()
     refused = run_beir(*arguments, "--output", tmp_path / "third")
 
     assert (built.returncode, used.returncode, refused.returncode) == (0, 0, 1), built.stderr + used.stderr
+    assert "using the collection in" in built.stderr
     assert "using the collection in" in used.stderr
     assert "is there and is not a collection" in refused.stderr
     row = json.loads((tmp_path / "other" / "results.json").read_text())["datasets"]["kitchen"]["systems"]["bm25"]
     assert row["cost"]["build_s"] is None
 
 
-def test_other_judgements_take_the_place_of_the_sets_own(folder, tmp_path):
+def test_other_judgements_take_the_place_of_the_sets_own(folder, tmp_path, run_beir):
     (tmp_path / "mine.qrels").write_text("q1 0 tcp 1\n")
     done = run_beir(
         *("--dataset", folder, "--output", tmp_path / "out", "--systems", "bm25"),
@@ -145,14 +162,14 @@ def test_other_judgements_take_the_place_of_the_sets_own(folder, tmp_path):
         (["--systems", "none"], "none of the systems can be run: none was asked for"),
     ],
 )
-def test_wrong_arguments_are_explained(folder, tmp_path, arguments, says):
+def test_wrong_arguments_are_explained(folder, tmp_path, run_beir, arguments, says):
     done = run_beir("--dataset", folder, "--output", tmp_path / "out", *arguments)
     assert done.returncode == 1
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_id_that_no_run_file_can_hold_costs_the_run_file_only(tmp_path):
+def test_an_id_that_no_run_file_can_hold_costs_the_run_file_only(tmp_path, run_beir):
     (tmp_path / "set" / "qrels").mkdir(parents=True)
     write_lines(tmp_path / "set" / "corpus.jsonl", [{"_id": "a b", "text": "bread"}, {"_id": "c", "text": "cake"}])
     write_lines(tmp_path / "set" / "queries.jsonl", [{"_id": "q", "text": "bread"}])
