@@ -1,7 +1,8 @@
 """One dataset, all systems: each leg is searched once, fusions are computed from what the legs found."""
 
+import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,7 @@ FORMAT = 1
 
 DEFAULT_MEASURES = ("nDCG@10", "AP@100", "RR@10", "R@100")
 UNJUDGED_DEPTH = 10
+_FILES = ("run", "per_query")
 _PACKAGES = ("retrieve-rerank", "torch", "transformers", "faiss-cpu", "pyserini", "numpy", "scipy")
 
 
@@ -117,7 +119,7 @@ def run_task(
         systems[system.name] = runner.run(system)
     for name, path in (imported or {}).items():
         systems[name] = runner.score_import(name, path)
-    _remove_others(output, task.name, systems)
+    _remove_others(output, task.name, systems, (imported or {}).values())
     return {
         "split": task.split,
         "documents": task.documents,
@@ -129,12 +131,22 @@ def run_task(
     }
 
 
-def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any]) -> None:
-    """Remove an earlier call's runs that these results do not speak of; what they were made from stays in state."""
-    for folder, ending in (("runs", ".trec"), ("per_query", ".json")):
-        for file in (output / folder / dataset).glob(f"*{ending}"):
-            if file.name.removesuffix(ending) not in systems:
-                file.unlink()
+def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sources: Iterable[Path]) -> None:
+    """Remove the runs that an earlier call wrote and these results do not speak of; their state stays.
+
+    Only what that call's results.json names is removed, and nothing that was imported now.
+    """
+    try:
+        before = json.loads((output / "results.json").read_text("utf-8"))["datasets"][dataset]["systems"]
+        files = [
+            output / row[kind] for name, row in before.items() if name not in systems for kind in _FILES if row[kind]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    kept = {path.resolve() for path in sources}
+    for file in files:
+        if file.resolve() not in kept:
+            file.unlink(missing_ok=True)
 
 
 def fusion_of(system: SystemSpec) -> Fusion:

@@ -243,9 +243,14 @@ def test_a_damaged_file_is_made_again(folder, legs, models, tmp_path):
 
 def test_runs_of_an_earlier_call_do_not_stay_beside_results_that_lack_them(folder, legs, models, tmp_path):
     bench(folder, legs, models, tmp_path, system("words", "bm25"), system("meaning", "dense"))
+    runs = tmp_path / "runs" / "kitchen"
+    (runs / "somebodys.trec").write_text("a file that no results speak of")
     bench(folder, legs, models, tmp_path, system("words", "bm25"))
+    assert {path.name for path in runs.iterdir()} == {"words.trec", "somebodys.trec"}
 
-    assert [path.name for path in (tmp_path / "runs" / "kitchen").iterdir()] == ["words.trec"]
+    theirs = {"theirs": str(runs / "words.trec")}
+    bench(folder, legs, models, tmp_path, imported=theirs)
+    assert {path.name for path in runs.iterdir()} == {"theirs.trec", "words.trec", "somebodys.trec"}
 
 
 def test_a_corpus_that_changed_is_indexed_anew(folder, legs, models, tmp_path):
