@@ -2,12 +2,11 @@
 
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self, get_args
+from typing import IO, Any, Literal, Self
 
 from indexing.documents import Document
 from indexing.errors import InputError
@@ -17,15 +16,7 @@ from indexing.sources.records import at, take_id, take_text
 
 logger = logging.getLogger(__name__)
 
-OnError = Literal["raise", "skip", "tolerate"]
-
-
-class HarmlessError(InputError):
-    """A record that no search could find or tell apart: `kind` is ``empty`` or ``repeated``."""
-
-    def __init__(self, kind: Literal["empty", "repeated"], message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+OnError = Literal["raise", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +53,7 @@ class Fields:
         text = take_text(values, self.texts, option="text_field")
         title = self._take_title(values)
         if not text.strip() and not title.strip():
-            raise HarmlessError("empty", f"the document {doc_id!r} is empty: neither text nor title has a word")
+            raise InputError(f"the document {doc_id!r} is empty: neither text nor title has a word")
         if isinstance(values.get("metadata"), dict):
             nested = values.pop("metadata")
             twice = next((key for key in nested if key in values and nested[key] != values[key]), None)
@@ -87,8 +78,6 @@ class Corpus:
     ----------
     skipped : int
         How many records the last pass could not use (the present pass: so far); 0 with ``on_error="raise"``.
-    left_out : Counter
-        How many of them were ``empty``, ``repeated`` or ``malformed``.
     """
 
     def __init__(
@@ -99,14 +88,13 @@ class Corpus:
         on_error: OnError = "raise",
         skipped_to: str | Path | None = None,
     ) -> None:
-        if on_error not in get_args(OnError):
-            raise InputError(f"on_error must be one of {', '.join(map(repr, get_args(OnError)))}, not {on_error!r}")
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
         self.source = source
         self.fields = fields or Fields()
         self.on_error = on_error
         self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
         self.skipped = 0
-        self.left_out: Counter[str] = Counter()
 
     @property
     def description(self) -> str:
@@ -132,31 +120,25 @@ class Corpus:
         ------
         InputError
             For a source that cannot be read or holds no document; and, unless ``on_error="skip"``, for the first
-            record that is malformed, lacks a field, has one of a wrong type, is empty, or repeats an id (the last
-            two pass with ``on_error="tolerate"``).
+            record that is malformed, lacks a field, has one of a wrong type, is empty, or repeats an id.
         """
         self.skipped = read = 0
-        self.left_out = Counter()
         seen = SeenIds()
         with _SkippedFile(self.skipped_to) as skipped:
             for record in self.source.records():
                 try:
                     document = self.fields.document(record)
                     if not seen.add(document.doc_id):
-                        raise HarmlessError(
-                            "repeated", f"the id {document.doc_id!r} already stands above; give each document its own"
-                        )
+                        raise InputError(f"the id {document.doc_id!r} already stands above; give each document its own")
                 except InputError as problem:
-                    kind = problem.kind if isinstance(problem, HarmlessError) else "malformed"
-                    if self.on_error == "raise" or (self.on_error == "tolerate" and kind == "malformed"):
+                    if self.on_error == "raise":
                         raise at(self.source, record, problem) from None
                     self.skipped += 1
-                    self.left_out[kind] += 1
                     skipped.write(record, self.source.unit, str(problem))
                     continue
                 read += 1
                 yield document
-        if self.skipped and self.on_error == "skip":
+        if self.skipped:
             where = "" if self.skipped_to is None else f"; {self.skipped_to} has them with the reasons"
             logger.warning("%s: skipped %d of %d records%s", self.description, self.skipped, self.skipped + read, where)
         if not read:
@@ -187,8 +169,7 @@ def read_corpus(
         ``Dataset.save_to_disk`` wrote; or the name of a dataset on the Hub.
     on_error
         ``"raise"`` stops at the first record that cannot be used; ``"skip"`` goes on and counts them in
-        ``Corpus.skipped``; ``"tolerate"`` leaves out what no search could find or tell apart (documents without a
-        word, and repeats of an id; benchmarks have both) and stops at anything else.
+        ``Corpus.skipped``.
     skipped_to
         Where ``"skip"`` keeps what it skipped: JSON lines of ``file``, ``line`` (or ``row``), ``reason`` and ``raw``.
         Written anew at each pass; absent when nothing was skipped.

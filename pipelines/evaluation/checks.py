@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from indexing.corpora import Corpus
+from pipelines.evaluation.judged_corpus import JudgedCorpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Checks:
         return [f"{count} {said[name]}" for name, count in self.counts().items() if count and name in said]
 
 
-def check_corpus(corpus: Corpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> Checks:
+def check_corpus(corpus: JudgedCorpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> Checks:
     """Read the corpus once and compare it with queries and judgements.
 
     Raises

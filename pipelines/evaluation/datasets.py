@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from indexing.corpora import Corpus
 from indexing.errors import InputError
 from indexing.queries import qrels_of, queries_of, read_qrels
 from pipelines.evaluation.checks import check_corpus as run_checks
+from pipelines.evaluation.judged_corpus import JudgedCorpus
 from pipelines.evaluation.tables import Splits, Tables, fetch, joined
 
 logger = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class EvaluationSet:
 
     name: str
     split: str
-    corpus: Corpus
+    corpus: JudgedCorpus
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     unknown_queries: int = 0
@@ -236,7 +236,7 @@ def _load(folder: Path, name: str, split: str, *, judgements: str | None = None)
     wanted = next((known for known in (split, _OTHER_NAMES.get(split)) if known in splits), None)
     if wanted is None:
         raise InputError(f"{folder} has no split {split!r} of judgements; it has: {', '.join(sorted(splits)) or '-'}")
-    return _joined(called, split, Corpus(corpus, on_error="tolerate"), queries_of(queries), _qrels(splits, wanted))
+    return _joined(called, split, JudgedCorpus(corpus), queries_of(queries), _qrels(splits, wanted))
 
 
 def _qrels(splits: Splits, split: str) -> dict[str, dict[str, int]]:
@@ -247,7 +247,7 @@ def _qrels(splits: Splits, split: str) -> dict[str, dict[str, int]]:
 
 
 def _joined(
-    name: str, split: str, corpus: Corpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+    name: str, split: str, corpus: JudgedCorpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> EvaluationSet:
     texts, known = judged_queries(f"{name}, split {split}", queries, qrels)
     return EvaluationSet(name, split, corpus, texts, known, len(qrels) - len(known))

@@ -351,7 +351,7 @@ class TestUnreadable:
             list(read_corpus("no-such-owner/no-such-set"))
 
     def test_an_unknown_way_to_treat_errors(self, tmp_path):
-        with pytest.raises(InputError, match="on_error must be one of 'raise', 'skip', 'tolerate'"):
+        with pytest.raises(InputError, match="on_error must be 'raise' or 'skip'"):
             read_corpus(write_lines(tmp_path / "c.jsonl", GOOD), on_error="ignore")
 
 

@@ -101,7 +101,9 @@ def test_judgements_of_another_collection_are_refused(tmp_path):
 def test_the_checks_count_what_bounds_or_distorts_the_scores(tmp_path):
     folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("q0", "gone", 1), ("q1", "nowhere", 0)]})
     with (folder / "corpus.jsonl").open("a") as file:
-        file.write('{"_id": "blank", "title": " ", "text": ""}\n{"_id": "d0", "title": "", "text": "again"}\n')
+        file.write(
+            '{"_id": "blank", "title": " ", "text": ""}\n{"_id": "no title", "title": null, "text": ""}\n{"_id": "d0", "title": "", "text": "again"}\n'
+        )
         file.write('{"_id": "q0", "title": "", "text": "a document that is called as a query is"}\n')
     found = load_evaluation_set(folder)
 
@@ -110,7 +112,7 @@ def test_the_checks_count_what_bounds_or_distorts_the_scores(tmp_path):
     assert [document.doc_id for document in found.corpus] == ["d0", "d1", "d2", "d3", "q0"]
     assert checks == Checks(
         documents=5,
-        empty_documents=1,
+        empty_documents=2,
         repeated_ids=1,
         missing_relevant=1,
         missing_judged=2,
@@ -157,6 +159,14 @@ def test_a_broken_corpus_is_found_at_once_unless_told_otherwise(beir):
     with pytest.raises(InputError, match=r"corpus\.jsonl, line 5"):
         load_evaluation_set(beir)
     assert len(load_evaluation_set(beir, check_corpus=False).queries) == 2
+
+
+def test_a_text_that_is_null_is_no_empty_document_but_an_error(beir):
+    with (beir / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d9", "title": "", "text": null}\n')
+
+    with pytest.raises(InputError, match=r"corpus\.jsonl, line 5: the field 'text' must be a string"):
+        load_evaluation_set(beir)
 
 
 def test_limiting_keeps_the_same_queries_whatever_the_order(tmp_path):
