@@ -94,14 +94,19 @@ def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tu
         if ceiling := row.get("ceiling"):
             first = measures[0]
             notes.append(f"{system}: {first} could be {ceiling[first]:.4f} with the best order of its candidates")
-        notes += [
-            f"{system}: {measure} published: {figure['value']} ({figure['source']})"
-            for measure, figure in row.get("published", {}).items()
-            if measure in measures
-        ]
+        notes += _published(system, row, measures)
     notes += [f"not run: {system}: {reason}" for system, reason in dataset["not_run"].items()]
     title = f"{name} {dataset['split']}: {dataset['documents']:,} documents, {dataset['queries']:,} queries"
     return title, rows, notes
+
+
+def _published(system: str, row: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
+    """Say what others published for a system, one line a source."""
+    by_source: dict[str, list[str]] = {}
+    for measure, figure in row.get("published", {}).items():
+        if measure in measures:
+            by_source.setdefault(figure["source"], []).append(f"{measure} {figure['value']:.4f}")
+    return [f"{system}: published: {', '.join(figures)} ({source})" for source, figures in by_source.items()]
 
 
 def _any(dataset: Mapping[str, Any], cost: str) -> bool:

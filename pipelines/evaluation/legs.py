@@ -126,6 +126,14 @@ class OpenLeg:
     encode_s: float | None = None
     build_s: float | None = None
 
+    @property
+    def encoder_record(self) -> dict[str, Any] | None:
+        """Which encoder the queries were encoded with: its name, weights and precision; None for BM25."""
+        if self.encoder is None:
+            return None
+        identity = self.encoder.identity
+        return {key: identity[key] for key in ("name", "revision", "weights_sha256", "dtype", "max_length")}
+
     def search(self, queries: list[str], depth: int, *, show_progress: bool = False) -> "Hits":
         """Find the best `depth` of every query, in blocks."""
         from tqdm import tqdm

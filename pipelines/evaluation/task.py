@@ -203,7 +203,9 @@ class _Runner:
             row["ceiling"] = self._means(best)
         row["configuration"] = {
             **asdict(system),
-            "legs": {name: asdict(self.plan.legs[name]) for name in system.legs},
+            "legs": {
+                name: asdict(self.plan.legs[name]) | {"encoder": legs[name].encoder_record} for name in system.legs
+            },
             "weights": None if system.weights is None else list(system.weights),
         }
         if self.task.comparable and (known := published_figures(self.task.name, system, legs)):
