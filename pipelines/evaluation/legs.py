@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -232,7 +232,9 @@ class CollectionLegs:
         """As `LegSource.open`; a leg that names no model is searched with the one the collection records."""
         if leg.name not in self._open:
             encoder = self.models.encoder(leg) if leg.model is not None else None
-            self._open[leg.name] = _opened(self._opened, self.directory, leg.name, leg, encoder, {})
+            found = _opened(self._opened, self.directory, leg.name, leg, encoder, {})
+            # Somebody may change its documents at any time, and no fingerprint of a corpus would say so.
+            self._open[leg.name] = replace(found, determines={**found.determines, "files": _stamps(self.directory)})
         return self._open[leg.name]
 
     def close(self) -> None:
@@ -280,6 +282,13 @@ def _opened(
         encode_s=seconds.get("encode_s"),
         build_s=seconds.get("build_s"),
     )
+
+
+def _stamps(collection: Path) -> list[list[Any]]:
+    """Say when a collection was last written: size and time of the files that every write touches."""
+    files = (collection / name for name in ("manifest.json", "documents.sqlite", "documents.sqlite-wal"))
+    stats = [(file.name, file.stat()) for file in files if file.exists()]
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats if stat.st_size]
 
 
 def _seconds(stages: Mapping[str, float]) -> dict[str, float]:

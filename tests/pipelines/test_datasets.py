@@ -102,7 +102,8 @@ def test_the_checks_count_what_bounds_or_distorts_the_scores(tmp_path):
     folder = make_beir(tmp_path / "tiny", {"test": [("q0", "d0", 1), ("q0", "gone", 1), ("q1", "nowhere", 0)]})
     with (folder / "corpus.jsonl").open("a") as file:
         file.write(
-            '{"_id": "blank", "title": " ", "text": ""}\n{"_id": "no title", "title": null, "text": ""}\n{"_id": "d0", "title": "", "text": "again"}\n'
+            '{"_id": "blank", "title": " ", "text": ""}\n{"_id": "no title", "title": null, "text": ""}\n'
+            '{"_id": "d0", "title": "", "text": "again"}\n'
         )
         file.write('{"_id": "q0", "title": "", "text": "a document that is called as a query is"}\n')
     found = load_evaluation_set(folder)

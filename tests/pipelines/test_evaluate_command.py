@@ -1,6 +1,7 @@
 """``retrieve evaluate``: one's own collection on one's own judged queries."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +40,23 @@ def test_every_leg_and_their_fusion_are_scored(collection, judged, tmp_path, cap
     assert "1 judged documents are not in the collection" in printed.err
     assert f"{entry['systems']['dense']['measures']['nDCG@10']:.4f}" in printed.out
     assert (tmp_path / "out" / "runs" / "kitchen" / "hybrid.trec").is_file()
+
+
+def test_what_was_done_is_not_done_again_until_the_collection_changes(tmp_path, corpus, judged, capsys):
+    path, output = tmp_path / "kitchen", str(tmp_path / "out")
+    command = ["evaluate", str(path), *judged, "--output", output, "--measures", "R@1"]
+
+    def scored():
+        assert main(command) == 0
+        results = json.loads((tmp_path / "out" / "results.json").read_text())
+        return "done before" in capsys.readouterr().err, results["mean"]["bm25"]["measures"]["R@1"]
+
+    build_collection(corpus, path, show_progress=False)
+    assert [scored(), scored()] == [(False, pytest.approx(1.5 / 3)), (True, pytest.approx(1.5 / 3))]
+
+    shuffled = [replace(d, doc_id=other.doc_id) for d, other in zip(corpus, corpus[1:] + corpus[:1], strict=True)]
+    build_collection(shuffled, path, overwrite=True, show_progress=False)
+    assert scored() == (False, 0.0)
 
 
 def test_without_an_output_nothing_is_kept(collection, judged, capsys):
