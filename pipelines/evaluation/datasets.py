@@ -64,6 +64,7 @@ CQADupStack's forums as ``mteb/<name>``."""
 DEFAULT_SPLITS = {"msmarco": "dev"}
 """The split that is scored where it is not ``test``: MS MARCO's test judgements are secret."""
 
+_USUAL_SPLITS = ("test", "dev", "validation", "train", "corpus")
 _OTHER_NAMES = {"dev": "validation", "validation": "dev"}
 _REFERENCE = re.compile(r"(?P<name>.+):(?P<split>[\w.-]+)")
 
@@ -220,7 +221,7 @@ def _load(folder: Path, name: str, split: str, *, judgements: str | None = None)
     tables = Tables(folder)
     # A snapshot's folder is called for its revision, a collection of collections for its parts.
     called = name.rpartition("/")[2] if judgements or name in BEIR_NAMES else folder.resolve().name
-    if split in tables.splits("corpus") and split not in ("corpus", "train"):
+    if split in tables.splits("corpus") and split not in _USUAL_SPLITS:
         called = split
     corpus, queries = tables.table("corpus", split), tables.table("queries", split)
     if corpus is None or queries is None:

@@ -155,6 +155,14 @@ def test_what_lies_in_the_hubs_cache_is_read_without_a_network(tmp_path, monkeyp
     assert len(list(found.corpus)) == 5
 
 
+def test_a_corpus_whose_split_is_called_test_keeps_the_sets_name(tmp_path):
+    folder = copy_of_mteb(tmp_path / "mine")
+    card = (folder / "README.md").read_text()
+    (folder / "README.md").write_text(card.replace("split: corpus", "split: test"))
+
+    assert load_evaluation_set(folder).name == "mine"
+
+
 def test_a_card_that_is_no_yaml_is_named(tmp_path):
     folder = copy_of_mteb(tmp_path / "mine")
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
