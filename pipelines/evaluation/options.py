@@ -13,6 +13,7 @@ from pipelines.evaluation.systems import (
     LegSpec,
     Plan,
     built_in,
+    check_name,
     read_systems,
 )
 
@@ -102,6 +103,7 @@ def imported_runs(options: argparse.Namespace) -> dict[str, str]:
         name, equals, path = given.partition("=")
         if not (name and equals and path):
             raise InputError(f"--run takes NAME=FILE, as in --run theirs=theirs.trec, not {given!r}")
+        check_name("run", name)
         if name in runs:
             raise InputError(f"two runs are called {name!r}: give each its own name")
         runs[name] = path

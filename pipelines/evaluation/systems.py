@@ -41,6 +41,7 @@ class LegSpec:
     index: Literal["flat", "hnsw"] = "flat"
 
     def __post_init__(self) -> None:
+        check_name("leg", self.name)
         if self.kind not in get_args(LegKind):
             raise InputError(f"leg {self.name!r}: there is no kind {self.kind!r}: {', '.join(get_args(LegKind))}")
         if self.index not in ("flat", "hnsw"):
@@ -88,8 +89,7 @@ class SystemSpec:
         from retrieve.fusion import FUSIONS
 
         where = f"system {self.name!r}"
-        if not self.name or set(self.name) & set('/\\ \t\n"'):
-            raise InputError(f"{where}: a system's name is a file's name too: no white space, quotes or slashes")
+        check_name("system", self.name)
         if not self.legs or len(set(self.legs)) < len(self.legs):
             raise InputError(f"{where} needs one leg or several different ones, not {list(self.legs)}")
         if self.fusion not in FUSIONS:
@@ -181,6 +181,14 @@ def built_in(names: Sequence[str], legs: Sequence[str], *, reranker: str | None,
             rerank: dict[str, Any] = {"reranker": reranker or LATE_INTERACTION} if name == HYBRID_RERANK else {}
             made.append(SystemSpec(name, own, **options, **rerank))
     return made
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse a name that no file and no column of a run can have."""
+    if not name or name.startswith(".") or set(name) & set('/\\ \t\n"'):
+        raise InputError(
+            f"{what} {name!r}: its name is a file's name too: no white space, quotes or slashes, no dot in front"
+        )
 
 
 def _parsed(path: Path) -> Any:

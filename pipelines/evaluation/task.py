@@ -167,15 +167,8 @@ class _Runner:
     """Runs one task's systems; keeps what the legs found while it does."""
 
     def __init__(self, task: Task, plan: Plan, output: Path, models: Models, settings: Settings, say: Say) -> None:
-        self.task, self.plan, self.output, self.models, self.settings, self.say = (
-            task,
-            plan,
-            output,
-            models,
-            settings,
-            say,
-        )
-        self.state = output / "state" / task.name
+        self.task, self.plan, self.models, self.settings, self.say = task, plan, models, settings, say
+        self.output, self.state = output, output / "state" / task.name
         self.query_ids, self.texts = list(task.queries), list(task.queries.values())
         self.qrels = Qrels.from_dict(task.qrels)
         self.found: dict[str, tuple[int, Hits, float]] = {}
@@ -183,17 +176,15 @@ class _Runner:
     def run(self, system: SystemSpec) -> dict[str, Any]:
         """Answer with one system, or take what it answered before; give its row."""
         legs = {name: self.task.legs.open(self.plan.legs[name]) for name in system.legs}
-        path = self.state / f"{system.name}.json"
+        path, pool_path = (self.state / kind / f"{system.name}.json" for kind in ("systems", "pools"))
         key = key_of(self._determines(system, legs))
-        record, hits = kept(path, key), None
-        if record is not None:
-            hits = kept_hits(path)
-            pool = kept_hits(self.state / f"{system.name}.pool.json") if system.reranker else hits
+        record, hits = _kept_answer(path, key)
+        pool = _kept_answer(pool_path, key)[1] if system.reranker else hits
         if record is None or hits is None or pool is None:
             self.say(f"{self.task.name}: {system.name}: {len(self.texts):,} queries")
             record, hits, pool = self._answer(system, legs)
             if system.reranker:
-                keep(self.state / f"{system.name}.pool.json", key, {}, pool)
+                keep(pool_path, key, {}, pool)
             keep(path, key, record, hits)
         else:
             self.say(f"{self.task.name}: {system.name}: done before")
@@ -277,11 +268,10 @@ class _Runner:
             using = (system for system in self.plan.systems if leg.name in system.legs)
             wanted = max(depth, *(system.leg_depth(self.settings.k) for system in using))
         if leg.name not in self.found or not self._serves(leg, self.found[leg.name][0], depth):
-            path = self.state / (f"leg-{leg.name}.json" if leg.exact else f"leg-{leg.name}-{depth}.json")
+            path = self.state / "legs" / (f"{leg.name}.json" if leg.exact else f"{leg.name}@{depth}.json")
             key = key_of({**self._common(), "leg": leg.determines})
-            record = kept(path, key)
-            hits = kept_hits(path) if record and self._serves(leg, record["depth"], depth) else None
-            if record is None or hits is None:
+            record, hits = _kept_answer(path, key)
+            if record is None or hits is None or not self._serves(leg, record["depth"], depth):
                 start = time.perf_counter()
                 extra = int(self.task.drop_self_hits)
                 hits = leg.search(self.texts, wanted + extra, show_progress=self.settings.show_progress)
@@ -344,6 +334,12 @@ class _Runner:
 
     def _means(self, hits: Hits) -> dict[str, float]:
         return evaluate(hits, self.qrels, self.settings.measures, queries=self.query_ids).means
+
+
+def _kept_answer(path: Path, key: str) -> tuple[dict[str, Any] | None, Hits | None]:
+    """Give a record with its hits, if they were kept under this key."""
+    record = kept(path, key)
+    return record, None if record is None else kept_hits(path)
 
 
 def package_version(package: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -123,8 +124,8 @@ def test_two_models_of_one_kind_stand_side_by_side(done):
 
 def test_each_leg_is_searched_once(done):
     output, _, said = done
-    kept = sorted(path.name for path in (output / "state" / "kitchen").glob("leg-*.json"))
-    assert kept == ["leg-bm25.json", "leg-dense.json", "leg-graph-6.json", "leg-other.json", "leg-sparse.json"]
+    kept = sorted(path.name for path in (output / "state" / "kitchen" / "legs").glob("*.json"))
+    assert kept == ["bm25.json", "dense.json", "graph@6.json", "other.json", "sparse.json"]
     assert sum("documents\n" in line for line in said) == 5
 
 
@@ -219,6 +220,23 @@ def test_only_what_changed_is_done_again(folder, legs, models, tmp_path):
     assert not any("documents\n" in line for line in said)
 
 
+def test_candidates_of_an_interrupted_call_are_not_taken_for_those_of_another(folder, legs, models, tmp_path):
+    few = system("a", "bm25", "dense", reranker="late-interaction", candidates=2)
+    first, _ = bench(folder, legs, models, tmp_path, few)
+    answer = tmp_path / "state" / "kitchen" / "systems" / "a.json"
+    before = answer.read_bytes(), answer.with_suffix(".npz").read_bytes()
+    bench(folder, legs, models, tmp_path, replace(few, candidates=5))
+    # As if that call had been stopped between keeping its candidates and keeping its answer.
+    answer.write_bytes(before[0])
+    answer.with_suffix(".npz").write_bytes(before[1])
+
+    again, said = bench(folder, legs, models, tmp_path, few)
+
+    ceilings = [found["datasets"]["kitchen"]["systems"]["a"]["ceiling"] for found in (first, again)]
+    assert ceilings[0] == ceilings[1]
+    assert "kitchen: a: 4 queries" in said
+
+
 def test_other_measures_need_no_search(folder, legs, models, tmp_path):
     bench(folder, legs, models, tmp_path, system("words", "bm25"))
 
@@ -231,8 +249,8 @@ def test_other_measures_need_no_search(folder, legs, models, tmp_path):
 
 def test_a_damaged_file_is_made_again(folder, legs, models, tmp_path):
     first, _ = bench(folder, legs, models, tmp_path, system("words", "bm25"))
-    (tmp_path / "state" / "kitchen" / "words.npz").write_bytes(b"PK\x03\x04 torn")
-    (tmp_path / "state" / "kitchen" / "leg-bm25.json").write_text("{")
+    (tmp_path / "state" / "kitchen" / "systems" / "words.npz").write_bytes(b"PK\x03\x04 torn")
+    (tmp_path / "state" / "kitchen" / "legs" / "bm25.json").write_text("{")
 
     second, said = bench(folder, legs, models, tmp_path, system("words", "bm25"))
 

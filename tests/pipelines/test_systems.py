@@ -48,6 +48,7 @@ def test_json_is_read_as_yaml_is(tmp_path):
         ("systems: [{name: a, legs: bm25}]", "system 'a': legs must be a list"),
         ("systems: [{name: a, legs: [bm25, bm25]}]", "several different ones"),
         ("systems: [{name: a b, legs: [bm25]}]", "no white space"),
+        ("{systems: [{name: a, legs: [../x]}], legs: {../x: {kind: dense}}}", "leg '../x': its name is a file's name"),
         ("systems: [{name: a, legs: [bm25], fusion: borda}]", "there is no fusion 'borda': rrf, weighted-sum"),
         ("systems: [{name: a, legs: [bm25], weights: [1, 2]}]", "2 weights for 1 legs"),
         ("systems: [{name: a, legs: [bm25], weights: heavy}]", "weights must be numbers"),
