@@ -19,28 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.run_beir import add_benchmark_options, score
-from indexing.errors import InputError
 from pipelines.cli import run_safely
+from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, split_name
 from pipelines.evaluation.options import add_scoring_options, add_system_options
-
-REPOSITORY = "sentence-transformers/NanoBEIR-en"
-
-SPLITS = {
-    "arguana": "NanoArguAna",
-    "climatefever": "NanoClimateFEVER",
-    "dbpedia": "NanoDBPedia",
-    "fever": "NanoFEVER",
-    "fiqa2018": "NanoFiQA2018",
-    "hotpotqa": "NanoHotpotQA",
-    "msmarco": "NanoMSMARCO",
-    "nfcorpus": "NanoNFCorpus",
-    "nq": "NanoNQ",
-    "quoraretrieval": "NanoQuoraRetrieval",
-    "scidocs": "NanoSCIDOCS",
-    "scifact": "NanoSciFact",
-    "touche2020": "NanoTouche2020",
-}
-"""sentence-transformers' short names, and the splits of the repository."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,12 +36,12 @@ def parser() -> argparse.ArgumentParser:
         prog="run_nanobeir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--datasets", metavar="NAMES", help=f"some of {', '.join(SPLITS)} (all)")
+    data.add_argument("--datasets", metavar="NAMES", help=f"some of {', '.join(NAMES)} (all)")
     data.add_argument(
         "--repository",
-        default=REPOSITORY,
+        default=NANOBEIR,
         metavar="NAME|DIR",
-        help=f"the Hub's dataset, or a copy of it ({REPOSITORY}); translations have the same splits",
+        help=f"the Hub's dataset, or a copy of it ({NANOBEIR}); translations have the same splits",
     )
     add_benchmark_options(data)
     add_system_options(parser)
@@ -70,11 +51,8 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Score on the samples."""
-    names = options.datasets.split(",") if options.datasets else list(SPLITS)
-    splits = [SPLITS.get(name.strip().lower()) for name in names]
-    if None in splits:
-        raise InputError(f"there is no sample {names[splits.index(None)]!r}: there are {', '.join(SPLITS)}")
-    return score([(options.repository, split) for split in splits if split], options)
+    names = [name.strip() for name in options.datasets.split(",")] if options.datasets else list(NAMES)
+    return score([(options.repository, split_name(name)) for name in names], options)
 
 
 if __name__ == "__main__":

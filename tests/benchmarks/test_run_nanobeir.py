@@ -68,4 +68,4 @@ def test_a_sample_that_there_is_not_is_refused_with_those_that_are(tmp_path):
     done = run_nanobeir("--datasets", "scifact,trec-covid", "--output", tmp_path)
 
     assert done.returncode == 1
-    assert "there is no sample 'trec-covid': there are arguana" in done.stderr
+    assert "NanoBEIR has no set 'trec-covid': there are climatefever" in done.stderr
