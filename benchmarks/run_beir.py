@@ -4,9 +4,9 @@
     python benchmarks/run_beir.py --dataset scifact,cqadupstack --systems-file systems.yaml --output results/mine
     python benchmarks/run_beir.py --dataset scifact --systems bm25 --run theirs=theirs.trec --output results/theirs
 
-Writes OUTPUT/results.json (also .csv, .md), OUTPUT/runs/DATASET/SYSTEM.trec, OUTPUT/per_query/ and OUTPUT/mteb/, and
-prints the tables. What was built and found stays in OUTPUT: the same command after an interruption does only what was
-left, and further systems or datasets cost only themselves.
+Writes OUTPUT/report.html, OUTPUT/results.json (also .csv, .md), OUTPUT/runs/DATASET/SYSTEM.trec, OUTPUT/per_query/ and
+OUTPUT/mteb/, and prints the tables. What was built and found stays in OUTPUT: the same command after an interruption
+does only what was left, and further systems or datasets cost only themselves.
 """
 
 import argparse
@@ -115,10 +115,12 @@ def score(references: Sequence[tuple[str, str]], options: argparse.Namespace) ->
         baseline=options.baseline,
         index=options.index,
         imported=imported,
+        report=not options.no_report,
         say=partial(print, file=sys.stderr),
     )
     print("\n" + terminal_tables(results))
-    print(f"\n{output}/results.json, .csv, .md; {output}/runs/, {output}/per_query/, {output}/mteb/")
+    report = "" if options.no_report else f"{output}/report.html, "
+    print(f"\n{report}{output}/results.json, .csv, .md; {output}/runs/, {output}/per_query/, {output}/mteb/")
     return 0
 
 

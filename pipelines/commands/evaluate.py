@@ -40,7 +40,9 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="judgements: BEIR's three columns between tabs (query, document, grade) or TREC's four",
     )
-    parser.add_argument("--output", metavar="DIR", help="keep results.json, runs and tables there (nothing is kept)")
+    parser.add_argument(
+        "--output", metavar="DIR", help="keep results.json, report.html, runs and tables there (nothing is kept)"
+    )
     parser.add_argument("--name", metavar="NAME", help="what the tables call this collection (its directory's name)")
     add_system_options(parser)
     add_scoring_options(parser)
@@ -55,7 +57,10 @@ def run(options: argparse.Namespace) -> int:
         results = _evaluate(options, Path(options.output or temporary))
     print(terminal_tables(results))
     if options.output:
-        print(f"\n{options.output}/results.json, .csv, .md; {options.output}/runs/, {options.output}/per_query/")
+        report = "" if options.no_report else f"{options.output}/report.html, "
+        print(
+            f"\n{report}{options.output}/results.json, .csv, .md; {options.output}/runs/, {options.output}/per_query/"
+        )
     return 0
 
 
@@ -63,8 +68,10 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     from indexing.collection import Collection
     from indexing.queries import read_qrels, read_queries
     from pipelines.evaluation.datasets import judged_queries, limit_queries
+    from pipelines.evaluation.finish import stored_contents
     from pipelines.evaluation.harness import check_plan, drops_self_hits, write_results
     from pipelines.evaluation.legs import CollectionLegs, Models, specs_of
+    from pipelines.evaluation.report import GivenTexts
     from pipelines.evaluation.task import Task, run_task
 
     imported, settings = imported_runs(options), settings_of(options)
@@ -113,4 +120,6 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         )
     finally:
         legs.close()
-    return write_results(output, {name: entry}, settings, plan, baseline=options.baseline)
+    kept = options.output and not options.no_report
+    texts = {name: GivenTexts(queries, qrels, stored_contents(Path(options.directory)))} if kept else None
+    return write_results(output, {name: entry}, settings, plan, baseline=options.baseline, texts=texts)

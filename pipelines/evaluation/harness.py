@@ -18,9 +18,11 @@ from pipelines.build import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
 from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
 from pipelines.evaluation.export import write_csv, write_markdown
+from pipelines.evaluation.finish import add_significance, corpus_contents, stored_contents
 from pipelines.evaluation.kept import keep, kept, key_of
 from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Models, Say
 from pipelines.evaluation.measures import Measure
+from pipelines.evaluation.report import GivenTexts, Texts, write_report
 from pipelines.evaluation.systems import Plan
 from pipelines.evaluation.task import _PACKAGES, Settings, Task, package_version, run_task
 
@@ -53,6 +55,7 @@ def run_benchmark(
     baseline: str | None = None,
     index: str | Path | None = None,
     imported: Mapping[str, str] | None = None,
+    report: bool = True,
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """Score systems on datasets, one dataset after another.
@@ -67,8 +70,8 @@ def run_benchmark(
     plan
         The systems.
     output
-        Where ``results.json``, ``results.csv``, ``results.md``, ``runs/``, ``per_query/``, ``mteb/``, ``index/`` and
-        ``state/`` go.
+        Where ``results.json``, ``results.csv``, ``results.md``, ``report.html``, ``runs/``, ``per_query/``, ``mteb/``,
+        ``index/`` and ``state/`` go.
     models
         Loaded models, to share them with other calls.
     settings
@@ -82,6 +85,8 @@ def run_benchmark(
         leg is built in ``<output>/index/<dataset>/<leg>``.
     imported
         Runs of others: a path for each name, in which ``{dataset}`` stands for the dataset's name.
+    report
+        Whether ``report.html`` is written.
     say
         Told what is being done.
 
@@ -103,26 +108,40 @@ def run_benchmark(
     if index is not None and len(datasets) > 1:
         raise InputError("--index is one collection, of one dataset: leave it out to score on several")
     entries: dict[str, Any] = {}
+    texts: dict[str, Texts] = {}
     for load in datasets:
         dataset = load()
         if dataset.name in entries:
             raise InputError(f"two datasets are called {dataset.name!r}: score them with different --output folders")
         entries[dataset.name] = _run_dataset(dataset, plan, output, models, settings, self_hits, index, imported, say)
-    return write_results(output, entries, settings, plan, baseline=baseline)
+        built = next((Path(index or output / "index" / dataset.name / leg) for leg in plan.used_legs()), None)
+        contents = corpus_contents(dataset.corpus) if built is None else stored_contents(built)
+        texts[dataset.name] = GivenTexts(dataset.queries, dataset.qrels, contents)
+    return write_results(output, entries, settings, plan, baseline=baseline, texts=texts if report else None)
 
 
 def write_results(
-    output: Path, entries: Mapping[str, Any], settings: Settings, plan: Plan, *, baseline: str | None = None
+    output: Path,
+    entries: Mapping[str, Any],
+    settings: Settings,
+    plan: Plan,
+    *,
+    baseline: str | None = None,
+    texts: Mapping[str, Texts] | None = None,
 ) -> dict[str, Any]:
-    """Join the datasets' entries, write results.json, .csv and .md, and give what the first holds."""
+    """Join the datasets' entries, compare with the baseline, write all tables, and give what results.json holds.
+
+    With `texts`, the report too.
+    """
     mean, groups = means(entries)
-    first = next((name for entry in entries.values() for name in entry["systems"]), None)
+    baseline = baseline or next((name for entry in entries.values() for name in entry["systems"]), None)
+    add_significance(entries, output, baseline)
     results: dict[str, Any] = {
         "format": FORMAT,
         "command": shlex.join(["python", *sys.argv]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": environment(plan, settings),
-        "baseline": baseline or first,
+        "baseline": baseline,
         "measures": list(settings.measures),
         "datasets": dict(entries),
         "mean": mean,
@@ -132,6 +151,8 @@ def write_results(
     write_json(output / "results.json", results)
     write_csv(output / "results.csv", results)
     write_markdown(output / "results.md", results)
+    if texts is not None:
+        write_report(output, texts)
     return results
 
 
@@ -246,7 +267,7 @@ def prepare_collection(
     """Build one collection with all of the plan's legs, unless it is there for this corpus and these encoders."""
     from pipelines.build import build_collection, is_built
 
-    used = {name: leg for name, leg in plan.legs.items() if any(name in system.legs for system in plan.systems)}
+    used = {name: plan.legs[name] for name in plan.used_legs()}
     if strange := next((name for name, leg in used.items() if name != leg.kind), None):
         raise InputError(f"--index holds the legs bm25, dense and sparse only: without it {strange!r} is built apart")
     wanted: dict[str, Any] = {

@@ -69,6 +69,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
         help="hits whose id is the query's own: left out where queries are documents (ArguAna, Quora, SciDocs, "
         "CQADupStack), everywhere, or nowhere (auto)",
     )
+    scoring.add_argument("--no-report", action="store_true", help="write no report.html")
     scoring.add_argument("--no-timing", action="store_true", help="do not time single searches")
 
 

@@ -138,6 +138,10 @@ class Plan:
                 if leg not in self.legs:
                     raise InputError(f"system {system.name!r}: there is no leg {leg!r}: {', '.join(self.legs)}")
 
+    def used_legs(self) -> list[str]:
+        """Give the names of the legs that systems use, each once."""
+        return list(dict.fromkeys(leg for system in self.systems for leg in system.legs))
+
 
 def read_systems(path: str | Path, legs: Mapping[str, LegSpec]) -> Plan:
     """Read a file of systems, YAML or JSON.

@@ -40,6 +40,8 @@ def test_every_leg_and_their_fusion_are_scored(collection, judged, tmp_path, cap
     assert "1 judged documents are not in the collection" in printed.err
     assert f"{entry['systems']['dense']['measures']['nDCG@10']:.4f}" in printed.out
     assert (tmp_path / "out" / "runs" / "kitchen" / "hybrid.trec").is_file()
+    assert "oven recipe" in (tmp_path / "out" / "report.html").read_text()
+    assert "significance" in entry["systems"]["hybrid"]
 
 
 def test_what_was_done_is_not_done_again_until_the_collection_changes(tmp_path, corpus, judged, capsys):

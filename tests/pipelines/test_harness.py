@@ -152,6 +152,29 @@ def test_the_results_say_what_the_run_files_say(done):
     assert reranked["cost"]["index_bytes"] == sum(legs[name]["cost"]["index_bytes"] for name in ("words", "meaning"))
 
 
+def test_each_system_is_compared_with_the_baseline_query_by_query(done):
+    _, results, _ = done
+    rows = results["datasets"]["kitchen"]["systems"]
+    assert "significance" not in rows["words"]
+    for name in rows.keys() - {"words"}:
+        for measure, compared in rows[name]["significance"].items():
+            assert compared["baseline"] == "words"
+            assert compared["difference"] == pytest.approx(
+                rows[name]["measures"][measure] - rows["words"]["measures"][measure]
+            )
+            assert compared["wins"] + compared["ties"] + compared["losses"] == 4
+            assert compared["p_fisher"] <= compared["p_holm"] <= 1
+
+
+def test_the_report_shows_what_the_table_says_with_the_texts(done):
+    output, results, _ = done
+    page = (output / "report.html").read_text()
+    for row in results["datasets"]["kitchen"]["systems"].values():
+        assert f"{row['measures']['nDCG@5']:.4f}" in page
+    assert QUERIES["q2"] in page
+    assert "Datagrams without a connection" in page
+
+
 def test_the_tables_hold_the_same_figures(done):
     output, results, _ = done
     with (output / "results.csv").open() as file:
@@ -357,6 +380,7 @@ def test_anothers_run_stands_beside_ours_as_trec_eval_reads_it(folder, legs, mod
     )
 
     row = results["datasets"]["kitchen"]["systems"]["theirs"]
+    assert "oven recipe" in (tmp_path / "out" / "report.html").read_text()
     assert row["measures"] == evaluate(run, QRELS, SETTINGS.measures).means
     assert (row["cost"], row["imported"]) == ({}, "kitchen.trec")
     assert any("lacks 2 of the queries" in line for line in said)
