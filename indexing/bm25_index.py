@@ -60,6 +60,10 @@ class Bm25Index(LuceneIndex):
         """
         self._add(_contents(documents), norms=True)
 
+    def upsert(self, documents: Iterable[Document]) -> None:
+        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
+        self.add(documents)
+
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """Find the `k` best documents for each query: score descending, then doc_id ascending, ties at the cutoff too.
 

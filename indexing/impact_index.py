@@ -104,6 +104,10 @@ class ImpactIndex(LuceneIndex):
             )
         self._add(zip(ids, _in_words(matrix, impacts, self._document_terms), strict=True), norms=False)
 
+    def upsert(self, ids: Sequence[str], weights: csr_matrix) -> None:
+        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
+        self.add(ids, weights)
+
     def search(self, weights: csr_matrix, k: int) -> Hits:
         """Find the `k` best documents for each row of `weights` [queries, vocabulary].
 

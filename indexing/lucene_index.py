@@ -23,7 +23,11 @@ WRITE_BUFFER_MB = 256.0
 LONGEST_ID = 32766
 """Lucene's own limit on a term, in bytes of UTF-8."""
 
+DELETES_ALLOWED = 20.0
+"""Percent of deleted documents beyond which Lucene merges segments to be rid of them (its own default is 33)."""
+
 _KEY = "retrieve-rerank"
+_SEQUENCE = "sequence"
 
 
 class LuceneIndex:
@@ -33,7 +37,8 @@ class LuceneIndex:
     nothing is on disk for good before `commit`. As a context manager an index commits when the block ends without
     an error. Searches may run in several threads at once, and while another thread adds.
 
-    Statistics count replaced and deleted documents until Lucene merges them away; impact scores use none.
+    Statistics count replaced and deleted documents until Lucene merges them away (`optimize` does so at once); impact
+    scores use none.
     """
 
     kind: ClassVar[str]
@@ -45,6 +50,7 @@ class LuceneIndex:
         self._refreshing = threading.RLock()
         self._stale = False
         self._closed = False
+        self._sequence = 0 if create else _user_data(path)[_SEQUENCE]
         # In a new index an id never seen needs no look-up of a document to replace: a third faster.
         self._seen = SeenIds() if create else None
         with java_calls(path):
@@ -66,7 +72,7 @@ class LuceneIndex:
         path
             The folder.
         read_only
-            Take no lock, so any number of processes may read; what others commit later is seen by a new `open`.
+            Take no lock, so any number of processes may read; what others commit later is seen after `refresh`.
 
         Raises
         ------
@@ -89,10 +95,50 @@ class LuceneIndex:
             self._stale = True
             return before - len(self)
 
-    def commit(self) -> None:
-        """Write the present state to disk, all of it or nothing."""
+    @property
+    def sequence(self) -> int:
+        """The journal sequence that the last commit recorded."""
+        return self._sequence
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Write the present state to disk, all of it or nothing.
+
+        Parameters
+        ----------
+        sequence
+            The last journal sequence that this state holds; by default that of the commit before.
+        """
         with self._writing, java_calls(self.path):
-            self._writable().commit()
+            writer = self._writable()
+            number = self._sequence if sequence is None else int(sequence)
+            if number != self._sequence:
+                writer.setLiveCommitData(self._commit_data(number))
+            writer.commit()
+            self._sequence = number
+
+    def optimize(self, segments: int = 1) -> None:
+        """Merge to at most so many segments, which drops what was deleted and replaced, and commit.
+
+        Searches become faster and BM25 counts living documents only; all of the index is written anew.
+        """
+        if segments < 1:
+            raise InputError(f"segments must be at least 1, not {segments}")
+        with self._writing:
+            with java_calls(self.path):
+                self._writable().forceMerge(segments)
+            self._stale = True
+            self.commit()
+
+    def refresh(self) -> bool:
+        """Let a reader take over what was committed since; says whether there was something."""
+        with self._refreshing:
+            self._check_open()
+            before = self._search
+            self._stale = True
+            self._refresh()
+            if self._writer is None:
+                self._sequence = _user_data(self.path)[_SEQUENCE]
+            return self._search is not before
 
     def close(self) -> None:
         """Let the files and the lock go; what was not committed is lost. Searches under way may finish."""
@@ -189,7 +235,8 @@ class LuceneIndex:
         try:
             with java_calls(self.path):
                 readers = java_class("org.apache.lucene.index.DirectoryReader")
-                newer = readers.openIfChanged(self._search.reader, self._writer)
+                where = () if self._writer is None else (self._writer,)
+                newer = readers.openIfChanged(self._search.reader, *where)
                 if newer is None:
                     return
                 old, self._search = self._search, self._searching(newer)
@@ -213,12 +260,19 @@ class LuceneIndex:
         config.setOpenMode(modes.CREATE if create else modes.APPEND)
         config.setSimilarity(self._similarity)
         config.setRAMBufferSizeMB(WRITE_BUFFER_MB)
+        merging = java_class("org.apache.lucene.index.TieredMergePolicy")()
+        merging.setDeletesPctAllowed(DELETES_ALLOWED)
+        config.setMergePolicy(merging)
         writer = java_class("org.apache.lucene.index.IndexWriter")(self._directory, config)
         if create:
-            data = java_class("java.util.HashMap")()
-            data.put(_KEY, json.dumps({"kind": self.kind, "format": FORMAT, "settings": self.settings}))
-            writer.setLiveCommitData(data.entrySet())
+            writer.setLiveCommitData(self._commit_data(0))
         return writer
+
+    def _commit_data(self, sequence: int) -> Any:
+        data = java_class("java.util.HashMap")()
+        described = {"kind": self.kind, "format": FORMAT, "settings": self.settings, _SEQUENCE: sequence}
+        data.put(_KEY, json.dumps(described))
+        return data.entrySet()
 
     def _writable(self) -> Any:
         self._check_open()
@@ -232,16 +286,7 @@ class LuceneIndex:
 
     @classmethod
     def _read_settings(cls, path: Path) -> dict[str, Any]:
-        with java_calls(path):
-            if not path.is_dir() or not _holds_index(path):
-                raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
-            infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
-            text = infos.getUserData().get(_KEY)
-        if text is None:
-            raise StorageError(
-                f"{path} is a Lucene index that another program made: build it again with {cls.__name__}"
-            )
-        stored = json.loads(text)
+        stored = _user_data(path)
         if stored["kind"] != cls.kind:
             raise StorageError(f"{path} holds a Lucene index of kind {stored['kind']!r}, not {cls.kind!r}")
         if stored["format"] != FORMAT:
@@ -292,6 +337,18 @@ class _Row:
         self._id.setStringValue(doc_id)
         self._sort_id.setBytesValue(doc_id.encode())
         self._contents.setStringValue(contents)
+
+
+def _user_data(path: Path) -> dict[str, Any]:
+    """Read what the last commit says of the index."""
+    with java_calls(path):
+        if not path.is_dir() or not _holds_index(path):
+            raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
+        infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
+        text = infos.getUserData().get(_KEY)
+    if text is None:
+        raise StorageError(f"{path} is a Lucene index that another program made: build it again with this one")
+    return {_SEQUENCE: 0} | json.loads(text)
 
 
 def _term(doc_id: str) -> Any:
