@@ -10,13 +10,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
+from indexing.filters import Fields, FieldType, FilterLike, field_values, parse_filter
+from indexing.filters.lucene import LuceneFields
+from indexing.filters.tree import Value
+from indexing.hits import Hits
 from indexing.jvm import java_calls, java_class, java_errors
 from indexing.lucene_search import CONTENTS, ID, LuceneSearch
 from indexing.seen import SeenIds
+
+Values: TypeAlias = Mapping[str, Sequence[Value]]
 
 FORMAT = 1
 WRITE_BUFFER_MB = 256.0
@@ -42,10 +51,13 @@ class LuceneIndex:
     """
 
     kind: ClassVar[str]
+    norms: ClassVar[bool]
+    """Whether the length of a document counts."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
         self.path = path
         self.settings = dict(settings)
+        self.fields: dict[str, FieldType] = dict(settings.get("fields", {}))
         self._writing = threading.RLock()
         self._refreshing = threading.RLock()
         self._stale = False
@@ -196,16 +208,32 @@ class LuceneIndex:
         except OSError as error:
             raise StorageError(f"{path} cannot be made a folder: {error.strerror}") from error
 
-    def _add(self, documents: Iterable[tuple[str, str]], *, norms: bool) -> None:
-        """Index pairs of an id and its contents, as the analyzer takes them."""
+    @property
+    def _text_fields(self) -> tuple[str, ...]:
+        """The Lucene fields that hold text."""
+        return (CONTENTS,)
+
+    def _search_texts(self, queries: Sequence[str], k: int, filter: FilterLike | None) -> Hits:
+        parsed = None if filter is None else parse_filter(filter, self.fields)
+        with self.snapshot() as search:
+            return search.search(queries, k, parsed)
+
+    def _score_texts(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        if len(queries) != len(doc_ids):
+            raise InputError(f"{len(doc_ids)} lists of candidates for {len(queries)} queries")
+        with self.snapshot() as search:
+            return search.score(queries, doc_ids)
+
+    def _add(self, documents: Iterable[tuple[str, Sequence[str], Values]]) -> None:
+        """Index ids with the text of each text field, as the analyzer takes it, and the declared fields' values."""
         with self._writing:
             with java_calls(self.path):
-                writer, row = self._writable(), _Row(norms)
-            for doc_id, contents in documents:
+                writer, row = self._writable(), _Row(self._text_fields, self.norms, self.fields)
+            for doc_id, texts, values in documents:
                 new = self._seen is not None and self._seen.add(doc_id)
                 # A turn for each document: a search that must refresh does not wait for the whole corpus.
                 with java_calls(self.path):
-                    row.fill(doc_id, contents)
+                    row.fill(doc_id, texts, values)
                     if new:
                         writer.addDocument(row.document)
                     else:
@@ -252,7 +280,7 @@ class LuceneIndex:
                 search.reader.close()
 
     def _searching(self, reader: Any) -> LuceneSearch:
-        return LuceneSearch(self.path, reader, self._similarity, self._parse)
+        return LuceneSearch(self.path, reader, self._similarity, self._parse, self.fields)
 
     def _open_writer(self, create: bool) -> Any:
         config = java_class("org.apache.lucene.index.IndexWriterConfig")(self._make_analyzer())
@@ -312,10 +340,21 @@ def check_id(doc_id: str) -> None:
         raise InputError(f"the id {doc_id[:40]!r}… is {length} bytes of UTF-8 long: Lucene takes {LONGEST_ID}")
 
 
+def values_of(
+    fields: Fields, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, tuple[Value, ...]]]:
+    """Give the declared fields' values of each document (see `field_values`)."""
+    if metadata is None:
+        return [{} for _ in ids]
+    if len(metadata) != len(ids):
+        raise InputError(f"{len(ids)} ids for the metadata of {len(metadata)} documents")
+    return [field_values(fields, one, doc_id) for doc_id, one in zip(ids, metadata, strict=True)]
+
+
 class _Row:
     """One Lucene document, filled again for each of ours: making fields anew takes longer than indexing them."""
 
-    def __init__(self, norms: bool) -> None:
+    def __init__(self, text_fields: Sequence[str], norms: bool, declared: Fields) -> None:
         import jnius
 
         fields = "org.apache.lucene.document."
@@ -328,15 +367,21 @@ class _Row:
         self._sort_id = java_class(fields + "BinaryDocValuesField")(
             ID, java_class("org.apache.lucene.util.BytesRef")(b"")
         )
-        self._contents = java_class(fields + "Field")(CONTENTS, empty, kind)
+        self._texts = [java_class(fields + "Field")(name, empty, kind) for name in text_fields]
+        self._declared = LuceneFields(declared) if declared else None
         self.document = java_class(fields + "Document")()
-        for field in (self._id, self._sort_id, self._contents):
+        for field in (self._id, self._sort_id, *self._texts):
             self.document.add(field)
 
-    def fill(self, doc_id: str, contents: str) -> None:
+    def fill(self, doc_id: str, texts: Sequence[str], values: Values) -> None:
         self._id.setStringValue(doc_id)
         self._sort_id.setBytesValue(doc_id.encode())
-        self._contents.setStringValue(contents)
+        for field, text in zip(self._texts, texts, strict=True):
+            field.setStringValue(text)
+        if self._declared is not None:
+            self.document.clear()
+            for field in (self._id, self._sort_id, *self._texts, *self._declared.of(values)):
+                self.document.add(field)
 
 
 def _user_data(path: Path) -> dict[str, Any]:
