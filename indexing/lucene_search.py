@@ -128,9 +128,10 @@ class LuceneSearch:
         with self._scoring:
             with java_calls(self.path):
                 scorer = self._scorers.get(depth) or self._make_scorer(depth)
-                parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")
                 keyword = java_class("org.apache.lucene.analysis.core.KeywordAnalyzer")()
-                self._candidates.set(parser(ID, keyword).parse(" ".join(map(escaped, ids))))
+                parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")(ID, keyword)
+                parser.setSplitOnWhitespace(True)
+                self._candidates.set(parser.parse(" ".join(map(escaped, ids))))
             answers.add(apply(scorer, query))
         hits = answers.hits(np.array(answers.counts))
         found = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))

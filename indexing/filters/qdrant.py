@@ -1,9 +1,10 @@
 """A filter as Qdrant conditions. Edge and the client have classes of their own, so both come as `Conditions`."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from indexing.filters.fields import Fields
-from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or
+from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Value
 
 PAYLOAD = "metadata"
 """The payload's object of canonical field values."""
@@ -13,7 +14,7 @@ class Conditions(Protocol):
     """How one of the two libraries spells conditions."""
 
     def any_of(self, key: str, values: list[Any]) -> Any:
-        """Ask for one of these strings, or this one boolean."""
+        """Ask for one of these strings."""
 
     def between(self, key: str, **bounds: float | None) -> Any:
         """Ask for a number within gt, gte, lt, lte."""
@@ -21,11 +22,23 @@ class Conditions(Protocol):
     def empty(self, key: str) -> Any:
         """Ask for no value."""
 
-    def group(self, *, must: list[Any] | None = None, should: list[Any] | None = None, must_not: Any = None) -> Any:
-        """Join conditions to a filter."""
+    def group(self, **conditions: list[Any]) -> Any:
+        """Join lists of conditions, must, should and must_not, to a filter."""
+
+    def points(self, points: Sequence[str]) -> Any:
+        """Ask for these points, by UUID."""
 
     def nothing(self) -> Any:
         """Give a condition that is true of no point."""
+
+
+def payload_value(value: Value) -> str | float | int:
+    """Give a canonical value as it stands in the payload.
+
+    Booleans become ``"true"`` and ``"false"``: Edge 0.9 takes Python's True for the number 1 in a condition, which no
+    boolean in a payload equals.
+    """
+    return ("true" if value else "false") if isinstance(value, bool) else value
 
 
 def qdrant_filter(filter: Filter, fields: Fields, conditions: Conditions) -> Any:
@@ -46,9 +59,6 @@ def qdrant_filter(filter: Filter, fields: Fields, conditions: Conditions) -> Any
         return conditions.group(must=[conditions.between(key, **bounds)])
     if not filter.values:
         return conditions.group(must=[conditions.nothing()])
-    kind = fields[filter.field]
-    if kind == "keyword":
-        return conditions.group(must=[conditions.any_of(key, list(filter.values))])
-    if kind == "boolean":
-        return conditions.group(should=[conditions.any_of(key, [value]) for value in filter.values])
+    if fields[filter.field] in ("keyword", "boolean"):
+        return conditions.group(must=[conditions.any_of(key, [payload_value(value) for value in filter.values])])
     return conditions.group(should=[conditions.between(key, gte=float(v), lte=float(v)) for v in filter.values])

@@ -2,6 +2,7 @@ import json
 import sqlite3
 from datetime import UTC, date, datetime
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import And, AnyOf, Exists, Not, Range, check_fields, field_values, parse_filter
 from indexing.filters.sqlite import sqlite_indexes, sqlite_where
+from indexing.qdrant_index import QdrantIndex
 
 
 class Sqlite:
@@ -39,14 +41,24 @@ class Lucene:
         return set(self._index.search(["fox"], 100, filter=written).doc_ids)
 
 
-@settings(max_examples=60, deadline=None)
+class Qdrant:
+    def __init__(self, metadata, path, engine):
+        self._index = QdrantIndex.create(path / engine, 2, fields=FIELDS, engine=engine)
+        self._index.upsert(list(metadata), np.ones((len(metadata), 2)), metadata=list(metadata.values()))
+
+    def kept(self, written):
+        return set(self._index.search(np.ones(2), 100, filter=written).doc_ids)
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     documents=st.lists(metadatas(), min_size=1, max_size=12),
     written=st.lists(filters(), min_size=1, max_size=8),
 )
 def test_every_backend_keeps_what_plain_python_keeps(tmp_path_factory, documents, written):
     metadata = {f"d{number}": one for number, one in enumerate(documents)}
-    backends = [Sqlite(metadata), Lucene(metadata, tmp_path_factory.mktemp("filters"))]
+    path = tmp_path_factory.mktemp("filters")
+    backends = [Sqlite(metadata), Lucene(metadata, path), *(Qdrant(metadata, path, name) for name in ("edge", "local"))]
     for one in written:
         expected = {doc_id for doc_id, values in metadata.items() if keeps(one, values)}
         for backend in backends:
