@@ -222,11 +222,13 @@ class ClientEngine:
     def _request(self, question: Question) -> Any:
         from qdrant_client import models
 
-        params = models.SearchParams(
-            hnsw_ef=max(self._settings.ef_search, question.limit),
-            exact=question.exact,
-            quantization=models.QuantizationSearchParams(ignore=question.exact, rescore=True),
-        )
+        params = None
+        if not self._local:
+            params = models.SearchParams(
+                hnsw_ef=max(self._settings.ef_search, question.limit),
+                exact=question.exact,
+                quantization=models.QuantizationSearchParams(ignore=question.exact, rescore=True),
+            )
         asked = {DENSE: question.dense, SPARSE: question.sparse}
         legs = [
             models.Prefetch(query=_vector(one), using=name, filter=question.filter, params=params, limit=question.depth)

@@ -50,10 +50,10 @@ class Qdrant:
         return set(self._index.search(np.ones(2), 100, filter=written).doc_ids)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
-    documents=st.lists(metadatas(), min_size=1, max_size=12),
-    written=st.lists(filters(), min_size=1, max_size=8),
+    documents=st.lists(metadatas(), min_size=1, max_size=20),
+    written=st.lists(filters(), min_size=8, max_size=24),
 )
 def test_every_backend_keeps_what_plain_python_keeps(tmp_path_factory, documents, written):
     metadata = {f"d{number}": one for number, one in enumerate(documents)}

@@ -196,13 +196,13 @@ SERVERS = {
 _NO_SERVER = pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
 
 
-@pytest.fixture(params=[*BACKENDS, *(pytest.param(name, marks=_NO_SERVER) for name in SERVERS)])
-def make_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+@pytest.fixture(params=[*BACKENDS, *(pytest.param(name, marks=_NO_SERVER) for name in SERVERS)], scope="module")
+def make_backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Give a function that makes the backend in a folder of its own."""
     made: list[str] = []
 
     def make() -> Backend:
-        path = tmp_path / f"index-{uuid.uuid4().hex[:8]}"
+        path = tmp_path_factory.mktemp("contract") / "index"
         if request.param in BACKENDS:
             return BACKENDS[request.param](path)
         options = dict(SERVERS[request.param])

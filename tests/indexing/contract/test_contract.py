@@ -44,22 +44,24 @@ def backend(make_backend):
     return make_backend()
 
 
-@pytest.fixture
-def filled(backend):
-    """An index of documents 0 to 199."""
+@pytest.fixture(scope="module")
+def filled(make_backend):
+    """A backend with an index of documents 0 to 199, which no test changes."""
+    backend = make_backend()
     index = backend.create()
     fill(backend, index, range(200))
-    yield index
+    yield backend, index
     index.close()
 
 
-def test_finds_the_best_in_order_for_a_batch_and_one_by_one(backend, filled):
+def test_finds_the_best_in_order_for_a_batch_and_one_by_one(filled):
+    backend, index = filled
     queries = backend.payload(range(300, 310))
-    batch = backend.search(filled, queries, 20)
+    batch = backend.search(index, queries, 20)
 
     expected = backend.scores(range(200), range(300, 310))
     for number in range(10):
-        alone = backend.search(filled, backend.payload([300 + number]), 20)
+        alone = backend.search(index, backend.payload([300 + number]), 20)
         assert alone[0].doc_ids == batch[number].doc_ids
         np.testing.assert_allclose(alone.scores, batch[number].scores, rtol=1e-6)
         assert (np.diff(batch[number].scores) <= 0).all()
@@ -123,15 +125,15 @@ FILTERS = [
 ]
 
 
-@pytest.mark.parametrize("written", FILTERS, ids=str)
-def test_a_filter_keeps_just_its_documents_and_their_scores(backend, filled, written):
+def test_a_filter_keeps_just_its_documents_and_their_scores(filled):
+    backend, index = filled
     queries = backend.payload(range(300, 304))
-    everything = backend.search(filled, queries, 200)
-    kept = backend.search(filled, queries, 200, filter=written)
-
-    keep = np.array([kept_by(written, metadata_of([int(doc_id[1:])])[0]) for doc_id in everything.doc_ids], bool)
-    same(kept, everything.where(keep))
-    same(backend.search(filled, queries, 3, filter=written), everything.where(keep).top(3))
+    everything = backend.search(index, queries, 200)
+    values = [metadata_of([int(doc_id[1:])])[0] for doc_id in everything.doc_ids]
+    for written in FILTERS:
+        expected = everything.where(np.array([kept_by(written, one) for one in values], bool))
+        same(backend.search(index, queries, 200, filter=written), expected)
+        same(backend.search(index, queries, 3, filter=written), expected.top(3))
 
 
 def kept_by(written: dict[str, Any], values: dict[str, Any]) -> bool:
@@ -152,23 +154,25 @@ def kept_by(written: dict[str, Any], values: dict[str, Any]) -> bool:
     return answers[str(written)]
 
 
-def test_a_filter_of_an_unknown_field_lists_the_known(backend, filled):
+def test_a_filter_of_an_unknown_field_lists_the_known(filled):
+    backend, index = filled
     with pytest.raises(InputError, match="declared are lang, year, seen, draft"):
-        backend.search(filled, backend.payload([1]), 3, filter={"yaer": 2020})
+        backend.search(index, backend.payload([1]), 3, filter={"yaer": 2020})
 
 
-def test_given_candidates_get_the_scores_of_a_search(backend, filled):
+def test_given_candidates_get_the_scores_of_a_search(filled):
+    backend, index = filled
     queries = backend.payload(range(300, 303))
-    found = backend.search(filled, queries, 200)
+    found = backend.search(index, queries, 200)
     candidates = [[*ranking.doc_ids[5:9], ranking.doc_ids[0], ranking.doc_ids[-1]] for ranking in found]
     expected = np.concatenate([ranking.scores[[5, 6, 7, 8, 0, len(ranking) - 1]] for ranking in found])
 
-    np.testing.assert_allclose(filled.score(queries, candidates), expected, rtol=2e-6)
-    assert filled.score(backend.payload([300, 301]), [[], candidates[1][:1]]).tolist() == pytest.approx([expected[6]])
+    np.testing.assert_allclose(index.score(queries, candidates), expected, rtol=2e-6)
+    assert index.score(backend.payload([300, 301]), [[], candidates[1][:1]]).tolist() == pytest.approx([expected[6]])
     with pytest.raises(InputError, match="'nobody' is not in the index"):
-        filled.score(queries, [["d0000"], ["d0001", "nobody"], []])
+        index.score(queries, [["d0000"], ["d0001", "nobody"], []])
     with pytest.raises(InputError, match="1 lists of candidates for 3 queries"):
-        filled.score(queries, [["d0000"]])
+        index.score(queries, [["d0000"]])
 
 
 def test_what_was_committed_is_there_after_open(backend):
@@ -232,28 +236,32 @@ def test_an_empty_index_and_an_empty_batch_find_nothing(backend):
     index.close()
 
 
-def test_k_may_exceed_what_there_is_and_must_be_positive(backend, filled):
+def test_k_may_exceed_what_there_is_and_must_be_positive(filled):
+    backend, index = filled
     queries = backend.payload([300])
-    found = backend.search(filled, queries, 5000)
+    found = backend.search(index, queries, 5000)
     assert 150 < len(found[0]) <= 200
     assert len(set(found.doc_ids)) == len(found[0])
-    assert len(backend.search(filled, queries, 5000, filter={"year": 2001})[0]) <= 4
+    assert len(backend.search(index, queries, 5000, filter={"year": 2001})[0]) <= 4
     with pytest.raises(InputError, match="k must be at least 1"):
-        backend.search(filled, queries, 0)
+        backend.search(index, queries, 0)
 
 
-def test_an_id_twice_in_one_call_is_refused(backend, filled):
+def test_an_id_twice_in_one_call_is_refused(backend):
+    index = backend.create()
     with pytest.raises(InputError, match="'d0900' stands"):
-        backend.upsert(filled, ["d0900", "d0901", "d0900"], backend.payload([1, 2, 3]), [{}, {}, {}])
+        backend.upsert(index, ["d0900", "d0901", "d0900"], backend.payload([1, 2, 3]), [{}, {}, {}])
+    index.close()
 
 
-def test_bad_vectors_are_refused_and_nothing_is_stored(backend, filled):
+def test_bad_vectors_are_refused_and_nothing_is_stored(filled):
+    backend, index = filled
     for payload in backend.bad().values():
         with pytest.raises(InputError):
-            backend.upsert(filled, ["d0900"], payload, [{}])
+            backend.upsert(index, ["d0900"], payload, [{}])
         with pytest.raises(InputError):
-            backend.search(filled, payload, 5)
-    assert len(filled) == 200
+            backend.search(index, payload, 5)
+    assert len(index) == 200
 
 
 def test_any_string_can_be_an_id(backend):
