@@ -30,7 +30,11 @@ FORMAT = 1
 REBUILD_AT = 0.25
 """Kinds that cannot remove keep deleted vectors as tombstones; beyond this share of them, `commit` drops them."""
 SCAN_BELOW = 0.1
-"""When at most this share of the vectors is allowed, they are compared with the query one by one: exact."""
+"""When at most this share of the vectors is allowed, they are compared with the query one by one: exact.
+
+Measured on 50,000 clustered vectors of 384: of the true top ten an HNSW search (ef_search 128) among 1% of the
+vectors finds .51, among 2% .66, 5% .84, 10% .97, 20% all.
+"""
 SCORES_AT_ONCE = 1 << 22
 """Bound on the scores computed together in such a scan."""
 
