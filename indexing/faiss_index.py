@@ -1,12 +1,7 @@
-"""FaissIndex: a vector index on FAISS, exact or approximate, with string ids, upserts, deletes and filters.
+"""FaissIndex: a vector index on FAISS, exact or approximate, with string ids, upserts, deletes and filters."""
 
-On disk it is a folder: ``settings.json`` names the generation of files that belong together and is replaced last, so
-a crash at any instant leaves either the old generation or the new one, never half of each.
-"""
-
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing import faiss_kinds, faiss_storage
-from indexing.disk import folder_bytes, load_strings, save_strings, sync_file, write_json
+from indexing import faiss_files, faiss_kinds, faiss_search, faiss_storage
+from indexing.disk import folder_bytes
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.faiss_kinds import FaissSettings
 from indexing.hits import Hits
 from indexing.id_table import IdTable
+from indexing.vectors import check_vectors, normalised
 
 if TYPE_CHECKING:
     import faiss
 
-FORMAT = 1
 REBUILD_AT = 0.25
 """Kinds that cannot remove keep deleted vectors as tombstones; beyond this share of them, `commit` drops them."""
 SCAN_BELOW = 0.1
@@ -35,8 +30,6 @@ SCAN_BELOW = 0.1
 Measured on 50,000 clustered vectors of 384: of the true top ten an HNSW search (ef_search 128) among 1% of the
 vectors finds .51, among 2% .66, 5% .84, 10% .97, 20% all.
 """
-SCORES_AT_ONCE = 1 << 22
-"""Bound on the scores computed together in such a scan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +82,7 @@ class FaissIndex:
         """Make an empty index at `path` (a folder that does not hold one); settings as in `FaissSettings`."""
         path = Path(path)
         chosen = FaissSettings(dimension, **settings)
-        if (path / "settings.json").exists():
+        if (path / faiss_files.SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
         learning = faiss_kinds.learns(chosen)
@@ -113,16 +106,18 @@ class FaissIndex:
         StorageError
             When there is no index, or it cannot be read.
         """
-        path, tries = Path(path), 3
-        while True:
-            stored = _read_settings(path)
-            try:
-                return cls._read(path, stored, read_only)
-            except FileNotFoundError as error:
-                # A writer may have replaced the generation since its name was read.
-                tries -= 1
-                if not tries or _read_settings(path)["generation"] == stored["generation"]:
-                    raise StorageError(f"the FAISS index {path} is damaged: {error.filename} is missing") from None
+        path = Path(path)
+        stored, index, ids = faiss_files.read_newest(path, mapped=read_only)
+        return cls(
+            path,
+            stored.settings,
+            index,
+            IdTable(ids),
+            generation=stored.generation,
+            sequence=stored.sequence,
+            learning=stored.learning,
+            read_only=read_only,
+        )
 
     @property
     def sequence(self) -> int:
@@ -142,7 +137,7 @@ class FaissIndex:
         self._check_writable()
         if not len(ids) and not len(vectors):
             return
-        rows = self._checked(vectors, "vector", ids)
+        rows = self._checked(vectors, ids)
         if len(ids) != len(rows):
             raise InputError(f"{len(ids)} ids for {len(rows)} vectors")
         check_ids(ids)
@@ -234,22 +229,22 @@ class FaissIndex:
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        queries = self._checked(np.atleast_2d(vectors), "query vector")
+        queries = self._checked(np.atleast_2d(vectors))
         places = None if allowed is None else self._places(allowed)
         wanted = min(k, len(self) if places is None else len(places))
         if not wanted or not len(queries):
             return Hits.empty(len(queries))
         if places is not None and len(places) <= SCAN_BELOW * len(self):
-            return self._scan(queries, places, wanted)
+            return faiss_search.scan(self._index, queries, places, wanted, self._ids.strings)
         selector = self._selector(places)
         parameters = faiss_kinds.search_parameters(self._index, self.settings, wanted, selector)
         if selector is not None and parameters is None:
-            if places is None:
-                scores, codes = self._search_around(queries, wanted)
-            else:
-                return self._scan(queries, places, wanted)
+            if places is not None:
+                return faiss_search.scan(self._index, queries, places, wanted, self._ids.strings)
+            scores, codes = faiss_search.search_around(self._index, queries, wanted, self._ids.alive())
         elif self._is_exact():
-            scores, codes = self._search_flat(queries, wanted, parameters, len(self) if places is None else len(places))
+            most = len(self) if places is None else len(places)
+            scores, codes = faiss_search.search_to_the_last_tie(self._index, queries, wanted, parameters, most)
         else:
             scores, codes = self._index.search(queries, wanted, params=parameters)
         rows = np.repeat(np.arange(len(queries)), codes.shape[1])
@@ -271,7 +266,7 @@ class FaissIndex:
         InputError
             For an id that is not there.
         """
-        queries = self._checked(np.atleast_2d(vectors), "query vector")
+        queries = self._checked(np.atleast_2d(vectors))
         if len(queries) != len(doc_ids):
             raise InputError(f"{len(doc_ids)} lists of candidates for {len(queries)} queries")
         rows = np.repeat(np.arange(len(queries)), [len(ids) for ids in doc_ids])
@@ -305,42 +300,25 @@ class FaissIndex:
         sequence
             The last journal sequence that this state holds; by default that of the commit before.
         """
-        import faiss
-
         self._check_writable()
         if self._ids.dead > REBUILD_AT * len(self._ids):
             self.optimize()
         old = self._generation
         if self._changed:
-            new = old + 1
-            vectors = self.path / f"vectors-{new}.faiss"
-            faiss.write_index(self._index, str(vectors))
-            sync_file(vectors)
-            save_strings(self.path / f"ids-{new}.npz", self._ids.strings.tolist())
-            self._generation = new
+            faiss_files.write_generation(self.path, old + 1, self._index, self._ids.strings)
+            self._generation = old + 1
         number = self._sequence if sequence is None else int(sequence)
-        write_json(
-            self.path / "settings.json",
-            {
-                "backend": "faiss",
-                "format": FORMAT,
-                "generation": self._generation,
-                "sequence": number,
-                "learning": self._learning,
-                "count": len(self),
-                "settings": asdict(self.settings),
-            },
-        )
+        stored = faiss_files.Stored(self.settings, self._generation, number, self._learning)
+        faiss_files.write_settings(self.path, stored, len(self))
         self._sequence = number
         if self._changed:
             self._changed = False
-            for stale in (f"vectors-{old}.faiss", f"ids-{old}.npz"):
-                (self.path / stale).unlink(missing_ok=True)
+            faiss_files.remove_generation(self.path, old)
 
     def refresh(self) -> bool:
         """Take over what another process has committed since; says whether there was something."""
-        stored = _read_settings(self.path)
-        if (stored["generation"], stored["sequence"]) == (self._generation, self._sequence):
+        stored = faiss_files.read_settings(self.path)
+        if (stored.generation, stored.sequence) == (self._generation, self._sequence):
             return False
         newer = type(self).open(self.path, read_only=self.read_only)
         self._index, self._ids, self._learning = newer._index, newer._ids, newer._learning
@@ -379,35 +357,6 @@ class FaissIndex:
             self.commit()
         self.close()
 
-    @classmethod
-    def _read(cls, path: Path, stored: dict[str, Any], read_only: bool) -> Self:
-        settings, generation, learning = stored["settings"], stored["generation"], stored["learning"]
-        file = path / f"vectors-{generation}.faiss"
-        if not file.exists():
-            raise FileNotFoundError(2, "missing", str(file))
-        try:
-            ids = load_strings(path / f"ids-{generation}.npz")
-            index = faiss_storage.load(file, mapped=read_only)
-        except FileNotFoundError:
-            raise
-        except (ValueError, KeyError, RuntimeError, OSError) as error:
-            raise StorageError(f"the FAISS index {path} cannot be read ({error}): build it again") from error
-        if index.ntotal != len(ids) or index.d != settings.dimension:
-            raise StorageError(
-                f"the FAISS index {path} is damaged: {index.ntotal} vectors of dimension {index.d} "
-                f"for {len(ids)} ids of dimension {settings.dimension}; build it again"
-            )
-        return cls(
-            path,
-            settings,
-            index,
-            IdTable(ids),
-            generation=generation,
-            sequence=stored["sequence"],
-            learning=learning,
-            read_only=read_only,
-        )
-
     def _places(self, allowed: Selection | Sequence[str]) -> NDArray[np.int64]:
         if not isinstance(allowed, Selection):
             allowed = self.select(allowed)
@@ -437,61 +386,9 @@ class FaissIndex:
             self._alive = faiss.IDSelectorBitmap(np.packbits(self._ids.alive(), bitorder="little"))
         return self._alive
 
-    def _scan(self, queries: NDArray[np.float32], places: NDArray[np.int64], k: int) -> Hits:
-        """Compare the queries with the vectors at these positions, all of them."""
-        size = max(1, SCORES_AT_ONCE // len(places))
-        rows, columns, found = [], [], []
-        for start in range(0, len(queries), size):
-            scores = faiss_storage.scores_at(self._index, places, queries[start : start + size])
-            last = np.partition(scores, len(places) - k, axis=1)[:, len(places) - k]
-            row, column = np.nonzero(scores >= last[:, None])
-            rows.append(row + start)
-            columns.append(column)
-            found.append(scores[row, column])
-        codes = places[np.concatenate(columns)]
-        return Hits.ranked(len(queries), np.concatenate(rows), codes, np.concatenate(found), self._ids.strings, k)
-
-    def _search_flat(
-        self, queries: NDArray[np.float32], k: int, parameters: Any, most: int
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search until no query's k-th score is tied with one left out; there are `most` to be found."""
-        depth = min(k + 1, most)
-        scores, codes = self._index.search(queries, depth, params=parameters)
-        while depth < most and (open_ties := scores[:, k - 1] == scores[:, -1]).any():
-            depth = min(2 * depth, most)
-            wider = np.full((len(queries), depth), -np.inf, np.float32)
-            wider_codes = np.full((len(queries), depth), -1, np.int64)
-            wider[:, : scores.shape[1]], wider_codes[:, : scores.shape[1]] = scores, codes
-            wider[open_ties], wider_codes[open_ties] = self._index.search(queries[open_ties], depth, params=parameters)
-            scores, codes = wider, wider_codes
-        return scores, codes
-
-    def _search_around(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Search deeper until enough hits of each query are no tombstones: for kinds that take no selector."""
-        alive, depth = self._ids.alive(), k
-        while True:
-            depth = min(2 * depth, len(alive))
-            scores, codes = self._index.search(queries, depth)
-            codes[(codes >= 0) & ~alive[codes]] = -1
-            if depth == len(alive) or ((codes >= 0).sum(axis=1) >= k).all():
-                return scores, codes
-
-    def _checked(
-        self, vectors: NDArray[np.floating], what: str, ids: Sequence[str] | None = None
-    ) -> NDArray[np.float32]:
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.settings.dimension:
-            raise InputError(
-                f"the index {self.path} holds vectors of dimension {self.settings.dimension}, "
-                f"not an array of shape {list(rows.shape)}: was another encoder used?"
-            )
-        if not np.isfinite(rows).all():
-            row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise InputError(f"the {what} of {repr(ids[row]) if ids else f'row {row}'} holds a NaN or an infinity")
-        if self.settings.metric == "cosine":
-            norms = np.linalg.norm(rows, axis=1, keepdims=True)
-            rows = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-        return rows
+    def _checked(self, vectors: NDArray[np.floating], ids: Sequence[str] | None = None) -> NDArray[np.float32]:
+        rows = check_vectors(vectors, self.settings.dimension, self.path, ids)
+        return normalised(rows) if self.settings.metric == "cosine" else rows
 
     def _check_writable(self) -> None:
         if self.read_only:
@@ -500,22 +397,3 @@ class FaissIndex:
     def _touch(self) -> None:
         self._changed, self._alive = True, None
         self._version += 1
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads((path / "settings.json").read_text("utf-8"))
-        if stored.get("backend") != "faiss":
-            raise StorageError(f"{path} holds an index of backend {stored.get('backend')!r}, not 'faiss'")
-        if stored["format"] != FORMAT:
-            raise StorageError(f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again")
-        return {
-            "generation": int(stored["generation"]),
-            "sequence": int(stored.get("sequence", 0)),
-            "learning": bool(stored.get("learning", False)),
-            "settings": FaissSettings(**stored["settings"]),
-        }
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StorageError(f"{path} is not a FAISS index: {error.filename} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise StorageError(f"the FAISS index {path} cannot be read ({error}): build it again") from error

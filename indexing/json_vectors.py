@@ -113,7 +113,8 @@ def write_json_vectors(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there and is not an empty folder: choose another")
     folder.mkdir(parents=True, exist_ok=True)
-    lines, count, part = [], 0, 0
+    lines: list[str] = []
+    count, part = 0, 0
 
     def flush() -> None:
         text = "".join(lines).encode()

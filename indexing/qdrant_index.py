@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from indexing.qdrant_embedded import EdgeEngine
 from indexing.qdrant_points import Found, PointBatch, QdrantEngine, Question, Sparse, point_id, sparse_rows
 from indexing.qdrant_remote import ClientEngine
 from indexing.qdrant_settings import Engine, QdrantServer, QdrantSettings
+from indexing.vectors import check_vectors, check_weights
 
 FORMAT = 1
 SCAN_BELOW = 0.1
@@ -184,8 +185,8 @@ class QdrantIndex:
         check_ids(ids)
         if (vectors is None) != (not self.settings.dimension) or (weights is None) != (not self.settings.vocabulary):
             raise InputError(f"points of the index {self.path} have {self._parts()}: give just that")
-        dense = None if vectors is None else self._checked_dense(vectors, ids)
-        sparse = None if weights is None else self._checked_sparse(weights, ids)
+        dense = None if vectors is None else check_vectors(vectors, self.settings.dimension, self.path, ids)
+        sparse = None if weights is None else check_weights(weights, self.settings.vocabulary, self.path, ids)
         for given in (dense, sparse, metadata):
             count = len(ids) if given is None else given.shape[0] if hasattr(given, "shape") else len(given)
             if count != len(ids):
@@ -420,37 +421,11 @@ class QdrantIndex:
         if issparse(queries):
             if not self.settings.vocabulary:
                 raise InputError(f"points of the index {self.path} have {self._parts()}, no sparse vectors")
-            return None, list(sparse_rows(self._checked_sparse(queries)))
+            return None, list(sparse_rows(check_weights(queries, self.settings.vocabulary, self.path)))
         if not self.settings.dimension:
             raise InputError(f"points of the index {self.path} have {self._parts()}, no dense vectors")
-        return self._checked_dense(np.atleast_2d(np.asarray(queries))).tolist(), None
-
-    def _checked_dense(self, vectors: Any, ids: Sequence[str] | None = None) -> NDArray[np.float32]:
-        rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.settings.dimension:
-            raise InputError(
-                f"the index {self.path} holds vectors of dimension {self.settings.dimension}, "
-                f"not an array of shape {list(rows.shape)}: was another encoder used?"
-            )
-        if not np.isfinite(rows).all():
-            row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-            raise InputError(f"the vector of {repr(ids[row]) if ids else f'query {row}'} holds a NaN or an infinity")
-        return rows
-
-    def _checked_sparse(self, weights: Any, ids: Sequence[str] | None = None) -> csr_matrix:
-        shape = np.shape(weights)
-        if not issparse(weights) or len(shape) != 2 or shape[1] != self.settings.vocabulary:
-            raise InputError(
-                f"the index {self.path} has a vocabulary of {self.settings.vocabulary} terms: weights must be a "
-                f"scipy.sparse matrix [rows, {self.settings.vocabulary}], not of shape {list(shape)}"
-            )
-        matrix: Any = csr_matrix(cast("csr_matrix", weights), dtype=np.float32, copy=True)
-        matrix.sum_duplicates()
-        matrix.eliminate_zeros()
-        if not np.isfinite(matrix.data).all():
-            row = int(np.searchsorted(matrix.indptr, np.argmin(np.isfinite(matrix.data)), side="right")) - 1
-            raise InputError(f"the weights of {repr(ids[row]) if ids else f'query {row}'} hold a NaN or an infinity")
-        return matrix
+        rows = check_vectors(np.atleast_2d(np.asarray(queries)), self.settings.dimension, self.path)
+        return rows.tolist(), None
 
     def _check_known(self, ids: list[str]) -> None:
         if not ids or self._engine.count(self._among([point_id(doc_id) for doc_id in ids])) == len(ids):
