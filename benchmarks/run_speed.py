@@ -48,9 +48,13 @@ def parser() -> argparse.ArgumentParser:
     rerank.add_argument("--model", help="a checkpoint (one of MiniLM's size with a random head)")
     rerank.add_argument("--queries", type=int, metavar="N", help="how many (50; quick: 5)")
     rerank.add_argument("--candidates", type=int, metavar="N", help="of each query (100; quick: 20)")
+    mine = _task(tasks, "mine", run_mine, "hard-negative mining beside sentence-transformers")
+    mine.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
+    mine.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 100)")
+    mine.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
     for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
         task.add_argument("--texts", type=int, metavar="N", help=f"how many ({full}; quick: {quick})")
-    for task in (encode, sparse, rerank):
+    for task in (encode, sparse, rerank, mine):
         task.add_argument(
             "--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a folder in BEIR layout (pydocs)"
         )
@@ -117,6 +121,19 @@ def run_rerank(options: argparse.Namespace) -> "list[Row]":
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(write_cross_encoder(Path(folder), default_dense_model(), pairs))
         return compare(PAIRS, model, pairs, device=options.device, repeats=_repeats(options), threads=options.threads)
+
+
+def run_mine(options: argparse.Namespace) -> "list[Row]":
+    """Mine negatives for queries and their documents among all documents."""
+    from benchmarks.speed.inputs import training_rows
+    from benchmarks.speed.mining import compare
+    from retrieve.default_models import default_dense_model
+
+    rows, corpus = training_rows(options.data, options.split, _size(options, "queries", 10_000, 100))
+    if options.quick:
+        corpus = corpus[:200]
+    model = options.model or default_dense_model()
+    return compare(model, rows, corpus, device=options.device, repeats=_repeats(options), threads=options.threads)
 
 
 def run_impact(options: argparse.Namespace) -> "list[Row]":

@@ -38,6 +38,22 @@ def candidate_pairs(collection: str, queries: int, candidates: int) -> list[tupl
     ]
 
 
+def training_rows(collection: str, split: str, queries: int) -> tuple[list[tuple[str, str]], list[str]]:
+    """Give (query, right document) rows of so many queries, and all documents."""
+    from pipelines.evaluation.datasets import load_evaluation_set
+
+    loaded = load_evaluation_set(collection, split="test" if collection == "pydocs" else split, check_corpus=False)
+    loaded = loaded.limited(queries)
+    texts = {document.doc_id: document.contents for document in loaded.corpus}
+    rows = [
+        (loaded.queries[query], texts[doc_id])
+        for query, judged in loaded.qrels.items()
+        for doc_id, grade in judged.items()
+        if grade > 0 and doc_id in texts
+    ]
+    return rows, list(texts.values())
+
+
 def write_splade(folder: Path, tokenizer: str | Path, texts: Sequence[str]) -> Path:
     """Write a masked language model of BERT-base's size whose vocabulary is the tokenizer's.
 

@@ -3,6 +3,6 @@
 Each has ``add_parser(commands)``, which describes it, and ``run(options)``, which does it and gives the exit status.
 """
 
-from pipelines.commands import index, info, pydocs, search
+from pipelines.commands import index, info, mine, pydocs, search
 
-COMMANDS = (index, search, info, pydocs)
+COMMANDS = (index, search, info, mine, pydocs)

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,3 +66,17 @@ def save_modules(
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def write_into(folder: Path, save: Callable[[Path], None]) -> None:
+    """Write a checkpoint into a folder that holds other files, or an older one of the same name."""
+    aside = folder.with_name(f".{folder.name}.model")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    save(aside)
+    for entry in aside.iterdir():
+        target = folder / entry.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        entry.replace(target)
+    aside.rmdir()

@@ -187,6 +187,14 @@ class Transformer(InputModule):
             features["token_embeddings"] = output.last_hidden_state
         return features
 
+    def hidden_states(self, features: Features) -> tuple[Tensor, ...]:
+        """Give the token vectors [texts, tokens, width] before the first layer and after each."""
+        inputs = {
+            name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
+        }
+        states: tuple[Tensor, ...] = self.model(**inputs, output_hidden_states=True, return_dict=True).hidden_states
+        return states
+
     def dimension(self, incoming: int | None) -> int | None:
         """Give the hidden width, the vocabulary's size or the number of labels, by task."""
         if self.transformer_task in ("fill-mask", "text-generation"):

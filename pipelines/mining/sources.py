@@ -1,0 +1,378 @@
+"""`mine`: negatives from any retrievers or saved runs, a quota of each, streamed to Parquet."""
+
+import json
+import logging
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from indexing.disk import write_atomically, write_json
+from indexing.errors import InputError, StorageError
+from indexing.hits import Hits
+from pipelines.mining.candidates import Candidates, from_hits
+from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
+from pipelines.mining.formatting import Format, Texts, formatted
+from pipelines.mining.positives import Positives
+from pipelines.mining.rescoring import PairScorer, ScoreCache, cross_scores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+logger = logging.getLogger(__name__)
+
+QUERIES_AT_ONCE = 256
+SUSPECTS_A_QUERY = 5
+
+
+class Finds(Protocol):
+    """A retriever: any leg, a hybrid, a pipeline."""
+
+    def search(self, queries: Sequence[str], k: int) -> Hits:
+        """Find the `k` best documents of each query."""
+
+
+class Documents(Protocol):
+    """Texts by id, such as a `DocumentStore`."""
+
+    def contents(self, ids: Sequence[str]) -> list[str]:
+        """Give the texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Positive:
+    """A right document: one of the collection by its id, or a text of its own."""
+
+    text: str
+    doc_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MiningSettings:
+    """What is mined, and what is written.
+
+    Parameters
+    ----------
+    quotas
+        {source: how many negatives of it}.
+    depth
+        How many documents of each source are looked at.
+    range_min
+        So many of the best that are left of each source are passed over.
+    absolute_margin, relative_margin, max_score, min_score
+        See `Limits`; they need a scorer, whose scores can be compared.
+    sampling, seed
+        The best of each source ("top"), or any.
+    output_format, output_scores
+        See `formatted`.
+    """
+
+    quotas: Mapping[str, int]
+    depth: int = 100
+    range_min: int = 0
+    absolute_margin: float | None = None
+    relative_margin: float | None = None
+    max_score: float | None = None
+    min_score: float | None = None
+    sampling: Sampling = "top"
+    seed: int = 0
+    output_format: Format = "n-tuple"
+    output_scores: bool = False
+
+    @property
+    def limited(self) -> bool:
+        """Whether a limit on scores was set."""
+        limits = (self.absolute_margin, self.relative_margin, self.max_score, self.min_score)
+        return any(limit is not None for limit in limits)
+
+
+@dataclass
+class MiningSummary:
+    """What a job did."""
+
+    path: Path
+    queries: int = 0
+    rows: int = 0
+    suspects: int = 0
+    resumed: int = 0
+    counts: Counts = field(default_factory=Counts)
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}: {self.rows:,} rows for {self.queries:,} queries"]
+        if self.resumed:
+            lines.append(f"  {self.resumed:,} queries were there from an earlier run")
+        for limit, skipped in self.counts.skipped.items():
+            lines.append(f"  {limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
+        if self.suspects:
+            lines.append(
+                f"  {self.suspects:,} documents that are no positive score above one: look at them in "
+                f"{self.path}/suspects-*.jsonl, they may be right answers"
+            )
+        return "\n".join(lines)
+
+
+def mine(
+    queries: Mapping[str, str],
+    positives: Mapping[str, Sequence[Positive]],
+    documents: Documents,
+    sources: Mapping[str, Finds | Mapping[str, Mapping[str, float]]],
+    settings: MiningSettings,
+    path: str | Path,
+    *,
+    scorer: PairScorer | None = None,
+    scorer_name: str = "",
+    show_progress: bool = True,
+) -> MiningSummary:
+    """Mine negatives into a folder of Parquet files, some queries at a time.
+
+    A run that was stopped goes on where it stopped; memory is bounded by a block of queries.
+
+    Parameters
+    ----------
+    queries, positives
+        By query_id; queries without a positive are left out.
+    documents
+        The collection that the sources find in.
+    sources
+        By name, as in the settings' quotas: something that finds, or a run {query_id: {doc_id: score}}. A document
+        that several find belongs to the first. Without a scorer candidates stand by rank, the sources in turn.
+    path
+        Of the folder: part-*.parquet (`datasets.load_dataset("parquet", data_files=…)` reads them), mining.json, and
+        with a scorer suspects-*.jsonl, the documents that score above a positive.
+    scorer, scorer_name
+        Scores (query, document) pairs, positives too; what tells it from another, for the cache of its scores.
+
+    Raises
+    ------
+    InputError
+        A quota without a source, a limit without a scorer, no query with a positive.
+    StorageError
+        When `path` holds what other settings made.
+    """
+    _check(settings, sources, scorer)
+    asked = [query_id for query_id in queries if positives.get(query_id)]
+    if not asked:
+        raise InputError("no query has a positive document: nothing can be mined")
+    folder = Path(path)
+    told = {"settings": asdict(settings), "queries": len(asked), "scorer": scorer_name, "sources": list(sources)}
+    _claim(folder, told)
+    summary = MiningSummary(folder, queries=len(asked))
+    cache = ScoreCache(folder / "scores.sqlite", scorer_name) if scorer is not None else None
+    try:
+        with tqdm(total=len(asked), desc="mining", unit="query", disable=not show_progress) as bar:
+            for block, low in enumerate(range(0, len(asked), QUERIES_AT_ONCE)):
+                some = asked[low : low + QUERIES_AT_ONCE]
+                part = folder / f"part-{block:05}.parquet"
+                if part.is_file():
+                    summary.resumed += len(some)
+                    summary.rows += _rows_of(part)
+                else:
+                    work = _Block(some, queries, positives, documents, sources, settings, scorer, cache)
+                    table, suspects = work.mine(random.Random(f"{settings.seed}:{block}"), summary.counts)
+                    if suspects:
+                        lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in suspects)
+                        suspects_path = folder / f"suspects-{block:05}.jsonl"
+                        write_atomically(suspects_path, lambda file, lines=lines: file.write(lines.encode()))  # type: ignore[misc]
+                    summary.suspects += len(suspects)
+                    write_atomically(part, lambda file, table=table: _write_parquet(table, file))  # type: ignore[misc]
+                    summary.rows += len(table)
+                bar.update(len(some))
+    finally:
+        if cache is not None:
+            cache.close()
+    write_json(folder / "mining.json", told | {"rows": summary.rows, "complete": True})
+    return summary
+
+
+class _Block:
+    """Some queries, and the documents that matter to them, numbered."""
+
+    def __init__(
+        self,
+        some: Sequence[str],
+        queries: Mapping[str, str],
+        positives: Mapping[str, Sequence[Positive]],
+        documents: Documents,
+        sources: Mapping[str, Any],
+        settings: MiningSettings,
+        scorer: PairScorer | None,
+        cache: ScoreCache | None,
+    ) -> None:
+        self.settings, self.scorer, self.cache, self.sources = settings, scorer, cache, list(sources)
+        self.texts = [queries[query_id] for query_id in some]
+        self.ids = list(some)
+        hits = {
+            name: source.search(self.texts, settings.depth)
+            if hasattr(source, "search")
+            else Hits.from_run(source, list(some)).top(settings.depth)
+            for name, source in sources.items()
+        }
+        found = sorted(set().union(*(set(of_one.doc_ids) for of_one in hits.values())))
+        # Equal texts are one document: a copy of a positive under another id is no negative.
+        self.documents: list[str] = []
+        self.document_ids: list[str] = []
+        by_text: dict[str, int] = {}
+        pairs = [(row, right) for row, query_id in enumerate(some) for right in positives[query_id]]
+        self.positives = Positives.of(
+            np.array([row for row, _ in pairs], dtype=np.int64),
+            np.array([self._number(by_text, right.text, right.doc_id or "") for _, right in pairs], dtype=np.int64),
+            len(some),
+        )
+        texts = documents.contents(found)
+        numbers = {doc_id: self._number(by_text, text, doc_id) for doc_id, text in zip(found, texts, strict=True)}
+        self.found = from_hits(hits, numbers, settings.depth)
+
+    def mine(self, draw: random.Random, counts: Counts) -> "tuple[pa.Table, list[dict[str, Any]]]":
+        """Give the rows, and what scores above a positive."""
+        found, scores = self._scored()
+        settings = self.settings
+        width = found.scores.shape[1]
+        limits = Limits(
+            0, width, settings.absolute_margin, settings.relative_margin, settings.max_score, settings.min_score
+        )
+        suspects = self._suspects(found, scores) if self.scorer is not None else []
+        left = filtered(found, self.positives, scores, limits, counts)
+        taken = []
+        for at, name in enumerate(self.sources):
+            own = left.without(np.asarray(left.sources) != at).sorted()
+            own = own.take(
+                np.broadcast_to(np.arange(settings.range_min, width), (len(own.scores), width - settings.range_min))
+            )
+            taken.append(chosen(own, settings.quotas.get(name, 0), settings.sampling, draw))
+        negatives = Candidates(
+            np.concatenate([part.documents for part in taken], axis=1),
+            np.concatenate([part.scores for part in taken], axis=1),
+        )
+        table = formatted(
+            settings.output_format,
+            Texts(self.texts, self.ids),
+            Texts(self.documents, self.document_ids),
+            0,
+            self.positives,
+            scores,
+            negatives,
+            scores=settings.output_scores,
+            anchor="query",
+        )
+        return table, suspects
+
+    def _scored(self) -> tuple[Candidates, NDArray[np.float32]]:
+        rows, columns = np.nonzero(self.found.documents >= 0)
+        if self.scorer is None:
+            ranks = np.zeros(self.found.documents.shape, dtype=np.float32)
+            for at in range(len(self.sources)):
+                mine = (self.found.sources == at) & np.isfinite(self.found.scores)
+                ranks += mine / np.maximum(np.cumsum(mine, axis=1), 1)
+            found = Candidates(
+                self.found.documents, np.where(ranks > 0, ranks, -np.inf).astype(np.float32), self.found.sources
+            )
+            return found, np.ones(len(self.positives.documents), dtype=np.float32)
+        owners = self.positives.queries
+        asked = [self.texts[row] for row in [*rows, *owners]]
+        read = [self.documents[at] for at in [*self.found.documents[rows, columns], *self.positives.documents]]
+        scores = cross_scores(self.scorer, asked, read, cache=self.cache)
+        block = np.full(self.found.scores.shape, -np.inf, dtype=np.float32)
+        block[rows, columns] = scores[: len(rows)]
+        alive = np.isfinite(self.found.scores)
+        return self.found.with_scores(np.where(alive, block, -np.inf)), scores[len(rows) :]
+
+    def _suspects(self, found: Candidates, scores: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Give what is no positive and scores above the query's least positive, the highest first."""
+        lowest = self.positives.lowest(scores)
+        others = found.without(self.positives.mask(found.documents)).sorted()
+        lines = []
+        for row, column in zip(*np.nonzero(others.scores[:, :SUSPECTS_A_QUERY] > lowest[:, None]), strict=True):
+            number = int(others.documents[row, column])
+            lines.append(
+                {
+                    "query_id": self.ids[row],
+                    "query": self.texts[row],
+                    "doc_id": self.document_ids[number],
+                    "text": self.documents[number],
+                    "score": float(others.scores[row, column]),
+                    "positive_score": float(lowest[row]),
+                }
+            )
+        return lines
+
+    def _number(self, by_text: dict[str, int], text: str, doc_id: str) -> int:
+        number = by_text.setdefault(text, len(by_text))
+        if number == len(self.documents):
+            self.documents.append(text)
+            self.document_ids.append(doc_id)
+        return number
+
+
+def read_mined(path: str | Path) -> Any:
+    """Give the rows that `mine` wrote as a `datasets.Dataset`."""
+    from datasets import Dataset
+
+    parts = sorted(map(str, Path(path).glob("part-*.parquet")))
+    if not parts:
+        raise StorageError(f"{path} holds no mined rows (part-*.parquet): run `retrieve mine` first")
+    return Dataset.from_parquet(parts)
+
+
+def _check(settings: MiningSettings, sources: Mapping[str, Any], scorer: PairScorer | None) -> None:
+    unknown = [name for name in settings.quotas if name not in sources]
+    if unknown:
+        raise InputError(f"there is a quota for {unknown[0]!r} and no such source: there are {', '.join(sources)}")
+    wrong = [name for name, quota in settings.quotas.items() if quota < 0]
+    if wrong or not sum(settings.quotas.values()):
+        raise InputError("quotas must be 0 or more and not all 0, as in bm25=2,dense=2")
+    if settings.depth < 1 or not 0 <= settings.range_min < settings.depth:
+        raise InputError(f"range_min must be in [0, {settings.depth}), the depth, and is {settings.range_min}")
+    if settings.limited and scorer is None:
+        raise InputError("a limit needs scores that can be compared: name a cross-encoder that scores all candidates")
+
+
+def _claim(folder: Path, told: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "mining.json"
+    if manifest.is_file():
+        known = json.loads(manifest.read_text("utf-8"))
+        if {name: known.get(name) for name in told} != json.loads(json.dumps(told)):
+            raise StorageError(f"{folder} holds rows mined with other settings (mining.json): name another folder")
+    elif any(folder.iterdir()):
+        raise StorageError(f"{folder} is not empty and holds no mined rows: name another folder")
+    else:
+        write_json(manifest, told)
+
+
+def _write_parquet(table: "pa.Table", file: Any) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, file, compression="zstd")
+
+
+def _rows_of(part: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(part).num_rows)
+
+
+def positives_of(
+    qrels: Mapping[str, Mapping[str, int]], documents: Documents, *, least_grade: int = 1
+) -> dict[str, list[Positive]]:
+    """Give the positives of qrels: the documents of at least this grade."""
+    ids = sorted({doc_id for judged in qrels.values() for doc_id, grade in judged.items() if grade >= least_grade})
+    texts = dict(zip(ids, documents.contents(ids), strict=True))
+    return {
+        query_id: [Positive(texts[doc_id], doc_id) for doc_id, grade in judged.items() if grade >= least_grade]
+        for query_id, judged in qrels.items()
+    }
+
+
+def positives_of_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], dict[str, list[Positive]]]:
+    """Give queries and positives of (query, right text) pairs; an equal query on several pairs has several."""
+    ids: dict[str, str] = {}
+    positives: dict[str, list[Positive]] = {}
+    for query, text in pairs:
+        query_id = ids.setdefault(query, f"q{len(ids)}")
+        positives.setdefault(query_id, []).append(Positive(text))
+    return {query_id: query for query, query_id in ids.items()}, positives

@@ -1,0 +1,1 @@
+"""Training of dense, sparse and cross-encoders: losses, the trainer, model cards."""

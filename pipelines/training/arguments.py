@@ -1,0 +1,90 @@
+"""The arguments of a training run, one class for each kind of model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import transformers
+
+from indexing.errors import InputError
+from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
+
+
+@dataclass
+class TrainingArguments(transformers.TrainingArguments):
+    """As in transformers, and what training of encoders needs beside.
+
+    Parameters
+    ----------
+    prompts
+        Put before texts: one for all; {column: prompt}; {dataset: prompt}; {dataset: {column: prompt}}.
+    batch_sampler
+        "batch_sampler" (rows in random order), "no_duplicates" (no text twice in a batch, for losses that take the
+        other rows' documents as negatives) or "group_by_label" (for the batch triplet losses).
+    multi_dataset_batch_sampler
+        "proportional" (every batch of every dataset) or "round_robin" (as many of each as the smallest has).
+    router_mapping
+        {column: route} or {dataset: {column: route}}, for a model with a `Router`.
+    learning_rate_mapping
+        {regular expression: learning rate}, searched in the names of the loss's parameters, which begin with
+        ``model.network.``; of several that match the last counts.
+    dropout
+        Of all dropout layers, instead of the checkpoint's (None). On a processor dropout costs some of each step.
+    """
+
+    prompts: Any = None
+    batch_sampler: str = "batch_sampler"
+    multi_dataset_batch_sampler: str = "proportional"
+    router_mapping: Any = None
+    learning_rate_mapping: Mapping[str, float] | None = field(default=None)
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.prediction_loss_only = True
+        if self.batch_sampler not in get_args(BatchSampling):
+            raise InputError(
+                f"batch_sampler must be one of {', '.join(get_args(BatchSampling))}, not {self.batch_sampler!r}"
+            )
+        if self.multi_dataset_batch_sampler not in get_args(MultiDatasetSampling):
+            raise InputError(
+                f"multi_dataset_batch_sampler must be one of {', '.join(get_args(MultiDatasetSampling))}, not "
+                f"{self.multi_dataset_batch_sampler!r}"
+            )
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise InputError(f"dropout must be from 0 to below 1, not {self.dropout}")
+
+
+@dataclass
+class DenseTrainingArguments(TrainingArguments):
+    """Of a dense encoder."""
+
+
+@dataclass
+class SparseTrainingArguments(TrainingArguments):
+    """Of a sparse encoder.
+
+    Parameters
+    ----------
+    regularizer_warmup_ratio
+        The share of all steps over which the weights of SPLADE's regularisers rise from 0 (1/3).
+    regularizer_schedule
+        "quadratic" or "linear".
+    """
+
+    regularizer_warmup_ratio: float = 1 / 3
+    regularizer_schedule: str = "quadratic"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.regularizer_warmup_ratio <= 1:
+            raise InputError(
+                f"regularizer_warmup_ratio must be above 0 and at most 1, not {self.regularizer_warmup_ratio}"
+            )
+        if self.regularizer_schedule not in ("quadratic", "linear"):
+            raise InputError(f"regularizer_schedule must be quadratic or linear, not {self.regularizer_schedule!r}")
+
+
+@dataclass
+class RerankerTrainingArguments(TrainingArguments):
+    """Of a cross-encoder."""

@@ -1,0 +1,60 @@
+"""Losses over embeddings, of dense and sparse encoders, one a file; those of cross-encoders are in ``cross``."""
+
+from pipelines.training.losses.adaptive_layer import AdaptiveLayerLoss, Matryoshka2dLoss
+from pipelines.training.losses.batch_triplets import (
+    BatchAllTripletLoss,
+    BatchHardSoftMarginTripletLoss,
+    BatchHardTripletLoss,
+    BatchSemiHardTripletLoss,
+)
+from pipelines.training.losses.cached import (
+    CachedGISTEmbedLoss,
+    CachedLoss,
+    CachedMultipleNegativesRankingLoss,
+    CachedMultipleNegativesSymmetricRankingLoss,
+    CachedSpladeLoss,
+)
+from pipelines.training.losses.contrastive import ContrastiveLoss, OnlineContrastiveLoss
+from pipelines.training.losses.cosent import AnglELoss, CoSENTLoss
+from pipelines.training.losses.cosine_similarity import CosineSimilarityLoss
+from pipelines.training.losses.distill_kl_div import DistillKLDivLoss
+from pipelines.training.losses.gist import GISTEmbedLoss
+from pipelines.training.losses.margin_mse import MarginMSELoss
+from pipelines.training.losses.matryoshka import MatryoshkaLoss
+from pipelines.training.losses.mse import MSELoss
+from pipelines.training.losses.multiple_negatives_ranking import (
+    MultipleNegativesRankingLoss,
+    MultipleNegativesSymmetricRankingLoss,
+)
+from pipelines.training.losses.sparse_autoencoder import CSRLoss
+from pipelines.training.losses.splade import SpladeLoss
+from pipelines.training.losses.triplet import TripletLoss
+
+__all__ = [
+    "AdaptiveLayerLoss",
+    "AnglELoss",
+    "BatchAllTripletLoss",
+    "BatchHardSoftMarginTripletLoss",
+    "BatchHardTripletLoss",
+    "BatchSemiHardTripletLoss",
+    "CSRLoss",
+    "CachedGISTEmbedLoss",
+    "CachedLoss",
+    "CachedMultipleNegativesRankingLoss",
+    "CachedMultipleNegativesSymmetricRankingLoss",
+    "CachedSpladeLoss",
+    "CoSENTLoss",
+    "ContrastiveLoss",
+    "CosineSimilarityLoss",
+    "DistillKLDivLoss",
+    "GISTEmbedLoss",
+    "MSELoss",
+    "MarginMSELoss",
+    "Matryoshka2dLoss",
+    "MatryoshkaLoss",
+    "MultipleNegativesRankingLoss",
+    "MultipleNegativesSymmetricRankingLoss",
+    "OnlineContrastiveLoss",
+    "SpladeLoss",
+    "TripletLoss",
+]

@@ -1,0 +1,115 @@
+"""Adaptive layers: the earlier layers are trained to give usable vectors too; with Matryoshka, in two dimensions."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from indexing.errors import InputError
+from pipelines.training.losses.base import EmbeddingLoss, Features, total
+from pipelines.training.losses.matryoshka import MatryoshkaLoss
+
+
+class Layered(Protocol):
+    """A model that can say what it would give if it ended at an earlier layer."""
+
+    def layers(self, features: Features) -> Sequence[Callable[[], Tensor]]:
+        """Run the transformer; give for each layer, the last one last, its ``sentence_embedding`` on demand."""
+
+
+class AdaptiveLayerLoss(EmbeddingLoss):
+    """Another loss on the last layer and on some earlier ones, which are also drawn to the last by KL divergence.
+
+    Parameters
+    ----------
+    loss
+        What is computed for each layer.
+    n_layers_per_step
+        So many earlier layers, drawn anew each step; -1 for all.
+    last_layer_weight, prior_layers_weight
+        Of the last layer's loss, and of the mean of the earlier ones'.
+    kl_div_weight, kl_temperature
+        Of KL(softmax(last / T) || softmax(earlier / T)) * T over the vectors' dimensions; a temperature of 0 leaves
+        it out.
+    layer_weighting
+        Of layer i from 0, "uniform" 1, "linear" 1 / (1 + i), "log" 1 / (1 + log(1 + i)), or a function of i.
+
+    References
+    ----------
+    Li et al., "2D Matryoshka Sentence Embeddings", 2024.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: EmbeddingLoss,
+        n_layers_per_step: int = 1,
+        last_layer_weight: float = 1.0,
+        prior_layers_weight: float = 1.0,
+        kl_div_weight: float = 1.0,
+        kl_temperature: float = 0.3,
+        layer_weighting: Literal["uniform", "log", "linear"] | Callable[[int], float] = "uniform",
+    ) -> None:
+        super().__init__(model)
+        if not callable(layer_weighting) and layer_weighting not in _WEIGHTS:
+            raise InputError(f"layer_weighting must be uniform, log, linear or a function, not {layer_weighting!r}")
+        if not hasattr(self.model, "layers"):
+            raise InputError(f"{type(self).__name__} needs a transformer, whose layers can be told apart")
+        self.loss, self.n_layers_per_step = loss, n_layers_per_step
+        self.last_layer_weight, self.prior_layers_weight = last_layer_weight, prior_layers_weight
+        self.kl_div_weight, self.kl_temperature = kl_div_weight, kl_temperature
+        self.layer_weighting = layer_weighting
+
+    def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Tensor:
+        """Embed the columns at the last layer and at those drawn, and give the loss."""
+        columns = list(columns)
+        targets = self.loss.targets(columns, labels)
+        layers = [self.model.layers(column) for column in columns]  # type: ignore[operator]
+        last = [column[-1]() for column in layers]
+        loss = total(self.loss.loss_from_embeddings(last, targets)) * self.last_layer_weight
+        heat = self.kl_temperature
+        truth = torch.softmax(torch.cat(last) / heat, dim=-1).detach() if heat > 0 else None
+        chosen: Sequence[int] = range(len(layers[0]) - 1)
+        if 0 < self.n_layers_per_step < len(chosen):
+            chosen = random.sample(chosen, self.n_layers_per_step)
+        weigh = _WEIGHTS[self.layer_weighting] if isinstance(self.layer_weighting, str) else self.layer_weighting
+        for layer in chosen:
+            early = [column[layer]() for column in layers]
+            part = total(self.loss.loss_from_embeddings(early, targets))
+            loss = loss + part * weigh(layer) / len(chosen) * self.prior_layers_weight
+            if truth is not None:
+                guess = torch.log_softmax(torch.cat(early) / heat, dim=-1)
+                loss = loss + F.kl_div(guess, truth, reduction="batchmean") * heat * self.kl_div_weight
+        return loss
+
+    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
+        """Refuse: one vector a text does not tell the layers apart."""
+        raise InputError(f"{type(self).__name__} needs the layers of a transformer, so no other loss can wrap it")
+
+
+class Matryoshka2dLoss(AdaptiveLayerLoss):
+    """`AdaptiveLayerLoss` over `MatryoshkaLoss`: fewer layers and fewer dimensions."""
+
+    def __init__(
+        self,
+        model: Any,
+        loss: EmbeddingLoss,
+        matryoshka_dims: Sequence[int],
+        matryoshka_weights: Sequence[float] | None = None,
+        n_layers_per_step: int = 1,
+        n_dims_per_step: int = 1,
+        **arguments: Any,
+    ) -> None:
+        inner = MatryoshkaLoss(model, loss, matryoshka_dims, matryoshka_weights, n_dims_per_step)
+        super().__init__(model, inner, n_layers_per_step, **arguments)
+
+
+_WEIGHTS: dict[str, Callable[[int], float]] = {
+    "uniform": lambda layer: 1.0,
+    "linear": lambda layer: 1.0 / (1 + layer),
+    "log": lambda layer: 1.0 / (1.0 + math.log(1 + layer)),
+}

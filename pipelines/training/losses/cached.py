@@ -1,0 +1,244 @@
+"""Gradient caching: batches larger than memory, with the gradients of the whole batch.
+
+The texts are embedded without gradients, the loss is computed over all embeddings and its gradient kept for each; then
+the texts are embedded again, a few at a time, with gradients, from the same random state, and the kept gradients are
+passed on. The result is that of one large batch, but for rounding.
+
+References
+----------
+Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from indexing.errors import InputError
+from pipelines.training.losses.base import EmbeddingLoss, Features, Loss, total
+from pipelines.training.losses.gist import GISTEmbedLoss
+from pipelines.training.losses.multiple_negatives_ranking import (
+    MultipleNegativesRankingLoss,
+    MultipleNegativesSymmetricRankingLoss,
+)
+from pipelines.training.losses.splade import SpladeLoss
+
+
+class CachedLoss(EmbeddingLoss):
+    """Any loss over embeddings, with gradient caching.
+
+    Parameters
+    ----------
+    loss
+        What is computed over the whole batch.
+    mini_batch_size
+        Texts that are embedded at a time, and rows of similarities that stand in memory (32).
+    mini_batch_num_tokens
+        Instead, so many tokens at a time: no waste on short texts.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        loss: EmbeddingLoss,
+        *,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+    ) -> None:
+        super().__init__(model)
+        if mini_batch_size < 1 or (mini_batch_num_tokens is not None and mini_batch_num_tokens < 1):
+            raise InputError("mini_batch_size and mini_batch_num_tokens must be at least 1")
+        self.loss, self.mini_batch_size = loss, mini_batch_size
+        self.mini_batch_num_tokens = mini_batch_num_tokens
+
+    def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
+        """Give the loss; backward through it embeds the texts a second time."""
+        pieces = [self._pieces(column) for column in columns]
+        states: list[list[_RandomState]] = []
+        vectors: list[Tensor] = []
+        for column in pieces:
+            states.append([])
+            found = []
+            for piece in column:
+                states[-1].append(_RandomState(piece))
+                with torch.no_grad():
+                    found.append(self.model(piece)["sentence_embedding"])
+            vectors.append(torch.cat(found).detach().requires_grad_(torch.is_grad_enabled()))
+        targets = self.loss.targets(columns, labels)
+        if not torch.is_grad_enabled():
+            return self.loss.loss_from_embeddings(vectors, targets)
+        values = self._backward_to(vectors, targets)
+        unused = [str(at) for at, column in enumerate(vectors) if column.grad is None]
+        if unused:
+            raise InputError(
+                f"{type(self.loss).__name__} does not use the column {', '.join(unused)} (counted from 0), which would "
+                "be embedded twice for nothing: leave it out of the data"
+            )
+        whole = sum(values.values(), start=torch.zeros_like(next(iter(values.values())))).requires_grad_()
+        whole.register_hook(partial(self._pass_on, pieces, states, vectors))
+        if len(values) == 1:
+            return whole
+        # All parts are for the log; the gradient goes through the first.
+        first, *others = values
+        return {first: whole - sum(values[name] for name in others), **{name: values[name] for name in others}}
+
+    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Loss:
+        """As the loss that is cached."""
+        return self.loss.loss_from_embeddings(embeddings, labels)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The loss's arguments and its own."""
+        return self.loss.settings | super().settings
+
+    def _backward_to(self, vectors: list[Tensor], targets: Any) -> dict[str, Tensor]:
+        """Compute the loss and its gradients for `vectors`; give its value, or those of its parts by name."""
+        if isinstance(self.loss, SpladeLoss):
+            loss = self.loss.loss_from_embeddings(vectors, targets)
+            total(loss).backward()
+            return {name: value.detach() for name, value in loss.items()}
+        value = torch.zeros((), device=vectors[0].device)
+        for part in self.loss.parts(vectors, targets, self.mini_batch_size):
+            # Parts may share a graph, such as the cut of all vectors to fewer dimensions.
+            part.backward(retain_graph=True)
+            value = value + part.detach()
+        return {"loss": value}
+
+    def _pass_on(
+        self, pieces: list[list[Features]], states: list[list["_RandomState"]], vectors: list[Tensor], slope: Tensor
+    ) -> None:
+        with torch.enable_grad():
+            for column, random, kept in zip(pieces, states, vectors, strict=True):
+                start = 0
+                for piece, state in zip(column, random, strict=True):
+                    with state:
+                        found = self.model(piece)["sentence_embedding"]
+                    gradient = kept.grad[start : start + len(found)] * slope  # type: ignore[index]
+                    start += len(found)
+                    if found.requires_grad:
+                        found.backward(gradient.to(found.dtype))
+
+    def _pieces(self, column: Features) -> list[Features]:
+        mask = column["attention_mask"]
+        if self.mini_batch_num_tokens is None:
+            bounds = [*range(0, len(mask), self.mini_batch_size), len(mask)]
+        else:
+            bounds = list(_token_bounds(mask.sum(dim=1).tolist(), self.mini_batch_num_tokens))
+        return [_rows(column, low, high) for low, high in pairwise(bounds)]
+
+
+class CachedMultipleNegativesRankingLoss(CachedLoss):
+    """`MultipleNegativesRankingLoss` with gradient caching."""
+
+    def __init__(
+        self,
+        model: Any,
+        scale: float = 20.0,
+        *,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        inner = MultipleNegativesRankingLoss(model, scale, **arguments)
+        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+
+
+class CachedMultipleNegativesSymmetricRankingLoss(CachedLoss):
+    """`MultipleNegativesSymmetricRankingLoss` with gradient caching."""
+
+    def __init__(
+        self,
+        model: Any,
+        scale: float = 20.0,
+        *,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        inner = MultipleNegativesSymmetricRankingLoss(model, scale, **arguments)
+        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+
+
+class CachedGISTEmbedLoss(CachedLoss):
+    """`GISTEmbedLoss` with gradient caching."""
+
+    def __init__(
+        self,
+        model: Any,
+        guide: Any,
+        temperature: float = 0.01,
+        *,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        inner = GISTEmbedLoss(model, guide, temperature, **arguments)
+        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+
+
+class CachedSpladeLoss(CachedLoss):
+    """`SpladeLoss` with gradient caching."""
+
+    loss: SpladeLoss
+
+    def __init__(
+        self,
+        model: Any,
+        loss: EmbeddingLoss,
+        document_regularizer_weight: float,
+        query_regularizer_weight: float | None = None,
+        *,
+        mini_batch_size: int = 32,
+        mini_batch_num_tokens: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        inner = SpladeLoss(model, loss, document_regularizer_weight, query_regularizer_weight, **arguments)
+        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+
+
+class _RandomState:
+    """The state of the random numbers, so that dropout falls alike in both passes."""
+
+    def __init__(self, features: Features) -> None:
+        self._devices = sorted({v.get_device() for v in features.values() if isinstance(v, Tensor) and v.is_cuda})
+        self._processor = torch.get_rng_state()
+        self._cards = [torch.cuda.get_rng_state(device) for device in self._devices]
+        self._fork: Any = None
+
+    def __enter__(self) -> None:
+        self._fork = torch.random.fork_rng(devices=self._devices)
+        self._fork.__enter__()
+        torch.set_rng_state(self._processor)
+        for device, state in zip(self._devices, self._cards, strict=True):
+            torch.cuda.set_rng_state(state, device)
+
+    def __exit__(self, *error: Any) -> None:
+        self._fork.__exit__(*error)
+
+
+def _rows(column: Features, low: int, high: int) -> Features:
+    """Give some rows of a column, without the padding that only longer rows need."""
+    mask = column["attention_mask"]
+    used = mask[low:high].any(dim=0).nonzero()
+    width = int(used[-1]) + 1 if len(used) else mask.shape[1]
+    part: Features = {}
+    for name, value in column.items():
+        if isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == mask.shape[1]:
+            part[name] = value[low:high, :width]
+        else:
+            part[name] = value[low:high] if isinstance(value, Tensor | list) else value
+    return part
+
+
+def _token_bounds(lengths: Sequence[int], budget: int) -> Iterator[int]:
+    held = 0
+    yield 0
+    for at, length in enumerate(lengths):
+        if held and held + length > budget:
+            yield at
+            held = 0
+        held += length
+    yield len(lengths)

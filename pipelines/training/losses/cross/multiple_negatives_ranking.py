@@ -1,0 +1,110 @@
+"""Multiple negatives ranking for cross-encoders: the positive against documents of other queries."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, one_score
+
+
+class MultipleNegativesRankingLoss(TupleLoss):
+    """Cross-entropy of a query's positive among some documents of other queries and its own negatives.
+
+    Parameters
+    ----------
+    num_negatives
+        Documents of other queries, drawn anew for each query (4); None for all: the cost grows with the batch squared.
+    scale
+        Of the activated logits (10).
+    activation
+        Sigmoid unless given.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        num_negatives: int | None = 4,
+        scale: float = 10.0,
+        activation: nn.Module | None = None,
+    ) -> None:
+        super().__init__(model, activation or nn.Sigmoid())
+        self.num_negatives, self.scale = num_negatives, scale
+
+    def pairs(self, columns: Columns) -> list[Pair]:
+        """Pair each query with its positive, the drawn documents and its negatives, column after column."""
+        need_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        drawn = in_batch_negatives(columns[1:], self.num_negatives)
+        return super().pairs([*columns[:2], *drawn, *columns[2:]])
+
+    def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
+        """Give the mean over the queries."""
+        scores = self.scale * one_score(logits, type(self).__name__).reshape(-1, len(columns[0])).T
+        return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
+
+
+class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
+    """The same, with gradient caching: pairs are scored some at a time, whatever the batch.
+
+    Parameters
+    ----------
+    mini_batch_size
+        Pairs that are scored at a time (32).
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        num_negatives: int | None = 4,
+        scale: float = 10.0,
+        activation: nn.Module | None = None,
+        *,
+        mini_batch_size: int = 32,
+    ) -> None:
+        super().__init__(model, num_negatives, scale, activation)
+        self.mini_batch_size = mini_batch_size
+
+    def forward(self, columns: Columns, labels: Any = None) -> Tensor:
+        """Give the loss; backward through it scores the pairs a second time."""
+        columns = [list(column) for column in columns]
+        pairs = self.pairs(columns)
+        pieces = [pairs[low : low + self.mini_batch_size] for low in range(0, len(pairs), self.mini_batch_size)]
+        states = []
+        logits = []
+        for piece in pieces:
+            states.append(torch.get_rng_state())
+            with torch.no_grad():
+                logits.append(self.model.score(piece))
+        kept = torch.cat(logits).detach().requires_grad_(torch.is_grad_enabled())
+        loss = self.loss_from_logits(self.activation(kept) if self.activation else kept, columns, labels)
+        if not torch.is_grad_enabled():
+            return loss
+        loss.backward()
+        value = loss.detach().requires_grad_()
+        value.register_hook(partial(self._pass_on, pieces, states, kept))
+        return value
+
+    def _pass_on(self, pieces: list[list[Pair]], states: Sequence[Tensor], kept: Tensor, slope: Tensor) -> None:
+        start = 0
+        with torch.enable_grad():
+            for piece, state in zip(pieces, states, strict=True):
+                with torch.random.fork_rng(devices=[]):
+                    torch.set_rng_state(state)
+                    found = self.model.score(piece)
+                found.backward(kept.grad[start : start + len(found)] * slope)  # type: ignore[index]
+                start += len(found)
+
+
+def in_batch_negatives(columns: Columns, count: int | None) -> list[list[str]]:
+    """Draw documents of other queries for each query, without putting one back: `count` columns of them, or all."""
+    documents = [text for column in columns for text in column]
+    rows = len(columns[0])
+    others = ~torch.eye(rows, dtype=torch.bool).repeat(1, len(columns))
+    if count is not None and count < len(documents) - len(columns):
+        drawn = torch.multinomial(others.float(), count)
+    else:
+        drawn = torch.arange(len(documents)).repeat(rows, 1)[others].reshape(rows, -1)
+    return [[documents[at] for at in column] for column in drawn.T.tolist()]

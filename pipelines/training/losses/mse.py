@@ -1,0 +1,38 @@
+"""Mean squared error: a teacher's vector as the label of each text."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from indexing.errors import InputError
+from pipelines.training.losses.base import EmbeddingLoss
+
+
+class MSELoss(EmbeddingLoss):
+    """The mean of (vector - teacher's vector)², over the columns.
+
+    The label is one vector a row for all columns [rows, width], or one for each [rows, columns, width].
+
+    References
+    ----------
+    Reimers and Gurevych, "Making Monolingual Sentence Embeddings Multilingual using Knowledge Distillation", 2020.
+    """
+
+    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
+        """Give the mean over the columns."""
+        width = embeddings[0].shape[1]
+        if labels is None or labels.ndim not in (2, 3) or labels.shape[-1] != width:
+            given = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
+            raise InputError(f"MSELoss needs the teacher's vectors of width {width} as labels; there are {given}")
+        if labels.ndim == 3 and labels.shape[1] != len(embeddings):
+            raise InputError(f"MSELoss got vectors for {labels.shape[1]} columns; the data has {len(embeddings)}")
+        teachers = [labels] * len(embeddings) if labels.ndim == 2 else labels.unbind(dim=1)
+        return torch.stack(
+            [
+                F.mse_loss(student, teacher.detach().to(student.dtype))
+                for student, teacher in zip(embeddings, teachers, strict=True)
+            ]
+        ).mean()

@@ -1,0 +1,356 @@
+"""The trainer: transformers' own, over encoders, losses of several columns and evaluators."""
+
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from indexing.errors import InputError
+from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
+from pipelines.training.callbacks import RegularizerSchedule
+from pipelines.training.data import SeveralDatasets, StreamedRows, TrainingRows
+from pipelines.training.losses.splade import SpladeLoss
+from pipelines.training.model import trained
+from pipelines.training.samplers import (
+    EpochSampler,
+    GroupByLabel,
+    NoDuplicates,
+    Proportional,
+    RandomBatches,
+    RoundRobin,
+)
+from retrieve.encoders.saving import write_into
+
+if TYPE_CHECKING:
+    from retrieve.encoders.base import Encoder
+
+logger = logging.getLogger(__name__)
+
+Data: TypeAlias = Any
+"""One dataset, or several by name: `datasets.Dataset`, a list of dicts; or one `datasets.IterableDataset`."""
+
+ARGUMENTS_FILE = "training_arguments.json"
+
+
+class Trainer(transformers.Trainer):
+    """Trains an encoder in place, with any of the losses.
+
+    All arguments and callbacks of `transformers.Trainer` hold: logging, checkpoints, `train(resume_from_checkpoint=…)`,
+    bf16, gradient accumulation, several processes. A checkpoint folder is a model folder like any other.
+
+    Parameters
+    ----------
+    encoder
+        Loaded with ``dtype="float32"``.
+    args
+        See `TrainingArguments`.
+    train_dataset
+        Its columns are the loss's inputs in their order, the one named label, labels, score or scores is the label.
+        Several by name ({name: dataset}) are mixed batch by batch. An iterable dataset is streamed; give `max_steps`.
+    eval_dataset
+        Of the same columns, for the loss on held-out rows.
+    loss
+        One loss, or {dataset name: loss}.
+    evaluator
+        Called as ``evaluator(encoder, output_path, epoch, steps)`` at each evaluation; gives {name: value}, of which
+        any serves as `metric_for_best_model`. Several in a list are run one after another.
+
+    Raises
+    ------
+    InputError
+        Before the first step: a row that is no text, data that does not fit the loss, a name that is not there.
+    """
+
+    args: TrainingArguments
+    model: nn.Module
+    train_dataset: Any
+    eval_dataset: Any
+
+    def __init__(
+        self,
+        encoder: "Encoder",
+        args: TrainingArguments,
+        train_dataset: Data,
+        eval_dataset: Data = None,
+        *,
+        loss: nn.Module | Mapping[str, nn.Module],
+        evaluator: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+        callbacks: Sequence[transformers.TrainerCallback] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+    ) -> None:
+        self.encoder, model = encoder, trained(encoder)
+        self.losses: dict[str | None, nn.Module] = {None: loss} if isinstance(loss, nn.Module) else dict(loss.items())
+        self.loss_modules = nn.ModuleDict({name or "loss": of_one for name, of_one in self.losses.items()})
+        self.evaluators = [] if evaluator is None else [evaluator] if callable(evaluator) else list(evaluator)
+        self._parts: dict[str, Tensor] = {}
+        self._part_steps = 0
+        if hasattr(model, "prompt"):
+            if not isinstance(args.prompts, str | None):
+                raise InputError("a cross-encoder takes one prompt for all its queries: prompts must be a string")
+            model.prompt = args.prompts or encoder.resolve_prompt(None, None)  # type: ignore[attr-defined]
+        if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
+            raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
+        self._check_routes(encoder, args)
+        train, evaluation = self._prepared(train_dataset, model, args), self._prepared(eval_dataset, model, args)
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=_as_it_is,
+            train_dataset=train,
+            # An evaluator alone is reason enough to evaluate; the loop then runs over no rows.
+            eval_dataset=evaluation if evaluation is not None or not self.evaluators else [],
+            callbacks=list(callbacks or []),
+            optimizers=optimizers,
+        )
+        self.model_accepts_loss_kwargs = False
+        self.loss_modules.to(args.device)
+        for of_one in self.loss_modules.modules():
+            if isinstance(of_one, SpladeLoss):
+                ratio = getattr(args, "regularizer_warmup_ratio", 1 / 3)
+                schedule = getattr(args, "regularizer_schedule", "quadratic")
+                self.add_callback(RegularizerSchedule(of_one, warmup_ratio=ratio, schedule=schedule))
+        if args.dropout is not None:
+            _set_dropout(self.loss_modules, args.dropout)
+        self._try_losses(train)
+
+    # -- data --------------------------------------------------------------------------------------------------------
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Give the batches of an epoch."""
+        self.accelerator.even_batches = False
+        return self.accelerator.prepare(self._loader(self.train_dataset, self.args.train_batch_size, train=True))
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Give the batches of held-out rows."""
+        if isinstance(eval_dataset, str):
+            eval_dataset = self.eval_dataset[eval_dataset]
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(rows, list):
+            return DataLoader(rows)  # type: ignore[arg-type]
+        self.accelerator.even_batches = True
+        return self.accelerator.prepare(self._loader(rows, self.args.eval_batch_size, train=False))
+
+    def _prepared(self, data: Data, model: Any, args: TrainingArguments) -> Any:
+        if data is None:
+            return None
+        settings = {"prompts": args.prompts, "routes": args.router_mapping}
+        if isinstance(data, Mapping):
+            if None not in self.losses:
+                lost = [name for name in data if name not in self.losses]
+                if lost:
+                    raise InputError(f"the dataset {lost[0]!r} has no loss: there are losses for {list(self.losses)}")
+            return SeveralDatasets([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
+        if None not in self.losses:
+            raise InputError("several losses by name need several datasets by name: {name: dataset}")
+        if not hasattr(data, "__len__"):
+            if args.batch_sampler != "batch_sampler":
+                raise InputError(
+                    f"a streamed dataset is read in its own order: batch_sampler={args.batch_sampler!r} cannot be"
+                )
+            return StreamedRows(data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, **settings)
+        return TrainingRows(data, model, **settings)
+
+    def _loader(self, rows: Any, batch_size: int, *, train: bool) -> DataLoader:
+        if isinstance(rows, StreamedRows):
+            return DataLoader(rows, batch_size=None)
+        drop_last = train and self.args.dataloader_drop_last
+        sampler: EpochSampler
+        if isinstance(rows, SeveralDatasets):
+            kind = Proportional if self.args.multi_dataset_batch_sampler == "proportional" else RoundRobin
+            samplers = [self._sampler(one, batch_size, drop_last) for one in rows.datasets]
+            sampler = kind(samplers, [len(one) for one in rows.datasets], seed=self.args.seed)
+        else:
+            sampler = self._sampler(rows, batch_size, drop_last)
+        # What accelerate reads when it deals batches out to processes.
+        sampler.batch_size, sampler.drop_last = batch_size, drop_last  # type: ignore[attr-defined]
+        return DataLoader(rows, batch_sampler=sampler, collate_fn=_as_it_is)
+
+    def _sampler(self, rows: TrainingRows, batch_size: int, drop_last: bool) -> EpochSampler:
+        settings: dict[str, Any] = {"drop_last": drop_last, "seed": self.args.seed}
+        if self.args.batch_sampler == "no_duplicates":
+            return NoDuplicates(rows.values(), batch_size, **settings)
+        if self.args.batch_sampler == "group_by_label":
+            if rows.labels is None:
+                raise InputError("batch_sampler='group_by_label' needs a label column")
+            return GroupByLabel(rows.labels, batch_size, **settings)
+        return RandomBatches(len(rows), batch_size, **settings)
+
+    # -- loss --------------------------------------------------------------------------------------------------------
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Give the loss of a batch; its parts, where it has several, are logged by name."""
+        of_one = self.losses[inputs["dataset"] if None not in self.losses else None]
+        if model is not self.model:  # wrapped, by DistributedDataParallel for instance
+            _exchange(of_one, self.model, model)
+        loss = of_one(inputs["columns"], inputs["labels"])
+        if isinstance(loss, dict):
+            if self.model.training:
+                self._part_steps += 1
+                for name, value in loss.items():
+                    self._parts[name] = self._parts.get(name, torch.zeros((), device=value.device)) + value.detach()
+            loss = torch.stack(list(loss.values())).sum()
+        return (loss, {}) if return_outputs else loss
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Tensor, None, None]:
+        """Give the loss of a held-out batch."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            return self.compute_loss(model, inputs).detach(), None, None
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with the means of the loss's parts since the last time."""
+        if "loss" in logs and self._part_steps:
+            logs = logs | {name: round(float(value) / self._part_steps, 6) for name, value in self._parts.items()}
+            self._parts, self._part_steps = {}, 0
+            for callback in self.callback_handler.callbacks:
+                logs |= callback.weights() if isinstance(callback, RegularizerSchedule) else {}
+        super().log(logs, start_time)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Make the optimizer over the losses' parameters, the model's among them, each at its learning rate."""
+        if self.optimizer is None:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = kind(self._parameter_groups(), **settings)
+        return self.optimizer
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        owner: nn.Module = self.losses.get(None, self.loss_modules)
+        decayed, rates = set(self.get_decay_parameter_names(owner)), dict[str, float | None]()
+        names = {name: parameter for name, parameter in owner.named_parameters() if parameter.requires_grad}
+        for pattern, rate in (self.args.learning_rate_mapping or {}).items():
+            found = [name for name in names if re.search(pattern, name)]
+            if not found:
+                some = ", ".join(list(names)[:3])
+                raise InputError(f"learning_rate_mapping: {pattern!r} is in no parameter's name; there are {some}, …")
+            rates |= dict.fromkeys(found, rate)
+        groups: dict[tuple[float | None, bool], list[nn.Parameter]] = {}
+        for name, parameter in names.items():
+            groups.setdefault((rates.get(name), name in decayed), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "weight_decay": self.args.weight_decay if decays else 0.0,
+                **({} if rate is None else {"lr": rate}),
+            }
+            for (rate, decays), parameters in groups.items()
+        ]
+
+    # -- evaluation, saving ------------------------------------------------------------------------------------------
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """Give the loss on held-out rows, and what the evaluators say."""
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        if not self.evaluators:
+            return output
+        folder = Path(str(self.args.output_dir)) / "eval"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.network.eval()
+        for evaluator in self.evaluators:
+            found = evaluator(self.encoder, str(folder), epoch=self.state.epoch or 0, steps=self.state.global_step)
+            found = found if isinstance(found, Mapping) else {"evaluator": found}
+            named = {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
+            output = output._replace(metrics={**(output.metrics or {}), **named})
+        return output
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(str(output_dir or self.args.output_dir))
+        write_into(folder, self.encoder.save)
+        (folder / ARGUMENTS_FILE).write_text(json.dumps(self.args.to_dict(), indent=2, default=str) + "\n", "utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._load_weights(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        logger.info("the best model is that of %s", self.state.best_model_checkpoint)
+        self._load_weights(str(self.state.best_model_checkpoint))
+
+    def _load_weights(self, folder: str) -> None:
+        saved = type(self.encoder)(folder, dtype="float32", device="cpu")
+        self.encoder.network.load_state_dict(saved.network.state_dict())
+
+    # -- before the first step ---------------------------------------------------------------------------------------
+
+    def _try_losses(self, rows: Any) -> None:
+        """Compute each loss on the first rows, so that data that does not fit is refused now."""
+        if rows is None or isinstance(rows, StreamedRows):
+            return
+        with torch.random.fork_rng(), torch.no_grad():
+            for one in rows.datasets if isinstance(rows, SeveralDatasets) else [rows]:
+                inputs = self._prepare_inputs(one.__getitems__(range(min(len(one), 4))))
+                value = self.compute_loss(self.model, inputs)
+                if not torch.isfinite(value):
+                    logger.warning("the loss of the first rows is %s", float(value))
+        self._parts, self._part_steps = {}, 0
+
+    @staticmethod
+    def _check_routes(encoder: "Encoder", args: TrainingArguments) -> None:
+        from retrieve.encoders.modules.router import Router
+
+        if any(isinstance(module, Router) for module in encoder.modules) and not args.router_mapping:
+            raise InputError(
+                "the model has a Router: say with router_mapping which column takes which route, as in "
+                '{"query": "query", "positive": "document"}'
+            )
+
+
+class DenseTrainer(Trainer):
+    """Trains a `DenseEncoder`."""
+
+
+class SparseTrainer(Trainer):
+    """Trains a `SparseEncoder`."""
+
+    args: SparseTrainingArguments
+
+
+class RerankerTrainer(Trainer):
+    """Trains a `CrossEncoder`."""
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """Give the newest checkpoint of a run that was written in full; None when there is none."""
+    found = [
+        (int(folder.name.rpartition("-")[2]), folder)
+        for folder in Path(output_dir).glob("checkpoint-*")
+        if folder.name.rpartition("-")[2].isdecimal() and (folder / "trainer_state.json").is_file()
+    ]
+    return str(max(found)[1]) if found else None
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _set_dropout(model: nn.Module, share: float) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        elif isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = share  # type: ignore[assignment]
+
+
+def _exchange(loss: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` in the place of `old` in a loss and the losses within it."""
+    for name, child in list(loss.named_children()):
+        if child is old:
+            setattr(loss, name, new)
+        elif child is not new:
+            _exchange(child, old, new)

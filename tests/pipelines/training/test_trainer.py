@@ -1,0 +1,313 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, IterableDataset
+from transformers import BertForMaskedLM
+
+from checkpoints import write_bert
+from indexing.errors import InputError, ModelError
+from pipelines.training.arguments import DenseTrainingArguments, RerankerTrainingArguments, SparseTrainingArguments
+from pipelines.training.data import TrainingRows
+from pipelines.training.losses import (
+    CachedLoss,
+    CachedMultipleNegativesRankingLoss,
+    CachedSpladeLoss,
+    CoSENTLoss,
+    MatryoshkaLoss,
+    MultipleNegativesRankingLoss,
+    SpladeLoss,
+)
+from pipelines.training.losses.cross import BinaryCrossEntropyLoss, ListNetLoss
+from pipelines.training.model import trained
+from pipelines.training.trainer import DenseTrainer, RerankerTrainer, SparseTrainer, last_checkpoint
+from retrieve.encoders import DenseEncoder, SparseEncoder
+
+ARGUMENTS: dict[str, Any] = {
+    "per_device_train_batch_size": 8,
+    "learning_rate": 1e-3,
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": [],
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
+
+
+WORDS = ["water", "fire", "heat", "light", "wave", "cell", "energy", "stock", "market"]
+
+
+def text(draw: random.Random) -> str:
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randrange(1, 12)))
+
+
+def triples(count: int = 40) -> Dataset:
+    draw = random.Random(2)
+    return Dataset.from_dict({name: [text(draw) for _ in range(count)] for name in ("query", "positive", "negative")})
+
+
+@pytest.fixture
+def bert(tmp_path: Path) -> Path:
+    return write_bert(tmp_path / "bert")
+
+
+def dense(folder: Path) -> DenseEncoder:
+    return DenseEncoder(folder, dtype="float32", device="cpu")
+
+
+def losses_of(trainer: Any) -> list[float]:
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def gradients(loss: Any, encoder: Any, rows: Dataset) -> tuple[float, dict[str, torch.Tensor]]:
+    model = trained(encoder)
+    model.zero_grad()
+    batch = TrainingRows(rows, model, show_progress=False).__getitems__(range(len(rows)))
+    value = loss(batch["columns"], batch["labels"])
+    value = sum(value.values()) if isinstance(value, dict) else value
+    (value * 0.5).backward()
+    return float(value.detach()), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("sizes", [{"mini_batch_size": 3}, {"mini_batch_num_tokens": 20}, {"mini_batch_size": 100}])
+@pytest.mark.parametrize("kind", ["ranking", "matryoshka"])
+def test_gradient_caching_gives_the_gradients_of_the_whole_batch(bert: Path, kind: str, sizes: dict[str, int]) -> None:
+    encoder, rows = dense(bert), triples(10)
+    plain: Any = MultipleNegativesRankingLoss(encoder)
+    cached: Any = CachedMultipleNegativesRankingLoss(encoder, **sizes)
+    if kind == "matryoshka":
+        plain = MatryoshkaLoss(encoder, plain, [32, 8])
+        cached = CachedLoss(encoder, plain, **sizes)
+    expected, wanted = gradients(plain, encoder, rows)
+    value, found = gradients(cached, encoder, rows)
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert found.keys() == wanted.keys()
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-6)
+
+
+def test_gradient_caching_of_splade_names_its_parts(tmp_path: Path) -> None:
+    encoder = SparseEncoder(write_bert(tmp_path / "mlm", BertForMaskedLM), dtype="float32", device="cpu")
+    rows = triples(7)
+    base = MultipleNegativesRankingLoss(encoder, 1.0, "dot")
+    plain, cached = (
+        SpladeLoss(encoder, base, 3e-3, 5e-3),
+        CachedSpladeLoss(encoder, base, 3e-3, 5e-3, mini_batch_size=2),
+    )
+    batch = TrainingRows(rows, trained(encoder), show_progress=False).__getitems__(range(7))
+    parts, expected = cached(batch["columns"]), plain(batch["columns"])
+    assert parts.keys() == expected.keys()
+    for name in expected:
+        assert float(parts[name].detach()) == pytest.approx(float(expected[name].detach()), rel=1e-5)
+    _, wanted = gradients(plain, encoder, rows)
+    _, found = gradients(cached, encoder, rows)
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-6)
+
+
+def test_dropout_falls_alike_in_both_passes_of_gradient_caching(bert: Path) -> None:
+    encoder, rows = dense(bert), triples(6)
+    model = trained(encoder).train()
+    loss = CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=2)
+    batch = TrainingRows(rows, model, show_progress=False).__getitems__(range(6))
+    seen: list[torch.Tensor] = []
+    handle = model.register_forward_hook(lambda *event: seen.append(event[-1]["sentence_embedding"].detach().clone()))
+    loss(batch["columns"]).backward()
+    handle.remove()
+    half = len(seen) // 2
+    for first, second in zip(seen[:half], seen[half:], strict=True):
+        torch.testing.assert_close(first, second)
+
+
+def test_batches_are_divided_by_length_without_changing_the_result(bert: Path) -> None:
+    encoder = dense(bert)
+    model = trained(encoder)
+    rows = Dataset.from_dict({"text": ["water", " ".join(["fire"] * 20), "", "heat light"] * 30})
+    batch = TrainingRows(rows, model, show_progress=False).__getitems__(range(120))
+    np.testing.assert_allclose(
+        model(batch["columns"][0])["sentence_embedding"].detach().numpy(), encoder.encode(rows["text"]), atol=1e-5
+    )
+
+
+def test_a_killed_run_resumes_to_the_same_end(bert: Path, tmp_path: Path) -> None:
+    rows = triples()
+    settings = ARGUMENTS | {"save_strategy": "steps", "save_steps": 4, "num_train_epochs": 3, "seed": 5}
+    settings |= {"batch_sampler": "no_duplicates"}
+
+    def run(encoder: DenseEncoder, folder: str) -> DenseTrainer:
+        arguments = DenseTrainingArguments(str(tmp_path / folder), **settings)
+        return DenseTrainer(encoder, arguments, rows, loss=MultipleNegativesRankingLoss(encoder))
+
+    whole, first, again = dense(bert), dense(bert), dense(bert)
+    straight = run(whole, "whole")
+    straight.train()
+
+    class Killed(Exception):  # noqa: N818
+        pass
+
+    trainer = run(first, "run")
+    step = trainer.training_step
+
+    def killed(*args: Any, **more: Any) -> Any:
+        if trainer.state.global_step == 10:
+            raise Killed
+        return step(*args, **more)
+
+    trainer.training_step = killed  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        trainer.train()
+    (tmp_path / "run" / "checkpoint-12").mkdir()  # one that was being written
+
+    resumed = run(again, "run")
+    newest = last_checkpoint(tmp_path / "run")
+    assert newest is not None and newest.endswith("checkpoint-8")
+    resumed.train(resume_from_checkpoint=newest)
+    assert losses_of(resumed)[-1] == losses_of(straight)[-1]
+    for mine, other in zip(again.network.parameters(), whole.network.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=0, atol=0)
+
+
+def test_the_best_model_is_loaded_and_checkpoints_are_models(bert: Path, tmp_path: Path) -> None:
+    encoder, calls = dense(bert), []
+
+    def evaluator(model: Any, output_path: str, epoch: float, steps: int) -> dict[str, float]:
+        calls.append((steps, model.encode("water fire")))
+        return {"ndcg": {3: 0.2, 6: 0.9}.get(steps, 0.1)}
+
+    arguments = ARGUMENTS | {
+        "save_strategy": "steps",
+        "save_steps": 3,
+        "eval_strategy": "steps",
+        "eval_steps": 3,
+        "max_steps": 9,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_ndcg",
+        "greater_is_better": True,
+    }
+    trainer = DenseTrainer(
+        encoder,
+        DenseTrainingArguments(str(tmp_path / "run"), **arguments),
+        triples(),
+        loss=MultipleNegativesRankingLoss(encoder),
+        evaluator=evaluator,
+    )
+    trainer.train()
+    best = next(vector for steps, vector in calls if steps == 6)
+    np.testing.assert_allclose(encoder.encode("water fire"), best, atol=1e-6)
+    np.testing.assert_allclose(dense(tmp_path / "run" / "checkpoint-6").encode("water fire"), best, atol=1e-6)
+    assert not list((tmp_path / "run").rglob("*.bin")), "nothing is pickled beside transformers' own optimizer state"
+    assert json.loads((tmp_path / "run" / "checkpoint-6" / "training_arguments.json").read_text())["max_steps"] == 9
+
+
+def test_several_datasets_each_with_its_loss(bert: Path, tmp_path: Path) -> None:
+    encoder = dense(bert)
+    rows = triples()
+    scored = Dataset.from_dict({"a": rows["query"], "b": rows["positive"], "score": [at / 40 for at in range(40)]})
+    trainer = DenseTrainer(
+        encoder,
+        DenseTrainingArguments(str(tmp_path / "run"), num_train_epochs=1, prompts={"pairs": "x: "}, **ARGUMENTS),
+        {"triples": rows, "pairs": scored},
+        loss={"triples": MultipleNegativesRankingLoss(encoder), "pairs": CoSENTLoss(encoder)},
+    )
+    trainer.train()
+    assert trainer.state.global_step == 10
+
+
+def test_splade_raises_its_prices_and_logs_its_parts(tmp_path: Path) -> None:
+    encoder = SparseEncoder(write_bert(tmp_path / "mlm", BertForMaskedLM), dtype="float32", device="cpu")
+    loss = SpladeLoss(encoder, MultipleNegativesRankingLoss(encoder, 1.0, "dot"), 3e-2, 5e-2)
+    arguments = SparseTrainingArguments(str(tmp_path / "run"), max_steps=9, **ARGUMENTS)
+    trainer = SparseTrainer(encoder, arguments, triples(), loss=loss)
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    weights = [entry["document_regularizer_weight"] for entry in logs]
+    assert weights[:3] == pytest.approx([0.0, 3e-2 / 9, 3e-2 * 4 / 9])
+    assert weights[3:] == pytest.approx([3e-2] * 6)
+    for entry in logs:
+        parts = [entry[name] for name in ("base_loss", "document_regularizer_loss", "query_regularizer_loss")]
+        assert sum(parts) == pytest.approx(entry["loss"], rel=1e-3)
+
+
+def test_a_streamed_dataset_trains_as_the_same_rows_in_memory(bert: Path, tmp_path: Path) -> None:
+    rows = triples(16)
+    encoder = dense(bert)
+
+    def stream() -> Any:
+        yield from rows
+
+    trainer = DenseTrainer(
+        encoder,
+        DenseTrainingArguments(str(tmp_path / "run"), max_steps=3, **ARGUMENTS),
+        IterableDataset.from_generator(stream),
+        loss=MultipleNegativesRankingLoss(encoder),
+    )
+    trainer.train()
+    assert trainer.state.global_step == 3
+
+
+def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
+    encoder = dense(bert)
+    before = {name: value.clone() for name, value in encoder.network.named_parameters()}
+    arguments = ARGUMENTS | {"max_steps": 2, "learning_rate_mapping": {r"embeddings\.": 0.0}}
+    trainer = DenseTrainer(
+        encoder,
+        DenseTrainingArguments(str(tmp_path / "run"), **arguments),
+        triples(),
+        loss=MultipleNegativesRankingLoss(encoder),
+    )
+    trainer.train()
+    changed = {name for name, value in encoder.network.named_parameters() if not torch.equal(value, before[name])}
+    assert changed and not [name for name in changed if "embeddings." in name]
+    arguments["learning_rate_mapping"] = {"no such layer": 0.1}
+    trainer = DenseTrainer(
+        encoder,
+        DenseTrainingArguments(str(tmp_path / "run"), **arguments),
+        triples(),
+        loss=MultipleNegativesRankingLoss(encoder),
+    )
+    with pytest.raises(InputError, match="no such layer"):
+        trainer.train()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"query": ["a", "b"], "positive": ["c", None]}, r"row 1 .*'positive'.*None is no text"),
+        ({"query": ["a", "b"]}, "reads 2 or more columns"),
+        ({"query": [], "positive": []}, "no rows"),
+        ({"query": ["a"], "positive": [["b", "c"]]}, "holds a list"),
+        ({"query": ["a"], "dataset_name": ["c"]}, "reserved"),
+        ({"score": [1.0]}, "no column but the label"),
+        ({"query": ["a", "b"], "positive": ["c", "d"], "label": [1.0, float("nan")]}, "row 1 .*label.*nan"),
+    ],
+)
+def test_bad_data_is_refused_before_the_first_step(bert: Path, tmp_path: Path, rows: Any, message: str) -> None:
+    encoder = dense(bert)
+    with pytest.raises(InputError, match=message):
+        DenseTrainer(
+            encoder,
+            DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS),
+            Dataset.from_dict(rows),
+            loss=MultipleNegativesRankingLoss(encoder),
+        )
+
+
+def test_a_loss_that_does_not_fit_is_refused_before_the_first_step(tiny_cross_encoder: Any, tmp_path: Path) -> None:
+    arguments = RerankerTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
+    pairs = Dataset.from_dict({"query": ["a", "b"], "document": ["c", "d"]})
+    with pytest.raises(InputError, match="needs labels"):
+        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(tiny_cross_encoder))
+    with pytest.raises(InputError, match="needs lists of documents"):
+        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=ListNetLoss(tiny_cross_encoder))
+    with pytest.raises(InputError, match="one prompt"):
+        arguments = RerankerTrainingArguments(str(tmp_path / "run"), prompts={"query": "x"}, **ARGUMENTS)
+        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(tiny_cross_encoder))
+
+
+def test_an_encoder_of_low_precision_is_refused(bert: Path) -> None:
+    with pytest.raises(ModelError, match='dtype="float32"'):
+        MultipleNegativesRankingLoss(DenseEncoder(bert, dtype="bfloat16", device="cpu"))
