@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from indexing.analyzers import DEFAULT, check_analyzer, make_analyzer
 from indexing.documents import Document
 from indexing.errors import InputError
-from indexing.filters import Fields, FilterLike, check_fields, field_values
+from indexing.filters import Fields, FilterLike, Values, check_fields, field_values
 from indexing.hits import Hits
 from indexing.java_functions import SEPARATOR, bind, method
 from indexing.jvm import java_class
-from indexing.lucene_index import LuceneIndex, Values, check_id
+from indexing.lucene_index import LuceneIndex, check_id
 from indexing.lucene_search import CONTENTS
 from indexing.seen import SeenIds
 

@@ -17,11 +17,11 @@ from scipy.sparse import csr_matrix, issparse
 from indexing.disk import write_atomically
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import Fields, FilterLike, check_fields
+from indexing.filters import Fields, FilterLike, check_fields, values_of
 from indexing.hits import Hits
 from indexing.java_functions import SEPARATOR, bind, constructor, method, supply
 from indexing.jvm import java_class
-from indexing.lucene_index import LuceneIndex, check_id, values_of
+from indexing.lucene_index import LuceneIndex, check_id
 from indexing.lucene_search import CONTENTS, escaped
 
 VOCABULARY = "vocabulary.txt"

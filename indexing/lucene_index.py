@@ -10,22 +10,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
-from indexing.filters import Fields, FieldType, FilterLike, field_values, parse_filter
-from indexing.filters.lucene import LuceneFields
-from indexing.filters.tree import Value
+from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
 from indexing.jvm import java_calls, java_class, java_errors
+from indexing.lucene_row import LuceneRow
 from indexing.lucene_search import CONTENTS, ID, LuceneSearch
 from indexing.seen import SeenIds
-
-Values: TypeAlias = Mapping[str, Sequence[Value]]
 
 FORMAT = 1
 WRITE_BUFFER_MB = 256.0
@@ -228,7 +225,7 @@ class LuceneIndex:
         """Index ids with the text of each text field, as the analyzer takes it, and the declared fields' values."""
         with self._writing:
             with java_calls(self.path):
-                writer, row = self._writable(), _Row(self._text_fields, self.norms, self.fields)
+                writer, row = self._writable(), LuceneRow(self._text_fields, self.norms, self.fields)
             for doc_id, texts, values in documents:
                 new = self._seen is not None and self._seen.add(doc_id)
                 # A turn for each document: a search that must refresh does not wait for the whole corpus.
@@ -338,50 +335,6 @@ def check_id(doc_id: str) -> None:
         raise InputError(f"the id {doc_id!a} holds half of a surrogate pair, which no index can store") from None
     if length > LONGEST_ID:
         raise InputError(f"the id {doc_id[:40]!r}… is {length} bytes of UTF-8 long: Lucene takes {LONGEST_ID}")
-
-
-def values_of(
-    fields: Fields, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]] | None
-) -> list[dict[str, tuple[Value, ...]]]:
-    """Give the declared fields' values of each document (see `field_values`)."""
-    if metadata is None:
-        return [{} for _ in ids]
-    if len(metadata) != len(ids):
-        raise InputError(f"{len(ids)} ids for the metadata of {len(metadata)} documents")
-    return [field_values(fields, one, doc_id) for doc_id, one in zip(ids, metadata, strict=True)]
-
-
-class _Row:
-    """One Lucene document, filled again for each of ours: making fields anew takes longer than indexing them."""
-
-    def __init__(self, text_fields: Sequence[str], norms: bool, declared: Fields) -> None:
-        import jnius
-
-        fields = "org.apache.lucene.document."
-        empty = jnius.cast("java.lang.CharSequence", java_class("java.lang.String")(""))
-        kind = java_class(fields + "FieldType")()
-        kind.setIndexOptions(java_class("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
-        kind.setOmitNorms(not norms)
-        kind.freeze()
-        self._id = java_class(fields + "StringField")(ID, "", java_class(fields + "Field$Store").YES)
-        self._sort_id = java_class(fields + "BinaryDocValuesField")(
-            ID, java_class("org.apache.lucene.util.BytesRef")(b"")
-        )
-        self._texts = [java_class(fields + "Field")(name, empty, kind) for name in text_fields]
-        self._declared = LuceneFields(declared) if declared else None
-        self.document = java_class(fields + "Document")()
-        for field in (self._id, self._sort_id, *self._texts):
-            self.document.add(field)
-
-    def fill(self, doc_id: str, texts: Sequence[str], values: Values) -> None:
-        self._id.setStringValue(doc_id)
-        self._sort_id.setBytesValue(doc_id.encode())
-        for field, text in zip(self._texts, texts, strict=True):
-            field.setStringValue(text)
-        if self._declared is not None:
-            self.document.clear()
-            for field in (self._id, self._sort_id, *self._texts, *self._declared.of(values)):
-                self.document.add(field)
 
 
 def _user_data(path: Path) -> dict[str, Any]:

@@ -4,9 +4,8 @@ The folder holds ``settings.json`` (what the index is, where it lives, and the l
 for the engines that live on this machine, their files.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
-from indexing.disk import write_json
+from indexing import qdrant_files
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import Fields, FieldType, Filter, FilterLike, check_fields, field_values, parse_filter
+from indexing.filters import Fields, FieldType, Filter, FilterLike, check_fields, parse_filter, values_of
 from indexing.filters.qdrant import qdrant_filter
 from indexing.hits import Hits, encode_strings
 from indexing.qdrant_embedded import EdgeEngine
@@ -28,7 +27,6 @@ from indexing.qdrant_remote import ClientEngine
 from indexing.qdrant_settings import Engine, QdrantServer, QdrantSettings
 from indexing.vectors import check_vectors, check_weights
 
-FORMAT = 1
 SCAN_BELOW = 0.1
 """When a filter keeps at most this share of the points, they are compared with the query one by one: exact."""
 QUERIES_AT_ONCE = 64
@@ -100,7 +98,7 @@ class QdrantIndex:
         name: Engine = engine or ("edge" if server is None else "server")
         if name not in ("edge", "local", "server") or (name == "server") != (server is not None):
             raise InputError(f"engine must be 'edge', 'local', or 'server' with a server given, not {engine!r}")
-        if (path / "settings.json").exists():
+        if (path / qdrant_files.SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
         declared = check_fields(fields or {})
@@ -132,21 +130,21 @@ class QdrantIndex:
             When there is no index, or another process has it open.
         """
         path = Path(path)
-        stored = _read(path)
-        try:
-            settings, fields = QdrantSettings(**stored["settings"]), check_fields(stored["fields"])
-            server = QdrantServer(**stored["server"], api_key=api_key) if stored["server"] else None
-            name: Engine = stored["engine"]
-            sequence = int(stored["sequence"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(f"{path / 'settings.json'} is damaged ({error!r}): build the index again") from error
+        stored = qdrant_files.read_settings(path, api_key)
         engine: QdrantEngine
-        if name == "edge":
-            engine = EdgeEngine.open(path / "shard", settings)
+        if stored.engine == "edge":
+            engine = EdgeEngine.open(path / "shard", stored.settings)
         else:
-            engine = ClientEngine.open(path / "local", settings, server)
+            engine = ClientEngine.open(path / "local", stored.settings, stored.server)
         return cls(
-            path, settings, fields, engine, engine_name=name, server=server, sequence=sequence, read_only=read_only
+            path,
+            stored.settings,
+            stored.fields,
+            engine,
+            engine_name=stored.engine,
+            server=stored.server,
+            sequence=stored.sequence,
+            read_only=read_only,
         )
 
     @property
@@ -187,14 +185,10 @@ class QdrantIndex:
             raise InputError(f"points of the index {self.path} have {self._parts()}: give just that")
         dense = None if vectors is None else check_vectors(vectors, self.settings.dimension, self.path, ids)
         sparse = None if weights is None else check_weights(weights, self.settings.vocabulary, self.path, ids)
-        for given in (dense, sparse, metadata):
-            count = len(ids) if given is None else given.shape[0] if hasattr(given, "shape") else len(given)
-            if count != len(ids):
-                raise InputError(f"{len(ids)} ids for {count} rows")
-        values = [
-            field_values(self.fields, one, doc_id)
-            for doc_id, one in zip(ids, metadata or ({},) * len(ids), strict=True)
-        ]
+        for given in (dense, sparse):
+            if given is not None and given.shape[0] != len(ids):
+                raise InputError(f"{len(ids)} ids for {given.shape[0]} rows")
+        values = values_of(self.fields, ids, metadata)
         if len(ids):
             self._counts.clear()
             self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
@@ -323,20 +317,8 @@ class QdrantIndex:
         self._check_writable()
         self._engine.flush()
         number = self._sequence if sequence is None else int(sequence)
-        server = asdict(replace(self.server, api_key=None)) if self.server is not None else None
-        if server is not None:
-            del server["api_key"]
-        write_json(
-            self.path / "settings.json",
-            {
-                "backend": "qdrant",
-                "format": FORMAT,
-                "engine": self._engine_name,
-                "sequence": number,
-                "settings": asdict(self.settings),
-                "fields": self.fields,
-                "server": server,
-            },
+        qdrant_files.write_settings(
+            self.path, qdrant_files.Stored(self._engine_name, self.settings, self.fields, self.server, number)
         )
         self._sequence = number
 
@@ -454,17 +436,3 @@ def _hits(found: Found) -> Hits:
     scores = np.fromiter((score for hits in found for _, score in hits), np.float32, count=len(codes))
     rows = np.repeat(np.arange(len(found)), [len(hits) for hits in found])
     return Hits.ranked(len(found), rows, codes, scores, ids)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads((path / "settings.json").read_text("utf-8"))
-        if stored.get("backend") != "qdrant":
-            raise StorageError(f"{path} holds an index of backend {stored.get('backend')!r}, not 'qdrant'")
-        if stored["format"] != FORMAT:
-            raise StorageError(f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again")
-        return stored
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StorageError(f"{path} is not a Qdrant index: {error.filename} is missing") from None
-    except (ValueError, KeyError, AttributeError, OSError) as error:
-        raise StorageError(f"{path / 'settings.json'} is damaged ({error!r}): build the index again") from error

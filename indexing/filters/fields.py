@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -12,6 +12,8 @@ from indexing.filters.tree import Value
 FieldType: TypeAlias = Literal["keyword", "number", "date", "boolean"]
 Fields: TypeAlias = Mapping[str, FieldType]
 """The type of each field that can be filtered by."""
+Values: TypeAlias = Mapping[str, Sequence[Value]]
+"""A document's declared fields, in canonical form."""
 
 LONGEST_KEYWORD = 32766
 """Lucene's own limit on a term, in bytes of UTF-8."""
@@ -76,6 +78,17 @@ def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> di
             where = f"document {doc_id!r}: its field {name!r}"
             found[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in several))
     return found
+
+
+def values_of(
+    fields: Fields, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, tuple[Value, ...]]]:
+    """Read the declared fields of several documents, as `field_values` does; without metadata they have none."""
+    if metadata is None:
+        return [{} for _ in ids]
+    if len(metadata) != len(ids):
+        raise InputError(f"{len(ids)} ids for the metadata of {len(metadata)} documents")
+    return [field_values(fields, one, doc_id) for doc_id, one in zip(ids, metadata, strict=True)]
 
 
 def canonical(kind: FieldType, value: Any, where: str) -> Value:
