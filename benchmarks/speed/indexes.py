@@ -38,6 +38,9 @@ K = 10
 BATCH = 10_000
 LOCAL_AT_MOST = 100_000
 """qdrant-client's local mode compares with every vector, in NumPy."""
+WARM_UP = 5
+JAVA_WARM_UP = 500
+"""Calls before those that are timed: Java compiles what runs often, after some hundred times."""
 WORDS = 50_000
 WORDS_A_DOCUMENT = 60
 FIELDS = {"part": "number"}
@@ -119,9 +122,7 @@ def words(size: int, queries: int, *, task: str) -> Row:
             index.add(Document(doc_id, text) for doc_id, text in zip(ids, texts, strict=True))
         build = time.perf_counter() - start
         with Bm25Index.open(Path(folder) / "index", read_only=True) as index:
-            for query in range(min(queries, 20)):
-                index.search([asked[query]], K)
-            times, found = _times(lambda query: index.search([asked[query]], K), queries)
+            times, found = _times(lambda query: index.search([asked[query]], K), queries, JAVA_WARM_UP)
 
             def ask_theirs(query: int) -> list[int]:
                 return theirs.retrieve(tokens(asked[query]), k=K, show_progress=False).documents[0].tolist()
@@ -285,10 +286,10 @@ def _fill(name: str, index: Any, vectors: NDArray[np.float32], asked: NDArray[np
     return Built(name, index, seconds, index.size_bytes, lambda query: index.search(asked[query], K))
 
 
-def _times(ask: "Callable[[int], Hits]", queries: int) -> tuple[list[float], list[list[str]]]:
-    """Ask every query once, after a few to warm up; give the seconds and the ids found."""
-    for query in range(min(queries, 5)):
-        ask(query)
+def _times(ask: "Callable[[int], Hits]", queries: int, warm_up: int = WARM_UP) -> tuple[list[float], list[list[str]]]:
+    """Ask every query once, after so many calls to warm up; give the seconds and the ids found."""
+    for call in range(warm_up):
+        ask(call % queries)
     times, found = [], []
     for query in range(queries):
         start = time.perf_counter()
@@ -312,13 +313,14 @@ def _filter_row(
 
     `first` takes a filter that this index has not seen for each of the first queries.
     """
-    without, _ = _times(plain, queries)
+    warm_up = JAVA_WARM_UP if name in ("BM25", "impacts") else WARM_UP
+    without, _ = _times(plain, queries, warm_up)
     fresh = []
     for query in range(min(queries, 20)):
         start = time.perf_counter()
         first(query)
         fresh.append(time.perf_counter() - start)
-    times, found = _times(seen, queries)
+    times, found = _times(seen, queries, warm_up)
     agreement = np.mean([list(a) == list(b) for a, b in zip(found, expected, strict=True)])
     detail = (
         f"p50 {1000 * np.median(times):.2f} ms, without {1000 * np.median(without):.2f} ms, "

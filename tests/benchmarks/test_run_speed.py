@@ -70,6 +70,7 @@ def test_the_other_encoders(collection, tmp_path, task):
 
 
 def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
+    pytest.importorskip("bm25s", reason="the extra bench is not installed")
     for task in ("index", "search"):
         done = run_speed(task, "--sizes", "150,300", "--texts", 300, "--queries", 5, "--output", tmp_path)
         assert done.returncode == 0, done.stderr
