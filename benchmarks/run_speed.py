@@ -52,9 +52,14 @@ def parser() -> argparse.ArgumentParser:
     mine.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
     mine.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 100)")
     mine.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
+    train = _task(tasks, "train", run_train, "training a dense encoder beside sentence-transformers")
+    train.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
+    train.add_argument("--steps", type=int, metavar="N", help="how many (30; quick: 3)")
+    train.add_argument("--batch-size", type=int, metavar="N", help="rows a step (64; quick: 8)")
+    train.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
     for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
         task.add_argument("--texts", type=int, metavar="N", help=f"how many ({full}; quick: {quick})")
-    for task in (encode, sparse, rerank, mine):
+    for task in (encode, sparse, rerank, mine, train):
         task.add_argument(
             "--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a folder in BEIR layout (pydocs)"
         )
@@ -134,6 +139,25 @@ def run_mine(options: argparse.Namespace) -> "list[Row]":
         corpus = corpus[:200]
     model = options.model or default_dense_model()
     return compare(model, rows, corpus, device=options.device, repeats=_repeats(options), threads=options.threads)
+
+
+def run_train(options: argparse.Namespace) -> "list[Row]":
+    """Train on queries and their documents, the same steps on both sides."""
+    from benchmarks.speed.inputs import training_rows
+    from benchmarks.speed.training import compare
+    from retrieve.default_models import default_dense_model
+
+    steps, batch_size = _size(options, "steps", 30, 3), _size(options, "batch_size", 64, 8)
+    rows, _ = training_rows(options.data, options.split, steps * batch_size)
+    return compare(
+        options.model or default_dense_model(),
+        rows,
+        steps=steps,
+        batch_size=batch_size,
+        device=options.device,
+        repeats=_repeats(options),
+        threads=options.threads,
+    )
 
 
 def run_impact(options: argparse.Namespace) -> "list[Row]":

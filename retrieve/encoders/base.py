@@ -1,8 +1,8 @@
 """What all encoders share: how they are loaded and known again, and their prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
@@ -13,13 +13,15 @@ from retrieve.encoders.saving import save_modules
 if TYPE_CHECKING:
     import torch
 
+    from retrieve.encoders.workers import EncoderWorkers
+
 Task = Literal["query", "document"]
 
 _PROMPT_NAMES: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 
 class LoadArguments(TypedDict, total=False):
-    """The keyword arguments of every encoder's constructor; `Encoder` says what they mean."""
+    """The keyword arguments of every encoder's constructor; `Encoder` and `PromptedEncoder` say what they mean."""
 
     device: "str | torch.device | None"
     dtype: str
@@ -29,6 +31,10 @@ class LoadArguments(TypedDict, total=False):
     revision: str | None
     token: str | bool | None
     allow_bin: bool
+    trust_remote_code: bool
+    compile: bool
+    prompts: Mapping[str, str] | None
+    default_prompt_name: str | None
 
 
 class Encoder:
@@ -37,8 +43,7 @@ class Encoder:
     Parameters
     ----------
     model
-        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub. Code that a checkpoint
-        brings is never run.
+        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub.
     device
         "cpu", "cuda", "cuda:1", …; by default a GPU where there is one.
     dtype
@@ -50,6 +55,13 @@ class Encoder:
         As in the Hub's own library; see `checkpoint.Source`.
     allow_bin
         Where there is no model.safetensors, read pytorch_model.bin: a pickle, of which only tensors are taken.
+    trust_remote_code
+        Run Python code that the checkpoint brings, in this process and with all its rights: a transformers
+        architecture of its own, or modules behind the first. Otherwise such a checkpoint is refused, and nothing of it
+        is run, unless its architecture is known here or in transformers.
+    compile
+        Have ``torch.compile`` make one program of the transformer, the first time it runs: minutes for a large model,
+        and a C++ compiler on a processor. Results are equal up to rounding.
 
     Raises
     ------
@@ -64,6 +76,7 @@ class Encoder:
     saved_as: ClassVar[str]
     output: ClassVar[str] = "sentence_embedding"
     max_rows: ClassVar[int | None] = None
+    max_tokens: ClassVar[int | None] = None
 
     def __init__(
         self,
@@ -77,6 +90,8 @@ class Encoder:
         revision: str | None = None,
         token: str | bool | None = None,
         allow_bin: bool = False,
+        trust_remote_code: bool = False,
+        compile: bool = False,  # noqa: A002
     ) -> None:
         import torch
 
@@ -86,11 +101,25 @@ class Encoder:
             raise InputError(f"max_length must be at least 1, not {max_length}")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        source = Source(revision, cache_folder, local_files_only, token, allow_bin)
+        source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
-        self.modules = self.checkpoint.load(self._plain_steps(), LoadOptions(self.dtype, max_length, allow_bin))
+        options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
+        self.modules = self.checkpoint.load(self._plain_steps(), options)
         self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
+        self.arguments: LoadArguments = {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "max_length": max_length,
+            "local_files_only": local_files_only,
+            "cache_folder": cache_folder,
+            "revision": self.checkpoint.revision or revision,
+            "token": token,
+            "allow_bin": allow_bin,
+            "trust_remote_code": trust_remote_code,
+            "compile": compile,
+        }
+        if compile:
+            self._compile()
         tasks = [task for task in (None, "document", "query") if self._has(task)]
         widths = {self._check(task) for task in tasks}
         if len(widths) != 1:
@@ -116,7 +145,7 @@ class Encoder:
         modules = paths(self.modules, task)
         found = self._engines.get(key := tuple(map(id, modules)))
         if found is None:
-            costs = default_costs(self.device, self.max_rows)
+            costs = default_costs(self.device, self.max_rows, self.max_tokens)
             network = torch.nn.Sequential(*modules).eval()
             found = self._engines.setdefault(key, Engine(network, self.device, costs))
         return found
@@ -190,6 +219,14 @@ class Encoder:
         """
         save_modules(self.modules, Path(path), self.settings)
 
+    def _compile(self) -> None:
+        from retrieve.encoders.modules.transformer import Transformer
+
+        for module in self.network.modules():
+            if isinstance(module, Transformer):
+                # Batches have any number of rows and of columns: one program for all of them.
+                module.model.compile(dynamic=True)
+
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
         return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
@@ -222,20 +259,36 @@ class Encoder:
 
 
 class PromptedEncoder(Encoder):
-    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two."""
+    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two.
 
-    def __init__(self, model: str | Path, **arguments: Any) -> None:
+    Parameters
+    ----------
+    model, arguments
+        See `Encoder`.
+    prompts
+        {name: text}, before those of the checkpoint of the same names.
+    default_prompt_name
+        Which of them texts get that are neither queries nor documents; by default what the checkpoint says.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        prompts: Mapping[str, str] | None = None,
+        default_prompt_name: str | None = None,
+        **arguments: Any,
+    ) -> None:
         super().__init__(model, **arguments)
         settings = self.checkpoint.settings
-        self.prompts: dict[str, str] = {"query": "", "document": ""} | {
-            name: text or "" for name, text in (settings.get("prompts") or {}).items()
-        }
-        self.default_prompt_name: str | None = settings.get("default_prompt_name")
+        stored = {name: text or "" for name, text in (settings.get("prompts") or {}).items()}
+        self.prompts: dict[str, str] = {"query": "", "document": ""} | stored | dict(prompts or {})
+        self.default_prompt_name: str | None = default_prompt_name or settings.get("default_prompt_name")
         if self.default_prompt_name is not None and self.default_prompt_name not in self.prompts:
-            raise ModelError(
-                f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: default_prompt_name "
-                f"{self.default_prompt_name!r} is none of its prompts {sorted(self.prompts)}"
-            )
+            named = f"default_prompt_name {self.default_prompt_name!r} is none of its prompts {sorted(self.prompts)}"
+            if default_prompt_name is not None:
+                raise InputError(f"{self.checkpoint.name}: {named}")
+            raise ModelError(f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: {named}")
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -247,14 +300,53 @@ class PromptedEncoder(Encoder):
         """As every encoder's, and its prompts."""
         return super().settings | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
-    def resolve_prompt(self, prompt: str | None, task: Task | None) -> str:
-        """Give the prompt to use: the one given, else the task's, else the checkpoint's default, else none.
+    def resolve_prompt(self, prompt: str | None, task: Task | None, prompt_name: str | None = None) -> str:
+        """Give the prompt to use: the one given, else the one named, the task's, the checkpoint's default, or none.
 
         A query's is named "query"; a document's "document", "passage" or "corpus", the first there is. As in
         sentence-transformers these two exist, empty, where a checkpoint names none, and then keep the default out.
+
+        Raises
+        ------
+        InputError
+            For a name that is none of `prompts`.
         """
         if prompt is not None:
             return prompt
+        if prompt_name is not None:
+            if prompt_name not in self.prompts:
+                raise InputError(f"there is no prompt {prompt_name!r}, only {', '.join(map(repr, self.prompts))}")
+            return self.prompts[prompt_name]
         names = _PROMPT_NAMES[task] if task is not None else ()
         name = next((name for name in names if name in self.prompts), self.default_prompt_name)
         return self.prompts[name] if name is not None else ""
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Self]":
+        """Load this encoder in other processes too, for `encode` and `predict` to take as ``pool``.
+
+        Parameters
+        ----------
+        target_devices
+            One process for each: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``; by default every CUDA GPU, without any
+            the processor as often as it has cores, at most four times.
+
+        Returns
+        -------
+        EncoderWorkers
+            For a ``with`` block, or to be ended by `stop_multi_process_pool`.
+        """
+        from retrieve.encoders.workers import EncoderWorkers, default_devices
+
+        devices = default_devices() if target_devices is None else target_devices
+        return EncoderWorkers(
+            type(self), self.checkpoint.name, devices=devices, **self.arguments, **self._own_arguments()
+        )
+
+    @staticmethod
+    def stop_multi_process_pool(pool: "EncoderWorkers[Any]") -> None:
+        """End the processes of a pool."""
+        pool.close()
+
+    def _own_arguments(self) -> dict[str, Any]:
+        """Give what the kind of encoder was made with, beside what every encoder is."""
+        return {}

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "*.jinja"]
+_HUB_CODE = ["*.py"]
 _HUB_PICKLES = ["*pytorch_model*.bin"]
 _HUB_FOLDERS_UNUSED = ["onnx/*", "openvino/*", "original/*", "coreml/*"]
 
@@ -29,13 +31,15 @@ class Source:
     revision
         Branch, tag or commit on the Hub.
     cache_folder
-        The Hub's cache; None for its usual place.
+        The Hub's cache; None for sentence-transformers' own if SENTENCE_TRANSFORMERS_HOME names one, else the usual.
     local_files_only
         Ask no network.
     token
         For private models; True for the stored one.
     allow_bin
         Fetch pickled weights where there are no others.
+    with_code
+        Fetch Python code too.
     """
 
     revision: str | None = None
@@ -43,6 +47,7 @@ class Source:
     local_files_only: bool = False
     token: str | bool | None = None
     allow_bin: bool = False
+    with_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,26 +119,26 @@ class Checkpoint:
 
     def load(self, default: Sequence[Step], options: "LoadOptions") -> "list[Module]":
         """Load the modules, those of `default` when the checkpoint lists none."""
-        from retrieve.encoders.modules import module_class
+        from retrieve.encoders.modules import is_known, module_loader
 
-        modules = []
+        modules: list[Module] = []
         for step in self.steps or default:
             try:
-                found = module_class(step.reference)
+                load = module_loader(step.reference, self.folder, options)
+                if not modules and not is_known(step.reference):
+                    raise ModelError(f"the first module {step.reference!r} is code of its own; only later ones may be")
             except ModelError as error:
                 raise ModelError(f"{self.folder / 'modules.json'}: {error}") from error
-            modules.append(found.load(self.folder / step.path, options, step.config))
+            modules.append(load(self.folder / step.path, options, step.config))
         return modules
 
     @cached_property
     def weights_sha256(self) -> str:
         """The SHA-256 of the weights: of the file where there is one, else of the files' own one after another."""
-        from retrieve.encoders.modules import module_class
+        from retrieve.encoders.modules import module_files
 
         steps = self.steps or [Step("Transformer")]
-        files = dict.fromkeys(
-            file for step in steps for file in module_class(step.reference).files(self.folder / step.path)
-        )
+        files = dict.fromkeys(file for step in steps for file in module_files(step.reference, self.folder / step.path))
         digests = [_sha256(path) for path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
@@ -168,7 +173,7 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
         RevisionNotFoundError,
     )
 
-    cache = source.cache_folder or constants.HF_HUB_CACHE
+    cache = source.cache_folder or os.environ.get("SENTENCE_TRANSFORMERS_HOME") or constants.HF_HUB_CACHE
     download = partial(
         snapshot_download,
         name,
@@ -179,7 +184,7 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
         ignore_patterns=_HUB_FOLDERS_UNUSED,
     )
     try:
-        folder = Path(download(allow_patterns=_HUB_FILES))
+        folder = Path(download(allow_patterns=[*_HUB_FILES, *(_HUB_CODE if source.with_code else ())]))
         if source.allow_bin and not any(folder.rglob("*.safetensors")):
             download(allow_patterns=_HUB_PICKLES)
     except HFValidationError as error:

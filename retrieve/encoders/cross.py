@@ -12,6 +12,7 @@ from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.saving import save_modules
+from retrieve.encoders.workers import EncoderWorkers, borrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +28,7 @@ class CrossEncoder(PromptedEncoder):
     Parameters
     ----------
     model
-        See `Encoder`, also for the arguments that are not named here.
+        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
     activation
         Applied to the logits, in float32. By default what the checkpoint names (in config_sentence_transformers.json,
         then config.json), else a sigmoid for one label and nothing for several, as in sentence-transformers.
@@ -81,8 +82,11 @@ class CrossEncoder(PromptedEncoder):
         pairs: Iterable[tuple[str, str]] | tuple[str, str],
         *,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
         """Score pairs of texts.
 
@@ -90,12 +94,17 @@ class CrossEncoder(PromptedEncoder):
         ----------
         pairs
             Any number of (query, document); what is longer than `max_length` loses from its longer part.
-        prompt
-            Put before each first text, instead of the checkpoint's default.
+        prompt, prompt_name
+            Put before each first text, instead of the checkpoint's default: this, or the one of the encoder's `prompts`
+            that has the name.
         show_progress
             A progress bar on stderr, counted in pairs.
         token_budget
             The most padded tokens in a batch, instead of what is best for the device.
+        pool
+            Other processes to score in, of `start_multi_process_pool`.
+        device
+            A list of devices instead, of one process each, which end with the call.
 
         Returns
         -------
@@ -108,14 +117,22 @@ class CrossEncoder(PromptedEncoder):
             Naming the position of something that is not a pair of texts.
         """
         if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
-            return self.predict([pairs], prompt=prompt, token_budget=token_budget)[0]
+            return self.predict(
+                [pairs], prompt=prompt, prompt_name=prompt_name, token_budget=token_budget, pool=pool, device=device
+            )[0]
+        prompt = self.resolve_prompt(prompt, None, prompt_name)
+        if pool is not None or device is not None:
+            several: Iterable[Any] = pairs
+            with borrowed(self, pool, device) as workers:
+                scored = list(
+                    workers.predict_stream(
+                        several, prompt=prompt, show_progress=show_progress, token_budget=token_budget
+                    )
+                )
+            return np.concatenate(scored) if scored else self.predict([])
         blocks = [np.empty((0, self.labels), np.float32)]
         for chunk in self.engine.chunks(
-            pairs,
-            pairs=True,
-            prompt=self.resolve_prompt(prompt, None),
-            show_progress=show_progress,
-            token_budget=token_budget,
+            pairs, pairs=True, prompt=prompt, show_progress=show_progress, token_budget=token_budget
         ):
             scores = np.empty((len(chunk), self.labels), np.float32)
             for rows, features in chunk.run():
@@ -131,9 +148,12 @@ class CrossEncoder(PromptedEncoder):
         top_k: int | None = None,
         *,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         show_progress: bool = False,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Order documents by their score for a query.
+        """Order documents by their score for a query; options as `predict` has them.
 
         Returns
         -------
@@ -147,9 +167,19 @@ class CrossEncoder(PromptedEncoder):
         """
         if self.labels != 1:
             raise InputError(f"rank needs a model with one label, and {self.checkpoint.name} has {self.labels}")
-        scores = self.predict([(query, document) for document in documents], prompt=prompt, show_progress=show_progress)
+        scores = self.predict(
+            [(query, document) for document in documents],
+            prompt=prompt,
+            prompt_name=prompt_name,
+            show_progress=show_progress,
+            pool=pool,
+            device=device,
+        )
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
+
+    def _own_arguments(self) -> dict[str, Any]:
+        return {"activation": self.activation}
 
     def _default_activation(self) -> "Callable[[Tensor], Tensor]":
         import torch

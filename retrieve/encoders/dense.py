@@ -1,6 +1,6 @@
 """DenseEncoder: from texts to vectors."""
 
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, overload
 
@@ -12,6 +12,7 @@ from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
+from retrieve.encoders.workers import EncoderWorkers, borrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +37,7 @@ class DenseOptions(TypedDict, total=False):
     """The keyword arguments that all of `DenseEncoder`'s encode methods take; `encode` says what they mean."""
 
     prompt: str | None
+    prompt_name: str | None
     normalize: bool
     truncate_dim: int | None
     precision: Precision
@@ -43,6 +45,8 @@ class DenseOptions(TypedDict, total=False):
     show_progress: bool
     token_budget: int | None
     out: NDArray[Any] | None
+    pool: EncoderWorkers[Any] | None
+    device: Sequence[str] | None
 
 
 class DenseEncoder(PromptedEncoder):
@@ -54,7 +58,7 @@ class DenseEncoder(PromptedEncoder):
     Parameters
     ----------
     model
-        See `Encoder`, also for the arguments that are not named here.
+        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
     truncate_dim
         Keep only so many dimensions, the first, of a model trained for that (Kusupati et al., "Matryoshka
         Representation Learning", 2022); by default what the checkpoint says, else all.
@@ -87,6 +91,13 @@ class DenseEncoder(PromptedEncoder):
         self.truncate_dim = truncate_dim
         self._full_dimension = self.dimension
         self.dimension = self._width(truncate_dim)
+
+    def _plain_steps(self) -> Sequence[Step]:
+        if self.checkpoint.config.get("model_type") != "nvembed":
+            return super()._plain_steps()
+        from retrieve.encoders.modules.nv_embed import plain_steps
+
+        return plain_steps(self.checkpoint.config)
 
     @property
     def similarity(self) -> str:
@@ -122,6 +133,7 @@ class DenseEncoder(PromptedEncoder):
         *,
         task: Task | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         normalize: bool = False,
         truncate_dim: int | None = None,
         precision: Precision = "float32",
@@ -129,6 +141,8 @@ class DenseEncoder(PromptedEncoder):
         show_progress: bool = False,
         token_budget: int | None = None,
         out: NDArray[Any] | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
         convert_to: Literal["numpy", "torch"] = "numpy",
     ) -> "NDArray[Any] | Tensor":
         """Encode texts.
@@ -139,8 +153,8 @@ class DenseEncoder(PromptedEncoder):
             One text, or any number; of a generator no more is held than `TEXTS_AT_ONCE` texts and the vectors.
         task
             Whether they are queries or documents, which decides the prompt.
-        prompt
-            Put before each text instead.
+        prompt, prompt_name
+            Put before each text instead: this, or the one of the encoder's `prompts` that has the name.
         normalize
             Divide each vector by its length, also where the checkpoint does not.
         truncate_dim
@@ -155,6 +169,10 @@ class DenseEncoder(PromptedEncoder):
             The most padded tokens in a batch, instead of what is best for the device.
         out
             An array to fill, [texts, dim] (more rows than a generator has texts are left alone); may be a memmap.
+        pool
+            Other processes to encode in, of `start_multi_process_pool`.
+        device
+            A list of devices instead, of one process each, which end with the call.
         convert_to
             "numpy", or "torch" for a tensor (on the processor).
 
@@ -183,10 +201,13 @@ class DenseEncoder(PromptedEncoder):
             texts,
             task=task,
             prompt=prompt,
+            prompt_name=prompt_name,
             normalize=normalize,
             truncate_dim=dimension,
             show_progress=show_progress,
             token_budget=token_budget,
+            pool=pool,
+            device=device,
         )
         if precision in ("int8", "uint8") and ranges is None:
             vectors = _gather(blocks, dimension, np.dtype(np.float32), count)
@@ -227,36 +248,64 @@ class DenseEncoder(PromptedEncoder):
         texts: Iterable[str],
         *,
         task: Task | None = None,
-        chunk: int = TEXTS_AT_ONCE,
+        chunk: int | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         normalize: bool = False,
         truncate_dim: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
         dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
+        prompt = self.resolve_prompt(prompt, task, prompt_name)
+        if pool is not None or device is not None:
+            options = {"task": task, "prompt": prompt, "normalize": normalize, "truncate_dim": dimension}
+            with borrowed(self, pool, device) as workers:
+                yield from workers.encode_stream(
+                    texts, chunk=chunk, show_progress=show_progress, token_budget=token_budget, **options
+                )
+            return
         for some in self.engine_for(task).chunks(
             texts,
-            prompt=self.resolve_prompt(prompt, task),
-            at_once=chunk,
+            prompt=prompt,
+            at_once=TEXTS_AT_ONCE if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
         ):
             yield self._vectors(some, normalize, dimension)
 
     def encode_tokens(
-        self, texts: str | Iterable[str], *, task: Task | None = None, prompt: str | None = None
+        self,
+        texts: str | Iterable[str],
+        *,
+        task: Task | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
     ) -> TokenVectors:
         """Encode each token of each text, for MaxSim: what the transformer gives before pooling, at length 1.
 
         All attended tokens, the special ones too: MaxSim of MiniLM's vectors over 1,200 docstrings has nDCG@10 .524
         with them and .513 without.
+
+        Raises
+        ------
+        InputError
+            When the model makes no vectors of tokens in their context, as a static embedding.
         """
+        engine = self.engine_for(task)
+        if all(module.output != "token_embeddings" for module in engine.modules):
+            made = " > ".join(type(module).__name__ for module in engine.modules)
+            raise InputError(
+                f"{self.checkpoint.name} gives no vectors of tokens ({made}): encode_tokens and late interaction need "
+                "a model with a transformer"
+            )
         blocks = [
             self._token_vectors(some)
-            for some in self.engine_for(task).chunks(
-                [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task)
+            for some in engine.chunks(
+                [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task, prompt_name)
             )
         ]
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(block.offsets) for block in blocks)])

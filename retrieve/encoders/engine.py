@@ -1,7 +1,7 @@
 """The encode engine: cut texts into tokens once, plan batches, run them, say which texts each result is for."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from tqdm import tqdm
 
-    from retrieve.encoders.modules.module import Features, InputModule
+    from retrieve.encoders.modules.module import Features, InputModule, Module
 
 TEXTS_AT_ONCE = 8192
 """Texts that are sorted by length together: what is held in memory at a time."""
@@ -23,11 +23,15 @@ TEXTS_AT_ONCE = 8192
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it."""
+    """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it.
+
+    `max_tokens` is the most that a caller may ask for: more are taken as that many.
+    """
 
     token_budget: int
     batch_cost: int
     max_rows: int | None = None
+    max_tokens: int | None = None
 
 
 class Chunk:
@@ -39,10 +43,20 @@ class Chunk:
         Of the different texts.
     inverse
         int64 [texts], which of the different texts each one is.
+    settings
+        Features that every batch starts with.
     """
 
-    def __init__(self, engine: "Engine", tokens: Tokens, inverse: NDArray[np.int64], costs: Costs, bar: "tqdm") -> None:
-        self.tokens, self.inverse = tokens, inverse
+    def __init__(
+        self,
+        engine: "Engine",
+        tokens: Tokens,
+        inverse: NDArray[np.int64],
+        costs: Costs,
+        bar: "tqdm",
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.tokens, self.inverse, self.settings = tokens, inverse, settings
         self._engine, self._costs, self._bar = engine, costs, bar
 
     def __len__(self) -> int:
@@ -56,7 +70,7 @@ class Chunk:
             self.tokens.lengths, token_budget=costs.token_budget, batch_cost=costs.batch_cost, max_rows=costs.max_rows
         )
         for rows in interleave(batches):
-            yield rows, self._engine.forward(self.tokens, rows)
+            yield rows, self._engine.forward(self.tokens, rows, self.settings)
             self._bar.update(int(shares[rows].sum()))
 
 
@@ -78,6 +92,7 @@ class Engine:
 
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
         self.network, self.device, self.costs = network, device, costs
+        self.modules: list[Module] = list(network)  # type: ignore[arg-type]
         self.input: InputModule = network[0]  # type: ignore[assignment]
 
     def chunks(
@@ -89,8 +104,11 @@ class Engine:
         at_once: int = TEXTS_AT_ONCE,
         token_budget: int | None = None,
         show_progress: bool = False,
+        settings: Mapping[str, Any] | None = None,
     ) -> Iterator[Chunk]:
         """Cut `texts` (or `pairs` of them) into chunks of `at_once`, in order; run each before asking for the next.
+
+        Modules find `settings` among the features.
 
         Raises
         ------
@@ -101,7 +119,9 @@ class Engine:
 
         _require_positive("token_budget", token_budget)
         _require_positive("chunk", at_once)
-        costs = Costs(token_budget or self.costs.token_budget, self.costs.batch_cost, self.costs.max_rows)
+        costs = self.costs
+        if token_budget is not None:
+            costs = replace(costs, token_budget=min(token_budget, costs.max_tokens or token_budget))
         total = len(texts) if isinstance(texts, Sequence) else None
         texts, start = iter(texts), 0
         with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
@@ -112,14 +132,14 @@ class Engine:
                 places = {text: place for place, text in enumerate(dict.fromkeys(some))}
                 tokens = self._tokenize(list(places), prompt, some, start)
                 inverse = np.fromiter((places[text] for text in some), np.int64, count=len(some))
-                yield Chunk(self, tokens, inverse, costs, bar)
+                yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
 
-    def forward(self, tokens: Tokens, rows: NDArray[np.int64]) -> "Features":
+    def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any] | None = None) -> "Features":
         """Run the network on these texts as one batch."""
         import torch
 
-        features: Features = {
+        features: Features = dict(settings or {}) | {
             name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
         }
         features["prompt_length"] = tokens.prompt_length
@@ -149,14 +169,14 @@ def default_device(device: "str | torch.device | None") -> "torch.device":
         raise InputError(f"device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def default_costs(device: "torch.device", max_rows: int | None = None) -> Costs:
+def default_costs(device: "torch.device", max_rows: int | None = None, max_tokens: int | None = None) -> Costs:
     """Give the batch sizes for a kind of device.
 
     On a processor 4k to 32k tokens are within 5% of each other, in float32 and in bfloat16, so the least memory
     decides; 1k is 15% slower. Starting a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy, and
-    its start-up weighs more.
+    its start-up weighs more; there `max_tokens` does not hold.
     """
-    return Costs(4096, 64, max_rows) if device.type == "cpu" else Costs(65536, 4096, max_rows)
+    return Costs(4096, 64, max_rows, max_tokens) if device.type == "cpu" else Costs(65536, 4096, max_rows)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

@@ -1,6 +1,6 @@
 """SparseEncoder: from texts to weighted terms of the model's own vocabulary."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
+from retrieve.encoders.workers import EncoderWorkers, borrowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,9 +23,12 @@ class SparseOptions(TypedDict, total=False):
     """The keyword arguments that all of `SparseEncoder`'s encode methods take; `encode` says what they mean."""
 
     prompt: str | None
+    prompt_name: str | None
     max_active_dims: int | None
     show_progress: bool
     token_budget: int | None
+    pool: EncoderWorkers[Any] | None
+    device: Sequence[str] | None
 
 
 class SparseEncoder(PromptedEncoder):
@@ -35,9 +39,10 @@ class SparseEncoder(PromptedEncoder):
     Parameters
     ----------
     model
-        See `Encoder`, also for the arguments that are not named here.
+        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
     max_active_dims
-        Keep only so many terms of each text, the heaviest; by default what the checkpoint says, else all.
+        Keep only so many terms of each text, the heaviest; by default what the checkpoint says, else all. In the place
+        of its own number `k` for a sparse autoencoder, which may also be smaller.
     """
 
     kind = "sparse"
@@ -46,6 +51,8 @@ class SparseEncoder(PromptedEncoder):
     default_steps = (Step("MLMTransformer", config={}), Step("SpladePooling", config={}))
     # A batch of short texts is a dense [texts, vocabulary] array before it is sparse: 256 x 30,522 floats are 31 MB.
     max_rows = 256
+    # And one of long texts holds 12 KB a token of BERT-base's, twice, in float32: 16,384 keep it under 1 GB.
+    max_tokens = 16_384
 
     def __init__(
         self, model: str | Path, *, max_active_dims: int | None = None, **arguments: Unpack[LoadArguments]
@@ -84,9 +91,12 @@ class SparseEncoder(PromptedEncoder):
         *,
         task: Task | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> csr_matrix:
         """Encode texts.
 
@@ -96,14 +106,19 @@ class SparseEncoder(PromptedEncoder):
             One text, or any number.
         task
             Whether they are queries or documents, which decides the prompt.
-        prompt
-            Put before each text instead.
+        prompt, prompt_name
+            Put before each text instead: this, or the one of the encoder's `prompts` that has the name.
         max_active_dims
             Keep only so many terms of each, instead of as many as the encoder was made with.
         show_progress
             A progress bar on stderr, counted in texts.
         token_budget
-            The most padded tokens in a batch, instead of what is best for the device.
+            The most padded tokens in a batch, instead of what is best for the device; on a processor at most 16,384,
+            which keep memory below 1 GB beside the model's.
+        pool
+            Other processes to encode in, of `start_multi_process_pool`.
+        device
+            A list of devices instead, of one process each, which end with the call.
 
         Returns
         -------
@@ -120,9 +135,12 @@ class SparseEncoder(PromptedEncoder):
                 [texts] if isinstance(texts, str) else texts,
                 task=task,
                 prompt=prompt,
+                prompt_name=prompt_name,
                 max_active_dims=max_active_dims,
                 show_progress=show_progress,
                 token_budget=token_budget,
+                pool=pool,
+                device=device,
             )
         )
         if not blocks:
@@ -142,22 +160,33 @@ class SparseEncoder(PromptedEncoder):
         texts: Iterable[str],
         *,
         task: Task | None = None,
-        chunk: int = TEXTS_AT_ONCE,
+        chunk: int | None = None,
         prompt: str | None = None,
+        prompt_name: str | None = None,
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
+        pool: EncoderWorkers[Any] | None = None,
+        device: Sequence[str] | None = None,
     ) -> Iterator[csr_matrix]:
         """Encode texts without end: up to `chunk` rows at a time, in order; options as `encode`'s."""
         _check_active(max_active_dims)
+        keep = max_active_dims or self.max_active_dims
+        prompt = self.resolve_prompt(prompt, task, prompt_name)
+        if pool is not None or device is not None:
+            options = {"task": task, "prompt": prompt, "max_active_dims": keep, "token_budget": token_budget}
+            with borrowed(self, pool, device) as workers:
+                yield from workers.encode_stream(texts, chunk=chunk, show_progress=show_progress, **options)
+            return
         for some in self.engine_for(task).chunks(
             texts,
-            prompt=self.resolve_prompt(prompt, task),
-            at_once=chunk,
+            prompt=prompt,
+            at_once=TEXTS_AT_ONCE if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
+            settings={"max_active_dims": keep},
         ):
-            yield self._weights(some, max_active_dims or self.max_active_dims)
+            yield self._weights(some, keep)
 
     def decode(self, weights: csr_matrix, top_k: int | None = None) -> list[list[tuple[str, float]]]:
         """Name the terms of each row, with their weights: the heaviest first, equal ones in the vocabulary's order.

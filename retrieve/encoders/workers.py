@@ -2,17 +2,20 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
+from pickle import PicklingError
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from indexing.errors import InputError, ModelError
@@ -32,7 +35,8 @@ class EncoderWorkers(Generic[E]):
 
     The processes are spawned, not forked, so that they may use a GPU and a Java virtual machine may be running here;
     a script that makes one needs ``if __name__ == "__main__":``. Results are those of one process, in order; which
-    texts share a batch differs, so they are equal up to rounding.
+    texts share a batch differs, so they are equal up to rounding. `Encoder.start_multi_process_pool` makes one of an
+    encoder that is there already, whose `encode` or `predict` then takes it as ``pool``.
 
     Parameters
     ----------
@@ -67,8 +71,8 @@ class EncoderWorkers(Generic[E]):
             self._count, context, _start, (encoder_class, str(model), arguments, waiting, threads)
         )
 
-    def encode(self, texts: Iterable[str], *, chunk: int = CHUNK, **options: Any) -> Any:
-        """Encode texts; options as the encoder's own `encode` has them, less `out`.
+    def encode(self, texts: Iterable[str], *, chunk: int | None = None, **options: Any) -> Any:
+        """Encode texts; options as the encoder's own `encode` has them, less `out`, `pool` and `device`.
 
         Returns
         -------
@@ -76,11 +80,32 @@ class EncoderWorkers(Generic[E]):
         """
         blocks = list(self.encode_stream(texts, chunk=chunk, **options))
         if not blocks:
-            return self._submit([], options).result()
+            return self._submit("encode", [], options).result()
         return csr_matrix(vstack(blocks, format="csr")) if issparse(blocks[0]) else np.concatenate(blocks)
 
-    def encode_stream(self, texts: Iterable[str], *, chunk: int = CHUNK, **options: Any) -> Iterator[Any]:
+    def predict(self, pairs: Iterable[tuple[str, str]], *, chunk: int | None = None, **options: Any) -> Any:
+        """Score pairs of texts; options as `CrossEncoder.predict` has them, less `pool` and `device`.
+
+        Returns
+        -------
+        float32 [pairs], or [pairs, labels]
+        """
+        blocks = list(self.predict_stream(pairs, chunk=chunk, **options))
+        return np.concatenate(blocks) if blocks else self._submit("predict", [], options).result()
+
+    def encode_stream(
+        self, texts: Iterable[str], *, chunk: int | None = None, show_progress: bool = False, **options: Any
+    ) -> Iterator[Any]:
         """Encode texts without end: the blocks of `chunk` texts each, in order, at most two a process under way.
+
+        Parameters
+        ----------
+        texts, options
+            As the encoder's `encode` has them.
+        chunk
+            Texts that a process takes at a time; by default 2,048, fewer where there are not enough for all processes.
+        show_progress
+            A progress bar on stderr, counted in texts.
 
         Raises
         ------
@@ -90,19 +115,38 @@ class EncoderWorkers(Generic[E]):
         ModelError
             When a process has ended, for want of memory or because the encoder cannot be loaded there.
         """
-        if chunk < 1:
-            raise InputError(f"chunk must be at least 1, not {chunk}")
         if options.get("precision") in ("int8", "uint8") and options.get("ranges") is None:
             raise InputError(f"{options['precision']} needs ranges here: each process sees some of the vectors only")
-        texts = iter(texts)
+        yield from self._stream("encode", texts, chunk, show_progress, options)
+
+    def predict_stream(
+        self, pairs: Iterable[tuple[str, str]], *, chunk: int | None = None, show_progress: bool = False, **options: Any
+    ) -> Iterator[NDArray[np.float32]]:
+        """Score pairs without end, as `encode_stream` encodes texts."""
+        yield from self._stream("predict", pairs, chunk, show_progress, options)
+
+    def _stream(
+        self, method: str, items: Iterable[Any], chunk: int | None, show_progress: bool, options: dict[str, Any]
+    ) -> Iterator[Any]:
+        from tqdm import tqdm
+
+        if chunk is not None and chunk < 1:
+            raise InputError(f"chunk must be at least 1, not {chunk}")
+        total = len(items) if isinstance(items, Sized) else None
+        # Some four chunks a process, so that all end together.
+        chunk = chunk or (CHUNK if total is None else min(CHUNK, max(32, -(-total // (4 * self._count)))))
+        items = iter(items)
         underway: deque[Future[Any]] = deque()
         try:
-            while True:
-                while len(underway) < 2 * self._count and (some := list(islice(texts, chunk))):
-                    underway.append(self._submit(some, options))
-                if not underway:
-                    return
-                yield underway.popleft().result()
+            with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
+                while True:
+                    while len(underway) < 2 * self._count and (some := list(islice(items, chunk))):
+                        underway.append(self._submit(method, some, options))
+                    if not underway:
+                        return
+                    block = underway.popleft().result()
+                    bar.update(block.shape[0])
+                    yield block
         except BrokenProcessPool as error:
             raise ModelError(
                 "an encoding process has ended: it could not load the encoder or ran out of memory; "
@@ -124,8 +168,46 @@ class EncoderWorkers(Generic[E]):
     ) -> None:
         self.close()
 
-    def _submit(self, texts: list[str], options: dict[str, Any]) -> Future[Any]:
-        return self._pool.submit(_encode, texts, options)
+    def _submit(self, method: str, items: list[Any], options: dict[str, Any]) -> Future[Any]:
+        try:
+            return self._pool.submit(_run, method, items, options)
+        except (PicklingError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"the encoder cannot be made in another process ({error}): an activation must be a torch module or a "
+                "function that can be imported"
+            ) from error
+
+
+@contextmanager
+def borrowed(
+    encoder: PromptedEncoder, pool: EncoderWorkers[Any] | None, device: Sequence[str] | None
+) -> Iterator[EncoderWorkers[Any]]:
+    """Give the pool, or one on these devices that ends with the block.
+
+    Raises
+    ------
+    InputError
+        For both, or for a device instead of a list of them.
+    """
+    if pool is not None and device is not None:
+        raise InputError("give pool or device, not both: a pool has its devices already")
+    if pool is not None:
+        yield pool
+        return
+    if isinstance(device, str) or not device:
+        raise InputError(
+            f"device must be a list, of one process each, not {device!r}; this encoder runs on {encoder.device}, and "
+            "another one is made with device=..."
+        )
+    with encoder.start_multi_process_pool(device) as made:
+        yield made
+
+
+def default_devices() -> list[str]:
+    """Give every CUDA GPU; without any, the processor as often as it has cores, at most four times."""
+    import torch
+
+    return [f"cuda:{at}" for at in range(torch.cuda.device_count())] or ["cpu"] * min(4, _processors())
 
 
 def _start(
@@ -144,8 +226,8 @@ def _start(
     _encoder = encoder_class(model, device=device, **arguments)
 
 
-def _encode(texts: list[str], options: dict[str, Any]) -> Any:
-    return _encoder.encode(texts, **options)
+def _run(method: str, items: list[Any], options: dict[str, Any]) -> Any:
+    return getattr(_encoder, method)(items, **options)
 
 
 def _processors() -> int:

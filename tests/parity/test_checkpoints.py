@@ -10,7 +10,7 @@ import torch
 from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder, SparseStaticEmbedding, SpladePooling
-from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification
+from transformers import AutoTokenizer, BertForMaskedLM, BertForSequenceClassification, T5Config, T5Model
 
 from checkpoints import write_bert, write_decoder, write_json
 from indexing.errors import InputError
@@ -103,6 +103,8 @@ def test_static_embedding(tmp_path, bert):
     assert ours.max_length is None
     equal(ours.encode(TEXTS), reference.encode(TEXTS))
     equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
+    with pytest.raises(InputError, match=r"no vectors of tokens \(StaticEmbedding\)"):
+        ours.encode_tokens(TEXTS)
 
 
 def test_static_embedding_as_model2vec_writes_it(tmp_path, bert):
@@ -163,7 +165,10 @@ def test_sparse_auto_encoder(tmp_path, bert, normalize):
 
     assert ours.dimension == 96 == len(ours.vocabulary)
     equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
-    equal(ours.encode(TEXTS, max_active_dims=3).toarray(), rows(reference.encode(TEXTS, max_active_dims=3)))
+    for keep in (3, 20, 96):  # k is 12: the argument takes its place, upwards too
+        expected = rows(reference.encode(TEXTS, max_active_dims=keep))
+        equal(ours.encode(TEXTS, max_active_dims=keep).toarray(), expected)
+        equal(ours_sparse(tmp_path / "saved", max_active_dims=keep).encode(TEXTS).toarray(), expected)
 
 
 @pytest.mark.parametrize("config_file", ["router_config.json", "config.json"])
@@ -277,9 +282,34 @@ def test_prompts_of_a_cross_encoder(tmp_path):
     ours = ours_cross(tmp_path / "saved")
 
     equal(ours.predict(PAIRS), reference.predict(PAIRS))
-    equal(ours.predict(PAIRS, prompt="a "), reference.predict(PAIRS, prompt_name="other"))
+    equal(ours.predict(PAIRS, prompt_name="other"), reference.predict(PAIRS, prompt_name="other"))
     equal(ours.predict(PAIRS, prompt=""), reference.predict(PAIRS, prompt=""))
     assert abs(ours.predict(PAIRS) - ours.predict(PAIRS, prompt="")).max() > 1e-4
+
+
+@pytest.mark.parametrize("layout", ["bare", "saved"])
+def test_the_encoder_of_an_encoder_decoder_model(tmp_path, bert, layout):
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0
+    )
+    torch.manual_seed(3)
+    model = T5Model(config)
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    model.save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    path = str(tmp_path / "t5")
+    reference = theirs.SentenceTransformer(path, device="cpu")
+    if layout == "saved":
+        path = str(tmp_path / "saved")
+        theirs.SentenceTransformer(
+            modules=[reference[0], Pooling(32), Dense(32, 12, bias=False, activation_function=torch.nn.Identity())],
+            device="cpu",
+        ).save(path)
+        reference = theirs.SentenceTransformer(path, device="cpu")
+
+    equal(ours_dense(path).encode(TEXTS), reference.encode(TEXTS))
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "xlm-roberta"])

@@ -32,6 +32,7 @@ from transformers import (
     RobertaModel,
 )
 
+from indexing.errors import InputError
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 TEXTS = [
@@ -195,6 +196,28 @@ def test_prompts(tmp_path, include_prompt):
     equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))
     equal(ours.encode(TEXTS, prompt="water "), reference.encode(TEXTS, prompt="water "))
     equal(ours.encode(TEXTS, prompt=""), reference.encode(TEXTS, prompt=""))
+    equal(ours.encode(TEXTS, prompt_name="passage"), reference.encode(TEXTS, prompt_name="passage"))
+    equal(ours.encode_query(TEXTS, prompt_name="other"), reference.encode_query(TEXTS, prompt_name="other"))
+    with pytest.raises(InputError, match="there is no prompt 'nowhere', only 'query'"):
+        ours.encode(TEXTS, prompt_name="nowhere")
+
+
+def test_prompts_given_stand_before_those_of_the_checkpoint(tmp_path):
+    stored = {"query": "the light of ", "other": "of "}
+    modules = [Transformer(write_model(tmp_path / "bare")), Pooling(32)]
+    theirs.SentenceTransformer(modules=modules, prompts=stored, device="cpu").save(str(tmp_path / "saved"))
+    given = {"query": "water ", "about": "energy "}
+    path = str(tmp_path / "saved")
+    reference = theirs.SentenceTransformer(path, prompts=given, default_prompt_name="about", device="cpu")
+
+    ours = DenseEncoder(path, prompts=given, default_prompt_name="about", dtype="float32", device="cpu")
+
+    equal(ours.encode(TEXTS), reference.encode(TEXTS))
+    equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
+    equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))
+    equal(ours.encode(TEXTS, prompt_name="other"), reference.encode(TEXTS, prompt_name="other"))
+    with pytest.raises(InputError, match="default_prompt_name 'nowhere'"):
+        DenseEncoder(path, default_prompt_name="nowhere", dtype="float32")
 
 
 @pytest.mark.parametrize("family", ["bert", "mpnet"])

@@ -34,7 +34,7 @@ class LogitScore(Module):
         if config is None or config:
             return super().load(folder, options, config)
         with quiet():
-            tokenizer = load_tokenizer(folder)
+            tokenizer = load_tokenizer(folder, options)
         ids = [tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no")]
         if {None, tokenizer.unk_token_id} & set(ids):
             raise ModelError(

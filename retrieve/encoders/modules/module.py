@@ -29,11 +29,26 @@ class LoadOptions:
         Cut texts to this many tokens; None for what the checkpoint says.
     allow_bin
         Read weights that are there only as a pickle.
+    trust_remote_code
+        Run Python code that the checkpoint brings.
+    local_files_only
+        Ask no network for that code either.
     """
 
     dtype: torch.dtype
     max_length: int | None = None
     allow_bin: bool = False
+    trust_remote_code: bool = False
+    local_files_only: bool = True
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Give what transformers' automatic classes need to know: the files are here, code of theirs may not be."""
+        # A checkpoint's code may stand in another repository, of which nothing is here yet.
+        return {
+            "trust_remote_code": self.trust_remote_code,
+            "local_files_only": self.local_files_only or not self.trust_remote_code,
+        }
 
 
 class Module(torch.nn.Module):

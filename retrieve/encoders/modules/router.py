@@ -47,11 +47,11 @@ class Router(Module):
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
         """Load every module once, from its own folder below."""
-        from retrieve.encoders.modules import module_class
+        from retrieve.encoders.modules import module_loader
 
         settings = config or _read(folder)
         modules = {
-            name: module_class(reference).load(_below(folder, name), options)
+            name: module_loader(reference, folder, options)(_below(folder, name), options)
             for name, reference in settings["types"].items()
         }
         parameters = settings.get("parameters") or {}
@@ -92,10 +92,10 @@ class Router(Module):
     @classmethod
     def files(cls, folder: Path) -> list[Path]:
         """Give the files of all its modules."""
-        from retrieve.encoders.modules import module_class
+        from retrieve.encoders.modules import module_files
 
         types = _read(folder)["types"]
-        return [file for name in types for file in module_class(types[name]).files(_below(folder, name))]
+        return [file for name in types for file in module_files(types[name], _below(folder, name))]
 
     @property
     def config(self) -> dict[str, Any]:

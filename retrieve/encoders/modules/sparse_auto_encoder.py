@@ -8,8 +8,8 @@ from retrieve.encoders.modules.module import Features, Module
 class SparseAutoEncoder(Module):
     """relu of the `k` largest of W (x - b_pre) + b, in float32: the encoding half of a sparse autoencoder.
 
-    With `normalize` x is first brought to mean 0 and standard deviation 1 over its dimensions. `k_aux` and
-    `dead_threshold` matter to training only.
+    `max_active_dims` among the features takes the place of `k`. With `normalize` x is first brought to mean 0 and
+    standard deviation 1 over its dimensions. `k_aux` and `dead_threshold` matter to training only.
 
     References
     ----------
@@ -44,7 +44,8 @@ class SparseAutoEncoder(Module):
             vectors = vectors - vectors.mean(dim=-1, keepdim=True)
             vectors = vectors / (vectors.std(dim=-1, keepdim=True) + 1e-5)
         latents = torch.nn.functional.linear(vectors - self.pre_bias, self.encoder.weight, self.latent_bias)
-        values, columns = latents.topk(min(self.k, self.hidden_dim), dim=-1)
+        keep = features.get("max_active_dims") or self.k
+        values, columns = latents.topk(min(keep, self.hidden_dim), dim=-1)
         features["sentence_embedding"] = torch.zeros_like(latents).scatter_(-1, columns, values.relu())
         return features
 

@@ -43,7 +43,7 @@ class SparseStaticEmbedding(InputModule):
         """Load the tokenizer and the weights: model.safetensors, or the JSON file {term: weight} the config names."""
         settings = cls.read_config(folder) if config is None else config
         with quiet():
-            tokenizer = load_tokenizer(folder)
+            tokenizer = load_tokenizer(folder, options)
         limit = min(options.max_length or _NO_LIMIT, int(tokenizer.model_max_length))
         module = cls(
             tokenizer,

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from indexing.errors import ModelError
+from retrieve.encoders.modules.module import LoadOptions
 from retrieve.encoders.modules.weights import first_line
 
 _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", "tekken.json")
 
 
-def load_tokenizer(folder: Path, stored: Mapping[str, Any] | None = None) -> Any:
-    """Load a transformers tokenizer from its files.
+def load_tokenizer(folder: Path, options: LoadOptions, stored: Mapping[str, Any] | None = None) -> Any:
+    """Load a transformers tokenizer from its files; `stored` are further arguments that the checkpoint names.
 
     Raises
     ------
@@ -26,7 +27,7 @@ def load_tokenizer(folder: Path, stored: Mapping[str, Any] | None = None) -> Any
     if not any(path for pattern in _FILES for path in folder.glob(pattern)):
         raise ModelError(f"{folder}: there is no tokenizer ({', '.join(_FILES)})")
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **(stored or {}))
+        return AutoTokenizer.from_pretrained(folder, **options.reading, **(stored or {}))
     except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
         raise ModelError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
 

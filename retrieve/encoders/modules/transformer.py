@@ -1,7 +1,7 @@
 """The transformer that stands first in nearly every encoder, with its tokenizer."""
 
-import logging
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from threading import Lock
@@ -13,11 +13,10 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
+from retrieve.encoders.modules.backbone import encoder_class, load_config, load_model, stored_arguments, usable_length
+from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
-from retrieve.encoders.modules.weights import first_line, require_weights
-
-logger = logging.getLogger(__name__)
 
 _CONFIG_FILES = tuple(
     f"sentence_{family}_config.json"
@@ -38,8 +37,8 @@ _SAVED_TYPES = {
     "text-generation": "sentence_transformers.base.modules.transformer.Transformer",
 }
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
-# Stored arguments that are ours to decide, or that would run code from the checkpoint.
-_OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
+# Architectures with code of their own that we have natively: model_type, and where the class is.
+_NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
 _TOKENIZED_AT_ONCE = 1024
 
 
@@ -71,10 +70,17 @@ class Transformer(InputModule):
     default_task: ClassVar[str] = "feature-extraction"
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, transformer_task: str, max_length: int | None, do_lower_case: bool = False
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        transformer_task: str,
+        max_length: int | None,
+        do_lower_case: bool = False,
+        chat: ChatTemplate | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.chat = model, tokenizer, chat
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
         self.output = _OUTPUTS.get(transformer_task, "token_embeddings")
         if transformer_task == "text-generation":
@@ -96,27 +102,49 @@ class Transformer(InputModule):
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Load weights (safetensors only) and tokenizer from a checkpoint's folder; never runs code from it."""
+        """Load weights and tokenizer from a checkpoint's folder; its code is run only when that is trusted."""
+        import transformers
+
+        if cls is Transformer and (native := _native(folder)) is not None:
+            native_model: Self = native.load(folder, options, config)
+            return native_model
         settings = cls.read_config(folder) if config is None else config
         task = settings.get("transformer_task") or cls.default_task
         if task not in _TASKS:
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
-        if "message" in (settings.get("modality_config") or {}):
-            raise ModelError(f"{folder}: the model reads texts wrapped in a chat template, which is not done here")
+        auto_class, no_head = _TASKS[task]
         with quiet():
-            model_config = _load_config(folder, _stored(settings, "config_kwargs", "config_args"))
-            model = _load_model(folder, task, model_config, options, _stored(settings, "model_kwargs", "model_args"))
-            tokenizer = load_tokenizer(folder, _stored(settings, "processor_kwargs", "tokenizer_args"))
-        if config is not None and getattr(tokenizer, "chat_template", None):
-            logger.warning("%s: texts are read as they stand, not wrapped in the tokenizer's chat template", folder)
+            model_config = load_config(folder, options, stored_arguments(settings, "config_kwargs", "config_args"))
+            encoder = encoder_class(model_config) if task == "feature-extraction" else None
+            model = load_model(
+                encoder or getattr(transformers, auto_class),
+                folder,
+                model_config,
+                options,
+                stored=stored_arguments(settings, "model_kwargs", "model_args"),
+                # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.
+                optional="pooler." if task == "feature-extraction" else None,
+                without=no_head,
+            )
+            stored = stored_arguments(settings, "processor_kwargs", "tokenizer_args")
+            tokenizer = load_tokenizer(folder, options, stored)
+        chat = ChatTemplate.of(
+            folder, settings, tokenizer, plain=config is not None, task=task, model_type=model.config.model_type
+        )
         max_length = options.max_length or settings.get("max_seq_length")
         return cls(
             model.eval(),
             tokenizer,
             transformer_task=task,
-            max_length=_usable_length(max_length, tokenizer, model),
+            max_length=usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
+            chat=chat,
         )
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, and the chat template where its texts go through one."""
+        return super().config | ({} if self.chat is None else {"chat": self.chat.identity})
 
     @property
     def saved_type(self) -> str:
@@ -125,16 +153,23 @@ class Transformer(InputModule):
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings as older releases read them; of a generator as those since 5.4 do."""
+        """Its settings as older releases read them; of a generator or a chat's reader as those since 5.4 do."""
         config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case}
-        if self.transformer_task != "text-generation":
+        if self.transformer_task != "text-generation" and self.chat is None:
             return config
-        reads = {"text": {"method": "forward", "method_output_name": "logits"}}
+        made = "last_hidden_state" if self.transformer_task == "feature-extraction" else "logits"
+        reads: dict[str, Any] = {"text": {"method": "forward", "method_output_name": made}}
+        stored: dict[str, Any] = {}
+        if self.chat is not None:
+            reads["message"] = reads["text"] | self.chat.config
+            stored = {"processing_kwargs": {"chat_template": self.chat.arguments}} if self.chat.arguments else {}
         return {
             "transformer_task": self.transformer_task,
             "modality_config": reads,
             "module_output_name": self.output,
-        } | config
+            **stored,
+            **config,
+        }
 
     def save(self, folder: Path) -> None:
         """Write the model, its tokenizer and the settings."""
@@ -153,6 +188,9 @@ class Transformer(InputModule):
         types: list[list[int]] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
+            if self.chat is not None:
+                ids += self._code_chats(self.chat, some, prompt)
+                continue
             first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
             coded = self._code(first, [text[1] for text in some] if pairs else None)
             ids += coded["input_ids"]
@@ -167,7 +205,8 @@ class Transformer(InputModule):
             type_ids=np.fromiter(chain.from_iterable(types), np.int32, count=total) if types else None,
             pad_id=self.tokenizer.pad_token_id or 0,
             pad_left=self.tokenizer.padding_side == "left",
-            prompt_length=self._prompt_length(prompt) if prompt else 0,
+            # Where a chat's template puts the prompt is its own affair: it is pooled with the rest.
+            prompt_length=self._prompt_length(prompt) if prompt and self.chat is None else 0,
         )
 
     def forward(self, features: Features) -> Features:
@@ -221,12 +260,23 @@ class Transformer(InputModule):
             f"[column{at}]" for at in range(known, columns)
         ]
 
-    def _code(self, first: list[str], second: list[str] | None) -> Any:
+    def _code_chats(self, chat: ChatTemplate, texts: Sequence[Any], prompt: str) -> list[list[int]]:
+        ids: list[list[int]] = self._code(chat.render(texts, prompt), None, special=False)["input_ids"]
+        full = [row for row in ids if self.max_length is not None and len(row) >= self.max_length]
+        if full:
+            with self._tokenizing:
+                end = chat.end(prompt, pairs=not isinstance(texts[0], str))
+            for row in full:
+                row[max(0, len(row) - len(end)) :] = end[-len(row) :]
+        return ids
+
+    def _code(self, first: list[str], second: list[str] | None, *, special: bool = True) -> Any:
         # The tokenizer keeps its truncation setting inside, and a change while it runs in another thread fails.
         with self._tokenizing:
             return self.tokenizer(
                 first,
                 second,
+                add_special_tokens=special,
                 truncation="longest_first" if self.max_length else False,
                 max_length=self.max_length,
                 return_attention_mask=False,
@@ -245,82 +295,12 @@ class MLMTransformer(Transformer):
     default_task = "fill-mask"
 
 
-def _stored(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Give the arguments that the checkpoint stores for transformers, less those that are ours to decide."""
-    stored: Mapping[str, Any] = next((settings[name] for name in names if settings.get(name)), {})
-    return {name: value for name, value in stored.items() if name not in _OURS}
-
-
-def _load_config(folder: Path, stored: dict[str, Any]) -> Any:
-    from transformers import AutoConfig
-
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder}: there is no config.json, so this is not a transformers model")
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **stored)
-    except (ValueError, KeyError, OSError) as error:
-        if "auto_map" in read_json(folder / "config.json"):
-            raise ModelError(
-                f"{folder}: this model brings its own Python code, which is never run here; "
-                "use a checkpoint whose architecture transformers knows"
-            ) from error
-        raise ModelError(f"{folder / 'config.json'}: transformers cannot read it ({first_line(error)})") from error
-
-
-def _load_model(folder: Path, task: str, config: Any, options: LoadOptions, stored: dict[str, Any]) -> Any:
-    import transformers
-    from safetensors import SafetensorError
-
-    _lost_shards(folder)
-    pickled = require_weights(folder, allow_bin=options.allow_bin)
-    auto_class, no_head = _TASKS[task]
-    try:
-        model, report = getattr(transformers, auto_class).from_pretrained(
-            folder,
-            config=config,
-            dtype=options.dtype,
-            use_safetensors=not pickled,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **stored,
-        )
-    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
-    # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.
-    missing = sorted(name for name in report["missing_keys"] if task != "feature-extraction" or "pooler." not in name)
-    if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ModelError(f"{folder}: the checkpoint lacks the weights {shown}{no_head}")
-    return model
-
-
-def _lost_shards(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(read_json(index)["weight_map"].values()))
-        lost = [name for name in shards if not (folder / name).is_file()]
-        if lost:
-            raise ModelError(f"{folder}: the weights {', '.join(lost)} named by {index.name} are missing")
-
-
-def _usable_length(asked: int | None, tokenizer: Any, model: Any) -> int | None:
-    """Give the tokens that a text may have: as asked or as the tokenizer says, but no more than the model can place."""
-    length = int(asked) if asked else int(tokenizer.model_max_length)
-    places = getattr(model.config, "max_position_embeddings", None)
-    if places and places > 0:
-        length = min(length, places - _reserved_positions(model))
-    # Tokenizers without a limit of their own carry 1e30.
-    return length if length < 1 << 30 else None
-
-
-def _reserved_positions(model: Any) -> int:
-    """How many positions never hold a token: RoBERTa and its kin count from behind the padding id."""
-    for module in model.modules():
-        positions = getattr(module, "position_embeddings", None)
-        if isinstance(getattr(module, "padding_idx", None), int) and isinstance(positions, torch.nn.Embedding):
-            return int(module.padding_idx) + 1
-    return 0
+def _native(folder: Path) -> Any:
+    """Give the class that reads a checkpoint whose architecture is ours and not transformers'; None for any other."""
+    path = folder / "config.json"
+    model_type = str(read_json(path).get("model_type")) if path.is_file() else ""
+    home, name = _NATIVE.get(model_type, ("", ""))
+    return getattr(import_module(home), name) if home else None
 
 
 def _unchanged(hidden: Tensor) -> Tensor:

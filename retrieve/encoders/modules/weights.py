@@ -28,6 +28,11 @@ def require_weights(folder: Path, *, allow_bin: bool) -> bool:
     if any((folder / name).is_file() for name in (_FILE, f"{_FILE}.index.json")):
         return False
     pickled = sorted(path.name for path in folder.glob("pytorch_model*.bin"))
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder} holds a PEFT adapter, not a whole model: merge it into its base model "
+            "(peft's merge_and_unload) and save that"
+        )
     if not pickled:
         raise ModelError(f"{folder}: there are no weights ({_FILE})")
     if not allow_bin:
@@ -66,7 +71,17 @@ def load_weights(module: torch.nn.Module, folder: Path, *, allow_bin: bool) -> N
     ModelError
         As `read_weights`, and naming a weight that is missing, of another shape or not expected.
     """
-    weights = read_weights(folder, allow_bin=allow_bin)
+    fill(module, read_weights(folder, allow_bin=allow_bin), f"{folder}: the weights do not fit {type(module).__name__}")
+
+
+def fill(module: torch.nn.Module, weights: dict[str, Tensor], otherwise: str) -> None:
+    """Fill a module's parameters and buffers, each of them and nothing else; `otherwise` begins the error.
+
+    Raises
+    ------
+    ModelError
+        Naming a weight that is missing, of another shape or not expected.
+    """
     # safetensors holds one copy of weights that stand in two places, under either name.
     for names in _shared(module):
         stored = next((weights[name] for name in names if name in weights), None)
@@ -75,7 +90,32 @@ def load_weights(module: torch.nn.Module, folder: Path, *, allow_bin: bool) -> N
         module.load_state_dict(weights)
     except RuntimeError as error:
         detail = " ".join(line.strip() for line in str(error).splitlines()[1:])
-        raise ModelError(f"{folder}: the weights do not fit {type(module).__name__} ({detail})") from error
+        raise ModelError(f"{otherwise} ({detail})") from error
+
+
+def read_named_weights(folder: Path, prefix: str, *, allow_bin: bool) -> dict[str, Tensor]:
+    """Read the weights of a folder, in however many files, whose names begin with a prefix; gives them without it.
+
+    Raises
+    ------
+    ModelError
+        As `read_weights`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found: dict[str, Tensor] = {}
+    pickled = require_weights(folder, allow_bin=allow_bin)
+    for path in weight_files(folder):
+        try:
+            if pickled:
+                held = torch.load(path, "cpu", weights_only=True, mmap=True)
+                found |= {name: held[name] for name in held if name.startswith(prefix)}
+                continue
+            with safe_open(path, "pt") as file:
+                found |= {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, EOFError) as error:
+            raise ModelError(f"{path}: the weights cannot be loaded ({first_line(error)})") from error
+    return {name.removeprefix(prefix): weight for name, weight in found.items()}
 
 
 def write_weights(module: torch.nn.Module, folder: Path) -> None:

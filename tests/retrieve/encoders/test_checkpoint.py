@@ -39,6 +39,26 @@ def test_a_folder_without_weights(dense):
         load(dense)
 
 
+def test_an_adapter_without_its_base_model(dense):
+    (dense / "model.safetensors").rename(dense / "adapter_model.safetensors")
+    (dense / "adapter_config.json").write_text("{}")
+
+    with pytest.raises(ModelError, match=r"PEFT adapter.*merge"):
+        load(dense)
+
+
+def test_the_cache_that_sentence_transformers_is_told_of(dense, tmp_path, monkeypatch):
+    commit = "0123456789012345678901234567890123456789"
+    home = tmp_path / "cache" / "models--acme--tiny"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(commit)
+    (home / "snapshots").mkdir()
+    dense.rename(home / "snapshots" / commit)
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "cache"))
+
+    assert load("acme/tiny", local_files_only=True).identity["revision"] == commit
+
+
 def test_weights_only_as_a_pickle(dense):
     (dense / "model.safetensors").unlink()
     torch.save({}, dense / "pytorch_model.bin")

@@ -126,9 +126,53 @@ def test_a_table_of_terms_that_is_not_there(tmp_path):
         SparseEncoder(folder, dtype="float32")
 
 
-def test_a_chat_template_is_not_passed_over_in_silence(dense):
+def test_the_chat_template_is_part_of_the_identity(tmp_path):
+    folder = write_decoder(tmp_path / "decoder")
+    plain = load(folder).identity["modules"]
+    found = []
+    for template in ("{{ messages[0]['content'] }}", "{{ messages[0]['content'] }} ?"):
+        (folder / "chat_template.jinja").write_text(template)
+        found.append(load(folder).identity["modules"])
+
+    assert json.loads(json.dumps(found)) == found
+    assert plain != found[0] != found[1] and plain[1:] == found[0][1:]
+
+
+def test_a_reader_of_chats_without_a_template(dense):
     settings = {"transformer_task": "feature-extraction", "modality_config": {"message": {"method": "forward"}}}
     write_json(dense / "sentence_bert_config.json", settings)
 
-    with pytest.raises(ModelError, match="chat template"):
+    with pytest.raises(ModelError, match="no chat template"):
         load(dense)
+
+
+def test_processing_arguments_that_are_not_known(dense):
+    write_json(dense / "sentence_bert_config.json", {"processing_kwargs": {"text": {"max_length": 3}}})
+
+    with pytest.raises(ModelError, match="processing_kwargs for text"):
+        load(dense)
+
+
+def test_a_chat_template_that_depends_on_the_task(dense):
+    (dense / "chat_template.jinja").write_text("{% if task == 'query' %}?{% endif %}{{ messages[0]['content'] }}")
+    settings = {"modality_config": {"message": {"method": "forward", "format": "flat"}}}
+    write_json(dense / "sentence_bert_config.json", settings)
+
+    with pytest.raises(ModelError, match="depends on the task"):
+        load(dense)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{% for m in messages if m['role'] == 'user' %}{{ m['content'] }}{% endfor %}", "'query' and 'document'"),
+        ("{{ messages[0]['content'] }} yes", "'document'"),
+        ("{{ raise_exception('no such role') }}", "no such role"),
+    ],
+)
+def test_a_chat_template_that_has_no_place_for_a_pair(tmp_path, template, said):
+    folder = write_decoder(tmp_path / "decoder")
+    (folder / "chat_template.jinja").write_text(template)
+
+    with pytest.raises(ModelError, match=said):
+        CrossEncoder(folder, dtype="float32").predict(("water", "fire"))

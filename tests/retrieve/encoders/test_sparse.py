@@ -128,3 +128,13 @@ def test_terms_are_named_heaviest_first(splade):
         encoder.decode(weights, top_k=0)
     with pytest.raises(InputError, match="3 columns"):
         encoder.decode(weights[:, :3])
+
+
+def test_batches_on_a_processor_are_bounded_whatever_is_asked_for(splade, texts, monkeypatch):
+    monkeypatch.setattr(SparseEncoder, "max_tokens", 100)
+    engine = SparseEncoder(splade, dtype="float32", device="cpu").engine
+
+    for asked, most in ((60, 60), (1 << 20, 100)):
+        [chunk] = engine.chunks(texts, token_budget=asked)
+        sizes = [len(rows) * int(chunk.tokens.lengths[rows].max()) for rows, _ in chunk.run()]
+        assert most // 2 < max(sizes) <= most

@@ -1,0 +1,140 @@
+"""What evaluators share: how they are called, how their figures are named and written down."""
+
+import csv
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Where the files of a call go, and when in training it is."""
+
+    folder: Path | None = None
+    epoch: float = -1
+    steps: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Figures of a model by name, the one that counts, the columns of the file, and figures of parts."""
+
+    metrics: Mapping[str, float]
+    primary: str
+    row: Mapping[str, float]
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Evaluator:
+    """Scores a model; called with it, and by a trainer in between.
+
+    Names, keys and files are those of sentence-transformers 6.2.
+
+    Parameters
+    ----------
+    name
+        Of the data; stands before each key of the result, and in the file's name.
+    write_csv
+        Append a row to `csv_file` in the folder that a call names.
+    """
+
+    greater_is_better = True
+    csv_file: str
+
+    def __init__(self, name: str = "", *, write_csv: bool = True) -> None:
+        self.name, self.write_csv = name, write_csv
+        self.primary_metric: str | None = None
+
+    def __call__(
+        self, model: Any, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1, **more: Any
+    ) -> dict[str, float]:
+        """Score a model.
+
+        Parameters
+        ----------
+        model
+            An encoder, or what else the evaluator says.
+        output_path
+            A folder for files; None for none.
+        epoch, steps
+            Of training, for the rows of the file; -1 outside of it.
+        more
+            What `score` of the evaluator takes beside.
+
+        Returns
+        -------
+        dict
+            Figures by name; `primary_metric` names the one that counts.
+        """
+        call = Call(None if output_path is None else Path(output_path), epoch, steps)
+        return self.finished(self.score(model, call, **more), call)
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Give the figures of a model."""
+        raise NotImplementedError
+
+    def finished(self, result: Result, call: Call) -> dict[str, float]:
+        """Write the row, give the figures their prefix, and say which one counts."""
+        if call.folder is not None and self.write_csv:
+            append_row(call.folder / self.csv_file, {"epoch": call.epoch, "steps": call.steps, **result.row})
+        prefix = f"{self.name}_" if self.name else ""
+        self.primary_metric = prefix + result.primary
+        found = {f"{prefix}{name}": float(value) for name, value in result.metrics.items()}
+        best = found[self.primary_metric]
+        logger.info("%s%s: %s %.4f", type(self).__name__, _when(call), self.primary_metric, best)
+        return {**result.parts, **found}
+
+
+class SequentialEvaluator(Evaluator):
+    """Several evaluators one after another.
+
+    Parameters
+    ----------
+    evaluators
+        Called in turn.
+    main_score_function
+        Of their primary figures, gives what counts (the last).
+    """
+
+    def __init__(
+        self, evaluators: Iterable[Evaluator], main_score_function: Callable[[Sequence[float]], float] | None = None
+    ) -> None:
+        super().__init__()
+        self.evaluators = list(evaluators)
+        self._main = main_score_function or (lambda scores: scores[-1])
+
+    def __call__(
+        self, model: Any, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1, **more: Any
+    ) -> dict[str, float]:
+        """Score a model with each."""
+        results: dict[str, float] = {}
+        scores: list[float] = []
+        for at, evaluator in enumerate(self.evaluators):
+            found: Any = evaluator(model, output_path, epoch, steps)
+            found = found if isinstance(found, Mapping) else {f"evaluator_{at}": found}
+            primary = getattr(evaluator, "primary_metric", None)
+            scores.append(found[primary] if primary is not None else next(iter(found.values())))
+            results |= found
+        self.primary_metric = "sequential_score"
+        return results | {"sequential_score": self._main(scores) if scores else 0.0}
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Append a row to a CSV file; the first one brings the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not path.is_file()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if is_new:
+            writer.writerow(row)
+        writer.writerow(row.values())
+
+
+def _when(call: Call) -> str:
+    if call.epoch == -1:
+        return ""
+    return f" after epoch {call.epoch}" if call.steps == -1 else f" in epoch {call.epoch} after {call.steps} steps"

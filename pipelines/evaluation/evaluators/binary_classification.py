@@ -1,0 +1,83 @@
+"""Binary classification: how well a threshold of similarity tells duplicates from other pairs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from indexing.errors import InputError
+from pipelines.evaluation.evaluators.base import Call, Result
+from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
+from pipelines.evaluation.evaluators.ranked import average_precision, best_accuracy, best_f1, matthews
+from pipelines.evaluation.evaluators.vectors import (
+    Encoding,
+    Similarity,
+    Vectors,
+    is_sparse,
+    mean_sparsity,
+    row_by_row,
+)
+
+
+class BinaryClassificationEvaluator(PairEvaluator):
+    """How well a threshold of similarity tells pairs of label 1 from pairs of label 0.
+
+    Accuracy and F1 at their best thresholds, precision and recall there, average precision, Matthews' correlation.
+    """
+
+    def __init__(
+        self,
+        sentences1: Sequence[str],
+        sentences2: Sequence[str],
+        labels: Sequence[int],
+        name: str = "",
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+        similarity_fn_names: Sequence[str] | None = None,
+        max_active_dims: int | None = None,
+    ) -> None:
+        encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
+        super().__init__(sentences1, sentences2, encoding, similarity_fn_names or [], None, name, write_csv)
+        same_length(sentences1, labels)
+        wrong = next((at for at, label in enumerate(labels) if label not in (0, 1)), None)
+        if wrong is not None:
+            raise InputError(f"label number {wrong} (from 0) is {labels[wrong]!r}; labels must be 0 or 1")
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.csv_file = f"binary_classification_evaluation{'_' if name else ''}{name}_results.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score an encoder."""
+        texts = list(dict.fromkeys([*self.first, *self.second]))
+        number = {text: at for at, text in enumerate(texts)}
+        vectors: Any = self.encoding(model, texts)
+        first, second = (vectors[[number[text] for text in side]] for side in (self.first, self.second))
+        found = {kind: self._measure(kind, first, second) for kind in self.named(model)}
+        metrics = {f"{kind}_{name}": value for kind, values in found.items() for name, value in values.items()}
+        columns = ("accuracy", "accuracy_threshold", "f1", "precision", "recall", "f1_threshold", "ap", "mcc")
+        row = {f"{kind}_{name}": values[name] for kind, values in found.items() for name in columns}
+        primary = f"{next(iter(found))}_ap"
+        if len(found) > 1:
+            names = next(iter(found.values()))
+            metrics |= {f"max_{name}": max(values[name] for values in found.values()) for name in names}
+            primary = "max_ap"
+        extra = mean_sparsity([vectors]) if is_sparse(model) else {}
+        return Result(metrics | extra, primary, row | extra)
+
+    def _measure(self, kind: Similarity, first: Vectors, second: Vectors) -> dict[str, float]:
+        higher = kind in ("cosine", "dot")
+        scores = row_by_row(kind, first, second) * (1 if higher else -1)
+        accuracy, accuracy_threshold = best_accuracy(scores, self.labels, higher=higher)
+        f1, precision, recall, f1_threshold = best_f1(scores, self.labels, higher=higher)
+        guess = scores >= f1_threshold if higher else scores <= f1_threshold
+        return {
+            "accuracy": accuracy,
+            "accuracy_threshold": accuracy_threshold,
+            "f1": f1,
+            "f1_threshold": f1_threshold,
+            "precision": precision,
+            "recall": recall,
+            "ap": average_precision(self.labels == 1, scores if higher else -scores),
+            "mcc": matthews(self.labels, guess),
+        }

@@ -1,0 +1,187 @@
+"""Evaluators of cross-encoders: classification, correlation with people's scores, reranking."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.ranked import average_precision, best_accuracy, best_f1, f1_of_classes, means
+from pipelines.evaluation.evaluators.reranking import checked_samples, measured
+
+
+def scored(
+    model: Any, pairs: Sequence[Any], *, prompt_name: str | None = None, show_progress: bool = False
+) -> NDArray[np.float32]:
+    """Score pairs of texts with a cross-encoder."""
+    prompt = None
+    if prompt_name is not None:
+        if prompt_name not in model.prompts:
+            raise InputError(f"the model has no prompt {prompt_name!r}: there are {', '.join(model.prompts)}")
+        prompt = model.prompts[prompt_name]
+    scores: NDArray[np.float32] = model.predict(
+        [tuple(pair) for pair in pairs], prompt=prompt, show_progress=show_progress
+    )
+    return scores
+
+
+class CrossEncoderClassificationEvaluator(Evaluator):
+    """Accuracy and F1 at their best thresholds and average precision; of several classes, F1 over them.
+
+    Parameters
+    ----------
+    sentence_pairs, labels
+        Row by row; the labels are 0 and 1, or a class each.
+    """
+
+    def __init__(
+        self,
+        sentence_pairs: Sequence[Sequence[str]],
+        labels: Sequence[int],
+        *,
+        name: str = "",
+        prompt_name: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        write_csv: bool = True,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        same_length(sentence_pairs, labels)
+        self.pairs, self.labels = list(sentence_pairs), np.asarray(labels, dtype=np.int64)
+        self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
+        self.csv_file = f"CrossEncoderClassificationEvaluator{'_' if name else ''}{name}_results.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score a cross-encoder."""
+        scores = scored(model, self.pairs, **self._options)
+        if scores.ndim == 1:
+            accuracy, accuracy_threshold = best_accuracy(scores, self.labels, higher=True)
+            f1, precision, recall, f1_threshold = best_f1(scores, self.labels, higher=True)
+            metrics = {
+                "accuracy": accuracy,
+                "accuracy_threshold": accuracy_threshold,
+                "f1": f1,
+                "f1_threshold": f1_threshold,
+                "precision": precision,
+                "recall": recall,
+                "average_precision": average_precision(self.labels == 1, scores),
+            }
+            titles = {name: name.title() for name in metrics}
+            primary = "average_precision"
+        else:
+            metrics = f1_of_classes(self.labels, scores.argmax(axis=1))
+            titles = {"f1_macro": "Macro_F1", "f1_micro": "Micro_F1", "f1_weighted": "Weighted_F1"}
+            primary = "f1_macro"
+        row = {titles[name]: value for name, value in metrics.items()}
+        return Result(metrics, primary, row)
+
+
+class CrossEncoderCorrelationEvaluator(Evaluator):
+    """Pearson's and Spearman's correlation of the scores with people's."""
+
+    def __init__(
+        self,
+        sentence_pairs: Sequence[Sequence[str]],
+        scores: Sequence[float],
+        name: str = "",
+        prompt_name: str | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool | None = None,
+        write_csv: bool = True,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        same_length(sentence_pairs, scores)
+        self.pairs, self.scores = list(sentence_pairs), np.asarray(scores, dtype=np.float64)
+        self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
+        self.csv_file = f"CrossEncoderCorrelationEvaluator{'_' if name else ''}{name}_results.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score a cross-encoder."""
+        from scipy.stats import pearsonr, spearmanr
+
+        found = scored(model, self.pairs, **self._options)
+        pearson, spearman = float(pearsonr(self.scores, found)[0]), float(spearmanr(self.scores, found)[0])
+        row = {"Pearson_Correlation": pearson, "Spearman_Correlation": spearman}
+        return Result({"pearson": pearson, "spearman": spearman}, "spearman", row)
+
+
+class CrossEncoderRerankingEvaluator(Evaluator):
+    """MAP, MRR and nDCG of reranked samples, beside those of the order in which they came.
+
+    Parameters
+    ----------
+    samples
+        {query, positive: texts, and either negative: texts or documents: texts in the first stage's order}. With
+        ``documents`` the first stage's own figures are given as ``base_…``; it is 0 where it found no positive.
+    at_k
+        Cutoff of MRR and nDCG.
+    always_rerank_positives
+        Put positives that the first stage missed among the documents: the figures are then those of the reranker,
+        not of the two stages together. Without it a query whose positives were all missed counts 0.
+    """
+
+    def __init__(
+        self,
+        samples: Any,
+        at_k: int = 10,
+        always_rerank_positives: bool = True,
+        name: str = "",
+        prompt_name: str | None = None,
+        batch_size: int = 64,
+        show_progress_bar: bool = False,
+        write_csv: bool = True,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        self.samples = checked_samples(samples, ("positive",))
+        for at, sample in enumerate(self.samples):
+            if ("negative" in sample) == ("documents" in sample):
+                raise InputError(f"sample number {at} (from 0) must have either 'negative' or 'documents'")
+        self.at_k, self.always_rerank_positives = at_k, always_rerank_positives
+        self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": show_progress_bar}
+        self.csv_file = f"CrossEncoderRerankingEvaluator{'_' if name else ''}{name}_results_@{at_k}.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score a cross-encoder: all pairs in one call."""
+        lists = [self._candidates(sample) for sample in self.samples]
+        both = zip(self.samples, lists, strict=True)
+        pairs = [(sample["query"], text) for sample, (texts, _) in both for text in texts]
+        scores = scored(model, pairs, **self._options) if pairs else np.zeros(0, np.float32)
+        values, start = [], 0
+        for texts, relevant in lists:
+            own = scores[start : start + len(texts)]
+            start += len(texts)
+            values.append(measured(relevant, own, self.at_k) if any(relevant) else (0.0, 0.0, 0.0))
+        names = ("map", f"mrr@{self.at_k}", f"ndcg@{self.at_k}")
+        metrics = dict(zip(names, means(values), strict=True))
+        row = dict(zip(("MAP", f"MRR@{self.at_k}", f"NDCG@{self.at_k}"), metrics.values(), strict=True))
+        base = [self._base(sample) for sample in self.samples if sample.get("documents")]
+        if base:
+            metrics |= {f"base_{name}": value for name, value in zip(names, means(base), strict=True)}
+        return Result(metrics, f"ndcg@{self.at_k}", row)
+
+    def _candidates(self, sample: dict[str, Any]) -> tuple[list[str], list[int]]:
+        right = list(sample["positive"])
+        if not sample.get("documents"):
+            wrong = list(sample.get("negative") or [])
+            return [*right, *wrong], [1] * len(right) + [0] * len(wrong)
+        known = set(right)
+        if self.always_rerank_positives:
+            others = [text for text in sample["documents"] if text not in known]
+            return [*right, *others], [1] * len(right) + [0] * len(others)
+        texts, relevant = list(sample["documents"]), [int(text in known) for text in sample["documents"]]
+        return (texts, relevant) if any(relevant) else ([], [])
+
+    def _base(self, sample: dict[str, Any]) -> tuple[float, float, float]:
+        return of_order(sample["documents"], sample["positive"], self.at_k)
+
+
+def of_order(documents: Sequence[str], positives: Sequence[str], at_k: int) -> tuple[float, float, float]:
+    """Give AP, reciprocal rank and nDCG of an order; positives that are missing stand behind it."""
+    relevant = [int(text in positives) for text in documents]
+    if not any(relevant):
+        return 0.0, 0.0, 0.0
+    relevant += [1] * (len(positives) - sum(relevant))
+    return measured(relevant, np.arange(len(relevant), 0, -1, dtype=np.float64), at_k)

@@ -1,0 +1,88 @@
+"""Embedding similarity: whether vectors find alike what people find alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.evaluation.evaluators.base import Call, Result
+from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
+from pipelines.evaluation.evaluators.vectors import (
+    Encoding,
+    is_sparse,
+    mean_sparsity,
+    row_by_row,
+)
+
+
+class EmbeddingSimilarityEvaluator(PairEvaluator):
+    """Pearson's and Spearman's correlation of a model's similarities with people's scores.
+
+    Parameters
+    ----------
+    sentences1, sentences2, scores
+        Row by row.
+    main_similarity, similarity_fn_names
+        "cosine", "dot", "euclidean", "manhattan": which counts, and which are computed (the model's own).
+    precision
+        Quantise the vectors first, see `DenseEncoder.encode`.
+    truncate_dim, max_active_dims, name, show_progress_bar, batch_size, write_csv
+        See `Encoding` and `Evaluator`.
+    """
+
+    def __init__(
+        self,
+        sentences1: Sequence[str],
+        sentences2: Sequence[str],
+        scores: Sequence[float],
+        batch_size: int = 16,
+        main_similarity: str | None = None,
+        similarity_fn_names: Sequence[str] | None = None,
+        name: str = "",
+        show_progress_bar: bool = False,
+        write_csv: bool = True,
+        precision: str | None = None,
+        truncate_dim: int | None = None,
+        max_active_dims: int | None = None,
+    ) -> None:
+        encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
+        super().__init__(sentences1, sentences2, encoding, similarity_fn_names or [], main_similarity, name, write_csv)
+        same_length(sentences1, scores)
+        self.scores, self.precision = np.asarray(scores, dtype=np.float64), precision
+        suffix = "".join(f"_{part}" for part in (name, precision) if part)
+        self.csv_file = f"similarity_evaluation{suffix}_results.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score an encoder."""
+        from scipy.stats import pearsonr, spearmanr
+
+        vectors = self._vectors(model)
+        metrics: dict[str, float] = {}
+        names = self.named(model)
+        for kind in names:
+            found = row_by_row(kind, *vectors)
+            metrics[f"pearson_{kind}"] = float(pearsonr(self.scores, found)[0])
+            metrics[f"spearman_{kind}"] = float(spearmanr(self.scores, found)[0])
+        row = {f"{kind}_{one}": metrics[f"{one}_{kind}"] for kind in names for one in ("pearson", "spearman")}
+        if len(names) > 1:
+            for one in ("pearson", "spearman"):
+                metrics[f"{one}_max"] = max(metrics[f"{one}_{kind}"] for kind in names)
+        extra = mean_sparsity(vectors) if is_sparse(model) else {}
+        primary = f"spearman_{self.main or ('max' if len(names) > 1 else names[0])}"
+        return Result(metrics | extra, primary, row | extra)
+
+    def _vectors(self, model: Any) -> tuple[Any, Any]:
+        if self.precision is None:
+            return self.encoding(model, self.first), self.encoding(model, self.second)
+        both: dict[str, Any] = {"precision": self.precision, "normalize": True}
+        if self.precision in ("int8", "uint8"):
+            # Their ranges are taken from the texts, so both sides must have the same.
+            together: Any = self.encoding(model, [*self.first, *self.second], **both)
+            parts = [together[: len(self.first)], together[len(self.first) :]]
+        else:
+            parts = [self.encoding(model, side, **both) for side in (self.first, self.second)]
+        if self.precision == "binary":
+            parts = [part.astype(np.int16) + 128 for part in parts]
+        if self.precision in ("binary", "ubinary"):
+            parts = [np.unpackbits(part.astype(np.uint8), axis=1) for part in parts]
+        return parts[0].astype(np.float32), parts[1].astype(np.float32)

@@ -1,0 +1,54 @@
+"""Mean squared error: how far a student's vectors are from a teacher's."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.vectors import (
+    Encoding,
+    is_sparse,
+    mean_sparsity,
+)
+
+
+class MSEEvaluator(Evaluator):
+    """The mean squared difference of a student's vectors from a teacher's, times -100.
+
+    Parameters
+    ----------
+    source_sentences, target_sentences
+        What the teacher reads, and what the student reads, row by row.
+    teacher_model
+        Encodes the sources, at the first call.
+    """
+
+    def __init__(
+        self,
+        source_sentences: Sequence[str],
+        target_sentences: Sequence[str],
+        teacher_model: Any = None,
+        show_progress_bar: bool = False,
+        batch_size: int = 32,
+        name: str = "",
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+        max_active_dims: int | None = None,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        same_length(source_sentences, target_sentences)
+        self.sources, self.targets, self.teacher = list(source_sentences), list(target_sentences), teacher_model
+        self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
+        self.csv_file = f"mse_evaluation_{name}_results.csv"
+        self._truth: Any = None
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score an encoder."""
+        if self._truth is None:
+            self._truth = self.encoding(self.teacher, self.sources)
+        found: Any = self.encoding(model, self.targets)
+        difference = found - self._truth
+        squares = difference.multiply(difference).mean() if is_sparse(model) else (difference**2).mean()
+        mse = 100 * float(squares)
+        extra = mean_sparsity([found]) if is_sparse(model) else {}
+        return Result({"negative_mse": -mse} | extra, "negative_mse", {"MSE": mse} | extra)

@@ -1,0 +1,44 @@
+"""What evaluators of two lists of texts share: the lists belong together row by row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from indexing.errors import InputError
+from pipelines.evaluation.evaluators.base import Evaluator
+from pipelines.evaluation.evaluators.vectors import (
+    Encoding,
+    Similarity,
+    check_similarities,
+    similarity_of,
+)
+
+
+class PairEvaluator(Evaluator):
+    """Two lists of texts that belong together row by row."""
+
+    def __init__(
+        self,
+        first: Sequence[str],
+        second: Sequence[str],
+        encoding: Encoding,
+        similarities: Sequence[str],
+        main: str | None,
+        name: str,
+        write_csv: bool,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        same_length(first, second)
+        self.first, self.second, self.encoding, self.main = list(first), list(second), encoding, main
+        self.similarities = check_similarities([*similarities] or ([main] if main else []))
+
+    def named(self, model: Any) -> list[Similarity]:
+        """Give the similarities to use: those asked for, else the model's own."""
+        return self.similarities or [similarity_of(model)]
+
+
+def same_length(first: Sequence[Any], second: Sequence[Any]) -> None:
+    """Refuse lists that do not belong together."""
+    if len(first) != len(second):
+        raise InputError(f"lists that belong together row by row have {len(first)} and {len(second)} entries")
+    if not len(first):
+        raise InputError("there is nothing to evaluate: the lists are empty")

@@ -1,0 +1,71 @@
+"""Translation: how often the most similar sentence of another language is the translation."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.vectors import (
+    Encoding,
+    all_pairs,
+    is_sparse,
+    mean_sparsity,
+)
+
+
+class TranslationEvaluator(Evaluator):
+    """How often the most similar target of a source sentence is its translation, and the other way round."""
+
+    def __init__(
+        self,
+        source_sentences: Sequence[str],
+        target_sentences: Sequence[str],
+        show_progress_bar: bool = False,
+        batch_size: int = 16,
+        name: str = "",
+        print_wrong_matches: bool = False,
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+        max_active_dims: int | None = None,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        same_length(source_sentences, target_sentences)
+        self.sources, self.targets = list(source_sentences), list(target_sentences)
+        self.show_wrong = print_wrong_matches
+        self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
+        self.csv_file = f"translation_evaluation{'_' if name else ''}{name}_results.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score an encoder."""
+        sources, targets = self.encoding(model, self.sources), self.encoding(model, self.targets)
+        scores = all_pairs("cosine", sources, targets)
+        guesses, back = scores.argmax(axis=1), scores.argmax(axis=0)
+        # Equal sentences are one answer.
+        right = np.array([self.targets[at] == self.targets[guess] for at, guess in enumerate(guesses)])
+        right_back = np.array([self.sources[at] == self.sources[guess] for at, guess in enumerate(back)])
+        if self.show_wrong:
+            self._log_wrong(right, guesses, scores)
+        there, back_again = float(right.mean()), float(right_back.mean())
+        metrics = {
+            "src2trg_accuracy": there,
+            "trg2src_accuracy": back_again,
+            "mean_accuracy": (there + back_again) / 2,
+        }
+        extra = mean_sparsity([sources, targets]) if is_sparse(model) else {}
+        row = {"src2trg": there, "trg2src": back_again} | extra
+        return Result(metrics | extra, "mean_accuracy", row)
+
+    def _log_wrong(self, right: Any, guesses: Any, scores: Any) -> None:
+        import logging
+
+        for at in np.flatnonzero(~right):
+            logging.getLogger(__name__).info(
+                "%r is most like %r (%.4f), not %r (%.4f)",
+                self.sources[at],
+                self.targets[guesses[at]],
+                scores[at, guesses[at]],
+                self.targets[at],
+                scores[at, at],
+            )

@@ -1,0 +1,77 @@
+"""Triplets: how often an anchor is more like its positive than like its negative."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.vectors import (
+    SIMILARITIES,
+    Encoding,
+    check_similarities,
+    is_sparse,
+    mean_sparsity,
+    row_by_row,
+    similarity_of,
+)
+
+
+class TripletEvaluator(Evaluator):
+    """How often an anchor is more like its positive than like its negative, by a margin.
+
+    Parameters
+    ----------
+    anchors, positives, negatives
+        Row by row.
+    margin
+        For all similarities, or {similarity: margin} (0).
+    main_similarity_function, similarity_fn_names
+        See `EmbeddingSimilarityEvaluator`.
+    """
+
+    def __init__(
+        self,
+        anchors: Sequence[str],
+        positives: Sequence[str],
+        negatives: Sequence[str],
+        main_similarity_function: str | None = None,
+        margin: float | Mapping[str, float] | None = None,
+        name: str = "",
+        batch_size: int = 16,
+        show_progress_bar: bool = False,
+        write_csv: bool = True,
+        truncate_dim: int | None = None,
+        similarity_fn_names: Sequence[str] | None = None,
+        max_active_dims: int | None = None,
+    ) -> None:
+        super().__init__(name, write_csv=write_csv)
+        same_length(anchors, positives)
+        same_length(anchors, negatives)
+        self.anchors, self.positives, self.negatives = list(anchors), list(positives), list(negatives)
+        self.main = main_similarity_function
+        self.similarities = check_similarities(similarity_fn_names or ([self.main] if self.main else []))
+        margins = margin if isinstance(margin, Mapping) else dict.fromkeys(SIMILARITIES, margin or 0.0)
+        check_similarities(list(margins))
+        self.margins = {kind: margins.get(kind, 0.0) for kind in SIMILARITIES}
+        self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
+        self.csv_file = f"triplet_evaluation{'_' if name else ''}{name}_results.csv"
+
+    def score(self, model: Any, call: Call) -> Result:
+        """Score an encoder."""
+        anchors = self.encoding(model, self.anchors, "query")
+        positives = self.encoding(model, self.positives, "document")
+        negatives = self.encoding(model, self.negatives, "document")
+        names = self.similarities or [similarity_of(model)]
+        metrics = {}
+        for kind in names:
+            near, far = row_by_row(kind, anchors, positives), row_by_row(kind, anchors, negatives)
+            metrics[f"{kind}_accuracy"] = float((near > far + self.margins[kind]).mean())
+        row = {f"accuracy_{kind}": metrics[f"{kind}_accuracy"] for kind in names}
+        if len(names) > 1:
+            metrics["max_accuracy"] = max(metrics.values())
+        extra: dict[str, float] = {}
+        if is_sparse(model):
+            for side, vectors in (("anchor", anchors), ("positive", positives), ("negative", negatives)):
+                extra |= {f"{side}_{name}": value for name, value in mean_sparsity([vectors]).items()}
+        primary = f"{self.main or ('max' if len(names) > 1 else names[0])}_accuracy"
+        return Result(metrics | extra, primary, row | extra)

@@ -1,0 +1,127 @@
+"""Vectors for evaluators: dense and sparse alike, encoded with the settings of the evaluation; how alike they are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, issparse
+
+from indexing.errors import InputError
+from retrieve.encoders.base import Task
+
+Vectors: TypeAlias = NDArray[np.float32] | csr_matrix
+Similarity: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
+SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot", "euclidean", "manhattan")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How texts are encoded.
+
+    Parameters
+    ----------
+    batch_size
+        Taken for the sake of the ecosystem's scripts; batches are planned by tokens here.
+    show_progress_bar
+        Show one.
+    truncate_dim
+        Keep the first dimensions of dense vectors.
+    max_active_dims
+        Keep the heaviest terms of sparse ones.
+    """
+
+    batch_size: int = 32
+    show_progress_bar: bool = False
+    truncate_dim: int | None = None
+    max_active_dims: int | None = None
+
+    def __call__(
+        self,
+        model: Any,
+        texts: Sequence[str],
+        task: Task | None = None,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        **more: Any,
+    ) -> Vectors:
+        """Encode texts as queries, as documents, or as neither."""
+        encode = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[task]
+        if prompt is None and prompt_name is not None:
+            if prompt_name not in model.prompts:
+                raise InputError(f"the model has no prompt {prompt_name!r}: there are {', '.join(model.prompts)}")
+            prompt = model.prompts[prompt_name]
+        limits = {"max_active_dims": self.max_active_dims} if is_sparse(model) else {"truncate_dim": self.truncate_dim}
+        vectors: Vectors = encode(list(texts), prompt=prompt, show_progress=self.show_progress_bar, **limits, **more)
+        return vectors
+
+
+def is_sparse(model: Any) -> bool:
+    """Say whether a model gives term weights."""
+    return getattr(model, "kind", None) == "sparse"
+
+
+def sparsity(vectors: Vectors) -> dict[str, float]:
+    """Give the mean number of terms of a text, and the share of the vocabulary that it leaves out."""
+    stored = vectors.nnz if issparse(vectors) else int(np.count_nonzero(vectors))
+    active = stored / max(1, vectors.shape[0])
+    return {"active_dims": active, "sparsity_ratio": 1 - active / vectors.shape[1]}
+
+
+def mean_sparsity(parts: Sequence[Vectors]) -> dict[str, float]:
+    """Give the mean of `sparsity` over several sets of vectors."""
+    found = [sparsity(part) for part in parts]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]} if found else {}
+
+
+def row_by_row(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.floating]:
+    """Give the similarity of row i of `a` to row i of `b`; distances are negative."""
+    if kind in ("cosine", "dot"):
+        a, b = (unit(a), unit(b)) if kind == "cosine" else (a, b)
+        return _row_sums(a.multiply(b) if issparse(a) else a * b)
+    difference = a - b
+    if kind == "manhattan":
+        return -_row_sums(abs(difference))
+    return -np.sqrt(_row_sums(difference.multiply(difference) if issparse(difference) else difference**2))
+
+
+def all_pairs(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.float32]:
+    """Give the similarity of each row of `a` to each of `b`, [rows of a, rows of b]; distances are negative."""
+    if kind in ("cosine", "dot"):
+        a, b = (unit(a), unit(b)) if kind == "cosine" else (a, b)
+        product = a @ b.T
+        return np.asarray(product.toarray() if issparse(product) else product, dtype=np.float32)
+    import torch
+
+    left, right = (torch.from_numpy(np.asarray(side.toarray() if issparse(side) else side)) for side in (a, b))
+    return -torch.cdist(left, right, p=2.0 if kind == "euclidean" else 1.0).numpy()
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Give the rows at length 1; those of length 0 stay."""
+    if issparse(vectors):
+        lengths = np.sqrt(_row_sums(vectors.multiply(vectors)))
+        scaled = vectors.copy()
+        scaled.data = scaled.data / np.repeat(np.maximum(lengths, 1e-12), np.diff(vectors.indptr))
+        return scaled
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def similarity_of(model: Any) -> Similarity:
+    """Give the similarity that a model was made for."""
+    found: Similarity = model.similarity
+    return found
+
+
+def check_similarities(names: Sequence[str]) -> list[Similarity]:
+    """Refuse a name that is none of the known ones."""
+    unknown = [name for name in names if name not in SIMILARITIES]
+    if unknown:
+        raise InputError(f"unknown similarity {unknown[0]!r}: there are {', '.join(SIMILARITIES)}")
+    return list(names)  # type: ignore[arg-type]
+
+
+def _row_sums(values: Any) -> NDArray[np.floating]:
+    return np.asarray(values.sum(axis=1)).reshape(-1)
