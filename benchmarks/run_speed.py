@@ -2,6 +2,7 @@
 
     python benchmarks/run_speed.py encode --output results/speed
     python benchmarks/run_speed.py rerank --data path/to/beir/folder --output results/speed
+    python benchmarks/run_speed.py search --sizes 10000,100000 --output results/speed
 
 Prints a table and writes OUTPUT/speed.json, in which the rows of other tasks stay. Both sides run by turns, and times
 are medians; encoders run each in a process of its own, so that each has its own peak of memory.
@@ -69,6 +70,14 @@ def parser() -> argparse.ArgumentParser:
     metrics = _task(tasks, "metrics", run_metrics, "eight measures beside pytrec_eval and ranx")
     metrics.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 200)")
     metrics.add_argument("--hits", type=int, metavar="N", help="of each query (1000; quick: 100)")
+    for name, run_task, summary in (
+        ("index", run_index, "building the dense indexes, and BM25 beside bm25s"),
+        ("search", run_search, "searching the indexes, with filters too, BM25 beside bm25s; how they grow"),
+    ):
+        task = _task(tasks, name, run_task, summary)
+        task.add_argument("--sizes", metavar="N,N", help="vectors (10000,100000,1000000; quick: 2000)")
+        task.add_argument("--texts", type=int, metavar="N", help="texts of BM25 (100000; quick: 2000)")
+        task.add_argument("--queries", type=int, metavar="N", help="how many (200; quick: 20)")
     return parser
 
 
@@ -176,6 +185,27 @@ def run_metrics(options: argparse.Namespace) -> "list[Row]":
     return compare(queries, depth, _repeats(options))
 
 
+def run_index(options: argparse.Namespace) -> "list[Row]":
+    """Build every dense index at several sizes, and BM25."""
+    from benchmarks.speed.indexes import dense, words
+
+    queries, texts = _size(options, "queries", 200, 20), _size(options, "texts", 100_000, 2000)
+    return [*dense(_sizes(options), queries, task="index"), words(texts, queries, task="index")]
+
+
+def run_search(options: argparse.Namespace) -> "list[Row]":
+    """Search every index, one query a call; with --output, growth.png shows how the time grows with n."""
+    from benchmarks.speed.indexes import dense, filtered, growth, plot, words
+
+    sizes, queries = _sizes(options), _size(options, "queries", 200, 20)
+    rows = dense(sizes, queries, task="search")
+    print(growth(rows), end="\n\n")
+    if options.output:
+        plot(rows, Path(options.output) / "growth.png")
+    texts = _size(options, "texts", 100_000, 2000)
+    return [*rows, words(texts, queries, task="search"), *filtered(texts, queries)]
+
+
 def table(rows: "Sequence[Row]") -> str:
     """Lay the rows out for a terminal."""
     head = ["task", "peer", "setting", "ratio", "agreement", "ours s", "theirs s", "ours MB", "theirs MB"]
@@ -222,6 +252,18 @@ def _size(options: argparse.Namespace, name: str, full: int, quick: int) -> int:
     if value is not None and value < 1:
         raise InputError(f"--{name} must be at least 1, not {value}")
     return value or (quick if options.quick else full)
+
+
+def _sizes(options: argparse.Namespace) -> list[int]:
+    if not options.sizes:
+        return [2000] if options.quick else [10_000, 100_000, 1_000_000]
+    try:
+        sizes = sorted(int(size) for size in options.sizes.split(","))
+    except ValueError:
+        sizes = [0]
+    if sizes[0] < 100:
+        raise InputError(f"--sizes must be numbers of at least 100 with commas between, not {options.sizes!r}")
+    return sizes
 
 
 def _repeats(options: argparse.Namespace) -> int:

@@ -1,11 +1,16 @@
-"""Bm25Index: words, by Lucene's BM25 over Anserini's English analysis."""
+"""Bm25Index: words, by Lucene's BM25, in one field or two, over Anserini's English analysis or another language's."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.analyzers import DEFAULT, check_analyzer, make_analyzer
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.filters import Fields, FilterLike, Values, check_fields, field_values
 from indexing.hits import Hits
 from indexing.java_functions import SEPARATOR, bind, method
 from indexing.jvm import java_class
@@ -13,22 +18,36 @@ from indexing.lucene_index import LuceneIndex, check_id
 from indexing.lucene_search import CONTENTS
 from indexing.seen import SeenIds
 
-_ANALYZER = "anserini-default-english"
+TITLE = "title"
+TEXT = "text"
 _GENERATOR = "io.anserini.search.query.BagOfWordsQueryGenerator"
+_ANALYZER = "Lorg/apache/lucene/analysis/Analyzer;"
+_QUERY = "Lorg/apache/lucene/search/Query;"
 
 
 class Bm25Index(LuceneIndex):
-    """BM25 as in Anserini's flat BEIR baselines.
+    """BM25 as in Anserini's BEIR baselines, flat or multifield.
 
-    Title and text are one field, analyzed by Anserini's ``DefaultEnglishAnalyzer`` (Porter stemming, Lucene's
-    English stopwords). Scores are Lucene's ``BM25Similarity`` (Kamphuis et al. 2020 list the variants: no factor
+    Flat (the default): title and text are one field, ``contents``. Multifield (`weights` given): ``contents`` holds the
+    text and ``title`` the title, each scored by itself with its own lengths and frequencies; a document's score is
+    the weighted sum. Scores are Lucene's ``BM25Similarity`` (Kamphuis et al. 2020 list the variants: no factor
     ``k1 + 1``, document lengths kept in one byte), float32.
     """
 
     kind = "bm25"
+    norms = True
 
     @classmethod
-    def create(cls, path: str | Path, *, k1: float = 0.9, b: float = 0.4) -> Self:
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        k1: float = 0.9,
+        b: float = 0.4,
+        analyzer: str = DEFAULT,
+        weights: Mapping[str, float] | None = None,
+        fields: Fields | None = None,
+    ) -> Self:
         """Make an empty index at `path` (a folder that does not hold one).
 
         Parameters
@@ -36,64 +55,115 @@ class Bm25Index(LuceneIndex):
         path
             The folder; made when it is not there.
         k1
-            How slowly a repeated word saturates, 0 or more. Anserini's default.
+            How slowly a repeated word saturates, 0 or more. Anserini's default. The same in both fields.
         b
             How far long documents are held back, from 0 to 1. Anserini's default.
+        analyzer
+            How texts and queries become words: Anserini's English analyzer (Porter stemming, Lucene's English
+            stopwords), or one of `indexing.analyzers.ANALYZERS` by its language's code: ``"de"``.
+        weights
+            ``{"title": 1.0, "text": 1.0}`` makes a multifield index with these weights; both are above 0.
+        fields
+            The metadata fields that searches may filter by, with their types (see `indexing.filters`).
         """
         if not 0 <= k1 < float("inf"):
             raise InputError(f"k1 must be a number of at least 0, not {k1}")
         if not 0 <= b <= 1:
             raise InputError(f"b must be between 0 and 1, not {b}")
+        settings = {
+            "k1": float(k1),
+            "b": float(b),
+            "analyzer": check_analyzer(analyzer),
+            "weights": None if weights is None else _checked_weights(weights),
+            "fields": check_fields(fields or {}),
+        }
         path = Path(path)
         cls._make_folder(path)
-        settings = {"k1": float(k1), "b": float(b), "analyzer": _ANALYZER}
         return cls(path, settings, create=True, read_only=False)
 
     def add(self, documents: Iterable[Document]) -> None:
-        """Index the documents' `contents`, one after another; an id that is there already is replaced.
+        """Index the documents, one after another; an id that is there already is replaced.
 
         Raises
         ------
         InputError
-            For an id that stands twice in one call, or that is longer than Lucene takes. What came before the
-            document at fault is in the index, and may be added again.
+            For an id that stands twice in one call, or that is longer than Lucene takes; for a declared field of a
+            wrong type. What came before the document at fault is in the index, and may be added again.
         """
-        self._add(_contents(documents), norms=True)
+        self._add(self._rows(documents))
 
-    def search(self, queries: Sequence[str], k: int) -> Hits:
+    def upsert(self, documents: Iterable[Document]) -> None:
+        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
+        self.add(documents)
+
+    def search(self, queries: Sequence[str], k: int, filter: FilterLike | None = None) -> Hits:
         """Find the `k` best documents for each query: score descending, then doc_id ascending, ties at the cutoff too.
 
         A query is its bag of analyzed words, each counted as often as it stands there (Anserini's
-        ``BagOfWordsQueryGenerator``). One without a word that is not a stopword has no hits.
+        ``BagOfWordsQueryGenerator``). One without a word that is not a stopword has no hits. With a filter (see
+        `parse_filter`) only what it keeps is found; scores stay what they are without.
         """
-        if isinstance(queries, str):
-            raise InputError(f"queries must be a list of strings, not the string {queries!r}")
-        with self.snapshot() as search:
-            return search.search([_as_query(query) for query in queries], k)
+        return self._search_texts(_as_queries(queries), k, filter)
+
+    def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates: for ``queries[i]`` the documents ``doc_ids[i]``.
+
+        Returns
+        -------
+        ndarray
+            float32 [candidates of all queries], in their order; 0 for one that shares no word with its query.
+
+        Raises
+        ------
+        InputError
+            For an id that is not there.
+        """
+        return self._score_texts(_as_queries(queries), doc_ids)
+
+    @property
+    def _text_fields(self) -> tuple[str, ...]:
+        return (CONTENTS,) if self.settings.get("weights") is None else (CONTENTS, TITLE)
+
+    def _rows(self, documents: Iterable[Document]) -> Iterator[tuple[str, Sequence[str], Values]]:
+        seen, multifield = SeenIds(), len(self._text_fields) > 1
+        for document in documents:
+            check_id(document.doc_id)
+            if not seen.add(document.doc_id):
+                raise InputError(f"the id {document.doc_id!r} stands twice in one call: which one counts?")
+            texts = (document.text, document.title) if multifield else (document.contents,)
+            values = field_values(self.fields, document.metadata, document.doc_id) if self.fields else {}
+            yield document.doc_id, texts, values
 
     def _make_similarity(self) -> Any:
         similarity = java_class("org.apache.lucene.search.similarities.BM25Similarity")
         return similarity(self.settings["k1"], self.settings["b"])
 
     def _make_analyzer(self) -> Any:
-        return java_class("io.anserini.analysis.DefaultEnglishAnalyzer").newDefaultInstance()
+        return make_analyzer(self.settings["analyzer"])
 
     def _make_parser(self) -> Any:
-        build = method(
-            _GENERATOR,
-            "buildQuery",
-            "(Ljava/lang/String;Lorg/apache/lucene/analysis/Analyzer;Ljava/lang/String;)Lorg/apache/lucene/search/Query;",
-        )
-        return bind(build, 0, java_class(_GENERATOR)(), CONTENTS, self._make_analyzer())
+        generator, analyzer = java_class(_GENERATOR)(), self._make_analyzer()
+        weights = self.settings.get("weights")
+        if weights is None:
+            build = method(_GENERATOR, "buildQuery", f"(Ljava/lang/String;{_ANALYZER}Ljava/lang/String;){_QUERY}")
+            return bind(build, 0, generator, CONTENTS, analyzer)
+        boosts, number = java_class("java.util.HashMap")(), java_class("java.lang.Float")
+        boosts.put(CONTENTS, number(weights[TEXT]))
+        boosts.put(TITLE, number(weights[TITLE]))
+        build = method(_GENERATOR, "buildQuery", f"(Ljava/util/Map;{_ANALYZER}Ljava/lang/String;){_QUERY}")
+        return bind(build, 0, generator, boosts, analyzer)
 
 
-def _contents(documents: Iterable[Document]) -> Iterator[tuple[str, str]]:
-    seen = SeenIds()
-    for document in documents:
-        check_id(document.doc_id)
-        if not seen.add(document.doc_id):
-            raise InputError(f"the id {document.doc_id!r} stands twice in one call: which one counts?")
-        yield document.doc_id, document.contents
+def _checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    if set(weights) != {TITLE, TEXT} or not all(0 < weight < float("inf") for weight in weights.values()):
+        raise InputError(f"weights must give the title and the text a number above 0 each, not {dict(weights)}")
+    return {name: float(weight) for name, weight in weights.items()}
+
+
+def _as_queries(queries: Sequence[str]) -> list[str]:
+    if isinstance(queries, str):
+        raise InputError(f"queries must be a list of strings, not the string {queries!r}")
+    return [_as_query(query) for query in queries]
 
 
 def _as_query(text: str) -> str:

@@ -6,7 +6,6 @@ often as its impact says.
 """
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -18,11 +17,12 @@ from scipy.sparse import csr_matrix, issparse
 from indexing.disk import write_atomically
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
+from indexing.filters import Fields, FilterLike, check_fields, values_of
 from indexing.hits import Hits
 from indexing.java_functions import SEPARATOR, bind, constructor, method, supply
 from indexing.jvm import java_class
 from indexing.lucene_index import LuceneIndex, check_id
-from indexing.lucene_search import CONTENTS
+from indexing.lucene_search import CONTENTS, escaped
 
 VOCABULARY = "vocabulary.txt"
 DELIMITER = SEPARATOR
@@ -36,7 +36,6 @@ ROWS = 1000
 """Documents put into words at once."""
 
 _PARSER = "org.apache.lucene.queryparser.classic.QueryParser"
-_OPERATORS = ("AND", "OR", "NOT")
 
 
 class ImpactIndex(LuceneIndex):
@@ -48,16 +47,19 @@ class ImpactIndex(LuceneIndex):
     """
 
     kind = "impact"
+    norms = False
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
         self.vocabulary = _read_vocabulary(path, settings["vocabulary_sha256"])
         self.scale: float = settings["scale"]
         self._document_terms = np.array([term + DELIMITER for term in self.vocabulary], dtype=object)
-        self._query_terms = np.array([_escaped(term) + "^" for term in self.vocabulary], dtype=object)
+        self._query_terms = np.array([escaped(term) + "^" for term in self.vocabulary], dtype=object)
         super().__init__(path, settings, create=create, read_only=read_only)
 
     @classmethod
-    def create(cls, path: str | Path, *, vocabulary: Sequence[str], scale: float = 100) -> Self:
+    def create(
+        cls, path: str | Path, *, vocabulary: Sequence[str], scale: float = 100, fields: Fields | None = None
+    ) -> Self:
         """Make an empty index at `path` (a folder that does not hold one).
 
         Parameters
@@ -68,6 +70,8 @@ class ImpactIndex(LuceneIndex):
             The term of each column of the weights; kept in ``vocabulary.txt``, one a line.
         scale
             What weights are multiplied by before they are rounded to integers.
+        fields
+            The metadata fields that searches may filter by, with their types (see `indexing.filters`).
         """
         path = Path(path)
         if not 0 < scale < float("inf"):
@@ -76,17 +80,28 @@ class ImpactIndex(LuceneIndex):
         text = "\n".join(vocabulary).encode()
         cls._make_folder(path)
         write_atomically(path / VOCABULARY, lambda file: file.write(text))
-        settings = {"scale": float(scale), "vocabulary_sha256": hashlib.sha256(text).hexdigest()}
+        settings = {
+            "scale": float(scale),
+            "vocabulary_sha256": hashlib.sha256(text).hexdigest(),
+            "fields": check_fields(fields or {}),
+        }
         return cls(path, settings, create=True, read_only=False)
 
-    def add(self, ids: Sequence[str], weights: csr_matrix) -> None:
+    def add(self, ids: Sequence[str], weights: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Index the rows of `weights` [n, vocabulary] under `ids`; an id that is there already is replaced.
+
+        Parameters
+        ----------
+        ids, weights
+            The documents.
+        metadata
+            Of each document, for an index with declared fields; what is not declared is passed over.
 
         Raises
         ------
         InputError
             For an empty, repeated or too long id, a wrong shape, a weight that is negative, NaN, infinite or too
-            large: nothing of the call is added.
+            large, metadata of a wrong type: nothing of the call is added.
         """
         matrix = self._checked(weights)
         if len(ids) != matrix.shape[0]:
@@ -102,22 +117,45 @@ class ImpactIndex(LuceneIndex):
                 f"the impacts of document {ids[row]!r} sum to {lengths[row]}, more than Lucene's {LARGEST_LENGTH}: "
                 f"a smaller scale than {self.scale} is needed"
             )
-        self._add(zip(ids, _in_words(matrix, impacts, self._document_terms), strict=True), norms=False)
+        values = values_of(self.fields, ids, metadata)
+        words = _in_words(matrix, impacts, self._document_terms)
+        self._add(zip(ids, ((text,) for text in words), values, strict=True))
 
-    def search(self, weights: csr_matrix, k: int) -> Hits:
+    def upsert(
+        self, ids: Sequence[str], weights: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
+        self.add(ids, weights, metadata)
+
+    def search(self, weights: csr_matrix, k: int, filter: FilterLike | None = None) -> Hits:
         """Find the `k` best documents for each row of `weights` [queries, vocabulary].
 
         Ordered by score descending, then doc_id ascending, ties at the cutoff too. Documents that share no term with
-        a query are not hits of it.
+        a query are not hits of it, nor those that `filter` (see `parse_filter`) does not keep.
 
         Raises
         ------
         InputError
-            For a wrong shape, or a weight that is negative, NaN, infinite or too large.
+            For a wrong shape, or a weight that is negative, NaN, infinite or too large; for a filter of fields that
+            are not declared.
         """
         queries = self.query_texts(weights)
-        with self.snapshot() as search:
-            return search.search(queries, k)
+        return self._search_texts(queries, k, filter)
+
+    def score(self, weights: csr_matrix, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates: for row ``i`` of `weights` [queries, vocabulary] the documents ``doc_ids[i]``.
+
+        Returns
+        -------
+        ndarray
+            float32 [candidates of all queries], in their order; 0 for one that shares no term with its query.
+
+        Raises
+        ------
+        InputError
+            For an id that is not there; else as `search`.
+        """
+        return self._score_texts(self.query_texts(weights), doc_ids)
 
     def query_texts(self, weights: csr_matrix) -> list[str]:
         """Write each row of `weights` [queries, vocabulary] for Lucene's classic query parser."""
@@ -187,13 +225,6 @@ def _in_words(matrix: csr_matrix, impacts: NDArray[np.int64], terms: NDArray[np.
         bounds = (2 * np.searchsorted(kept, indptr - indptr[0])).tolist()
         for row in range(len(bounds) - 1):
             yield "".join(words[bounds[row] : bounds[row + 1]])
-
-
-def _escaped(term: str) -> str:
-    """Write a term so that Lucene's classic query parser takes it literally."""
-    if term in _OPERATORS:
-        return "\\" + term
-    return re.sub(r"(\W)", r"\\\1", term)
 
 
 def _check_vocabulary(vocabulary: Sequence[str]) -> None:

@@ -45,6 +45,14 @@ def bind(handle: Any, position: int, *values: Any) -> Any:
     return _handles().insertArguments(handle, position, *objects)
 
 
+def read_from(handle: Any, position: int, holder: Any, descriptor: str) -> Any:
+    """Fill the parameter here, of the type `descriptor`, with what an ``AtomicReference`` holds at the call."""
+    reference = "java.util.concurrent.atomic.AtomicReference"
+    kind = f"(L{reference.replace('.', '/')};){descriptor}"
+    held = method(reference, "get", "()Ljava/lang/Object;").asType(_type(kind))
+    return bind(_handles().filterArguments(handle, position, held), position, holder)
+
+
 def supply(handle: Any, make: Any) -> Any:
     """Fill the first parameter anew at each call, with what the handle `make` returns."""
     return _handles().foldArguments(handle, make)

@@ -12,9 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
+from indexing.filters import FieldType, FilterLike, Values, parse_filter
+from indexing.hits import Hits
 from indexing.jvm import java_calls, java_class, java_errors
+from indexing.lucene_row import LuceneRow
 from indexing.lucene_search import CONTENTS, ID, LuceneSearch
 from indexing.seen import SeenIds
 
@@ -23,7 +29,11 @@ WRITE_BUFFER_MB = 256.0
 LONGEST_ID = 32766
 """Lucene's own limit on a term, in bytes of UTF-8."""
 
+DELETES_ALLOWED = 20.0
+"""Percent of deleted documents beyond which Lucene merges segments to be rid of them (its own default is 33)."""
+
 _KEY = "retrieve-rerank"
+_SEQUENCE = "sequence"
 
 
 class LuceneIndex:
@@ -33,18 +43,23 @@ class LuceneIndex:
     nothing is on disk for good before `commit`. As a context manager an index commits when the block ends without
     an error. Searches may run in several threads at once, and while another thread adds.
 
-    Statistics count replaced and deleted documents until Lucene merges them away; impact scores use none.
+    Statistics count replaced and deleted documents until Lucene merges them away (`optimize` does so at once); impact
+    scores use none.
     """
 
     kind: ClassVar[str]
+    norms: ClassVar[bool]
+    """Whether the length of a document counts."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
         self.path = path
         self.settings = dict(settings)
+        self.fields: dict[str, FieldType] = dict(settings.get("fields", {}))
         self._writing = threading.RLock()
         self._refreshing = threading.RLock()
         self._stale = False
         self._closed = False
+        self._sequence = 0 if create else _user_data(path)[_SEQUENCE]
         # In a new index an id never seen needs no look-up of a document to replace: a third faster.
         self._seen = SeenIds() if create else None
         with java_calls(path):
@@ -66,7 +81,7 @@ class LuceneIndex:
         path
             The folder.
         read_only
-            Take no lock, so any number of processes may read; what others commit later is seen by a new `open`.
+            Take no lock, so any number of processes may read; what others commit later is seen after `refresh`.
 
         Raises
         ------
@@ -89,10 +104,50 @@ class LuceneIndex:
             self._stale = True
             return before - len(self)
 
-    def commit(self) -> None:
-        """Write the present state to disk, all of it or nothing."""
+    @property
+    def sequence(self) -> int:
+        """The journal sequence that the last commit recorded."""
+        return self._sequence
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Write the present state to disk, all of it or nothing.
+
+        Parameters
+        ----------
+        sequence
+            The last journal sequence that this state holds; by default that of the commit before.
+        """
         with self._writing, java_calls(self.path):
-            self._writable().commit()
+            writer = self._writable()
+            number = self._sequence if sequence is None else int(sequence)
+            if number != self._sequence:
+                writer.setLiveCommitData(self._commit_data(number))
+            writer.commit()
+            self._sequence = number
+
+    def optimize(self, segments: int = 1) -> None:
+        """Merge to at most so many segments, which drops what was deleted and replaced, and commit.
+
+        Searches become faster and BM25 counts living documents only; all of the index is written anew.
+        """
+        if segments < 1:
+            raise InputError(f"segments must be at least 1, not {segments}")
+        with self._writing:
+            with java_calls(self.path):
+                self._writable().forceMerge(segments)
+            self._stale = True
+            self.commit()
+
+    def refresh(self) -> bool:
+        """Let a reader take over what was committed since; says whether there was something."""
+        with self._refreshing:
+            self._check_open()
+            before = self._search
+            self._stale = True
+            self._refresh()
+            if self._writer is None:
+                self._sequence = _user_data(self.path)[_SEQUENCE]
+            return self._search is not before
 
     def close(self) -> None:
         """Let the files and the lock go; what was not committed is lost. Searches under way may finish."""
@@ -150,16 +205,32 @@ class LuceneIndex:
         except OSError as error:
             raise StorageError(f"{path} cannot be made a folder: {error.strerror}") from error
 
-    def _add(self, documents: Iterable[tuple[str, str]], *, norms: bool) -> None:
-        """Index pairs of an id and its contents, as the analyzer takes them."""
+    @property
+    def _text_fields(self) -> tuple[str, ...]:
+        """The Lucene fields that hold text."""
+        return (CONTENTS,)
+
+    def _search_texts(self, queries: Sequence[str], k: int, filter: FilterLike | None) -> Hits:
+        parsed = None if filter is None else parse_filter(filter, self.fields)
+        with self.snapshot() as search:
+            return search.search(queries, k, parsed)
+
+    def _score_texts(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        if len(queries) != len(doc_ids):
+            raise InputError(f"{len(doc_ids)} lists of candidates for {len(queries)} queries")
+        with self.snapshot() as search:
+            return search.score(queries, doc_ids)
+
+    def _add(self, documents: Iterable[tuple[str, Sequence[str], Values]]) -> None:
+        """Index ids with the text of each text field, as the analyzer takes it, and the declared fields' values."""
         with self._writing:
             with java_calls(self.path):
-                writer, row = self._writable(), _Row(norms)
-            for doc_id, contents in documents:
+                writer, row = self._writable(), LuceneRow(self._text_fields, self.norms, self.fields)
+            for doc_id, texts, values in documents:
                 new = self._seen is not None and self._seen.add(doc_id)
                 # A turn for each document: a search that must refresh does not wait for the whole corpus.
                 with java_calls(self.path):
-                    row.fill(doc_id, contents)
+                    row.fill(doc_id, texts, values)
                     if new:
                         writer.addDocument(row.document)
                     else:
@@ -189,7 +260,8 @@ class LuceneIndex:
         try:
             with java_calls(self.path):
                 readers = java_class("org.apache.lucene.index.DirectoryReader")
-                newer = readers.openIfChanged(self._search.reader, self._writer)
+                where = () if self._writer is None else (self._writer,)
+                newer = readers.openIfChanged(self._search.reader, *where)
                 if newer is None:
                     return
                 old, self._search = self._search, self._searching(newer)
@@ -205,7 +277,7 @@ class LuceneIndex:
                 search.reader.close()
 
     def _searching(self, reader: Any) -> LuceneSearch:
-        return LuceneSearch(self.path, reader, self._similarity, self._parse)
+        return LuceneSearch(self.path, reader, self._similarity, self._parse, self.fields)
 
     def _open_writer(self, create: bool) -> Any:
         config = java_class("org.apache.lucene.index.IndexWriterConfig")(self._make_analyzer())
@@ -213,12 +285,19 @@ class LuceneIndex:
         config.setOpenMode(modes.CREATE if create else modes.APPEND)
         config.setSimilarity(self._similarity)
         config.setRAMBufferSizeMB(WRITE_BUFFER_MB)
+        merging = java_class("org.apache.lucene.index.TieredMergePolicy")()
+        merging.setDeletesPctAllowed(DELETES_ALLOWED)
+        config.setMergePolicy(merging)
         writer = java_class("org.apache.lucene.index.IndexWriter")(self._directory, config)
         if create:
-            data = java_class("java.util.HashMap")()
-            data.put(_KEY, json.dumps({"kind": self.kind, "format": FORMAT, "settings": self.settings}))
-            writer.setLiveCommitData(data.entrySet())
+            writer.setLiveCommitData(self._commit_data(0))
         return writer
+
+    def _commit_data(self, sequence: int) -> Any:
+        data = java_class("java.util.HashMap")()
+        described = {"kind": self.kind, "format": FORMAT, "settings": self.settings, _SEQUENCE: sequence}
+        data.put(_KEY, json.dumps(described))
+        return data.entrySet()
 
     def _writable(self) -> Any:
         self._check_open()
@@ -232,16 +311,7 @@ class LuceneIndex:
 
     @classmethod
     def _read_settings(cls, path: Path) -> dict[str, Any]:
-        with java_calls(path):
-            if not path.is_dir() or not _holds_index(path):
-                raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
-            infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
-            text = infos.getUserData().get(_KEY)
-        if text is None:
-            raise StorageError(
-                f"{path} is a Lucene index that another program made: build it again with {cls.__name__}"
-            )
-        stored = json.loads(text)
+        stored = _user_data(path)
         if stored["kind"] != cls.kind:
             raise StorageError(f"{path} holds a Lucene index of kind {stored['kind']!r}, not {cls.kind!r}")
         if stored["format"] != FORMAT:
@@ -267,31 +337,16 @@ def check_id(doc_id: str) -> None:
         raise InputError(f"the id {doc_id[:40]!r}… is {length} bytes of UTF-8 long: Lucene takes {LONGEST_ID}")
 
 
-class _Row:
-    """One Lucene document, filled again for each of ours: making fields anew takes longer than indexing them."""
-
-    def __init__(self, norms: bool) -> None:
-        import jnius
-
-        fields = "org.apache.lucene.document."
-        empty = jnius.cast("java.lang.CharSequence", java_class("java.lang.String")(""))
-        kind = java_class(fields + "FieldType")()
-        kind.setIndexOptions(java_class("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
-        kind.setOmitNorms(not norms)
-        kind.freeze()
-        self._id = java_class(fields + "StringField")(ID, "", java_class(fields + "Field$Store").YES)
-        self._sort_id = java_class(fields + "BinaryDocValuesField")(
-            ID, java_class("org.apache.lucene.util.BytesRef")(b"")
-        )
-        self._contents = java_class(fields + "Field")(CONTENTS, empty, kind)
-        self.document = java_class(fields + "Document")()
-        for field in (self._id, self._sort_id, self._contents):
-            self.document.add(field)
-
-    def fill(self, doc_id: str, contents: str) -> None:
-        self._id.setStringValue(doc_id)
-        self._sort_id.setBytesValue(doc_id.encode())
-        self._contents.setStringValue(contents)
+def _user_data(path: Path) -> dict[str, Any]:
+    """Read what the last commit says of the index."""
+    with java_calls(path):
+        if not path.is_dir() or not _holds_index(path):
+            raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
+        infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
+        text = infos.getUserData().get(_KEY)
+    if text is None:
+        raise StorageError(f"{path} is a Lucene index that another program made: build it again with this one")
+    return {_SEQUENCE: 0} | json.loads(text)
 
 
 def _term(doc_id: str) -> Any:

@@ -81,6 +81,31 @@ def test_measures_equal_their_peers_and_conversion_is_a_row_of_its_own(tmp_path)
         assert row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
 
 
+def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
+    pytest.importorskip("bm25s", reason="the extra bench is not installed")
+    for task in ("index", "search"):
+        done = run_speed(task, "--sizes", "150,300", "--texts", 300, "--queries", 5, "--output", tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    rows = json.loads((tmp_path / "speed.json").read_text())
+    dense = [row for row in rows if row["peer"].startswith("FAISS Flat")]
+    names = ["FAISS Flat", "FAISS HNSW", "Qdrant Edge", "qdrant-client local"]
+    assert [row["setting"] for row in dense] == [f"{n} x 384, {name}" for n in (150, 300) for name in names] * 2
+    assert min(row["agreement"] for row in dense) > 0.9
+    filtered = [row for row in rows if "filter keeps 1%" in row["setting"]]
+    assert len(filtered) == 5 and {row["agreement"] for row in filtered} == {1.0}
+    assert [row["task"] for row in rows if row["peer"] == "bm25s"] == ["index", "search"]
+    assert all(set(row) >= KEYS for row in rows)
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
+    assert "recall@10" in done.stdout
+
+
+def test_wrong_sizes_are_named():
+    done = run_speed("search", "--sizes", "10k")
+    assert done.returncode == 1
+    assert "not '10k'" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_too_few_texts_are_named(collection):
     done = run_speed("encode", "--data", collection, "--texts", 1000)
 

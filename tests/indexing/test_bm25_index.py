@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexing.analyzers import ANALYZERS, make_analyzer
 from indexing.bm25_index import Bm25Index
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
@@ -311,3 +312,46 @@ def test_threads_search_while_another_adds_and_deletes(index):
         # One dog is there at a time, but for the instant between an add and a delete.
         assert all(result.result() <= {(50, 0), (50, 1)} for result in searches)
     assert found(index, "dog") == ["dog39"]
+
+
+def test_title_and_text_have_weights_of_their_own(tmp_path):
+    texts = [Document("title", "dog", "fox"), Document("text", "fox", "dog")]
+    for weights, best in (({"title": 2.0, "text": 1.0}, "title"), ({"title": 1.0, "text": 3.0}, "text")):
+        with Bm25Index.create(tmp_path / best, weights=weights) as index:
+            index.add(texts)
+        with Bm25Index.open(tmp_path / best) as index:
+            ranking = index.search(["fox"], 2)[0]
+            assert ranking.doc_ids[0] == best
+            assert ranking.scores[0] / ranking.scores[1] == pytest.approx(weights[best] / 1.0)
+
+
+@pytest.mark.parametrize("wrong", [{"title": 1.0}, {"title": 0.0, "text": 1.0}, {"title": 1.0, "body": 1.0}])
+def test_wrong_weights_are_errors(tmp_path, wrong):
+    with pytest.raises(InputError, match="weights must give the title and the text"):
+        Bm25Index.create(tmp_path / "index", weights=wrong)
+
+
+@pytest.mark.parametrize(
+    ("analyzer", "text", "query"),
+    [
+        ("de", "die schönen Häuser", "Haus"),
+        ("fr", "les chevaux nationaux", "national"),
+        ("ru", "новые книги", "книга"),
+        ("ja", "東京都に住んでいます", "東京"),
+        ("zh", "信息检索系统", "检索"),
+        ("uk", "великі книжки", "книжка"),
+        ("whitespace", "C++ rocks", "C++"),
+    ],
+)
+def test_other_languages_find_words_in_other_forms(tmp_path, analyzer, text, query):
+    with Bm25Index.create(tmp_path / "index", analyzer=analyzer) as index:
+        index.add(documents(d1=text, d2="nothing"))
+    with Bm25Index.open(tmp_path / "index", read_only=True) as index:
+        assert found(index, query) == ["d1"]
+
+
+def test_every_analyzer_can_be_made_and_an_unknown_one_lists_them(tmp_path):
+    for name in ANALYZERS:
+        assert make_analyzer(name) is not None
+    with pytest.raises(InputError, match="unknown analyzer 'klingon': there are anserini-default-english"):
+        Bm25Index.create(tmp_path / "index", analyzer="klingon")

@@ -180,7 +180,11 @@ def test_create_does_not_overwrite_and_open_explains(tmp_path, index):
 
 
 def test_unknown_settings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there are 'flat' and 'hnsw'"):
-        FaissIndex.create(tmp_path / "index", 8, kind="ivf")
+    with pytest.raises(InputError, match="there are 'flat', 'hnsw', 'ivf', 'pq', 'sq' and 'factory'"):
+        FaissIndex.create(tmp_path / "index", 8, kind="annoy")
+    with pytest.raises(InputError, match="makes no index of dimension 8 from 'PQ3'"):
+        FaissIndex.create(tmp_path / "index", 8, kind="factory", factory="PQ3")
+    with pytest.raises(InputError, match="goes with kind='factory'"):
+        FaissIndex.create(tmp_path / "index", 8, kind="ivf", factory="PQ3")
     with pytest.raises(InputError, match="there are 'cosine' and 'dot'"):
         FaissIndex.create(tmp_path / "index", 8, metric="euclidean")

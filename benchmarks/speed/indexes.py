@@ -1,0 +1,401 @@
+"""The indexes beside each other and beside bm25s: building, searching, filtering, and how they grow with n.
+
+Vectors are synthetic and clustered (real embeddings are: uniform ones make every graph look bad), queries are
+perturbed documents. One query a call, as a service has them, in one process; times are medians over the queries.
+"""
+
+import json
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from benchmarks.speed.measure import Row
+from indexing.bm25_index import Bm25Index
+from indexing.documents import Document
+from indexing.faiss_index import FaissIndex
+from indexing.filters import parse_filter, sqlite_indexes, sqlite_where
+from indexing.impact_index import ImpactIndex
+from indexing.qdrant_index import QdrantIndex
+
+if TYPE_CHECKING:
+    from indexing.hits import Hits
+
+SEED = 0
+DIMENSION = 384
+A_CLUSTER = 100
+"""Documents to a cluster, on average."""
+SPREAD = 0.7
+"""Length of a document's distance from its cluster's centre, where the centre has length 1."""
+K = 10
+BATCH = 10_000
+LOCAL_AT_MOST = 100_000
+"""qdrant-client's local mode compares with every vector, in NumPy."""
+WARM_UP = 5
+JAVA_WARM_UP = 500
+"""Calls before those that are timed: Java compiles what runs often, after some hundred times."""
+WORDS = 50_000
+WORDS_A_DOCUMENT = 60
+FIELDS = {"part": "number"}
+PARTS = 100
+"""A filter on one value of `part` keeps one document in so many."""
+
+
+@dataclass
+class Built:
+    """A filled index with what it took, and how one query is asked."""
+
+    name: str
+    index: Any
+    seconds: float
+    size: int
+    ask: "Callable[[int], Hits]"
+
+
+def clustered(count: int, queries: int, dimension: int = DIMENSION) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Give unit vectors around random centres, float32 [count, dimension], and queries near some of them."""
+    rng = np.random.default_rng(SEED)
+    centres = rng.standard_normal((max(1, count // A_CLUSTER), dimension)).astype(np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    rows = np.empty((count, dimension), np.float32)
+    for start in range(0, count, BATCH):
+        stop = min(start + BATCH, count)
+        rows[start:stop] = centres[rng.integers(len(centres), size=stop - start)]
+        rows[start:stop] += _noise(rng, stop - start, dimension)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    asked = rows[rng.integers(count, size=queries)] + _noise(rng, queries, dimension)
+    return rows, asked / np.linalg.norm(asked, axis=1, keepdims=True)
+
+
+def dense(sizes: Sequence[int], queries: int, *, task: str) -> list[Row]:
+    """Build every dense index at every size; for ``search``, search it too.
+
+    A ratio is exact search (FAISS Flat) over this index for ``search``, its building over this one's for ``index``.
+    Agreement is recall@10 against exact search.
+    """
+    rows: list[Row] = []
+    for size in sizes:
+        vectors, asked = clustered(size, queries)
+        exact: Built | None = None
+        expected: list[list[str]] = []
+        for name, make in _dense_kinds(size):
+            with tempfile.TemporaryDirectory() as folder:
+                built = _fill(name, make(Path(folder) / "index"), vectors, asked)
+                if exact is None:
+                    exact, expected = built, [built.ask(query)[0].doc_ids for query in range(queries)]
+                times, found = _times(built.ask, queries)
+                flat_times = times if built is exact else _times(exact.ask, queries)[0]
+                ours, theirs = (times, flat_times) if task == "search" else ([built.seconds], [exact.seconds])
+                recall = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, expected, strict=True)])
+                detail = (
+                    f"p50 {1000 * np.median(times):.2f} ms, p95 {1000 * np.quantile(times, 0.95):.2f} ms, "
+                    f"build {built.seconds:.1f} s, {built.size / 1e6:.1f} MB on disk"
+                )
+                rows.append(
+                    _row(task, "FAISS Flat (exact)", f"{size:,} x {DIMENSION}, {name}", ours, theirs, recall, detail)
+                )
+                if built is not exact:
+                    built.index.close()
+        if exact is not None:
+            exact.index.close()
+    return rows
+
+
+def words(size: int, queries: int, *, task: str) -> Row:
+    """Build, or search, BM25 beside bm25s over synthetic texts; agreement is the overlap of the top tens."""
+    texts = zipf_texts(size, WORDS_A_DOCUMENT, np.random.default_rng(SEED))
+    asked = zipf_texts(queries, 6, np.random.default_rng(SEED + 1))
+    ids = [f"d{number}" for number in range(size)]
+    start = time.perf_counter()
+    theirs, tokens = _bm25s(texts)
+    theirs_build = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        with Bm25Index.create(Path(folder) / "index") as index:
+            index.add(Document(doc_id, text) for doc_id, text in zip(ids, texts, strict=True))
+        build = time.perf_counter() - start
+        with Bm25Index.open(Path(folder) / "index", read_only=True) as index:
+            times, found = _times(lambda query: index.search([asked[query]], K), queries, JAVA_WARM_UP)
+
+            def ask_theirs(query: int) -> list[int]:
+                return theirs.retrieve(tokens(asked[query]), k=K, show_progress=False).documents[0].tolist()
+
+            their_times, answers = [], []
+            for query in range(queries):
+                start = time.perf_counter()
+                answers.append(ask_theirs(query))
+                their_times.append(time.perf_counter() - start)
+            overlap = np.mean(
+                [len({f"d{at}" for at in b} & set(a)) / max(1, len(a)) for a, b in zip(found, answers, strict=True)]
+            )
+            ours_s, theirs_s = (times, their_times) if task == "search" else ([build], [theirs_build])
+            size_mb = index.size_bytes / 1e6
+    detail = f"p50 {1000 * np.median(times):.2f} ms, build {build:.1f} s, {size_mb:.1f} MB on disk"
+    return _row(task, "bm25s", f"{size:,} texts of {WORDS_A_DOCUMENT} words, BM25", ours_s, theirs_s, overlap, detail)
+
+
+def filtered(size: int, queries: int) -> list[Row]:
+    """Search with a filter that keeps 1% beside the same search without it.
+
+    A ratio is the time without over the time with a filter that was seen before; the first time is told beside it.
+    Agreement is the share of queries whose top ten are exactly those of a full scan of what the filter keeps.
+    """
+    vectors, asked = clustered(size, queries)
+    weights, asked_weights = _weights(size, 100), _weights(queries, 30, SEED + 1)
+    texts = zipf_texts(size, WORDS_A_DOCUMENT, np.random.default_rng(SEED))
+    asked_texts = zipf_texts(queries, 6, np.random.default_rng(SEED + 1))
+    ids = [f"d{number}" for number in range(size)]
+    metadata = [{"part": number % PARTS} for number in range(size)]
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        allowed = _Allowed(ids, metadata)
+        kept = np.arange(7, size, PARTS)
+        for kind in ("flat", "hnsw"):
+            with FaissIndex.create(folder / kind, DIMENSION, kind=kind) as faiss:
+                faiss.add(ids, vectors)
+                best, selection = _scan(vectors, asked, kept), faiss.select(allowed.ids(7))
+                rows.append(
+                    _filter_row(
+                        f"FAISS {kind}",
+                        size,
+                        queries,
+                        best,
+                        plain=lambda query, faiss=faiss: faiss.search(asked[query], K),
+                        first=lambda query, faiss=faiss: faiss.search(asked[query], K, allowed=allowed.ids(7)),
+                        seen=lambda query, faiss=faiss, some=selection: faiss.search(asked[query], K, allowed=some),
+                    )
+                )
+        backends: list[tuple[str, Any, Callable[[int], Any], list[list[str]] | None]] = []
+        edge = QdrantIndex.create(folder / "edge", DIMENSION, fields=FIELDS)
+        for start in range(0, size, BATCH):
+            part = slice(start, start + BATCH)
+            edge.upsert(ids[part], vectors[part], metadata=metadata[part])
+        edge.optimize()
+        backends.append(("Qdrant Edge", edge, lambda query: asked[query], _scan(vectors, asked, kept)))
+        bm25 = Bm25Index.create(folder / "bm25", fields=FIELDS)
+        bm25.add(Document(*row, metadata=one) for *row, one in zip(ids, texts, metadata, strict=True))
+        backends.append(("BM25", bm25, lambda query: [asked_texts[query]], None))
+        impact = ImpactIndex.create(folder / "impact", vocabulary=[f"t{at}" for at in range(WORDS)], fields=FIELDS)
+        for start in range(0, size, BATCH):
+            part = slice(start, start + BATCH)
+            impact.add(ids[part], weights[part], metadata[part])
+        backends.append(("impacts", impact, lambda query: asked_weights[query], None))
+        for name, index, payload, best_of in backends:
+            index.commit()
+            if best_of is None:
+                # Lucene's own full ranking, cut down to what the filter keeps.
+                best_of = _cut_down(index, payload, queries, size)
+            rows.append(
+                _filter_row(
+                    name,
+                    size,
+                    queries,
+                    best_of,
+                    plain=lambda query, index=index, payload=payload: index.search(payload(query), K),
+                    first=lambda query, index=index, payload=payload: index.search(
+                        payload(query), K, filter={"part": {"gte": 8 + query, "lt": 9 + query}}
+                    ),
+                    seen=lambda query, index=index, payload=payload: index.search(
+                        payload(query), K, filter={"part": 7}
+                    ),
+                )
+            )
+            index.close()
+    return rows
+
+
+def growth(rows: Sequence[Row]) -> str:
+    """Lay out what the dense rows of several sizes say: a line for each size and index."""
+    lines = ["n        index                 p50 ms     recall@10"]
+    for n, name, milliseconds, recall in _points(rows):
+        lines.append(f"{n:<8} {name:<20} {milliseconds:>8.3f}  {recall:>12.4f}")
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Draw median search time over n, both logarithmic, a line for each index."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    points = _points(rows)
+    for name in dict.fromkeys(name for _, name, _, _ in points):
+        mine = [(n, milliseconds) for n, other, milliseconds, _ in points if other == name]
+        axes.plot(*zip(*mine, strict=True), marker="o", label=name)
+    axes.set(
+        xscale="log", yscale="log", xlabel="vectors", ylabel="median ms a query", title="One query at a time, k=10"
+    )
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def zipf_texts(count: int, length: int, rng: np.random.Generator) -> list[str]:
+    """Give texts of words of skewed frequency."""
+    share = 1 / np.arange(2, WORDS + 2) ** 0.9
+    drawn = rng.choice(WORDS, (count, length), p=share / share.sum())
+    names = np.array([f"w{number}" for number in range(WORDS)])
+    return [" ".join(row) for row in names[drawn]]
+
+
+class _Allowed:
+    """Filters over a table of metadata, as a document store has it."""
+
+    def __init__(self, ids: Sequence[str], metadata: Sequence[dict[str, int]]) -> None:
+        self._connection = sqlite3.connect(":memory:")
+        self._connection.execute("CREATE TABLE documents (doc_id TEXT PRIMARY KEY, metadata TEXT)")
+        rows = zip(ids, map(json.dumps, metadata), strict=True)
+        self._connection.executemany("INSERT INTO documents VALUES (?, ?)", rows)
+        for statement in sqlite_indexes(cast("Any", FIELDS)):
+            self._connection.execute(statement)
+
+    def ids(self, part: int) -> list[str]:
+        fields = cast("Any", FIELDS)
+        sql, values = sqlite_where(parse_filter({"part": part}, fields), fields)
+        return [row[0] for row in self._connection.execute(f"SELECT doc_id FROM documents WHERE {sql}", values)]
+
+
+def _dense_kinds(size: int) -> list[tuple[str, Callable[[Path], Any]]]:
+    kinds: list[tuple[str, Callable[[Path], Any]]] = [
+        ("FAISS Flat", lambda path: FaissIndex.create(path, DIMENSION)),
+        ("FAISS HNSW", lambda path: FaissIndex.create(path, DIMENSION, kind="hnsw")),
+        ("Qdrant Edge", lambda path: QdrantIndex.create(path, DIMENSION)),
+    ]
+    if size <= LOCAL_AT_MOST:
+        kinds.append(("qdrant-client local", lambda path: QdrantIndex.create(path, DIMENSION, engine="local")))
+    return kinds
+
+
+def _fill(name: str, index: Any, vectors: NDArray[np.float32], asked: NDArray[np.float32]) -> Built:
+    start = time.perf_counter()
+    for first in range(0, len(vectors), BATCH):
+        part = vectors[first : first + BATCH]
+        index.add([f"d{number}" for number in range(first, first + len(part))], part)
+    index.optimize()
+    index.commit()
+    seconds = time.perf_counter() - start
+    return Built(name, index, seconds, index.size_bytes, lambda query: index.search(asked[query], K))
+
+
+def _times(ask: "Callable[[int], Hits]", queries: int, warm_up: int = WARM_UP) -> tuple[list[float], list[list[str]]]:
+    """Ask every query once, after so many calls to warm up; give the seconds and the ids found."""
+    for call in range(warm_up):
+        ask(call % queries)
+    times, found = [], []
+    for query in range(queries):
+        start = time.perf_counter()
+        hits = ask(query)
+        times.append(time.perf_counter() - start)
+        found.append(hits[0].doc_ids)
+    return times, found
+
+
+def _filter_row(
+    name: str,
+    size: int,
+    queries: int,
+    expected: Sequence[Sequence[str]],
+    *,
+    plain: "Callable[[int], Hits]",
+    first: "Callable[[int], Hits]",
+    seen: "Callable[[int], Hits]",
+) -> Row:
+    """Compare a search with and without the filter.
+
+    `first` takes a filter that this index has not seen for each of the first queries.
+    """
+    warm_up = JAVA_WARM_UP if name in ("BM25", "impacts") else WARM_UP
+    without, _ = _times(plain, queries, warm_up)
+    fresh = []
+    for query in range(min(queries, 20)):
+        start = time.perf_counter()
+        first(query)
+        fresh.append(time.perf_counter() - start)
+    times, found = _times(seen, queries, warm_up)
+    agreement = np.mean([list(a) == list(b) for a, b in zip(found, expected, strict=True)])
+    detail = (
+        f"p50 {1000 * np.median(times):.2f} ms, without {1000 * np.median(without):.2f} ms, "
+        f"first time {1000 * np.median(fresh):.2f} ms"
+    )
+    setting = f"{size:,}, filter keeps 1%, {name}"
+    return _row("search", "the same without filter", setting, times, without, agreement, detail)
+
+
+def _cut_down(index: Any, payload: Callable[[int], Any], queries: int, size: int) -> list[list[str]]:
+    best = []
+    for query in range(queries):
+        ranking = index.search(payload(query), size)[0]
+        best.append([doc_id for doc_id in ranking.doc_ids if int(doc_id[1:]) % PARTS == 7][:K])
+    return best
+
+
+def _scan(vectors: NDArray[np.float32], asked: NDArray[np.float32], kept: NDArray[np.int64]) -> list[list[str]]:
+    scores = asked @ vectors[kept].T
+    return [[f"d{kept[at]}" for at in np.argsort(-row, kind="stable")[:K]] for row in scores]
+
+
+def _weights(rows: int, terms: int, seed: int = SEED) -> csr_matrix:
+    rng = np.random.default_rng(seed)
+    columns = np.sort(rng.integers(0, WORDS // 10, (rows, terms)), axis=1)
+    matrix = csr_matrix(
+        (rng.gamma(2.0, 0.4, rows * terms).astype(np.float32), columns.ravel(), np.arange(0, rows * terms + 1, terms)),
+        shape=(rows, WORDS),
+    )
+    matrix.sum_duplicates()
+    return matrix
+
+
+def _bm25s(texts: Sequence[str]) -> tuple[Any, Callable[[str], Any]]:
+    import bm25s
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("porter")
+
+    def tokens(text: "str | Sequence[str]") -> Any:
+        given = [text] if isinstance(text, str) else list(text)
+        return bm25s.tokenize(given, stopwords="en", stemmer=stemmer, show_progress=False)
+
+    retriever = bm25s.BM25(method="lucene", k1=0.9, b=0.4)
+    retriever.index(tokens(texts), show_progress=False)
+    return retriever, tokens
+
+
+def _noise(rng: np.random.Generator, count: int, dimension: int) -> NDArray[np.float32]:
+    return rng.standard_normal((count, dimension)).astype(np.float32) * np.float32(SPREAD / np.sqrt(dimension))
+
+
+def _points(rows: Sequence[Row]) -> list[tuple[int, str, float, float]]:
+    """Read size, index, milliseconds and recall of the dense rows."""
+    found = []
+    for row in rows:
+        if row["peer"].startswith("FAISS Flat"):
+            size, _, name = row["setting"].partition(f" x {DIMENSION}, ")
+            found.append((int(size.replace(",", "")), name, 1000 * row["ours_s"], row["agreement"]))
+    return found
+
+
+def _row(
+    task: str, peer: str, setting: str, ours: Sequence[float], theirs: Sequence[float], agreement: Any, detail: str
+) -> Row:
+    ours_s, theirs_s = float(np.median(ours)), float(np.median(theirs))
+    return {
+        "task": task,
+        "peer": peer,
+        "setting": setting,
+        "ratio": theirs_s / ours_s,
+        "agreement": float(agreement),
+        "ours_s": ours_s,
+        "theirs_s": theirs_s,
+        "ours_peak_mb": None,
+        "theirs_peak_mb": None,
+        "detail": detail,
+    }

@@ -1,0 +1,162 @@
+"""Declared fields: their types, and the one form in which every backend compares their values."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any, Literal, TypeAlias, get_args
+
+from indexing.errors import InputError
+from indexing.filters.tree import Value
+
+FieldType: TypeAlias = Literal["keyword", "number", "date", "boolean"]
+Fields: TypeAlias = Mapping[str, FieldType]
+"""The type of each field that can be filtered by."""
+Values: TypeAlias = Mapping[str, Sequence[Value]]
+"""A document's declared fields, in canonical form."""
+
+LONGEST_KEYWORD = 32766
+"""Lucene's own limit on a term, in bytes of UTF-8."""
+LARGEST_INTEGER = 2**53
+"""Beyond it float64 does not hold every integer, and backends would round differently."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_RESERVED = ("and", "or", "not")
+_DATE = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)([T ](?P<time>\d\d:\d\d(:\d\d(\.\d{1,3})?)?)(?P<zone>Z|[+-](0\d|1[0-4]):[0-5]\d)?)?"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def check_fields(fields: Mapping[str, str]) -> dict[str, FieldType]:
+    """Check declared fields; give them as a plain dictionary.
+
+    Raises
+    ------
+    InputError
+        For a name that is not letters, digits, ``_`` and ``-``, or that means something in filters; for an unknown
+        type.
+    """
+    checked: dict[str, FieldType] = {}
+    for name, kind in fields.items():
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
+            raise InputError(
+                f"a filter field cannot be called {name!r}: letters, digits, _ and -, not beginning with a digit, "
+                "and not and, or, not"
+            )
+        known = get_args(FieldType)
+        if kind not in known:
+            raise InputError(f"the filter field {name!r} has the unknown type {kind!r}: there are {', '.join(known)}")
+        checked[name] = kind  # type: ignore[assignment]  # looked up above
+    return checked
+
+
+def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> dict[str, tuple[Value, ...]]:
+    """Read the declared fields of one document, in canonical form; a missing, null or empty one is left out.
+
+    Parameters
+    ----------
+    fields
+        The declared fields; what else is in the metadata does not matter.
+    metadata
+        JSON values: a value of the field's type, or a list of such.
+    doc_id
+        To name in errors.
+
+    Raises
+    ------
+    InputError
+        For a value of another type.
+    """
+    found: dict[str, tuple[Value, ...]] = {}
+    for name, kind in fields.items():
+        value = metadata.get(name)
+        if value is None:
+            continue
+        several = value if isinstance(value, list | tuple) else (value,)
+        if several:
+            where = f"document {doc_id!r}: its field {name!r}"
+            found[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in several))
+    return found
+
+
+def values_of(
+    fields: Fields, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]] | None
+) -> list[dict[str, tuple[Value, ...]]]:
+    """Read the declared fields of several documents, as `field_values` does; without metadata they have none."""
+    if metadata is None:
+        return [{} for _ in ids]
+    if len(metadata) != len(ids):
+        raise InputError(f"{len(ids)} ids for the metadata of {len(metadata)} documents")
+    return [field_values(fields, one, doc_id) for doc_id, one in zip(ids, metadata, strict=True)]
+
+
+def canonical(kind: FieldType, value: Any, where: str) -> Value:
+    """Give a value as every backend compares it.
+
+    Keywords stay; numbers become float64; dates milliseconds since 1970 in UTC (one without a zone is read as UTC, a
+    day is its first moment); booleans stay.
+
+    Raises
+    ------
+    InputError
+        For a value of another type, beginning with `where`.
+    """
+    if kind == "keyword":
+        return _keyword(value, where)
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            raise InputError(f"{where} must be true or false, not {value!r}")
+        return value
+    if kind == "number":
+        return _number(value, where)
+    return _milliseconds(value, where)
+
+
+def _keyword(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"{where} must be a string (a keyword), not {value!r}")
+    try:
+        length = len(value.encode())
+    except UnicodeEncodeError:
+        raise InputError(f"{where} holds half of a surrogate pair, which no index can store: {value!a}") from None
+    if length > LONGEST_KEYWORD or "\0" in value:
+        raise InputError(f"{where} must be at most {LONGEST_KEYWORD} bytes without U+0000: {value[:40]!r}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where} must be a number, not {value!r}")
+    if (isinstance(value, int) and abs(value) > LARGEST_INTEGER) or not math.isfinite(value):
+        raise InputError(f"{where} must be a finite number, integers at most 2^53 in size, not {value!r}")
+    # Adding 0.0 makes -0.0 the 0.0 that it equals: Lucene orders them.
+    return float(value) + 0.0
+
+
+def _milliseconds(value: Any, where: str) -> int:
+    if isinstance(value, datetime):
+        moment = value if value.tzinfo else value.replace(tzinfo=UTC)
+    elif isinstance(value, date):
+        moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    else:
+        moment = _read_date(value, where)
+    since = moment - _EPOCH
+    if since.microseconds % 1000:
+        raise InputError(f"{where} is finer than a millisecond: {value!r}")
+    return (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
+
+
+def _read_date(value: Any, where: str) -> datetime:
+    form = "YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SS.mmm with Z or +HH:MM"
+    if not isinstance(value, str) or not (read := _DATE.fullmatch(value)):
+        raise InputError(f"{where} must be a date ({form}), not {value!r}")
+    text = f"{read['day']}T{read['time'] or '00:00'}{(read['zone'] or 'Z').replace('Z', '+00:00')}"
+    try:
+        return datetime.fromisoformat(_three_digits(text))
+    except ValueError as error:
+        raise InputError(f"{where} must be a date ({form}), not {value!r}: {error}") from None
+
+
+def _three_digits(text: str) -> str:
+    return re.sub(r"\.(\d+)", lambda found: "." + found[1].ljust(3, "0"), text)

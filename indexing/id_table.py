@@ -1,0 +1,105 @@
+"""IdTable: which id stands at which position of a vector index, with appends and removals that do not cost the rest."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.hits import StringArray, string_array
+
+
+class IdTable:
+    """Ids by position and positions by id.
+
+    An empty string marks a position whose vector is deleted but still there (a tombstone). The array that `strings`
+    gives stays as it is for whoever holds it: appends go into spare room behind it, other changes copy it first.
+    """
+
+    def __init__(self, ids: Sequence[str] | StringArray = ()) -> None:
+        self._strings = string_array(ids)
+        self._count = len(self._strings)
+        self._lent = False
+        self._found: dict[str, int] | None = None
+        self._dead = int(np.count_nonzero(self._strings == "")) if self._count else 0
+
+    @property
+    def strings(self) -> StringArray:
+        """The id of each position, to keep: object [positions]."""
+        self._lent = True
+        return self._strings[: self._count]
+
+    @property
+    def dead(self) -> int:
+        """How many positions are tombstones."""
+        return self._dead
+
+    @property
+    def living(self) -> int:
+        """How many are not."""
+        return self._count - self._dead
+
+    def alive(self) -> NDArray[np.bool_]:
+        """Mark the positions that are no tombstones, bool [positions]."""
+        return np.asarray(self._strings[: self._count] != "", dtype=np.bool_)
+
+    def positions(self, ids: Iterable[str]) -> NDArray[np.int64]:
+        """Give the position of each id, -1 where it is not there."""
+        lookup = self._lookup()
+        return np.fromiter((lookup.get(doc_id, -1) for doc_id in ids), np.int64)
+
+    def append(self, ids: Sequence[str]) -> None:
+        """Put new ids behind the others."""
+        start, self._count = self._count, self._count + len(ids)
+        if self._count > len(self._strings):
+            larger = np.empty(max(self._count, 2 * start), dtype=object)
+            larger[:start] = self._strings[:start]
+            self._strings, self._lent = larger, False
+        self._strings[start : self._count] = ids
+        if self._found is not None:
+            self._found.update(zip(ids, range(start, self._count), strict=True))
+
+    def bury(self, positions: NDArray[np.int64]) -> None:
+        """Make tombstones of these positions, which are alive and distinct."""
+        lookup = self._lookup()
+        for doc_id in self._strings[positions]:
+            del lookup[doc_id]
+        self._own()
+        self._strings[positions] = ""
+        self._dead += len(positions)
+
+    def swap_out(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Remove these distinct positions by moving the last ids into the holes.
+
+        Returns
+        -------
+        holes, movers
+            Position ``movers[i]`` goes to ``holes[i]``; what lies behind the new end is then cut off.
+        """
+        lookup, left = self._lookup(), self._count - len(positions)
+        for doc_id in self._strings[positions]:
+            del lookup[doc_id]
+        self._own()
+        holes = np.sort(positions[positions < left])
+        movers = np.setdiff1d(np.arange(left, self._count), positions)
+        moved = self._strings[movers]
+        self._strings[holes] = moved
+        lookup.update(zip(moved.tolist(), holes.tolist(), strict=True))
+        self._strings[left : self._count] = None
+        self._count = left
+        return holes, movers
+
+    def __contains__(self, doc_id: object) -> bool:
+        return doc_id in self._lookup()
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _own(self) -> None:
+        if self._lent:
+            self._strings, self._lent = self._strings[: self._count].copy(), False
+
+    def _lookup(self) -> dict[str, int]:
+        if self._found is None:
+            strings = self._strings[: self._count].tolist()
+            self._found = {doc_id: position for position, doc_id in enumerate(strings) if doc_id}
+        return self._found

@@ -1,0 +1,170 @@
+"""Anserini's JsonVectorCollection: learned term weights as JSON lines of id, contents and vector (term to impact).
+
+It is what pyserini writes, what Anserini indexes with ``-impact -pretokenized``, and what other sparse engines read.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from indexing.disk import write_atomically
+from indexing.errors import InputError
+
+DOCUMENTS_A_FILE = 50_000
+SUFFIXES = (".jsonl", ".json")
+
+Batch = tuple[list[str], csr_matrix]
+"""doc_ids and their weights, CSR float32 [documents, vocabulary]."""
+
+
+def read_vocabulary(path: str | Path) -> list[str]:
+    """Read once through a collection for the terms that occur in it, sorted by code point.
+
+    Parameters
+    ----------
+    path
+        A folder of ``.jsonl`` (or ``.json``) files, or one file.
+    """
+    terms: set[str] = set()
+    for _, _, vector in _documents(Path(path)):
+        terms.update(vector)
+    return sorted(terms)
+
+
+def read_json_vectors(
+    path: str | Path, vocabulary: Sequence[str], *, scale: float = 100, batch_size: int = 1000
+) -> Iterator[Batch]:
+    """Read in batches what an `ImpactIndex` of this vocabulary and scale takes: the same impacts come out of it.
+
+    Parameters
+    ----------
+    path
+        A folder of ``.jsonl`` (or ``.json``) files, or one file.
+    vocabulary
+        The term of each column.
+    scale
+        Weights are the stored impacts divided by it.
+    batch_size
+        Documents at a time.
+
+    Raises
+    ------
+    InputError
+        Naming file and line: no JSON, no id, a weight that is no number, a term that is not in the vocabulary.
+    """
+    columns = {term: column for column, term in enumerate(vocabulary)}
+    ids: list[str] = []
+    indices: list[int] = []
+    values: list[float] = []
+    bounds = [0]
+
+    def batch() -> Batch:
+        data = np.array(values, np.float64) / scale
+        matrix = csr_matrix(
+            (data.astype(np.float32), np.array(indices, np.int64), np.array(bounds, np.int64)),
+            shape=(len(ids), len(columns)),
+        )
+        matrix.sort_indices()
+        return ids, matrix
+
+    for where, doc_id, vector in _documents(Path(path)):
+        try:
+            indices.extend([columns[term] for term in vector])
+        except KeyError as error:
+            raise InputError(f"{where}: the term {error.args[0]!r} is not in the vocabulary") from None
+        ids.append(doc_id)
+        values.extend(vector.values())
+        bounds.append(len(values))
+        if len(ids) == batch_size:
+            yield batch()
+            ids, indices, values, bounds = [], [], [], [0]
+    if ids:
+        yield batch()
+
+
+def write_json_vectors(
+    folder: str | Path,
+    batches: Iterable[tuple[Sequence[str], csr_matrix]],
+    vocabulary: Sequence[str],
+    *,
+    scale: float = 100,
+    documents_a_file: int = DOCUMENTS_A_FILE,
+) -> int:
+    """Write documents as a collection; returns how many.
+
+    Parameters
+    ----------
+    folder
+        Where ``part-00000.jsonl`` and so on go; it must be empty or not there.
+    batches
+        doc_ids and weights [documents, vocabulary].
+    vocabulary
+        The term of each column.
+    scale
+        Impacts are ``rint(weight * scale)``, as in `ImpactIndex`; those of 0 are left out.
+    documents_a_file
+        Anserini reads one file a thread.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there and is not an empty folder: choose another")
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    count, part = 0, 0
+
+    def flush() -> None:
+        text = "".join(lines).encode()
+        write_atomically(folder / f"part-{part:05}.jsonl", lambda file: file.write(text))
+
+    for ids, weights in batches:
+        if weights.shape != (len(ids), len(vocabulary)):
+            raise InputError(f"weights of shape {list(weights.shape)} for {len(ids)} ids and {len(vocabulary)} terms")
+        matrix = csr_matrix(weights)
+        impacts = np.rint(matrix.data * scale).astype(np.int64).tolist()
+        columns, bounds = matrix.indices.tolist(), matrix.indptr.tolist()
+        for row, doc_id in enumerate(ids):
+            span = slice(bounds[row], bounds[row + 1])
+            pairs = zip(columns[span], impacts[span], strict=True)
+            vector = {vocabulary[column]: impact for column, impact in pairs if impact}
+            line = {"id": doc_id, "contents": "", "vector": vector}
+            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            if len(lines) == documents_a_file:
+                flush()
+                lines, part = [], part + 1
+        count += len(ids)
+    if lines:
+        flush()
+    return count
+
+
+def _documents(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """Give each document's place (file and line), id and vector."""
+    files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
+    if not files:
+        raise InputError(f"{path} holds no {' or '.join(SUFFIXES)} file")
+    for file in files:
+        with file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    where = f"{file}, line {number}"
+                    yield where, *_parsed(line, where)
+
+
+def _parsed(line: str, where: str) -> tuple[str, dict[str, float]]:
+    try:
+        document: Any = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error})") from None
+    if not isinstance(document, dict) or not isinstance(document.get("id"), str | int):
+        raise InputError(f"{where}: there is no id")
+    vector = document.get("vector")
+    if not isinstance(vector, dict):
+        raise InputError(f"{where}: there is no vector, an object of terms and impacts")
+    for term, impact in vector.items():
+        if isinstance(impact, bool) or not isinstance(impact, int | float):
+            raise InputError(f"{where}: the impact of the term {term!r} is {impact!r}, not a number")
+    return str(document["id"]), vector
