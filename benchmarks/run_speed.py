@@ -65,6 +65,16 @@ def parser() -> argparse.ArgumentParser:
         )
         task.add_argument("--device", default="cpu", help="cpu, cuda, … (cpu)")
         task.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
+    for name, documents in (("evaluate", "dense"), ("evaluate-sparse", "sparse")):
+        evaluate = _task(
+            tasks,
+            name,
+            partial(run_evaluate, sparse=documents == "sparse"),
+            f"the evaluator, {documents} vectors given",
+        )
+        evaluate.add_argument("--queries", type=int, metavar="N", help="how many (1000; quick: 50)")
+        evaluate.add_argument("--documents", type=int, metavar="N", help="how many (100000; quick: 2000)")
+        evaluate.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
     impact = _task(tasks, "impact", run_impact, "the impact index beside Anserini and Lucene")
     impact.add_argument("--documents", type=int, metavar="N", help="how many (20000; quick: 2000)")
     metrics = _task(tasks, "metrics", run_metrics, "eight measures beside pytrec_eval and ranx")
@@ -163,6 +173,14 @@ def run_train(options: argparse.Namespace) -> "list[Row]":
     )
 
 
+def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":
+    """Search for the best documents and measure them, as the information retrieval evaluator does."""
+    from benchmarks.speed.evaluators import compare
+
+    queries, documents = _size(options, "queries", 1000, 50), _size(options, "documents", 100_000, 2000)
+    return compare(queries, documents, sparse=sparse, repeats=_repeats(options), threads=options.threads)
+
+
 def run_impact(options: argparse.Namespace) -> "list[Row]":
     """Index impacts, and search them."""
     from benchmarks.speed.impact import indexing_beside_anserini, searching_beside_lucene
@@ -239,7 +257,7 @@ def _task(
     run: "Callable[[argparse.Namespace], list[Row]]",
     summary: str,
 ) -> argparse.ArgumentParser:
-    task = tasks.add_parser(name, help=summary, description=run.__doc__)
+    task = tasks.add_parser(name, help=summary, description=getattr(run, "func", run).__doc__)
     task.add_argument("--output", metavar="DIR", help="where speed.json goes (nowhere)")
     task.add_argument("--repeats", type=int, metavar="N", help="runs of each side (3; quick: 1)")
     task.add_argument("--quick", action="store_true", help="a small run, to see that it works")

@@ -1,0 +1,143 @@
+"""The information retrieval evaluator beside sentence-transformers', with the embeddings given.
+
+Both get the same vectors from a stand-in for a model, so that only search and measures are timed.
+"""
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from benchmarks.speed.measure import Job, Row, Side, by_turns
+
+WIDTH, TERMS = 384, 30_522
+QUERY_TERMS, DOCUMENT_TERMS = 34, 120
+SEED = 4
+
+
+def compare(queries: int, documents: int, *, sparse: bool, repeats: int, threads: int | None = None) -> list[Row]:
+    """Time both evaluators at their defaults."""
+    with ExitStack() as stack:
+        mine = stack.enter_context(Side(ours, queries, documents, sparse, threads=threads))
+        other = stack.enter_context(Side(theirs, queries, documents, sparse, threads=threads))
+        by_turns([mine, other], repeats)
+        (found, peak), (expected, their_peak) = mine.finish(), other.finish()
+    if found.keys() != expected.keys():
+        raise RuntimeError("the two give figures of different names")
+    kind = "sparse" if sparse else "dense"
+    row: Row = {
+        "task": "evaluate-sparse" if sparse else "evaluate",
+        "peer": "sentence-transformers",
+        "setting": "default",
+        "ratio": other.median / mine.median,
+        "agreement": max(abs(found[name] - expected[name]) for name in expected),
+        "ours_s": mine.median,
+        "theirs_s": other.median,
+        "ours_peak_mb": peak,
+        "theirs_peak_mb": their_peak,
+        "detail": f"{queries:,} queries, {documents:,} documents, {kind} embeddings given; "
+        "agreement: largest difference of a figure",
+    }
+    return [row]
+
+
+def ours(queries: int, documents: int, sparse: bool) -> Job:
+    """Make our evaluator, and a model that gives the vectors."""
+    from pipelines.evaluation.evaluators import InformationRetrievalEvaluator
+
+    model = _Given(*_vectors(queries, documents, sparse), sparse=sparse)
+    evaluator = InformationRetrievalEvaluator(*_data(queries, documents))
+    return lambda: evaluator(model), dict
+
+
+def theirs(queries: int, documents: int, sparse: bool) -> Job:
+    """Make their evaluator, and a model that gives the vectors."""
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+    from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
+
+    kind = SparseInformationRetrievalEvaluator if sparse else InformationRetrievalEvaluator
+    asked, searched = _vectors(queries, documents, sparse)
+    model = _GivenToThem(_tensor(asked), _tensor(searched))
+    evaluator = kind(*_data(queries, documents))
+    return lambda: evaluator(model, corpus_embeddings=model.documents), dict
+
+
+class _Given:
+    """Gives vectors that are there already, as our encoders would."""
+
+    similarity = "dot"
+
+    def __init__(self, queries: Any, documents: Any, *, sparse: bool) -> None:
+        self.queries, self.documents, self.kind = queries, documents, "sparse" if sparse else "dense"
+
+    def encode(self, texts: list[str], **options: Any) -> Any:
+        raise NotImplementedError
+
+    def encode_query(self, texts: list[str], **options: Any) -> Any:
+        return self.queries
+
+    def encode_document(self, texts: list[str], **options: Any) -> Any:
+        return self.documents
+
+
+class _GivenToThem:
+    """Gives vectors that are there already, as their encoders would."""
+
+    similarity_fn_name = "dot"
+
+    def __init__(self, queries: Any, documents: Any) -> None:
+        self.queries, self.documents, self.model_card_data = queries, documents, self
+
+    def set_evaluation_metrics(self, *figures: Any, **more: Any) -> None:
+        """Keep nothing."""
+
+    def encode_query(self, texts: list[str], **options: Any) -> Any:
+        return self.queries
+
+    def similarity(self, queries: Any, documents: Any) -> Any:
+        from sentence_transformers.util import dot_score
+
+        return dot_score(queries, documents)
+
+    def sparsity(self, vectors: Any) -> dict[str, float]:
+        from sentence_transformers import SparseEncoder
+
+        return SparseEncoder.sparsity(vectors)
+
+
+def _data(queries: int, documents: int) -> tuple[dict[str, str], dict[str, str], dict[str, set[str]]]:
+    rng = np.random.default_rng(SEED)
+    relevant = {f"q{at}": {f"d{number}" for number in rng.integers(0, documents, 3)} for at in range(queries)}
+    return dict.fromkeys(relevant, ""), {f"d{at}": "" for at in range(documents)}, relevant
+
+
+def _vectors(queries: int, documents: int, sparse: bool) -> tuple[Any, Any]:
+    rng = np.random.default_rng(SEED)
+    if not sparse:
+        found: list[NDArray[np.float32]] = []
+        for rows in (queries, documents):
+            vectors = rng.standard_normal((rows, WIDTH), dtype=np.float32)
+            found.append(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+        return found[0], found[1]
+    return _weights(rng, queries, QUERY_TERMS), _weights(rng, documents, DOCUMENT_TERMS)
+
+
+def _weights(rng: np.random.Generator, rows: int, terms: int) -> csr_matrix:
+    # Terms as frequent as words are: few in very many texts.
+    columns = np.minimum((rng.pareto(0.7, rows * terms) * 40).astype(np.int64), TERMS - 1)
+    weights = rng.random(rows * terms, dtype=np.float32) * 2
+    found = csr_matrix((weights, (np.repeat(np.arange(rows), terms), columns)), shape=(rows, TERMS))
+    found.sum_duplicates()
+    return found
+
+
+def _tensor(vectors: Any) -> Any:
+    import torch
+
+    if isinstance(vectors, csr_matrix):
+        coo = vectors.tocoo()
+        places = torch.from_numpy(np.stack((coo.row, coo.col)).astype(np.int64))
+        return torch.sparse_coo_tensor(places, torch.from_numpy(coo.data), coo.shape).coalesce()
+    return torch.from_numpy(vectors)
