@@ -1,0 +1,79 @@
+"""Fusion as configuration: plain values in, a fusion out, and back."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from indexing.errors import InputError
+from retrieve.fusion.borda import Borda
+from retrieve.fusion.comb_anz import CombAnz
+from retrieve.fusion.comb_max import CombMax
+from retrieve.fusion.comb_med import CombMed
+from retrieve.fusion.comb_min import CombMin
+from retrieve.fusion.comb_mnz import CombMnz
+from retrieve.fusion.comb_sum import CombSum
+from retrieve.fusion.isr import InverseSquareRank
+from retrieve.fusion.log_isr import LogInverseSquareRank
+from retrieve.fusion.method import FusionMethod
+from retrieve.fusion.presets.preset import Preset
+from retrieve.fusion.rank_divided import RankDivided
+from retrieve.fusion.reciprocal_rank import ReciprocalRank
+from retrieve.fusion.weighted_sum import WeightedSum
+
+METHODS: dict[str, type[FusionMethod]] = {
+    method.name: method
+    for method in (
+        ReciprocalRank,
+        RankDivided,
+        WeightedSum,
+        CombSum,
+        CombMnz,
+        CombMax,
+        CombMin,
+        CombAnz,
+        CombMed,
+        Borda,
+        InverseSquareRank,
+        LogInverseSquareRank,
+    )
+}
+"""By their names in a configuration."""
+
+
+def fusion_from_config(config: Mapping[str, Any]) -> FusionMethod:
+    """Make a fusion from plain values, as a YAML or JSON file has them.
+
+    Parameters
+    ----------
+    config
+        ``{"method": name, option: value, …}`` with a name of `METHODS` and the options of its class, as in
+        ``{"method": "weighted-sum", "normalizer": "min-max", "weights": {"bm25": 0.4, "dense": 0.6}}``; or
+        ``{"like": tool, …}`` for a `Preset`, as in ``{"like": "qdrant", "method": "dbsf"}``.
+
+    Raises
+    ------
+    InputError
+        For a method or option that is not known (naming those that are), or a value that cannot be used.
+    """
+    if not isinstance(config, Mapping):
+        raise InputError(f"a fusion's configuration is a mapping such as {{'method': 'rrf'}}, not {config!r}")
+    options = dict(config)
+    if "like" in options:
+        like, method = options.pop("like"), options.pop("method", None)
+        return Preset(like=like, method=method, options=options)
+    name = options.pop("method", None)
+    if name not in METHODS:
+        raise InputError(f"there is no fusion method {name!r}: there are {', '.join(METHODS)}")
+    kind = METHODS[name]
+    known = [field.name for field in fields(kind)]
+    if unknown := next((option for option in options if option not in known), None):
+        raise InputError(f"the fusion method {name} has no option {unknown!r}: it has {', '.join(known)}")
+    for option in options.keys() & {"k"}:
+        if isinstance(options[option], bool) or not isinstance(options[option], int | float):
+            raise InputError(f"{option} must be a number, not {options[option]!r}")
+    try:
+        return kind(**options)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the options of the fusion method {name} cannot be used: {options!r} ({error})") from error
