@@ -3,7 +3,7 @@
 - ``reciprocal_rerank`` (default): ``sum of 1 / (60 + rank)`` with ranks from *0*. It takes no weights: LlamaIndex
   accepts them in this mode and leaves them out (run-llama/llama_index#21444).
 - ``relative_score``: ``sum of weight * min_max(score)``; where a query's scores are equal each is 1 if positive, else
-  0. By default each leg's weight is one over the number of legs; given `weights` are used as they are.
+  0. `weights` are divided by their sum.
 - ``dist_based_score``: the same with ``(score - (mean - 3 s)) / (6 s)`` and the population's deviation s; `weights`.
 - ``simple``: the highest score, not normalised.
 """
@@ -29,12 +29,12 @@ def reciprocal_rerank() -> FusionMethod:
 
 def relative_score(*, weights: Weights | None = None) -> FusionMethod:
     """Make ``mode="relative_score"``."""
-    return WeightedSum(normalizer=_min_max, weights=weights, convex=weights is None)
+    return WeightedSum(normalizer=_min_max, weights=weights)
 
 
 def dist_based_score(*, weights: Weights | None = None) -> FusionMethod:
     """Make ``mode="dist_based_score"``."""
-    return WeightedSum(normalizer=_three_sigma, weights=weights, convex=weights is None)
+    return WeightedSum(normalizer=_three_sigma, weights=weights)
 
 
 def simple() -> FusionMethod:

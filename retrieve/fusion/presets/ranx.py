@@ -3,10 +3,12 @@
 Methods: ``wsum`` (default; `weights`), ``sum``, ``mnz``, ``max``, ``min``, ``anz``, ``med``, ``rrf`` (`k`), ``isr``,
 ``log_isr``, ``bordafuse``, ``w_bordafuse`` (`weights`). Those of scores take `norm`: ``min-max`` (default), ``max``,
 ``sum``, ``zmuv``, ``rank`` or ``none``. Where a norm divides, ranx divides by 1e-9 at the least: so equal scores are 0
-in ``min-max``, ``sum`` and ``zmuv``, and negative ones grow large in ``max``. Weights are not divided by their sum.
+in ``min-max``, ``sum`` and ``zmuv``, and negative ones grow large in ``max``. In ``max`` and ``min`` a missing document
+has -1e9 and 1e9. Weights are not divided by their sum.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from retrieve.fusion.isr import InverseSquareRank
 from retrieve.fusion.log_isr import LogInverseSquareRank
 from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.normalizers import Normalizer, identity, rank
+from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.score_method import ScoreMethod
 from retrieve.fusion.segments import counts_per_hit, per_hit
@@ -45,6 +48,18 @@ def rrf(*, k: float = 60) -> FusionMethod:
 def weighted_bordafuse(*, weights: Weights | None = None) -> FusionMethod:
     """Make ``method="w_bordafuse"``."""
     return Borda(weights=weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Max(CombMax):
+    def values(self, pool: Pool) -> Matrix:
+        return np.nan_to_num(super().values(pool), nan=-1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Min(CombMin):
+    def values(self, pool: Pool) -> Matrix:
+        return np.nan_to_num(super().values(pool), nan=1e9)
 
 
 def _of_scores(kind: type[ScoreMethod]) -> Callable[..., FusionMethod]:
@@ -107,8 +122,8 @@ METHODS: dict[str, Callable[..., FusionMethod]] = {
     "wsum": wsum,
     "sum": _of_scores(CombSum),
     "mnz": _of_scores(CombMnz),
-    "max": _of_scores(CombMax),
-    "min": _of_scores(CombMin),
+    "max": _of_scores(_Max),
+    "min": _of_scores(_Min),
     "anz": _of_scores(CombAnz),
     "med": _of_scores(CombMed),
     "rrf": rrf,
