@@ -19,6 +19,7 @@ from retrieve.fusion.normalizers import NORMALIZERS
 from retrieve.fusion.presets.preset import Preset
 from retrieve.fusion.rank_divided import RankDivided
 from retrieve.fusion.reciprocal_rank import ReciprocalRank, reciprocal_rank_fusion
+from retrieve.fusion.spread_weighted import SpreadWeightedSum, default_fusion
 from retrieve.fusion.weighted_sum import WeightedSum, weighted_sum
 
 Fusion = Callable[[Sequence[Hits]], Hits]
@@ -49,7 +50,9 @@ __all__ = [
     "Preset",
     "RankDivided",
     "ReciprocalRank",
+    "SpreadWeightedSum",
     "WeightedSum",
+    "default_fusion",
     "fusion_from_config",
     "reciprocal_rank_fusion",
     "weighted_sum",

@@ -18,6 +18,7 @@ from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.presets.preset import Preset
 from retrieve.fusion.rank_divided import RankDivided
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
+from retrieve.fusion.spread_weighted import SpreadWeightedSum
 from retrieve.fusion.weighted_sum import WeightedSum
 
 METHODS: dict[str, type[FusionMethod]] = {
@@ -26,6 +27,7 @@ METHODS: dict[str, type[FusionMethod]] = {
         ReciprocalRank,
         RankDivided,
         WeightedSum,
+        SpreadWeightedSum,
         CombSum,
         CombMnz,
         CombMax,
@@ -68,7 +70,7 @@ def fusion_from_config(config: Mapping[str, Any]) -> FusionMethod:
     known = [field.name for field in fields(kind)]
     if unknown := next((option for option in options if option not in known), None):
         raise InputError(f"the fusion method {name} has no option {unknown!r}: it has {', '.join(known)}")
-    for option in options.keys() & {"k"}:
+    for option in options.keys() & {"k", "power"}:
         if isinstance(options[option], bool) or not isinstance(options[option], int | float):
             raise InputError(f"{option} must be a number, not {options[option]!r}")
     try:

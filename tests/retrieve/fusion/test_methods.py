@@ -9,10 +9,11 @@ from fusing import BM25, DENSE, hits, random_pairs, run
 from indexing.errors import InputError
 from indexing.hits import Hits
 from retrieve.fusion import METHODS, CombMax, RankDivided, ReciprocalRank, WeightedSum
+from retrieve.fusion.method import WeightedMethod
 from retrieve.fusion.score_method import ScoreMethod
 
 ALL = [method() for method in METHODS.values()]
-WEIGHTED = [method for method in ALL if hasattr(method, "weights")]
+WEIGHTED = [method for method in ALL if isinstance(method, WeightedMethod)]
 
 
 def by_name(method):
