@@ -54,6 +54,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit-queries", type=int, metavar="N", help="only N queries a set, the same ones each time")
     parser.add_argument("--measure", default="ndcg@10", help="(ndcg@10)")
     parser.add_argument("--index", metavar="DIR", help="where the collections are or will be built (OUTPUT/index)")
+    parser.add_argument(
+        "--also",
+        type=json.loads,
+        action="append",
+        default=[],
+        metavar="JSON",
+        help="""one more fusion as a configuration, as in '{"method": "comb-mnz"}'; may be given again""",
+    )
     parser.add_argument("--no-tuning", action="store_true", help="leave the tuned column out: it takes the longest")
     parser.add_argument("--output", required=True, metavar="DIR", help="where fusion.json goes")
     return parser
@@ -63,19 +71,25 @@ def run(options: argparse.Namespace) -> int:
     """Run every set, write and print."""
     from retrieve.default_models import default_dense_model
     from retrieve.encoders import DenseEncoder
+    from retrieve.fusion import fusion_from_config
 
+    fusions = FUSIONS | {json.dumps(fusion): fusion for fusion in options.also}
+    for fusion in fusions.values():
+        fusion_from_config(fusion)
     dense = DenseEncoder(options.dense or default_dense_model(), dtype=options.dtype)
     rows = []
     for given in options.datasets.split(","):
         name, _, split = given.partition(":")
-        rows.append(one_set(name, split or "test", dense, options))
+        rows.append(one_set(name, split or "test", dense, fusions, options))
         Path(options.output).mkdir(parents=True, exist_ok=True)
         write_json(Path(options.output) / "fusion.json", rows)
     print(table(rows, options.measure))
     return 0
 
 
-def one_set(name: str, split: str, dense: Any, options: argparse.Namespace) -> dict[str, Any]:
+def one_set(
+    name: str, split: str, dense: Any, fusions: dict[str, dict[str, Any]], options: argparse.Namespace
+) -> dict[str, Any]:
     """Ask the legs once and measure every fusion on what they answered."""
     from pipelines.build import build_collection, is_built
     from pipelines.evaluation.datasets import load_evaluation_set
@@ -97,7 +111,7 @@ def one_set(name: str, split: str, dense: Any, options: argparse.Namespace) -> d
         runs = LegRuns(runs.query_ids, tuple(without_self_hits(hits, runs.query_ids) for hits in runs.answers))
     alone = [Choice({"method": "weighted-sum", "weights": weights}, options.depth) for weights in ([1, 0], [0, 1])]
     values = score_choices(
-        runs, dataset.qrels, [*alone, *(Choice(fusion, options.depth) for fusion in FUSIONS.values())], options.measure
+        runs, dataset.qrels, [*alone, *(Choice(fusion, options.depth) for fusion in fusions.values())], options.measure
     )
     better = values[:2][values[:2].mean(axis=1).argmax()]
     row: dict[str, Any] = {
@@ -111,7 +125,7 @@ def one_set(name: str, split: str, dense: Any, options: argparse.Namespace) -> d
         "legs": {"bm25": float(values[0].mean()), "dense": float(values[1].mean())},
         "fusions": {
             fusion: {"mean": float(scores.mean()), "over_better_leg": interval(bootstrap(scores - better))}
-            for fusion, scores in zip(FUSIONS, values[2:], strict=True)
+            for fusion, scores in zip(fusions, values[2:], strict=True)
         },
     }
     if not options.no_tuning:
@@ -134,7 +148,7 @@ def interval(found: Any) -> list[float]:
 
 def table(rows: Sequence[dict[str, Any]], measure: str) -> str:
     """Lay the figures out: the means, then how far each lies above the better leg, with 95% intervals."""
-    names = list(FUSIONS)
+    names = list(rows[0]["fusions"])
     tuned = any("tuned" in row for row in rows)
     head = ["dataset", "queries", "bm25", "dense", *names, *(["tuned (held out)"] if tuned else [])]
     lines = [f"{measure}:", "", _line(head), _line(["---"] * len(head))]

@@ -17,7 +17,7 @@ from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.scores import evaluate
 from retrieve.fusion import FusionMethod, WeightedSum, fusion_from_config
-from retrieve.fusion.pool import Pool
+from retrieve.fusion.pool import Pool, ordered_sum
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
@@ -214,8 +214,7 @@ def score_choices(
             pool = Pool.of(runs.top(depth))
             for place, choice in enumerate(choices):
                 if choice.depth == depth:
-                    hits = _fuse(fusion_from_config(choice.fusion), pool)
-                    hits = hits if cutoff is None else hits.top(cutoff)
+                    hits = _fuse(fusion_from_config(choice.fusion), pool, cutoff)
                     scores = evaluate(hits, coded, [measure], queries=runs.query_ids)
                     values[place] = scores.per_query[measure]
                     bar.update()
@@ -344,10 +343,24 @@ def _read_settings(path: Path) -> dict[str, Any]:
     return settings
 
 
-def _fuse(method: FusionMethod, pool: Pool) -> Hits:
-    """Fuse a pool that was made once for many methods."""
+def _fuse(method: FusionMethod, pool: Pool, k: int | None) -> Hits:
+    """Fuse a pool that was made once for many methods, and give the best `k` without sorting the others."""
     method.fit(pool.answers)
-    return pool.ranked(method.contributions(method.values(pool), pool))[0]
+    scores = ordered_sum(method.contributions(method.values(pool), pool))
+    keep = np.ones(len(pool), np.bool_) if k is None else _among_best(scores, pool, k)
+    return Hits.ranked(pool.queries, pool.rows[keep], pool.codes[keep], scores[keep], pool.ids, k)
+
+
+def _among_best(scores: NDArray[np.float64], pool: Pool, k: int) -> NDArray[np.bool_]:
+    """Mark the candidates that score no less than their query's `k`-th best."""
+    counts = np.bincount(pool.rows, minlength=pool.queries)
+    width = int(counts.max(initial=0))
+    if width <= k:
+        return np.ones(len(pool), np.bool_)
+    table = np.full((pool.queries, width), -np.inf)
+    table[pool.rows, np.arange(len(pool)) - (np.cumsum(counts) - counts)[pool.rows]] = scores
+    lowest = np.partition(table, width - k, axis=1)[:, width - k]
+    return scores >= lowest[pool.rows]
 
 
 def _parts(total: int, legs: int) -> Iterator[tuple[float, ...]]:

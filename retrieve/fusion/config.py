@@ -60,22 +60,27 @@ def fusion_from_config(config: Mapping[str, Any]) -> FusionMethod:
     if not isinstance(config, Mapping):
         raise InputError(f"a fusion's configuration is a mapping such as {{'method': 'rrf'}}, not {config!r}")
     options = dict(config)
-    if "like" in options:
-        like, method = options.pop("like"), options.pop("method", None)
-        return Preset(like=like, method=method, options=options)
-    name = options.pop("method", None)
-    if name not in METHODS:
-        raise InputError(f"there is no fusion method {name!r}: there are {', '.join(METHODS)}")
-    kind = METHODS[name]
-    known = [field.name for field in fields(kind)]
-    if unknown := next((option for option in options if option not in known), None):
-        raise InputError(f"the fusion method {name} has no option {unknown!r}: it has {', '.join(known)}")
-    for option in options.keys() & {"k", "power"}:
-        if isinstance(options[option], bool) or not isinstance(options[option], int | float):
-            raise InputError(f"{option} must be a number, not {options[option]!r}")
+    like, method = options.pop("like", None), options.pop("method", None)
     try:
-        return kind(**options)
+        if like is not None:
+            return Preset(like=like, method=method, options=options)
+        return _method(method, options)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the options of the fusion method {name} cannot be used: {options!r} ({error})") from error
+        raise InputError(f"the fusion {dict(config)!r} cannot be made: {error}") from error
+
+
+def _method(name: Any, options: Mapping[str, Any]) -> FusionMethod:
+    if not isinstance(name, str) or name not in METHODS:
+        raise InputError(f"there is no fusion method {name!r}: there are {', '.join(METHODS)}")
+    known = {field.name: field.default for field in fields(METHODS[name])}
+    for option, value in options.items():
+        if option not in known:
+            raise InputError(f"the fusion method {name} has no option {option!r}: it has {', '.join(known)}")
+        default = known[option]
+        kinds = {bool: (bool,), int: (int, float), float: (int, float)}.get(type(default))
+        if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool))):
+            wanted = "true or false" if isinstance(default, bool) else "a number"
+            raise InputError(f"{option} must be {wanted}, not {value!r}")
+    return METHODS[name](**options)

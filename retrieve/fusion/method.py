@@ -12,7 +12,7 @@ from indexing.errors import InputError
 from indexing.hits import Hits
 from retrieve.fusion.missing import Complete, Missing, check_missing, completed
 from retrieve.fusion.pool import Matrix, Pool
-from retrieve.fusion.weights import Weights, leg_name, leg_weights
+from retrieve.fusion.weights import Weights, check_numbers, leg_name, leg_weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +147,11 @@ class WeightedMethod(FusionMethod):
     """
 
     weights: Weights | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.weights is not None:
+            check_numbers(self.weights, "weights")
 
     def fit(self, answers: Sequence[Hits]) -> None:
         """Check that there is one weight for each leg."""

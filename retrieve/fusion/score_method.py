@@ -47,7 +47,7 @@ class ScoreMethod(FusionMethod):
                 else f"bounds are for the normalizer theoretical-min-max, not for {self.normalizer!r}"
             )
         for low, high in self.bounds.values() if isinstance(self.bounds, Mapping) else self.bounds or ():
-            if high is not None and not low < high:
+            if high is not None and not float(low) < float(high):
                 raise InputError(f"the lowest bound must be below the highest, not {low} and {high}")
 
     def fit(self, answers: Sequence[Hits]) -> None:

@@ -13,7 +13,7 @@ from indexing.hits import Hits
 from retrieve.fusion.method import FusionMethod, or_zero
 from retrieve.fusion.normalizers import min_max
 from retrieve.fusion.pool import Matrix, Pool
-from retrieve.fusion.weights import Weights, by_leg
+from retrieve.fusion.weights import Weights, by_leg, check_numbers
 
 LOG_ODDS = {"bm25": 1.0, "cosine": 34.0, "dot": 1.0, "impact": 0.01}
 """What one point of a leg's score is worth, by the kind of leg, so that differences are on the scale of log-odds.
@@ -56,6 +56,8 @@ class SpreadWeightedSum(FusionMethod):
         super().__post_init__()
         if not 0 <= self.power < inf:
             raise InputError(f"power must be 0 or more, not {self.power}")
+        if self.scales is not None:
+            check_numbers(self.scales, "scales")
 
     def fit(self, answers: Sequence[Hits]) -> None:
         """Check that there is one scale for each leg."""

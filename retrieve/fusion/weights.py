@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import TypeVar
 
+import numpy as np
+
 from indexing.errors import InputError
 from indexing.hits import Hits
 
@@ -34,6 +36,15 @@ def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], what
     if set(given) != set(names):
         raise InputError(f"the {what} are for the legs {sorted(given)}, and the legs are {sorted(names)}")
     return [given[name] for name in names]
+
+
+def check_numbers(given: object, what: str) -> None:
+    """Raise InputError unless these are numbers in a list, or by the names of legs."""
+    values = list(given.values()) if isinstance(given, Mapping) else given
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise InputError(f"{what} must be a list of numbers, or numbers by the names of the legs, not {given!r}")
+    if any(isinstance(value, bool) or not isinstance(value, int | float | np.number) for value in values):
+        raise InputError(f"{what} must be numbers: {given!r}")
 
 
 def leg_weights(answers: Sequence[Hits], weights: Weights | None) -> list[float]:

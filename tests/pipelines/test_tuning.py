@@ -11,6 +11,7 @@ from indexing.errors import InputError, StorageError
 from indexing.hits import Hits
 from pipelines.build import build_collection
 from pipelines.cli import main
+from pipelines.evaluation.scores import evaluate
 from pipelines.tuning import (
     UNTUNED,
     Choice,
@@ -117,6 +118,25 @@ def test_a_shallower_choice_sees_what_a_shallower_leg_would_have_given():
     one = score_choices(runs, qrels, [Choice(fusion, 5)], "recall@10", show_progress=False)
     other = score_choices(shallow, qrels, [Choice(fusion, 30)], "recall@10", show_progress=False)
     assert one.tolist() == other.tolist()
+
+
+def test_measures_what_the_fusion_itself_gives_with_ties_at_the_cutoff():
+    names = [f"q{number}" for number in range(40)]
+    rng = np.random.default_rng(1)
+    legs = [
+        Hits.from_run(
+            {name: {f"d{d:02}": float(rng.integers(3)) for d in rng.permutation(25)} for name in names}, names
+        )
+        for _ in range(2)
+    ]
+    runs = LegRuns(tuple(names), tuple(hits.as_leg(leg) for hits, leg in zip(legs, "ab", strict=True)))
+    qrels = {name: {f"d{d:02}": 1 for d in rng.permutation(25)[:5]} for name in names}
+    choices = [Choice({"method": "comb-sum", "normalizer": "none"}, 25), Choice({"method": "rrf"}, 10)]
+    for measure in ("ndcg@5", "map"):
+        values = score_choices(runs, qrels, choices, measure, show_progress=False)
+        for choice, measured in zip(choices, values, strict=True):
+            fused = fusion_from_config(choice.fusion)(runs.top(choice.depth))
+            assert measured.tolist() == evaluate(fused, qrels, [measure], queries=names).per_query[measure].tolist()
 
 
 def test_writing_keeps_what_else_the_file_says(tmp_path):
