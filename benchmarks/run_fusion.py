@@ -20,13 +20,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 from benchmarks.run_beir import SELF_HITS
 from indexing.disk import write_json
 from pipelines.cli import run_safely
+from retrieve.fusion import default_fusion
 
 FUSIONS: dict[str, dict[str, Any]] = {
     "rrf": {"method": "rrf", "k": 60},
     "min-max 0.5": {"method": "weighted-sum"},
     "min-max 0.6 dense": {"method": "weighted-sum", "weights": {"bm25": 0.4, "dense": 0.6}},
-    "spread-weighted": {"method": "spread-weighted", "scales": {"bm25": 1, "dense": 34}},
-    "spread-weighted, power 3": {"method": "spread-weighted", "scales": {"bm25": 1, "dense": 34}, "power": 3},
+    "spread-weighted": default_fusion({"bm25": "bm25", "dense": "cosine"}).as_config(),
+    "spread-weighted, power 1.5": {"method": "spread-weighted", "scales": {"bm25": 1, "dense": 34}, "power": 1.5},
 }
 """What needs no judgements; in a row's intervals each is compared with the better leg."""
 

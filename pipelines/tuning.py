@@ -192,8 +192,10 @@ def search_space(legs: Sequence[str], depths: Iterable[int] = DEPTHS) -> list[Ch
         ]
     fusions += [{"method": "rrf", "k": k, "weights": choice} for k, choice in product((1, 10, 60), some)]
     fusions += [{"method": "comb-mnz"}, {"method": "borda"}, {"method": "isr"}]
-    for power, ratio in product((1.0, 1.5, 3.0), (12.0, 20.0, 34.0, 50.0)):
-        fusions += [{"method": "spread-weighted", "power": power, "scales": choice} for choice in _scales(legs, ratio)]
+    for (power, floor), ratio, leg in product(((1, 0), (1.5, 0), (3, 0), (6, 0.5)), (12, 20, 34, 50), legs):
+        scales = {name: ratio if name == leg else 1 for name in legs}
+        floors = {"floors": {name: floor if name == leg else 0 for name in legs}} if floor else {}
+        fusions.append({"method": "spread-weighted", "power": power, "scales": scales, **floors})
     return [Choice(fusion, depth) for depth in depths for fusion in fusions]
 
 
@@ -368,9 +370,3 @@ def _parts(total: int, legs: int) -> Iterator[tuple[float, ...]]:
     for numbers in product(range(total + 1), repeat=legs):
         if sum(numbers) == total:
             yield tuple(round(number / total, 3) for number in numbers)
-
-
-def _scales(legs: Sequence[str], ratio: float) -> Iterator[dict[str, float]]:
-    """Weigh one leg's points `ratio` times the others': one choice for each leg that may be the one."""
-    for one in legs:
-        yield {leg: ratio if leg == one else 1.0 for leg in legs}

@@ -15,13 +15,17 @@ from retrieve.fusion.normalizers import min_max
 from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.weights import Weights, by_leg, check_numbers
 
-LOG_ODDS = {"bm25": 1.0, "cosine": 34.0, "dot": 1.0, "impact": 0.01}
+LOG_ODDS = {"bm25": 1.0, "cosine": 20.0, "dot": 1.0, "impact": 0.01}
 """What one point of a leg's score is worth, by the kind of leg, so that differences are on the scale of log-odds.
 
-BM25's points are (about) that; cosine similarities are trained with a temperature of 1/20 to 1/50; dot products of
-learned sparse models with none, and an impact is a hundredth of a weight. The value for cosines was measured with
-all-MiniLM-L6-v2 (docs/fusion.md); those of dot products and impacts were not measured.
+BM25's points are (about) that; cosines are trained with a temperature, 1/20 in sentence-transformers; dot products of
+learned sparse models with none, and an impact is a hundredth of a weight. Measured with BM25 and all-MiniLM-L6-v2
+(docs/fusion.md); the values for dot products and impacts were not.
 """
+
+VECTORS = ("cosine", "dot")
+VECTORS_PART = 0.5
+"""The part of the weight that legs of vectors have by default, whatever the spreads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,37 +35,43 @@ class SpreadWeightedSum(FusionMethod):
     Ours; docs/fusion.md has what it was measured against. With ``spread = scale * (best score - mean score)`` of a
     leg's hits for the query::
 
-        score(d) = sum over legs of weight * min_max(score(d)),    weight = spread^power / sum over legs of spread^power
+        score(d) = sum over legs of weight * min_max(score(d))
+        weight   = floor + (1 - sum of floors) * spread^power / sum over legs of spread^power
 
-    With ``power=1`` this ranks nearly like the sum of the scores themselves, each times its leg's `scale`; with 0 it
-    is `WeightedSum` with equal weights. A leg whose hits all have one score (a single hit, say) cannot be judged so:
-    it gets the weight of the heaviest other.
+    A leg whose hits all have one score (a single hit, say) cannot be judged so: it counts as the widest of the others.
+    The floor of a leg without hits goes to the others by their spreads.
 
     Parameters
     ----------
     scales
         What a point of each leg's score is worth, in the legs' order or by their names; 1 each by default. `LOG_ODDS`
         has values by the kind of leg, and `default_fusion` uses them.
+    floors
+        The part of the weight that each leg has whatever its spread, in sum at most 1; 0 each by default. With a floor
+        for the dense leg, BM25 can be silenced where it learned little, but the dense leg cannot.
     power
-        How sharply weights follow spreads: 0 or more, 1.5 by default. Greater is better where one leg is poor (3 keeps
-        a poor BM25 leg from doing harm), and somewhat worse where both are good.
+        How sharply weights follow spreads: 0 or more, 6 by default. 1 without floors ranks nearly like the sum of the
+        scores themselves, each times its leg's `scale`; 0 is `WeightedSum` with equal weights.
     """
 
     name: ClassVar[str] = "spread-weighted"
 
     scales: Weights | None = None
-    power: float = 1.5
+    floors: Weights | None = None
+    power: float = 6
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.power < inf:
             raise InputError(f"power must be 0 or more, not {self.power}")
-        if self.scales is not None:
-            check_numbers(self.scales, "scales")
+        for what, given in (("scales", self.scales), ("floors", self.floors)):
+            if given is not None:
+                check_numbers(given, what)
 
     def fit(self, answers: Sequence[Hits]) -> None:
-        """Check that there is one scale for each leg."""
+        """Check that there is one scale and one floor for each leg."""
         self._scales(answers)
+        self._floors(answers)
 
     def values(self, pool: Pool) -> Matrix:
         """Give min-max scores."""
@@ -80,7 +90,9 @@ class SpreadWeightedSum(FusionMethod):
         # In parts of the widest, a power neither overflows nor is 0 for all.
         parts = np.divide(known, widest, out=np.ones_like(known), where=widest > 0) ** self.power * answered
         total = np.add.reduce(np.sort(parts, axis=0), axis=0)
-        return np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
+        floors = np.array(self._floors(answers))[:, np.newaxis] * answered
+        rest = 1 - np.add.reduce(np.sort(floors, axis=0), axis=0)
+        return floors + rest * np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
 
     def _scales(self, answers: Sequence[Hits]) -> list[float]:
         if self.scales is None:
@@ -90,9 +102,19 @@ class SpreadWeightedSum(FusionMethod):
             raise InputError(f"scales must be above 0 and finite: {scales}")
         return scales
 
+    def _floors(self, answers: Sequence[Hits]) -> list[float]:
+        if self.floors is None:
+            return [0.0] * len(answers)
+        floors = [float(floor) for floor in by_leg(answers, self.floors, "floors")]
+        if not (all(floor >= 0 for floor in floors) and sum(floors) <= 1):
+            raise InputError(f"floors must be 0 or more, and in sum at most 1: {floors}")
+        return floors
+
 
 def default_fusion(kinds: Mapping[str, str]) -> SpreadWeightedSum:
     """Give the fusion for legs of these kinds where nothing was tuned.
+
+    `SpreadWeightedSum` with the scales of `LOG_ODDS`; the legs of vectors share a floor of one half.
 
     Parameters
     ----------
@@ -102,7 +124,11 @@ def default_fusion(kinds: Mapping[str, str]) -> SpreadWeightedSum:
     """
     if unknown := next((kind for kind in kinds.values() if kind not in LOG_ODDS), None):
         raise InputError(f"there is no kind of leg {unknown!r}: there are {', '.join(LOG_ODDS)}")
-    return SpreadWeightedSum(scales={name: LOG_ODDS[kind] for name, kind in kinds.items()})
+    vectors = [name for name, kind in kinds.items() if kind in VECTORS]
+    return SpreadWeightedSum(
+        scales={name: LOG_ODDS[kind] for name, kind in kinds.items()},
+        floors={name: VECTORS_PART / len(vectors) if name in vectors else 0.0 for name in kinds},
+    )
 
 
 def _spread(hits: Hits) -> NDArray[np.float64]:

@@ -22,6 +22,15 @@ def test_each_query_has_weights_of_its_own():
     assert weights.T.tolist() == [pytest.approx([8 / 9, 1 / 9]), pytest.approx([0.5, 0.5])]
 
 
+def test_a_floor_is_kept_and_the_rest_goes_by_spread():
+    fusion = SpreadWeightedSum(scales=[1, 10], floors={"bm25": 0, "dense": 0.5}, power=2)
+    assert fusion.weights(LEGS).T.tolist() == [pytest.approx([0.4, 0.6])]
+
+
+def test_the_floor_of_a_leg_without_hits_goes_to_the_others():
+    assert SpreadWeightedSum(floors=[0.2, 0.5]).weights([hits(BM25), hits({})]).T.tolist() == [[1, 0]]
+
+
 def test_without_power_all_legs_weigh_the_same():
     assert run(SpreadWeightedSum(power=0)(LEGS)) == [pytest.approx(found) for found in run(WeightedSum()(LEGS))]
 
@@ -54,7 +63,9 @@ def test_great_spreads_and_powers_stay_finite():
 
 def test_the_default_knows_the_kinds_of_legs():
     fusion = default_fusion({"bm25": "bm25", "dense": "cosine"})
-    assert fusion.scales == {"bm25": 1.0, "dense": 34.0}
+    assert (fusion.scales, fusion.floors) == ({"bm25": 1.0, "dense": 20.0}, {"bm25": 0.0, "dense": 0.5})
+    assert default_fusion({"a": "cosine", "b": "dot", "c": "impact"}).floors == {"a": 0.25, "b": 0.25, "c": 0.0}
+    assert default_fusion({"words": "bm25", "terms": "impact"}).floors == {"words": 0.0, "terms": 0.0}
     assert set(run(fusion(LEGS))[0]) == {"a", "b", "c", "d"}
     with pytest.raises(InputError, match="no kind of leg 'l2': there are bm25, cosine, dot, impact"):
         default_fusion({"x": "l2"})
@@ -65,10 +76,13 @@ def test_the_default_knows_the_kinds_of_legs():
     [
         ({"scales": [1]}, "1 scales for 2 legs"),
         ({"scales": [1, 0]}, "above 0"),
+        ({"floors": [0.5]}, "1 floors for 2 legs"),
+        ({"floors": [0.7, 0.5]}, "in sum at most 1"),
+        ({"floors": [-0.1, 0.5]}, "0 or more"),
         ({"scales": {"bm25": 1, "splade": 1}}, "scales are for the legs"),
     ],
 )
-def test_scales_that_do_not_fit_are_refused(options, says):
+def test_what_does_not_fit_the_legs_is_refused(options, says):
     with pytest.raises(InputError, match=says):
         SpreadWeightedSum(**options)(LEGS)
 
