@@ -13,19 +13,18 @@ from indexing.hits import Hits
 from retrieve.fusion.method import FusionMethod, or_zero
 from retrieve.fusion.normalizers import min_max
 from retrieve.fusion.pool import Matrix, Pool
+from retrieve.fusion.weighted_sum import WeightedSum
 from retrieve.fusion.weights import Weights, by_leg, check_numbers
 
-LOG_ODDS = {"bm25": 1.0, "cosine": 20.0, "dot": 1.0, "impact": 0.01}
+LOG_ODDS = {"bm25": 1.0, "cosine": 20.0}
 """What one point of a leg's score is worth, by the kind of leg, so that differences are on the scale of log-odds.
 
-BM25's points are (about) that; cosines are trained with a temperature, 1/20 in sentence-transformers; dot products of
-learned sparse models with none, and an impact is a hundredth of a weight. Measured with BM25 and all-MiniLM-L6-v2
-(docs/fusion.md); the values for dot products and impacts were not.
+BM25's points are (about) that; cosines are trained with a temperature, 1/20 in sentence-transformers. Measured with
+BM25 and all-MiniLM-L6-v2 (docs/fusion.md).
 """
 
-VECTORS = ("cosine", "dot")
-VECTORS_PART = 0.5
-"""The part of the weight that legs of vectors have by default, whatever the spreads."""
+COSINE_PART = 0.5
+"""The part of the weight that legs of cosines have by default, whatever the spreads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,23 +110,23 @@ class SpreadWeightedSum(FusionMethod):
         return floors
 
 
-def default_fusion(kinds: Mapping[str, str]) -> SpreadWeightedSum:
+def default_fusion(kinds: Mapping[str, str]) -> FusionMethod:
     """Give the fusion for legs of these kinds where nothing was tuned.
 
-    `SpreadWeightedSum` with the scales of `LOG_ODDS`; the legs of vectors share a floor of one half.
+    For BM25 beside cosines, `SpreadWeightedSum` with the scales of `LOG_ODDS` and a floor of one half for the cosines.
+    With legs of any other kind, `WeightedSum` with equal weights: a scale that nobody measured could silence a leg.
 
     Parameters
     ----------
     kinds
-        Each leg's kind by its name: ``"bm25"``, ``"cosine"`` (dense, by cosine similarity), ``"dot"`` (by dot product)
-        or ``"impact"``.
+        Each leg's kind by its name: ``"bm25"``, ``"cosine"`` (dense, by cosine similarity), or another word.
     """
-    if unknown := next((kind for kind in kinds.values() if kind not in LOG_ODDS), None):
-        raise InputError(f"there is no kind of leg {unknown!r}: there are {', '.join(LOG_ODDS)}")
-    vectors = [name for name, kind in kinds.items() if kind in VECTORS]
+    if set(kinds.values()) != set(LOG_ODDS):
+        return WeightedSum()
+    cosines = [name for name, kind in kinds.items() if kind == "cosine"]
     return SpreadWeightedSum(
         scales={name: LOG_ODDS[kind] for name, kind in kinds.items()},
-        floors={name: VECTORS_PART / len(vectors) if name in vectors else 0.0 for name in kinds},
+        floors={name: COSINE_PART / len(cosines) if name in cosines else 0.0 for name in kinds},
     )
 
 

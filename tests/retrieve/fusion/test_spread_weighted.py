@@ -61,14 +61,18 @@ def test_great_spreads_and_powers_stay_finite():
     assert weights.T.tolist() == [[1, 0]]
 
 
-def test_the_default_knows_the_kinds_of_legs():
+def test_the_default_knows_bm25_beside_cosines():
     fusion = default_fusion({"bm25": "bm25", "dense": "cosine"})
-    assert (fusion.scales, fusion.floors) == ({"bm25": 1.0, "dense": 20.0}, {"bm25": 0.0, "dense": 0.5})
-    assert default_fusion({"a": "cosine", "b": "dot", "c": "impact"}).floors == {"a": 0.25, "b": 0.25, "c": 0.0}
-    assert default_fusion({"words": "bm25", "terms": "impact"}).floors == {"words": 0.0, "terms": 0.0}
+    assert fusion == SpreadWeightedSum(scales={"bm25": 1.0, "dense": 20.0}, floors={"bm25": 0.0, "dense": 0.5})
     assert set(run(fusion(LEGS))[0]) == {"a", "b", "c", "d"}
-    with pytest.raises(InputError, match="no kind of leg 'l2': there are bm25, cosine, dot, impact"):
-        default_fusion({"x": "l2"})
+    assert default_fusion({"a": "cosine", "b": "bm25", "c": "cosine"}).floors == {"a": 0.25, "b": 0.0, "c": 0.25}
+
+
+@pytest.mark.parametrize(
+    "kinds", [["bm25", "impact"], ["bm25", "cosine", "impact"], ["cosine", "cosine"], ["bm25", "dot"]]
+)
+def test_the_default_gives_equal_weights_to_kinds_that_were_not_measured(kinds):
+    assert default_fusion(dict(zip("abc", kinds, strict=False))) == WeightedSum()
 
 
 @pytest.mark.parametrize(
