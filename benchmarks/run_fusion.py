@@ -17,7 +17,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
-from benchmarks.run_beir import SELF_HITS
 from indexing.disk import write_json
 from pipelines.cli import run_safely
 from retrieve.fusion import default_fusion
@@ -94,7 +93,8 @@ def one_set(
     """Ask the legs once and measure every fusion on what they answered."""
     from pipelines.build import build_collection, is_built
     from pipelines.evaluation.datasets import load_evaluation_set
-    from pipelines.evaluation.harness import without_self_hits
+    from pipelines.evaluation.harness import drops_self_hits
+    from pipelines.evaluation.task import without_self_hits
     from pipelines.tuning import DEPTHS, Choice, LegRuns, bootstrap, run_legs, score_choices, tune
 
     dataset = load_evaluation_set(name, split=split, data_dir=options.data_dir)
@@ -104,7 +104,7 @@ def one_set(
     if not is_built(index, dataset.corpus, dense=dense):
         build_collection(dataset.corpus, index, dense=dense, overwrite=options.index is None)
     print(f"{dataset.name} {split}: {len(dataset.queries):,} queries", file=sys.stderr)
-    drops = dataset.name in SELF_HITS
+    drops = drops_self_hits(dataset.name, "auto")
     runs = run_legs(
         index, dataset.queries, legs=["bm25", "dense"], depth=max(*DEPTHS, options.depth) + drops, dense=dense
     )

@@ -16,6 +16,7 @@ from indexing.hits import Hits
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.scores import evaluate
+from pipelines.evaluation.significance import SAMPLES, bootstrap_interval
 from retrieve.fusion import FusionMethod, WeightedSum, fusion_from_config
 from retrieve.fusion.pool import Pool, ordered_sum
 
@@ -244,16 +245,10 @@ def held_out(values: NDArray[np.float64], *, folds: int = FOLDS, seed: int = 0) 
     return result
 
 
-def bootstrap(
-    values: NDArray[np.float64], *, samples: int = 10_000, confidence: float = 0.95, seed: int = 0
-) -> Interval:
-    """Give the mean of one value a query, with the percentile interval of its bootstrap means (Efron 1979)."""
-    rng = np.random.default_rng(seed)
-    # In pieces: all samples at once would be samples times queries.
-    pieces = (rng.integers(0, len(values), (100, len(values))) for _ in range(samples // 100))
-    means = np.concatenate([values[chosen].mean(axis=1) for chosen in pieces])
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(values.mean()), float(low), float(high))
+def bootstrap(values: NDArray[np.float64], *, samples: int = SAMPLES, seed: int = 0) -> Interval:
+    """Give the mean of one value a query, with the 95% percentile interval of its bootstrap means (Efron 1979)."""
+    low, high = bootstrap_interval(values, samples, np.random.default_rng(seed))
+    return Interval(float(values.mean()), low, high)
 
 
 def tune(
