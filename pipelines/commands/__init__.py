@@ -3,6 +3,6 @@
 Each has ``add_parser(commands)``, which describes it, and ``run(options)``, which does it and gives the exit status.
 """
 
-from pipelines.commands import compare, evaluate, index, info, mine, pydocs, search
+from pipelines.commands import compare, evaluate, index, info, mine, pydocs, search, tune
 
-COMMANDS = (index, search, evaluate, compare, info, mine, pydocs)
+COMMANDS = (index, search, tune, evaluate, compare, info, mine, pydocs)

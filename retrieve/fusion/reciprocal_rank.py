@@ -1,31 +1,54 @@
 """Reciprocal rank fusion."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import ClassVar
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from retrieve.fusion.combine import combine, leg_weights
+from retrieve.fusion.method import WeightedMethod, or_zero
+from retrieve.fusion.pool import Matrix, Pool
+from retrieve.fusion.weights import Weights
 
 
-def reciprocal_rank_fusion(answers: Sequence[Hits], *, k: float = 60, weights: Sequence[float] | None = None) -> Hits:
+@dataclass(frozen=True, kw_only=True)
+class ReciprocalRank(WeightedMethod):
     """Fuse by ranks alone (Cormack, Clarke and Büttcher, SIGIR 2009).
 
     ``score(d) = sum over legs of weight / (k + rank(d))`` with ranks from 1; a leg that did not return `d` adds
-    nothing. With weights of 1 these are the scores of the paper, Elasticsearch and ranx. (Qdrant divides the *rank* by
-    the weight and counts its `k` otherwise; LlamaIndex counts ranks from 0; Haystack rescales.)
+    nothing. With weights of 1 these are the scores of the paper, Elasticsearch, ranx and Pyserini. (Qdrant divides the
+    *rank* by the weight and counts its `k` otherwise: `RankDivided`; LlamaIndex counts ranks from 0: ``k=59``.)
 
     Parameters
     ----------
-    answers
-        One `Hits` a leg, all for the same queries.
     k
-        The constant that flattens the top ranks; the paper's 60 by default.
-    weights
-        One for each leg, in their order; 1 each by default.
+        The constant that flattens the top ranks, above -1; the paper's 60 by default.
+    unit
+        Divide the weights by their sum and multiply by ``k + 1``, so that a document that every leg has first gets 1
+        (Haystack).
     """
-    if not k > -1:
-        raise InputError(f"k must be above -1, not {k}")
-    return combine(
-        answers,
-        [weight / (k + hits.ranks) for hits, weight in zip(answers, leg_weights(answers, weights), strict=True)],
-    )
+
+    name: ClassVar[str] = "rrf"
+
+    k: float = 60
+    unit: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.k > -1 and isfinite(self.k)):
+            raise InputError(f"k must be above -1, not {self.k}")
+
+    def values(self, pool: Pool) -> Matrix:
+        """Give ``1 / (k + rank)``."""
+        return 1 / (self.k + pool.ranks)
+
+    def contributions(self, values: Matrix, pool: Pool) -> Matrix:
+        """Multiply by the weights."""
+        weights = self.column(pool)
+        return or_zero(values) * (weights * (self.k + 1) / weights.sum() if self.unit else weights)
+
+
+def reciprocal_rank_fusion(answers: Sequence[Hits], *, k: float = 60, weights: Weights | None = None) -> Hits:
+    """Fuse by ``sum of weight / (k + rank)``: `ReciprocalRank` as a function."""
+    return ReciprocalRank(k=k, weights=weights)(answers)

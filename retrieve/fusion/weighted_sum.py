@@ -1,28 +1,39 @@
 """Weighted sum of normalised scores."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from indexing.hits import Hits
-from retrieve.fusion.combine import combine, leg_weights
-from retrieve.fusion.min_max import min_max
+from retrieve.fusion.method import WeightedMethod, or_zero
+from retrieve.fusion.pool import Matrix, Pool
+from retrieve.fusion.score_method import ScoreMethod
+from retrieve.fusion.weights import Weights
 
 
-def weighted_sum(answers: Sequence[Hits], *, weights: Sequence[float] | None = None) -> Hits:
-    """Fuse by scores, min-max normalised for each query and leg (the convex combination of Bruch et al., TOIS 2023).
+@dataclass(frozen=True, kw_only=True)
+class WeightedSum(ScoreMethod, WeightedMethod):
+    """Fuse by a convex combination of normalised scores (Bruch, Gai and Ingber, TOIS 2023).
 
-    ``score(d) = sum over legs of weight * min_max(score(d)) / sum of weights``; a leg that did not return `d` adds
-    nothing, as if `d` had that leg's lowest returned score. Scores lie in [0, 1].
+    ``score(d) = sum over legs of weight * normalized(d) / sum of weights``. With min-max and ``missing="zero"`` a leg
+    that did not return `d` says of it what it says of the last it returned, and scores lie in [0, 1].
 
     Parameters
     ----------
-    answers
-        One `Hits` a leg, all for the same queries.
-    weights
-        One for each leg, in their order; equal by default.
+    convex
+        Divide by the sum of the weights; without it this is the plain weighted sum (Fox and Shaw, TREC-2; ranx).
     """
-    weights = leg_weights(answers, weights)
-    total = sum(weights)
-    return combine(
-        answers,
-        [min_max(hits.scores, hits.offsets) * (weight / total) for hits, weight in zip(answers, weights, strict=True)],
-    )
+
+    name: ClassVar[str] = "weighted-sum"
+
+    convex: bool = True
+
+    def contributions(self, values: Matrix, pool: Pool) -> Matrix:
+        """Multiply by the weights."""
+        weights = self.column(pool)
+        return or_zero(values) * (weights / weights.sum() if self.convex else weights)
+
+
+def weighted_sum(answers: Sequence[Hits], *, weights: Weights | None = None) -> Hits:
+    """Fuse by ``sum of weight * min_max(score) / sum of weights``: `WeightedSum` as a function."""
+    return WeightedSum(weights=weights)(answers)

@@ -1,0 +1,55 @@
+"""Haystack's `DocumentJoiner`, by its join modes; weights are divided by their sum.
+
+- ``reciprocal_rank_fusion`` (default): ``61 * sum of weight / (60 + rank)``: the best possible score is 1; `weights`.
+- ``merge``: ``sum of weight * score``, not normalised; `weights`.
+- ``concatenate``: the highest score, not normalised.
+- ``distribution_based_rank_fusion``: the *highest* of ``(score - (mean - 3 s)) / (6 s)`` with the population's
+  deviation s; equal scores stay as they are.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieve.fusion.comb_max import CombMax
+from retrieve.fusion.method import FusionMethod
+from retrieve.fusion.normalizers import three_sigma
+from retrieve.fusion.reciprocal_rank import ReciprocalRank
+from retrieve.fusion.segments import per_hit
+from retrieve.fusion.weighted_sum import WeightedSum
+from retrieve.fusion.weights import Weights
+
+
+def reciprocal_rank_fusion(*, weights: Weights | None = None) -> FusionMethod:
+    """Make ``join_mode="reciprocal_rank_fusion"``."""
+    return ReciprocalRank(k=60, weights=weights, unit=True)
+
+
+def merge(*, weights: Weights | None = None) -> FusionMethod:
+    """Make ``join_mode="merge"``."""
+    return WeightedSum(normalizer="none", weights=weights)
+
+
+def concatenate() -> FusionMethod:
+    """Make ``join_mode="concatenate"``."""
+    return CombMax(normalizer="none")
+
+
+def distribution_based_rank_fusion() -> FusionMethod:
+    """Make ``join_mode="distribution_based_rank_fusion"``."""
+    return CombMax(normalizer=_three_sigma)
+
+
+def _three_sigma(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    exact = np.asarray(scores, np.float64)
+    varies = per_hit(np.maximum, exact, offsets) > per_hit(np.minimum, exact, offsets)
+    return np.where(varies, three_sigma(exact, offsets, freedom=0), exact)
+
+
+METHODS: dict[str, Callable[..., FusionMethod]] = {
+    "reciprocal_rank_fusion": reciprocal_rank_fusion,
+    "merge": merge,
+    "concatenate": concatenate,
+    "distribution_based_rank_fusion": distribution_based_rank_fusion,
+}

@@ -1,0 +1,134 @@
+"""ranx's `fuse`, by its own names of methods and norms.
+
+Methods: ``wsum`` (default; `weights`), ``sum``, ``mnz``, ``max``, ``min``, ``anz``, ``med``, ``rrf`` (`k`), ``isr``,
+``log_isr``, ``bordafuse``, ``w_bordafuse`` (`weights`). Those of scores take `norm`: ``min-max`` (default), ``max``,
+``sum``, ``zmuv``, ``rank`` or ``none``. Where a norm divides, ranx divides by 1e-9 at the least: so equal scores are 0
+in ``min-max``, ``sum`` and ``zmuv``, and negative ones grow large in ``max``. In ``max`` and ``min`` a missing document
+has -1e9 and 1e9. Weights are not divided by their sum.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from retrieve.fusion.borda import Borda
+from retrieve.fusion.comb_anz import CombAnz
+from retrieve.fusion.comb_max import CombMax
+from retrieve.fusion.comb_med import CombMed
+from retrieve.fusion.comb_min import CombMin
+from retrieve.fusion.comb_mnz import CombMnz
+from retrieve.fusion.comb_sum import CombSum
+from retrieve.fusion.isr import InverseSquareRank
+from retrieve.fusion.log_isr import LogInverseSquareRank
+from retrieve.fusion.method import FusionMethod
+from retrieve.fusion.normalizers import Normalizer, identity, rank
+from retrieve.fusion.pool import Matrix, Pool
+from retrieve.fusion.reciprocal_rank import ReciprocalRank
+from retrieve.fusion.score_method import ScoreMethod
+from retrieve.fusion.segments import counts_per_hit, per_hit
+from retrieve.fusion.weighted_sum import WeightedSum
+from retrieve.fusion.weights import Weights
+
+_SMALLEST = 1e-9
+
+
+def wsum(*, norm: str = "min-max", weights: Weights | None = None) -> FusionMethod:
+    """Make ``method="wsum"``."""
+    return WeightedSum(normalizer=_norm(norm), weights=weights, convex=False)
+
+
+def rrf(*, k: float = 60) -> FusionMethod:
+    """Make ``method="rrf"``."""
+    return ReciprocalRank(k=k)
+
+
+def weighted_bordafuse(*, weights: Weights | None = None) -> FusionMethod:
+    """Make ``method="w_bordafuse"``."""
+    return Borda(weights=weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Max(CombMax):
+    def values(self, pool: Pool) -> Matrix:
+        return np.nan_to_num(super().values(pool), nan=-1e9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Min(CombMin):
+    def values(self, pool: Pool) -> Matrix:
+        return np.nan_to_num(super().values(pool), nan=1e9)
+
+
+def _of_scores(kind: type[ScoreMethod]) -> Callable[..., FusionMethod]:
+    def make(*, norm: str = "min-max") -> FusionMethod:
+        return kind(normalizer=_norm(norm))
+
+    return make
+
+
+def _of_ranks(kind: type[FusionMethod]) -> Callable[..., FusionMethod]:
+    def make() -> FusionMethod:
+        return kind()
+
+    return make
+
+
+def _norm(name: str) -> Normalizer:
+    norms: dict[str, Normalizer] = {
+        "min-max": _min_max,
+        "max": _max,
+        "sum": _sum,
+        "zmuv": _zmuv,
+        "rank": rank,
+        "none": identity,
+    }
+    if name not in norms:
+        raise InputError(f"ranx has no norm {name!r} here: it has {', '.join(norms)}")
+    return norms[name]
+
+
+def _divided(values: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values / np.maximum(by, _SMALLEST)
+
+
+def _min_max(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    exact = np.asarray(scores, np.float64)
+    low = per_hit(np.minimum, exact, offsets)
+    return _divided(exact - low, per_hit(np.maximum, exact, offsets) - low)
+
+
+def _max(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    exact = np.asarray(scores, np.float64)
+    return _divided(exact, per_hit(np.maximum, exact, offsets))
+
+
+def _sum(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    exact = np.asarray(scores, np.float64)
+    shifted = exact - per_hit(np.minimum, exact, offsets)
+    return _divided(shifted, per_hit(np.add, shifted, offsets))
+
+
+def _zmuv(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    exact = np.asarray(scores, np.float64)
+    counts = counts_per_hit(offsets)
+    centred = exact - per_hit(np.add, exact, offsets) / counts
+    return _divided(centred, np.sqrt(per_hit(np.add, centred**2, offsets) / counts))
+
+
+METHODS: dict[str, Callable[..., FusionMethod]] = {
+    "wsum": wsum,
+    "sum": _of_scores(CombSum),
+    "mnz": _of_scores(CombMnz),
+    "max": _of_scores(_Max),
+    "min": _of_scores(_Min),
+    "anz": _of_scores(CombAnz),
+    "med": _of_scores(CombMed),
+    "rrf": rrf,
+    "isr": _of_ranks(InverseSquareRank),
+    "log_isr": _of_ranks(LogInverseSquareRank),
+    "bordafuse": _of_ranks(Borda),
+    "w_bordafuse": weighted_bordafuse,
+}
