@@ -15,7 +15,7 @@ QUERIES = ["one", "two", "three"]
 class ByLength(CandidateReranker):
     """Long texts first: enough of a model to see what becomes of scores."""
 
-    def _scores(self, queries, hits, texts, places):
+    def _scores(self, queries, rows, texts, places):
         return np.array([float(len(texts[place])) for place in places], np.float32)
 
 
