@@ -2,9 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from scipy.sparse import csr_matrix
+
 from indexing.hits import Hits
+from indexing.impact_index import ImpactIndex
 from indexing.java_functions import as_function
 from indexing.jvm import java_calls, java_class
 from indexing.lucene_index import LuceneIndex
@@ -13,7 +18,11 @@ from indexing.lucene_search import CONTENTS, ID
 _TERM = re.compile(r"^\s*([-+.\dEe]+) = weight\((\w+):(.*) in \d+\) \[", re.MULTILINE)
 
 
-def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> list[tuple[tuple[str, float], ...]]:
+Terms = tuple[tuple[str, float], ...]
+"""The query's terms that a document has, each with what it adds to the score, the largest first."""
+
+
+def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> list[Terms]:
     """Say for each hit which of its query's terms it has and what they add to its score.
 
     A few calls into Java for each hit: meant for those that are shown, not for whole rankings.
@@ -21,9 +30,9 @@ def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> lis
     Parameters
     ----------
     index
-        Where the hits were found, not changed since.
+        Where the hits were found.
     queries
-        As the index's parser takes them: text for BM25, `ImpactIndex.query_texts` for impacts.
+        As the index's parser takes them: plain text for BM25.
     hits
         For the queries.
 
@@ -34,7 +43,7 @@ def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> lis
         A term of another field than ``contents`` is written ``field:term``. Of a document that is no longer there,
         nothing.
     """
-    found: list[tuple[tuple[str, float], ...]] = []
+    found: list[Terms] = []
     with index.snapshot() as search, java_calls(index.path):
         parse = as_function(index._parse)
         for text, ranking in zip(queries, hits, strict=True):
@@ -45,6 +54,24 @@ def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> lis
     return found
 
 
+def matched_impacts(index: ImpactIndex, weights: csr_matrix, hits: Hits) -> list[Terms]:
+    """Say for each hit which terms it shares with its query, and the products of their impacts: they sum to its score.
+
+    As `matched_terms`, for queries given as rows of weights [queries, vocabulary].
+    """
+    factors: list[dict[str, float]] = []
+    for low, high in pairwise(weights.indptr):
+        impacts = np.rint(weights.data[low:high] * index.scale).tolist()
+        words = (index.vocabulary[column] for column in weights.indices[low:high])
+        factors.append(dict(zip(words, impacts, strict=True)))
+    # Anserini's similarity explains the document's impact and leaves out the query's.
+    explained = matched_terms(index, index.query_texts(weights), hits)
+    return [
+        _ordered({term: impact * factors[row][term] for term, impact in terms})
+        for row, terms in zip(hits.rows.tolist(), explained, strict=True)
+    ]
+
+
 def _query(parse: Any, text: str) -> Any:
     import jnius
 
@@ -53,7 +80,7 @@ def _query(parse: Any, text: str) -> Any:
     return jnius.cast("org.apache.lucene.search.Query", parsed)
 
 
-def _terms(searcher: Any, query: Any, doc_id: str) -> tuple[tuple[str, float], ...]:
+def _terms(searcher: Any, query: Any, doc_id: str) -> Terms:
     term = java_class("org.apache.lucene.index.Term")(ID, doc_id)
     place = searcher.search(java_class("org.apache.lucene.search.TermQuery")(term), 1).scoreDocs
     if not len(place):
@@ -63,4 +90,8 @@ def _terms(searcher: Any, query: Any, doc_id: str) -> tuple[tuple[str, float], .
     for value, field, word in _TERM.findall(explained):
         name = word if field == CONTENTS else f"{field}:{word}"
         summands[name] = summands.get(name, 0.0) + float(value)
+    return _ordered(summands)
+
+
+def _ordered(summands: dict[str, float]) -> Terms:
     return tuple(sorted(summands.items(), key=lambda item: (-item[1], item[0])))

@@ -81,7 +81,7 @@ class HybridRetriever(Retriever):
     ) -> None:
         self.close()
 
-    def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:  # noqa: A002
+    def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
         encodings = _Encodings(self.legs, queries, trace)
 
         def answer(leg: Retriever) -> Hits | BaseException:
@@ -108,7 +108,7 @@ class HybridRetriever(Retriever):
                 trace.shares = measured_shares(self.fusion, answers, fused)
             return fused.top(k)
 
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:  # noqa: A002
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return self._run(encoded, k, filter, Trace())
 
     def _carry_on(self, found: Sequence[Hits | BaseException], queries: int, trace: Trace) -> list[Hits]:

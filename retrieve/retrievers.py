@@ -55,7 +55,7 @@ class Retriever(ABC):
         queries: str | Sequence[str],
         k: int = 10,
         *,
-        filter: Any = None,  # noqa: A002  # the field's own word
+        filter: Any = None,
         trace: Trace | None = None,
     ) -> Ranking | Hits:
         """Find the `k` best documents for one query or for each of several.
@@ -91,7 +91,7 @@ class Retriever(ABC):
         """Give the queries as the index takes them."""
         return queries
 
-    def find(self, encoded: Any, k: int, filter: Any = None) -> Hits:  # noqa: A002
+    def find(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         """Search for queries that `encode` made."""
         return self._search(encoded, k) if filter is None else self._search(encoded, k, filter)
 
@@ -102,7 +102,7 @@ class Retriever(ABC):
     def close(self) -> None:  # noqa: B027  # most hold nothing
         """Let go what the retriever itself holds; indexes and encoders are their owner's."""
 
-    def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:  # noqa: A002
+    def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
         if self.encoder is None:
             encoded = self.encode(queries)
         else:
@@ -112,7 +112,7 @@ class Retriever(ABC):
             return self.find(encoded, k, filter)
 
     @abstractmethod
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:  # noqa: A002
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         """Search for encoded queries; `filter` is given only when there is one."""
 
 
@@ -135,7 +135,7 @@ class DenseRetriever(Retriever):
         vectors: NDArray[np.float32] = self.encoder.encode_query(queries)
         return vectors
 
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:  # noqa: A002
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return _searched(self.index, encoded, k, filter)
 
 
@@ -152,11 +152,11 @@ class SparseRetriever(Retriever):
 
     def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
         """Give each matched term with the product of its impacts in query and document."""
-        from indexing.lucene_terms import matched_terms
+        from indexing.lucene_terms import matched_impacts
 
-        return matched_terms(self.index, self.index.query_texts(self.encode(queries)), hits)
+        return matched_impacts(self.index, self.encode(queries), hits)
 
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:  # noqa: A002
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return _searched(self.index, encoded, k, filter)
 
 
@@ -173,10 +173,10 @@ class Bm25Retriever(Retriever):
 
         return matched_terms(self.index, queries, hits)
 
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:  # noqa: A002
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return _searched(self.index, encoded, k, filter)
 
 
-def _searched(index: Any, encoded: Any, k: int, filter: Any) -> Hits:  # noqa: A002
+def _searched(index: Any, encoded: Any, k: int, filter: Any) -> Hits:
     hits: Hits = index.search(encoded, k) if filter is None else index.search(encoded, k, filter=filter)
     return hits

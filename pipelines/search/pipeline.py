@@ -253,7 +253,7 @@ class SearchPipeline:
         query: str,
         k: int = 10,
         *,
-        filter: Any = None,  # noqa: A002  # the field's own word
+        filter: Any = None,
         explain: bool = False,
         budget: Budget | None = None,
         refine: Refine | None = None,
@@ -346,7 +346,7 @@ class SearchPipeline:
         queries: Sequence[str],
         k: int = 10,
         *,
-        filter: Any = None,  # noqa: A002
+        filter: Any = None,
         budget: Budget | None = None,
         show_progress: bool = False,
     ) -> Hits:
