@@ -29,7 +29,7 @@ class Budget:
         candidate is read always.
     max_ms
         Milliseconds for a query, counted from the call of ``rerank``: several queries in one call have the sum
-        together. No portion is begun that would end later at the speed seen so far.
+        together. No portion is begun that would end later at the speed seen so far, but the best candidate's.
     early_exit
         Stop a query when no candidate left is expected among its best `top`: its remaining candidates are taken to
         score at most the mean of the last `EXIT_WAVE` that were read, plus so many of their standard deviations.
@@ -151,6 +151,9 @@ class Portions:
         if expected[-1] <= SPENT_AT_ONCE * left:
             return len(wave)
         several = int(np.searchsorted(expected, SPENT_AT_ONCE * left, side="right"))
+        if not self.read.any():
+            # The speed of a slow moment must not stand for ever: one is read always, and says how it is now.
+            return max(several, 1)
         return several or int(expected[0] <= left)
 
     def _decided(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:

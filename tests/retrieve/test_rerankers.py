@@ -166,13 +166,22 @@ class TestBudget:
         expected = ByLength().rerank(QUERIES, hits(), TEXTS, depth=2)
         assert reranked.scores.tolist() == expected.scores.tolist()
 
-    def test_without_any_time_the_first_stage_stays(self):
-        reranker, trace = ByLength(), Trace()
-        reranker._rate = 1.0  # a second a character
+    def test_without_any_time_the_first_stage_stays_and_the_speed_is_seen_anew(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(rerankers.time, "perf_counter", lambda: now[0])
+
+        class Slow(ByLength):
+            def _scores(self, queries, rows, texts, places):
+                now[0] += len(places)
+                return super()._scores(queries, rows, texts, places)
+
+        reranker, trace = Slow(), Trace()
+        reranker._rate = 1000.0
         reranked = reranker.rerank(QUERIES, hits(), TEXTS, budget=Budget(max_ms=1), trace=trace)
         assert [ranking.doc_ids for ranking in reranked] == [ranking.doc_ids for ranking in hits()]
-        assert trace.scored.tolist() == [0, 0, 0]
+        assert trace.scored.tolist() == [1, 0, 0]
         assert trace.out_of_time
+        assert reranker._rate == pytest.approx(1 / (len("a") + len("one"))), "a slow moment does not stand for ever"
 
     def test_stops_in_time_with_a_full_ranking(self, monkeypatch):
         """By a clock of its own: each character takes a millisecond, and the first guess of the speed is far off."""
