@@ -4,14 +4,18 @@ import logging
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from types import TracebackType
 from typing import Any, Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
 from retrieve.fusion import Fusion, weighted_sum
 from retrieve.retrievers import Retriever
-from retrieve.shares import measured_shares
+from retrieve.shares import ExplainingFusion, measured_shares, stated_shares
 from retrieve.trace import Cancelled, Trace
 
 logger = logging.getLogger(__name__)
@@ -103,13 +107,32 @@ class HybridRetriever(Retriever):
                 future.cancel()
         answers = self._carry_on([*found, ours], len(queries), trace)
         with trace.stage("fusion"):
-            fused = self.fusion(answers)
-            if trace.explain:
-                trace.shares = measured_shares(self.fusion, answers, fused)
-            return fused.top(k)
+            return self._fused(answers, encodings, trace).top(k)
 
     def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return self._run(encoded, k, filter, Trace())
+
+    def _fused(self, answers: Sequence[Hits], encodings: "_Encodings", trace: Trace) -> Hits:
+        fusion = self.fusion
+        if not isinstance(fusion, ExplainingFusion):
+            fused = fusion(answers)
+            if trace.explain:
+                trace.shares = measured_shares(fusion, answers, fused)
+            return fused
+
+        def complete(place: int, rows: NDArray[np.int64], doc_ids: Sequence[str]) -> NDArray[np.floating]:
+            """Give a leg's true scores of candidates, asked query by query whatever their order."""
+            leg, order = self.legs[place], np.argsort(rows, kind="stable")
+            bounds = np.searchsorted(rows[order], np.arange(len(answers[place]) + 1))
+            wanted = [[doc_ids[at] for at in order[low:high].tolist()] for low, high in pairwise(bounds.tolist())]
+            scores = np.empty(len(rows))
+            scores[order] = leg.score(encodings.of(leg), wanted)
+            return scores
+
+        if not trace.explain:
+            return fusion(answers, complete=complete)
+        trace.shares = stated_shares(fusion, answers, complete)
+        return trace.shares.hits
 
     def _carry_on(self, found: Sequence[Hits | BaseException], queries: int, trace: Trace) -> list[Hits]:
         """Give the legs' answers, an empty one for a leg that failed; raise what must be raised."""

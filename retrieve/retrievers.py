@@ -95,6 +95,22 @@ class Retriever(ABC):
         """Search for queries that `encode` made."""
         return self._search(encoded, k) if filter is None else self._search(encoded, k, filter)
 
+    def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> "NDArray[np.floating]":
+        """Score given candidates: for encoded query ``i`` the documents ``doc_ids[i]``; float [all candidates].
+
+        Raises
+        ------
+        InputError
+            When its index cannot.
+        """
+        score = getattr(getattr(self, "index", None), "score", None)
+        if score is None:
+            raise InputError(
+                f"the leg {self.name!r} cannot score given documents: use a fusion without missing='score'"
+            )
+        scores: NDArray[np.floating] = score(encoded, doc_ids)
+        return scores
+
     def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
         """Say which of the query's terms each hit has and what they add; None where no terms are matched."""
         return None

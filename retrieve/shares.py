@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,27 @@ class Shares:
     def places(self, hits: Hits) -> NDArray[np.int64]:
         """Say where each of these hits stands among all that were fused, int64 [hits]; -1 for one that is not there."""
         return _places(self.hits, hits)
+
+
+@runtime_checkable
+class ExplainingFusion(Protocol):
+    """A fusion that says itself what each leg added, and that can ask for scores a leg did not return."""
+
+    def __call__(self, answers: Sequence[Hits], *, complete: Any = None) -> Hits:
+        """Fuse; ``complete(leg, rows, doc_ids)`` gives a leg's true scores of candidates that it did not return."""
+
+    def explain(self, answers: Sequence[Hits], *, complete: Any = None) -> Any:
+        """Fuse; give ``hits``, and in ``legs`` by name what has ``normalized`` and ``share``, float64 [hits] each."""
+
+
+def stated_shares(fusion: ExplainingFusion, answers: Sequence[Hits], complete: Any) -> Shares:
+    """Fuse, and take the legs' parts from the fusion's own explanation."""
+    explained = fusion.explain(answers, complete=complete)
+    return Shares(
+        explained.hits,
+        {name: leg.normalized for name, leg in explained.legs.items()},
+        {name: leg.share for name, leg in explained.legs.items()},
+    )
 
 
 def measured_shares(fusion: Callable[[Sequence[Hits]], Hits], answers: Sequence[Hits], fused: Hits) -> Shares:

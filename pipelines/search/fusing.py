@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from indexing.errors import InputError
+from retrieve import fusion as fusions
 from retrieve.fusion import FUSIONS, Fusion, weighted_sum
 
 
@@ -18,6 +19,10 @@ def make_fusion(config: Mapping[str, Any] | None) -> Fusion:
     """
     if config is None:
         return weighted_sum
+    read = getattr(fusions, "fusion_from_config", None)
+    if read is not None:
+        made: Fusion = read(config)
+        return made
     options = dict(config)
     method = options.pop("method", "weighted-sum")
     if method not in FUSIONS:
@@ -33,6 +38,10 @@ def fusion_config(fusion: Fusion) -> dict[str, Any] | None:
     InputError
         For a function that has no name in a configuration.
     """
+    as_config = getattr(fusion, "as_config", None)
+    if as_config is not None:
+        written: dict[str, Any] = as_config()
+        return written
     options = dict(fusion.keywords) if isinstance(fusion, partial) else {}
     options = {name: value for name, value in options.items() if value is not None}
     bare = fusion.func if isinstance(fusion, partial) else fusion

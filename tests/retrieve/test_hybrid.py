@@ -1,8 +1,9 @@
 import threading
 import time
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+import numpy as np
 import pytest
 
 from indexing.errors import InputError, StorageError
@@ -173,3 +174,42 @@ def test_shares_are_each_legs_part_of_the_fused_score(fusion):
     assert by_id["a"] == 1 and by_id["d"] == 0
     # c: third of words, first of meaning.
     assert by_id["c"] == pytest.approx(0 if fusion is weighted_sum else (2 / 63) / (2 / 63 + 1 / 61))
+
+
+def test_a_fusion_that_explains_itself_is_asked_and_may_ask_for_true_scores():
+    """Adds raw scores; what a leg did not return, it scores."""
+
+    class Explained(NamedTuple):
+        hits: Hits
+        legs: dict
+
+    class Part(NamedTuple):
+        normalized: np.ndarray
+        share: np.ndarray
+
+    class Adding:
+        def __call__(self, answers, *, complete=None):
+            return self.explain(answers, complete=complete).hits
+
+        def explain(self, answers, *, complete=None):
+            rows, wanted = np.array([1, 0, 1]), ["x", "yy", "zzz"]
+            self.asked = complete(1, rows, wanted).tolist()
+            hits = weighted_sum(answers)
+            half = np.full(len(hits.codes), 0.5)
+            return Explained(hits, {name: Part(2 * half, half) for name in hits.legs})
+
+    class Scoring(Fixed):
+        def score(self, encoded, doc_ids):
+            return np.array([10 * len(encoded[row]) + len(i) for row, ids in enumerate(doc_ids) for i in ids], float)
+
+    fusion, trace = Adding(), Trace(explain=True)
+    with HybridRetriever([WORDS, Scoring("scoring", {"a": 1.0})], fusion=fusion) as hybrid:
+        hits = hybrid.search(["q", "long"], trace=trace)
+        assert hybrid.search(["q", "long"]).doc_ids == hits.doc_ids
+    assert fusion.asked == [41, 12, 43]
+    assert set(trace.shares.normalized["scoring"]) == {1.0} and set(trace.shares.shares["words"]) == {0.5}
+
+
+def test_a_leg_that_cannot_score_says_so():
+    with pytest.raises(InputError, match="the leg 'words' cannot score given documents"):
+        WORDS.score(["q"], [["a"]])
