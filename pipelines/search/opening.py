@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from indexing.collection import Collection, Leg
 from indexing.errors import InputError, ModelError
+from indexing.hits import Hits
 from pipelines.identity import check_identity
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from retrieve.budget import Budget
@@ -16,6 +17,9 @@ from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from retrieve.encoders import DenseEncoder
     from retrieve.rerankers import CandidateReranker
 
@@ -93,6 +97,33 @@ def with_arguments(
     )
 
 
+class Filtered:
+    """A FAISS index among documents that the collection's store filters; all else is as the index has it."""
+
+    def __init__(self, index: Any, collection: Collection) -> None:
+        self._index, self._collection = index, collection
+
+    def search(self, vectors: "NDArray[np.floating]", k: int, filter: Any = None) -> Hits:
+        """Find the `k` best of each row, among the documents that the filter lets through.
+
+        Raises
+        ------
+        InputError
+            For a filter on a collection that declares no fields.
+        """
+        if filter is None:
+            hits: Hits = self._index.search(vectors, k)
+            return hits
+        matching = getattr(self._collection, "matching", None)
+        if matching is None:
+            raise InputError(f"the collection {self._collection.path} declares no fields to filter by")
+        hits = self._index.search(vectors, k, allowed=matching(filter))
+        return hits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+
 def make_reranker(
     config: RerankerConfig,
     collection: Collection,
@@ -140,7 +171,8 @@ def _retriever(
     model = given.get(leg.backend)
     model = config.encoder if model is None else model
     if leg.backend == "faiss":
-        return DenseRetriever(_encoder(DenseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
+        encoder = _encoder(DenseEncoder, model, leg, name, config.dtype, loaded)
+        return DenseRetriever(encoder, Filtered(index, collection), name=name)
     return SparseRetriever(_encoder(SparseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
 
 

@@ -331,6 +331,25 @@ class TestRefine:
             pipeline.search("matrix list", refine=Refine(mmr=0.5))
 
 
+def test_a_filter_reaches_the_documents_store_for_dense_legs(opened, monkeypatch):
+    """Over an index that takes the ids it may return."""
+    with opened(legs=["dense"]) as pipeline:
+        index = pipeline.retriever.index._index
+        search = type(index).search
+
+        def among(self, vectors, k, allowed=None):
+            hits = search(self, vectors, len(self) if allowed else k)
+            kept = hits if allowed is None else hits.where(np.isin(hits.ids[hits.codes].astype(str), allowed))
+            return kept.top(k)
+
+        monkeypatch.setattr(type(index), "search", among)
+        monkeypatch.setattr(
+            type(pipeline.collection), "matching", lambda _, filter: [filter["source"], "n1", "n2"], raising=False
+        )
+        results = pipeline.search("bake", k=10, filter={"source": "udp"})
+    assert {result.doc_id for result in results} == {"udp", "n1", "n2"}
+
+
 class TestSeveralWordings:
     def test_are_fused_and_say_which_found_what(self, pipeline):
         results = pipeline.multi_search(["oven", "datagrams", "packets may be lost"], k=5)
