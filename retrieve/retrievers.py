@@ -167,7 +167,9 @@ class SparseRetriever(Retriever):
         return self.encoder.encode_query(queries)
 
     def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
-        """Give each matched term with the product of its impacts in query and document."""
+        """Give each matched term with the product of its impacts in query and document, on an impact index."""
+        if not hasattr(self.index, "query_texts"):
+            return None
         from indexing.lucene_terms import matched_impacts
 
         return matched_impacts(self.index, self.encode(queries), hits)

@@ -200,9 +200,9 @@ class TestCache:
     def test_a_write_makes_answers_old(self, opened, monkeypatch):
         with opened(cache=10) as pipeline:
             pipeline.search("bake")
-            monkeypatch.setattr(type(pipeline.collection.documents), "sequence", 1, raising=False)
+            monkeypatch.setattr(type(pipeline.collection.documents), "sequence", 10**6, raising=False)
             assert not pipeline.search("bake").cached
-            monkeypatch.setattr(type(pipeline.collection.documents), "sequence", 2, raising=False)
+            monkeypatch.setattr(type(pipeline.collection.documents), "sequence", 10**6 + 1, raising=False)
             assert not pipeline.search("bake").cached
             assert pipeline.search("bake").cached
 
