@@ -43,7 +43,8 @@ def open_retrievers(collection: Collection, legs: Mapping[str, LegConfig], given
     Parameters
     ----------
     given
-        By backend (``faiss``, ``impact``) the encoder to use, loaded or by name, before what the legs say.
+        For vectors (``faiss``) and for term weights (``impact``) the encoder to use, loaded or by name, before what
+        the legs say.
     """
     loaded: dict[tuple[type, str, str], Any] = {}
     return [_retriever(collection, name, config, given, loaded) for name, config in legs.items()]
@@ -168,12 +169,13 @@ def _retriever(
         return Bm25Retriever(index, name=name)
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
-    model = given.get(leg.backend)
-    model = config.encoder if model is None else model
-    if leg.backend == "faiss":
-        encoder = _encoder(DenseEncoder, model, leg, name, config.dtype, loaded)
-        return DenseRetriever(encoder, Filtered(index, collection), name=name)
-    return SparseRetriever(_encoder(SparseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
+    if leg.backend == "faiss" or getattr(leg, "rows", None) == "vectors":
+        model = given.get("faiss")
+        encoder = _encoder(DenseEncoder, config.encoder if model is None else model, leg, name, config.dtype, loaded)
+        return DenseRetriever(encoder, Filtered(index, collection) if leg.backend == "faiss" else index, name=name)
+    model = given.get("impact")
+    encoder = _encoder(SparseEncoder, config.encoder if model is None else model, leg, name, config.dtype, loaded)
+    return SparseRetriever(encoder, index, name=name)
 
 
 def _encoder(
