@@ -14,6 +14,8 @@ FIRST_WAVE = 8
 """Candidates that are read before anything is known of the model's speed."""
 EXIT_WAVE = 16
 """Candidates of a query after which it is asked again whether the rest can still matter."""
+TOP = 10
+"""How many of the best matter to an early exit, where nobody says."""
 SPENT_AT_ONCE = 0.5
 """The part of the time left that a portion may be expected to take: a wrong guess then costs little."""
 
@@ -35,13 +37,13 @@ class Budget:
         score at most the mean of the last `EXIT_WAVE` that were read, plus so many of their standard deviations.
         Smaller stops sooner. What it costs: ``python benchmarks/run_speed.py budget``.
     top
-        How many of the best matter to `early_exit`.
+        How many of the best matter to `early_exit`: in a pipeline as many as are asked for, else 10.
     """
 
     max_pairs: int | None = None
     max_ms: float | None = None
     early_exit: float | None = None
-    top: int = 10
+    top: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_pairs", "top"):
@@ -98,6 +100,7 @@ class Portions:
         weight: float,
     ) -> None:
         self._budget, self._head, self._costs = budget, head, costs
+        self._top = budget.top or TOP
         self._rate, self._deadline, self._weight = rate, deadline, weight
         self._rows, self._ranks = head.rows, head.ranks
         allowed = np.ones(len(pairs), np.bool_)
@@ -123,7 +126,7 @@ class Portions:
         wave = self._waiting
         if self._budget.early_exit is not None and len(wave):
             started = self._ranks[wave].min() > 1
-            size = EXIT_WAVE if started else max(EXIT_WAVE, self._budget.top)
+            size = EXIT_WAVE if started else max(EXIT_WAVE, self._top)
             wave = wave[self._ranks[wave] < self._ranks[wave[0]] + size]
         if self._deadline is not None and len(wave):
             wave = wave[: self._fitting(wave)]
@@ -162,7 +165,7 @@ class Portions:
         for row in rows.tolist():
             start, stop = int(self._head.offsets[row]), int(self._head.offsets[row + 1])
             read = start + np.flatnonzero(self.read[start:stop])
-            if read[-1] + 1 == stop or len(read) < max(self._budget.top, EXIT_WAVE):
+            if read[-1] + 1 == stop or len(read) < max(self._top, EXIT_WAVE):
                 continue
             last = self.scores[read[-EXIT_WAVE:]]
             ceiling = float(last.mean() + (self._budget.early_exit or 0.0) * last.std())
@@ -173,6 +176,6 @@ class Portions:
             final = now
             if self._weight:
                 final = (1 - self._weight) * min_max(now, bounds) + self._weight * min_max(first, bounds)
-            best = np.sort(final[:-1])[-self._budget.top]
+            best = np.sort(final[:-1])[-self._top]
             decided[row] = final[-1] < best
         return decided

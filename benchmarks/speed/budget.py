@@ -19,7 +19,7 @@ from retrieve.rerankers import RERANKER
 
 BUDGETS = (
     *(Budget(max_pairs=pairs) for pairs in (1, 5, 10, 20, 50)),
-    *(Budget(early_exit=spread) for spread in (0.5, 1.0, 2.0, 3.0)),
+    *(Budget(early_exit=spread, top=10) for spread in (0.5, 1.0, 2.0, 3.0)),
 )
 K = 10
 

@@ -407,7 +407,8 @@ class SearchPipeline:
     def _reranked(self, queries: Sequence[str], hits: Hits, asked: Asked, trace: Trace) -> Hits:
         if self.reranker is None:
             return hits
-        budget = replace(asked.budget or self.budget, top=asked.k)
+        budget = asked.budget or self.budget
+        budget = replace(budget, top=budget.top or asked.k)
         return self.reranker.rerank(
             queries, hits, self.collection.documents, depth=self.candidates, budget=budget, trace=trace
         )

@@ -114,10 +114,10 @@ def test_too_few_texts_are_named(collection):
 
 
 @pytest.mark.slow
-def test_the_pipeline_and_budgets(tmp_path):
+def test_the_pipeline_and_budgets(collection, tmp_path):
     done = run_speed("pipeline", "--documents", 300, "--queries", 30, "--candidates", 10, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
-    done = run_speed("budget", "--data", "pydocs", "--quick", "--candidates", 20, "--output", tmp_path)
+    done = run_speed("budget", "--data", collection, "--quick", "--candidates", 20, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {row["setting"]: row for row in json.loads((tmp_path / "speed.json").read_text())}
     for setting in ("overhead", "batch", "asearch", "max_ms=200"):
