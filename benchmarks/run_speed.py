@@ -88,6 +88,17 @@ def parser() -> argparse.ArgumentParser:
         task.add_argument("--sizes", metavar="N,N", help="vectors (10000,100000,1000000; quick: 2000)")
         task.add_argument("--texts", type=int, metavar="N", help="texts of BM25 (100000; quick: 2000)")
         task.add_argument("--queries", type=int, metavar="N", help="how many (200; quick: 20)")
+    pipeline = _task(tasks, "pipeline", run_pipeline, "the search pipeline beside its own parts")
+    pipeline.add_argument("--documents", type=int, metavar="N", help="how many (100000; quick: 2000)")
+    pipeline.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="(flat)")
+    pipeline.add_argument("--queries", type=int, metavar="N", help="how many (1000; quick: 60)")
+    pipeline.add_argument("--max-ms", type=float, default=200, metavar="MS", help="the reranker's budget (200)")
+    budget = _task(tasks, "budget", run_budget, "what a reranker's budget costs in quality")
+    budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="(late-interaction)")
+    budget.add_argument("--queries", type=int, metavar="N", help="how many (300; quick: 20)")
+    for task, full, quick in ((pipeline, 200, 40), (budget, 100, 50)):
+        task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="(pydocs)")
+        task.add_argument("--candidates", type=int, metavar="N", help=f"the reranker's ({full}; quick: {quick})")
     return parser
 
 
@@ -222,6 +233,36 @@ def run_search(options: argparse.Namespace) -> "list[Row]":
         plot(rows, Path(options.output) / "growth.png")
     texts = _size(options, "texts", 100_000, 2000)
     return [*rows, words(texts, queries, task="search"), *filtered(texts, queries)]
+
+
+def run_pipeline(options: argparse.Namespace) -> "list[Row]":
+    """Search one by one, in a batch, from an event loop, and rerank in a given time."""
+    from benchmarks.speed.pipeline import searching
+    from retrieve.default_models import default_dense_model
+
+    return searching(
+        default_dense_model(),
+        options.data,
+        documents=_size(options, "documents", 100_000, 2000),
+        queries=_size(options, "queries", 1000, 60),
+        candidates=_size(options, "candidates", 200, 40),
+        max_ms=options.max_ms,
+        dense_index=options.dense_index,
+    )
+
+
+def run_budget(options: argparse.Namespace) -> "list[Row]":
+    """Rerank within budgets; a ratio is the pairs of the whole over those that were read."""
+    from benchmarks.speed.budget import quality_of_budgets
+    from retrieve.default_models import default_dense_model
+
+    return quality_of_budgets(
+        default_dense_model(),
+        options.data,
+        reranker=options.reranker,
+        queries=_size(options, "queries", 300, 20),
+        candidates=_size(options, "candidates", 100, 50),
+    )
 
 
 def table(rows: "Sequence[Row]") -> str:

@@ -2,16 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import pairwise
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.hits import Hits
+from retrieve.passages import Passages, Windows
 from retrieve.rerankers import CandidateReranker
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder
+    from retrieve.encoders.base import Encoder
+    from retrieve.encoders.dense import TokenVectors
 
 
 class LateInteractionReranker(CandidateReranker):
@@ -26,6 +30,8 @@ class LateInteractionReranker(CandidateReranker):
     weight
         As for every reranker; half of the first stage's score is kept by default, since an encoder that was trained
         for whole texts orders candidates less surely by their tokens (figures: docs/architecture.md).
+    passages, overlap
+        As for every reranker. Windows are scored each by its own MaxSim.
     cache_bytes
         Token vectors of the documents last seen are kept, as float16, up to this many bytes; 0 keeps none.
     """
@@ -35,41 +41,63 @@ class LateInteractionReranker(CandidateReranker):
         encoder: "DenseEncoder",
         *,
         weight: float = 0.5,
+        passages: Passages = "first",
+        overlap: int = 32,
         cache_bytes: int = 512 * 1024 * 1024,
     ) -> None:
-        super().__init__(weight=weight)
         self.encoder, self.cache_bytes = encoder, cache_bytes
+        super().__init__(weight=weight, passages=passages, overlap=overlap)
         self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
+        self._caching = Lock()
+        self._queries: tuple[tuple[str, ...], TokenVectors] | None = None
 
-    def _scores(self, queries: Sequence[str], hits: Hits, texts: Sequence[str], places: NDArray[np.int64]) -> NDArray:
-        documents = self._token_vectors(texts)
-        query_tokens = self.encoder.encode_tokens(queries)
+    @property
+    def _encoder(self) -> "Encoder | None":
+        return self.encoder
+
+    def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:
+        return np.repeat(windows.room(None), len(queries))
+
+    def _scores(
+        self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
+    ) -> NDArray:
+        used, local = np.unique(places, return_inverse=True)
+        documents = self._token_vectors([texts[place] for place in used.tolist()])
+        query_tokens = self._query_vectors(queries)
         scores = np.zeros(len(places), np.float32)
-        for row, (start, stop) in enumerate(zip(hits.offsets[:-1].tolist(), hits.offsets[1:].tolist(), strict=True)):
-            query = query_tokens.vectors[query_tokens.offsets[row] : query_tokens.offsets[row + 1]]
-            scores[start:stop] = max_sim(query, [documents[place] for place in places[start:stop].tolist()])
+        bounds = np.searchsorted(rows, np.arange(len(queries) + 1)).tolist()
+        for row, (start, stop) in enumerate(pairwise(bounds)):
+            if start < stop:
+                query = query_tokens.vectors[query_tokens.offsets[row] : query_tokens.offsets[row + 1]]
+                scores[start:stop] = max_sim(query, [documents[place] for place in local[start:stop].tolist()])
         return scores
+
+    def _query_vectors(self, queries: Sequence[str]) -> "TokenVectors":
+        """Encode the queries, unless they are those of the last portion."""
+        key, last = tuple(queries), self._queries
+        if last is None or last[0] != key:
+            self._queries = last = key, self.encoder.encode_tokens(queries)
+        return last[1]
 
     def _token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
         """Give each text's token vectors, encoding only those that are not kept."""
-        unknown = [text for text in texts if text not in self._cache]
-        fresh: dict[str, NDArray[np.float16]] = {}
+        with self._caching:
+            found = {text: self._cache[text] for text in texts if text in self._cache}
+            for text in found:
+                self._cache.move_to_end(text)
+        unknown = [text for text in texts if text not in found]
         if unknown:
             encoded = self.encoder.encode_tokens(unknown)
-            vectors = encoded.vectors.astype(np.float16)
-            fresh = dict(zip(unknown, np.split(vectors, encoded.offsets[1:-1]), strict=True))
-        found = [fresh[text] if text in fresh else self._cache[text] for text in texts]
-        for text, vectors in zip(texts, found, strict=True):
-            self._keep(text, vectors, fresh=text in fresh)
-        return found
+            vectors = np.split(encoded.vectors.astype(np.float16), encoded.offsets[1:-1])
+            found.update(zip(unknown, vectors, strict=True))
+            with self._caching:
+                for text in unknown:
+                    self._keep(text, found[text])
+        return [found[text] for text in texts]
 
-    def _keep(self, text: str, vectors: NDArray[np.float16], *, fresh: bool) -> None:
-        if not fresh:
-            if text in self._cache:
-                self._cache.move_to_end(text)
-            return
-        if vectors.nbytes > self.cache_bytes:
+    def _keep(self, text: str, vectors: NDArray[np.float16]) -> None:
+        if vectors.nbytes > self.cache_bytes or text in self._cache:
             return
         # A copy: a view would keep the whole batch it was encoded in alive.
         self._cache[text] = vectors.copy()

@@ -2,39 +2,70 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from indexing.errors import InputError
 from indexing.hits import Hits, Ranking
+from retrieve.trace import Trace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from scipy.sparse import csr_matrix
 
     from indexing.bm25_index import Bm25Index
     from indexing.impact_index import ImpactIndex
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
+Terms = tuple[tuple[str, float], ...]
+"""The query's terms that a document has, each with what it adds to the score, the largest first."""
+
 
 class Retriever(ABC):
     """Anything that finds: one query gives one `Ranking`, several give `Hits`.
+
+    A subclass says how queries are encoded (`encode`: as they are, unless it says otherwise) and how the encoded ones
+    are searched for (`_search`).
 
     Parameters
     ----------
     name
         What a hit's provenance calls this retriever.
+
+    Attributes
+    ----------
+    encoder
+        What encodes its queries, if anything does: retrievers with the same one may share what it gives.
     """
+
+    encoder: Any = None
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     @overload
-    def search(self, queries: str, k: int = 10) -> Ranking: ...  # type: ignore[overload-overlap]  # str: Sequence[str]
+    def search(  # type: ignore[overload-overlap]  # a str is a Sequence[str]
+        self, queries: str, k: int = 10, *, filter: Any = None, trace: Trace | None = None
+    ) -> Ranking: ...
     @overload
-    def search(self, queries: Sequence[str], k: int = 10) -> Hits: ...
-    def search(self, queries: str | Sequence[str], k: int = 10) -> Ranking | Hits:
+    def search(
+        self, queries: Sequence[str], k: int = 10, *, filter: Any = None, trace: Trace | None = None
+    ) -> Hits: ...
+    def search(
+        self,
+        queries: str | Sequence[str],
+        k: int = 10,
+        *,
+        filter: Any = None,
+        trace: Trace | None = None,
+    ) -> Ranking | Hits:
         """Find the `k` best documents for one query or for each of several.
+
+        Parameters
+        ----------
+        filter
+            Only documents that it lets through; handed to the index as it is.
+        trace
+            Is told what took how long.
 
         Returns
         -------
@@ -48,19 +79,61 @@ class Retriever(ABC):
         """
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
+        trace = trace or Trace()
         if isinstance(queries, str):
-            return self._search([queries], k)[0]
+            return self._run([queries], k, filter, trace)[0]
         wrong = next((place for place, query in enumerate(queries) if not isinstance(query, str)), None)
         if wrong is not None:
             raise InputError(f"query number {wrong} is not a string but {queries[wrong]!r}")
-        return self._search(queries, k) if len(queries) else Hits.empty(0)
+        return self._run(queries, k, filter, trace) if len(queries) else Hits.empty(0)
+
+    def encode(self, queries: Sequence[str]) -> Any:
+        """Give the queries as the index takes them."""
+        return queries
+
+    def find(self, encoded: Any, k: int, filter: Any = None) -> Hits:
+        """Search for queries that `encode` made."""
+        return self._search(encoded, k) if filter is None else self._search(encoded, k, filter)
+
+    def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> "NDArray[np.floating]":
+        """Score given candidates: for encoded query ``i`` the documents ``doc_ids[i]``; float [all candidates].
+
+        Raises
+        ------
+        InputError
+            When its index cannot.
+        """
+        score = getattr(getattr(self, "index", None), "score", None)
+        if score is None:
+            raise InputError(
+                f"the leg {self.name!r} cannot score given documents: use a fusion without missing='score'"
+            )
+        scores: NDArray[np.floating] = score(encoded, doc_ids)
+        return scores
+
+    def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
+        """Say which of the query's terms each hit has and what they add; None where no terms are matched."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  # most hold nothing
+        """Let go what the retriever itself holds; indexes and encoders are their owner's."""
+
+    def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
+        if self.encoder is None:
+            encoded = self.encode(queries)
+        else:
+            with trace.stage(f"{self.name}.encode"):
+                encoded = self.encode(queries)
+        with trace.stage(f"{self.name}.search"):
+            return self.find(encoded, k, filter)
 
     @abstractmethod
-    def _search(self, queries: Sequence[str], k: int) -> Hits: ...
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
+        """Search for encoded queries; `filter` is given only when there is one."""
 
 
 class VectorIndex(Protocol):
-    """What `DenseRetriever` needs of an index."""
+    """What `DenseRetriever` needs of an index; with a filter, ``filter=`` is given as well."""
 
     def search(self, vectors: "NDArray[np.floating]", k: int) -> Hits:
         """Find the `k` best of each row."""
@@ -73,8 +146,13 @@ class DenseRetriever(Retriever):
         super().__init__(name)
         self.encoder, self.index = encoder, index
 
-    def _search(self, queries: Sequence[str], k: int) -> Hits:
-        return self.index.search(self.encoder.encode_query(queries), k)
+    def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
+        """Give the queries' vectors, float32 [queries, dim]."""
+        vectors: NDArray[np.float32] = self.encoder.encode_query(queries)
+        return vectors
+
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
+        return _searched(self.index, encoded, k, filter)
 
 
 class SparseRetriever(Retriever):
@@ -84,9 +162,20 @@ class SparseRetriever(Retriever):
         super().__init__(name)
         self.encoder, self.index = encoder, index
 
-    def _search(self, queries: Sequence[str], k: int) -> Hits:
-        weights: csr_matrix = self.encoder.encode_query(queries)
-        return self.index.search(weights, k)
+    def encode(self, queries: Sequence[str]) -> Any:
+        """Give the queries' term weights, CSR float32 [queries, vocabulary]."""
+        return self.encoder.encode_query(queries)
+
+    def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
+        """Give each matched term with the product of its impacts in query and document, on an impact index."""
+        if not hasattr(self.index, "query_texts"):
+            return None
+        from indexing.lucene_terms import matched_impacts
+
+        return matched_impacts(self.index, self.encode(queries), hits)
+
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
+        return _searched(self.index, encoded, k, filter)
 
 
 class Bm25Retriever(Retriever):
@@ -96,5 +185,16 @@ class Bm25Retriever(Retriever):
         super().__init__(name)
         self.index = index
 
-    def _search(self, queries: Sequence[str], k: int) -> Hits:
-        return self.index.search(queries, k)
+    def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
+        """Give each matched word, as it was analyzed, with its summand of the BM25 score."""
+        from indexing.lucene_terms import matched_terms
+
+        return matched_terms(self.index, queries, hits)
+
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
+        return _searched(self.index, encoded, k, filter)
+
+
+def _searched(index: Any, encoded: Any, k: int, filter: Any) -> Hits:
+    hits: Hits = index.search(encoded, k) if filter is None else index.search(encoded, k, filter=filter)
+    return hits

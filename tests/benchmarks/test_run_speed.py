@@ -111,3 +111,17 @@ def test_too_few_texts_are_named(collection):
 
     assert done.returncode == 1
     assert "1000 are wanted" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_pipeline_and_budgets(collection, tmp_path):
+    done = run_speed("pipeline", "--documents", 300, "--queries", 30, "--candidates", 10, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run_speed("budget", "--data", collection, "--quick", "--candidates", 20, "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {row["setting"]: row for row in json.loads((tmp_path / "speed.json").read_text())}
+    for setting in ("overhead", "batch", "asearch", "max_ms=200"):
+        assert rows[setting]["agreement"] == 1, rows[setting]
+    assert rows["none"]["ratio"] == rows["none"]["agreement"] == 1
+    assert rows["max_pairs=1"]["ratio"] == 20
+    assert rows["max_pairs=10"]["agreement"] <= 1 <= rows["early_exit=0.5"]["ratio"]

@@ -1,0 +1,196 @@
+"""The search pipeline beside its own parts: what it adds to its legs, what a batch saves, whether budgets hold.
+
+All in one process, on a collection of any size: texts are pieces of real ones, and of documents' vectors only those of
+some real texts are encoded, the others scattered around them. Queries are encoded for real.
+"""
+
+import asyncio
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.speed.inputs import different_texts, write_cross_encoder
+from benchmarks.speed.measure import Row
+from indexing.documents import Document
+from pipelines.build import build_collection
+from pipelines.search import SearchPipeline, SearchResults
+from retrieve.budget import Budget
+from retrieve.encoders import CrossEncoder, DenseEncoder
+from retrieve.rerankers import Reranker
+
+SEED = 0
+REAL_TEXTS = 500
+QUERY_WORDS = 8
+WARM_UP = 20
+NEAR = 1e-5
+K = 10
+
+
+class Scattering(DenseEncoder):
+    """Encodes queries as any dense encoder does, and gives documents the vectors of some real texts, with noise."""
+
+    def around(self, texts: Sequence[str]) -> None:
+        """Encode the real texts."""
+        self._centres = super().encode_document(texts)
+
+    def encode_document(self, texts: Any, **options: Any) -> NDArray[np.float32]:
+        """Give vectors [texts, dim] of length 1; those of equal texts are equal."""
+        seeds = [zlib.crc32(text.encode()) for text in texts]
+        noise = np.stack([np.random.default_rng(seed).standard_normal(self.dimension) for seed in seeds])
+        vectors = self._centres[np.array(seeds) % len(self._centres)] + 0.5 * noise / np.sqrt(self.dimension)
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def searching(
+    model: str | Path,
+    data: str,
+    *,
+    documents: int,
+    queries: int,
+    candidates: int,
+    max_ms: float,
+    dense_index: Literal["flat", "hnsw"],
+) -> list[Row]:
+    """Time single searches, a batch, an event loop and a reranker under a budget, on one collection."""
+    texts = different_texts(data, REAL_TEXTS)
+    encoder = Scattering(model, dtype="float32")
+    encoder.around(texts)
+    rng = np.random.default_rng(SEED)
+    asked = {str(at): " ".join(_piece(texts, rng, QUERY_WORDS)) for at in range(queries)}
+    shape = f"{documents} documents, {dense_index}, float32"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "collection"
+        build_collection(_stretched(texts, documents), path, dense=encoder, dense_index=dense_index)
+        cross = CrossEncoder(write_cross_encoder(Path(folder) / "cross", model, _pairs(texts)))
+        with SearchPipeline.open(path, dense=encoder) as pipeline:
+            for query in list(asked.values())[:WARM_UP]:
+                pipeline.search(query, K)
+            pipeline.batch_search(dict(list(asked.items())[:WARM_UP]), K)
+            singles, alone_s = _one_by_one(pipeline, asked)
+            rows = [_overhead(singles, shape), _batch(pipeline, asked, singles, alone_s, shape)]
+            rows.append(_event_loop(pipeline, asked, singles, alone_s, shape))
+        with SearchPipeline.open(
+            path, dense=encoder, depth=candidates, reranker=Reranker(cross), candidates=candidates
+        ) as pipeline:
+            rows.append(_in_time(pipeline, list(asked.values())[: max(20, queries // 10)], candidates, max_ms, shape))
+    return rows
+
+
+def _one_by_one(pipeline: SearchPipeline, asked: dict[str, str]) -> tuple[dict[str, SearchResults], float]:
+    start = time.perf_counter()
+    answers = {query_id: pipeline.search(query, K) for query_id, query in asked.items()}
+    return answers, time.perf_counter() - start
+
+
+def _overhead(singles: dict[str, SearchResults], shape: str) -> Row:
+    """Compare the whole call with its slowest leg, query encoding included: what is left is the pipeline's own."""
+    totals = np.array([answer.timings["total"] for answer in singles.values()])
+    legs = np.array([_slowest_leg(answer.timings) for answer in singles.values()])
+    share = float(np.median((totals - legs) / totals))
+    return _row(
+        "overhead",
+        "its slowest leg",
+        float(np.median(totals)) / 1000,
+        float(np.median(legs)) / 1000,
+        1.0,
+        f"p50 {np.median(totals - legs):.2f} ms of {np.median(totals):.2f} ms are not the slowest leg's or query "
+        f"encoding's: {share:.1%}; {shape}, {len(singles)} queries",
+    )
+
+
+def _slowest_leg(timings: dict[str, float]) -> float:
+    names = {stage.partition(".")[0] for stage in timings if "." in stage}
+    return max(timings.get(f"{name}.encode", 0.0) + timings.get(f"{name}.search", 0.0) for name in names)
+
+
+def _batch(
+    pipeline: SearchPipeline, asked: dict[str, str], singles: dict[str, SearchResults], alone_s: float, shape: str
+) -> Row:
+    start = time.perf_counter()
+    answers = pipeline.batch_search(asked, K)
+    taken = time.perf_counter() - start
+    agreement = float(np.mean([_same(answers[query_id], singles[query_id]) for query_id in asked]))
+    return _row("batch", "one by one", taken, alone_s, agreement, f"{len(asked)} queries, {shape}")
+
+
+def _same(ours: SearchResults, theirs: SearchResults) -> bool:
+    """Say whether the hits are the same, but for the order of near-ties."""
+    scores = {hit.doc_id: hit.score for hit in theirs}
+    return len(ours) == len(theirs) and all(
+        abs(one.score - other.score) <= NEAR
+        and (one.doc_id == other.doc_id or abs(scores.get(one.doc_id, one.score) - other.score) <= NEAR)
+        for one, other in zip(ours, theirs, strict=True)
+    )
+
+
+def _event_loop(
+    pipeline: SearchPipeline, asked: dict[str, str], singles: dict[str, SearchResults], alone_s: float, shape: str
+) -> Row:
+    async def all_of_them() -> list[SearchResults]:
+        return await asyncio.gather(*(pipeline.asearch(query, K) for query in asked.values()))
+
+    start = time.perf_counter()
+    answers = asyncio.run(all_of_them())
+    taken = time.perf_counter() - start
+    agreement = float(np.mean([_same(*both) for both in zip(answers, singles.values(), strict=True)]))
+    return _row(
+        "asearch", "one by one", taken, alone_s, agreement, f"{len(asked) / taken:.0f} queries a second, {shape}"
+    )
+
+
+def _in_time(pipeline: SearchPipeline, queries: Sequence[str], candidates: int, max_ms: float, shape: str) -> Row:
+    """Compare reranking under `max_ms` with reranking all; agreement is the share of full rankings."""
+    budget = Budget(max_ms=max_ms)
+    for query in queries[:3]:
+        pipeline.search(query, candidates, budget=budget)
+    whole = [pipeline.search(query, candidates).timings["reranker"] for query in queries[:5]]
+    answers = [pipeline.search(query, candidates, budget=budget) for query in queries]
+    taken = np.array([answer.timings["reranker"] for answer in answers])
+    read = np.mean([answer.reranked or 0 for answer in answers])
+    return _row(
+        f"max_ms={max_ms:g}",
+        "no budget",
+        float(np.percentile(taken, 95)) / 1000,
+        float(np.median(whole)) / 1000,
+        float(np.mean([len(answer) == candidates for answer in answers])),
+        f"p95 {np.percentile(taken, 95):.0f} ms, p50 {np.median(taken):.0f} ms, {read:.0f} of {candidates} candidates "
+        f"read on average, {len(queries)} queries, {shape}",
+    )
+
+
+def _row(setting: str, peer: str, ours_s: float, theirs_s: float, agreement: float, detail: str) -> Row:
+    return {
+        "task": "pipeline",
+        "peer": peer,
+        "setting": setting,
+        "ratio": theirs_s / ours_s,
+        "agreement": agreement,
+        "ours_s": ours_s,
+        "theirs_s": theirs_s,
+        "ours_peak_mb": None,
+        "theirs_peak_mb": None,
+        "detail": detail,
+    }
+
+
+def _stretched(texts: Sequence[str], count: int) -> Iterator[Document]:
+    """Make so many documents of pieces of real texts, some 80 words each."""
+    rng = np.random.default_rng(SEED + 1)
+    for number in range(count):
+        yield Document(f"d{number:07}", " ".join(_piece(texts, rng, 50) + _piece(texts, rng, 30)), f"Number {number}")
+
+
+def _piece(texts: Sequence[str], rng: np.random.Generator, words: int) -> list[str]:
+    found = texts[int(rng.integers(len(texts)))].split()
+    start = int(rng.integers(max(1, len(found) - words + 1)))
+    return found[start : start + words]
+
+
+def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:
+    return [(text[:60], other) for text, other in zip(texts, texts[7:], strict=False)][:64]

@@ -1,0 +1,22 @@
+"""The whole way from a question to ranked, explained documents."""
+
+from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
+from pipelines.search.opening import CONFIGURED, LATE_INTERACTION, make_reranker
+from pipelines.search.pipeline import SearchPipeline
+from pipelines.search.refine import Refine
+from pipelines.search.results import Explanation, LegExplanation, SearchResult, SearchResults
+
+__all__ = [
+    "CONFIGURED",
+    "LATE_INTERACTION",
+    "Explanation",
+    "LegConfig",
+    "LegExplanation",
+    "Refine",
+    "RerankerConfig",
+    "SearchConfig",
+    "SearchPipeline",
+    "SearchResult",
+    "SearchResults",
+    "make_reranker",
+]

@@ -1,0 +1,67 @@
+"""AnswerCache: the answers given last, so that the same question is not worked out twice."""
+
+import json
+from collections import OrderedDict
+from collections.abc import Hashable
+from threading import Lock
+from typing import Any
+
+from indexing.errors import InputError
+from pipelines.search.results import SearchResults
+
+
+class AnswerCache:
+    """Keeps so many answers, the least recently asked for leaving first. Safe for several threads.
+
+    Parameters
+    ----------
+    size
+        How many; 0 keeps none.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 0:
+            raise InputError(f"cache must be at least 0, not {size}")
+        self.size = size
+        self._answers: OrderedDict[Hashable, SearchResults] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: Hashable) -> SearchResults | None:
+        """Give a copy of the answer kept under this key, marked as kept."""
+        if not self.size:
+            return None
+        with self._lock:
+            found = self._answers.get(key)
+            if found is None:
+                return None
+            self._answers.move_to_end(key)
+        return _copy(found, cached=True)
+
+    def put(self, key: Hashable, answer: SearchResults) -> None:
+        """Keep a copy of the answer."""
+        if not self.size:
+            return
+        with self._lock:
+            self._answers[key] = _copy(answer, cached=False)
+            self._answers.move_to_end(key)
+            while len(self._answers) > self.size:
+                self._answers.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+
+def hashable(value: Any) -> Hashable:
+    """Give a key for a filter: itself, or its JSON whatever the order of its keys."""
+    try:
+        hash(value)
+    except TypeError:
+        return json.dumps(value, sort_keys=True, default=repr)
+    key: Hashable = value
+    return key
+
+
+def _copy(answer: SearchResults, *, cached: bool) -> SearchResults:
+    return SearchResults(
+        answer, timings=answer.timings, failures=answer.failures, reranked=answer.reranked, cached=cached
+    )

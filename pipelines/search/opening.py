@@ -1,0 +1,215 @@
+"""From a collection and a configuration to the parts of a pipeline: encoders, retrievers, a reranker."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from indexing.collection import Collection, Leg
+from indexing.errors import InputError, ModelError
+from indexing.hits import Hits
+from pipelines.identity import check_identity
+from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
+from retrieve.budget import Budget
+from retrieve.fusion import Fusion
+from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
+from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from retrieve.encoders import DenseEncoder
+    from retrieve.rerankers import CandidateReranker
+
+LATE_INTERACTION = "late-interaction"
+"""The reranker that needs no weights of its own: MaxSim over the dense leg's token vectors."""
+
+
+class Configured(Enum):
+    """The type of `CONFIGURED`."""
+
+    CONFIGURED = "as configured"
+
+
+CONFIGURED: Final = Configured.CONFIGURED
+"""Stands for what the collection's configuration says, where None says none."""
+
+
+def open_retrievers(collection: Collection, legs: Mapping[str, LegConfig], given: Mapping[str, Any]) -> list[Retriever]:
+    """Open the named legs of a collection, each model once.
+
+    Parameters
+    ----------
+    given
+        For vectors (``faiss``) and for term weights (``impact``) the encoder to use, loaded or by name, before what
+        the legs say.
+    """
+    loaded: dict[tuple[type, str, str], Any] = {}
+    return [_retriever(collection, name, config, given, loaded) for name, config in legs.items()]
+
+
+def first_stage(
+    retrievers: Sequence[Retriever], fusion: Fusion, depth: Mapping[str, int], on_leg_error: OnLegError
+) -> Retriever:
+    """Give the one retriever, or a hybrid of several."""
+    if len(retrievers) == 1:
+        return retrievers[0]
+    return HybridRetriever(retrievers, fusion=fusion, depth=depth, on_leg_error=on_leg_error)
+
+
+def with_arguments(
+    config: SearchConfig,
+    collection: Collection,
+    legs: Sequence[str] | None,
+    depth: int | Mapping[str, int] | None,
+    reranker: "str | CandidateReranker | Configured | None",
+    candidates: int | None,
+    budget: Budget | None,
+    on_leg_error: OnLegError | None,
+    workers: int | None,
+    cache: int | None,
+) -> SearchConfig:
+    """Put what `SearchPipeline.open` was given before what the configuration says."""
+    stated = config.legs or {}
+    names = list(legs if legs is not None else stated or collection.manifest.legs)
+    chosen = {name: stated.get(name, LegConfig()) for name in names}
+    if depth is not None:
+        depths = leg_depths(depth, names, config.depth)
+        chosen = {name: replace(leg, depth=depths[name]) for name, leg in chosen.items()}
+    second = config.reranker
+    if isinstance(reranker, str):
+        kept = second is not None and second.model == reranker
+        second = second if kept else RerankerConfig(reranker)
+    elif reranker is not CONFIGURED:
+        second = None
+    if second is not None and candidates is not None:
+        second = replace(second, candidates=candidates)
+    if second is not None and budget is not None:
+        second = replace(second, max_pairs=budget.max_pairs, max_ms=budget.max_ms, early_exit=budget.early_exit)
+    return replace(
+        config,
+        legs=chosen,
+        reranker=second,
+        on_leg_error=config.on_leg_error if on_leg_error is None else on_leg_error,
+        workers=config.workers if workers is None else workers,
+        cache=config.cache if cache is None else cache,
+    )
+
+
+class Filtered:
+    """A FAISS index among documents that the collection's store filters; all else is as the index has it."""
+
+    def __init__(self, index: Any, collection: Collection) -> None:
+        self._index, self._collection = index, collection
+
+    def search(self, vectors: "NDArray[np.floating]", k: int, filter: Any = None) -> Hits:
+        """Find the `k` best of each row, among the documents that the filter lets through.
+
+        Raises
+        ------
+        InputError
+            For a filter on a collection that declares no fields.
+        """
+        if filter is None:
+            hits: Hits = self._index.search(vectors, k)
+            return hits
+        matching = getattr(self._collection, "matching", None)
+        if matching is None:
+            raise InputError(f"the collection {self._collection.path} declares no fields to filter by")
+        hits = self._index.search(vectors, k, allowed=matching(filter))
+        return hits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+
+def make_reranker(
+    config: RerankerConfig,
+    collection: Collection,
+    retrievers: Sequence[Retriever],
+    dense: "str | Path | DenseEncoder | None",
+) -> "CandidateReranker":
+    """Make the reranker that a configuration names; `late-interaction` reads with the dense leg's encoder."""
+    options: dict[str, Any] = {"passages": config.passages, "overlap": config.overlap}
+    if config.weight is not None:
+        options["weight"] = config.weight
+    if config.model != LATE_INTERACTION:
+        from retrieve.encoders import CrossEncoder
+        from retrieve.rerankers import Reranker
+
+        return Reranker(CrossEncoder(config.model, dtype=config.dtype), **options)
+    from retrieve.late_interaction import LateInteractionReranker
+
+    for retriever in retrievers:
+        if isinstance(retriever, DenseRetriever):
+            return LateInteractionReranker(retriever.encoder, **options)
+    leg = next((leg for leg in collection.manifest.legs.values() if leg.backend == "faiss"), None)
+    if dense is None and leg is None:
+        raise InputError(
+            "the late-interaction reranker reads token vectors of a dense encoder, and this collection has no dense "
+            "leg: name an encoder (--dense MODEL), or a cross-encoder as the reranker"
+        )
+    from retrieve.encoders import DenseEncoder
+
+    return LateInteractionReranker(_encoder(DenseEncoder, dense, leg, LATE_INTERACTION, config.dtype), **options)
+
+
+def _retriever(
+    collection: Collection,
+    name: str,
+    config: LegConfig,
+    given: Mapping[str, Any],
+    loaded: dict[tuple[type, str, str], Any],
+) -> Retriever:
+    leg = collection.leg(name)
+    index: Any = collection.index(name)
+    if leg.backend == "bm25":
+        return Bm25Retriever(index, name=name)
+    from retrieve.encoders import DenseEncoder, SparseEncoder
+
+    if leg.backend == "faiss" or getattr(leg, "rows", None) == "vectors":
+        model = given.get("faiss")
+        encoder = _encoder(DenseEncoder, config.encoder if model is None else model, leg, name, config.dtype, loaded)
+        return DenseRetriever(encoder, Filtered(index, collection) if leg.backend == "faiss" else index, name=name)
+    model = given.get("impact")
+    encoder = _encoder(SparseEncoder, config.encoder if model is None else model, leg, name, config.dtype, loaded)
+    return SparseRetriever(encoder, index, name=name)
+
+
+def _encoder(
+    kind: type,
+    given: Any,
+    leg: Leg | None,
+    name: str,
+    dtype: str,
+    loaded: dict[tuple[type, str, str], Any] | None = None,
+) -> Any:
+    """Give `given`, loaded if it is a name, else the encoder the leg records; refuse one of another identity."""
+    recorded = dict(leg.encoder or {}) if leg is not None else {}
+    asked = given if given is not None else recorded.get("name")
+    if asked is None:
+        raise ModelError(f"the manifest does not say which encoder the leg {name!r} was built with: name it")
+    try:
+        encoder = _loaded(kind, asked, dtype, loaded if loaded is not None else {})
+    except ModelError as error:
+        if given is not None:
+            raise
+        raise ModelError(
+            f"the leg {name!r} was built with the encoder {asked!r}, which cannot be loaded now ({error}); "
+            f"say where it is: SearchPipeline.open(..., dense=PATH) or `retrieve search --dense PATH`"
+        ) from error
+    if recorded:
+        check_identity(recorded, encoder.identity, name)
+    return encoder
+
+
+def _loaded(kind: type, asked: Any, dtype: str, loaded: dict[tuple[type, str, str], Any]) -> Any:
+    """Load an encoder by its name, once; give one that is loaded as it is."""
+    if not isinstance(asked, str | Path):
+        return asked
+    key = kind, str(asked), dtype
+    if key not in loaded:
+        loaded[key] = kind(asked, dtype=dtype)
+    return loaded[key]

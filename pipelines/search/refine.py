@@ -1,0 +1,124 @@
+"""Refine: what becomes of a ranking between finding and showing: a threshold, one hit a group, variety."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.documents import Document
+from indexing.errors import InputError
+from indexing.hits import Hit
+from pipelines.evaluation.near_duplicates import NearDuplicates
+from retrieve.fusion.min_max import min_max
+
+_WORD = re.compile(r"\w+")
+
+Vectors = Callable[[Sequence[str]], NDArray[np.floating]]
+"""Gives the vectors [n, dim] of these documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refine:
+    """What is done to the best hits of a query before `k` of them are shown, in this order.
+
+    Parameters
+    ----------
+    threshold
+        Leave out hits that score less: the reranker's score, else the fused one (0 to 1 for the default fusion).
+    collapse
+        Leave out a hit whose text is nearly that of a better one: their sets of words overlap (Jaccard) by this much
+        or more. 0.9, say.
+    group_by
+        A metadata field: only the best hit of each of its values is kept. Hits without the field are kept.
+    mmr
+        Order by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): each next hit has the largest
+        ``mmr * relevance - (1 - mmr) * highest cosine with a hit above``; relevance is the score, min-max over these
+        hits. 1 is no change, 0 is variety alone. Vectors come from the first dense leg.
+    pool
+        How many of the best hits are looked at.
+    """
+
+    threshold: float | None = None
+    collapse: float | None = None
+    group_by: str | None = None
+    mmr: float | None = None
+    pool: int = 50
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise InputError(f"pool must be at least 1, not {self.pool}")
+        if self.collapse is not None and not 0 < self.collapse <= 1:
+            raise InputError(f"collapse must be above 0 and at most 1, not {self.collapse}")
+        if self.mmr is not None and not 0 <= self.mmr <= 1:
+            raise InputError(f"mmr must be between 0 and 1, not {self.mmr}")
+
+    @property
+    def reads_documents(self) -> bool:
+        """Whether it needs to see the documents of the whole pool."""
+        return self.collapse is not None or self.group_by is not None
+
+    def apply(self, hits: Sequence[Hit], k: int, documents: Mapping[str, Document], vectors: Vectors) -> list[Hit]:
+        """Choose at most `k` of a query's hits, in their new order; each keeps its score and old rank."""
+        kept = list(hits)
+        if self.threshold is not None:
+            kept = [hit for hit in kept if hit.score >= self.threshold]
+        if self.collapse is not None:
+            shown = NearDuplicates(self.collapse)
+            kept = [hit for hit in kept if shown.add(_words(documents[hit.doc_id]))]
+        if self.group_by is not None:
+            kept = _first_of_each(kept, documents, self.group_by)
+        if self.mmr is not None and len(kept) > 1:
+            scores = np.array([hit.score for hit in kept])
+            order = mmr_order(scores, vectors([hit.doc_id for hit in kept]), k, balance=self.mmr)
+            kept = [kept[place] for place in order]
+        return kept[:k]
+
+
+def mmr_order(scores: NDArray[np.floating], vectors: NDArray[np.floating], k: int, *, balance: float) -> list[int]:
+    """Order hits by maximal marginal relevance (see `Refine`).
+
+    Parameters
+    ----------
+    scores
+        [hits], higher is better.
+    vectors
+        [hits, dim], any length; one of length 0 is like nothing.
+    k
+        How many to choose.
+    balance
+        The part of relevance, 0 to 1.
+
+    Returns
+    -------
+    list of int
+        Positions of the chosen hits, best first; equal ones by position.
+    """
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors, dtype=np.float64), where=lengths > 0)
+    relevance = balance * min_max(scores, np.array([0, len(scores)]))
+    nearest = np.full(len(scores), -np.inf)
+    chosen: list[int] = []
+    for _ in range(min(k, len(scores))):
+        value = relevance - (1 - balance) * (nearest if chosen else np.zeros(len(scores)))
+        value[chosen] = -np.inf
+        chosen.append(int(np.argmax(value)))
+        nearest = np.maximum(nearest, unit @ unit[chosen[-1]])
+    return chosen
+
+
+def _first_of_each(hits: Sequence[Hit], documents: Mapping[str, Document], field: str) -> list[Hit]:
+    seen: set[str] = set()
+    kept = []
+    for hit in hits:
+        value = documents[hit.doc_id].metadata.get(field)
+        # repr: a list is a value too, and 1 is not "1".
+        if value is None or repr(value) not in seen:
+            kept.append(hit)
+            seen.add(repr(value))
+    return kept
+
+
+def _words(document: Document) -> frozenset[str]:
+    return frozenset(_WORD.findall(document.contents.lower()))
