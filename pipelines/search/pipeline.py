@@ -34,7 +34,7 @@ from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResult, SearchResults
 from retrieve.budget import Budget
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
-from retrieve.hybrid import OnLegError
+from retrieve.hybrid import HybridRetriever, OnLegError
 from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 

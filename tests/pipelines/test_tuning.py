@@ -12,6 +12,7 @@ from indexing.hits import Hits
 from pipelines.build import build_collection
 from pipelines.cli import main
 from pipelines.evaluation.scores import evaluate
+from pipelines.search import SearchPipeline
 from pipelines.tuning import (
     UNTUNED,
     Choice,
@@ -26,6 +27,7 @@ from pipelines.tuning import (
     write_choice,
 )
 from retrieve.fusion import fusion_from_config
+from retrieve.hybrid import HybridRetriever
 
 
 def made_up_runs(noise: dict[str, float], queries: int = 120) -> tuple[LegRuns, dict[str, dict[str, int]]]:
@@ -203,7 +205,20 @@ def test_the_command_line_says_what_it_found_and_writes_when_told(collection, ju
     assert report["written"] == str(collection / "search.yaml")
     written = yaml.safe_load((collection / "search.yaml").read_text("utf-8"))
     assert written == {"fusion": dict(report["chosen"]["fusion"]), "depth": report["chosen"]["depth"]}
+
+    with SearchPipeline.open(collection) as pipeline:
+        assert isinstance(pipeline.retriever, HybridRetriever)
+        assert pipeline.retriever.fusion == fusion_from_config(written["fusion"])
+        assert set(pipeline.retriever.depth.values()) == {written["depth"]}
     (collection / "search.yaml").unlink()
+
+
+def test_what_nobody_tuned_is_what_a_search_does(collection):
+    runs = run_legs(collection, {"q": "three"}, depth=4, show_progress=False)
+    with SearchPipeline.open(collection) as pipeline:
+        assert isinstance(pipeline.retriever, HybridRetriever)
+        assert pipeline.retriever.fusion == fusion_from_config(runs.untuned)
+        assert runs.untuned["method"] == "spread-weighted"
 
 
 @pytest.mark.parametrize(
