@@ -1,7 +1,7 @@
 """Tuning: which fusion serves a collection best, by judged queries, and whether it is a gain at all."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.scores import evaluate
 from pipelines.evaluation.significance import SAMPLES, bootstrap_interval
-from retrieve.fusion import FusionMethod, WeightedSum, fusion_from_config
+from retrieve.fusion import FusionMethod, fusion_from_config
 from retrieve.fusion.pool import Pool, ordered_sum
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ SEARCH_FILE = "search.yaml"
 """The file in a collection that says how it is searched: keys ``fusion`` and ``depth`` are written here."""
 
 DEPTHS = (50, 100, 200)
+UNTUNED_DEPTH = 100
 FOLDS = 5
 
 
@@ -34,11 +35,13 @@ FOLDS = 5
 class LegRuns:
     """What each leg answered to the queries: all that tuning reads, however many fusions it tries.
 
-    `answers` holds one `Hits` a leg, named by its provenance; row ``i`` answers ``query_ids[i]``.
+    `answers` holds one `Hits` a leg, named by its provenance; row ``i`` answers ``query_ids[i]``. `untuned` is the
+    fusion that these legs have where nothing was chosen.
     """
 
     query_ids: tuple[str, ...]
     answers: tuple[Hits, ...]
+    untuned: Mapping[str, Any] = field(default_factory=lambda: {"method": "weighted-sum"})
 
     @property
     def names(self) -> list[str]:
@@ -132,10 +135,6 @@ class TuningReport:
         return "\n".join([*lines, f"Tuning is {verdict}: the interval over untuned does not lie above zero."])
 
 
-UNTUNED = Choice(WeightedSum().as_config(), 100)
-"""What a search does where nothing was chosen."""
-
-
 def run_legs(
     directory: str | Path,
     queries: Mapping[str, str],
@@ -163,16 +162,18 @@ def run_legs(
     """
     from indexing.collection import read_manifest
     from pipelines.search import SearchPipeline
+    from pipelines.search.fusing import make_fusion
 
     names = list(legs) if legs is not None else list(read_manifest(Path(directory)).legs)
     if len(names) < 2:
         raise InputError(f"{directory} has the leg {', '.join(names)} only: there is nothing to fuse, nothing to tune")
-    answers = []
+    answers, retrievers = [], []
     for name in names:
         with SearchPipeline.open(directory, legs=[name], dense=dense, sparse=sparse) as pipeline:
             hits = pipeline.retrieve(list(queries.values()), depth, show_progress=show_progress)
         answers.append(hits.as_leg(name))
-    return LegRuns(tuple(queries), tuple(answers))
+        retrievers.append(pipeline.retriever)
+    return LegRuns(tuple(queries), tuple(answers), make_fusion(None, retrievers).as_config())
 
 
 def search_space(legs: Sequence[str], depths: Iterable[int] = DEPTHS) -> list[Choice]:
@@ -255,7 +256,7 @@ def tune(
     runs: LegRuns,
     qrels: Mapping[str, Mapping[str, int]],
     *,
-    untuned: Choice = UNTUNED,
+    untuned: Choice | None = None,
     choices: Sequence[Choice] | None = None,
     measure: str = "ndcg@10",
     folds: int = FOLDS,
@@ -273,7 +274,7 @@ def tune(
     qrels
         ``{query_id: {doc_id: grade}}`` for the queries of `runs`.
     untuned
-        What is done without tuning.
+        What is done without tuning; by default what a search does, `LegRuns.untuned` of 100 hits a leg.
     choices
         What is tried besides, `search_space` by default.
     measure
@@ -282,6 +283,7 @@ def tune(
         As in `held_out`.
     """
     judged = {query_id: grades for query_id, grades in qrels.items() if query_id in set(runs.query_ids) and grades}
+    untuned = untuned or Choice(runs.untuned, UNTUNED_DEPTH)
     tried = [untuned, *(search_space(runs.names) if choices is None else choices)]
     values = score_choices(runs, judged, tried, measure, show_progress=show_progress)
     alone = {

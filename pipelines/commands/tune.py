@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """Run it."""
     from indexing.queries import read_qrels, read_queries
     from pipelines.evaluation.measures import Measure
-    from pipelines.tuning import UNTUNED, read_choice, run_legs, search_space, tune, write_choice
+    from pipelines.tuning import UNTUNED_DEPTH, read_choice, run_legs, search_space, tune, write_choice
 
     # Whatever is wrong with the options is said before the legs run.
     Measure.parse(options.measure)
@@ -59,11 +59,11 @@ def run(options: argparse.Namespace) -> int:
         )
     if not 2 <= options.folds <= len(qrels):
         raise InputError(f"{len(qrels)} judged queries cannot be dealt into {options.folds} folds (--folds)")
-    untuned = read_choice(options.directory) or UNTUNED
+    untuned = read_choice(options.directory)
     runs = run_legs(
         options.directory,
         {query_id: texts[query_id] for query_id in qrels},
-        depth=max(*depths, untuned.depth),
+        depth=max(*depths, untuned.depth if untuned else UNTUNED_DEPTH),
         dense=options.dense,
         sparse=options.sparse,
         show_progress=not options.quiet,

@@ -83,7 +83,7 @@ class SearchConfig:
     legs
         By name; by default all that the collection has.
     fusion
-        As `pipelines.search.fusing.make_fusion` reads it; by default the weighted sum with equal weights.
+        As `pipelines.search.fusing.make_fusion` reads it; by default that of `retrieve.fusion.default_fusion`.
     depth
         How many hits each leg gives to the fusion, where the leg does not say.
     reranker

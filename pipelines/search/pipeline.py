@@ -179,7 +179,7 @@ class SearchPipeline:
             retrievers = open_retrievers(collection, chosen, {"faiss": dense, "impact": sparse})
             if fusion is None or isinstance(fusion, Mapping):
                 config = config if fusion is None else replace(config, fusion=fusion)
-                fusion = make_fusion(config.fusion)
+                fusion = make_fusion(config.fusion, retrievers)
             made: CandidateReranker | None = None
             if config.reranker is not None:
                 made = make_reranker(config.reranker, collection, retrievers, dense)
@@ -240,9 +240,8 @@ class SearchPipeline:
         config = self._config
         if self.reranker is not None and config.reranker is None:
             raise InputError(f"the reranker {type(self.reranker).__name__} was given loaded: open it by its name")
-        fusion = getattr(self.retriever, "fusion", None)
-        if fusion is not None:
-            config = replace(config, fusion=fusion_config(fusion))
+        if isinstance(self.retriever, HybridRetriever):
+            config = replace(config, fusion=fusion_config(self.retriever.fusion, self.retriever.legs))
         inside = path.absolute().parent == self.collection.path.absolute()
         config = replace(config, collection=None if inside else str(self.collection.path.absolute()))
         config.save(path)

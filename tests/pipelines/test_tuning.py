@@ -14,7 +14,6 @@ from pipelines.cli import main
 from pipelines.evaluation.scores import evaluate
 from pipelines.search import SearchPipeline
 from pipelines.tuning import (
-    UNTUNED,
     Choice,
     LegRuns,
     bootstrap,
@@ -73,7 +72,7 @@ def test_the_untuned_is_kept_when_nothing_is_better():
     runs, qrels = made_up_runs({"words": 1.0, "meaning": 1.0})
     same = Choice({"method": "weighted-sum", "weights": [0.5, 0.5]}, 100)
     report = tune(runs, qrels, choices=[same], show_progress=False)
-    assert report.chosen == UNTUNED
+    assert report.chosen == report.untuned == Choice({"method": "weighted-sum"}, 100)
     assert (report.over_default.low, report.over_default.high) == (0, 0)
     assert not report.is_gain
 
