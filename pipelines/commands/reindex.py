@@ -1,0 +1,68 @@
+"""``retrieve reindex``: another index for a leg, with no model and no corpus."""
+
+import argparse
+from typing import Any
+
+from indexing.errors import InputError
+from pipelines.commands.command import command, positive
+
+
+def add_parser(commands: Any) -> None:
+    """Describe the command line."""
+    parser = command(
+        commands,
+        "reindex",
+        run,
+        "Make a leg's index again, of another kind or with other parameters, from the encoded documents that the "
+        "collection keeps: no model is loaded and nothing is encoded. Readers go on with the old index meanwhile.",
+        "retrieve reindex my-collection --dense-index hnsw --hnsw-m 32\n"
+        "retrieve reindex my-collection --leg bm25 --k1 1.2 --b 0.75",
+    )
+    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
+    parser.add_argument("--leg", metavar="NAME", help="which leg (dense)")
+    parser.add_argument("--dense-index", choices=["flat", "hnsw"], help="exact, or a graph")
+    parser.add_argument("--hnsw-m", type=positive, metavar="N", help="links of a node")
+    parser.add_argument("--hnsw-ef-construction", type=positive, metavar="N", help="breadth while building")
+    parser.add_argument("--hnsw-ef-search", type=positive, metavar="N", help="breadth while searching")
+    parser.add_argument("--k1", type=float, help="of BM25")
+    parser.add_argument("--b", type=float, help="of BM25")
+    parser.add_argument("--scale", type=float, help="what a sparse leg's weights are multiplied by")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it."""
+    from indexing.collection import Collection, read_manifest
+
+    name = options.leg or "dense"
+    of_faiss = {
+        "kind": options.dense_index,
+        "m": options.hnsw_m,
+        "ef_construction": options.hnsw_ef_construction,
+        "ef_search": options.hnsw_ef_search,
+    }
+    by_backend = {
+        "faiss": of_faiss,
+        "bm25": {"k1": options.k1, "b": options.b},
+        "impact": {"scale": options.scale},
+    }
+    from pathlib import Path
+
+    manifest = read_manifest(Path(options.directory))
+    if name not in manifest.legs:
+        raise InputError(f"{options.directory} has no leg {name!r}: --leg one of {', '.join(manifest.legs)}")
+    backend = manifest.legs[name].backend
+    given = {
+        key: (kind, value) for kind, values in by_backend.items() for key, value in values.items() if value is not None
+    }
+    stray = next((key for key, (kind, _) in given.items() if kind != backend), None)
+    if stray is not None:
+        raise InputError(f"the leg {name!r} is of backend {backend!r}, which has no parameter {stray!r}")
+    with Collection.open(options.directory, read_only=False, without=[name]) as collection:
+        collection.reindex(name, show_progress=not options.quiet, **{key: value for key, (_, value) in given.items()})
+        leg = collection.leg(name)
+    chosen = ", ".join(f"{key} {value}" for key, value in leg.parameters.items() if not key.endswith("sha256"))
+    print(
+        f"{options.directory}: {name} holds {leg.count:,} documents, {leg.bytes / 1e6:.1f} MB ({chosen or 'defaults'})"
+    )
+    return 0
