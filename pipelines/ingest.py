@@ -99,22 +99,20 @@ def ingest(
         ThreadPoolExecutor(1, "indexing") as indexing,
         tqdm(total=total, desc="indexing", unit="doc", disable=not show_progress) as bar,
     ):
-        try:
-            for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
-                rows = {}
-                for name, encoder in encoders.items():
-                    with clock(f"{name} encoding"):
-                        rows[name] = encoder.encode_document([document.contents for document in batch])
-                with clock("waiting for the indexes"):
-                    while len(waiting) >= WAITING_BATCHES:
-                        waiting.popleft().result()
-                waiting.append(indexing.submit(collection.upsert, batch, rows))
-                done.written += len(batch)
+        # What was encoded when an error or Ctrl-C comes is stored all the same: the executor ends its work on leaving.
+        for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
+            rows = {}
+            for name, encoder in encoders.items():
+                with clock(f"{name} encoding"):
+                    rows[name] = encoder.encode_document([document.contents for document in batch])
             with clock("waiting for the indexes"):
-                while waiting:
+                while len(waiting) >= WAITING_BATCHES:
                     waiting.popleft().result()
-        finally:
-            indexing.shutdown(cancel_futures=True)
+            waiting.append(indexing.submit(collection.upsert, batch, rows))
+            done.written += len(batch)
+        with clock("waiting for the indexes"):
+            while waiting:
+                waiting.popleft().result()
     return done
 
 
