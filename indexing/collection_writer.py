@@ -26,7 +26,7 @@ from indexing.legs import (
     keeps_vectors,
     write_vocabulary,
 )
-from indexing.manifest import Leg, Manifest, read_manifest, write_manifest
+from indexing.manifest import Leg, Manifest, check_name, read_manifest, write_manifest
 from indexing.shards import Shards
 from indexing.staging import writing
 from indexing.store import DocumentStore
@@ -92,21 +92,16 @@ class CollectionWriter(Collection):
         path = Path(path)
         if not legs:
             raise InputError("a collection needs a leg")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise StorageError(f"{path} is there already: choose another directory")
+        entries = {check_name(name): replace(leg, folder=name) for name, leg in legs.items()}
         with writing(path):
-            path.mkdir(parents=True, exist_ok=True)
-            DocumentStore.create(path / "documents.sqlite").close()
-            entries = {}
-            for name, leg in legs.items():
-                shards = path / "shards" / name
-                terms = (vocabularies or {}).get(name)
-                described = write_vocabulary(terms, shards) if terms is not None else {}
-                entries[name] = replace(leg, folder=name, parameters={**leg.parameters, **described})
-                index = create_index(entries[name], path / "legs" / name, shards)
-                index.commit(0)
-                index.close()
-            write_manifest(path, Manifest(0, dict(corpus or {}), entries))
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise StorageError(f"{path} is there already: choose another directory")
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                _fill(path, entries, dict(corpus or {}), vocabularies or {})
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
         return cls.take(path, encoders=encoders, commit_seconds=commit_seconds)
 
     @classmethod
@@ -370,3 +365,19 @@ class CollectionWriter(Collection):
         except BaseException:
             self._broken = True
             raise
+
+
+def _fill(
+    path: Path, legs: Mapping[str, Leg], corpus: Mapping[str, Any], vocabularies: Mapping[str, Sequence[str]]
+) -> None:
+    """Write an empty collection; its manifest last."""
+    DocumentStore.create(path / "documents.sqlite").close()
+    entries = {}
+    for name, leg in legs.items():
+        shards = path / "shards" / name
+        described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
+        entries[name] = replace(leg, parameters={**leg.parameters, **described})
+        index = create_index(entries[name], path / "legs" / leg.folder, shards)
+        index.commit(0)
+        index.close()
+    write_manifest(path, Manifest(0, corpus, entries))

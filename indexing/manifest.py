@@ -46,7 +46,10 @@ class Leg:
         if self.backend not in get_args(Backend):
             raise ValueError(f"unknown backend {self.backend!r}")
         if self.folder:
-            check_name(self.folder.replace(".", ""))
+            name, dot, number = self.folder.partition(".")
+            check_name(name)
+            if dot and not number.isdecimal():
+                raise ValueError(f"a leg's folder cannot be called {self.folder!r}")
 
 
 @dataclass(frozen=True, slots=True)
