@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
+from indexing.filters import FilterLike, parse_filter
 from indexing.legs import Index, codec, open_index
 from indexing.manifest import Backend, Leg, Manifest, read_manifest
 from indexing.staging import beside, building, recover, writing
@@ -152,6 +153,16 @@ class Collection:
         if missing is not None:
             raise InputError(f"the document {missing!r} is not in {self.path}")
         return self.documents.get(ids)
+
+    def matching(self, filter: FilterLike) -> list[str]:
+        """Give the ids of the documents that a filter keeps, in no order; see `indexing.filters.parse_filter`.
+
+        Raises
+        ------
+        InputError
+            For a field that was not declared when the collection was made, or an operator it does not have.
+        """
+        return self.documents.matching(parse_filter(filter, self.manifest.fields), self.manifest.fields)
 
     def stats(self) -> Stats:
         """Say what there is, and how much room it takes."""

@@ -14,6 +14,7 @@ import numpy as np
 from indexing.collection import Collection
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
+from indexing.filters import FilterLike, check_fields, field_values
 from indexing.identity import check_identity
 from indexing.leg_writer import LegWriter
 from indexing.legs import (
@@ -67,6 +68,7 @@ class CollectionWriter(Collection):
         path: str | Path,
         legs: Mapping[str, Leg],
         *,
+        fields: Mapping[str, str] | None = None,
         corpus: Mapping[str, Any] | None = None,
         encoders: Mapping[str, DocumentEncoder] | None = None,
         vocabularies: Mapping[str, Sequence[str]] | None = None,
@@ -80,6 +82,9 @@ class CollectionWriter(Collection):
             A directory that is not there, or is empty.
         legs
             Backend and parameters of each leg: those of ``faiss`` are `FaissSettings`, ``dimension`` at least.
+        fields
+            The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
+            ``date`` or ``boolean``.
         corpus
             What the manifest shall say of where the documents come from.
         encoders
@@ -98,7 +103,8 @@ class CollectionWriter(Collection):
                 raise StorageError(f"{path} is there already: choose another directory")
             try:
                 path.mkdir(parents=True, exist_ok=True)
-                _fill(path, entries, dict(corpus or {}), vocabularies or {})
+                empty = Manifest(0, dict(corpus or {}), entries, check_fields(fields or {}))
+                _fill(path, empty, vocabularies or {})
             except BaseException:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
@@ -169,11 +175,23 @@ class CollectionWriter(Collection):
             part = slice(start, start + BATCH_DOCUMENTS)
             self._write(documents[part], {name: rows[part] for name, rows in (encoded or {}).items()})
 
-    def delete(self, ids: Sequence[str]) -> int:
-        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+    def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """Remove documents, by their ids or by a filter; returns how many were there.
+
+        Parameters
+        ----------
+        ids
+            Those that are not there are passed over.
+        filter
+            Over declared fields, see `indexing.filters.parse_filter`.
+        """
         self._check_writable()
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
+        if (ids is None) == (filter is None):
+            raise InputError("delete takes either ids or a filter")
+        if ids is None:
+            ids = self.matching(filter or {})
         gone = self.documents.delete(ids)
         if gone:
             sequence = self.documents.sequence
@@ -195,7 +213,8 @@ class CollectionWriter(Collection):
             sequence = self.documents.sequence
             legs = {name: writer.commit(sequence) for name, writer in self._writers.items()}
             described = dict(self.manifest.corpus if corpus is None else corpus)
-            changed = Manifest(len(self.documents), described, {**self.manifest.legs, **legs})
+            legs = {**self.manifest.legs, **legs}
+            changed = replace(self.manifest, documents=len(self.documents), corpus=described, legs=legs)
             if changed != self.manifest:
                 write_manifest(self.path, changed)
                 self.manifest = changed
@@ -230,7 +249,7 @@ class CollectionWriter(Collection):
         leg = replace(old, parameters={**old.parameters, **parameters}, folder=folder, files={})
         where = self.path / "legs" / folder
         shutil.rmtree(where, ignore_errors=True)
-        options: dict[str, Any] = {"commit_seconds": self._commit_seconds}
+        options: dict[str, Any] = {"fields": self.manifest.fields, "commit_seconds": self._commit_seconds}
         try:
             writer = LegWriter.create(self.path, name, leg, self._shards.get(name), **options)
         except TypeError as error:
@@ -323,6 +342,8 @@ class CollectionWriter(Collection):
                 rows[name] = self._encoder(name).encode_document([document.contents for document in documents])
         for name, leg in self.manifest.legs.items():
             check(leg, name, documents, rows.get(name))
+        for document in documents:
+            field_values(self.manifest.fields, document.metadata, document.doc_id)
         start = time.perf_counter()
         first = self.documents.next_number
         numbers = np.arange(first, first + len(documents))
@@ -367,17 +388,15 @@ class CollectionWriter(Collection):
             raise
 
 
-def _fill(
-    path: Path, legs: Mapping[str, Leg], corpus: Mapping[str, Any], vocabularies: Mapping[str, Sequence[str]]
-) -> None:
+def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[str]]) -> None:
     """Write an empty collection; its manifest last."""
-    DocumentStore.create(path / "documents.sqlite").close()
-    entries = {}
-    for name, leg in legs.items():
+    DocumentStore.create(path / "documents.sqlite", fields=manifest.fields).close()
+    legs = {}
+    for name, leg in manifest.legs.items():
         shards = path / "shards" / name
         described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
-        entries[name] = replace(leg, parameters={**leg.parameters, **described})
-        index = create_index(entries[name], path / "legs" / leg.folder, shards)
+        legs[name] = replace(leg, parameters={**leg.parameters, **described})
+        index = create_index(legs[name], path / "legs" / leg.folder, shards, manifest.fields)
         index.commit(0)
         index.close()
-    write_manifest(path, Manifest(0, corpus, entries))
+    write_manifest(path, replace(manifest, legs=legs))

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from indexing.documents import Document
 from indexing.errors import StorageError
+from indexing.filters import Fields
 from indexing.legs import Index, apply, create_index, file_sums, open_index
 from indexing.manifest import Leg
 from indexing.shards import Shards
@@ -46,9 +47,11 @@ class LegWriter:
         self._due = time.monotonic() + commit_seconds
 
     @classmethod
-    def create(cls, path: Path, name: str, leg: Leg, shards: Shards | None, *, commit_seconds: float) -> Self:
+    def create(
+        cls, path: Path, name: str, leg: Leg, shards: Shards | None, *, fields: Fields, commit_seconds: float
+    ) -> Self:
         """Make an empty index."""
-        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name)
+        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
     @classmethod

@@ -18,6 +18,7 @@ from indexing.disk import write_atomically
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from indexing.faiss_index import FaissIndex
+from indexing.filters import Fields
 from indexing.impact_index import LARGEST_IMPACT, LARGEST_LENGTH, ImpactIndex
 from indexing.lucene_index import check_id
 from indexing.manifest import Leg
@@ -50,14 +51,17 @@ def codec(leg: Leg) -> Codec | None:
     return SparseRows(int(leg.parameters["columns"])) if leg.backend == "impact" else None
 
 
-def create_index(leg: Leg, folder: Path, shards: Path) -> Index:
-    """Make an empty index for this leg; `shards` is the folder of its encoded documents."""
+def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields) -> Index:
+    """Make an empty index for this leg; `shards` is the folder of its encoded documents.
+
+    Of the declared `fields` only Lucene keeps values; FAISS is told what it may find (see `Collection.matching`).
+    """
     options = {key: value for key, value in leg.parameters.items() if key not in _OF_ROWS}
     if leg.backend == "faiss":
         return FaissIndex.create(folder, int(leg.parameters["dimension"]), **options)
     if leg.backend == "bm25":
-        return Bm25Index.create(folder, **options)
-    return ImpactIndex.create(folder, vocabulary=read_vocabulary(leg, shards), **options)
+        return Bm25Index.create(folder, fields=fields, **options)
+    return ImpactIndex.create(folder, vocabulary=read_vocabulary(leg, shards), fields=fields, **options)
 
 
 def open_index(leg: Leg, folder: Path, *, read_only: bool) -> Index:
@@ -78,8 +82,12 @@ def apply(index: Index, documents: Sequence[Document], rows: Any) -> None:
     """Give documents and their rows to an index; those that are there already are replaced."""
     if isinstance(index, Bm25Index):
         index.upsert(documents)
+        return
+    ids = [document.doc_id for document in documents]
+    if isinstance(index, ImpactIndex):
+        index.upsert(ids, rows, [document.metadata for document in documents])
     else:
-        index.upsert([document.doc_id for document in documents], rows)
+        index.upsert(ids, rows)
 
 
 def check(leg: Leg, name: str, documents: Sequence[Document], rows: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from indexing.disk import write_json
 from indexing.errors import StorageError
+from indexing.filters import Fields, check_fields
 
 FORMAT = 2
 Backend: TypeAlias = Literal["bm25", "impact", "faiss"]
@@ -54,11 +55,24 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a collection holds."""
+    """What a collection holds.
+
+    Parameters
+    ----------
+    documents
+        How many, as last committed.
+    corpus
+        Where they come from.
+    legs
+        Its legs by name.
+    fields
+        The metadata fields that can be filtered by, with their types.
+    """
 
     documents: int
     corpus: Mapping[str, Any]
     legs: Mapping[str, Leg] = field(default_factory=dict)
+    fields: Fields = field(default_factory=dict)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -75,7 +89,7 @@ def read_manifest(path: Path) -> Manifest:
             check_name(name): Leg(**leg | {"files": {file: tuple(sums) for file, sums in leg["files"].items()}})
             for name, leg in stored["legs"].items()
         }
-        return Manifest(documents=int(stored["documents"]), corpus=stored["corpus"], legs=legs)
+        return Manifest(int(stored["documents"]), stored["corpus"], legs, check_fields(stored["fields"]))
     except (FileNotFoundError, NotADirectoryError):
         raise StorageError(
             f"{path} is not a collection (no manifest.json): build one with `retrieve index CORPUS --to {path}`"
@@ -89,7 +103,13 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     legs = {check_name(name): asdict(leg) for name, leg in manifest.legs.items()}
     write_json(
         path / "manifest.json",
-        {"format": FORMAT, "documents": manifest.documents, "corpus": dict(manifest.corpus), "legs": legs},
+        {
+            "format": FORMAT,
+            "documents": manifest.documents,
+            "corpus": dict(manifest.corpus),
+            "fields": dict(manifest.fields),
+            "legs": legs,
+        },
     )
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
+from indexing.filters import Fields, Filter, sqlite_indexes, sqlite_where
 from indexing.shards import Piece
 
 _SCHEMA = """
@@ -78,14 +79,14 @@ class DocumentStore:
         self._lock = threading.RLock()
 
     @classmethod
-    def create(cls, path: str | Path) -> Self:
-        """Make an empty store; the file must not be there."""
+    def create(cls, path: str | Path, *, fields: Fields | None = None) -> Self:
+        """Make an empty store; the file must not be there. Declared `fields` of the metadata get an index each."""
         path = Path(path)
         if path.exists():
             raise StorageError(f"{path} is already there: open it, or remove it first")
         store = cls(path, _connect(path, "rwc"))
         with store._transaction() as transaction:
-            for statement in _SCHEMA.split(";\n"):
+            for statement in (*_SCHEMA.split(";\n"), *sqlite_indexes(fields or {})):
                 transaction.execute(statement)
         store._share()
         return store
@@ -192,6 +193,11 @@ class DocumentStore:
         ):
             last = rows[-1][0]
             yield [doc_id for _, doc_id in rows]
+
+    def matching(self, filter: Filter, fields: Fields) -> list[str]:
+        """Give the ids of the documents that a filter over declared fields keeps, deleted ones left out."""
+        condition, values = sqlite_where(filter, fields)
+        return [row[0] for row in self._rows(f"SELECT doc_id FROM documents WHERE deleted = 0 AND {condition}", values)]
 
     def ids(self) -> Iterator[str]:
         """Every id, deleted ones left out."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from indexing.collection import Collection, building
 from indexing.collection_writer import CollectionWriter
@@ -15,6 +15,7 @@ from indexing.corpora import Corpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
+from indexing.filters import check_fields
 from indexing.identity import differences
 from indexing.legs import DocumentEncoder
 from indexing.manifest import Leg, read_manifest
@@ -24,6 +25,8 @@ from pipelines.ingest import Ingested, OnDuplicate, Stopwatch, ingest, prune
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
+
+DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +43,14 @@ class Plan:
         The encoder of each leg that needs one.
     vocabularies
         The term of each column, of each leg of backend ``impact``.
+    fields
+        The metadata fields that can be filtered by, with their types.
     """
 
     legs: Mapping[str, Leg]
     encoders: Mapping[str, DocumentEncoder] = field(default_factory=dict)
     vocabularies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,8 @@ def build_collection(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
-    dense_index: Literal["flat", "hnsw"] = "flat",
+    dense_index: DenseIndex = "flat",
+    fields: Mapping[str, str] | None = None,
     overwrite: bool = False,
     on_duplicate: OnDuplicate = "error",
     show_progress: bool = True,
@@ -127,7 +134,10 @@ def build_collection(
     bm25, dense, sparse
         Which legs to build: BM25 over words, a `DenseEncoder` into FAISS, a `SparseEncoder` into impacts.
     dense_index
-        ``"flat"`` (exact) or ``"hnsw"``.
+        ``"flat"`` (exact), ``"hnsw"``, or another kind of `FaissSettings`.
+    fields
+        The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
+        ``date`` or ``boolean``.
     overwrite
         Replace a collection that is there.
     on_duplicate
@@ -142,7 +152,7 @@ def build_collection(
     StorageError
         When `path` is taken, or nothing can be written there.
     """
-    plan = make_plan(bm25=bm25, dense=dense, sparse=sparse, dense_index=dense_index)
+    plan = make_plan(bm25=bm25, dense=dense, sparse=sparse, dense_index=dense_index, fields=fields)
     return build_legs(corpus, path, plan, overwrite=overwrite, on_duplicate=on_duplicate, show_progress=show_progress)
 
 
@@ -151,7 +161,8 @@ def make_plan(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
-    dense_index: Literal["flat", "hnsw"] = "flat",
+    dense_index: DenseIndex = "flat",
+    fields: Mapping[str, str] | None = None,
 ) -> Plan:
     """Describe the legs that `build_collection` makes of these encoders."""
     legs: dict[str, Leg] = {"bm25": Leg("bm25")} if bm25 else {}
@@ -164,7 +175,7 @@ def make_plan(
     if sparse is not None:
         legs["sparse"], encoders["sparse"] = Leg("impact", sparse.identity), sparse
         vocabularies["sparse"] = sparse.vocabulary
-    return Plan(legs, encoders, vocabularies)
+    return Plan(legs, encoders, vocabularies, check_fields(fields or {}))
 
 
 def build_legs(
@@ -273,7 +284,8 @@ def is_built(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
-    dense_index: Literal["flat", "hnsw"] = "flat",
+    dense_index: DenseIndex = "flat",
+    fields: Mapping[str, str] | None = None,
 ) -> bool:
     """Say whether a collection stands at `path` that has these legs, of this corpus and with these encoders."""
     try:
@@ -291,6 +303,7 @@ def is_built(
         and wanted.keys() <= manifest.legs.keys()
         and not any(differences(manifest.legs[name].encoder or {}, identity) for name, identity in wanted.items())
         and (dense is None or manifest.legs["dense"].parameters.get("kind") == dense_index)
+        and dict(fields or {}).items() <= dict(manifest.fields).items()
     )
 
 
@@ -328,9 +341,10 @@ def _take(
 def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWriter:
     """Open what an earlier build left, if it can be gone on with; else begin anew."""
     try:
-        if _same_legs(read_manifest(staging).legs, plan):
+        manifest = read_manifest(staging)
+        if _same_legs(manifest.legs, plan) and manifest.fields == plan.fields:
             return _reopened(staging, plan, commit_seconds)
-        logger.warning("%s was begun with other legs or encoders: begun anew", staging)
+        logger.warning("%s was begun with other legs, encoders or fields: begun anew", staging)
     except StorageError as problem:
         if any(staging.iterdir()):
             logger.warning("what an earlier build left cannot be used, the build begins anew: %s", problem)
@@ -341,6 +355,7 @@ def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWrite
         plan.legs,
         encoders=plan.encoders,
         vocabularies=plan.vocabularies,
+        fields=plan.fields,
         commit_seconds=commit_seconds,
     )
 

@@ -9,8 +9,12 @@ from indexing.errors import InputError
 from pipelines.commands.command import command, dense_encoder, sparse_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from indexing.corpora import Corpus
     from pipelines.build import BuildReport
+
+KINDS = ("flat", "hnsw", "ivf", "pq", "sq")
 
 
 def add_parser(commands: Any) -> None:
@@ -34,7 +38,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
     parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
-    parser.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="exact, or a graph (flat)")
+    parser.add_argument("--dense-index", choices=KINDS, default="flat", help="exact (flat), or approximate")
     parser.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; adds a learned sparse leg")
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
@@ -54,6 +58,13 @@ def add_parser(commands: Any) -> None:
     )
     for role in ("id", "text", "title"):
         parser.add_argument(f"--{role}-field", metavar="NAME", help=f"the field that holds a document's {role}")
+    parser.add_argument(
+        "--filter-field",
+        action="append",
+        default=[],
+        metavar="NAME:TYPE",
+        help="a metadata field that can be filtered by, as in year:number; types: keyword, number, date, boolean",
+    )
     parser.add_argument("--config", metavar="NAME", help="of a `datasets` set")
     parser.add_argument("--split", metavar="NAME", help="of a `datasets` set")
     what = parser.add_mutually_exclusive_group()
@@ -97,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
     dense = None if options.no_dense else dense_encoder(options)
     sparse = sparse_encoder(options) if options.sparse else None
     wanted = {"bm25": not options.no_bm25, "dense": dense, "sparse": sparse, "dense_index": options.dense_index}
+    wanted["fields"] = _fields(options.filter_field)
     plan = make_plan(**wanted)
     if options.dry_run:
         from pipelines.estimate import estimate_build
@@ -109,6 +121,16 @@ def run(options: argparse.Namespace) -> int:
     return _run_safely(
         options, skipped_to, lambda: build_legs(corpus, options.to, plan, overwrite=options.overwrite, **how)
     )
+
+
+def _fields(declared: "Sequence[str]") -> dict[str, str]:
+    fields = {}
+    for field in declared:
+        name, colon, kind = field.rpartition(":")
+        if not colon:
+            raise InputError(f"--filter-field takes NAME:TYPE, as in year:number, not {field!r}")
+        fields[name] = kind
+    return fields
 
 
 def _update(options: argparse.Namespace, corpus: "Corpus", how: dict[str, Any]) -> "BuildReport":

@@ -1,10 +1,12 @@
 """``retrieve reindex``: another index for a leg, with no model and no corpus."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
 from pipelines.commands.command import command, positive
+from pipelines.commands.index import KINDS
 
 
 def add_parser(commands: Any) -> None:
@@ -20,7 +22,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
     parser.add_argument("--leg", metavar="NAME", help="which leg (dense)")
-    parser.add_argument("--dense-index", choices=["flat", "hnsw"], help="exact, or a graph")
+    parser.add_argument("--dense-index", choices=(*KINDS, "factory"), help="exact (flat), or approximate")
+    parser.add_argument("--factory", metavar="STRING", help="with --dense-index factory, as in IVF1024,PQ48")
+    parser.add_argument("--nlist", type=positive, metavar="N", help="clusters of ivf")
+    parser.add_argument("--nprobe", type=positive, metavar="N", help="clusters that a query looks into")
+    parser.add_argument("--pq-bytes", type=positive, metavar="N", help="bytes that pq keeps of a vector")
+    parser.add_argument("--training-sample", type=positive, metavar="N", help="vectors that ivf, pq and sq learn from")
     parser.add_argument("--hnsw-m", type=positive, metavar="N", help="links of a node")
     parser.add_argument("--hnsw-ef-construction", type=positive, metavar="N", help="breadth while building")
     parser.add_argument("--hnsw-ef-search", type=positive, metavar="N", help="breadth while searching")
@@ -40,14 +47,18 @@ def run(options: argparse.Namespace) -> int:
         "m": options.hnsw_m,
         "ef_construction": options.hnsw_ef_construction,
         "ef_search": options.hnsw_ef_search,
+        # A string that is no longer wanted would be refused.
+        "factory": options.factory or ("" if options.dense_index else None),
+        "nlist": options.nlist,
+        "nprobe": options.nprobe,
+        "pq_bytes": options.pq_bytes,
+        "training_sample": options.training_sample,
     }
     by_backend = {
         "faiss": of_faiss,
         "bm25": {"k1": options.k1, "b": options.b},
         "impact": {"scale": options.scale},
     }
-    from pathlib import Path
-
     manifest = read_manifest(Path(options.directory))
     if name not in manifest.legs:
         raise InputError(f"{options.directory} has no leg {name!r}: --leg one of {', '.join(manifest.legs)}")

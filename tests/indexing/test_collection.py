@@ -341,3 +341,47 @@ def _documents(path: str) -> tuple[int, int]:
 
 def _fail(*_: object) -> None:
     raise OSError(28, "no room")
+
+
+class TestFilters:
+    FIELDS = {"year": "number", "lang": "keyword"}  # noqa: RUF012
+
+    @pytest.fixture
+    def path(self, tmp_path):
+        with make(tmp_path / "c", fields=self.FIELDS) as collection:
+            collection.upsert(
+                [document(n, "w0001 w0002", year=2000 + n, lang="en" if n % 2 else "de") for n in range(20)]
+                + [document(20, "w0001 w0002")]
+            )
+        return tmp_path / "c"
+
+    def test_every_leg_finds_what_the_filter_keeps(self, path):
+        written = {"year": {"gte": 2010}, "lang": "en"}
+        expected = {f"d{number}" for number in range(11, 20, 2)}
+        with Collection.open(path) as collection:
+            assert set(collection.matching(written)) == expected
+            for leg in ("bm25", "sparse"):
+                query = ["w0001"] if leg == "bm25" else CheapWeights().encode_document(["w0001"])
+                assert set(collection.index(leg).search(query, 50, filter=written).doc_ids) == expected
+            for leg in ("dense", "graph"):
+                query = CheapVectors().encode_document(["w0001"])
+                allowed = collection.matching(written)
+                assert set(collection.index(leg).search(query, 50, allowed=allowed).doc_ids) == expected
+            with pytest.raises(InputError, match="unknown field 'month': declared are year, lang"):
+                collection.matching({"month": 1})
+
+    def test_deletes_what_a_filter_keeps_and_the_rest_stays(self, path):
+        with Collection.open(path, read_only=False) as collection:
+            assert collection.delete(filter={"year": {"lt": 2015}}) == 15
+            assert len(collection) == len(collection.index("graph")) == len(collection.index("bm25")) == 6
+            with pytest.raises(InputError, match="either ids or a filter"):
+                collection.delete(["d1"], filter={"year": 2001})
+        assert verify(path) == []
+
+    def test_fields_stay_through_reindex_and_are_checked_before_anything_is_stored(self, path, encoders):
+        with Collection.open(path, read_only=False, encoders=encoders) as collection:
+            collection.reindex("bm25")
+            assert list(collection.index("bm25").search(["w0001"], 5, filter={"year": 2003}).doc_ids) == ["d3"]
+            with pytest.raises(InputError, match="document 'd50': its field 'year' must be a number, not 'soon'"):
+                collection.upsert([document(50, year="soon")])
+            assert len(collection) == 21

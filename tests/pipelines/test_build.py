@@ -70,7 +70,7 @@ def test_a_build_with_another_encoder_begins_anew(tmp_path, caplog):
         build_legs(stopped_after(1200, documents(2000, 0, 1)), tmp_path / "c", dense_plan(CheapVectors()), **QUIET)
     report = build_legs(documents(2000, 0, 1), tmp_path / "c", dense_plan(other := Other()), **QUIET)
     assert (report.written, len(other.texts)) == (2000, 2000)
-    assert "other legs or encoders" in caplog.text
+    assert "other legs, encoders or fields" in caplog.text
 
 
 def test_encoding_goes_on_while_the_batch_before_is_indexed(tmp_path, monkeypatch):

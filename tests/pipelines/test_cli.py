@@ -108,6 +108,16 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
     assert "1 documents, 1 unchanged, 2 removed" in capsys.readouterr().out
 
 
+def test_filter_fields_are_declared_once_and_delete_uses_them(corpus_file, tmp_path, capsys):
+    build = ["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
+    assert main([*build, "--filter-field", "year:number"]) == 0
+    assert main(["delete", str(tmp_path / "c"), "--where", '{"year": {"lt": 2000}}']) == 0
+    assert "1 documents deleted, 2 left" in capsys.readouterr().out
+    for where, says in (('{"month": 1}', "declared are year"), ("{", "a JSON object"), ("{}", "not empty")):
+        assert main(["delete", str(tmp_path / "c"), "--where", where]) == 1
+        assert says in capsys.readouterr().err
+
+
 def test_verify_names_damage_and_repair_mends_it_with_the_encoder(corpus_file, tmp_path, capsys):
     directory = tmp_path / "c"
     main(["index", str(corpus_file), "--to", str(directory), "--quiet"])
@@ -225,6 +235,8 @@ def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, 
         (["delete", "nowhere", "--ids", "1"], "is not a collection"),
         (["index", "{corpus}", "--to", "nowhere", "--update"], "is not a collection"),
         (["index", "{corpus}", "--to", "x", "--remove-missing"], "goes with --update"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
         (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
         (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "backend 'bm25', which has no parameter 'm'"),
         (["search", "{collection}", " "], "the query is empty"),
