@@ -26,6 +26,7 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike, parse_filter
 from indexing.legs import Index, codec, open_index
 from indexing.manifest import Backend, Leg, Manifest, read_manifest
+from indexing.qdrant_index import QdrantIndex
 from indexing.staging import beside, building, recover, writing
 from indexing.store import DocumentStore
 
@@ -185,11 +186,11 @@ class Collection:
         """Let a reader take over what was committed since it was opened."""
         self.manifest = read_manifest(self.path)
         for name, index in list(self._open.items()):
-            if name in self.manifest.legs and index.path.name == self.leg(name).folder:
-                index.refresh()
-            else:
+            if name not in self.manifest.legs or index.path.name != self.leg(name).folder:
                 index.close()
                 del self._open[name]
+            elif not isinstance(index, QdrantIndex):  # which answers from what is there
+                index.refresh()
 
     def close(self) -> None:
         """Close the store and every index that was opened."""

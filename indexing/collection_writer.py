@@ -27,7 +27,7 @@ from indexing.legs import (
     keeps_vectors,
     write_vocabulary,
 )
-from indexing.manifest import Leg, Manifest, check_name, read_manifest, write_manifest
+from indexing.manifest import Backend, Leg, Manifest, check_name, read_manifest, write_manifest
 from indexing.shards import Shards
 from indexing.staging import writing
 from indexing.store import DocumentStore
@@ -219,7 +219,9 @@ class CollectionWriter(Collection):
                 write_manifest(self.path, changed)
                 self.manifest = changed
 
-    def reindex(self, name: str, *, show_progress: bool = False, **parameters: Any) -> None:
+    def reindex(
+        self, name: str, *, backend: Backend | None = None, show_progress: bool = False, **parameters: Any
+    ) -> None:
         """Make the index of this leg again, from the shards and the texts, with no model.
 
         A reader that has the old one open goes on with it.
@@ -228,11 +230,15 @@ class CollectionWriter(Collection):
         ----------
         name
             The leg.
+        backend
+            Another kind of index for the same encoded documents: ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"``
+            or ``"qdrant"`` for term weights.
         show_progress
             A bar.
         **parameters
             What shall change of the leg's parameters: of ``faiss`` those of `FaissSettings`; of ``bm25`` ``k1`` and
-            ``b``; of ``impact`` ``scale``.
+            ``b``; of ``impact`` ``scale``; of ``qdrant`` those of `QdrantSettings`, ``engine``, and ``server`` with
+            those of `QdrantServer` but the API key.
 
         Raises
         ------
@@ -246,7 +252,8 @@ class CollectionWriter(Collection):
             raise InputError(f"{fixed[0]} is the encoder's: it cannot be changed without encoding again")
         numbers = [int(leg.folder.rpartition(".")[2]) for leg in self.manifest.legs.values() if "." in leg.folder]
         folder = f"{name}.{max(numbers, default=0) + 1}"
-        leg = replace(old, parameters={**old.parameters, **parameters}, folder=folder, files={})
+        leg = replace(_moved(old, name, backend or old.backend), folder=folder, files={})
+        leg = replace(leg, parameters={**leg.parameters, **parameters})
         where = self.path / "legs" / folder
         shutil.rmtree(where, ignore_errors=True)
         options: dict[str, Any] = {"fields": self.manifest.fields, "commit_seconds": self._commit_seconds}
@@ -386,6 +393,17 @@ class CollectionWriter(Collection):
         except BaseException:
             self._broken = True
             raise
+
+
+def _moved(leg: Leg, name: str, backend: Backend) -> Leg:
+    """Give this leg on another backend, with its defaults."""
+    if backend == leg.backend:
+        return leg
+    possible = {"vectors": ("faiss", "qdrant"), "weights": ("impact", "qdrant"), None: ("bm25",)}[leg.rows]
+    if backend not in possible:
+        raise InputError(f"the leg {name!r} cannot be of backend {backend!r}: for its rows there is {possible[0]!r}")
+    kept = {key: value for key, value in leg.parameters.items() if key in ENCODED}
+    return replace(leg, backend=backend, parameters=kept)
 
 
 def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[str]]) -> None:

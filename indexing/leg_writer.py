@@ -9,11 +9,13 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
+from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import Fields
 from indexing.legs import Index, apply, create_index, file_sums, open_index
 from indexing.manifest import Leg
+from indexing.qdrant_index import QdrantIndex
 from indexing.shards import Shards
 from indexing.store import DocumentStore
 
@@ -52,6 +54,7 @@ class LegWriter:
     ) -> Self:
         """Make an empty index."""
         index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields)
+        index.commit(0)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
     @classmethod
@@ -111,12 +114,15 @@ class LegWriter:
     def commit(self, sequence: int) -> Leg:
         """Make all that the index has taken durable; gives its entry for the manifest."""
         if self.index.sequence != sequence:
+            if isinstance(self.index, QdrantIndex):
+                # The others build their graph as they go.
+                self.index.optimize()
             self._commit(sequence)
         # Asked before the files: Lucene lets go of those of the state before.
         count = len(self.index)
         folder = self.path / "legs" / self.leg.folder
-        files = file_sums(folder, self.leg.files)
-        size = sum(length for length, _ in files.values())
+        files = {} if isinstance(self.index, QdrantIndex) else file_sums(folder, self.leg.files)
+        size = folder_bytes(folder)
         self.leg = replace(self.leg, count=count, sequence=sequence, bytes=size, files=files)
         return self.leg
 

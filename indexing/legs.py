@@ -22,10 +22,18 @@ from indexing.filters import Fields
 from indexing.impact_index import LARGEST_IMPACT, LARGEST_LENGTH, ImpactIndex
 from indexing.lucene_index import check_id
 from indexing.manifest import Leg
+from indexing.qdrant_index import QdrantIndex
+from indexing.qdrant_settings import QdrantServer
 from indexing.shards import Codec, DenseRows, SparseRows
 
-Index: TypeAlias = Bm25Index | ImpactIndex | FaissIndex
+Index: TypeAlias = Bm25Index | ImpactIndex | FaissIndex | QdrantIndex
 VOCABULARY = "vocabulary.txt"
+_KINDS: dict[str, type[Index]] = {
+    "faiss": FaissIndex,
+    "bm25": Bm25Index,
+    "impact": ImpactIndex,
+    "qdrant": QdrantIndex,
+}
 _OF_ROWS = frozenset({"dimension", "dtype", "columns", "vocabulary_sha256"})
 ENCODED = _OF_ROWS | {"metric"}
 """Parameters that the encoder decides: another index of the same rows cannot choose them."""
@@ -46,9 +54,9 @@ class DocumentEncoder(Protocol):
 
 def codec(leg: Leg) -> Codec | None:
     """Say how a leg's rows are kept; None for a leg that indexes the text itself."""
-    if leg.backend == "faiss":
+    if leg.rows == "vectors":
         return DenseRows(int(leg.parameters["dimension"]), str(leg.parameters.get("dtype", "float32")))
-    return SparseRows(int(leg.parameters["columns"])) if leg.backend == "impact" else None
+    return SparseRows(int(leg.parameters["columns"])) if leg.rows == "weights" else None
 
 
 def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields) -> Index:
@@ -59,6 +67,16 @@ def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields) -> Index:
     options = {key: value for key, value in leg.parameters.items() if key not in _OF_ROWS}
     if leg.backend == "faiss":
         return FaissIndex.create(folder, int(leg.parameters["dimension"]), **options)
+    if leg.backend == "qdrant":
+        server = options.pop("server", None)
+        return QdrantIndex.create(
+            folder,
+            int(leg.parameters.get("dimension", 0)),
+            vocabulary=int(leg.parameters.get("columns", 0)),
+            fields=fields,
+            server=QdrantServer(**server) if server else None,
+            **options,
+        )
     if leg.backend == "bm25":
         return Bm25Index.create(folder, fields=fields, **options)
     return ImpactIndex.create(folder, vocabulary=read_vocabulary(leg, shards), fields=fields, **options)
@@ -66,8 +84,7 @@ def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields) -> Index:
 
 def open_index(leg: Leg, folder: Path, *, read_only: bool) -> Index:
     """Open the index of this leg."""
-    kinds: dict[str, type[Index]] = {"faiss": FaissIndex, "bm25": Bm25Index, "impact": ImpactIndex}
-    return kinds[leg.backend].open(folder, read_only=read_only)
+    return _KINDS[leg.backend].open(folder, read_only=read_only)
 
 
 def keeps_vectors(leg: Leg) -> bool:
@@ -84,8 +101,11 @@ def apply(index: Index, documents: Sequence[Document], rows: Any) -> None:
         index.upsert(documents)
         return
     ids = [document.doc_id for document in documents]
+    metadata = [document.metadata for document in documents]
     if isinstance(index, ImpactIndex):
-        index.upsert(ids, rows, [document.metadata for document in documents])
+        index.upsert(ids, rows, metadata)
+    elif isinstance(index, QdrantIndex):
+        index.upsert(ids, **{"vectors" if isinstance(rows, np.ndarray) else "weights": rows}, metadata=metadata)
     else:
         index.upsert(ids, rows)
 
@@ -98,12 +118,12 @@ def check(leg: Leg, name: str, documents: Sequence[Document], rows: Any) -> None
     InputError
         Naming the leg and the document.
     """
-    if leg.backend == "faiss":
+    if leg.backend in ("bm25", "impact"):
+        for document in documents:
+            check_id(document.doc_id)
+    if leg.rows == "vectors":
         _check_vectors(leg, name, documents, rows)
-        return
-    for document in documents:
-        check_id(document.doc_id)
-    if leg.backend == "impact":
+    elif leg.rows == "weights":
         _check_weights(leg, name, documents, rows)
 
 
@@ -128,7 +148,7 @@ def read_vocabulary(leg: Leg, shards: Path) -> list[str]:
 
 
 def file_sums(folder: Path, known: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
-    """Give size and CRC-32 of each file of an index.
+    """Give size and CRC-32 of each file of an index; of FAISS and Lucene: Qdrant changes its files in place.
 
     Indexes write a file once, under a name of its own; so one that is `known` with the same size is not read again,
     unless it is a ``.json`` file, which is replaced under its name.

@@ -11,7 +11,8 @@ from indexing.errors import StorageError
 from indexing.filters import Fields, check_fields
 
 FORMAT = 2
-Backend: TypeAlias = Literal["bm25", "impact", "faiss"]
+Backend: TypeAlias = Literal["bm25", "impact", "faiss", "qdrant"]
+Rows: TypeAlias = Literal["vectors", "weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,13 @@ class Leg:
             check_name(name)
             if dot and not number.isdecimal():
                 raise ValueError(f"a leg's folder cannot be called {self.folder!r}")
+
+    @property
+    def rows(self) -> Rows | None:
+        """What its encoder makes of a document: vectors, or term weights; None for a leg that indexes the text."""
+        if self.backend == "bm25":
+            return None
+        return "vectors" if "dimension" in self.parameters else "weights"
 
 
 @dataclass(frozen=True, slots=True)

@@ -385,3 +385,36 @@ class TestFilters:
             with pytest.raises(InputError, match="document 'd50': its field 'year' must be a number, not 'soon'"):
                 collection.upsert([document(50, year="soon")])
             assert len(collection) == 21
+
+
+def test_a_leg_moves_to_qdrant_and_back_and_is_found_the_same(path, encoders):
+    with Collection.open(path, read_only=False, encoders=encoders) as collection:
+        before = {leg: found(collection, leg, "w0004 w0005", k=5) for leg in ("dense", "sparse")}
+        for leg, home in (("dense", "faiss"), ("sparse", "impact")):
+            collection.reindex(leg, backend="qdrant", m=8)
+            assert collection.leg(leg).backend == "qdrant"
+            assert set(found(collection, leg, "w0004 w0005", k=5)) == set(before[leg])
+            collection.upsert([document(50, "w0004 w0005")])
+            assert "d50" in found(collection, leg, "w0004 w0005", k=5)
+            collection.delete(["d50"])
+            collection.compact()
+            with pytest.raises(InputError, match="cannot be of backend 'bm25'"):
+                collection.reindex(leg, backend="bm25")
+            collection.reindex(leg, backend=home)
+            assert found(collection, leg, "w0004 w0005", k=5) == before[leg]
+        collection.reindex("dense", backend="qdrant")
+    assert verify(path) == []
+    with Collection.open(path) as reader:
+        assert set(found(reader, "dense", "w0004 w0005", k=5)) == set(before["dense"])
+
+
+def test_a_leg_in_qdrant_is_brought_forward_too(path, encoders):
+    with Collection.open(path, read_only=False, encoders=encoders) as collection:
+        collection.reindex("dense", backend="qdrant")
+    writer = Collection.open(path, read_only=False, encoders=encoders)
+    writer.upsert([document(3, "w1500 w1501"), document(40)])
+    writer.delete(["d5"])
+    writer.close()
+    with Collection.open(path, read_only=False) as collection:
+        assert found(collection, "dense", "w1500 w1501", k=1) == ["d3"]
+        assert len(collection.index("dense")) == 30
