@@ -77,7 +77,7 @@ def kill_loop(path: Path, count: int, kills: int, seed: int, *, say=lambda text:
 
     Gives the kills by job and the version of the documents that stands at last.
     """
-    rng = random.Random(seed)
+    rng, share = random.Random(seed), max(1, kills // 12)
     done: Counter[str] = Counter()
     typical: dict[str, float] = {}
     name, version = "build", 0
@@ -85,8 +85,9 @@ def kill_loop(path: Path, count: int, kills: int, seed: int, *, say=lambda text:
         tries = 0
         while True:
             tries += 1
-            # The more often it was killed, the longer it may run: each job ends some time.
-            limit = rng.random() * typical.get(name, 3.0) * (1 + tries / 8) if done.total() < kills else None
+            # No job takes more than its share of the kills, so that each kind meets some.
+            killing = done.total() < kills and tries <= share
+            limit = rng.random() * typical.get(name, 3.0) if killing else None
             seconds, killed = attempt(path, name, version, count, seed, limit)
             if not killed:
                 typical[name] = max(seconds, 0.2)
