@@ -3,96 +3,139 @@
 ::
 
     my-collection/
-      manifest.json      format, corpus, and for each leg its backend, encoder, count and bytes
-      documents.sqlite   title, text and metadata of every document
-      legs/<name>/       one index a leg
+      manifest.json      format, corpus, and for each leg its backend, encoder, parameters, counts and checksums
+      documents.sqlite   title, text and metadata of every document; the journal; where each encoded document is
+      shards/<leg>/      encoded documents: changing an index never encodes again
+      legs/<leg>/        one index a leg, with the sequence number of the last write it holds
 
-A collection is built aside and moved into place when it is complete: a build that is killed leaves what stood there
-before, and the next build starts clean.
+A write goes the same way each time: the rows are appended to the shards, one transaction of the store names them
+beside the documents, and then the legs are given the batch. Each leg is committed from time to time; one that is
+behind when a writer opens the collection, after a kill for instance, is brought forward from the journal and the
+shards. So a crash at any instant loses nothing that was stored and doubles nothing.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from indexing.bm25_index import Bm25Index
-from indexing.disk import folder_bytes, sync_folder, write_json
-from indexing.errors import StorageError
-from indexing.faiss_index import FaissIndex
-from indexing.impact_index import ImpactIndex
+from indexing.disk import folder_bytes
+from indexing.documents import Document
+from indexing.errors import InputError, StorageError
+from indexing.filters import FilterLike, parse_filter
+from indexing.legs import Index, codec, open_index
+from indexing.manifest import Backend, Leg, Manifest, read_manifest
+from indexing.qdrant_index import QdrantIndex
+from indexing.staging import beside, building, recover, writing
 from indexing.store import DocumentStore
 
-FORMAT = 1
-Backend: TypeAlias = Literal["bm25", "impact", "faiss"]
-Index: TypeAlias = Bm25Index | ImpactIndex | FaissIndex
+if TYPE_CHECKING:
+    from indexing.collection_writer import CollectionWriter
+    from indexing.verify import Problem
+
+__all__ = ["Backend", "Collection", "Index", "Leg", "Manifest", "Stats", "building", "read_manifest"]
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
-    """What the manifest says of one leg.
+class Stats:
+    """What a collection holds now.
 
-    `encoder` is the identity of the model its documents were encoded with, `parameters` what else was chosen for it.
+    Parameters
+    ----------
+    documents
+        How many; deleted ones left out.
+    dead
+        Replaced and deleted documents that `Collection.compact` would remove.
+    sequence
+        The number of the last write.
+    store_bytes, shard_bytes
+        Size of the texts, and of each leg's encoded documents.
+    legs
+        The manifest's entries, with the sequence number that each index holds as far as it is open.
     """
 
-    backend: Backend
-    encoder: Mapping[str, Any] | None = None
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    count: int = 0
-    bytes: int = 0
-
-    def __post_init__(self) -> None:
-        if self.backend not in get_args(Backend):
-            raise ValueError(f"unknown backend {self.backend!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a collection holds."""
-
     documents: int
-    corpus: Mapping[str, Any]
-    legs: Mapping[str, Leg] = field(default_factory=dict)
+    dead: int
+    sequence: int
+    store_bytes: int
+    shard_bytes: Mapping[str, int]
+    legs: Mapping[str, Leg]
 
 
 class Collection:
-    """A collection opened for reading; its indexes are opened when first asked for."""
+    """A collection open for reading: use `open`; for writing, `create` and ``open(path, read_only=False)`` give more.
+
+    Indexes are opened when first asked for. Any number of processes may read, while one writes too: what that one has
+    committed is seen by the next `open`, or after `refresh`.
+    """
 
     def __init__(self, path: Path, manifest: Manifest, documents: DocumentStore) -> None:
         self.path, self.manifest, self.documents = path, manifest, documents
         self._open: dict[str, Index] = {}
 
-    @classmethod
-    def open(cls, path: str | Path) -> Self:
+    @staticmethod
+    def create(path: str | Path, legs: Mapping[str, Leg], **options: Any) -> "CollectionWriter":
+        """Make an empty collection, open for writing; options as for `CollectionWriter.make`."""
+        from indexing.collection_writer import CollectionWriter
+
+        return CollectionWriter.make(path, legs, **options)
+
+    @overload
+    @staticmethod
+    def open(path: str | Path, *, read_only: Literal[True] = True) -> "Collection": ...
+    @overload
+    @staticmethod
+    def open(path: str | Path, *, read_only: Literal[False], **options: Any) -> "CollectionWriter": ...
+    @staticmethod
+    def open(path: str | Path, *, read_only: bool = True, **options: Any) -> "Collection":
         """Open the collection in this directory.
+
+        Parameters
+        ----------
+        path
+            The directory.
+        read_only
+            False takes the right to write, and brings each leg forward to the last write.
+        **options
+            For writing: as for `CollectionWriter.take`.
 
         Raises
         ------
         StorageError
-            When there is none, or its manifest cannot be read.
+            When there is none, its files cannot be used, or another process writes to it.
+        ModelError
+            For an encoder of another identity than the leg's.
         """
         path = Path(path)
-        if not path.exists() and _beside(path.absolute(), "old").is_dir():
-            with _locked(path.absolute()):
-                _recover(path)
-        return cls(path, read_manifest(path), DocumentStore.open(path / "documents.sqlite"))
+        if not path.exists() and beside(path.absolute(), "old").is_dir():
+            with writing(path):
+                recover(path)
+        if not read_only:
+            from indexing.collection_writer import CollectionWriter
+
+            return CollectionWriter.take(path, **options)
+        return Collection(path, read_manifest(path), DocumentStore.open(path / "documents.sqlite"))
+
+    @staticmethod
+    def verify(path: str | Path) -> "list[Problem]":
+        """Read everything and say what is wrong; see `indexing.verify.verify`."""
+        from indexing.verify import verify
+
+        return verify(path)
 
     def index(self, name: str) -> Index:
         """Give the index of this leg."""
         if name not in self._open:
             leg = self.leg(name)
-            folder = self.path / "legs" / name
-            if leg.backend == "faiss":
-                self._open[name] = FaissIndex.open(folder)
-            elif leg.backend == "bm25":
-                self._open[name] = Bm25Index.open(folder, read_only=True)
-            else:
-                self._open[name] = ImpactIndex.open(folder, read_only=True)
+            try:
+                self._open[name] = open_index(leg, self._folder(leg), read_only=True)
+            except StorageError:
+                # A writer may have put another index in its place meanwhile.
+                self.manifest = read_manifest(self.path)
+                if self.leg(name).folder == leg.folder:
+                    raise
+                self._open[name] = open_index(self.leg(name), self._folder(self.leg(name)), read_only=True)
         return self._open[name]
 
     def leg(self, name: str) -> Leg:
@@ -104,6 +147,51 @@ class Collection:
                 f"the collection {self.path} has no leg {name!r}: it has {', '.join(self.manifest.legs) or 'none'}"
             ) from None
 
+    def get(self, ids: Sequence[str]) -> list[Document]:
+        """Give the documents of these ids, in their order; an `InputError` names one that is not there."""
+        alive = self.documents.alive(ids)
+        missing = next((doc_id for doc_id in ids if doc_id not in alive), None)
+        if missing is not None:
+            raise InputError(f"the document {missing!r} is not in {self.path}")
+        return self.documents.get(ids)
+
+    def matching(self, filter: FilterLike) -> list[str]:
+        """Give the ids of the documents that a filter keeps, in no order; see `indexing.filters.parse_filter`.
+
+        Raises
+        ------
+        InputError
+            For a field that was not declared when the collection was made, or an operator it does not have.
+        """
+        return self.documents.matching(parse_filter(filter, self.manifest.fields), self.manifest.fields)
+
+    def stats(self) -> Stats:
+        """Say what there is, and how much room it takes."""
+        legs = {
+            name: replace(leg, sequence=self._open[name].sequence) if name in self._open else leg
+            for name, leg in self.manifest.legs.items()
+        }
+        shards = {name: self.path / "shards" / name for name, leg in legs.items() if codec(leg) is not None}
+        store = sum(file.stat().st_size for file in self.path.glob("documents.sqlite*"))
+        return Stats(
+            documents=len(self),
+            dead=self.documents.dead,
+            sequence=self.documents.sequence,
+            store_bytes=store,
+            shard_bytes={name: folder_bytes(folder) for name, folder in shards.items()},
+            legs=legs,
+        )
+
+    def refresh(self) -> None:
+        """Let a reader take over what was committed since it was opened."""
+        self.manifest = read_manifest(self.path)
+        for name, index in list(self._open.items()):
+            if name not in self.manifest.legs or index.path.name != self.leg(name).folder:
+                index.close()
+                del self._open[name]
+            elif not isinstance(index, QdrantIndex):  # which answers from what is there
+                index.refresh()
+
     def close(self) -> None:
         """Close the store and every index that was opened."""
         for index in self._open.values():
@@ -112,7 +200,7 @@ class Collection:
         self.documents.close()
 
     def __len__(self) -> int:
-        return self.manifest.documents
+        return len(self.documents)
 
     def __enter__(self) -> Self:
         return self
@@ -122,126 +210,5 @@ class Collection:
     ) -> None:
         self.close()
 
-
-def read_manifest(path: Path) -> Manifest:
-    """Read the manifest of the collection in this directory; errors as `Collection.open`."""
-    file = path / "manifest.json"
-    try:
-        stored = json.loads(file.read_text("utf-8"))
-        if stored["format"] != FORMAT:
-            raise StorageError(f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again")
-        legs = {_leg_name(name): Leg(**leg) for name, leg in stored["legs"].items()}
-        return Manifest(documents=int(stored["documents"]), corpus=stored["corpus"], legs=legs)
-    except (FileNotFoundError, NotADirectoryError):
-        raise StorageError(
-            f"{path} is not a collection (no manifest.json): build one with `retrieve index CORPUS --to {path}`"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"{file} is damaged ({error!r}): build the collection again") from error
-
-
-@contextmanager
-def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a directory to build a collection in; move it to `path` when the block ends without an error.
-
-    Raises
-    ------
-    StorageError
-        When something stands at `path` (a collection may be replaced with ``overwrite=True``; anything else never),
-        when another process builds there, or when nothing can be written there.
-    """
-    path = Path(path).absolute()
-    with _locked(path):
-        _recover(path)
-        _check_free(path, overwrite)
-        staging, old = _beside(path, "building"), _beside(path, "old")
-        for stale in (staging, old):
-            shutil.rmtree(stale, ignore_errors=True)
-        try:
-            (staging / "legs").mkdir(parents=True)
-            yield staging
-            if not (staging / "manifest.json").is_file():
-                raise StorageError(f"the build of {path} wrote no manifest")
-            _check_free(path, overwrite)
-            if path.exists():
-                path.rename(old)
-            staging.rename(path)
-            sync_folder(path.parent)
-            shutil.rmtree(old, ignore_errors=True)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / "manifest.json").is_file():
-        raise StorageError(f"{path} is there and is not a collection: choose another directory")
-    if not overwrite:
-        raise StorageError(f"{path} already holds a collection: choose another directory, or say --overwrite")
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the right to build at `path`, against other threads and processes."""
-    import portalocker
-
-    lock = _beside(path, "lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = _open_and_lock(lock)
-    except portalocker.LockException:
-        raise StorageError(f"another process is building {path}: wait for it, or stop it") from None
-    except OSError as error:
-        raise StorageError(f"cannot write in {path.parent} ({error.strerror}): choose another directory") from error
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-        handle.close()
-
-
-def _open_and_lock(lock: Path) -> IO[str]:
-    """Lock the file that stands at this name: one that its last holder unlinked meanwhile guards nothing."""
-    import portalocker
-
-    while True:
-        handle = lock.open("w")
-        try:
-            portalocker.lock(handle, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-            if lock.exists() and lock.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                return handle
-        except BaseException:
-            handle.close()
-            raise
-        handle.close()
-
-
-def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the manifest, the last step of a build; fills in each leg's bytes."""
-    legs = {
-        name: asdict(leg) | {"bytes": folder_bytes(path / "legs" / _leg_name(name))}
-        for name, leg in manifest.legs.items()
-    }
-    write_json(
-        path / "manifest.json",
-        {"format": FORMAT, "documents": manifest.documents, "corpus": dict(manifest.corpus), "legs": legs},
-    )
-
-
-def _recover(path: Path) -> None:
-    """Put back what an overwrite had moved away when it was killed between its two renames."""
-    old = _beside(path.absolute(), "old")
-    if old.is_dir() and not path.exists():
-        old.rename(path)
-
-
-def _beside(path: Path, role: str) -> Path:
-    return path.with_name(f".{path.name}.{role}")
-
-
-def _leg_name(name: str) -> str:
-    """Refuse a name that would lead out of the collection."""
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"a leg cannot be called {name!r}")
-    return name
+    def _folder(self, leg: Leg) -> Path:
+        return self.path / "legs" / leg.folder

@@ -17,6 +17,7 @@ from indexing.sources.records import at, take_id, take_text
 logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "skip"]
+OnDuplicate = Literal["error", "first", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ class Corpus:
     ----------
     skipped : int
         How many records the last pass could not use (the present pass: so far); 0 with ``on_error="raise"``.
+    duplicates : int
+        How many records of the last pass had an id that stood above; 0 with ``on_duplicate="error"``.
     """
 
     def __init__(
@@ -86,15 +89,19 @@ class Corpus:
         fields: Fields | None = None,
         *,
         on_error: OnError = "raise",
+        on_duplicate: OnDuplicate = "error",
         skipped_to: str | Path | None = None,
     ) -> None:
         if on_error not in ("raise", "skip"):
             raise InputError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+        if on_duplicate not in ("error", "first", "last"):
+            raise InputError(f"on_duplicate must be 'error', 'first' or 'last', not {on_duplicate!r}")
         self.source = source
         self.fields = fields or Fields()
         self.on_error = on_error
+        self.on_duplicate = on_duplicate
         self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
-        self.skipped = 0
+        self.skipped = self.duplicates = 0
 
     @property
     def description(self) -> str:
@@ -111,7 +118,8 @@ class Corpus:
 
     def reading(self) -> dict[str, Any]:
         """Say how records become documents: with the fingerprint, what decides the documents."""
-        return {"ids": list(self.fields.ids), "texts": list(self.fields.texts), "title": self.fields.title}
+        fields = {"ids": list(self.fields.ids), "texts": list(self.fields.texts), "title": self.fields.title}
+        return fields | ({} if self.on_duplicate == "error" else {"on_duplicate": self.on_duplicate})
 
     def __iter__(self) -> Iterator[Document]:
         """Read the documents in the source's order.
@@ -120,16 +128,19 @@ class Corpus:
         ------
         InputError
             For a source that cannot be read or holds no document; and, unless ``on_error="skip"``, for the first
-            record that is malformed, lacks a field, has one of a wrong type, is empty, or repeats an id.
+            record that is malformed, lacks a field, has one of a wrong type, is empty, or (unless `on_duplicate` says
+            which document counts; with ``"last"`` both are given) repeats an id.
         """
-        self.skipped = read = 0
+        self.skipped = self.duplicates = read = 0
         seen = SeenIds()
         with _SkippedFile(self.skipped_to) as skipped:
             for record in self.source.records():
                 try:
                     document = self.fields.document(record)
                     if not seen.add(document.doc_id):
-                        raise InputError(f"the id {document.doc_id!r} already stands above; give each document its own")
+                        self._count_duplicate(document)
+                        if self.on_duplicate == "first":
+                            continue
                 except InputError as problem:
                     if self.on_error == "raise":
                         raise at(self.source, record, problem) from None
@@ -144,6 +155,14 @@ class Corpus:
         if not read:
             raise InputError(f"{self.description} holds no document that can be used ({self.skipped} records skipped)")
 
+    def _count_duplicate(self, document: Document) -> None:
+        if self.on_duplicate == "error":
+            raise InputError(
+                f"the id {document.doc_id!r} already stands above; give each document its own, "
+                "or say which one counts (--on-duplicate first, or last)"
+            )
+        self.duplicates += 1
+
     def __repr__(self) -> str:
         return f"Corpus({self.description!r})"
 
@@ -152,6 +171,7 @@ def read_corpus(
     source: str | Path,
     *,
     on_error: OnError = "raise",
+    on_duplicate: OnDuplicate = "error",
     skipped_to: str | Path | None = None,
     id_field: str | None = None,
     text_field: str | None = None,
@@ -170,6 +190,9 @@ def read_corpus(
     on_error
         ``"raise"`` stops at the first record that cannot be used; ``"skip"`` goes on and counts them in
         ``Corpus.skipped``.
+    on_duplicate
+        A second record of an id is an ``"error"`` as any other; or the ``"first"`` counts and the rest is left out;
+        or the ``"last"``, then all are given in turn, for a reader that replaces. `Corpus.duplicates` counts them.
     skipped_to
         Where ``"skip"`` keeps what it skipped: JSON lines of ``file``, ``line`` (or ``row``), ``reason`` and ``raw``.
         Written anew at each pass; absent when nothing was skipped.
@@ -196,7 +219,13 @@ def read_corpus(
         title=title_field or default.title,
         title_required=bool(title_field),
     )
-    return Corpus(open_source(source, config=config, split=split), fields, on_error=on_error, skipped_to=skipped_to)
+    return Corpus(
+        open_source(source, config=config, split=split),
+        fields,
+        on_error=on_error,
+        on_duplicate=on_duplicate,
+        skipped_to=skipped_to,
+    )
 
 
 class _SkippedFile:

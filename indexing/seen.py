@@ -20,14 +20,25 @@ class SeenIds:
 
     def add(self, doc_id: str) -> bool:
         """Add an id; says whether it is new."""
-        first, second = _HALVES.unpack(blake2b(doc_id.encode(), digest_size=16).digest())
-        # Zero marks an empty slot.
-        if not self._place(first or 1, second):
+        first, second = _halves(doc_id)
+        if not self._place(first, second):
             return False
         self._count += 1
         if self._count * 3 > self._slots * 2:
             self._grow()
         return True
+
+    def __contains__(self, doc_id: object) -> bool:
+        if not isinstance(doc_id, str):
+            return False
+        first, second = _halves(doc_id)
+        mask = self._slots - 1
+        slot = first & mask
+        while there := self._firsts[slot]:
+            if there == first and self._seconds[slot] == second:
+                return True
+            slot = (slot + 1) & mask
+        return False
 
     def __len__(self) -> int:
         return self._count
@@ -52,3 +63,9 @@ class SeenIds:
         for first, second in zip(firsts, seconds, strict=True):
             if first:
                 self._place(first, second)
+
+
+def _halves(doc_id: str) -> tuple[int, int]:
+    first, second = _HALVES.unpack(blake2b(doc_id.encode(), digest_size=16).digest())
+    # Zero marks an empty slot.
+    return first or 1, second

@@ -3,6 +3,19 @@
 Each has ``add_parser(commands)``, which describes it, and ``run(options)``, which does it and gives the exit status.
 """
 
-from pipelines.commands import compare, evaluate, index, info, mine, pydocs, search, tune
+from pipelines.commands import (
+    compact,
+    compare,
+    delete,
+    evaluate,
+    index,
+    info,
+    mine,
+    pydocs,
+    reindex,
+    search,
+    tune,
+    verify,
+)
 
-COMMANDS = (index, search, tune, evaluate, compare, info, mine, pydocs)
+COMMANDS = (index, search, evaluate, compare, tune, info, delete, reindex, compact, verify, mine, pydocs)

@@ -1,10 +1,20 @@
-"""``retrieve index``: a corpus in, a collection out."""
+"""``retrieve index``: a corpus in, a collection out; or one that is there brought up to date."""
 
 import argparse
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from indexing.errors import InputError
 from pipelines.commands.command import command, dense_encoder, sparse_encoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from indexing.corpora import Corpus
+    from pipelines.build import BuildReport
+
+KINDS = ("flat", "hnsw", "ivf", "pq", "sq")
 
 
 def add_parser(commands: Any) -> None:
@@ -13,9 +23,12 @@ def add_parser(commands: Any) -> None:
         commands,
         "index",
         run,
-        "Build a collection from a corpus: BM25 and dense legs by default, a sparse one if you name its model.",
+        "Build a collection from a corpus: BM25 and dense legs by default, a sparse one if you name its model. "
+        "A build or an update that was stopped or killed goes on when it is run again.",
         "retrieve index corpus.jsonl --to my-collection\n"
-        "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw",
+        "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw\n"
+        "retrieve index corpus.jsonl --to my-collection --dry-run\n"
+        "retrieve index changed.jsonl --to my-collection --update",
     )
     parser.add_argument(
         "corpus",
@@ -25,7 +38,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
     parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
-    parser.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="exact, or a graph (flat)")
+    parser.add_argument("--dense-index", choices=KINDS, default="flat", help="exact (flat), or approximate")
     parser.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; adds a learned sparse leg")
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
@@ -37,43 +50,103 @@ def add_parser(commands: Any) -> None:
         default="raise",
         help="at a malformed line stop and say where (raise), or record it in DIR.skipped.jsonl and go on (skip)",
     )
+    parser.add_argument(
+        "--on-duplicate",
+        choices=["error", "first", "last"],
+        default="error",
+        help="when an id stands twice: as a malformed line (error), or the first or the last document counts",
+    )
     for role in ("id", "text", "title"):
         parser.add_argument(f"--{role}-field", metavar="NAME", help=f"the field that holds a document's {role}")
+    parser.add_argument(
+        "--filter-field",
+        action="append",
+        default=[],
+        metavar="NAME:TYPE",
+        help="a metadata field that can be filtered by, as in year:number; types: keyword, number, date, boolean",
+    )
     parser.add_argument("--config", metavar="NAME", help="of a `datasets` set")
     parser.add_argument("--split", metavar="NAME", help="of a `datasets` set")
-    parser.add_argument("--overwrite", action="store_true", help="build anew and replace the collection in DIR")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--overwrite", action="store_true", help="build anew and replace the collection in DIR")
+    what.add_argument(
+        "--update",
+        action="store_true",
+        help="write the documents that are new or differ to the collection in DIR, with its own encoders",
+    )
+    what.add_argument(
+        "--dry-run", action="store_true", help="read and check the corpus, say how long and how large, write nothing"
+    )
+    parser.add_argument(
+        "--remove-missing", action="store_true", help="with --update: delete documents that CORPUS does not have"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
     from indexing.corpora import read_corpus
-    from pipelines.build import build_collection, is_built
+    from pipelines.build import build_legs, is_built, make_plan
 
+    if options.remove_missing and not options.update:
+        raise InputError("--remove-missing goes with --update")
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
     corpus = read_corpus(
         options.corpus,
         on_error=options.on_error,
-        skipped_to=skipped_to if options.on_error == "skip" else None,
+        on_duplicate=options.on_duplicate,
+        skipped_to=skipped_to if options.on_error == "skip" and not options.dry_run else None,
         id_field=options.id_field,
         text_field=options.text_field,
         title_field=options.title_field,
         config=options.config,
         split=options.split,
     )
+    how: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not options.quiet}
+    if options.update:
+        return _run_safely(options, skipped_to, lambda: _update(options, corpus, how))
     dense = None if options.no_dense else dense_encoder(options)
     sparse = sparse_encoder(options) if options.sparse else None
     wanted = {"bm25": not options.no_bm25, "dense": dense, "sparse": sparse, "dense_index": options.dense_index}
+    wanted["fields"] = _fields(options.filter_field)
+    plan = make_plan(**wanted)
+    if options.dry_run:
+        from pipelines.estimate import estimate_build
+
+        print(f"{options.corpus}: {estimate_build(corpus, plan, **how)}")
+        return 0
     if not options.overwrite and is_built(options.to, corpus, **wanted):
         print(f"{options.to} was built from this corpus with these models already: nothing to do")
         return 0
-    report = build_collection(
-        corpus,
-        options.to,
-        **wanted,
-        overwrite=options.overwrite,
-        show_progress=not options.quiet,
+    return _run_safely(
+        options, skipped_to, lambda: build_legs(corpus, options.to, plan, overwrite=options.overwrite, **how)
     )
+
+
+def _fields(declared: "Sequence[str]") -> dict[str, str]:
+    fields = {}
+    for field in declared:
+        name, colon, kind = field.rpartition(":")
+        if not colon:
+            raise InputError(f"--filter-field takes NAME:TYPE, as in year:number, not {field!r}")
+        fields[name] = kind
+    return fields
+
+
+def _update(options: argparse.Namespace, corpus: "Corpus", how: dict[str, Any]) -> "BuildReport":
+    from pipelines.build import update_collection
+    from pipelines.models import collection_encoders
+
+    encoders = collection_encoders(options.to, dense=options.dense, sparse=options.sparse, dtype=options.dtype)
+    return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **how)
+
+
+def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
+    try:
+        report = job()
+    except KeyboardInterrupt:
+        print("\nwhat is done is kept: the same command goes on from there", file=sys.stderr)
+        raise
     print(report)
     if report.skipped:
         print(f"  {report.skipped:,} malformed lines were left out; they are in {skipped_to}")

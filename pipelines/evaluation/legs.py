@@ -247,10 +247,10 @@ def specs_of(
     collection: "Collection", *, dense: str | None = None, sparse: str | None = None, dtype: str = "auto"
 ) -> dict[str, LegSpec]:
     """Describe the legs that a collection has; `dense` and `sparse` say where their models are now."""
-    kinds: dict[str, LegKind] = {"bm25": "bm25", "faiss": "dense", "impact": "sparse"}
+    kinds: dict[str | None, LegKind] = {None: "bm25", "vectors": "dense", "weights": "sparse"}
     models = {"dense": dense, "sparse": sparse}
     return {
-        name: LegSpec(name, kinds[leg.backend], models.get(kinds[leg.backend]), dtype)
+        name: LegSpec(name, kinds[leg.rows], models.get(kinds[leg.rows]), dtype)
         for name, leg in collection.manifest.legs.items()
     }
 
@@ -294,7 +294,9 @@ def _stamps(collection: Path) -> list[list[Any]]:
 def _seconds(stages: Mapping[str, float]) -> dict[str, float]:
     """Divide a build's stages into encoding and the rest."""
     encoding = sum(spent for stage, spent in stages.items() if stage.endswith("encoding"))
-    return {"encode_s": round(encoding, 3), "build_s": round(sum(stages.values()) - encoding, 3)}
+    # Encoding and indexing go on at the same time: waiting is another stage's work, and the total is no stage.
+    indexing = sum(spent for stage, spent in stages.items() if stage not in ("total", "waiting for the indexes"))
+    return {"encode_s": round(encoding, 3), "build_s": round(indexing - encoding, 3)}
 
 
 def _unnamed(identity: Mapping[str, Any]) -> dict[str, Any]:

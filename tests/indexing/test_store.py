@@ -14,7 +14,7 @@ def store(tmp_path) -> DocumentStore:
 
 
 def test_gives_back_what_was_added_in_the_order_asked(store):
-    store.add([ONE, TWO])
+    store.upsert([ONE, TWO])
     assert store.get(["ü 2", "1", "ü 2"]) == [TWO, ONE, TWO]
     assert store.contents(["1", "ü 2"]) == ["title body", "second"]
     assert list(store) == [ONE, TWO]
@@ -23,18 +23,19 @@ def test_gives_back_what_was_added_in_the_order_asked(store):
     assert "3" not in store
 
 
-def test_replaces_or_refuses_an_id_that_is_there(store):
-    store.add([ONE])
-    store.add([Document("1", "new")])
+def test_replaces_an_id_that_is_there_and_refuses_one_that_stands_twice(store):
+    store.upsert([ONE])
+    store.upsert([Document("1", "new")])
     assert store.get(["1"])[0].text == "new"
+    assert len(store) == 1
 
-    with pytest.raises(InputError, match="'1' stands twice in the corpus"):
-        store.add([TWO, ONE], replace=False)
+    with pytest.raises(InputError, match="'1' stands 2 times"):
+        store.upsert([TWO, ONE, ONE])
     assert "ü 2" not in store
 
 
 def test_deletes(store):
-    store.add([ONE, TWO])
+    store.upsert([ONE, TWO])
     assert store.delete(["1", "nothing"]) == 1
     assert list(store) == [TWO]
 
@@ -46,30 +47,30 @@ def test_an_unknown_id_is_an_error_that_names_it(store):
 
 def test_metadata_that_json_cannot_hold_is_refused(store):
     with pytest.raises(InputError, match="document 'x': its metadata"):
-        store.add([ONE, Document("x", "text", metadata={"when": float("nan")})])
+        store.upsert([ONE, Document("x", "text", metadata={"when": float("nan")})])
     with pytest.raises(InputError, match="document 'x': its metadata"):
-        store.add([ONE, Document("x", "text", metadata={"half": "\ud800"})])
+        store.upsert([ONE, Document("x", "text", metadata={"half": "\ud800"})])
     assert len(store) == 0
 
 
 def test_any_id_is_found_again(store):
     documents = [Document(doc_id, "text") for doc_id in ("a\0b", "a", "\0", "a'b", '"', "%", "é", "\U0001f600", "\n")]
-    store.add(documents)
+    store.upsert(documents)
     assert store.get([document.doc_id for document in documents]) == documents
 
 
 def test_gives_more_documents_than_one_statement_takes(store):
-    store.add([Document(str(number), "text") for number in range(25_000)])
+    store.upsert([Document(str(number), "text") for number in range(25_000)])
     assert len(store.contents([str(number) for number in range(25_000)])) == 25_000
 
 
 def test_iterates_past_one_page(store):
-    store.add([Document(str(number), "text") for number in range(2500)])
+    store.upsert([Document(str(number), "text") for number in range(2500)])
     assert [document.doc_id for document in store] == [str(number) for number in range(2500)]
 
 
 def test_reopens_and_explains_what_is_no_store(tmp_path, store):
-    store.add([ONE])
+    store.upsert([ONE])
     store.close()
     assert list(DocumentStore.open(store.path)) == [ONE]
     with pytest.raises(StorageError, match="is missing"):

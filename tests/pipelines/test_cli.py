@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +61,100 @@ def test_index_search_info(corpus_file, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["documents"] == 3
 
     assert main(["index", str(corpus_file), "--to", str(directory)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
+    changed = [
+        CORPUS[0],
+        CORPUS[1] | {"text": "Arrange records by a key."},
+        {"_id": "4", "text": "Rivers run downhill."},
+    ]
+    write(tmp_path / "changed.jsonl", changed)
+    capsys.readouterr()
+
+    assert main(["index", str(tmp_path / "changed.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
+    assert "4 documents, 1 unchanged" in capsys.readouterr().out
+    assert main(["search", str(directory), "records key", "--json", "--legs", "bm25"]) == 0
+    assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["2"]
+
+    assert main(["delete", str(directory), "--ids", "3", "nothing"]) == 0
+    assert "1 documents deleted, 3 left; 1 of the ids were not there" in capsys.readouterr().out
+    assert main(["search", str(directory), "network packets", "--json"]) == 0
+    assert "3" not in [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]]
+
+    assert main(["reindex", str(directory), "--dense-index", "hnsw", "--hnsw-m", "8", "--quiet"]) == 0
+    assert "dense holds 3 documents" in capsys.readouterr().out
+    assert main(["compact", str(directory), "--quiet"]) == 0
+    assert "3 documents; 2 replaced or deleted ones removed" in capsys.readouterr().out
+    assert main(["verify", str(directory)]) == 0
+    assert capsys.readouterr().out == f"{directory}: nothing is wrong\n"
+
+    remove = [
+        "index",
+        str(tmp_path / "changed.jsonl"),
+        "--to",
+        str(directory),
+        "--update",
+        "--remove-missing",
+        "--quiet",
+    ]
+    assert main(remove) == 0
+    assert "3 documents, 3 unchanged" in capsys.readouterr().out
+    write(tmp_path / "changed.jsonl", changed[:1])
+    assert main(remove) == 0
+    assert "1 documents, 1 unchanged, 2 removed" in capsys.readouterr().out
+
+
+def test_filter_fields_are_declared_once_and_delete_uses_them(corpus_file, tmp_path, capsys):
+    build = ["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
+    assert main([*build, "--filter-field", "year:number"]) == 0
+    assert main(["delete", str(tmp_path / "c"), "--where", '{"year": {"lt": 2000}}']) == 0
+    assert "1 documents deleted, 2 left" in capsys.readouterr().out
+    for where, says in (('{"month": 1}', "declared are year"), ("{", "a JSON object"), ("{}", "not empty")):
+        assert main(["delete", str(tmp_path / "c"), "--where", where]) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_verify_names_damage_and_repair_mends_it_with_the_encoder(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    main(["index", str(corpus_file), "--to", str(directory), "--quiet"])
+    capsys.readouterr()
+    shard = directory / "shards" / "dense" / "000000.shard"
+    shard.write_bytes(shard.read_bytes()[:-5])
+
+    assert main(["verify", str(directory)]) == 1
+    assert f"DAMAGE: {shard} ends at byte" in capsys.readouterr().out
+    assert main(["verify", str(directory), "--repair"]) == 0
+    assert capsys.readouterr().out.endswith("nothing is wrong\n")
+    assert main(["verify", str(directory)]) == 0
+
+
+def test_dry_run_reads_and_writes_nothing(corpus_file, tmp_path, capsys):
+    assert main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--dry-run", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "3 documents" in said
+    assert "dense encoding" in said
+    assert "dense encoded" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
+    write(corpus_file, [CORPUS[0], CORPUS[0]])
+    assert main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--dry-run", "--no-dense", "--quiet"]) == 1
+    assert "line 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("which", "text"), [("first", "flour"), ("last", "salt")])
+def test_on_duplicate_says_which_document_counts(tmp_path, capsys, which, text):
+    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], CORPUS[1], {"_id": "1", "text": "salt"}])
+    build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-duplicate", which]
+    assert main(build) == 0
+    assert "2 documents, 1 with an id that stood there already" in capsys.readouterr().out
+    assert main(["search", str(tmp_path / "c"), "flour salt", "--json"]) == 0
+    hit = json.loads(capsys.readouterr().out)["hits"][0]
+    assert hit["doc_id"] == "1"
+    assert text in hit["text"]
+    assert main(build) == 0
     assert "nothing to do" in capsys.readouterr().out
 
 
@@ -135,6 +230,15 @@ def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, 
         (["search", "{collection}", "query", "--weights", "a"], "--weights takes numbers"),
         (["search", "{collection}", "query", "--reranker", "late-interaction"], "no dense leg"),
         (["info", "nowhere"], "is not a collection"),
+        (["verify", "nowhere"], "is not a collection"),
+        (["compact", "nowhere"], "is not a collection"),
+        (["delete", "nowhere", "--ids", "1"], "is not a collection"),
+        (["index", "{corpus}", "--to", "nowhere", "--update"], "is not a collection"),
+        (["index", "{corpus}", "--to", "x", "--remove-missing"], "goes with --update"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
+        (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
+        (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "backend 'bm25', which has no parameter 'm'"),
         (["search", "{collection}", " "], "the query is empty"),
         (["index", "{corpus}", "--to", "{corpus}/x", "--no-dense"], "cannot write in"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--text-field", "body"], "--text-field"),
@@ -181,29 +285,34 @@ def test_importing_the_packages_loads_no_engine():
     assert done.stdout.strip() == "[]"
 
 
-def test_ctrl_c_while_indexing_ends_cleanly_and_leaves_nothing(tmp_path):
+def test_ctrl_c_while_indexing_ends_cleanly_and_the_same_command_goes_on(tmp_path):
     lines = [{"_id": str(number), "text": f"document {number} " + "word " * 200} for number in range(20_000)]
     file = write(tmp_path / "corpus.jsonl", lines)
-    command = [sys.executable, "-m", "pipelines.cli", "index", str(file), "--to", str(tmp_path / "c")]
+    command = [sys.executable, "-m", "pipelines.cli", "index", str(file), "--to", str(tmp_path / "c"), "--no-dense"]
     job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    _wait_for(tmp_path / ".c.building" / "legs" / "bm25" / "write.lock")  # the JVM is running
-    time.sleep(2)
+    stored = _wait_for_documents(tmp_path / ".c.building")
 
     os.kill(job.pid, signal.SIGINT)
     _, error = job.communicate(timeout=60)
 
     assert job.returncode == 130, error
     assert "Traceback" not in error
+    assert "the same command goes on from there" in error
     assert error.rstrip().endswith("stopped")
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".c.building", "corpus.jsonl"]
+
+    again = retrieve("index", file, "--to", tmp_path / "c", "--no-dense", "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert int(re.search(r"20,000 documents, ([\d,]+) unchanged", again.stdout)[1].replace(",", "")) >= stored
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "corpus.jsonl"]
 
 
-def test_a_killed_build_is_no_obstacle_for_the_next(tmp_path, corpus_file):
+def test_a_killed_build_of_another_kind_is_no_obstacle_for_the_next(tmp_path, corpus_file):
     lines = [{"_id": str(number), "text": "word " * 200} for number in range(20_000)]
     large = write(tmp_path / "large.jsonl", lines)
     command = [sys.executable, "-m", "pipelines.cli", "index", str(large), "--to", str(tmp_path / "c"), "--quiet"]
     job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    _wait_for(tmp_path / ".c.building" / "legs" / "bm25" / "write.lock")
+    _wait_for(tmp_path / ".c.building" / "manifest.json")
     job.kill()
     job.wait(timeout=30)
     assert not (tmp_path / "c").exists()
@@ -211,6 +320,7 @@ def test_a_killed_build_is_no_obstacle_for_the_next(tmp_path, corpus_file):
     again = retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
 
     assert again.returncode == 0, again.stderr
+    assert "3 documents" in again.stdout
     assert not (tmp_path / ".c.building").exists()
 
 
@@ -219,6 +329,20 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path, corpus_file):
     command = f"{sys.executable} -m pipelines.cli search {tmp_path / 'c'} flour | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
     assert "Traceback" not in done.stderr
+
+
+def _wait_for_documents(building: Path) -> int:
+    """Wait until a build has stored some."""
+    from indexing.store import DocumentStore
+
+    _wait_for(building / "manifest.json")
+    deadline = time.monotonic() + 60
+    while True:
+        with DocumentStore.open(building / "documents.sqlite") as store:
+            if len(store):
+                return len(store)
+        assert time.monotonic() < deadline, "no document was stored"
+        time.sleep(0.05)
 
 
 def _wait_for(path: Path) -> None:

@@ -184,7 +184,7 @@ class TestBuild:
         assert (tmp_path / "mine" / "thesis.txt").exists()
 
     def test_the_same_id_twice_is_named_even_far_apart(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("pipelines.build.BATCH_DOCUMENTS", 2)
+        monkeypatch.setattr("pipelines.ingest.BATCH_DOCUMENTS", 2)
         documents = [Document(str(number % 4), "text") for number in range(5)]
         with pytest.raises(InputError, match="'0' stands twice"):
             build_collection(documents, tmp_path / "c", show_progress=False)
@@ -192,7 +192,7 @@ class TestBuild:
     def test_two_builders_of_one_directory(self, tmp_path):
         def corpus():
             yield Document("1", "one")
-            with pytest.raises(StorageError, match="another process is building"):
+            with pytest.raises(StorageError, match="another process is building or changing"):
                 build_collection([Document("2", "two")], tmp_path / "c", show_progress=False)
 
         build_collection(corpus(), tmp_path / "c", show_progress=False)
@@ -255,7 +255,7 @@ def test_a_damaged_manifest_is_named(tmp_path):
     text = manifest.read_text()
     for damage, says in [
         ("{", "is damaged"),
-        (text.replace('"format": 1', '"format": 99'), "has format 99"),
+        (text.replace('"format": 2', '"format": 99'), "has format 99"),
         (text.replace('"bm25": {', '"../../outside": {'), "is damaged"),
         (text.replace('"backend": "bm25"', '"backend": "zzz"'), "unknown backend 'zzz'"),
     ]:

@@ -1,0 +1,128 @@
+"""The manifest: what a collection holds, as JSON that a person can read; written whole, or not at all."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from indexing.disk import write_json
+from indexing.errors import StorageError
+from indexing.filters import Fields, check_fields
+
+FORMAT = 2
+Backend: TypeAlias = Literal["bm25", "impact", "faiss", "qdrant"]
+Rows: TypeAlias = Literal["vectors", "weights"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What the manifest says of one leg.
+
+    Parameters
+    ----------
+    backend
+        Which kind of index it is.
+    encoder
+        The identity of the model its documents were encoded with.
+    parameters
+        What else was chosen for its index: how to make it again.
+    folder
+        Where the index is, below ``legs``: the leg's name, until `Collection.reindex` makes another.
+    count, sequence, bytes
+        Documents, last write of the journal and size, as last committed.
+    files
+        Size and CRC-32 of each file of the index, as last committed.
+    """
+
+    backend: Backend
+    encoder: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    count: int = 0
+    sequence: int = 0
+    bytes: int = 0
+    files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.backend not in get_args(Backend):
+            raise ValueError(f"unknown backend {self.backend!r}")
+        if self.folder:
+            name, dot, number = self.folder.partition(".")
+            check_name(name)
+            if dot and not number.isdecimal():
+                raise ValueError(f"a leg's folder cannot be called {self.folder!r}")
+
+    @property
+    def rows(self) -> Rows | None:
+        """What its encoder makes of a document: vectors, or term weights; None for a leg that indexes the text."""
+        if self.backend == "bm25":
+            return None
+        return "vectors" if "dimension" in self.parameters else "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a collection holds.
+
+    Parameters
+    ----------
+    documents
+        How many, as last committed.
+    corpus
+        Where they come from.
+    legs
+        Its legs by name.
+    fields
+        The metadata fields that can be filtered by, with their types.
+    """
+
+    documents: int
+    corpus: Mapping[str, Any]
+    legs: Mapping[str, Leg] = field(default_factory=dict)
+    fields: Fields = field(default_factory=dict)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of the collection in this directory; errors as `Collection.open`."""
+    file = path / "manifest.json"
+    try:
+        stored = json.loads(file.read_text("utf-8"))
+        if stored["format"] != FORMAT:
+            raise StorageError(
+                f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again with "
+                f"`retrieve index CORPUS --to {path} --overwrite`"
+            )
+        legs = {
+            check_name(name): Leg(**leg | {"files": {file: tuple(sums) for file, sums in leg["files"].items()}})
+            for name, leg in stored["legs"].items()
+        }
+        return Manifest(int(stored["documents"]), stored["corpus"], legs, check_fields(stored["fields"]))
+    except (FileNotFoundError, NotADirectoryError):
+        raise StorageError(
+            f"{path} is not a collection (no manifest.json): build one with `retrieve index CORPUS --to {path}`"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{file} is damaged ({error!r}): build the collection again") from error
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest of the collection in this directory."""
+    legs = {check_name(name): asdict(leg) for name, leg in manifest.legs.items()}
+    write_json(
+        path / "manifest.json",
+        {
+            "format": FORMAT,
+            "documents": manifest.documents,
+            "corpus": dict(manifest.corpus),
+            "fields": dict(manifest.fields),
+            "legs": legs,
+        },
+    )
+
+
+def check_name(name: str) -> str:
+    """Refuse a leg's name that would lead out of the collection."""
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"a leg cannot be called {name!r}")
+    return name
