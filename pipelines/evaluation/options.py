@@ -48,7 +48,7 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     systems.add_argument(
         "--reranker", metavar="MODEL", help="a cross-encoder (without one: late interaction with the dense encoder)"
     )
-    systems.add_argument("--fusion", choices=["weighted-sum", "rrf"], default="weighted-sum", help="(weighted-sum)")
+    systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, comb-mnz, … (what a search does)")
     systems.add_argument("--candidates", type=int, default=50, metavar="N", help="hits the reranker reads (50)")
     systems.add_argument(
         "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the models (auto)"

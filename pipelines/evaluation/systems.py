@@ -64,7 +64,8 @@ class SystemSpec:
     legs
         Names of its legs; several are fused.
     fusion, weights, rrf_k
-        How: a name of `FUSIONS`, a weight for each leg (equal), and the constant of ``rrf``.
+        How: a method's name or a configuration (`fusion_from_config`), a weight for each leg, and the constant of
+        ``rrf``; by default what a search does (`default_fusion`).
     depth
         Hits each leg gives to the fusion; by default as many as are scored.
     reranker
@@ -77,7 +78,7 @@ class SystemSpec:
 
     name: str
     legs: tuple[str, ...]
-    fusion: str = "weighted-sum"
+    fusion: str | Mapping[str, Any] | None = None
     weights: tuple[float, ...] | None = None
     rrf_k: float = 60
     depth: int | None = None
@@ -86,14 +87,19 @@ class SystemSpec:
     candidates: int = 50
 
     def __post_init__(self) -> None:
-        from retrieve.fusion import FUSIONS
+        from retrieve.fusion import METHODS, fusion_from_config
 
         where = f"system {self.name!r}"
         check_name("system", self.name)
         if not self.legs or len(set(self.legs)) < len(self.legs):
             raise InputError(f"{where} needs one leg or several different ones, not {list(self.legs)}")
-        if self.fusion not in FUSIONS:
-            raise InputError(f"{where}: there is no fusion {self.fusion!r}: {', '.join(FUSIONS)}")
+        try:
+            if isinstance(self.fusion, Mapping):
+                fusion_from_config(self.fusion)
+            elif self.fusion is not None and self.fusion not in METHODS:
+                raise InputError(f"there is no fusion {self.fusion!r}: {', '.join(METHODS)}")
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
         if self.weights is not None and len(self.weights) != len(self.legs):
             raise InputError(f"{where}: {len(self.weights)} weights for {len(self.legs)} legs")
         for option in ("depth", "candidates"):

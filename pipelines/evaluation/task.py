@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,10 @@ from pipelines.evaluation.published import published_figures
 from pipelines.evaluation.scores import evaluate
 from pipelines.evaluation.systems import Plan, SystemSpec
 from pipelines.search import SearchPipeline
-from retrieve.fusion import FUSIONS, Fusion
+from pipelines.search.fusing import score_kind
+from retrieve.fusion import FusionMethod, default_fusion, fusion_from_config
 from retrieve.hybrid import HybridRetriever
+from retrieve.retrievers import Retriever
 
 FORMAT = 1
 """Of what is kept; a change of what a system answers makes it another."""
@@ -149,12 +150,18 @@ def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sourc
             file.unlink(missing_ok=True)
 
 
-def fusion_of(system: SystemSpec) -> Fusion:
-    """Give a system's fusion with its options bound."""
-    options: dict[str, Any] = {} if system.weights is None else {"weights": system.weights}
-    if system.fusion == "rrf":
-        options["k"] = system.rrf_k
-    return partial(FUSIONS[system.fusion], **options)
+def fusion_of(system: SystemSpec, legs: Mapping[str, Retriever]) -> FusionMethod:
+    """Give a system's fusion of these legs, by the names that their answers bear; what a search does for None."""
+    if system.fusion is None and system.weights is None:
+        return default_fusion({name: score_kind(leg) for name, leg in legs.items()})
+    config: dict[str, Any] = {"method": system.fusion or "weighted-sum"}
+    if isinstance(system.fusion, Mapping):
+        config = dict(system.fusion)
+    if system.weights is not None:
+        config["weights"] = list(system.weights)
+    if config.get("method") == "rrf":
+        config.setdefault("k", system.rrf_k)
+    return fusion_from_config(config)
 
 
 def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:
@@ -244,7 +251,7 @@ class _Runner:
             answers.append(hits.as_leg(name))
             seconds += spent
         start = time.perf_counter()
-        pool = answers[0] if len(answers) == 1 else fusion_of(system)(answers)
+        pool = answers[0] if len(answers) == 1 else self._fusion(system, legs)(answers)
         pool = hits = pool.top(system.first_stage(k))
         reranker = self.models.reranker(system, legs)
         if reranker is not None:
@@ -260,6 +267,10 @@ class _Runner:
             "peak_mb": peak_megabytes() if watched else None,
         }
         return {"cost": cost}, hits.top(k), pool
+
+    @staticmethod
+    def _fusion(system: SystemSpec, legs: Mapping[str, OpenLeg]) -> FusionMethod:
+        return fusion_of(system, {name: legs[name].pipeline.retriever for name in system.legs})
 
     def _leg_hits(self, leg: OpenLeg, depth: int) -> tuple[Hits, float]:
         """Give a leg's hits and the seconds their search took; exact legs are searched once, as deep as any needs."""
@@ -295,7 +306,8 @@ class _Runner:
         retriever = retrievers[0]
         if len(retrievers) > 1:
             depth = system.leg_depth(self.settings.k)
-            retriever = hybrid = HybridRetriever(retrievers, fusion=fusion_of(system), depth=depth)
+            by_name = {leg.name: leg for leg in retrievers}
+            retriever = hybrid = HybridRetriever(retrievers, fusion=fusion_of(system, by_name), depth=depth)
         try:
             pipeline = SearchPipeline(retriever, first.collection, reranker=reranker, candidates=system.candidates)
             spent = time_searches(

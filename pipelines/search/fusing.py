@@ -19,7 +19,7 @@ def make_fusion(config: Mapping[str, Any] | None, legs: Sequence[Retriever]) -> 
     """
     if config is not None:
         return fusion_from_config({"method": "weighted-sum", **config} if "like" not in config else config)
-    return default_fusion({leg.name: _kind(leg) for leg in legs})
+    return default_fusion({leg.name: score_kind(leg) for leg in legs})
 
 
 def fusion_config(fusion: Fusion, legs: Sequence[Retriever]) -> dict[str, Any] | None:
@@ -40,7 +40,7 @@ def fusion_config(fusion: Fusion, legs: Sequence[Retriever]) -> dict[str, Any] |
     return {"method": name, **{option: value for option, value in options.items() if value is not None}}
 
 
-def _kind(leg: Retriever) -> str:
+def score_kind(leg: Retriever) -> str:
     """Say what kind of scores a leg gives, as `default_fusion` calls it."""
     if isinstance(leg, DenseRetriever):
         return "dot" if leg.encoder.similarity == "dot" else "cosine"

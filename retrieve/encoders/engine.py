@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from retrieve.encoders.batching import Tokens, interleave, plan_batches
+from retrieve.encoders.memory import give_back
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +94,7 @@ class Engine:
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
         self.network, self.device, self.costs = network, device, costs
         self.modules: list[Module] = list(network)  # type: ignore[arg-type]
+        self._since_given_back = 0
         self.input: InputModule = network[0]  # type: ignore[assignment]
 
     def chunks(
@@ -134,6 +136,10 @@ class Engine:
                 inverse = np.fromiter((places[text] for text in some), np.int64, count=len(some))
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
+                self._since_given_back += len(some)
+                if self._since_given_back >= TEXTS_AT_ONCE:
+                    self._since_given_back = 0
+                    give_back()
 
     def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any] | None = None) -> "Features":
         """Run the network on these texts as one batch."""
