@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 SCORES_AT_ONCE = 1 << 25
 """The most scores that stand in memory at a time: 128 MB."""
+COMMON_TERMS = 256
+"""Of sparse vectors, the terms that are multiplied as a dense matrix."""
+DENSE_AT_ONCE = 2048
+"""Sparse documents that are made dense at a time, for distances."""
 
 
 def best(
@@ -32,10 +36,11 @@ def best(
     """
     k = min(k, corpus.shape[0])
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
+    in_order = bool((np.diff(order) > 0).all())
     places = np.empty((queries.shape[0], k), dtype=np.int64)
     scores = np.empty((queries.shape[0], k), dtype=np.float32)
     start = 0
-    for block in _blocks(similarity, queries, corpus[order]):
+    for block in _blocks(similarity, queries, corpus if in_order else corpus[order]):
         found, values = _top(block, k)
         places[start : start + len(found)], scores[start : start + len(found)] = order[found], values
         start += len(found)
@@ -43,34 +48,63 @@ def best(
 
 
 def _blocks(similarity: Any, queries: Vectors, corpus: Vectors) -> "Iterator[torch.Tensor]":
+    rows = max(1, SCORES_AT_ONCE // max(1, corpus.shape[0]))
+    score = _products(similarity, queries, corpus) if similarity in ("cosine", "dot") else _any(similarity, corpus)
+    if similarity == "cosine":
+        queries = unit(queries)
+    for low in range(0, queries.shape[0], rows):
+        yield score(queries[low : low + rows])
+
+
+def _products(similarity: Similarity, queries: Vectors, corpus: Vectors) -> "Callable[[Any], torch.Tensor]":
+    """Give what multiplies queries with the corpus."""
     import torch
 
-    rows = max(1, SCORES_AT_ONCE // max(1, corpus.shape[0]))
-    starts = range(0, queries.shape[0], rows)
-    if similarity in ("cosine", "dot") and issparse(corpus):
-        if similarity == "cosine":
-            queries, corpus = unit(queries), unit(corpus)
-        # Rows of terms: a query touches only those of its own.
-        terms: Any = csr_matrix(corpus.T)
-        sides: Any = queries
-        for low in starts:
-            yield torch.from_numpy((sides[low : low + rows] @ terms).toarray())
-        return
-    if similarity in ("cosine", "dot"):
-        if similarity == "cosine":
-            queries, corpus = unit(queries), unit(corpus)
-        left, right = (torch.from_numpy(np.ascontiguousarray(side, dtype=np.float32)) for side in (queries, corpus))
-        for low in starts:
-            yield left[low : low + rows] @ right.T
-        return
-    dense = [side.toarray() if issparse(side) else np.ascontiguousarray(side) for side in (queries, corpus)]
-    left, right = map(torch.from_numpy, dense)
-    for low in starts:
-        some = left[low : low + rows]
-        if callable(similarity):
-            yield torch.as_tensor(similarity(some, right)).float()
-        else:
-            yield -torch.cdist(some, right, p=2.0 if similarity == "euclidean" else 1.0)
+    if similarity == "cosine":
+        corpus = unit(corpus)
+    if not issparse(corpus):
+        documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32)).T
+        return lambda some: torch.from_numpy(np.ascontiguousarray(some, dtype=np.float32)) @ documents
+    # Terms that many texts have are a dense product; of the others a query touches only the texts that have them.
+    present = np.bincount(corpus.indices, minlength=corpus.shape[1])
+    common, rare = np.split(np.argsort(-present, kind="stable"), [COMMON_TERMS])
+    frequent = _dense(corpus[:, common]).T
+    postings: Any = csr_matrix(corpus[:, rare].T)
+
+    def score(some: csr_matrix) -> "torch.Tensor":
+        scores = _dense(some[:, common]) @ frequent
+        found: Any = some[:, rare] @ postings
+        flat = np.repeat(np.arange(found.shape[0]) * found.shape[1], np.diff(found.indptr)) + found.indices
+        scores.numpy().reshape(-1)[flat] += found.data
+        return scores
+
+    return score
+
+
+def _any(similarity: Any, corpus: Vectors) -> "Callable[[Any], torch.Tensor]":
+    """Give what scores queries by a distance or a function of one's own, some documents at a time when sparse."""
+    import torch
+
+    def score(some: Any) -> "torch.Tensor":
+        asked = _dense(some)
+        parts = []
+        step = DENSE_AT_ONCE if issparse(corpus) else max(1, corpus.shape[0])
+        for low in range(0, corpus.shape[0], step):
+            documents = _dense(corpus[low : low + step])
+            if callable(similarity):
+                parts.append(torch.as_tensor(similarity(asked, documents)).float())
+            else:
+                parts.append(-torch.cdist(asked, documents, p=2.0 if similarity == "euclidean" else 1.0))
+        return torch.cat(parts, dim=1)
+
+    return score
+
+
+def _dense(vectors: Any) -> "torch.Tensor":
+    import torch
+
+    array: Any = vectors
+    return torch.from_numpy(array.toarray() if issparse(vectors) else np.ascontiguousarray(array))
 
 
 def _top(scores: "torch.Tensor", k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
