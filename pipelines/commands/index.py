@@ -28,7 +28,8 @@ def add_parser(commands: Any) -> None:
         "retrieve index corpus.jsonl --to my-collection\n"
         "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw\n"
         "retrieve index corpus.jsonl --to my-collection --dry-run\n"
-        "retrieve index changed.jsonl --to my-collection --update",
+        "retrieve index changed.jsonl --to my-collection --update\n"
+        "retrieve index handbook.jsonl --to my-collection --chunk markdown",
     )
     parser.add_argument(
         "corpus",
@@ -67,6 +68,15 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--config", metavar="NAME", help="of a `datasets` set")
     parser.add_argument("--split", metavar="NAME", help="of a `datasets` set")
+    parser.add_argument(
+        "--chunk",
+        choices=["tokens", "sentences", "markdown"],
+        help="cut documents into chunks, which keep their place: by words, whole sentences, or Markdown headings",
+    )
+    parser.add_argument("--chunk-size", type=int, default=256, metavar="N", help="words and marks in a chunk (256)")
+    parser.add_argument(
+        "--chunk-overlap", type=int, metavar="N", help="of which so many are the previous one's (an eighth)"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--overwrite", action="store_true", help="build anew and replace the collection in DIR")
     what.add_argument(
@@ -102,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
         config=options.config,
         split=options.split,
     )
+    if options.chunk:
+        corpus = _chunked(corpus, options)
     how: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not options.quiet}
     if options.update:
         return _run_safely(options, skipped_to, lambda: _update(options, corpus, how))
@@ -121,6 +133,16 @@ def run(options: argparse.Namespace) -> int:
     return _run_safely(
         options, skipped_to, lambda: build_legs(corpus, options.to, plan, overwrite=options.overwrite, **how)
     )
+
+
+def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
+    from indexing.chunked import ChunkedCorpus
+    from indexing.chunking import Chunking
+
+    if options.update and not options.remove_missing:
+        # Of a document that has become shorter, the last chunks would stay.
+        raise InputError("--update of chunks needs the whole corpus and --remove-missing")
+    return ChunkedCorpus(corpus, Chunking(options.chunk, options.chunk_size, options.chunk_overlap))
 
 
 def _fields(declared: "Sequence[str]") -> dict[str, str]:

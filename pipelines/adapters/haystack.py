@@ -1,0 +1,204 @@
+"""Haystack: a collection's pipeline as a retriever, a reranker as a ranker (extra ``haystack``).
+
+Both are made of plain values, so a Haystack pipeline with them goes through YAML and back.
+"""
+
+import asyncio
+from threading import Lock
+from typing import Any, Literal
+
+from indexing.errors import InputError
+from pipelines.adapters.common import contents_of, metadata_of, missing, rerank_texts
+from pipelines.search import SearchPipeline
+from pipelines.search.results import SearchResults
+from retrieve.passages import Passages
+from retrieve.rerankers import CandidateReranker
+
+try:
+    from haystack import Document, component, default_from_dict, default_to_dict
+except ModuleNotFoundError as error:
+    raise missing(error, "haystack") from error
+
+
+@component
+class PipelineRetriever:
+    """A collection, searched as its configuration says, as a Haystack retriever.
+
+    A document's id is its ``doc_id``; its ``meta`` are its fields, its title, and under ``retrieval`` its score, rank
+    and provenance. The collection is opened at ``warm_up``, or by the first ``run``.
+
+    Parameters
+    ----------
+    collection
+        The collection's directory.
+    top_k
+        How many documents.
+    config
+        As `SearchConfig` reads it (a mapping, or a YAML file's path); by default the collection's own ``search.yaml``.
+    filters
+        Only documents that these let through, in the filter language of `SearchPipeline.search`; a run's own come
+        instead of them.
+    """
+
+    def __init__(
+        self,
+        collection: str,
+        top_k: int = 10,
+        config: dict[str, Any] | str | None = None,
+        filters: dict[str, Any] | None = None,
+    ) -> None:
+        self.collection, self.top_k, self.config, self.filters = collection, top_k, config, filters
+        self._pipeline: SearchPipeline | None = None
+        self._opening = Lock()
+
+    def warm_up(self) -> None:
+        """Open the collection and load its models."""
+        with self._opening:
+            if self._pipeline is None:
+                self._pipeline = SearchPipeline.open(self.collection, config=self.config)
+
+    def close(self) -> None:
+        """Close the collection; the next run opens it again."""
+        with self._opening:
+            if self._pipeline is not None:
+                self._pipeline.close()
+            self._pipeline = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what `from_dict` makes the component of."""
+        values: dict[str, Any] = default_to_dict(
+            self, collection=self.collection, top_k=self.top_k, config=self.config, filters=self.filters
+        )
+        return values
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "PipelineRetriever":
+        """Make the component of what `to_dict` gave."""
+        made: PipelineRetriever = default_from_dict(cls, data)
+        return made
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, top_k: int | None = None, filters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Find the documents for a query."""
+        return {"documents": _documents(self._opened().search(query, top_k or self.top_k, **self._filter(filters)))}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self, query: str, top_k: int | None = None, filters: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Find the documents for a query without blocking the event loop."""
+        pipeline = await asyncio.to_thread(self._opened)
+        return {"documents": _documents(await pipeline.asearch(query, top_k or self.top_k, **self._filter(filters)))}
+
+    def _opened(self) -> SearchPipeline:
+        self.warm_up()
+        assert self._pipeline is not None
+        return self._pipeline
+
+    def _filter(self, filters: dict[str, Any] | None) -> dict[str, Any]:
+        return {"filter": self.filters if filters is None else filters}
+
+
+@component
+class CandidateRanker:
+    """A reranker as a Haystack ranker, for documents of any retriever.
+
+    The documents come out in their new order, with their new scores, and both stages' own under ``retrieval`` in
+    ``meta``. Documents without scores count as ranked in the order given.
+
+    Parameters
+    ----------
+    model
+        The path or Hub name of a cross-encoder, or with ``kind="late-interaction"`` of a dense encoder.
+    kind
+        What reads the documents.
+    top_k
+        How many documents are kept; all by default.
+    weight
+        The part of the first stage's score that is kept; by default the reranker's own default.
+    passages, overlap
+        See `CandidateReranker`.
+    dtype
+        In which the model computes.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        kind: Literal["cross-encoder", "late-interaction"] = "cross-encoder",
+        top_k: int | None = None,
+        weight: float | None = None,
+        passages: Passages = "first",
+        overlap: int = 32,
+        dtype: str = "auto",
+    ) -> None:
+        if kind not in ("cross-encoder", "late-interaction"):
+            raise InputError(f"kind must be 'cross-encoder' or 'late-interaction', not {kind!r}")
+        self.model, self.kind, self.top_k, self.weight = model, kind, top_k, weight
+        self.passages, self.overlap, self.dtype = passages, overlap, dtype
+        self._reranker: CandidateReranker | None = None
+        self._loading = Lock()
+
+    def warm_up(self) -> None:
+        """Load the model."""
+        with self._loading:
+            if self._reranker is None:
+                self._reranker = self._loaded()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what `from_dict` makes the component of."""
+        values: dict[str, Any] = default_to_dict(
+            self,
+            model=self.model,
+            kind=self.kind,
+            top_k=self.top_k,
+            weight=self.weight,
+            passages=self.passages,
+            overlap=self.overlap,
+            dtype=self.dtype,
+        )
+        return values
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "CandidateRanker":
+        """Make the component of what `to_dict` gave."""
+        made: CandidateRanker = default_from_dict(cls, data)
+        return made
+
+    @component.output_types(documents=list[Document])
+    def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
+        """Order the documents for a query."""
+        self.warm_up()
+        assert self._reranker is not None
+        texts = [contents_of(document.content or "", document.meta) for document in documents]
+        scores = [document.score for document in documents]
+        ranked = []
+        for found in rerank_texts(self._reranker, query, texts, scores, top_k or self.top_k):
+            plain = documents[found.position].to_dict(flatten=False)
+            ranked.append(Document.from_dict(plain | {"score": found.score, "meta": found.added_to(plain["meta"])}))
+        return {"documents": ranked}
+
+    @component.output_types(documents=list[Document])
+    async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
+        """Order the documents for a query, in a thread."""
+        ranked: dict[str, Any] = await asyncio.to_thread(self.run, query, documents, top_k)
+        return ranked
+
+    def _loaded(self) -> CandidateReranker:
+        options: dict[str, Any] = {"passages": self.passages, "overlap": self.overlap}
+        if self.weight is not None:
+            options["weight"] = self.weight
+        if self.kind == "late-interaction":
+            from retrieve import DenseEncoder, LateInteractionReranker
+
+            return LateInteractionReranker(DenseEncoder(self.model, dtype=self.dtype), **options)
+        from retrieve import CrossEncoder, Reranker
+
+        return Reranker(CrossEncoder(self.model, dtype=self.dtype), **options)
+
+
+def _documents(results: SearchResults) -> list[Document]:
+    return [
+        Document(id=result.doc_id, content=result.text, meta=metadata_of(result), score=result.score)
+        for result in results
+    ]

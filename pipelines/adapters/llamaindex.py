@@ -1,0 +1,110 @@
+"""LlamaIndex: a pipeline as a retriever, a reranker as a node postprocessor (extra ``llamaindex``)."""
+
+from typing import Any
+
+from indexing.errors import InputError
+from pipelines.adapters.common import RETRIEVAL, contents_of, metadata_of, missing, rerank_texts
+from pipelines.search import SearchPipeline
+from pipelines.search.results import SearchResults
+
+try:
+    from llama_index.core.callbacks import CallbackManager
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.retrievers import BaseRetriever
+    from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
+except ModuleNotFoundError as error:
+    raise missing(error, "llamaindex") from error
+
+
+class PipelineRetriever(BaseRetriever):
+    """A `SearchPipeline` as a LlamaIndex retriever: ``retrieve`` and ``aretrieve``.
+
+    A node's id is the ``doc_id``; its metadata are the document's fields, its title, and under ``retrieval`` its score,
+    rank and provenance, which neither a language model nor an embedding gets to see.
+
+    Parameters
+    ----------
+    pipeline
+        An opened pipeline; the retriever does not close it.
+    k
+        How many nodes.
+    callback_manager
+        LlamaIndex' own.
+    options
+        Further arguments of `SearchPipeline.search`: ``filter``, ``refine``, ``budget``, ``explain``.
+    """
+
+    def __init__(
+        self,
+        pipeline: SearchPipeline,
+        *,
+        k: int = 10,
+        callback_manager: CallbackManager | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(callback_manager=callback_manager)
+        self.pipeline, self.k, self.options = pipeline, k, options
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return _nodes(self.pipeline.search(query_bundle.query_str, self.k, **self.options))
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return _nodes(await self.pipeline.asearch(query_bundle.query_str, self.k, **self.options))
+
+
+class RerankerPostprocessor(BaseNodePostprocessor):
+    """A reranker as a LlamaIndex node postprocessor, for nodes of any retriever.
+
+    It keeps the best `top_n`, with their new scores. Nodes without scores count as ranked in the order given.
+
+    Parameters
+    ----------
+    reranker
+        A `Reranker` or `LateInteractionReranker`.
+    top_n
+        How many nodes are kept; all by default.
+    """
+
+    reranker: Any
+    top_n: int | None = None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Name the class, as LlamaIndex asks of each component."""
+        return "RerankerPostprocessor"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise InputError("a reranker reads nodes beside the query: give query_str or query_bundle")
+        texts = [contents_of(entry.node.get_content(MetadataMode.NONE), entry.node.metadata) for entry in nodes]
+        scores = [entry.score for entry in nodes]
+        kept = []
+        for found in rerank_texts(self.reranker, query_bundle.query_str, texts, scores, self.top_n):
+            node = nodes[found.position].node.model_copy()
+            node.metadata = found.added_to(node.metadata)
+            node.excluded_llm_metadata_keys = _hidden(node.excluded_llm_metadata_keys)
+            node.excluded_embed_metadata_keys = _hidden(node.excluded_embed_metadata_keys)
+            kept.append(NodeWithScore(node=node, score=found.score))
+        return kept
+
+
+def _nodes(results: SearchResults) -> list[NodeWithScore]:
+    return [
+        NodeWithScore(
+            node=TextNode(
+                id_=result.doc_id,
+                text=result.text,
+                metadata=metadata_of(result),
+                excluded_llm_metadata_keys=[RETRIEVAL],
+                excluded_embed_metadata_keys=[RETRIEVAL],
+            ),
+            score=result.score,
+        )
+        for result in results
+    ]
+
+
+def _hidden(keys: list[str]) -> list[str]:
+    return keys if RETRIEVAL in keys else [*keys, RETRIEVAL]

@@ -1,0 +1,118 @@
+"""Highlighting: where a query's words stand in what was found, and the part of a text that has most of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from indexing.bm25_index import Bm25Index
+from indexing.errors import InputError
+from indexing.lucene_words import Analyze, analyzed, matching_words
+
+if TYPE_CHECKING:
+    from pipelines.search.pipeline import SearchPipeline
+
+Spans = Sequence[tuple[int, int]]
+"""Places in a text, in characters, ascending and apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """The words of one text that a query has too.
+
+    Parameters
+    ----------
+    text
+        The text.
+    spans
+        Where they stand in it, in characters.
+    """
+
+    text: str
+    spans: Spans
+
+    def marked(self, before: str = "**", after: str = "**") -> str:
+        """Give the whole text with the words marked."""
+        return _marked(self.text, self.spans, 0, len(self.text), before, after)
+
+    def snippet(self, length: int = 200, *, before: str = "**", after: str = "**") -> str:
+        """Give a part of at most `length` characters, cut between words, that has most different words of the query.
+
+        It is one line; ``…`` stands where something was left out; marks are not counted.
+
+        Raises
+        ------
+        InputError
+            For a length below 1.
+        """
+        start, end = best_window(self.text, self.spans, length)
+        part = " ".join(_marked(self.text, self.spans, start, end, before, after).split())
+        return f"{'…' if start else ''}{part}{'…' if end < len(self.text) else ''}"
+
+
+def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> list[Highlight]:
+    """Find a query's words in texts: the results' texts, or the text of a parent.
+
+    Words are the same when the collection's BM25 leg takes them for the same: ``baking`` for ``bake``; stopwords are
+    not marked. In a collection without that leg they are when they differ in no more than case.
+    """
+    name = next((name for name, leg in pipeline.collection.manifest.legs.items() if leg.backend == "bm25"), None)
+    index = None if name is None else pipeline.collection.index(name)
+    analyze: Analyze = partial(analyzed, index) if isinstance(index, Bm25Index) else _folded
+    found = matching_words(query, texts, analyze)
+    return [Highlight(text, spans) for text, spans in zip(texts, found, strict=True)]
+
+
+def best_window(text: str, spans: Spans, length: int) -> tuple[int, int]:
+    """Choose the part of a text, at most `length` characters long, that has most different marked words.
+
+    Of equal ones the part with most marked words, then the first. It is moved so that what is marked stands in its
+    middle, and begins and ends between words where there is a space to do so.
+    """
+    if length < 1:
+        raise InputError(f"length must be at least 1, not {length}")
+    if len(text) <= length:
+        return 0, len(text)
+    first, last = _richest(text, spans, length) if spans else (0, 0)
+    start = max(0, min(first - (length - (last - first)) // 2, len(text) - length))
+    end = start + length
+    if start and not text[start - 1].isspace() and (gap := text.find(" ", start, max(first, start + 1))) >= 0:
+        start = gap + 1
+    if end < len(text) and not text[end].isspace() and (gap := text.rfind(" ", last, end)) >= 0:
+        end = gap
+    return start, end
+
+
+def _richest(text: str, spans: Spans, length: int) -> tuple[int, int]:
+    """Give where the marked words of the best part begin and end."""
+    best, chosen, stop = (0, 0), (spans[0][0], min(spans[0][1], spans[0][0] + length)), 0
+    counts: dict[str, int] = {}
+    for at, (start, _) in enumerate(spans):
+        while stop < len(spans) and spans[stop][1] - start <= length:
+            word = text[slice(*spans[stop])].casefold()
+            counts[word] = counts.get(word, 0) + 1
+            stop += 1
+        if stop <= at:
+            # A word longer than the part: none of it is counted.
+            stop = at + 1
+            continue
+        if (value := (len(counts), stop - at)) > best:
+            best, chosen = value, (start, spans[stop - 1][1])
+        word = text[slice(*spans[at])].casefold()
+        counts[word] -= 1
+        if not counts[word]:
+            del counts[word]
+    return chosen
+
+
+def _marked(text: str, spans: Spans, start: int, end: int, before: str, after: str) -> str:
+    parts, reached = [], start
+    for first, last in spans:
+        if start <= first and last <= end:
+            parts += [text[reached:first], before, text[first:last], after]
+            reached = last
+    return "".join([*parts, text[reached:end]])
+
+
+def _folded(words: Sequence[str]) -> list[str]:
+    return [word.casefold() for word in words]

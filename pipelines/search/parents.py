@@ -1,0 +1,86 @@
+"""Searching chunks and showing their documents: each parent once, whole, with the passages it was found by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from indexing.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
+from indexing.documents import Document
+from pipelines.search.results import SearchResult
+
+if TYPE_CHECKING:
+    from pipelines.search.pipeline import SearchPipeline
+
+
+@dataclass(frozen=True, slots=True)
+class ParentResult:
+    """A document that was found by one or more of its chunks.
+
+    Parameters
+    ----------
+    document
+        The document, put together again from its chunks.
+    score
+        Its best passage's.
+    rank
+        From 1.
+    passages
+        The chunks that were found, best first.
+    """
+
+    document: Document
+    score: float
+    rank: int
+    passages: tuple[SearchResult, ...]
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        """Where the passages stand in the document's text, in characters, in the order of `passages`."""
+        return [_span(passage) for passage in self.passages]
+
+
+def search_parents(
+    pipeline: "SearchPipeline", query: str, k: int = 10, *, pool: int = 100, **options: Any
+) -> list[ParentResult]:
+    """Find the `k` documents with the best chunks.
+
+    Parameters
+    ----------
+    pipeline
+        Of a collection whose documents are chunks (`ChunkedCorpus`); a document that is none stands for itself.
+    pool
+        How many chunks are looked for: fewer than `k` documents come back when the pool holds no more.
+    options
+        As `SearchPipeline.search`'s.
+
+    Raises
+    ------
+    InputError
+        As `SearchPipeline.search`, and when a chunk of a found document is gone.
+    """
+    passages: dict[str, list[SearchResult]] = {}
+    for result in pipeline.search(query, max(pool, k), **options):
+        passages.setdefault(_parent(result), []).append(result)
+    best = list(passages.values())[:k]
+    wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
+    stored = iter(pipeline.collection.documents.get([doc_id for ids in wanted for doc_id in ids]))
+    documents = [_whole([next(stored) for _ in ids]) for ids in wanted]
+    return [
+        ParentResult(document, found[0].score, rank, tuple(found))
+        for rank, (document, found) in enumerate(zip(documents, best, strict=True), 1)
+    ]
+
+
+def _parent(result: SearchResult) -> str:
+    return str(result.metadata[PARENT_ID]) if is_chunk(result.metadata) else result.doc_id
+
+
+def _whole(documents: Sequence[Document]) -> Document:
+    return assemble(documents) if is_chunk(documents[0].metadata) else documents[0]
+
+
+def _span(passage: SearchResult) -> tuple[int, int]:
+    if not is_chunk(passage.metadata):
+        return 0, len(passage.text)
+    place = passage.metadata[CHUNK]
+    return place["start"], place["end"]
