@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from indexing.errors import InputError
 from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
+from pipelines.training.card import Card, write_card
+from pipelines.training.card.filling import evaluator_title, facts_of, fill_card
 from pipelines.training.data import SeveralDatasets, StreamedRows, TrainingRows
 from pipelines.training.losses.splade import SpladeLoss
 from pipelines.training.model import trained
@@ -37,6 +39,8 @@ Data: TypeAlias = Any
 """One dataset, or several by name: `datasets.Dataset`, a list of dicts; or one `datasets.IterableDataset`."""
 
 ARGUMENTS_FILE = "training_arguments.json"
+FINAL = "final"
+"""The folder, within the output folder, of the model that a run ends in."""
 
 
 class Trainer(transformers.Trainer):
@@ -61,6 +65,8 @@ class Trainer(transformers.Trainer):
     evaluator
         Called as ``evaluator(encoder, output_path, epoch, steps)`` at each evaluation; gives {name: value}, of which
         any serves as `metric_for_best_model`. Several in a list are run one after another.
+    card
+        What the model card of each saved folder says beside what the trainer knows.
 
     Raises
     ------
@@ -82,6 +88,7 @@ class Trainer(transformers.Trainer):
         *,
         loss: nn.Module | Mapping[str, nn.Module],
         evaluator: Callable[..., Any] | Sequence[Callable[..., Any]] | None = None,
+        card: Card | None = None,
         callbacks: Sequence[transformers.TrainerCallback] | None = None,
         optimizers: tuple[Any, Any] = (None, None),
     ) -> None:
@@ -91,6 +98,8 @@ class Trainer(transformers.Trainer):
         self.evaluators = [] if evaluator is None else [evaluator] if callable(evaluator) else list(evaluator)
         self._parts: dict[str, Tensor] = {}
         self._part_steps = 0
+        self.card = Card() if card is None else card
+        self._evaluated: dict[str, tuple[str, ...]] = {}
         if hasattr(model, "prompt"):
             if not isinstance(args.prompts, str | None):
                 raise InputError("a cross-encoder takes one prompt for all its queries: prompts must be a string")
@@ -99,6 +108,7 @@ class Trainer(transformers.Trainer):
             raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
         self._check_routes(encoder, args)
         train, evaluation = self._prepared(train_dataset, model, args), self._prepared(eval_dataset, model, args)
+        self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
         super().__init__(
             model=model,
             args=args,
@@ -267,6 +277,7 @@ class Trainer(transformers.Trainer):
             found = evaluator(self.encoder, str(folder), epoch=self.state.epoch or 0, steps=self.state.global_step)
             found = found if isinstance(found, Mapping) else {"evaluator": found}
             named = {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
+            self._evaluated[evaluator_title(evaluator)] = tuple(found)
             output = output._replace(metrics={**(output.metrics or {}), **named})
         return output
 
@@ -274,6 +285,18 @@ class Trainer(transformers.Trainer):
         folder = Path(str(output_dir or self.args.output_dir))
         write_into(folder, self.encoder.save)
         (folder / ARGUMENTS_FILE).write_text(json.dumps(self.args.to_dict(), indent=2, default=str) + "\n", "utf-8")
+        fill_card(self.card, self, self._evaluated)
+        write_card(folder, self.card, self.encoder)
+
+    def save(self, path: str | Path | None = None) -> Path:
+        """Write the model as it is now, with its card: to `path`, or as ``final`` in the output folder.
+
+        After a run with `load_best_model_at_end` this is the best model.
+        """
+        folder = Path(str(self.args.output_dir)) / FINAL if path is None else Path(path)
+        if self.args.should_save:
+            self._save(str(folder))
+        return folder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self._load_weights(resume_from_checkpoint)
