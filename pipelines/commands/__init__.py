@@ -14,8 +14,9 @@ from pipelines.commands import (
     pydocs,
     reindex,
     search,
+    train,
     tune,
     verify,
 )
 
-COMMANDS = (index, search, evaluate, compare, tune, info, delete, reindex, compact, verify, mine, pydocs)
+COMMANDS = (index, search, evaluate, compare, tune, info, delete, reindex, compact, verify, mine, train, pydocs)

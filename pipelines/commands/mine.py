@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     with ExitStack() as opened:
         whole = opened.enter_context(SearchPipeline.open(options.directory))
         legs = list(whole.collection.manifest.legs)
-        quotas = _quotas(options.sources) if options.sources else dict.fromkeys(legs, 2)
+        quotas = quotas_of(options.sources) if options.sources else dict.fromkeys(legs, 2)
         unknown = [name for name in quotas if name not in legs]
         if unknown:
             raise InputError(f"{options.directory} has no leg {unknown[0]!r}: it has {', '.join(legs)}")
@@ -154,7 +154,8 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     return pairs
 
 
-def _quotas(text: str) -> dict[str, int]:
+def quotas_of(text: str) -> dict[str, int]:
+    """Read ``bm25=2,dense=2``."""
     quotas = {}
     for part in text.split(","):
         name, _, count = part.strip().partition("=")

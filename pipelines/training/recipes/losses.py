@@ -1,0 +1,115 @@
+"""Which loss: by its name, or by the kind of model and the columns of the data."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from indexing.errors import InputError
+from pipelines.training import losses as of_embeddings
+from pipelines.training.losses import cross as of_scores
+from pipelines.training.recipes.settings import Kind, TrainSettings
+from pipelines.training.roles import roles
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_WRAPPERS = {"AdaptiveLayerLoss", "CachedLoss", "CachedSpladeLoss", "Matryoshka2dLoss", "MatryoshkaLoss", "SpladeLoss"}
+_BY_DOT = {"similarity": "dot", "scale": 1.0}
+
+
+def loss_names(kind: Kind) -> list[str]:
+    """Give the losses that a kind of model can be trained with by name."""
+    home = of_scores if kind == "reranker" else of_embeddings
+    unfit = _WRAPPERS | {"CSRLoss"} | ({"AnglELoss", "CoSENTLoss"} if kind == "sparse" else set())
+    return [name for name in home.__all__ if name not in unfit]
+
+
+def default_loss(kind: Kind, rows: Any) -> str:
+    """Choose a loss by the columns.
+
+    Texts alone: multiple negatives ranking. A number for each pair: CoSENT of dense vectors, cosine similarity of
+    sparse ones, cross-entropy of a reranker. A list of numbers: of a teacher's scores for (query, positive, negative
+    …), MarginMSE; for (query, list of documents), LambdaLoss.
+
+    Raises
+    ------
+    InputError
+        When nothing fits.
+    """
+    found, first = roles(rows.column_names), rows[0]
+    label = None if found.label is None else first[found.label]
+    if found.label is None and len(found.inputs) > 1:
+        return "MultipleNegativesRankingLoss"
+    if isinstance(label, list):
+        if kind == "reranker" and len(found.inputs) == 2:
+            return "LambdaLoss"
+        return "MarginMSELoss"
+    if len(found.inputs) == 2 and label is not None:
+        return {"dense": "CoSENTLoss", "sparse": "CosineSimilarityLoss", "reranker": "BinaryCrossEntropyLoss"}[kind]
+    if len(found.inputs) == 3 and label is not None:
+        return "MarginMSELoss"
+    raise InputError(
+        f"no loss goes without saying with the columns {', '.join(rows.column_names)}: name one with --loss "
+        f"({', '.join(loss_names(kind))})"
+    )
+
+
+def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "nn.Module":
+    """Make the loss of a run; that of sparse encoders by dot product and with the price of their terms.
+
+    Raises
+    ------
+    InputError
+        For a name that is no loss of this kind of model, or an option that it does not have.
+    """
+    name = class_name(kind, settings.loss) if settings.loss else default_loss(kind, rows)
+    home: Any = of_scores if kind == "reranker" else of_embeddings
+    chosen = getattr(home, name)
+    options = dict(settings.loss_options)
+    taken = _parameters(chosen) | (_parameters(getattr(home, name[6:])) if name.startswith("Cached") else set())
+    if kind == "sparse":
+        # With the scale that cosines need, dot products would make a hard maximum.
+        options = {key: value for key, value in _BY_DOT.items() if key in taken} | options
+    _check(name, options, taken)
+    if "guide" in options:
+        from retrieve.encoders import DenseEncoder
+
+        options["guide"] = DenseEncoder(options["guide"], dtype="float32")
+    loss = chosen(encoder, **options)
+    if kind == "sparse":
+        return of_embeddings.SpladeLoss(encoder, loss, settings.document_weight, settings.query_weight)
+    if settings.matryoshka:
+        if kind != "dense":
+            raise InputError("matryoshka widths are for dense encoders")
+        return of_embeddings.MatryoshkaLoss(encoder, loss, settings.matryoshka)
+    return loss
+
+
+def class_name(kind: Kind, given: str) -> str:
+    """Give the class of a loss that was named in any case, with dashes or without, with "Loss" or without.
+
+    Raises
+    ------
+    InputError
+        When there is none of this kind of model.
+    """
+    known = {name.lower().removesuffix("loss"): name for name in loss_names(kind)}
+    asked = given.lower().replace("-", "").replace("_", "").removesuffix("loss")
+    if asked not in known:
+        raise InputError(f"there is no loss {given!r} for this kind of model: there are {', '.join(known.values())}")
+    return known[asked]
+
+
+def _parameters(chosen: Any) -> set[str]:
+    """Name the arguments of a class; those that it hands on to another are that other's."""
+    taken: set[str] = set()
+    for of_one in chosen.__mro__:
+        if "__init__" in vars(of_one) and of_one.__module__.startswith("pipelines."):
+            taken |= set(inspect.signature(of_one.__init__).parameters)
+    return taken - {"self", "model", "loss", "arguments"}
+
+
+def _check(name: str, options: Mapping[str, Any], taken: set[str]) -> None:
+    unknown = [option for option in options if option not in taken]
+    if unknown:
+        raise InputError(f"{name} has no option {unknown[0]!r}: it has {', '.join(sorted(taken)) or 'none'}")
