@@ -130,6 +130,13 @@ class Trainer(transformers.Trainer):
             _set_dropout(self.loss_modules, args.dropout)
         self._try_losses(train)
 
+    def train(self, *arguments: Any, **options: Any) -> Any:
+        """Train as transformers' trainer does, and leave the encoder ready to encode: without dropout."""
+        try:
+            return super().train(*arguments, **options)
+        finally:
+            self.encoder.network.eval()
+
     # -- data --------------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader:
@@ -299,13 +306,14 @@ class Trainer(transformers.Trainer):
         return folder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self._load_weights(resume_from_checkpoint)
+        self.load_weights(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         logger.info("the best model is that of %s", self.state.best_model_checkpoint)
-        self._load_weights(str(self.state.best_model_checkpoint))
+        self.load_weights(str(self.state.best_model_checkpoint))
 
-    def _load_weights(self, folder: str) -> None:
+    def load_weights(self, folder: str) -> None:
+        """Give the encoder that is trained the weights of a saved one."""
         saved = type(self.encoder)(folder, dtype="float32", device="cpu")
         self.encoder.network.load_state_dict(saved.network.state_dict())
 

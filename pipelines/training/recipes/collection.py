@@ -1,5 +1,6 @@
 """The whole way from a collection and right answers to a reranker: split, mine, train, compare, save."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -11,7 +12,6 @@ from indexing.disk import write_json
 from indexing.errors import InputError
 from pipelines.mining.sources import (
     MiningSettings,
-    MiningSummary,
     Positive,
     mine,
     positives_of,
@@ -21,7 +21,7 @@ from pipelines.mining.sources import (
 from pipelines.training.recipes.comparison import ALONE, Comparison, compare
 from pipelines.training.recipes.reranker import START, load_start, train_on_rows
 from pipelines.training.recipes.rows import without_ids
-from pipelines.training.recipes.run import TrainReport, claim
+from pipelines.training.recipes.run import TrainReport, claim, finished
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import Split, find_documents, split_queries
 
@@ -63,13 +63,13 @@ class CollectionReport:
     """What became of each step."""
 
     split: Split
-    mined: MiningSummary
+    mined_rows: int
     trained: TrainReport
     comparison: Comparison
 
     def __str__(self) -> str:
         sizes = f"{len(self.split.train):,} queries to train on, {len(self.split.tuning):,} to tune on"
-        return f"{self.trained}\n  {sizes}, {self.mined.rows:,} rows mined\n{self.comparison}"
+        return f"{self.trained}\n  {sizes}, {self.mined_rows:,} rows mined\n{self.comparison}"
 
 
 def train_for_collection(
@@ -119,6 +119,10 @@ def train_for_collection(
         known = [query_id for query_id in usable if all(right.doc_id is not None for right in positives[query_id])]
         split = split_queries(usable, known, held_out=whole.held_out, limit=whole.limit, seed=settings.seed)
         write_json(output / SPLIT_FILE, asdict(split))
+        trained = finished(output)
+        if trained is not None and (output / COMPARISON_FILE).is_file():
+            found = json.loads((output / COMPARISON_FILE).read_text("utf-8"))
+            return CollectionReport(split, trained.rows, trained, Comparison(**found))
 
         legs = list(first_stage.collection.manifest.legs)
         quotas = dict.fromkeys(legs, 2) if whole.quotas is None else dict(whole.quotas)
@@ -158,7 +162,7 @@ def train_for_collection(
         )
     write_json(output / COMPARISON_FILE, asdict(comparison))
     _tell(card, comparison, encoder, trained.folder, whole)
-    return CollectionReport(split, mined, trained, comparison)
+    return CollectionReport(split, mined.rows, trained, comparison)
 
 
 def row_format(loss: str | None) -> "Format":

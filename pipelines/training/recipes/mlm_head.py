@@ -101,5 +101,6 @@ def _threshold(headed: Any, first: Any, texts: Sequence[str], active_terms: int)
         padded = {name: torch.from_numpy(array) for name, array in tokens.padded(np.array([row])).items()}
         with torch.no_grad():
             largest = headed(**padded).logits[0].max(dim=0).values
-        found.append(float(largest.topk(min(active_terms, len(largest))).values[-1]))
+        # Of a small vocabulary so many terms would be no few.
+        found.append(float(largest.topk(max(1, min(active_terms, len(largest) // 8))).values[-1]))
     return float(np.median(found))

@@ -134,9 +134,16 @@ def run_training(
         card=card,
     )
     newest = last_checkpoint(output) if settings.resume else None
-    if newest:
-        logger.info("going on from %s", newest)
-    result = trainer.train(resume_from_checkpoint=newest)
+    state = ended(output, newest)
+    if state is not None:
+        # Resumed, it would take one more step.
+        trainer.state = state
+        trainer.load_weights(state.best_model_checkpoint or newest)
+    else:
+        if newest:
+            logger.info("going on from %s", newest)
+        trainer.train(resume_from_checkpoint=newest)
+        trainer.save_state()
     folder = trainer.save()
     history = trainer.state.log_history
     best = str(trainer.state.best_model_checkpoint or "").rpartition("-")[2]
@@ -145,7 +152,7 @@ def run_training(
         folder,
         rows=len(rows),
         steps=trainer.state.global_step,
-        seconds=float(result.metrics.get("train_runtime", 0.0)),
+        seconds=next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), 0.0),
         loss=type(loss).__name__,
         last_loss=next((entry["loss"] for entry in reversed(history) if "loss" in entry), None),
         resumed_from=int(newest.rpartition("-")[2]) if newest else 0,
@@ -155,6 +162,19 @@ def run_training(
     )
     write_json(output / SUMMARY_FILE, asdict(report) | {"folder": str(folder)})
     return report
+
+
+def ended(output: Path, newest: str | None) -> Any:
+    """Give the trainer's state when all steps were done, whether or not the model was written; else None."""
+    from transformers import TrainerState
+
+    for folder in (output, Path(newest)) if newest else ():
+        path = folder / "trainer_state.json"
+        if path.is_file():
+            state = TrainerState.load_from_json(str(path))
+            if state.global_step >= state.max_steps:
+                return state
+    return None
 
 
 def arguments_of(

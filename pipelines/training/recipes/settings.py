@@ -98,7 +98,7 @@ class TrainSettings:
         lacking = [one.name for one in known.values() if _is_required(one) and not told.get(one.name)]
         if lacking:
             raise InputError(f"{where}: {' and '.join(lacking)} must be given, in the file or as --{lacking[0]}")
-        values = {name: _read_value(name, value, str(known[name].type), where) for name, value in told.items()}
+        values = {name: _read_value(name, value, known[name].type, where) for name, value in told.items()}
         return cls(**values)._checked(where)
 
     def _checked(self, where: str) -> Self:
@@ -144,13 +144,16 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return {str(name).replace("-", "_"): value for name, value in told.items() if value is not None}
 
 
+_MAPPING = str(Mapping[str, Any])
+
+
 def _is_required(one: Any) -> bool:
     return one.default is MISSING and one.default_factory is MISSING
 
 
-def _read_value(name: str, value: Any, type_: str, where: str) -> Any:
+def _read_value(name: str, value: Any, type_: Any, where: str) -> Any:
     """Check a value against the type of its setting; numbers may be written as text, as YAML has it with 2e-5."""
-    wanted = type_.removesuffix(" | None")
+    wanted = type_.__name__ if isinstance(type_, type) else str(type_).removesuffix(" | None")
     try:
         match wanted:
             case "int" if not isinstance(value, bool) and int(value) == float(value):
@@ -165,7 +168,7 @@ def _read_value(name: str, value: Any, type_: str, where: str) -> Any:
                 return tuple(value)
             case "tuple[int, ...]" if isinstance(value, list | tuple):
                 return tuple(int(one) for one in value)
-            case "Mapping[str, Any]" if isinstance(value, Mapping):
+            case _ if wanted == _MAPPING and isinstance(value, Mapping):
                 return dict(value)
     except (TypeError, ValueError):
         pass
@@ -176,6 +179,6 @@ def _read_value(name: str, value: Any, type_: str, where: str) -> Any:
         "str": "text",
         "tuple[str, ...]": "a list of names",
         "tuple[int, ...]": "a list of whole numbers",
-        "Mapping[str, Any]": "names with values",
+        _MAPPING: "names with values",
     }
     raise InputError(f"{where}: {name} must be {kinds[wanted]}, not {value!r}")

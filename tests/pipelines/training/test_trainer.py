@@ -196,6 +196,7 @@ def test_the_best_model_is_loaded_and_checkpoints_are_models(bert: Path, tmp_pat
         evaluator=evaluator,
     )
     trainer.train()
+    assert not encoder.network.training, "it encodes without dropout again"
     best = next(vector for steps, vector in calls if steps == 6)
     np.testing.assert_allclose(encoder.encode("water fire"), best, atol=1e-6)
     np.testing.assert_allclose(dense(tmp_path / "run" / "checkpoint-6").encode("water fire"), best, atol=1e-6)

@@ -1,0 +1,398 @@
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from sentence_transformers import CrossEncoder as TheirCrossEncoder
+from sentence_transformers import SparseEncoder as TheirSparseEncoder
+from transformers import AutoModelForMaskedLM, BertForSequenceClassification
+
+from checkpoints import WORDS, write_bert
+from indexing.errors import InputError, ModelError, StorageError
+from pipelines.cli import main
+from pipelines.mining.sources import Positive
+from pipelines.training.card.markdown import number
+from pipelines.training.losses import MarginMSELoss, MatryoshkaLoss, SpladeLoss
+from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_start
+from pipelines.training.recipes.collection import row_format
+from pipelines.training.recipes.losses import default_loss, loss_names, make_loss
+from pipelines.training.recipes.mlm_head import write_mlm_start
+from pipelines.training.recipes.rows import read_rows
+from pipelines.training.recipes.settings import TrainSettings
+from pipelines.training.recipes.sparse import has_sparse_head
+from pipelines.training.recipes.splits import find_documents, split_queries
+from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
+from retrieve.rerankers import Reranker
+
+SMALL = ["--max-steps", "4", "--batch-size", "4", "--checkpoints", "2", "--no-bf16"]
+
+
+def text(draw: random.Random, most: int = 8) -> str:
+    return " ".join(draw.choice(WORDS) for _ in range(draw.randrange(2, most)))
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("recipes") / "bert")
+
+
+@pytest.fixture(scope="module")
+def triples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = random.Random(1)
+    rows = [
+        {"query": text(draw), "positive": text(draw), "negative": text(draw), "query_id": str(at)} for at in range(24)
+    ]
+    return write_lines(tmp_path_factory.mktemp("rows") / "rows.jsonl", rows)
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_come_from_a_file_and_flags_stand_over_it(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("model: m\noutput: o\nlr: 2e-5\nbatch-size: 4\nloss_options: {scale: 30}\nmatryoshka: [8, 4]\n")
+    settings = TrainSettings.read(config, {"batch_size": 8, "seed": None})
+    assert (settings.lr, settings.batch_size, settings.seed) == (2e-5, 8, 42)
+    assert settings.loss_options == {"scale": 30} and settings.matryoshka == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("model: m\noutput: o\nrate: 1\nepoch: 2\n", "unknown settings 'rate', 'epoch'; there are model, output"),
+        ("output: o\n", "model must be given"),
+        ("model: m\noutput: o\nlr: fast\n", "lr must be a number, not 'fast'"),
+        ("model: m\noutput: o\nbatch_size: 0\n", "batch_size must be at least 1"),
+        ("model: m\noutput: o\nbf16: 1\n", "bf16 must be true or false"),
+        ("model: [\n", "no YAML"),
+        ("- a\n", "name: value"),
+    ],
+)
+def test_a_file_of_settings_that_cannot_be_used(tmp_path: Path, lines: str, message: str) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(lines)
+    with pytest.raises(InputError, match=message):
+        TrainSettings.read(config, {})
+
+
+# -- rows and losses --------------------------------------------------------------------------------------------------
+
+
+def test_ids_are_no_columns_and_labels_of_text_files_are_numbers(tmp_path: Path, triples: Path) -> None:
+    assert read_rows(triples).column_names == ["query", "positive", "negative"]
+    table = tmp_path / "pairs.csv"
+    table.write_text("query,document,label\na,b,0.5\nc,d,1\n")
+    assert read_rows(table)["label"] == [0.5, 1.0]
+    assert read_rows(table, columns=["document", "query"]).column_names == ["document", "query"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"query": "a", "positive": "b"}', "{"], "line 2"),
+        (['{"query": "a", "positive": "b"}', '{"query": "a"}'], "line 2.*its fields are query"),
+        (['{"query": "a", "document": "b", "label": "high"}'], "line 1.*'high' is no number"),
+        ([], "no rows"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, lines: list[str], message: str) -> None:
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=message):
+        read_rows(tmp_path / "rows.jsonl")
+
+
+def rows_of(**columns: Any) -> Dataset:
+    return Dataset.from_dict({name: [value] * 2 for name, value in columns.items()})
+
+
+@pytest.mark.parametrize(
+    ("columns", "dense", "sparse", "reranker"),
+    [
+        ({"q": "a", "p": "b"}, "MultipleNegativesRanking", "MultipleNegativesRanking", "MultipleNegativesRanking"),
+        ({"q": "a", "d": "b", "score": 0.5}, "CoSENT", "CosineSimilarity", "BinaryCrossEntropy"),
+        ({"q": "a", "p": "b", "n": "c", "score": 0.5}, "MarginMSE", "MarginMSE", "MarginMSE"),
+        ({"q": "a", "p": "b", "n": "c", "scores": [1.0, 2.0]}, "MarginMSE", "MarginMSE", "MarginMSE"),
+        ({"q": "a", "documents": ["b", "c"], "labels": [1, 0]}, None, None, "Lambda"),
+    ],
+)
+def test_the_columns_choose_the_loss(
+    columns: dict[str, Any], dense: str | None, sparse: str | None, reranker: str
+) -> None:
+    rows = rows_of(**columns)
+    assert default_loss("reranker", rows) == f"{reranker}Loss"
+    if dense:
+        assert default_loss("dense", rows) == f"{dense}Loss" and default_loss("sparse", rows) == f"{sparse}Loss"
+
+
+def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
+    encoder, rows = DenseEncoder(bert, dtype="float32"), rows_of(q="a", p="b", n="c")
+    base = TrainSettings("m", "o")
+    loss: Any = make_loss("dense", base.at(loss="margin-mse", matryoshka=(32, 8)), encoder, rows)
+    assert isinstance(loss, MatryoshkaLoss) and isinstance(loss.loss, MarginMSELoss)
+    loss = make_loss("sparse", base.at(loss_options={"scale": 2}, document_weight=1e-3), encoder, rows)
+    assert isinstance(loss, SpladeLoss) and loss.document_regularizer_weight == 1e-3
+    assert (loss.loss.settings["similarity"], loss.loss.settings["scale"]) == ("dot", 2)
+    cached: Any = make_loss("sparse", base.at(loss="CachedMultipleNegativesRankingLoss"), encoder, rows)
+    assert cached.loss.loss.settings["similarity"] == "dot"
+    with pytest.raises(InputError, match=r"no loss 'nothing'.*MultipleNegativesRankingLoss"):
+        make_loss("dense", base.at(loss="nothing"), encoder, rows)
+    with pytest.raises(InputError, match=r"no option 'heat'.*scale"):
+        make_loss("dense", base.at(loss_options={"heat": 2}), encoder, rows)
+    with pytest.raises(InputError, match="no loss goes without saying"):
+        default_loss("dense", rows_of(q="a"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape"),
+    [(None, "labeled-list"), ("bce", None), ("BinaryCrossEntropy", "labeled-pair"), ("margin-mse", "n-tuple")],
+)
+def test_rows_are_mined_in_the_shape_that_the_loss_reads(loss: str | None, shape: str | None) -> None:
+    if shape is None:
+        with pytest.raises(InputError, match="no loss 'bce'"):
+            row_format(loss)
+    else:
+        assert row_format(loss) == shape
+    assert set(loss_names("reranker")) & {"LambdaLoss", "BinaryCrossEntropyLoss"}
+
+
+# -- heads ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_head_for_splade_changes_nothing_but_the_bias(bert: Path, tmp_path: Path) -> None:
+    encoder = DenseEncoder(bert, dtype="float32", device="cpu")
+    texts = ["water heat", "the stock market", "light energy wave"]
+    folder = write_mlm_start(encoder, texts, tmp_path / "start", active_terms=12)
+    headed = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    first: Any = encoder.modules[0]
+    tokens = first.tokenizer("water heat", return_tensors="pt")
+    with torch.no_grad():
+        hidden = first.model(**tokens).last_hidden_state
+        words = first.model.embeddings.word_embeddings.weight
+        expected = torch.nn.functional.layer_norm(hidden, hidden.shape[-1:], eps=first.model.config.layer_norm_eps)
+        expected = expected @ words.T + headed.cls.predictions.bias
+        torch.testing.assert_close(headed(**tokens).logits, expected, atol=5e-3, rtol=1e-3)
+    assert headed.get_output_embeddings().weight is headed.get_input_embeddings().weight
+    mine, theirs = SparseEncoder(folder, dtype="float32"), TheirSparseEncoder(str(folder), device="cpu")
+    weights = mine.encode(texts)
+    assert 8 <= weights.count_nonzero() / 3 <= 16
+    np.testing.assert_allclose(weights.toarray(), theirs.encode(texts).to_dense().numpy(), atol=1e-4)
+    assert has_sparse_head(folder) and not has_sparse_head(bert)
+
+
+def test_minilm_begins_as_a_splade_encoder_that_names_related_words(minilm: DenseEncoder, tmp_path: Path) -> None:
+    texts = ["How do vaccines work?", "A reliable stream of bytes between two hosts.", "Baking bread with yeast."]
+    start = SparseEncoder(write_mlm_start(minilm, texts, tmp_path / "start", active_terms=50), dtype="float32")
+    terms = [[term for term, _ in row] for row in start.decode(start.encode(texts), top_k=20)]
+    assert "vaccine" in terms[0] and "vaccines" in terms[0]
+    assert "bytes" in terms[1] and "bread" in terms[2]
+
+
+def test_a_head_for_a_reranker(bert: Path, tmp_path: Path) -> None:
+    assert not is_cross_encoder(bert)
+    folder = write_cross_start(bert, tmp_path / "start", seed=3, max_length=20)
+    assert is_cross_encoder(folder)
+    mine = CrossEncoder(folder, dtype="float32", device="cpu")
+    pairs = [("water", "heat"), ("light", "the stock market")]
+    np.testing.assert_allclose(
+        mine.predict(pairs), TheirCrossEncoder(str(folder), device="cpu").predict(pairs), atol=1e-5
+    )
+    again = CrossEncoder(write_cross_start(bert, tmp_path / "again", seed=3, max_length=20), dtype="float32")
+    assert again.identity["weights_sha256"] == mine.identity["weights_sha256"] and mine.max_length == 20
+    first: Any = DenseEncoder(bert, dtype="float32", device="cpu").modules[0]
+    kept: Any = mine.modules[0]
+    for name, value in first.model.embeddings.state_dict().items():
+        torch.testing.assert_close(kept.model.bert.embeddings.state_dict()[name], value)
+
+
+def test_a_head_for_what_is_no_bert_is_refused(tmp_path: Path) -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    bert = write_bert(tmp_path / "other")
+    DistilBertModel(
+        DistilBertConfig(vocab_size=200, dim=32, n_layers=1, n_heads=2, hidden_dim=32, max_position_embeddings=40)
+    ).save_pretrained(bert)
+    with pytest.raises(ModelError, match="BERT encoders only"):
+        write_mlm_start(DenseEncoder(bert, dtype="float32"), ["water"], tmp_path / "start")
+
+
+# -- splits -----------------------------------------------------------------------------------------------------------
+
+
+def test_queries_to_compare_on_are_kept_from_training() -> None:
+    ids = [f"q{at}" for at in range(100)]
+    split = split_queries(ids, ids[:60], held_out=10, limit=30, seed=1)
+    sides = [set(split.train), set(split.tuning), set(split.held_out)]
+    assert [len(side) for side in sides] == [30, 5, 10]
+    assert not (sides[0] & sides[1] or sides[0] & sides[2] or sides[1] & sides[2])
+    assert sides[1] | sides[2] <= set(ids[:60])
+    assert split == split_queries(ids, ids[:60], held_out=10, limit=30, seed=1)
+    assert split != split_queries(ids, ids[:60], held_out=10, limit=30, seed=2)
+    with pytest.raises(InputError, match="too few"):
+        split_queries(ids, ids[:3], held_out=10, limit=None, seed=1)
+
+
+def test_right_texts_are_found_among_the_documents_with_their_title(corpus: Any) -> None:
+    positives = {
+        "a": [Positive("Computes the eigenvalues of a square  matrix.")],
+        "b": [Positive("Sorting Puts the items of a list into ascending order.")],
+        "c": [Positive("nowhere")],
+    }
+    found = find_documents(positives, corpus)
+    assert [found[name][0].doc_id for name in "abc"] == ["eig", "sort", None]
+    assert found["a"][0].text == "Eigenvalues Computes the eigenvalues of a square matrix."
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_train_dense_goes_on_and_says_what_it_did(
+    bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "dense"
+    command = ["train", "dense", "--model", str(bert), "--data", str(triples), "--output", str(output), *SMALL]
+    command += ["--eval-data", str(triples), "--matryoshka", "32,8"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "4 steps over 24 rows" in said and "held-out_cosine_ndcg@10" in said
+    assert f"next: retrieve index corpus.jsonl --to my-collection --dense {output}/final" in said
+    card = (output / "final" / "README.md").read_text("utf-8")
+    assert "held-out-8" in card and "before" in card
+    assert DenseEncoder(output / "final", dtype="float32").dimension == 32
+    assert main(command) == 0
+    assert "4 steps over 24 rows" in capsys.readouterr().out
+    assert main([*command, "--lr", "0.1"]) == 1
+    assert "a run with another lr" in capsys.readouterr().err
+
+
+def test_train_sparse_from_a_dense_encoder(
+    bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "sparse"
+    command = ["train", "sparse", "--model", str(bert), "--data", str(triples), "--output", str(output), *SMALL]
+    assert main([*command, "--eval-data", str(triples)]) == 0
+    said = capsys.readouterr().out
+    assert "corpus_active_dims" in said and "--sparse" in said
+    start = SparseEncoder(output / "start", dtype="float32")
+    assert start.encode(["water heat light"]).nnz < start.dimension / 2, "it starts sparse"
+    assert TheirSparseEncoder(str(output / "final"), device="cpu").encode(["water"]).shape == (1, 159)
+
+
+def test_train_a_reranker_from_rows_and_resume(
+    bert: Path, triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.training.trainer import RerankerTrainer
+
+    output = tmp_path / "reranker"
+    command = ["train", "reranker", "--model", str(bert), "--data", str(triples), "--output", str(output), *SMALL]
+    command += ["--eval-data", str(triples)]
+    step = RerankerTrainer.training_step
+
+    def stopped(self: Any, *args: Any, **more: Any) -> Any:
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return step(self, *args, **more)
+
+    monkeypatch.setattr(RerankerTrainer, "training_step", stopped)
+    assert main(command) == 130
+    monkeypatch.setattr(RerankerTrainer, "training_step", step)
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "went on from step 2" in said and "held-out_ndcg@10" in said and "--reranker" in said
+    assert CrossEncoder(output / "final", dtype="float32").labels == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["dense", "--output", "o"], "nothing to train on"),
+        (["dense", "--data", "no-such-rows.jsonl", "--output", "o"], "no-such-rows.jsonl is not there"),
+        (["reranker", "--collection", "c", "--output", "o"], "say what is right"),
+        (["reranker", "--collection", "c", "--pairs", "p", "--data", "d", "--output", "o"], "makes its own rows"),
+        (["sparse", "--data", "rows.jsonl"], "output must be given"),
+    ],
+)
+def test_what_is_missing_is_said(
+    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: Path, tmp_path: Path) -> None:
+    from pipelines.training.recipes.dense import train_dense
+
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match="is there already"):
+        train_dense(TrainSettings(str(bert), str(tmp_path), data=str(triples)))
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Documents whose first words are their queries."""
+    folder, draw = tmp_path_factory.mktemp("collection"), random.Random(3)
+    documents = [{"_id": f"d{at}", "title": text(draw, 4), "text": f"{text(draw)} number{at}"} for at in range(60)]
+    write_lines(folder / "corpus.jsonl", documents)
+    pairs = [{"query": f"{one['title']} {at % 7}", "positive": one["text"]} for at, one in enumerate(documents)]
+    write_lines(folder / "pairs.jsonl", pairs)
+    dense = write_bert(folder / "bert")
+    index = ["index", str(folder / "corpus.jsonl"), "--to", str(folder / "c"), "--dense", str(dense), "--quiet"]
+    assert main(index) == 0
+    return folder / "c", folder / "pairs.jsonl"
+
+
+@pytest.mark.parametrize("start", ["encoder", "cross-encoder"])
+def test_a_reranker_from_a_collection_and_pairs(
+    start: str, bert: Path, collection: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bert
+    if start == "cross-encoder":
+        model = write_bert(tmp_path / "cross", BertForSequenceClassification, num_labels=1)
+    output = tmp_path / "reranker"
+    command = ["train", "reranker", "--collection", str(collection[0]), "--pairs", str(collection[1])]
+    command += ["--model", str(model), "--output", str(output), "--held-out", "12", "--candidates", "20", *SMALL]
+    capsys.readouterr()
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "on 12 held-out queries" in said and "95% interval" in said
+    assert f"retrieve search {collection[0]}" in said and f"--reranker {output}/final" in said
+    found = json.loads((output / "comparison.json").read_text())
+    systems = {"first stage", "after", "after, with the first stage"} | ({"before"} if start != "encoder" else set())
+    assert set(found["figures"]["nDCG@10"]) == systems
+    split = json.loads((output / "split.json").read_text())
+    mined = read_rows(output / "negatives")
+    held_out_texts = {json.loads(line)["query"] for line in collection[1].read_text().splitlines()} - set(
+        mined["query"]
+    )
+    assert len(held_out_texts) == len(split["held_out"]) + len(split["tuning"])
+    card = (output / "final" / "README.md").read_text("utf-8")
+    assert number(found["figures"]["nDCG@10"]["first stage"]) in card and "95% bootstrap interval" in card
+
+    # The figures are those of the saved model, measured in another way.
+    if start == "encoder":
+        from pipelines.evaluation.judged import Qrels
+        from pipelines.evaluation.measures import Measure
+        from pipelines.search import SearchPipeline
+
+        pairs = [json.loads(line) for line in collection[1].read_text().splitlines()]
+        held = [int(query_id[1:]) for query_id in split["held_out"]]
+        reranker = Reranker(CrossEncoder(output / "final", dtype="float32"))
+        with SearchPipeline.open(collection[0], reranker=reranker, candidates=20) as pipeline:
+            hits = pipeline.retrieve([pairs[at]["query"] for at in held], 20)
+        judged = Qrels.from_dict({str(at): {f"d{at}": 1} for at in held}).judge(hits, [str(at) for at in held])
+        assert Measure.parse("nDCG@10")(judged).mean() == pytest.approx(found["figures"]["nDCG@10"]["after"], abs=1e-9)
+    for lost in ("", "comparison.json", "summary.json"):
+        (output / lost).unlink() if lost else None
+        assert main(command) == 0, "what is there is not made anew, what was lost is"
+        assert json.loads((output / "comparison.json").read_text()) == found
