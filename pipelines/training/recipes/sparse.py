@@ -11,6 +11,8 @@ from pipelines.training.recipes.run import TrainReport, claim, finished, run_tra
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.roles import roles
 
+_SPARSE = {"SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding"}
+
 START = "start"
 """The folder of the model to begin with, where it had to be made."""
 
@@ -56,7 +58,7 @@ def has_sparse_head(model: str | Path) -> bool:
     architecture = (checkpoint.config.get("architectures") or [""])[0]
     is_sparse = checkpoint.settings.get("model_type") == "SparseEncoder"
     plain = not checkpoint.steps and architecture.endswith("ForMaskedLM")
-    return is_sparse or plain or any("Sp" in step.reference.rpartition(".")[2] for step in checkpoint.steps)
+    return is_sparse or plain or any(step.reference.rpartition(".")[2] in _SPARSE for step in checkpoint.steps)
 
 
 def _start(settings: TrainSettings, rows: Any, folder: Path) -> Path:
