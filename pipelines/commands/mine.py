@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"--method takes {', '.join(get_args(Method))} and a number, as in topk-percpos=0.95")
         limits |= limits_of(name, float(value))
     with ExitStack() as opened:
-        whole = opened.enter_context(SearchPipeline.open(options.directory))
+        whole = opened.enter_context(SearchPipeline.open(options.directory, reranker=None))
         legs = list(whole.collection.manifest.legs)
         quotas = quotas_of(options.sources) if options.sources else dict.fromkeys(legs, 2)
         unknown = [name for name in quotas if name not in legs]
@@ -79,7 +79,8 @@ def run(options: argparse.Namespace) -> int:
             raise InputError(f"{options.directory} has no leg {unknown[0]!r}: it has {', '.join(legs)}")
         documents = whole.collection.documents
         sources = {
-            name: opened.enter_context(SearchPipeline.open(options.directory, legs=[name])).retriever for name in quotas
+            name: opened.enter_context(SearchPipeline.open(options.directory, legs=[name], reranker=None)).retriever
+            for name in quotas
         }
         queries, positives = _positives(options, documents)
         scorer = None

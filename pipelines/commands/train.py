@@ -164,6 +164,10 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
         )
     print(report)
     print(f'  next: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
+    weight = report.comparison.weight
+    if weight:
+        kept = f"{{model: {settings.output}/final, weight: {weight:g}}}"
+        print(f"  or, with the first stage's score: the line `reranker: {kept}` in {options.collection}/search.yaml")
     return 0
 
 

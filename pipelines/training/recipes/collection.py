@@ -105,7 +105,7 @@ def train_for_collection(
 
     output = Path(settings.output)
     with ExitStack() as opened:
-        first_stage = opened.enter_context(SearchPipeline.open(whole.collection))
+        first_stage = opened.enter_context(SearchPipeline.open(whole.collection, reranker=None))
         documents = first_stage.collection.documents
         if pairs is not None:
             texts, positives = positives_of_pairs(pairs)
@@ -130,7 +130,8 @@ def train_for_collection(
         if unknown:
             raise InputError(f"{whole.collection} has no leg {unknown[0]!r}: it has {', '.join(legs)}")
         sources = {
-            name: opened.enter_context(SearchPipeline.open(whole.collection, legs=[name])).retriever for name in quotas
+            name: opened.enter_context(SearchPipeline.open(whole.collection, legs=[name], reranker=None)).retriever
+            for name in quotas
         }
         mined = mine(
             {query_id: texts[query_id] for query_id in split.train},
