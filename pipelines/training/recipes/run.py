@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 SETTINGS_FILE = "recipe.json"
 SUMMARY_FILE = "summary.json"
 _LEARNING_RATES = {"dense": 2e-5, "sparse": 2e-5, "reranker": 2e-5}
+# What is made anew in any case.
+_QUICKLY_MADE = {SETTINGS_FILE, "start", "split.json"}
 # Of how a run goes on, not of what it makes.
 _OF_THIS_CALL = {"resume", "output"}
 
@@ -73,6 +75,10 @@ def claim(output: Path, settings: TrainSettings, kind: str, **more: Any) -> None
     told = {"kind": kind, **asdict(settings), **more}
     told = json.loads(json.dumps({name: value for name, value in told.items() if name not in _OF_THIS_CALL}))
     path = output / SETTINGS_FILE
+    if path.is_file() and {entry.name for entry in output.iterdir()} <= _QUICKLY_MADE:
+        # An error in the settings may have ended it; put right, they are others.
+        write_json(path, told)
+        return
     if path.is_file() and settings.resume:
         known = json.loads(path.read_text("utf-8"))
         other = [name for name in told if known.get(name) != told[name]]
@@ -225,6 +231,8 @@ def arguments_of(
         "save_steps": every,
         "save_total_limit": 2,
         "report_to": [],
+        # Silenced transformers would show neither a bar nor the log.
+        "disable_tqdm": False,
     }
     # A document of another row may be right for this one, when texts repeat.
     takes_others = kind != "reranker" and found.label is None

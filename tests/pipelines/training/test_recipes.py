@@ -338,6 +338,14 @@ def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: P
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_wrong_setting_put_right_is_no_other_run(bert: Path, triples: Path, tmp_path: Path, capsys: Any) -> None:
+    command = ["train", "reranker", "--data", str(triples), "--output", str(tmp_path / "run"), *SMALL, "--model"]
+    assert main([*command, str(tmp_path / "none")]) == 1
+    assert main([*command, str(bert), "--loss", "Nothing"]) == 1
+    assert "no loss 'Nothing'" in capsys.readouterr().err
+    assert main([*command, str(bert)]) == 0
+
+
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Documents whose first words are their queries."""
