@@ -115,6 +115,7 @@ def build_collection(
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
     dense_index: DenseIndex = "flat",
+    bm25_fields: Mapping[str, float] | None = None,
     fields: Mapping[str, str] | None = None,
     overwrite: bool = False,
     on_duplicate: OnDuplicate = "error",
@@ -135,6 +136,9 @@ def build_collection(
         Which legs to build: BM25 over words, a `DenseEncoder` into FAISS, a `SparseEncoder` into impacts.
     dense_index
         ``"flat"`` (exact), ``"hnsw"``, or another kind of `FaissSettings`.
+    bm25_fields
+        ``{"title": 1.0, "text": 1.0}`` scores title and text apart, with these weights (Anserini's multifield);
+        by default both are one field.
     fields
         The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
         ``date`` or ``boolean``.
@@ -152,7 +156,9 @@ def build_collection(
     StorageError
         When `path` is taken, or nothing can be written there.
     """
-    plan = make_plan(bm25=bm25, dense=dense, sparse=sparse, dense_index=dense_index, fields=fields)
+    plan = make_plan(
+        bm25=bm25, dense=dense, sparse=sparse, dense_index=dense_index, bm25_fields=bm25_fields, fields=fields
+    )
     return build_legs(corpus, path, plan, overwrite=overwrite, on_duplicate=on_duplicate, show_progress=show_progress)
 
 
@@ -162,10 +168,12 @@ def make_plan(
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
     dense_index: DenseIndex = "flat",
+    bm25_fields: Mapping[str, float] | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> Plan:
     """Describe the legs that `build_collection` makes of these encoders."""
-    legs: dict[str, Leg] = {"bm25": Leg("bm25")} if bm25 else {}
+    words = {"weights": dict(bm25_fields)} if bm25_fields else {}
+    legs: dict[str, Leg] = {"bm25": Leg("bm25", None, words)} if bm25 else {}
     encoders: dict[str, DocumentEncoder] = {}
     vocabularies: dict[str, Sequence[str]] = {}
     if dense is not None:
@@ -285,6 +293,7 @@ def is_built(
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
     dense_index: DenseIndex = "flat",
+    bm25_fields: Mapping[str, float] | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> bool:
     """Say whether a collection stands at `path` that has these legs, of this corpus and with these encoders."""
@@ -303,6 +312,7 @@ def is_built(
         and wanted.keys() <= manifest.legs.keys()
         and not any(differences(manifest.legs[name].encoder or {}, identity) for name, identity in wanted.items())
         and (dense is None or manifest.legs["dense"].parameters.get("kind") == dense_index)
+        and (not bm25 or (manifest.legs["bm25"].parameters.get("weights") or {}) == dict(bm25_fields or {}))
         and dict(fields or {}).items() <= dict(manifest.fields).items()
     )
 

@@ -41,6 +41,11 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
     parser.add_argument("--dense-index", choices=KINDS, default="flat", help="exact (flat), or approximate")
     parser.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; adds a learned sparse leg")
+    parser.add_argument(
+        "--bm25-fields",
+        metavar="title=W,text=W",
+        help="score title and text apart, with these weights (as one field)",
+    )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
         "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the encoders (auto)"
@@ -119,7 +124,13 @@ def run(options: argparse.Namespace) -> int:
         return _run_safely(options, skipped_to, lambda: _update(options, corpus, how))
     dense = None if options.no_dense else dense_encoder(options)
     sparse = sparse_encoder(options) if options.sparse else None
-    wanted = {"bm25": not options.no_bm25, "dense": dense, "sparse": sparse, "dense_index": options.dense_index}
+    wanted = {
+        "bm25": not options.no_bm25,
+        "dense": dense,
+        "sparse": sparse,
+        "dense_index": options.dense_index,
+        "bm25_fields": _field_weights(options.bm25_fields),
+    }
     wanted["fields"] = _fields(options.filter_field)
     plan = make_plan(**wanted)
     if options.dry_run:
@@ -174,3 +185,17 @@ def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
         print(f"  {report.skipped:,} malformed lines were left out; they are in {skipped_to}")
     print(f'  next: retrieve search {options.to} "your question"')
     return 0
+
+
+def _field_weights(text: str | None) -> dict[str, float] | None:
+    """Read ``--bm25-fields``."""
+    if text is None:
+        return None
+    weights = {}
+    for part in text.split(","):
+        name, _, weight = part.strip().partition("=")
+        try:
+            weights[name] = float(weight)
+        except ValueError:
+            raise InputError(f"--bm25-fields takes fields and weights, as in title=1,text=1, not {part!r}") from None
+    return weights

@@ -205,6 +205,7 @@ class BuiltLegs:
             "dense": encoder if leg.kind == "dense" else None,
             "sparse": encoder if leg.kind == "sparse" else None,
             "dense_index": leg.index,
+            "bm25_fields": leg.fields,
         }
         identity = {**corpus_record(self.corpus), **asdict(leg), "dtype": str(getattr(encoder, "dtype", None))}
         key = key_of({**identity, "encoder": _unnamed(encoder.identity) if encoder else None})

@@ -10,6 +10,7 @@ from pipelines.evaluation.systems import (
     BUILT_IN,
     HYBRID_RERANK,
     HYBRIDS,
+    MULTIFIELD,
     LegSpec,
     Plan,
     built_in,
@@ -133,7 +134,8 @@ def plan_of(options: argparse.Namespace, models: Any, legs: Mapping[str, LegSpec
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
         raise InputError(f"unknown system {unknown!r}: there are {', '.join(known)}")
-    needed = [leg for leg in there.values() if leg.name in names or set(names) & set(HYBRIDS)]
+    fused = set(there) - {MULTIFIELD} if set(names) & set(HYBRIDS) else set()
+    needed = [leg for leg in there.values() if leg.name in names or leg.name in fused]
     not_run: dict[str, str] = {}
     usable = [leg for leg in needed if legs or _has_model(leg, models, not_run)]
     shared = {"reranker": options.reranker, "fusion": options.fusion, "candidates": options.candidates}
@@ -142,7 +144,8 @@ def plan_of(options: argparse.Namespace, models: Any, legs: Mapping[str, LegSpec
         if name in HYBRIDS and (reason := _no_hybrid(name, usable, options.reranker)):
             not_run[name] = reason
         elif name not in not_run:
-            systems += built_in([name], [leg.name for leg in usable], **shared)
+            parts = [leg.name for leg in usable if name not in HYBRIDS or leg.name != MULTIFIELD]
+            systems += built_in([name], parts, **shared)
     if options.systems_file:
         more = read_systems(options.systems_file, there)
         there = dict(more.legs)
@@ -158,6 +161,7 @@ def plan_of(options: argparse.Namespace, models: Any, legs: Mapping[str, LegSpec
 def _usual_legs(options: argparse.Namespace) -> dict[str, LegSpec]:
     return {
         "bm25": LegSpec("bm25", "bm25"),
+        MULTIFIELD: LegSpec(MULTIFIELD, "bm25", fields={"title": 1.0, "text": 1.0}),
         "dense": LegSpec("dense", "dense", options.dense, options.dtype, options.dense_index),
         "sparse": LegSpec("sparse", "sparse", options.sparse, options.dtype),
     }
@@ -166,7 +170,7 @@ def _usual_legs(options: argparse.Namespace) -> dict[str, LegSpec]:
 def _asked(options: argparse.Namespace, legs: Mapping[str, LegSpec]) -> list[str]:
     """Give the built-in systems that were asked for, in the table's order, unknown ones last."""
     if options.systems is None:
-        return [] if options.systems_file else [*legs, *HYBRIDS]
+        return [] if options.systems_file else [*(name for name in legs if name != MULTIFIELD), *HYBRIDS]
     given = [name for part in options.systems.split(",") if (name := part.strip()) and name != NO_SYSTEM]
     ordered = [name for name in (*legs, *HYBRIDS) if name in given]
     return ordered + [name for name in given if name not in ordered]

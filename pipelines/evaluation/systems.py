@@ -12,7 +12,9 @@ LegKind = Literal["bm25", "dense", "sparse"]
 LATE_INTERACTION = "late-interaction"
 
 HYBRID, HYBRID_RERANK = HYBRIDS = ("hybrid", "hybrid+rerank")
-BUILT_IN = ("bm25", "dense", "sparse", *HYBRIDS)
+MULTIFIELD = "bm25-multifield"
+"""BM25 over title and text as two fields of equal weight, as Anserini's multifield has it; a leg of no hybrid."""
+BUILT_IN = ("bm25", MULTIFIELD, "dense", "sparse", *HYBRIDS)
 """Systems that need no file: each leg alone, all legs fused, and a reranker on top of that."""
 
 
@@ -32,6 +34,8 @@ class LegSpec:
         Of the encoder.
     index
         Of a dense leg: ``flat`` (exact) or ``hnsw``.
+    fields
+        Of a BM25 leg: ``{"title": 1.0, "text": 1.0}`` scores them apart, with these weights; by default as one field.
     """
 
     name: str
@@ -39,11 +43,14 @@ class LegSpec:
     model: str | None = None
     dtype: str = "auto"
     index: Literal["flat", "hnsw"] = "flat"
+    fields: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
         check_name("leg", self.name)
         if self.kind not in get_args(LegKind):
             raise InputError(f"leg {self.name!r}: there is no kind {self.kind!r}: {', '.join(get_args(LegKind))}")
+        if self.fields is not None and (self.kind != "bm25" or not isinstance(self.fields, Mapping)):
+            raise InputError(f"leg {self.name!r}: fields are weights of a bm25 leg, as in {{title: 1, text: 1}}")
         if self.index not in ("flat", "hnsw"):
             raise InputError(f"leg {self.name!r}: index must be 'flat' or 'hnsw', not {self.index!r}")
 

@@ -14,7 +14,11 @@ from pipelines.evaluation.systems import LegSpec, Plan, SystemSpec
 from pipelines.evaluation.task import Settings
 
 COLLECTIONS = Path(__file__).parents[3] / "shared" / "collections"
-LEGS = {"bm25": LegSpec("bm25", "bm25"), "dense": LegSpec("dense", "dense", dtype="float32")}
+LEGS = {
+    "bm25": LegSpec("bm25", "bm25"),
+    "bm25-multifield": LegSpec("bm25-multifield", "bm25", fields={"title": 1.0, "text": 1.0}),
+    "dense": LegSpec("dense", "dense", dtype="float32"),
+}
 
 
 def score(name, output, *legs, measures=("nDCG@10", "R@100")):
@@ -44,6 +48,11 @@ def test_bm25_on_scifact_is_anserinis(tmp_path):
     }
     for measure, figure in row["published"].items():
         assert row["measures"][measure] == pytest.approx(figure["value"], abs=0.003)
+
+
+def test_multifield_bm25_on_scifact_is_anserinis(tmp_path):
+    _, rows = score("scifact", tmp_path, "bm25-multifield")
+    assert rows["bm25-multifield"]["measures"]["nDCG@10"] == pytest.approx(0.6647, abs=0.003)
 
 
 @pytest.mark.slow

@@ -74,3 +74,9 @@ def test_a_reranker_that_reads_more_than_is_scored_deepens_the_legs():
     assert SystemSpec("a", ("bm25",), reranker="late-interaction", candidates=150).leg_depth(100) == 150
     assert SystemSpec("a", ("bm25", "dense"), depth=300).leg_depth(100) == 300
     assert SystemSpec("a", ("bm25",), depth=300).leg_depth(100) == 100
+
+
+def test_fields_are_weights_of_a_bm25_leg():
+    assert LegSpec("a", "bm25", fields={"title": 2.0, "text": 1.0}).fields == {"title": 2.0, "text": 1.0}
+    with pytest.raises(InputError, match="weights of a bm25 leg"):
+        LegSpec("a", "dense", fields={"title": 2.0})
