@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
 from retrieve.encoders.engine import Engine, default_costs, default_device
+from retrieve.encoders.memory import bound_kernels
 from retrieve.encoders.precision import resolve_dtype
 from retrieve.encoders.saving import save_modules
 
@@ -101,6 +102,7 @@ class Encoder:
             raise InputError(f"max_length must be at least 1, not {max_length}")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
+        bound_kernels()
         source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
