@@ -12,7 +12,7 @@ KERNELS = 96
 def give_back() -> None:
     """Give freed memory back, where the C library can (glibc).
 
-    A stream of batches of unlike shapes leaves its heap in pieces, which glibc keeps. Giving it back takes milliseconds.
+    Batches of ever new shapes leave its heap in pieces, which glibc keeps. Giving it back takes milliseconds.
     """
     trim = _trim()
     if trim is not None:
