@@ -64,8 +64,8 @@ def _in_folder(folder: Path, stem: str, split: str | None) -> Source:
         if next(tables.rglob("*.parquet"), None) is not None:
             return Parquet(tables)
     raise InputError(
-        f"{folder} holds neither {stem}.jsonl (or {stem}.jsonl.gz), nor {stem}-*.jsonl or part-*.jsonl, nor Parquet files "
-        "nor a saved dataset"
+        f"{folder} holds neither {stem}.jsonl (or {stem}.jsonl.gz), nor {stem}-*.jsonl or part-*.jsonl, nor "
+        "Parquet files nor a saved dataset"
     )
 
 
