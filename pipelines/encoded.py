@@ -48,8 +48,9 @@ def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
     """
     arrays: dict[str, Any] = {"digests": np.frombuffer(digests.tobytes(), np.uint8).reshape(-1, DIGEST_BYTES)}
     if issparse(rows):
-        rows = rows.tocsr()
-        arrays |= {"indptr": rows.indptr, "indices": rows.indices, "data": rows.data, "shape": np.array(rows.shape)}
+        matrix: csr_matrix = csr_matrix(rows)  # type: ignore[call-overload]
+        arrays |= {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data}
+        arrays["shape"] = np.array(matrix.shape)
     else:
         arrays["vectors"] = np.asarray(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
