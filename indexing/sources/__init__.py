@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from indexing.errors import InputError
+from indexing.sources.joined import Joined
 from indexing.sources.records import Record, Source
 from indexing.sources.tables import SAVED_DATASET, HubTable, Parquet
 from indexing.sources.text_files import Delimited, JsonLines
@@ -24,7 +25,8 @@ def open_source(
     source
         A file, a folder, or (only as a string) the name of a dataset on the Hub.
     stem
-        Which of a BEIR folder's files is meant: ``<stem>.jsonl`` or ``<stem>.jsonl.gz``.
+        Which of a BEIR folder's files is meant: ``<stem>.jsonl`` or ``<stem>.jsonl.gz``; or a folder's files
+        ``<stem>-*.jsonl``, else ``part-*.jsonl``, read one after another.
     config, split
         For datasets: see `HubTable`.
 
@@ -49,11 +51,22 @@ def _in_folder(folder: Path, stem: str, split: str | None) -> Source:
             return JsonLines(folder / name)
     if any((folder / mark).is_file() for mark in SAVED_DATASET):
         return HubTable(str(folder), split=split)
+    parts = [
+        part
+        for pattern in (f"{stem}-*", "part-*")
+        for part in sorted(folder.glob(pattern))
+        if _ending(part) == ".jsonl"
+    ]
+    if parts:
+        return Joined(tuple(map(JsonLines, parts)), str(folder))
     # A copy of a Hub dataset has its configurations in folders; one without holds a single table.
     for tables in (folder / stem, folder):
         if next(tables.rglob("*.parquet"), None) is not None:
             return Parquet(tables)
-    raise InputError(f"{folder} holds neither {stem}.jsonl (or {stem}.jsonl.gz) nor Parquet files nor a saved dataset")
+    raise InputError(
+        f"{folder} holds neither {stem}.jsonl (or {stem}.jsonl.gz), nor {stem}-*.jsonl or part-*.jsonl, nor "
+        "Parquet files nor a saved dataset"
+    )
 
 
 def _file(path: Path) -> Source:

@@ -42,28 +42,19 @@ class Parquet:
         for path in self.files:
             places = itertools.count(1)
             try:
-                for batch in self._open(path).iter_batches(batch_size=ROWS_A_READ):
+                for batch in parquet_file(path).iter_batches(batch_size=ROWS_A_READ):
                     for values in batch.to_pylist():
-                        yield _table_record(str(path), next(places), values)
+                        yield table_record(str(path), next(places), values)
             except (OSError, ValueError) as error:
                 raise InputError(f"{path}, after row {next(places) - 1}: cannot be read: {error}") from error
 
     def count(self) -> int | None:
         """Add up the row counts in the files' footers."""
-        return sum(self._open(path).metadata.num_rows for path in self.files)
+        return sum(parquet_file(path).metadata.num_rows for path in self.files)
 
     def fingerprint(self) -> str:
         """Give the SHA-256 of the files' bytes, one after another."""
         return sha256(self.files)
-
-    @staticmethod
-    def _open(path: Path) -> Any:
-        import pyarrow.parquet
-
-        try:
-            return pyarrow.parquet.ParquetFile(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} is not a readable Parquet file: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,7 @@ class HubTable:
         place = itertools.count(1)
         for batch in self.load().iter(batch_size=ROWS_A_READ):
             for row in zip(*batch.values(), strict=True):
-                yield _table_record(self.description, next(place), dict(zip(batch, row, strict=True)))
+                yield table_record(self.description, next(place), dict(zip(batch, row, strict=True)))
 
     def count(self) -> int | None:
         """Give the split's length."""
@@ -104,6 +95,16 @@ class HubTable:
             When the dataset, its configuration or its split cannot be found or reached.
         """
         return _load_dataset(self.name, self.config, self.split)
+
+
+def parquet_file(path: Path) -> Any:
+    """Open a ``pyarrow.parquet.ParquetFile``; an `InputError` when it is none."""
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable Parquet file: {error}") from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -127,7 +128,8 @@ def _load_dataset(name: str, config: str | None, split: str | None) -> Any:
     return found[wanted]
 
 
-def _table_record(file: str, place: int, row: dict[str, Any]) -> Record:
+def table_record(file: str, place: int, row: dict[str, Any]) -> Record:
+    """Make the record of one row; one with a value that JSON cannot hold has a problem."""
     try:
         return Record(file, place, {name: _json_value(value, name) for name, value in row.items()}, "", row)
     except TypeError as error:

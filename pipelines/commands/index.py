@@ -2,14 +2,15 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, dense_encoder, sparse_encoder
+from pipelines.commands.command import command, dense_encoder, positive, sparse_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from indexing.corpora import Corpus
     from pipelines.build import BuildReport
@@ -29,7 +30,8 @@ def add_parser(commands: Any) -> None:
         "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw\n"
         "retrieve index corpus.jsonl --to my-collection --dry-run\n"
         "retrieve index changed.jsonl --to my-collection --update\n"
-        "retrieve index handbook.jsonl --to my-collection --chunk markdown",
+        "retrieve index handbook.jsonl --to my-collection --chunk markdown\n"
+        "retrieve index parquet-shards/ --to my-collection --engine ray --ray-shards /mnt/shared/encoded --workers 32",
     )
     parser.add_argument(
         "corpus",
@@ -95,6 +97,21 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--remove-missing", action="store_true", help="with --update: delete documents that CORPUS does not have"
     )
+    ray = parser.add_argument_group("where one machine is too small")
+    ray.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="encode here, or as a Ray Data job over parts of CORPUS (Parquet, JSON lines); the indexes are built here",
+    )
+    ray.add_argument(
+        "--ray-shards",
+        metavar="FOLDER",
+        help="where workers put what they encoded, the same on every machine (DIR.encoded); kept, so that a job that "
+        "is run again encodes what is missing only; remove it when the collection is built",
+    )
+    ray.add_argument("--workers", type=positive, metavar="N", help="of Ray (one a GPU, or without any one a processor)")
+    ray.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster ($RAY_ADDRESS, else one begun here)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -103,8 +120,7 @@ def run(options: argparse.Namespace) -> int:
     from indexing.corpora import read_corpus
     from pipelines.build import build_legs, is_built, make_plan
 
-    if options.remove_missing and not options.update:
-        raise InputError("--remove-missing goes with --update")
+    _check(options)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
     corpus = read_corpus(
         options.corpus,
@@ -141,9 +157,39 @@ def run(options: argparse.Namespace) -> int:
     if not options.overwrite and is_built(options.to, corpus, **wanted):
         print(f"{options.to} was built from this corpus with these models already: nothing to do")
         return 0
-    return _run_safely(
-        options, skipped_to, lambda: build_legs(corpus, options.to, plan, overwrite=options.overwrite, **how)
+
+    def build() -> "BuildReport":
+        encoders = _encoded(options, corpus, plan.encoders)
+        return build_legs(corpus, options.to, replace(plan, encoders=encoders), overwrite=options.overwrite, **how)
+
+    return _run_safely(options, skipped_to, build)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.remove_missing and not options.update:
+        raise InputError("--remove-missing goes with --update")
+    given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]
+    if given and options.engine != "ray":
+        raise InputError(f"--{given[0].replace('_', '-')} goes with --engine ray")
+    if options.engine == "ray" and options.chunk:
+        raise InputError("--engine ray encodes whole documents: leave --chunk out, or encode here (--engine local)")
+
+
+def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[str, Any]") -> "Mapping[str, Any]":
+    """Give what encodes documents in a build: the encoders, or with Ray what they said on other machines."""
+    if options.engine == "local" or not encoders:
+        return encoders
+    from pipelines.ray_engine import Cluster, encode_with_ray
+
+    encoded = encode_with_ray(
+        corpus,
+        encoders,
+        options.ray_shards or f"{options.to.rstrip('/')}.encoded",
+        cluster=Cluster(options.ray_address, options.workers),
+        show_progress=not options.quiet,
     )
+    print(encoded)
+    return encoded.encoders
 
 
 def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
@@ -170,7 +216,10 @@ def _update(options: argparse.Namespace, corpus: "Corpus", how: dict[str, Any]) 
     from pipelines.build import update_collection
     from pipelines.models import collection_encoders
 
-    encoders = collection_encoders(options.to, dense=options.dense, sparse=options.sparse, dtype=options.dtype)
+    encoders: Mapping[str, Any] = collection_encoders(
+        options.to, dense=options.dense, sparse=options.sparse, dtype=options.dtype
+    )
+    encoders = _encoded(options, corpus, encoders)
     return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **how)
 
 

@@ -323,6 +323,11 @@ class PromptedEncoder(Encoder):
         name = next((name for name in names if name in self.prompts), self.default_prompt_name)
         return self.prompts[name] if name is not None else ""
 
+    @property
+    def recipe(self) -> tuple[type[Self], str, dict[str, Any]]:
+        """What makes this encoder again in another process: its class, the model, and all arguments but the device."""
+        return type(self), self.checkpoint.name, {**self.arguments, **self._own_arguments()}
+
     def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Self]":
         """Load this encoder in other processes too, for `encode` and `predict` to take as ``pool``.
 
@@ -340,9 +345,8 @@ class PromptedEncoder(Encoder):
         from retrieve.encoders.workers import EncoderWorkers, default_devices
 
         devices = default_devices() if target_devices is None else target_devices
-        return EncoderWorkers(
-            type(self), self.checkpoint.name, devices=devices, **self.arguments, **self._own_arguments()
-        )
+        kind, model, arguments = self.recipe
+        return EncoderWorkers(kind, model, devices=devices, **arguments)
 
     @staticmethod
     def stop_multi_process_pool(pool: "EncoderWorkers[Any]") -> None:
