@@ -49,6 +49,7 @@ def ours(queries: int, documents: int, sparse: bool) -> Job:
 
     model = _Given(*_vectors(queries, documents, sparse), sparse=sparse)
     evaluator = InformationRetrievalEvaluator(*_data(queries, documents))
+    evaluator(model)
     return lambda: evaluator(model), dict
 
 
@@ -61,6 +62,7 @@ def theirs(queries: int, documents: int, sparse: bool) -> Job:
     asked, searched = _vectors(queries, documents, sparse)
     model = _GivenToThem(_tensor(asked), _tensor(searched))
     evaluator = kind(*_data(queries, documents))
+    evaluator(model, corpus_embeddings=model.documents)
     return lambda: evaluator(model, corpus_embeddings=model.documents), dict
 
 
