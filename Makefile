@@ -18,7 +18,7 @@ setup: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; say which: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
-	@echo "installing into .venv: some 2.5 GB, about two minutes on a fast connection"
+	@echo "installing into .venv: some 3 GB, about two minutes on a fast connection"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on \
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@

@@ -31,7 +31,7 @@ def collection_encoders(
     encoders = {}
     for name, leg in read_manifest(Path(path)).legs.items():
         if leg.encoder is not None:
-            given = dense if leg.backend == "faiss" else sparse
+            given = dense if leg.rows == "vectors" else sparse
             encoders[name] = _load(leg, name, given, dtype)
     return encoders
 
@@ -40,7 +40,7 @@ def _load(leg: Leg, name: str, given: Any, dtype: str) -> DocumentEncoder:
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
     recorded = dict(leg.encoder or {})
-    option = "dense" if leg.backend == "faiss" else "sparse"
+    option = "dense" if leg.rows == "vectors" else "sparse"
     if given is None:
         given = recorded.get("name")
         if given is None:

@@ -168,6 +168,20 @@ def run(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> None:
     if options.remove_missing and not options.update:
         raise InputError("--remove-missing goes with --update")
+    if options.update:
+        building = {
+            "--dense-index": options.dense_index != "flat",
+            "--filter-field": bool(options.filter_field),
+            "--bm25-fields": options.bm25_fields is not None,
+            "--no-bm25": options.no_bm25,
+            "--no-dense": options.no_dense,
+        }
+        wrong = next((option for option, given in building.items() if given), None)
+        if wrong is not None:
+            raise InputError(
+                f"{wrong} says how a collection is built, and --update keeps the one that is there: leave it out, "
+                "change an index with `retrieve reindex`, or build anew with --overwrite"
+            )
     given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]
     if given and options.engine != "ray":
         raise InputError(f"--{given[0].replace('_', '-')} goes with --engine ray")

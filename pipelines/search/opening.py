@@ -145,7 +145,7 @@ def make_reranker(
     for retriever in retrievers:
         if isinstance(retriever, DenseRetriever):
             return LateInteractionReranker(retriever.encoder, **options)
-    leg = next((leg for leg in collection.manifest.legs.values() if leg.backend == "faiss"), None)
+    leg = next((leg for leg in collection.manifest.legs.values() if leg.rows == "vectors"), None)
     if dense is None and leg is None:
         raise InputError(
             "the late-interaction reranker reads token vectors of a dense encoder, and this collection has no dense "

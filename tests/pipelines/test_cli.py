@@ -108,6 +108,27 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
     assert "1 documents, 1 unchanged, 2 removed" in capsys.readouterr().out
 
 
+def test_a_leg_that_moved_to_qdrant_is_updated_and_reranked_like_any(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
+    assert main(["reindex", str(directory), "--dense-backend", "qdrant", "--quiet"]) == 0
+    write(tmp_path / "more.jsonl", [{"_id": "4", "text": "Rivers run downhill."}])
+    assert main(["index", str(tmp_path / "more.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
+    capsys.readouterr()
+    search = [
+        "search",
+        str(directory),
+        "where does water flow",
+        "--json",
+        "--legs",
+        "dense",
+        "--reranker",
+        "late-interaction",
+    ]
+    assert main(search) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["doc_id"] == "4"
+
+
 def test_filter_fields_are_declared_once_and_delete_uses_them(corpus_file, tmp_path, capsys):
     build = ["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
     assert main([*build, "--filter-field", "year:number"]) == 0
@@ -235,6 +256,7 @@ def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, 
         (["delete", "nowhere", "--ids", "1"], "is not a collection"),
         (["index", "{corpus}", "--to", "nowhere", "--update"], "is not a collection"),
         (["index", "{corpus}", "--to", "x", "--remove-missing"], "goes with --update"),
+        (["index", "{corpus}", "--to", "x", "--update", "--dense-index", "hnsw"], "--dense-index says how"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
         (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
