@@ -236,7 +236,7 @@ def test_without_texts_the_page_has_what_needs_none(collection, tmp_path):
 
 def test_texts_come_from_a_document_store_and_a_document_it_lacks_has_none(tmp_path):
     with DocumentStore.create(tmp_path / "documents.sqlite") as store:
-        store.add([Document("d1", "a short text", "A title"), Document("d2", "another")])
+        store.upsert([Document("d1", "a short text", "A title"), Document("d2", "another")])
         texts = GivenTexts({"q": "?"}, {"q": {"d1": 1, "lost": 1}}, store.contents)
 
         assert texts.documents(["lost", "d2", "d1"]) == ["", "another", "A title a short text"]
