@@ -173,8 +173,6 @@ def _check(options: argparse.Namespace) -> None:
             "--dense-index": options.dense_index != "flat",
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
-            "--no-bm25": options.no_bm25,
-            "--no-dense": options.no_dense,
         }
         wrong = next((option for option, given in building.items() if given), None)
         if wrong is not None:
