@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from retrieve.fusion.min_max import min_max
+from retrieve.fusion.normalizers.min_max import min_max
 
 FIRST_WAVE = 8
 """Candidates that are read before anything is known of the model's speed."""

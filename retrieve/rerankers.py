@@ -13,7 +13,7 @@ from tqdm import tqdm
 from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, Ranking
 from retrieve.budget import Budget, Portions
-from retrieve.fusion.min_max import min_max
+from retrieve.fusion.normalizers.min_max import min_max
 from retrieve.passages import Passages, Windows, reduce_passages
 from retrieve.trace import Trace
 

@@ -74,9 +74,6 @@ class _Given:
     def __init__(self, queries: Any, documents: Any, *, sparse: bool) -> None:
         self.queries, self.documents, self.kind = queries, documents, "sparse" if sparse else "dense"
 
-    def encode(self, texts: list[str], **options: Any) -> Any:
-        raise NotImplementedError
-
     def encode_query(self, texts: list[str], **options: Any) -> Any:
         return self.queries
 

@@ -1,7 +1,6 @@
 """Filtering and choosing: what is no negative goes, and of the rest some are taken."""
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -106,18 +105,6 @@ def chosen(found: Candidates, count: int, sampling: Sampling, draw: random.Rando
     options = np.maximum(np.isfinite(found.scores).sum(axis=1), count)
     places = [draw.sample(range(of_one), k=count) for of_one in options.tolist()]
     return found.take(np.array(places, dtype=np.int64).reshape(-1, count)).sorted()
-
-
-def by_quota(found: Candidates, quotas: Sequence[int]) -> Candidates:
-    """Keep the first candidates of each source, as many as its quota; what a source lacks is not made up for."""
-    if found.sources is None:
-        return found
-    kept = np.zeros(found.scores.shape, dtype=np.bool_)
-    alive = np.isfinite(found.scores)
-    for source, quota in enumerate(quotas):
-        mine = alive & (found.sources == source)
-        kept |= mine & (np.cumsum(mine, axis=1) <= quota)
-    return found.without(~kept).sorted()
 
 
 def _ruled_out(found: Candidates, mask: NDArray[np.bool_], limit: str, counts: Counts) -> Candidates:

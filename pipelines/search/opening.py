@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from indexing.collection import Collection, Leg
 from indexing.errors import InputError, ModelError
 from indexing.hits import Hits
-from pipelines.identity import check_identity
+from indexing.identity import check_identity
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from retrieve.budget import Budget
 from retrieve.fusion import Fusion

@@ -11,7 +11,7 @@ from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hit
 from pipelines.evaluation.near_duplicates import NearDuplicates
-from retrieve.fusion.min_max import min_max
+from retrieve.fusion.normalizers.min_max import min_max
 
 _WORD = re.compile(r"\w+")
 

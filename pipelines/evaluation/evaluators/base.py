@@ -49,6 +49,10 @@ class Evaluator:
         self.name, self.write_csv = name, write_csv
         self.primary_metric: str | None = None
 
+    def file_name(self, kind: str, ending: str = "") -> str:
+        """Give the name of the file for this kind of evaluation and the data's name."""
+        return f"{kind}{'_' if self.name else ''}{self.name}_results{ending}.csv"
+
     def __call__(
         self, model: Any, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1, **more: Any
     ) -> dict[str, float]:

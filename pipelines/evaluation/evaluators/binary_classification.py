@@ -45,7 +45,7 @@ class BinaryClassificationEvaluator(PairEvaluator):
         if wrong is not None:
             raise InputError(f"label number {wrong} (from 0) is {labels[wrong]!r}; labels must be 0 or 1")
         self.labels = np.asarray(labels, dtype=np.int64)
-        self.csv_file = f"binary_classification_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("binary_classification_evaluation")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

@@ -17,13 +17,8 @@ def scored(
     model: Any, pairs: Sequence[Any], *, prompt_name: str | None = None, show_progress: bool = False
 ) -> NDArray[np.float32]:
     """Score pairs of texts with a cross-encoder."""
-    prompt = None
-    if prompt_name is not None:
-        if prompt_name not in model.prompts:
-            raise InputError(f"the model has no prompt {prompt_name!r}: there are {', '.join(model.prompts)}")
-        prompt = model.prompts[prompt_name]
     scores: NDArray[np.float32] = model.predict(
-        [tuple(pair) for pair in pairs], prompt=prompt, show_progress=show_progress
+        [tuple(pair) for pair in pairs], prompt_name=prompt_name, show_progress=show_progress
     )
     return scores
 
@@ -52,7 +47,7 @@ class CrossEncoderClassificationEvaluator(Evaluator):
         same_length(sentence_pairs, labels)
         self.pairs, self.labels = list(sentence_pairs), np.asarray(labels, dtype=np.int64)
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
-        self.csv_file = f"CrossEncoderClassificationEvaluator{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("CrossEncoderClassificationEvaluator")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score a cross-encoder."""
@@ -96,7 +91,7 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
         same_length(sentence_pairs, scores)
         self.pairs, self.scores = list(sentence_pairs), np.asarray(scores, dtype=np.float64)
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
-        self.csv_file = f"CrossEncoderCorrelationEvaluator{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("CrossEncoderCorrelationEvaluator")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score a cross-encoder."""
@@ -141,7 +136,7 @@ class CrossEncoderRerankingEvaluator(Evaluator):
                 raise InputError(f"sample number {at} (from 0) must have either 'negative' or 'documents'")
         self.at_k, self.always_rerank_positives = at_k, always_rerank_positives
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": show_progress_bar}
-        self.csv_file = f"CrossEncoderRerankingEvaluator{'_' if name else ''}{name}_results_@{at_k}.csv"
+        self.csv_file = self.file_name("CrossEncoderRerankingEvaluator", f"_@{at_k}")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score a cross-encoder: all pairs in one call."""

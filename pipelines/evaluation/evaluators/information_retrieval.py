@@ -95,7 +95,7 @@ class InformationRetrievalEvaluator(Evaluator):
         self._query_prompts = {"prompt": query_prompt, "prompt_name": query_prompt_name}
         self._corpus_prompts = {"prompt": corpus_prompt, "prompt_name": corpus_prompt_name}
         self.write_predictions = write_predictions
-        self.csv_file = f"Information-Retrieval_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("Information-Retrieval_evaluation")
 
     def score(
         self,

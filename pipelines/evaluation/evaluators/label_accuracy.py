@@ -40,7 +40,7 @@ class LabelAccuracyEvaluator(Evaluator):
             same_length(column, labels)
         self.columns, self.labels = [list(column) for column in columns], np.asarray(labels, dtype=np.int64)
         self.softmax_model, self.encoding = softmax_model, Encoding(batch_size)
-        self.csv_file = f"accuracy_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("accuracy_evaluation")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

@@ -60,7 +60,7 @@ class ParaphraseMiningEvaluator(Evaluator):
         self.duplicates = _closed(groups) if groups is not None else {(min(pair), max(pair)) for pair in pairs}
         self.max_pairs, self.top_k = max_pairs, top_k
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
-        self.csv_file = f"paraphrase_mining_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("paraphrase_mining_evaluation")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

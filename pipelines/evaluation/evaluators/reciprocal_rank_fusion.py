@@ -48,7 +48,7 @@ class ReciprocalRankFusionEvaluator(Evaluator):
                 )
         self.dense, self.sparse, self.at_k, self.rrf_k = list(dense_samples), list(sparse_samples), at_k, rrf_k
         self.write_predictions = write_predictions
-        self.csv_file = f"ReciprocalRankFusion_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("ReciprocalRankFusion_evaluation")
 
     def __call__(  # type: ignore[override]
         self, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1

@@ -71,7 +71,7 @@ class RerankingEvaluator(Evaluator):
             raise InputError("no sample has both a positive and a negative document")
         self.at_k, self._similarity = at_k, similarity_fct
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
-        self.csv_file = f"RerankingEvaluator{'_' if name else ''}{name}_results_@{at_k}.csv"
+        self.csv_file = self.file_name("RerankingEvaluator", f"_@{at_k}")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

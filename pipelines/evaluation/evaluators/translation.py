@@ -35,7 +35,7 @@ class TranslationEvaluator(Evaluator):
         self.sources, self.targets = list(source_sentences), list(target_sentences)
         self.show_wrong = print_wrong_matches
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
-        self.csv_file = f"translation_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("translation_evaluation")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

@@ -54,7 +54,7 @@ class TripletEvaluator(Evaluator):
         check_similarities(list(margins))
         self.margins = {kind: margins.get(kind, 0.0) for kind in SIMILARITIES}
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
-        self.csv_file = f"triplet_evaluation{'_' if name else ''}{name}_results.csv"
+        self.csv_file = self.file_name("triplet_evaluation")
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

@@ -48,13 +48,11 @@ class Encoding:
         **more: Any,
     ) -> Vectors:
         """Encode texts as queries, as documents, or as neither."""
-        encode = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[task]
-        if prompt is None and prompt_name is not None:
-            if prompt_name not in model.prompts:
-                raise InputError(f"the model has no prompt {prompt_name!r}: there are {', '.join(model.prompts)}")
-            prompt = model.prompts[prompt_name]
+        encode = getattr(model, "encode" if task is None else f"encode_{task}")
         limits = {"max_active_dims": self.max_active_dims} if is_sparse(model) else {"truncate_dim": self.truncate_dim}
-        vectors: Vectors = encode(list(texts), prompt=prompt, show_progress=self.show_progress_bar, **limits, **more)
+        vectors: Vectors = encode(
+            list(texts), prompt=prompt, prompt_name=prompt_name, show_progress=self.show_progress_bar, **limits, **more
+        )
         return vectors
 
 

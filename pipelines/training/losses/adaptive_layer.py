@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,13 +12,6 @@ from torch.nn import functional as F
 from indexing.errors import InputError
 from pipelines.training.losses.base import EmbeddingLoss, Features, total
 from pipelines.training.losses.matryoshka import MatryoshkaLoss
-
-
-class Layered(Protocol):
-    """A model that can say what it would give if it ended at an earlier layer."""
-
-    def layers(self, features: Features) -> Sequence[Callable[[], Tensor]]:
-        """Run the transformer; give for each layer, the last one last, its ``sentence_embedding`` on demand."""
 
 
 class AdaptiveLayerLoss(EmbeddingLoss):

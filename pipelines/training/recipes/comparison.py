@@ -11,7 +11,7 @@ from indexing.hits import Hits
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.significance import compare_paired
-from retrieve.fusion.min_max import min_max
+from retrieve.fusion.normalizers.min_max import min_max
 from retrieve.rerankers import FIRST_STAGE, Reranker
 
 if TYPE_CHECKING:
