@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
@@ -229,5 +230,6 @@ def sparsity_of(queries: Vectors, corpus: Vectors) -> dict[str, float]:
 
 def term_counts(vectors: Vectors) -> NDArray[np.float64]:
     """Give how many texts have each term."""
-    present: Any = vectors != 0
-    return np.asarray(present.sum(axis=0), dtype=np.float64).reshape(-1)
+    if issparse(vectors):
+        return np.bincount(vectors.indices[vectors.data != 0], minlength=vectors.shape[1]).astype(np.float64)
+    return np.count_nonzero(vectors, axis=0).astype(np.float64)

@@ -1,7 +1,9 @@
 """Exact search for evaluators: the best documents of each query, equal scores in the order of their ids."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,15 @@ from pipelines.evaluation.evaluators.vectors import Similarity, Vectors, unit
 if TYPE_CHECKING:
     import torch
 
+Score: TypeAlias = "Callable[[Any, torch.Tensor], torch.Tensor]"
+"""Gives the scores of some queries and all documents, in the memory given or in new."""
+
 SCORES_AT_ONCE = 1 << 25
 """The most scores that stand in memory at a time: 128 MB."""
 COMMON_TERMS = 256
-"""Of sparse vectors, the terms that are multiplied as a dense matrix."""
+"""Of sparse vectors, the terms whose weights stand in a dense matrix."""
+DOCUMENTS_NEAR = 1024
+"""Documents whose weights of the common terms are multiplied at a time: they fit the processor's cache."""
 DENSE_AT_ONCE = 2048
 """Sparse documents that are made dense at a time, for distances."""
 
@@ -34,63 +41,83 @@ def best(
     ids
         Of the documents; equal scores stand in their order, at the cutoff too.
     """
+    import torch
+
     k = min(k, corpus.shape[0])
-    order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    in_order = bool((np.diff(order) > 0).all())
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
     places = np.empty((queries.shape[0], k), dtype=np.int64)
     scores = np.empty((queries.shape[0], k), dtype=np.float32)
-    start = 0
-    for block in _blocks(similarity, queries, corpus if in_order else corpus[order]):
-        found, values = _top(block, k)
-        places[start : start + len(found)], scores[start : start + len(found)] = order[found], values
-        start += len(found)
+    if similarity == "cosine":
+        queries, corpus = unit(queries), unit(corpus)
+    score: Score = _any(similarity, corpus)
+    workers = 1  # Dense products run on all cores by themselves.
+    if similarity in ("cosine", "dot"):
+        score, workers = (_sparse(corpus), torch.get_num_threads()) if issparse(corpus) else (_dense(corpus), 1)
+    rows = min(max(1, SCORES_AT_ONCE // workers // max(1, corpus.shape[0])), queries.shape[0])
+    # New memory for each block would cost as much as the products.
+    memory: SimpleQueue[torch.Tensor] = SimpleQueue()
+    for _ in range(workers):
+        memory.put(torch.empty((rows, corpus.shape[0])))
+
+    def search(low: int) -> None:
+        mine = memory.get()
+        some = queries[low : low + rows]
+        end = low + some.shape[0]
+        places[low:end], scores[low:end] = _top(score(some, mine[: some.shape[0]]), k, ranks)
+        memory.put(mine)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(search, range(0, queries.shape[0], max(1, rows))))
     return places, scores
 
 
-def _blocks(similarity: Any, queries: Vectors, corpus: Vectors) -> "Iterator[torch.Tensor]":
-    rows = max(1, SCORES_AT_ONCE // max(1, corpus.shape[0]))
-    score = _products(similarity, queries, corpus) if similarity in ("cosine", "dot") else _any(similarity, corpus)
-    if similarity == "cosine":
-        queries = unit(queries)
-    for low in range(0, queries.shape[0], rows):
-        yield score(queries[low : low + rows])
-
-
-def _products(similarity: Similarity, queries: Vectors, corpus: Vectors) -> "Callable[[Any], torch.Tensor]":
-    """Give what multiplies queries with the corpus."""
+def _dense(corpus: NDArray[np.float32]) -> Score:
+    """Give what multiplies dense queries with the corpus."""
     import torch
 
-    if similarity == "cosine":
-        corpus = unit(corpus)
-    if not issparse(corpus):
-        documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32)).T
-        return lambda some: torch.from_numpy(np.ascontiguousarray(some, dtype=np.float32)) @ documents
-    # Terms that many texts have are a dense product; of the others a query touches only the texts that have them.
+    documents = _tensor(corpus).T
+    return lambda some, memory: torch.mm(_tensor(some), documents, out=memory)
+
+
+def _sparse(corpus: csr_matrix) -> Score:
+    """Give what multiplies sparse queries with the corpus.
+
+    Weights of terms that many texts have stand in a dense matrix, whose rows are added up; of the other terms a query
+    touches only the texts that have them.
+    """
+    import torch
+
     present = np.bincount(corpus.indices, minlength=corpus.shape[1])
     common, rare = np.split(np.argsort(-present, kind="stable"), [COMMON_TERMS])
-    frequent = _dense(corpus[:, common]).T
+    frequent = [
+        np.ascontiguousarray(corpus[low : low + DOCUMENTS_NEAR][:, common].toarray().T, dtype=np.float32)
+        for low in range(0, corpus.shape[0], DOCUMENTS_NEAR)
+    ]
     postings: Any = csr_matrix(corpus[:, rare].T)
 
-    def score(some: csr_matrix) -> "torch.Tensor":
-        scores = _dense(some[:, common]) @ frequent
-        found: Any = some[:, rare] @ postings
-        flat = np.repeat(np.arange(found.shape[0]) * found.shape[1], np.diff(found.indptr)) + found.indices
-        scores.numpy().reshape(-1)[flat] += found.data
-        return scores
+    def score(some: csr_matrix, memory: "torch.Tensor") -> "torch.Tensor":
+        scores = memory.numpy()
+        (some[:, rare] @ postings).toarray(out=scores)
+        weights: Any = some[:, common]
+        for number, documents in enumerate(frequent):
+            low = number * DOCUMENTS_NEAR
+            scores[:, low : low + documents.shape[1]] += weights @ documents
+        return memory
 
     return score
 
 
-def _any(similarity: Any, corpus: Vectors) -> "Callable[[Any], torch.Tensor]":
+def _any(similarity: Any, corpus: Vectors) -> Score:
     """Give what scores queries by a distance or a function of one's own, some documents at a time when sparse."""
     import torch
 
-    def score(some: Any) -> "torch.Tensor":
-        asked = _dense(some)
+    def score(some: Any, memory: "torch.Tensor") -> "torch.Tensor":
+        asked = _tensor(some)
         parts = []
         step = DENSE_AT_ONCE if issparse(corpus) else max(1, corpus.shape[0])
         for low in range(0, corpus.shape[0], step):
-            documents = _dense(corpus[low : low + step])
+            documents = _tensor(corpus[low : low + step])
             if callable(similarity):
                 parts.append(torch.as_tensor(similarity(asked, documents)).float())
             else:
@@ -100,24 +127,25 @@ def _any(similarity: Any, corpus: Vectors) -> "Callable[[Any], torch.Tensor]":
     return score
 
 
-def _dense(vectors: Any) -> "torch.Tensor":
+def _tensor(vectors: Any) -> "torch.Tensor":
     import torch
 
-    array: Any = vectors
-    return torch.from_numpy(array.toarray() if issparse(vectors) else np.ascontiguousarray(array))
+    array: Any = vectors.toarray() if issparse(vectors) else vectors
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
-def _top(scores: "torch.Tensor", k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _top(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Give the places and the values of the `k` highest of each row; of equal ones, those of the lowest ranks."""
     import torch
 
     # One more than asked for shows whether the cutoff falls among equal scores.
-    values, places = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
+    highest, found = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
+    values, places = highest.numpy(), found.numpy()
     if values.shape[1] > k:
-        for row in torch.nonzero(values[:, k] == values[:, k - 1]).flatten().tolist():
-            first = torch.argsort(scores[row], descending=True, stable=True)[:k]
-            places[row, :k], values[row, :k] = first, scores[row, first]
+        for row in np.flatnonzero(values[:, k] == values[:, k - 1]):
+            above = int((values[row] > values[row, k]).sum())
+            equal = np.flatnonzero(scores[row].numpy() == values[row, k])
+            places[row, above:k] = equal[np.argpartition(ranks[equal], k - above - 1)[: k - above]]
         values, places = values[:, :k], places[:, :k]
-    by_place = torch.argsort(places, dim=1)
-    values, places = values.gather(1, by_place), places.gather(1, by_place)
-    order = torch.argsort(values, dim=1, descending=True, stable=True)
-    return places.gather(1, order).numpy(), values.gather(1, order).numpy()
+    order = np.lexsort((ranks[places], -values), axis=1)
+    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
