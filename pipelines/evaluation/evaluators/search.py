@@ -86,8 +86,6 @@ def _sparse(corpus: csr_matrix) -> Score:
     Weights of terms that many texts have stand in a dense matrix, whose rows are added up; of the other terms a query
     touches only the texts that have them.
     """
-    import torch
-
     present = np.bincount(corpus.indices, minlength=corpus.shape[1])
     common, rare = np.split(np.argsort(-present, kind="stable"), [COMMON_TERMS])
     frequent = [
@@ -130,7 +128,9 @@ def _any(similarity: Any, corpus: Vectors) -> Score:
 def _tensor(vectors: Any) -> "torch.Tensor":
     import torch
 
-    array: Any = vectors.toarray() if issparse(vectors) else vectors
+    array: Any = vectors
+    if issparse(vectors):
+        array = array.toarray()
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
