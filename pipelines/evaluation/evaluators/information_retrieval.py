@@ -74,6 +74,7 @@ class InformationRetrievalEvaluator(Evaluator):
         corpus_prompt: str | None = None,
         corpus_prompt_name: str | None = None,
         write_predictions: bool = False,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)

@@ -61,6 +61,7 @@ class NanoBEIREvaluator(Evaluator):
         query_prompts: str | Mapping[str, str] | None = None,
         corpus_prompts: str | Mapping[str, str] | None = None,
         write_predictions: bool = False,
+        *,
         max_active_dims: int | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
@@ -180,6 +181,7 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
         write_csv: bool = True,
         aggregate_fn: Callable[[Sequence[float]], float] = np.mean,
         aggregate_key: str = "mean",
+        *,
         data_dir: str | Path | None = None,
     ) -> None:
         if dataset_names is None:
@@ -203,14 +205,19 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
         found = []
         for name in self.dataset_names:
             one = load_nanobeir(name, self.dataset_id, data_dir=self.data_dir, first_stage=True)
-            samples = [
-                {
-                    "query": one.queries[query_id],
-                    "positive": [one.corpus[doc_id] for doc_id in sorted(one.relevant_docs[query_id])],
-                    "documents": [one.corpus[doc_id] for doc_id in ids[: self.rerank_k]],
-                }
-                for query_id, ids in (one.first_stage or {}).items()
-            ]
+            try:
+                samples = [
+                    {
+                        "query": one.queries[query_id],
+                        "positive": [one.corpus[doc_id] for doc_id in sorted(one.relevant_docs[query_id])],
+                        "documents": [one.corpus[doc_id] for doc_id in ids[: self.rerank_k]],
+                    }
+                    for query_id, ids in (one.first_stage or {}).items()
+                ]
+            except KeyError as missing:
+                raise InputError(
+                    f"{self.dataset_id}, {one.name}: its qrels or its bm25 hits name {missing}, which has no text"
+                ) from None
             found.append(
                 CrossEncoderRerankingEvaluator(samples, name=f"Nano{one.name}_R{self.rerank_k}", **self._options)
             )
