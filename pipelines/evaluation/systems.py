@@ -55,6 +55,12 @@ class LegSpec:
             raise InputError(f"leg {self.name!r}: index must be 'flat' or 'hnsw', not {self.index!r}")
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen for a leg of its kind, without its name."""
+        without = {"name", *{"bm25": ("dtype", "index"), "dense": (), "sparse": ("index",)}[self.kind]}
+        return {option: value for option, value in asdict(self).items() if option not in without and value is not None}
+
+    @property
     def exact(self) -> bool:
         """Whether a deeper search begins with the hits of a shallower one."""
         return self.kind != "dense" or self.index == "flat"

@@ -92,3 +92,9 @@ def test_fields_are_weights_of_a_bm25_leg():
 )
 def test_only_an_option_that_acts_decides_the_answers(one, other, same):
     assert (SystemSpec("a", **one).determines == SystemSpec("b", **other).determines) is same
+
+
+def test_a_legs_settings_are_those_of_its_kind():
+    assert LegSpec("a", "bm25").settings == {"kind": "bm25"}
+    assert LegSpec("a", "sparse", "m").settings == {"kind": "sparse", "model": "m", "dtype": "auto"}
+    assert LegSpec("a", "dense", index="hnsw").settings == {"kind": "dense", "dtype": "auto", "index": "hnsw"}

@@ -54,4 +54,5 @@ class MSEEvaluator(Evaluator):
 def mean_squared_error(vectors: Vectors, truth: Vectors) -> float:
     """Give the mean over rows and dimensions of the squared differences."""
     difference: Any = vectors - truth
-    return float((difference.multiply(difference) if issparse(difference) else difference**2).mean())
+    squares = difference.multiply(difference) if issparse(vectors) else difference**2
+    return float(squares.mean())

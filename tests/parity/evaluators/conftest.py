@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from evaluating import text
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from sentence_transformers import SentenceTransformer
 from sentence_transformers import SparseEncoder as TheirSparseEncoder
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
 from checkpoints import write_bert
+from evaluating import text
 from pipelines.evaluation.nanobeir import NAMES
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 

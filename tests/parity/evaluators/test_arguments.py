@@ -4,12 +4,12 @@ import inspect
 from typing import Any
 
 import pytest
-from evaluating import texts
 from sentence_transformers import InputExample
 from sentence_transformers.cross_encoder import evaluation as their_cross
 from sentence_transformers.sentence_transformer import evaluation as their_dense
 from sentence_transformers.sparse_encoder import evaluation as their_sparse
 
+from evaluating import texts
 from indexing.errors import InputError
 from pipelines.evaluation import evaluators as ours
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluating import assert_same, text, texts
 from sentence_transformers.cross_encoder import evaluation as their_cross
 
+from evaluating import assert_same, text, texts
 from pipelines.evaluation import evaluators as ours
 
 

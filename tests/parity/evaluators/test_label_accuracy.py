@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from evaluating import assert_same, rows, texts
 from sentence_transformers import InputExample
 from sentence_transformers.sentence_transformer import evaluation as their_dense
 from sentence_transformers.sentence_transformer.losses import SoftmaxLoss
 from torch.utils.data import DataLoader
 
+from evaluating import assert_same, rows, texts
 from indexing.errors import InputError
 from pipelines.evaluation import evaluators as ours
 from pipelines.training.model import trained

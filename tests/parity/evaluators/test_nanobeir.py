@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from datasets import Dataset
-from evaluating import KINDS, assert_same, pick
 from sentence_transformers.cross_encoder import evaluation as their_cross
 
+from evaluating import KINDS, assert_same, pick
 from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.evaluation import evaluators as ours

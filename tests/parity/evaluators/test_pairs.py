@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluating import KINDS, WORDS, assert_same, pick, texts
 from sentence_transformers.sentence_transformer import evaluation as their_dense
 
+from evaluating import KINDS, WORDS, assert_same, pick, texts
 from indexing.errors import InputError
 from pipelines.evaluation import evaluators as ours
 

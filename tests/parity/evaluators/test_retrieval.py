@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from evaluating import KINDS, assert_same, pick, text, texts
 from sentence_transformers.sentence_transformer import evaluation as their_dense
 from sentence_transformers.sparse_encoder import evaluation as their_sparse
 
+from evaluating import KINDS, assert_same, pick, text, texts
 from indexing.hits import Hits
 from pipelines.evaluation import evaluators as ours
 
