@@ -280,12 +280,16 @@ class Trainer(transformers.Trainer):
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if not self.evaluators:
             return output
+        from pipelines.evaluation.evaluators.shared import shared_encodings
+
         folder = Path(str(self.args.output_dir)) / "eval"
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.network.eval()
-        for evaluator in self.evaluators:
-            found = evaluator(self.encoder, str(folder), epoch=self.state.epoch or 0, steps=self.state.global_step)
-            found = found if isinstance(found, Mapping) else {"evaluator": found}
+        with shared_encodings():
+            where = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
+            each = [evaluator(self.encoder, str(folder), **where) for evaluator in self.evaluators]
+        for evaluator, answer in zip(self.evaluators, each, strict=True):
+            found = answer if isinstance(answer, Mapping) else {"evaluator": answer}
             named = {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
             recorded = {name for names in self.card.evaluations.names.values() for name in names}
             if recorded.isdisjoint(found):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.evaluation.evaluators.shared import shared_encodings
+
 logger = logging.getLogger(__name__)
 
 
@@ -115,7 +117,7 @@ class Evaluator:
 
 
 class SequentialEvaluator(Evaluator):
-    """Several evaluators one after another.
+    """Several evaluators one after another; texts that they share, at any number of dimensions, are encoded once.
 
     Parameters
     ----------
@@ -138,8 +140,9 @@ class SequentialEvaluator(Evaluator):
         """Score a model with each."""
         results: dict[str, float] = {}
         scores: list[float] = []
-        for at, evaluator in enumerate(self.evaluators):
-            found: Any = evaluator(model, output_path, epoch, steps)
+        with shared_encodings():
+            each: list[Any] = [evaluator(model, output_path, epoch, steps) for evaluator in self.evaluators]
+        for at, (evaluator, found) in enumerate(zip(self.evaluators, each, strict=True)):
             found = found if isinstance(found, Mapping) else {f"evaluator_{at}": found}
             primary = getattr(evaluator, "primary_metric", None)
             scores.append(found[primary] if primary is not None else next(iter(found.values())))

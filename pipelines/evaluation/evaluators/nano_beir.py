@@ -12,6 +12,7 @@ from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, term_counts
+from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of
 from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, NanoSet, load_nanobeir, split_name
 
@@ -145,7 +146,8 @@ class NanoBEIREvaluator(Evaluator):
         vectors: list[Any] = [None] * len(texts)
         for prompt in dict.fromkeys(given):
             chosen = [at for at, one in enumerate(given) if one == prompt]
-            together: Any = self.encoding(model, [text for at in chosen for text in texts[at]], task, prompt=prompt)
+            every = [text for at in chosen for text in texts[at]]
+            together: Any = encoded(self.encoding, model, every, task, prompt=prompt)
             start = 0
             for at in chosen:
                 vectors[at] = together[start : start + len(texts[at])]

@@ -13,6 +13,7 @@ from sentence_transformers.sparse_encoder import evaluation as their_sparse
 from evaluating import KINDS, assert_same, pick, text, texts
 from indexing.hits import Hits
 from pipelines.evaluation import evaluators as ours
+from retrieve.encoders import DenseEncoder
 
 
 def retrieval_data() -> tuple[dict[str, str], dict[str, str], dict[str, set[str]]]:
@@ -100,3 +101,34 @@ def test_reciprocal_rank_fusion(tmp_path: Path) -> None:
     assert_same(*both, None, tmp_path)
     (predictions,) = (tmp_path / "theirs").glob("*predictions*")
     assert (tmp_path / "mine" / predictions.name).read_text() == predictions.read_text()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evaluators_of_one_corpus_encode_it_once(models: Any, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, data, read = models[kind][0], retrieval_data(), []
+    dense = kind == "dense"
+    limits: list[dict[str, Any]] = [{"truncate_dim": width} for width in (None, 128, 32)] if dense else [{}, {}, {}]
+    evaluators = [ours.InformationRetrievalEvaluator(*data, name=f"at{at}", **limit) for at, limit in enumerate(limits)]
+    apart = {key: value for one in evaluators for key, value in one(encoder).items()}
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda texts, **options: read.append(len(texts)) or encode(texts, **options))
+
+    together = ours.SequentialEvaluator(evaluators)(encoder)
+
+    assert read == [18, 90], "the judged queries and the corpus, once each"
+    assert {key: together[key] for key in apart} == pytest.approx(apart, abs=1e-6)
+    evaluators[0](encoder)
+    assert read == [18, 90] * 2, "what one call shares another does not"
+
+
+def test_other_prompts_or_wider_vectors_are_not_shared(minilm_path: Any) -> None:
+    encoder = DenseEncoder(minilm_path, dtype="float32", device="cpu", truncate_dim=16)
+    data = retrieval_data()
+    different: list[dict[str, Any]] = [{}, {"query_prompt": "find the stock: "}, {"truncate_dim": 64}]
+    several = [
+        ours.InformationRetrievalEvaluator(*data, name=f"at{at}", **options) for at, options in enumerate(different)
+    ]
+    apart = {key: value for one in several for key, value in one(encoder).items()}
+    together = ours.SequentialEvaluator(several)(encoder)
+    assert {key: together[key] for key in apart} == pytest.approx(apart, abs=1e-6)
+    assert len({together[f"at{at}_cosine_ndcg@10"] for at in range(3)}) == 3
