@@ -120,11 +120,7 @@ class NanoBEIREvaluator(Evaluator):
             for one, nano in zip(self.evaluators, self.sets, strict=True):
                 results.append(one(model(nano), call.folder, call.epoch, call.steps))
             named = sorted({key.removeprefix(f"{self.evaluators[0].name}_").rpartition("_")[0] for key in results[0]})
-        by_metric: dict[str, list[float]] = {}
-        for one, found in zip(self.evaluators, results, strict=True):
-            for key, value in found.items():
-                by_metric.setdefault(key.removeprefix(f"{one.name}_"), []).append(value)
-        metrics = {metric: float(self.aggregate_fn(values)) for metric, values in by_metric.items()}
+        metrics = _over_sets(self.evaluators, results, self.aggregate_fn)
         statistics: dict[str, float] = {}
         if counts and is_sparse(model):
             statistics = _pooled_statistics(counts)
@@ -135,8 +131,7 @@ class NanoBEIREvaluator(Evaluator):
             columns |= self.evaluators[0].columns(name, own)
         largest = max(self._options["ndcg_at_k"])
         main = self._options["main_score_function"] or max(named, key=lambda name: metrics[f"{name}_ndcg@{largest}"])
-        parts = {key: value for found in results for key, value in found.items()}
-        return Result(metrics, f"{main}_ndcg@{largest}", columns | statistics, parts)
+        return Result(metrics, f"{main}_ndcg@{largest}", columns | statistics, _together(results))
 
     def _pooled(
         self, model: Any, task: Any, texts: Sequence[Sequence[str]], prompts: Mapping[str, str] | None
@@ -227,17 +222,11 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
 
     def score(self, model: Any, call: Call) -> Result:
         """Score a cross-encoder."""
-        results: dict[str, float] = {}
-        by_metric: dict[str, list[float]] = {}
-        for one in self.evaluators:
-            found = one(model, call.folder, call.epoch, call.steps)
-            results |= found
-            for key, value in found.items():
-                by_metric.setdefault(key.removeprefix(f"{one.name}_"), []).append(value)
-        metrics = {metric: float(self.aggregate_fn(values)) for metric, values in by_metric.items()}
+        results = [one(model, call.folder, call.epoch, call.steps) for one in self.evaluators]
+        metrics = _over_sets(self.evaluators, results, self.aggregate_fn)
         names = {"MAP": "map", f"MRR@{self.at_k}": f"mrr@{self.at_k}", f"NDCG@{self.at_k}": f"ndcg@{self.at_k}"}
         row = {title: metrics[name] for title, name in names.items()}
-        return Result(metrics, f"ndcg@{self.at_k}", row, results)
+        return Result(metrics, f"ndcg@{self.at_k}", row, _together(results))
 
 
 def checked_names(names: Sequence[str] | Mapping[str, str]) -> list[str]:
@@ -258,6 +247,21 @@ def _prompts(given: str | Mapping[str, str] | None, names: Sequence[str], argume
     if missing:
         raise InputError(f"{argument} has no prompt for {missing[0]!r}")
     return given
+
+
+def _over_sets(
+    evaluators: Sequence[Evaluator], results: Sequence[Mapping[str, float]], how: Callable[[Sequence[float]], float]
+) -> dict[str, float]:
+    """Make one figure of each measure's figures on the sets."""
+    by_metric: dict[str, list[float]] = {}
+    for one, found in zip(evaluators, results, strict=True):
+        for key, value in found.items():
+            by_metric.setdefault(key.removeprefix(f"{one.name}_"), []).append(value)
+    return {metric: float(how(values)) for metric, values in by_metric.items()}
+
+
+def _together(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: value for found in results for key, value in found.items()}
 
 
 def _pooled_statistics(counts: Sequence[tuple[Vectors, Vectors]]) -> dict[str, float]:

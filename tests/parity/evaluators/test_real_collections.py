@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer import evaluation as their_dense
 from evaluating import KINDS, assert_same, pick
 from indexing.corpora import read_corpus
 from indexing.documents import Document
+from nanobeir_copies import write_nanobeir
 from pipelines import SearchPipeline, build_collection
 from pipelines.evaluation import evaluators as ours
 from pipelines.evaluation.datasets import load_evaluation_set
@@ -22,7 +23,12 @@ from pipelines.evaluation.nanobeir import NAMES, NanoSet
 COLLECTIONS = Path(__file__).parents[4] / "shared" / "collections"
 SAMPLES = {"scifact": "scifact", "nfcorpus": "cranfield"}
 """Which collection stands in for which of NanoBEIR's sets."""
-QUERIES, DOCUMENTS = 12, 60
+QUERIES, DOCUMENTS = 6, 40
+
+NANOBEIR_MEANS = {
+    "dense": ["NanoBEIR_mean_cosine_ndcg@10", "NanoBEIR_mean_cosine_map@100", "NanoSciFact_cosine_recall@5"],
+    "sparse": ["NanoBEIR_mean_dot_ndcg@10", "NanoBEIR_mean_avg_flops", "NanoBEIR_mean_query_active_dims"],
+}
 
 pytestmark = pytest.mark.skipif(not COLLECTIONS.is_dir(), reason="the collections are not on this machine")
 
@@ -34,7 +40,7 @@ def table(name: str, rows: int) -> list[list[str]]:
 
 
 def test_similarity_of_sts(models: Any, tmp_path: Path) -> None:
-    rows = table("stsb_dev.tsv", 200)
+    rows = table("stsb_dev.tsv", 100)
     columns = [one for _, one, _ in rows], [other for _, _, other in rows], [float(score) for score, _, _ in rows]
     both = [
         module.EmbeddingSimilarityEvaluator(*columns, name="sts", similarity_fn_names=["cosine", "dot", "euclidean"])
@@ -44,7 +50,7 @@ def test_similarity_of_sts(models: Any, tmp_path: Path) -> None:
 
 
 def test_paraphrases_of_msr(models: Any, tmp_path: Path) -> None:
-    rows = table("msr-para-test.tsv", 200)
+    rows = table("msr-para-test.tsv", 100)
     columns = [row[3] for row in rows], [row[4] for row in rows], [int(row[0]) for row in rows]
     both = [module.BinaryClassificationEvaluator(*columns, name="msr") for module in (ours, their_dense)]
     assert assert_same(*both, models["dense"], tmp_path, twice=False)["msr_cosine_ap"] > 0.7
@@ -53,7 +59,7 @@ def test_paraphrases_of_msr(models: Any, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few queries and documents of each collection as NanoBEIR has them, with BM25's order."""
-    folder = tmp_path_factory.mktemp("hub") / "NanoBEIR-en"
+    sets = {}
     for name, collection in SAMPLES.items():
         judged = load_evaluation_set(COLLECTIONS / collection, check_corpus=False)
         queries = dict(list(judged.queries.items())[:QUERIES])
@@ -66,24 +72,13 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         right = {query_id: [d for d in ids if d in there] for query_id, ids in right.items()}
         with searched(some, tmp_path_factory.mktemp("bm25") / name) as pipeline:
             order = [[hit.doc_id for hit in pipeline.search(text, k=30)] for text in queries.values()]
-        tables = {
+        sets[f"Nano{NAMES[name]}"] = {
             "corpus": {"_id": [d.doc_id for d in some], "text": [d.contents for d in some]},
             "queries": {"_id": list(queries), "text": list(queries.values())},
             "qrels": {"query-id": list(right), "corpus-id": list(right.values())},
             "bm25": {"query-id": list(queries), "corpus-ids": order},
         }
-        for config, columns in tables.items():
-            path = folder / config / f"Nano{NAMES[name]}-00000-of-00001.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Dataset.from_dict(columns).to_parquet(str(path))
-    splits = [f"Nano{NAMES[name]}" for name in SAMPLES]
-    card = "".join(
-        f"- config_name: {config}\n  data_files:\n"
-        + "".join(f"  - split: {split}\n    path: {config}/{split}-*\n" for split in splits)
-        for config in ("corpus", "queries", "qrels", "bm25")
-    )
-    (folder / "README.md").write_text(f"---\nconfigs:\n{card}---\n")
-    return folder
+    return write_nanobeir(tmp_path_factory.mktemp("hub") / "NanoBEIR-samples", sets)
 
 
 def searched(documents: Any, folder: Path, **legs: Any) -> SearchPipeline:
@@ -98,12 +93,6 @@ def test_nanobeir_of_encoders(models: Any, samples: Path, tmp_path: Path, kind: 
     both = [one(list(SAMPLES), str(samples)) for one in pick(kind, "NanoBEIREvaluator")]
     found = assert_same(*both, models[kind], tmp_path, twice=False)
     assert set(NANOBEIR_MEANS[kind]) <= found.keys()
-
-
-NANOBEIR_MEANS = {
-    "dense": ["NanoBEIR_mean_cosine_ndcg@10", "NanoBEIR_mean_cosine_map@100", "NanoSciFact_cosine_recall@5"],
-    "sparse": ["NanoBEIR_mean_dot_ndcg@10", "NanoBEIR_mean_avg_flops", "NanoBEIR_mean_query_active_dims"],
-}
 
 
 def test_nanobeir_of_a_cross_encoder(models: Any, samples: Path, tmp_path: Path) -> None:
