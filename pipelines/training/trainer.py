@@ -291,7 +291,7 @@ class Trainer(transformers.Trainer):
         for evaluator, answer in zip(self.evaluators, each, strict=True):
             found = answer if isinstance(answer, Mapping) else {"evaluator": answer}
             named = {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
-            recorded = {name for names in self.card.evaluations.names.values() for name in names}
+            recorded = {name for names in self.card.evaluations.stepped.values() for name in names}
             if recorded.isdisjoint(found):
                 self.card.set_evaluation_metrics(evaluator, found, self.state.epoch or 0, self.state.global_step)
             output = output._replace(metrics={**(output.metrics or {}), **named})

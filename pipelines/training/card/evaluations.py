@@ -1,7 +1,7 @@
 """What evaluations found, as a card shows it: one table an evaluation, the model before and after training."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,13 +55,14 @@ class Evaluations:
         {title: {"before" or "after": {name: value}}} of evaluators that were called on the model itself.
     trained
         The same of those that a trainer called, as its log has them.
-    names
-        {title: names of its figures} of those that a trainer called.
+    stepped
+        {title: {name: value}} at the last step of training that was named: of those that a trainer called, and of
+        those that a loop of one's own did.
     """
 
     called: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     trained: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
-    names: dict[str, Sequence[str]] = field(default_factory=dict)
+    stepped: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def record(self, evaluator: Any, metrics: Mapping[str, float], step: int) -> None:
         """Take down what an evaluator found; a step of -1 is outside of training."""
@@ -69,7 +70,7 @@ class Evaluations:
         if step == -1:
             self.called.setdefault(title, {})[AFTER] = dict(metrics)
         else:
-            self.names[title] = tuple(metrics)
+            self.stepped[title] = dict(metrics)
 
     def weights_change(self) -> None:
         """Take what was found so far as found before."""
@@ -79,12 +80,16 @@ class Evaluations:
 
     def tables(self, *, is_trained: bool) -> list[EvaluationTable]:
         """Lay all out; figures of a model that was never trained are in one column."""
+        sources = [self.trained, self.called]
+        if not is_trained:
+            # No trainer's log has what a loop of one's own found.
+            sources.insert(0, {title: {AFTER: found} for title, found in self.stepped.items()})
         tables = []
-        for title in dict.fromkeys([*self.trained, *self.called]):
+        for title in dict.fromkeys(title for source in sources for title in source):
             words, _, dataset = title.partition(": ")
             figures: dict[str, dict[str, float]] = {}
             for column in (BEFORE, AFTER):
-                for source in (self.trained, self.called):
+                for source in sources:
                     for name, value in source.get(title, {}).get(column, {}).items():
                         shown_as = column if is_trained else UNTRAINED
                         figures.setdefault(name.removeprefix(f"{dataset}_"), {})[shown_as] = value

@@ -44,19 +44,20 @@ def fill_card(card: Card, trainer: Any) -> None:
     card.log = LogTable.of(history, [f"eval_{name}" for name in first], best)
     is_over = any("train_runtime" in entry for entry in history)
     kept = best if is_over and best is not None else state.global_step
-    card.evaluations.trained = _figures(history, kept, card.evaluations.names)
+    card.evaluations.trained = _figures(history, kept, card.evaluations.stepped)
     card.seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
     card.device = str(trainer.args.device)
 
 
 def _figures(
-    history: Sequence[Mapping[str, Any]], kept: int, evaluated: Mapping[str, Sequence[str]]
+    history: Sequence[Mapping[str, Any]], kept: int, evaluated: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Give {title: {column: figures}}, of the model before training and as it is kept."""
     columns = {BEFORE: figures_at(history, 0), AFTER: figures_at(history, kept)}
     if not columns[AFTER]:
         return {}
-    groups = dict(evaluated) or {"Held-out data": [name for name in columns[AFTER] if name != "loss"]}
+    groups = {title: list(found) for title, found in evaluated.items()}
+    groups = groups or {"Held-out data": [name for name in columns[AFTER] if name != "loss"]}
     return {
         title: {column: {name: found[name] for name in names if name in found} for column, found in columns.items()}
         for title, names in groups.items()

@@ -71,6 +71,12 @@ def test_a_model_that_nobody_evaluated_has_no_card(encoder: DenseEncoder, tmp_pa
     assert not (tmp_path / "plain" / "README.md").exists()
 
 
+def test_a_loop_of_ones_own_names_its_steps(encoder: DenseEncoder, tmp_path: Path) -> None:
+    found = retrieval()(encoder, None, 1, 10)
+    encoder.save(tmp_path / "mine")
+    assert figures(tmp_path / "mine")[("Information Retrieval", "cosine_mrr@10")] == found["tiny_cosine_mrr@10"]
+
+
 def test_calls_before_and_after_training_stand_beside_each_other(encoder: DenseEncoder, tmp_path: Path) -> None:
     before = ours.EmbeddingSimilarityEvaluator(
         ["hot", "light", "fire"], ["heat", "wave", "cell"], [1, 0.5, 0], name="s"
