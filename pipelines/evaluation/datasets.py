@@ -150,6 +150,31 @@ def load_evaluation_set(
     return found
 
 
+def find_tables(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Tables:
+    """Find a dataset in the Hub's layout: the folder named, a copy among others, or the Hub's own.
+
+    Parameters
+    ----------
+    name_or_folder, data_dir
+        See `load_evaluation_set`.
+
+    Raises
+    ------
+    InputError
+        When it is nowhere, or the Hub cannot be reached.
+    """
+    folder = _find_folder(name_or_folder, _data_folder(data_dir))
+    if folder is not None:
+        return Tables(folder)
+    try:
+        return Tables(fetch(_repository(str(name_or_folder))))
+    except InputError as error:
+        raise InputError(
+            f"{error}. To go without the Hub, set {DATA_VARIABLE} (--data-dir) to a folder that holds a copy of "
+            f"{name_or_folder}"
+        ) from error
+
+
 def parse_reference(reference: str) -> tuple[str, str]:
     """Split ``NAME[:SPLIT]`` as command lines take it; without a split the one the field scores."""
     match = None if Path(reference).exists() else _REFERENCE.fullmatch(reference)
@@ -204,8 +229,12 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrieve-rerank"
 
 
+def _repository(name: str) -> str:
+    return name if "/" in name else f"mteb/{name}" if name in CQADUPSTACK_PARTS else f"BeIR/{name}"
+
+
 def _from_hub(name: str, split: str) -> EvaluationSet:
-    repository = name if "/" in name else f"mteb/{name}" if name in CQADUPSTACK_PARTS else f"BeIR/{name}"
+    repository = _repository(name)
     try:
         return _load(fetch(repository), name, split, judgements=f"{repository}-qrels")
     except InputError as error:

@@ -208,7 +208,7 @@ def environment(plan: Plan, settings: Settings) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "packages": {name: package_version(name) for name in _PACKAGES},
-        "legs": {name: asdict(leg) for name, leg in plan.legs.items()},
+        "legs": {name: plan.legs[name].settings for name in plan.used_legs()},
         "k": settings.k,
     }
 

@@ -4,13 +4,15 @@ The dataset on the Hub has the configurations ``corpus`` (_id, text), ``queries`
 corpus-id) and ``bm25`` (query-id, corpus-ids, best first), each with a split ``Nano<Name>``.
 """
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import InputError, SetupError
+from indexing.errors import InputError
+from indexing.sources.records import at
+from pipelines.evaluation.datasets import find_tables
+from pipelines.evaluation.tables import Tables, joined
 
 NANOBEIR = "sentence-transformers/NanoBEIR-en"
 NAMES = {
@@ -92,71 +94,32 @@ def load_nanobeir(
     Raises
     ------
     InputError
-        No such set, or a table lacks a column.
-    SetupError
-        When it can neither be found nor reached.
+        No such set, or it can neither be found nor reached, or a table lacks a column.
     """
-    split = split_name(name)
-    corpus = {row["_id"]: row["text"] for row in _table(dataset_id, "corpus", split, ("_id", "text"), data_dir)}
-    queries = {row["_id"]: row["text"] for row in _table(dataset_id, "queries", split, ("_id", "text"), data_dir)}
+    split, tables = split_name(name), find_tables(dataset_id, data_dir)
+    corpus = dict(_rows(tables, "corpus", split, "_id", "text"))
+    queries = dict(_rows(tables, "queries", split, "_id", "text"))
     relevant: dict[str, set[str]] = {}
-    for row in _table(dataset_id, "qrels", split, ("query-id", "corpus-id"), data_dir):
-        ids = row["corpus-id"]
-        relevant.setdefault(row["query-id"], set()).update(ids if isinstance(ids, list) else [ids])
-    order = None
-    if first_stage:
-        rows = _table(dataset_id, "bm25", split, ("query-id", "corpus-ids"), data_dir)
-        order = {row["query-id"]: row["corpus-ids"] for row in rows}
+    for query_id, ids in _rows(tables, "qrels", split, "query-id", "corpus-id"):
+        relevant.setdefault(query_id, set()).update(ids if isinstance(ids, list) else [ids])
     return NanoSet(
         NAMES[name.lower()],
         {query_id: text for query_id, text in queries.items() if text},
         {doc_id: text for doc_id, text in corpus.items() if text},
         relevant,
-        order,
+        dict(_rows(tables, "bm25", split, "query-id", "corpus-ids")) if first_stage else None,
     )
 
 
-def _table(
-    dataset_id: str, config: str, split: str, columns: Sequence[str], data_dir: str | Path | None
-) -> list[dict[str, Any]]:
-    folder = _copy(dataset_id, data_dir)
-    if folder is not None:
-        rows, told = _read_copy(folder, config, split), str(folder)
-    else:
-        rows, told = _from_hub(dataset_id, config, split), dataset_id
-    missing = [column for column in columns if column not in rows.column_names]
-    if missing:
-        raise InputError(f"{told}, {config}, split {split}: there is no column {missing[0]!r}")
-    found: list[dict[str, Any]] = rows.select(list(columns)).to_pylist()
-    return found
-
-
-def _copy(dataset_id: str, data_dir: str | Path | None) -> Path | None:
-    given = data_dir or os.environ.get("RETRIEVE_DATA")
-    candidates = [Path(dataset_id).expanduser()]
-    if given:
-        candidates += [Path(given).expanduser() / part for part in (dataset_id, dataset_id.rpartition("/")[2])]
-    return next((folder for folder in candidates if (folder / "corpus").is_dir()), None)
-
-
-def _read_copy(folder: Path, config: str, split: str) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    files = [*sorted((folder / config).glob(f"{split}-*.parquet")), *(folder / config).glob(f"{split}.parquet")]
-    if not files:
-        raise InputError(f"{folder / config} has no Parquet file of the split {split}")
-    return pa.concat_tables([pq.read_table(file) for file in files])
-
-
-def _from_hub(dataset_id: str, config: str, split: str) -> Any:
-    from datasets import load_dataset
-
-    try:
-        return load_dataset(dataset_id, config, split=split).data.table
-    except Exception as error:
-        told = (str(error).splitlines() or [repr(error)])[0]
-        raise SetupError(
-            f"NanoBEIR's {config} of {split} cannot be loaded from {dataset_id} ({type(error).__name__}: {told}): give "
-            "data_dir, or set RETRIEVE_DATA, to a folder with a copy of the dataset"
-        ) from error
+def _rows(tables: Tables, config: str, split: str, key: str, value: str) -> Iterator[tuple[str, Any]]:
+    """Read two columns of a configuration's split."""
+    splits = tables.splits(config)
+    if split not in splits:
+        there = ", ".join(sorted(splits)) or "no split at all"
+        raise InputError(f"{tables.root}: the configuration {config!r} has no split {split!r}; it has {there}")
+    source = joined(splits[split], f"{tables.root.name}, {config}, {split}")
+    for record in source.records():
+        missing = next((column for column in (key, value) if record.values.get(column) is None), None)
+        if record.problem or missing:
+            raise at(source, record, record.problem or f"there is no {missing!r}")
+        yield str(record.values[key]), record.values[value]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation.legs import OpenLeg
-from pipelines.evaluation.systems import SystemSpec
+from pipelines.evaluation.systems import MULTIFIELD, SystemSpec
 
 _KNOWN_WEIGHTS = {"53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "all-minilm-l6-v2"}
 """Models that are known by their bytes, wherever they lie."""
@@ -46,7 +46,8 @@ def _table() -> list[dict[str, Any]]:
 
 def _leg_name(leg: OpenLeg) -> str:
     if leg.encoder is None:
-        return "bm25"
+        weights = leg.determines["parameters"].get("weights") or {}
+        return "bm25" if not weights else MULTIFIELD if set(weights.values()) == {1.0} else "bm25 of weighted fields"
     identity = leg.encoder.identity
     return _KNOWN_WEIGHTS.get(str(identity["weights_sha256"])) or _name(str(identity["name"]))
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -53,6 +53,12 @@ class LegSpec:
             raise InputError(f"leg {self.name!r}: fields are weights of a bm25 leg, as in {{title: 1, text: 1}}")
         if self.index not in ("flat", "hnsw"):
             raise InputError(f"leg {self.name!r}: index must be 'flat' or 'hnsw', not {self.index!r}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen for a leg of its kind, without its name."""
+        without = {"name", *{"bm25": ("dtype", "index"), "dense": (), "sparse": ("index",)}[self.kind]}
+        return {option: value for option, value in asdict(self).items() if option not in without and value is not None}
 
     @property
     def exact(self) -> bool:
@@ -113,6 +119,14 @@ class SystemSpec:
             value = getattr(self, option)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{where}: {option} must be a whole number of 1 or more, not {value!r}")
+
+    @property
+    def determines(self) -> dict[str, Any]:
+        """What of it decides the answers, beside its reranker: an option of what it does not have decides nothing."""
+        without = {"name", "reranker"}
+        without |= set() if len(self.legs) > 1 else {"fusion", "weights", "rrf_k", "depth"}
+        without |= set() if self.reranker else {"reranker_weight", "candidates"}
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
     def first_stage(self, k: int) -> int:
         """How many hits the first stage gives when `k` are scored."""

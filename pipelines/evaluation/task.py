@@ -225,7 +225,7 @@ class _Runner:
             **self._common(),
             "k": self.settings.k,
             "timing": self.settings.timing,
-            "system": {name: value for name, value in asdict(system).items() if name not in ("name", "reranker")},
+            "system": system.determines,
             "legs": [legs[name].determines for name in system.legs],
             "reranker": self.models.reranker_identity(system),
         }

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from indexing.errors import InputError
 from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
-from pipelines.training.card import Card, write_card
-from pipelines.training.card.filling import evaluator_title, facts_of, fill_card
+from pipelines.training.card import Card, card_of, is_by_hand
+from pipelines.training.card.filling import facts_of, fill_card
 from pipelines.training.data import SeveralDatasets, StreamedRows, TrainingRows
 from pipelines.training.losses.splade import SpladeLoss
 from pipelines.training.model import trained
@@ -98,8 +98,10 @@ class Trainer(transformers.Trainer):
         self.evaluators = [] if evaluator is None else [evaluator] if callable(evaluator) else list(evaluator)
         self._parts: dict[str, Tensor] = {}
         self._part_steps = 0
-        self.card = Card() if card is None else card
-        self._evaluated: dict[str, tuple[str, ...]] = {}
+        own = card_of(encoder)
+        self.card = own if card is None else card
+        self.card.evaluations = own.evaluations
+        encoder.model_card_data = self.card
         if hasattr(model, "prompt"):
             if not isinstance(args.prompts, str | None):
                 raise InputError("a cross-encoder takes one prompt for all its queries: prompts must be a string")
@@ -132,6 +134,7 @@ class Trainer(transformers.Trainer):
 
     def train(self, *arguments: Any, **options: Any) -> Any:
         """Train as transformers' trainer does, and leave the encoder ready to encode: without dropout."""
+        self.card.evaluations.weights_change()
         try:
             return super().train(*arguments, **options)
         finally:
@@ -277,23 +280,28 @@ class Trainer(transformers.Trainer):
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if not self.evaluators:
             return output
+        from pipelines.evaluation.evaluators.shared import shared_encodings
+
         folder = Path(str(self.args.output_dir)) / "eval"
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.network.eval()
-        for evaluator in self.evaluators:
-            found = evaluator(self.encoder, str(folder), epoch=self.state.epoch or 0, steps=self.state.global_step)
-            found = found if isinstance(found, Mapping) else {"evaluator": found}
+        with shared_encodings():
+            where = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
+            each = [evaluator(self.encoder, str(folder), **where) for evaluator in self.evaluators]
+        for evaluator, answer in zip(self.evaluators, each, strict=True):
+            found = answer if isinstance(answer, Mapping) else {"evaluator": answer}
             named = {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
-            self._evaluated[evaluator_title(evaluator)] = tuple(found)
+            recorded = {name for names in self.card.evaluations.stepped.values() for name in names}
+            if recorded.isdisjoint(found):
+                self.card.set_evaluation_metrics(evaluator, found, self.state.epoch or 0, self.state.global_step)
             output = output._replace(metrics={**(output.metrics or {}), **named})
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir or self.args.output_dir))
-        write_into(folder, self.encoder.save)
+        fill_card(self.card, self)
+        write_into(folder, self.encoder.save, keep=["README.md"] if is_by_hand(folder / "README.md") else [])
         (folder / ARGUMENTS_FILE).write_text(json.dumps(self.args.to_dict(), indent=2, default=str) + "\n", "utf-8")
-        fill_card(self.card, self, self._evaluated)
-        write_card(folder, self.card, self.encoder)
 
     def save(self, path: str | Path | None = None) -> Path:
         """Write the model as it is now, with its card: to `path`, or as ``final`` in the output folder.
@@ -314,6 +322,7 @@ class Trainer(transformers.Trainer):
 
     def load_weights(self, folder: str) -> None:
         """Give the encoder that is trained the weights of a saved one."""
+        self.card.evaluations.weights_change()
         saved = type(self.encoder)(folder, dtype="float32", device="cpu")
         self.encoder.network.load_state_dict(saved.network.state_dict())
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 Task = Literal["query", "document"]
 
 _PROMPT_NAMES: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+class ModelCard(Protocol):
+    """What is written beside a saved encoder for people to read; made by what trains or evaluates it."""
+
+    def set_evaluation_metrics(
+        self, evaluator: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
+    ) -> None:
+        """Take down what an evaluator found, at a step of training or outside of it."""
+
+    def text(self, encoder: "Encoder") -> str:
+        """Give the card as Markdown."""
 
 
 class LoadArguments(TypedDict, total=False):
@@ -78,6 +90,8 @@ class Encoder:
     output: ClassVar[str] = "sentence_embedding"
     max_rows: ClassVar[int | None] = None
     max_tokens: ClassVar[int | None] = None
+    model_card_data: ModelCard | None = None
+    """What `save` writes as README.md; None until the encoder is trained or evaluated."""
 
     def __init__(
         self,
@@ -207,7 +221,8 @@ class Encoder:
     def save(self, path: str | Path) -> None:
         """Write the encoder as safetensors, in the layout that every release of sentence-transformers reads.
 
-        The transformer's weights are written as they are held, so load with ``dtype="float32"`` to lose nothing.
+        The transformer's weights are written as they are held, so load with ``dtype="float32"`` to lose nothing. An
+        encoder that was trained or evaluated gets its card, with the figures.
 
         Parameters
         ----------
@@ -219,7 +234,10 @@ class Encoder:
         InputError
             When something is there.
         """
-        save_modules(self.modules, Path(path), self.settings)
+        save_modules(self.modules, Path(path), self.settings, card=self._card())
+
+    def _card(self) -> str | None:
+        return None if self.model_card_data is None else self.model_card_data.text(self)
 
     def _compile(self) -> None:
         from retrieve.encoders.modules.transformer import Transformer

@@ -75,7 +75,7 @@ class CrossEncoder(PromptedEncoder):
             return super().save(path)
         # Where releases before 5.4 look for it.
         first.model.config.sentence_transformers = {"activation_fn": self.settings["activation_fn"]}
-        return save_modules(self.modules, Path(path), self.settings, listed=False)
+        return save_modules(self.modules, Path(path), self.settings, listed=False, card=self._card())
 
     def predict(
         self,

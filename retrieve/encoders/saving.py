@@ -19,7 +19,12 @@ _LAYOUT = "5.0.0"
 
 
 def save_modules(
-    modules: "Sequence[Module]", folder: Path, settings: Mapping[str, Any], *, listed: bool = True
+    modules: "Sequence[Module]",
+    folder: Path,
+    settings: Mapping[str, Any],
+    *,
+    listed: bool = True,
+    card: str | None = None,
 ) -> None:
     """Write modules and settings as a checkpoint: in full or not at all.
 
@@ -33,6 +38,8 @@ def save_modules(
         Of config_sentence_transformers.json.
     listed
         Write modules.json; without it the folder is a plain transformers model.
+    card
+        Text of README.md.
 
     Raises
     ------
@@ -62,18 +69,22 @@ def save_modules(
         write_json(aside / "config_sentence_transformers.json", {"__version__": versions, **settings})
         if listed:
             write_json(aside / "modules.json", entries)
+        if card is not None:
+            (aside / "README.md").write_text(card, "utf-8")
         aside.replace(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
-def write_into(folder: Path, save: Callable[[Path], None]) -> None:
-    """Write a checkpoint into a folder that holds other files, or an older one of the same name."""
+def write_into(folder: Path, save: Callable[[Path], None], *, keep: Sequence[str] = ()) -> None:
+    """Write a checkpoint into a folder that holds other files, or an older one of the same name; `keep` stays."""
     aside = folder.with_name(f".{folder.name}.model")
     shutil.rmtree(aside, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     save(aside)
+    for name in keep:
+        (aside / name).unlink(missing_ok=True)
     for entry in aside.iterdir():
         target = folder / entry.name
         if target.is_dir():

@@ -5,9 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+
+from nanobeir_copies import write_nanobeir
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "run_nanobeir.py"
 SAMPLES = {
@@ -19,24 +19,19 @@ TEXTS = {"q1": "eigenvalues of a matrix", "q2": "lost packets", "udp": "datagram
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory, corpus):
-    folder = tmp_path_factory.mktemp("hub") / "sentence-transformers" / "NanoBEIR-en"
-    for sample, qrels in SAMPLES.items():
-        tables = {
-            "corpus": [{"_id": d.doc_id, "text": d.contents} for d in corpus],
-            "queries": [{"_id": query_id, "text": TEXTS[query_id]} for query_id in qrels],
-            "qrels": [{"query-id": query_id, "corpus-id": d} for query_id, found in qrels.items() for d in found],
-            "bm25": [{"query-id": query_id, "corpus-ids": ["eig", "udp"]} for query_id in qrels],
+    sets = {
+        sample: {
+            "corpus": {"_id": [d.doc_id for d in corpus], "text": [d.contents for d in corpus]},
+            "queries": {"_id": list(qrels), "text": [TEXTS[query_id] for query_id in qrels]},
+            "qrels": {
+                "query-id": [query_id for query_id, found in qrels.items() for _ in found],
+                "corpus-id": [doc_id for found in qrels.values() for doc_id in found],
+            },
+            "bm25": {"query-id": list(qrels), "corpus-ids": [["eig", "udp"] for _ in qrels]},
         }
-        for config, rows in tables.items():
-            (folder / config).mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.Table.from_pylist(rows), folder / config / f"{sample}-00000-of-00001.parquet")
-    configs = "".join(
-        f"- config_name: {config}\n  data_files:\n"
-        + "".join(f"  - split: {sample}\n    path: {config}/{sample}-*\n" for sample in SAMPLES)
-        for config in ("bm25", "corpus", "qrels", "queries")
-    )
-    (folder / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
-    return folder
+        for sample, qrels in SAMPLES.items()
+    }
+    return write_nanobeir(tmp_path_factory.mktemp("hub") / "sentence-transformers" / "NanoBEIR-en", sets)
 
 
 def run_nanobeir(*arguments):

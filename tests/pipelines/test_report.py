@@ -13,7 +13,7 @@ from indexing.errors import InputError
 from indexing.store import DocumentStore
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.report import GivenTexts, write_report
-from pipelines.evaluation.report.charts import Point, curves, pareto, scatter
+from pipelines.evaluation.report.charts import Point, curves, pareto, scatter, signed
 from pipelines.evaluation.report.differences import PAGE_VALUES, chosen_values
 from pipelines.evaluation.report.facts import Facts, first_ranks, recall_curve, worst_queries
 from pipelines.evaluation.results import DatasetResult
@@ -166,6 +166,23 @@ def test_published_figures_stand_beside_ours(report, page):
     (row,) = table[1:]
     shown = ["bm25", "nDCG@10", f"{ours:.4f}", "0.4321", f"{ours - 0.4321:+.4f}", "a table, 2024"]
     assert ["".join(text) for _, text in row] == shown
+
+
+@pytest.mark.parametrize(
+    ("difference", "text"), [(0.25, "+0.2500"), (-0.25, "-0.2500"), (-0.00001, "0.0000"), (0.00004, "0.0000")]
+)
+def test_what_is_zero_as_shown_has_no_sign(difference, text):
+    assert signed(difference) == text
+
+
+def test_the_page_says_what_each_leg_was(tmp_path):
+    given = {"legs": {"bm25": {"kind": "bm25"}, "dense": {"kind": "dense", "dtype": "float32"}}, "k": 100}
+    runs, qrels = {"bm25": {"q": {"d": 1.0}}}, {"q": {"d": 1}}
+    folder = write_results(tmp_path, {"tiny": (runs, qrels)}, baseline="bm25", environment=given)
+
+    html = write_report(folder, {}).read_text("utf-8")
+
+    assert "<dt>legs</dt><dd>bm25: kind bm25<br>dense: kind dense, dtype float32</dd>" in html
 
 
 def test_the_page_draws_differences_from_the_per_query_values(report, page):

@@ -80,3 +80,21 @@ def test_fields_are_weights_of_a_bm25_leg():
     assert LegSpec("a", "bm25", fields={"title": 2.0, "text": 1.0}).fields == {"title": 2.0, "text": 1.0}
     with pytest.raises(InputError, match="weights of a bm25 leg"):
         LegSpec("a", "dense", fields={"title": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"legs": ("bm25",), "candidates": 10}, {"legs": ("bm25",), "candidates": 20, "fusion": "rrf"}, True),
+        ({"legs": ("bm25", "dense")}, {"legs": ("bm25", "dense"), "fusion": "rrf"}, False),
+        ({"legs": ("bm25",), "reranker": "r"}, {"legs": ("bm25",), "reranker": "r", "candidates": 20}, False),
+    ],
+)
+def test_only_an_option_that_acts_decides_the_answers(one, other, same):
+    assert (SystemSpec("a", **one).determines == SystemSpec("b", **other).determines) is same
+
+
+def test_a_legs_settings_are_those_of_its_kind():
+    assert LegSpec("a", "bm25").settings == {"kind": "bm25"}
+    assert LegSpec("a", "sparse", "m").settings == {"kind": "sparse", "model": "m", "dtype": "auto"}
+    assert LegSpec("a", "dense", index="hnsw").settings == {"kind": "dense", "dtype": "auto", "index": "hnsw"}

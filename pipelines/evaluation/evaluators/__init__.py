@@ -1,6 +1,7 @@
 """Evaluators with the names, arguments, keys and files of sentence-transformers 6.2: a script changes only imports.
 
-An evaluator for vectors reads dense and sparse encoders alike; the names with "Sparse" are the same classes.
+An evaluator for vectors reads dense and sparse encoders alike; those with "Sparse" in their names differ in the order
+of their arguments only.
 """
 
 from pipelines.evaluation.evaluators.base import Evaluator, SequentialEvaluator
@@ -10,28 +11,48 @@ from pipelines.evaluation.evaluators.cross_encoder import (
     CrossEncoderCorrelationEvaluator,
     CrossEncoderRerankingEvaluator,
 )
+from pipelines.evaluation.evaluators.deprecated import (
+    CEBinaryAccuracyEvaluator,
+    CEBinaryClassificationEvaluator,
+    CECorrelationEvaluator,
+    CEF1Evaluator,
+    CERerankingEvaluator,
+    CESoftmaxAccuracyEvaluator,
+)
 from pipelines.evaluation.evaluators.embedding_similarity import EmbeddingSimilarityEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator
 from pipelines.evaluation.evaluators.label_accuracy import LabelAccuracyEvaluator
 from pipelines.evaluation.evaluators.mse import MSEEvaluator
+from pipelines.evaluation.evaluators.mse_from_dataframe import MSEEvaluatorFromDataFrame
 from pipelines.evaluation.evaluators.nano_beir import CrossEncoderNanoBEIREvaluator, NanoBEIREvaluator
 from pipelines.evaluation.evaluators.paraphrase_mining import ParaphraseMiningEvaluator
 from pipelines.evaluation.evaluators.reciprocal_rank_fusion import ReciprocalRankFusionEvaluator
 from pipelines.evaluation.evaluators.reranking import RerankingEvaluator
+from pipelines.evaluation.evaluators.similarity_function import SimilarityFunction
+from pipelines.evaluation.evaluators.sparse import (
+    SparseBinaryClassificationEvaluator,
+    SparseEmbeddingSimilarityEvaluator,
+    SparseInformationRetrievalEvaluator,
+    SparseMSEEvaluator,
+    SparseNanoBEIREvaluator,
+    SparseRerankingEvaluator,
+    SparseTranslationEvaluator,
+    SparseTripletEvaluator,
+)
 from pipelines.evaluation.evaluators.translation import TranslationEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
 
-SparseBinaryClassificationEvaluator = BinaryClassificationEvaluator
-SparseEmbeddingSimilarityEvaluator = EmbeddingSimilarityEvaluator
-SparseInformationRetrievalEvaluator = InformationRetrievalEvaluator
-SparseMSEEvaluator = MSEEvaluator
-SparseNanoBEIREvaluator = NanoBEIREvaluator
-SparseRerankingEvaluator = RerankingEvaluator
-SparseTranslationEvaluator = TranslationEvaluator
-SparseTripletEvaluator = TripletEvaluator
+BaseEvaluator = SentenceEvaluator = Evaluator
 
 __all__ = [
+    "BaseEvaluator",
     "BinaryClassificationEvaluator",
+    "CEBinaryAccuracyEvaluator",
+    "CEBinaryClassificationEvaluator",
+    "CECorrelationEvaluator",
+    "CEF1Evaluator",
+    "CERerankingEvaluator",
+    "CESoftmaxAccuracyEvaluator",
     "CrossEncoderClassificationEvaluator",
     "CrossEncoderCorrelationEvaluator",
     "CrossEncoderNanoBEIREvaluator",
@@ -41,11 +62,14 @@ __all__ = [
     "InformationRetrievalEvaluator",
     "LabelAccuracyEvaluator",
     "MSEEvaluator",
+    "MSEEvaluatorFromDataFrame",
     "NanoBEIREvaluator",
     "ParaphraseMiningEvaluator",
     "ReciprocalRankFusionEvaluator",
     "RerankingEvaluator",
+    "SentenceEvaluator",
     "SequentialEvaluator",
+    "SimilarityFunction",
     "SparseBinaryClassificationEvaluator",
     "SparseEmbeddingSimilarityEvaluator",
     "SparseInformationRetrievalEvaluator",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.evaluation.evaluators.shared import shared_encodings
+
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +51,10 @@ class Evaluator:
         self.name, self.write_csv = name, write_csv
         self.primary_metric: str | None = None
 
+    @property
+    def _prefix(self) -> str:
+        return f"{self.name}_" if self.name else ""
+
     def file_name(self, kind: str, ending: str = "") -> str:
         """Give the name of the file for this kind of evaluation and the data's name."""
         return f"{kind}{'_' if self.name else ''}{self.name}_results{ending}.csv"
@@ -75,26 +81,43 @@ class Evaluator:
             Figures by name; `primary_metric` names the one that counts.
         """
         call = Call(None if output_path is None else Path(output_path), epoch, steps)
-        return self.finished(self.score(model, call, **more), call)
+        return self.finished(self.score(model, call, **more), call, model)
 
     def score(self, model: Any, call: Call) -> Result:
         """Give the figures of a model."""
         raise NotImplementedError
 
-    def finished(self, result: Result, call: Call) -> dict[str, float]:
-        """Write the row, give the figures their prefix, and say which one counts."""
+    def finished(self, result: Result, call: Call, model: Any = None) -> dict[str, float]:
+        """Write the row and the model's card, give the figures their prefix, and say which one counts."""
         if call.folder is not None and self.write_csv:
             append_row(call.folder / self.csv_file, {"epoch": call.epoch, "steps": call.steps, **result.row})
-        prefix = f"{self.name}_" if self.name else ""
-        self.primary_metric = prefix + result.primary
-        found = {f"{prefix}{name}": float(value) for name, value in result.metrics.items()}
+        self.primary_metric = self._prefix + result.primary
+        found = {f"{self._prefix}{name}": float(value) for name, value in result.metrics.items()}
         best = found[self.primary_metric]
         logger.info("%s%s: %s %.4f", type(self).__name__, _when(call), self.primary_metric, best)
+        self.store_metrics_in_model_card_data(model, found, call.epoch, call.steps)
         return {**result.parts, **found}
+
+    def prefix_name_to_metrics(self, metrics: Mapping[str, float], name: str) -> dict[str, float]:
+        """Put a name before each figure's, and before `primary_metric`: for evaluators of one's own."""
+        prefix = f"{name}_" if name else ""
+        if self.primary_metric is not None and not self.primary_metric.startswith(prefix):
+            self.primary_metric = prefix + self.primary_metric
+        return {f"{prefix}{metric}": float(value) for metric, value in metrics.items()}
+
+    def store_metrics_in_model_card_data(
+        self, model: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
+    ) -> None:
+        """Put figures into the card that is saved with a model; a retriever or a pipeline has none."""
+        from pipelines.training.card import card_of
+
+        card = card_of(model)
+        if card is not None:
+            card.set_evaluation_metrics(self, metrics, epoch, step)
 
 
 class SequentialEvaluator(Evaluator):
-    """Several evaluators one after another.
+    """Several evaluators one after another; texts that they share, at any number of dimensions, are encoded once.
 
     Parameters
     ----------
@@ -117,8 +140,9 @@ class SequentialEvaluator(Evaluator):
         """Score a model with each."""
         results: dict[str, float] = {}
         scores: list[float] = []
-        for at, evaluator in enumerate(self.evaluators):
-            found: Any = evaluator(model, output_path, epoch, steps)
+        with shared_encodings():
+            each: list[Any] = [evaluator(model, output_path, epoch, steps) for evaluator in self.evaluators]
+        for at, (evaluator, found) in enumerate(zip(self.evaluators, each, strict=True)):
             found = found if isinstance(found, Mapping) else {f"evaluator_{at}": found}
             primary = getattr(evaluator, "primary_metric", None)
             scores.append(found[primary] if primary is not None else next(iter(found.values())))

@@ -36,6 +36,7 @@ class BinaryClassificationEvaluator(PairEvaluator):
         write_csv: bool = True,
         truncate_dim: int | None = None,
         similarity_fn_names: Sequence[str] | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)

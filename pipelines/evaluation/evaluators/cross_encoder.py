@@ -1,16 +1,20 @@
 """Evaluators of cross-encoders: classification, correlation with people's scores, reranking."""
 
-from collections.abc import Sequence
-from typing import Any
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.ranked import average_precision, best_accuracy, best_f1, f1_of_classes, means
 from pipelines.evaluation.evaluators.reranking import checked_samples, measured
+
+logger = logging.getLogger(__name__)
 
 
 def scored(
@@ -23,6 +27,12 @@ def scored(
     return scores
 
 
+def pairs_of(examples: Iterable[Any]) -> tuple[list[Sequence[str]], list[Any]]:
+    """Give the texts of objects with ``texts`` and a ``label``, and their labels."""
+    listed = list(examples)
+    return [example.texts for example in listed], [example.label for example in listed]
+
+
 class CrossEncoderClassificationEvaluator(Evaluator):
     """Accuracy and F1 at their best thresholds and average precision; of several classes, F1 over them.
 
@@ -30,6 +40,8 @@ class CrossEncoderClassificationEvaluator(Evaluator):
     ----------
     sentence_pairs, labels
         Row by row; the labels are 0 and 1, or a class each.
+    ignored
+        Arguments that evaluators before this one had, such as ``threshold``; a warning names them.
     """
 
     def __init__(
@@ -42,8 +54,11 @@ class CrossEncoderClassificationEvaluator(Evaluator):
         batch_size: int = 32,
         show_progress_bar: bool | None = None,
         write_csv: bool = True,
+        **ignored: Any,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
+        if ignored:
+            logger.warning("%s has no use for the argument %s", type(self).__name__, ", ".join(ignored))
         same_length(sentence_pairs, labels)
         self.pairs, self.labels = list(sentence_pairs), np.asarray(labels, dtype=np.int64)
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
@@ -93,6 +108,11 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
         self.csv_file = self.file_name("CrossEncoderCorrelationEvaluator")
 
+    @classmethod
+    def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
+        """Make one of objects with ``texts``, two of them, and a ``label``."""
+        return cls(*pairs_of(examples), **options)
+
     def score(self, model: Any, call: Call) -> Result:
         """Score a cross-encoder."""
         from scipy.stats import pearsonr, spearmanr
@@ -112,7 +132,7 @@ class CrossEncoderRerankingEvaluator(Evaluator):
         {query, positive: texts, and either negative: texts or documents: texts in the first stage's order}. With
         ``documents`` the first stage's own figures are given as ``base_…``; it is 0 where it found no positive.
     at_k
-        Cutoff of MRR and nDCG.
+        Cutoff of MRR and nDCG; `mrr_at_k` is an old name of it.
     always_rerank_positives
         Put positives that the first stage missed among the documents: the figures are then those of the reranker,
         not of the two stages together. Without it a query whose positives were all missed counts 0.
@@ -128,7 +148,11 @@ class CrossEncoderRerankingEvaluator(Evaluator):
         batch_size: int = 64,
         show_progress_bar: bool = False,
         write_csv: bool = True,
+        mrr_at_k: int | None = None,
     ) -> None:
+        if mrr_at_k is not None:
+            warn_of_old_argument("mrr_at_k", "at_k")
+            at_k = mrr_at_k
         super().__init__(name, write_csv=write_csv)
         self.samples = checked_samples(samples, ("positive",))
         for at, sample in enumerate(self.samples):

@@ -43,6 +43,7 @@ class EmbeddingSimilarityEvaluator(PairEvaluator):
         write_csv: bool = True,
         precision: str | None = None,
         truncate_dim: int | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)

@@ -14,6 +14,7 @@ from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.search import best
+from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of, sparsity
 
 Found: TypeAlias = Mapping[str, tuple[NDArray[np.int64], NDArray[np.float32]]]
@@ -74,6 +75,7 @@ class InformationRetrievalEvaluator(Evaluator):
         corpus_prompt: str | None = None,
         corpus_prompt_name: str | None = None,
         write_predictions: bool = False,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
@@ -119,9 +121,10 @@ class InformationRetrievalEvaluator(Evaluator):
         if not hasattr(model, "encode_query"):
             return self._result(self._found_by(model), call, {})
         if query_embeddings is None:
-            query_embeddings = self.encoding(model, self.queries, "query", **self._query_prompts)
+            query_embeddings = encoded(self.encoding, model, self.queries, "query", **self._query_prompts)
         if corpus_embeddings is None:
-            corpus_embeddings = self.encoding(corpus_model or model, self.corpus, "document", **self._corpus_prompts)
+            reader = corpus_model or model
+            corpus_embeddings = encoded(self.encoding, reader, self.corpus, "document", **self._corpus_prompts)
         functions: dict[str, Any] = {**self.score_functions} if self.score_functions else {}
         functions = functions or {similarity_of(model): similarity_of(model)}
         found = {

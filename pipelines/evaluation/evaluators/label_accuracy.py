@@ -1,7 +1,7 @@
 """Label accuracy: how often a classifier over embeddings gives the right class."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -10,44 +10,126 @@ from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.vectors import Encoding
 
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.data import DataLoader
+
+Answers: TypeAlias = 'Iterator[tuple["Tensor", "Tensor"]]'
+"""Batches of logits [rows, classes] and of classes [rows]."""
+
 
 class LabelAccuracyEvaluator(Evaluator):
     """The share of rows whose class has the largest logit.
 
     Parameters
     ----------
-    columns
-        The texts of each column that the classifier reads, such as two for natural language inference.
-    labels
-        The class of each row.
+    dataloader
+        A `torch.utils.data.DataLoader` of objects with ``texts``, one a column, and a ``label``.
     softmax_model
-        Gives logits [rows, classes] from the vectors of each column (torch tensors).
+        Called as ``softmax_model(features, labels=None)`` with the features of each column, as losses are; gives
+        anything and the logits [rows, classes].
+
+    Notes
+    -----
+    The texts are cut into tokens by the model that is evaluated: the loader's own ``collate_fn`` is not asked.
+    `of_columns` takes lists of texts and a classifier of vectors instead.
     """
 
     def __init__(
         self,
-        columns: Sequence[Sequence[str]],
-        labels: Sequence[int],
-        softmax_model: Callable[[list[Any]], Any],
+        dataloader: "DataLoader[Any]",
         name: str = "",
-        batch_size: int = 32,
+        softmax_model: Callable[..., Any] | None = None,
         write_csv: bool = True,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        if not columns:
-            raise InputError("there is no column of texts")
-        for column in columns:
-            same_length(column, labels)
-        self.columns, self.labels = [list(column) for column in columns], np.asarray(labels, dtype=np.int64)
-        self.softmax_model, self.encoding = softmax_model, Encoding(batch_size)
+        if softmax_model is None:
+            raise InputError("softmax_model is missing: it gives the logits whose largest is the answer")
+        self.dataloader, self.softmax_model = dataloader, softmax_model
         self.csv_file = self.file_name("accuracy_evaluation")
+
+    @staticmethod
+    def of_columns(
+        columns: Sequence[Sequence[str]],
+        labels: Sequence[int],
+        classifier: "Callable[[list[Tensor]], Tensor]",
+        *,
+        name: str = "",
+        batch_size: int = 32,
+        write_csv: bool = True,
+    ) -> "LabelAccuracyEvaluator":
+        """Make one of lists.
+
+        Parameters
+        ----------
+        columns
+            The texts of each column that the classifier reads, such as two for natural language inference.
+        labels
+            The class of each row.
+        classifier
+            Gives logits [rows, classes] from the vectors of each column.
+        """
+        return _OfColumns(columns, labels, classifier, name, batch_size, write_csv)
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""
         import torch
 
-        vectors = [torch.as_tensor(self.encoding(model, column)) for column in self.columns]
+        right, rows = 0, 0
         with torch.no_grad():
-            logits = np.asarray(self.softmax_model(vectors))
-        accuracy = float((logits.argmax(axis=1) == self.labels).mean())
-        return Result({"accuracy": accuracy}, "accuracy", {"accuracy": accuracy})
+            for logits, labels in self.answers(model):
+                right += int((logits.argmax(dim=1).cpu() == labels.cpu()).sum())
+                rows += len(labels)
+        if not rows:
+            raise InputError("there is nothing to evaluate: the dataloader gave no row")
+        return Result({"accuracy": right / rows}, "accuracy", {"accuracy": right / rows})
+
+    def answers(self, model: Any) -> Answers:
+        """Give the logits of each batch, and its classes."""
+        import torch
+
+        from pipelines.training.model import trained
+
+        reader = trained(model)
+        self.dataloader.collate_fn = _as_it_is
+        for batch in self.dataloader:
+            rows = np.arange(len(batch))
+            features = []
+            for column in zip(*(example.texts for example in batch), strict=True):
+                one = reader.column(reader.tokenize(column), rows, list(column), None)
+                features.append({key: _on(value, reader.device) for key, value in one.items()})
+            labels = torch.as_tensor(np.asarray([example.label for example in batch]))
+            yield self.softmax_model(features, labels=None)[1], labels
+
+
+class _OfColumns(LabelAccuracyEvaluator):
+    def __init__(
+        self,
+        columns: Sequence[Sequence[str]],
+        labels: Sequence[int],
+        classifier: "Callable[[list[Tensor]], Tensor]",
+        name: str,
+        batch_size: int,
+        write_csv: bool,
+    ) -> None:
+        super().__init__((), name, classifier, write_csv)  # type: ignore[arg-type]
+        if not columns:
+            raise InputError("there is no column of texts")
+        for column in columns:
+            same_length(column, labels)
+        self.columns, self.labels = [list(column) for column in columns], np.asarray(labels, dtype=np.int64)
+        self.encoding = Encoding(batch_size)
+
+    def answers(self, model: Any) -> Answers:
+        import torch
+
+        vectors = [torch.as_tensor(self.encoding(model, column)) for column in self.columns]
+        yield self.softmax_model(vectors), torch.from_numpy(self.labels)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _on(value: Any, device: Any) -> Any:
+    return value.to(device) if hasattr(value, "to") else value

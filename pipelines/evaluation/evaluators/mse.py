@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from scipy.sparse import issparse
+
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.vectors import (
-    Encoding,
-    is_sparse,
-    mean_sparsity,
-)
+from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, mean_sparsity
 
 
 class MSEEvaluator(Evaluator):
@@ -33,6 +31,7 @@ class MSEEvaluator(Evaluator):
         name: str = "",
         write_csv: bool = True,
         truncate_dim: int | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
@@ -47,8 +46,13 @@ class MSEEvaluator(Evaluator):
         if self._truth is None:
             self._truth = self.encoding(self.teacher, self.sources)
         found: Any = self.encoding(model, self.targets)
-        difference = found - self._truth
-        squares = difference.multiply(difference).mean() if is_sparse(model) else (difference**2).mean()
-        mse = 100 * float(squares)
+        mse = 100 * mean_squared_error(found, self._truth)
         extra = mean_sparsity([found]) if is_sparse(model) else {}
         return Result({"negative_mse": -mse} | extra, "negative_mse", {"MSE": mse} | extra)
+
+
+def mean_squared_error(vectors: Vectors, truth: Vectors) -> float:
+    """Give the mean over rows and dimensions of the squared differences."""
+    difference: Any = vectors - truth
+    squares = difference.multiply(difference) if issparse(vectors) else difference**2
+    return float(squares.mean())

@@ -12,6 +12,7 @@ from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, term_counts
+from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of
 from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, NanoSet, load_nanobeir, split_name
 
@@ -61,6 +62,7 @@ class NanoBEIREvaluator(Evaluator):
         query_prompts: str | Mapping[str, str] | None = None,
         corpus_prompts: str | Mapping[str, str] | None = None,
         write_predictions: bool = False,
+        *,
         max_active_dims: int | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
@@ -118,11 +120,7 @@ class NanoBEIREvaluator(Evaluator):
             for one, nano in zip(self.evaluators, self.sets, strict=True):
                 results.append(one(model(nano), call.folder, call.epoch, call.steps))
             named = sorted({key.removeprefix(f"{self.evaluators[0].name}_").rpartition("_")[0] for key in results[0]})
-        by_metric: dict[str, list[float]] = {}
-        for one, found in zip(self.evaluators, results, strict=True):
-            for key, value in found.items():
-                by_metric.setdefault(key.removeprefix(f"{one.name}_"), []).append(value)
-        metrics = {metric: float(self.aggregate_fn(values)) for metric, values in by_metric.items()}
+        metrics = _over_sets(self.evaluators, results, self.aggregate_fn)
         statistics: dict[str, float] = {}
         if counts and is_sparse(model):
             statistics = _pooled_statistics(counts)
@@ -133,8 +131,7 @@ class NanoBEIREvaluator(Evaluator):
             columns |= self.evaluators[0].columns(name, own)
         largest = max(self._options["ndcg_at_k"])
         main = self._options["main_score_function"] or max(named, key=lambda name: metrics[f"{name}_ndcg@{largest}"])
-        parts = {key: value for found in results for key, value in found.items()}
-        return Result(metrics, f"{main}_ndcg@{largest}", columns | statistics, parts)
+        return Result(metrics, f"{main}_ndcg@{largest}", columns | statistics, _together(results))
 
     def _pooled(
         self, model: Any, task: Any, texts: Sequence[Sequence[str]], prompts: Mapping[str, str] | None
@@ -144,7 +141,8 @@ class NanoBEIREvaluator(Evaluator):
         vectors: list[Any] = [None] * len(texts)
         for prompt in dict.fromkeys(given):
             chosen = [at for at, one in enumerate(given) if one == prompt]
-            together: Any = self.encoding(model, [text for at in chosen for text in texts[at]], task, prompt=prompt)
+            every = [text for at in chosen for text in texts[at]]
+            together: Any = encoded(self.encoding, model, every, task, prompt=prompt)
             start = 0
             for at in chosen:
                 vectors[at] = together[start : start + len(texts[at])]
@@ -180,6 +178,7 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
         write_csv: bool = True,
         aggregate_fn: Callable[[Sequence[float]], float] = np.mean,
         aggregate_key: str = "mean",
+        *,
         data_dir: str | Path | None = None,
     ) -> None:
         if dataset_names is None:
@@ -203,14 +202,19 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
         found = []
         for name in self.dataset_names:
             one = load_nanobeir(name, self.dataset_id, data_dir=self.data_dir, first_stage=True)
-            samples = [
-                {
-                    "query": one.queries[query_id],
-                    "positive": [one.corpus[doc_id] for doc_id in sorted(one.relevant_docs[query_id])],
-                    "documents": [one.corpus[doc_id] for doc_id in ids[: self.rerank_k]],
-                }
-                for query_id, ids in (one.first_stage or {}).items()
-            ]
+            try:
+                samples = [
+                    {
+                        "query": one.queries[query_id],
+                        "positive": [one.corpus[doc_id] for doc_id in sorted(one.relevant_docs[query_id])],
+                        "documents": [one.corpus[doc_id] for doc_id in ids[: self.rerank_k]],
+                    }
+                    for query_id, ids in (one.first_stage or {}).items()
+                ]
+            except KeyError as missing:
+                raise InputError(
+                    f"{self.dataset_id}, {one.name}: its qrels or its bm25 hits name {missing}, which has no text"
+                ) from None
             found.append(
                 CrossEncoderRerankingEvaluator(samples, name=f"Nano{one.name}_R{self.rerank_k}", **self._options)
             )
@@ -218,17 +222,11 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
 
     def score(self, model: Any, call: Call) -> Result:
         """Score a cross-encoder."""
-        results: dict[str, float] = {}
-        by_metric: dict[str, list[float]] = {}
-        for one in self.evaluators:
-            found = one(model, call.folder, call.epoch, call.steps)
-            results |= found
-            for key, value in found.items():
-                by_metric.setdefault(key.removeprefix(f"{one.name}_"), []).append(value)
-        metrics = {metric: float(self.aggregate_fn(values)) for metric, values in by_metric.items()}
+        results = [one(model, call.folder, call.epoch, call.steps) for one in self.evaluators]
+        metrics = _over_sets(self.evaluators, results, self.aggregate_fn)
         names = {"MAP": "map", f"MRR@{self.at_k}": f"mrr@{self.at_k}", f"NDCG@{self.at_k}": f"ndcg@{self.at_k}"}
         row = {title: metrics[name] for title, name in names.items()}
-        return Result(metrics, f"ndcg@{self.at_k}", row, results)
+        return Result(metrics, f"ndcg@{self.at_k}", row, _together(results))
 
 
 def checked_names(names: Sequence[str] | Mapping[str, str]) -> list[str]:
@@ -249,6 +247,21 @@ def _prompts(given: str | Mapping[str, str] | None, names: Sequence[str], argume
     if missing:
         raise InputError(f"{argument} has no prompt for {missing[0]!r}")
     return given
+
+
+def _over_sets(
+    evaluators: Sequence[Evaluator], results: Sequence[Mapping[str, float]], how: Callable[[Sequence[float]], float]
+) -> dict[str, float]:
+    """Make one figure of each measure's figures on the sets."""
+    by_metric: dict[str, list[float]] = {}
+    for one, found in zip(evaluators, results, strict=True):
+        for key, value in found.items():
+            by_metric.setdefault(key.removeprefix(f"{one.name}_"), []).append(value)
+    return {metric: float(how(values)) for metric, values in by_metric.items()}
+
+
+def _together(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: value for found in results for key, value in found.items()}
 
 
 def _pooled_statistics(counts: Sequence[tuple[Vectors, Vectors]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """What evaluators of two lists of texts share: the lists belong together row by row."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, cast
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Evaluator
@@ -30,6 +30,13 @@ class PairEvaluator(Evaluator):
         same_length(first, second)
         self.first, self.second, self.encoding, self.main = list(first), list(second), encoding, main
         self.similarities = check_similarities([*similarities] or ([main] if main else []))
+
+    @classmethod
+    def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
+        """Make one of objects with ``texts``, two of them, and a ``label``."""
+        listed, make = list(examples), cast("Callable[..., Self]", cls)
+        first, second = ([one.texts[at] for one in listed] for at in (0, 1))
+        return make(first, second, [one.label for one in listed], **options)
 
     def named(self, model: Any) -> list[Similarity]:
         """Give the similarities to use: those asked for, else the model's own."""

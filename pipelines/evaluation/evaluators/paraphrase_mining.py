@@ -43,6 +43,7 @@ class ParaphraseMiningEvaluator(Evaluator):
         name: str = "",
         write_csv: bool = True,
         truncate_dim: int | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)

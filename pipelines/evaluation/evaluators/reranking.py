@@ -9,6 +9,7 @@ from scipy.sparse import issparse
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
 from pipelines.evaluation.evaluators.ranked import average_precision, means, ndcg, reciprocal_rank
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, all_pairs, is_sparse, sparsity
 
@@ -45,6 +46,8 @@ class RerankingEvaluator(Evaluator):
     ----------
     samples
         ``positive`` and ``negative`` are a text or several; samples that lack either are left out.
+    at_k
+        Cutoff of MRR and nDCG; `mrr_at_k` is an old name of it.
     similarity_fct
         Of query and document vectors (cosine).
     use_batched_encoding
@@ -62,8 +65,13 @@ class RerankingEvaluator(Evaluator):
         show_progress_bar: bool = False,
         use_batched_encoding: bool = True,
         truncate_dim: int | None = None,
+        mrr_at_k: int | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
+        if mrr_at_k is not None:
+            warn_of_old_argument("mrr_at_k", "at_k")
+            at_k = mrr_at_k
         super().__init__(name, write_csv=write_csv)
         checked = checked_samples(samples, ("positive", "negative"))
         self.samples = [sample for sample in checked if len(sample["positive"]) and len(sample["negative"])]

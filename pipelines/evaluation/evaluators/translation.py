@@ -28,6 +28,7 @@ class TranslationEvaluator(Evaluator):
         print_wrong_matches: bool = False,
         write_csv: bool = True,
         truncate_dim: int | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)

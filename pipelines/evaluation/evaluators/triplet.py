@@ -1,9 +1,10 @@
 """Triplets: how often an anchor is more like its positive than like its negative."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.vectors import (
     SIMILARITIES,
@@ -26,7 +27,7 @@ class TripletEvaluator(Evaluator):
     margin
         For all similarities, or {similarity: margin} (0).
     main_similarity_function, similarity_fn_names
-        See `EmbeddingSimilarityEvaluator`.
+        See `EmbeddingSimilarityEvaluator`; `main_distance_function` is an old name of the first.
     """
 
     def __init__(
@@ -42,19 +43,30 @@ class TripletEvaluator(Evaluator):
         write_csv: bool = True,
         truncate_dim: int | None = None,
         similarity_fn_names: Sequence[str] | None = None,
+        main_distance_function: str | None = None,
+        *,
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
         same_length(anchors, positives)
         same_length(anchors, negatives)
         self.anchors, self.positives, self.negatives = list(anchors), list(positives), list(negatives)
-        self.main = main_similarity_function
+        if main_distance_function is not None:
+            warn_of_old_argument("main_distance_function", "main_similarity_function")
+        self.main = main_similarity_function or main_distance_function
         self.similarities = check_similarities(similarity_fn_names or ([self.main] if self.main else []))
         margins = margin if isinstance(margin, Mapping) else dict.fromkeys(SIMILARITIES, margin or 0.0)
         check_similarities(list(margins))
         self.margins = {kind: margins.get(kind, 0.0) for kind in SIMILARITIES}
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = self.file_name("triplet_evaluation")
+
+    @classmethod
+    def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
+        """Make one of objects with ``texts``: an anchor, a positive and a negative."""
+        listed = list(examples)
+        anchors, positives, negatives = ([one.texts[at] for one in listed] for at in range(3))
+        return cls(anchors, positives, negatives, **options)
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""

@@ -127,10 +127,16 @@ def interval(difference: float, low: float, high: float, reach: float) -> str:
         f'<line class="axis" x1="{width / 2}" x2="{width / 2}" y1="1" y2="{height - 1}"/>'
         f'<line class="span {kind}" x1="{across(low):.1f}" x2="{across(high):.1f}" y1="11" y2="11"/>'
         f'<circle class="middle {kind}" cx="{across(difference):.1f}" cy="11" r="4"/>',
-        f"{difference:+.4f}, 95% interval {low:+.4f} to {high:+.4f}",
+        f"{signed(difference)}, 95% interval {signed(low)} to {signed(high)}",
         width,
         height,
     )
+
+
+def signed(difference: float) -> str:
+    """Write a difference with its sign; what is zero as shown has none."""
+    text = f"{difference:+.4f}"
+    return text[1:] if float(text) == 0 else text
 
 
 def key(colour: int) -> str:

@@ -35,6 +35,12 @@ function element(name, attributes, text) {
   return made;
 }
 
+// What is zero as shown has no sign.
+function signed(difference) {
+  const text = difference.toFixed(4);
+  return Number(text) === 0 ? text.replace("-", "") : `${difference > 0 ? "+" : ""}${text}`;
+}
+
 for (const figure of document.querySelectorAll("figure.differences")) {
   const data = JSON.parse(document.getElementById(figure.dataset.values).textContent);
   const [first, second, measure] = figure.querySelectorAll("select");
@@ -71,14 +77,13 @@ for (const figure of document.querySelectorAll("figure.differences")) {
       const strong = document.createElement("strong");
       strong.textContent = bar.id;
       const text = data.texts[bar.id] ? ` ${data.texts[bar.id]}` : "";
-      const by = `${bar.by >= 0 ? "+" : ""}${bar.by.toFixed(4)}`;
-      said.replaceChildren(strong, `${text} — ${first.value} ${bar.ours.toFixed(4)}, ${second.value} ${bar.theirs.toFixed(4)} (${by})`);
+      said.replaceChildren(strong, `${text} — ${first.value} ${bar.ours.toFixed(4)}, ${second.value} ${bar.theirs.toFixed(4)} (${signed(bar.by)})`);
     });
     plot.replaceChildren(svg);
     const wins = bars.filter((bar) => bar.by > 0).length, losses = bars.filter((bar) => bar.by < 0).length;
     const mean = bars.reduce((sum, bar) => sum + bar.by, 0) / bars.length;
     summary.textContent = `${first.value} is better on ${wins} queries, equal on ${bars.length - wins - losses}, `
-      + `worse on ${losses}; mean difference ${mean >= 0 ? "+" : ""}${mean.toFixed(4)}`;
+      + `worse on ${losses}; mean difference ${signed(mean)}`;
   };
   for (const select of [first, second, measure]) select.addEventListener("change", draw);
   draw();

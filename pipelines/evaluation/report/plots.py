@@ -78,7 +78,8 @@ def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], key: str, fact
         axes.scatter(
             point.x, point.y, s=48, edgecolor=colour, facecolor=colour if point in front else "white", zorder=2
         )
-        axes.annotate(point.name, (point.x, point.y), (7, 4), textcoords="offset points", color=colour)
+        # Below: the front rises to the right of each of its points.
+        axes.annotate(point.name, (point.x, point.y), (7, -11), textcoords="offset points", color=colour)
     _logarithmic(axes)
     axes.set(xlabel=x_title, ylabel=facts.primary, title=facts.result.name)
     axes.margins(x=0.2, y=0.15)

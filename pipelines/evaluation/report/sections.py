@@ -70,9 +70,16 @@ def mean_section(results: Results, facts: Sequence[Facts], colours: Mapping[str,
 def environment_section(results: Results) -> str:
     """Say by what command, where and with what the figures came about."""
     facts = {"date": results.date, **results.environment}
-    rows = "".join(f"<dt>{escape(str(what))}</dt><dd>{escape(_plain(value))}</dd>" for what, value in facts.items())
+    rows = "".join(f"<dt>{escape(str(what))}</dt><dd>{_lines(value)}</dd>" for what, value in facts.items())
     command = f"<pre>{escape(results.command)}</pre>" if results.command else ""
     return f'<section id="how"><h2>How it was made</h2>{command}<dl>{rows}</dl></section>'
+
+
+def _lines(value: Any) -> str:
+    """Show a fact; facts of several things, one a line."""
+    if isinstance(value, Mapping) and value and all(isinstance(one, Mapping) for one in value.values()):
+        return "<br>".join(f"{escape(str(name))}: {escape(_plain(one))}" for name, one in value.items())
+    return escape(_plain(value))
 
 
 def _plain(value: Any) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from pipelines.evaluation.report.charts import interval, key
+from pipelines.evaluation.report.charts import interval, key, signed
 from pipelines.evaluation.results import DatasetResult, SystemResult
 
 LEVEL = 0.05
@@ -100,7 +100,7 @@ def significance_table(dataset: DatasetResult, measure: str, colours: Mapping[st
         low, high = found["interval"]
         body.append(
             f'<tr><th scope="row">{key(colours[name])}{escape(name)}</th>'
-            f"<td>{found['difference']:+.4f}</td><td>{low:+.4f} to {high:+.4f}</td>"
+            f"<td>{signed(found['difference'])}</td><td>{signed(low)} to {signed(high)}</td>"
             f'<td class="forest">{interval(found["difference"], low, high, reach)}</td>'
             f"<td>{escape(_p(found['p_t']))}</td><td>{escape(_p(found['p_fisher']))}</td>"
             f'<td class="{"best" if found["p_holm"] < LEVEL else ""}">{escape(_p(found["p_holm"]))}</td>'
@@ -126,7 +126,7 @@ def published_table(dataset: DatasetResult, measures: Sequence[str], colours: Ma
         return ""
     rows = [
         f'<tr><th scope="row">{key(colours[name])}{escape(name)}</th><td>{escape(measure)}</td><td>{ours:.4f}</td>'
-        f'<td>{theirs:.4f}</td><td>{ours - theirs:+.4f}</td><td class="source">{escape(source)}</td></tr>'
+        f'<td>{theirs:.4f}</td><td>{signed(ours - theirs)}</td><td class="source">{escape(source)}</td></tr>'
         for name, measure, ours, theirs, source in known
     ]
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("system", "measure", "here", "published", "difference"))

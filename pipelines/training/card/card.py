@@ -1,4 +1,7 @@
-"""A model card: what the model is, how to use it, what it was trained on and how well it does."""
+"""A model card: what the model is, how to use it, what it was trained on and how well it does.
+
+An encoder has its card with it (`card_of`): evaluators and trainers write into it, and `Encoder.save` writes it down.
+"""
 
 import json
 import re
@@ -12,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from indexing.disk import write_atomically
 from pipelines.training.card.citations import citations
 from pipelines.training.card.dataset import DatasetFacts
+from pipelines.training.card.evaluations import Evaluations, EvaluationTable
 from pipelines.training.card.log import LogTable
-from pipelines.training.card.markdown import number, shown, table
+from pipelines.training.card.markdown import shown
 from pipelines.training.card.usage import snippets
 
 if TYPE_CHECKING:
@@ -37,44 +41,9 @@ _PURPOSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationTable:
-    """What an evaluation found.
-
-    Parameters
-    ----------
-    title
-        Of the evaluation.
-    figures
-        {measure: {system: value}}: the systems are columns, such as "before" and "after".
-    dataset
-        On which.
-    note
-        Said below the table.
-    measured
-        The column that is this model's own; its figures go into the model index.
-    """
-
-    title: str
-    figures: Mapping[str, Mapping[str, float]]
-    dataset: str = ""
-    note: str = ""
-    measured: str = "after"
-
-    def __str__(self) -> str:
-        systems = list(dict.fromkeys(system for values in self.figures.values() for system in values))
-        rows = [
-            [shown(measure), *(number(values[system]) if system in values else "" for system in systems)]
-            for measure, values in self.figures.items()
-        ]
-        heading = f"### {shown(self.title)}" + (f"\n\n* Dataset: {shown(self.dataset)}" if self.dataset else "")
-        note = f"\n\n{shown(self.note, 2000)}" if self.note else ""
-        return f"{heading}\n\n{table(['measure', *map(shown, systems)], rows)}{note}"
-
-
 @dataclass
 class Card:
-    """All that a card says; a trainer fills in what it knows.
+    """All that a card says; a trainer fills in what it knows, and evaluators what they find.
 
     Parameters
     ----------
@@ -87,7 +56,7 @@ class Card:
     language, license
         For the Hub.
     tables
-        Evaluations beside those of the trainer's evaluators.
+        Evaluations beside those of evaluators.
     """
 
     name: str = "my-model"
@@ -96,7 +65,7 @@ class Card:
     language: str | Sequence[str] | None = None
     license: str | None = None
     tables: Sequence[EvaluationTable] = ()
-    found: Sequence[EvaluationTable] = ()
+    evaluations: Evaluations = field(default_factory=Evaluations)
     train: Sequence[DatasetFacts] = ()
     evaluation: Sequence[DatasetFacts] = ()
     losses: Mapping[str, Any] = field(default_factory=dict)
@@ -107,9 +76,15 @@ class Card:
     seconds: float | None = None
     device: str = ""
 
+    def set_evaluation_metrics(
+        self, evaluator: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
+    ) -> None:
+        """Take down what an evaluator found; of those of a trainer the figures themselves stand in its log."""
+        self.evaluations.record(evaluator, metrics, step)
+
     def text(self, encoder: "Encoder") -> str:
         """Give the card of an encoder as Markdown, with its front matter."""
-        evaluations = [*self.tables, *self.found]
+        training, evaluations = self._training(), self._evaluated()
         parts = [
             f"---\n{self._front_matter(encoder)}\n---",
             f"# {shown(self.name)}",
@@ -117,13 +92,15 @@ class Card:
             "## Usage",
             *(f"### {title}\n\n```python\n{code}\n```" for title, code in snippets(encoder.kind, self.name).items()),
             *(["## Evaluation", *map(str, evaluations)] if evaluations else []),
-            "## Training",
-            *self._training(),
+            *(["## Training", *training] if training else []),
             "### Framework versions\n\n" + _versions(),
             "## Citation",
             *(f"```bibtex\n{entry}\n```" for entry in citations(_names(self.losses.values()))),
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
+
+    def _evaluated(self) -> list[EvaluationTable]:
+        return [*self.tables, *self.evaluations.tables(is_trained=bool(self.losses))]
 
     def _front_matter(self, encoder: "Encoder") -> str:
         from huggingface_hub import EvalResult, ModelCardData
@@ -138,12 +115,16 @@ class Card:
                 metric_name=measure,
                 metric_value=values[one.measured],
             )
-            for one in [*self.tables, *self.found]
+            for one in self._evaluated()
             for measure, values in one.figures.items()
             if one.measured in values
         ]
         sizes = [facts.rows for facts in self.train if facts.rows is not None]
-        tags = [*_TAGS[encoder.kind], MARK, *(f"dataset_size:{sum(sizes)}" for _ in sizes[:1])]
+        tags = [
+            *_TAGS[encoder.kind],
+            *([MARK] if self.losses else []),
+            *(f"dataset_size:{sum(sizes)}" for _ in sizes[:1]),
+        ]
         data = ModelCardData(
             tags=tags + [f"loss:{name}" for name in _names(self.losses.values())],
             base_model=self._base_model(encoder),
@@ -211,10 +192,24 @@ class Card:
         return parts
 
 
+def card_of(model: Any) -> Any:
+    """Give the card that an encoder has with it, a new one at first; None of what is no encoder."""
+    if not hasattr(model, "model_card_data"):
+        return None
+    if model.model_card_data is None:
+        model.model_card_data = Card()
+    return model.model_card_data
+
+
+def is_by_hand(path: Path) -> bool:
+    """Say whether a README.md is there that no trainer wrote."""
+    return path.is_file() and MARK not in path.read_text("utf-8", errors="replace")
+
+
 def write_card(folder: str | Path, card: Card, encoder: "Encoder") -> None:
     """Write a card into a model folder; a README.md that somebody wrote by hand is left as it is."""
     path = Path(folder) / "README.md"
-    if path.is_file() and MARK not in path.read_text("utf-8", errors="replace"):
+    if is_by_hand(path):
         return
     text = card.text(encoder).encode()
     write_atomically(path, lambda file: file.write(text))

@@ -6,8 +6,9 @@ from dataclasses import MISSING, fields
 from enum import Enum
 from typing import Any
 
-from pipelines.training.card.card import Card, EvaluationTable
+from pipelines.training.card.card import Card
 from pipelines.training.card.dataset import DatasetFacts, dataset_facts
+from pipelines.training.card.evaluations import AFTER, BEFORE
 from pipelines.training.card.log import LogTable, figures_at
 
 # Of one machine or one user, or a secret.
@@ -26,22 +27,8 @@ def facts_of(data: Any, model: Any) -> list[DatasetFacts]:
     return [dataset_facts(data, model)]
 
 
-def evaluator_title(evaluator: Any) -> str:
-    """Give the words of an evaluator's class, and the name of its data where it has one."""
-    kind = type(evaluator).__name__ if not hasattr(evaluator, "__name__") else str(evaluator.__name__)
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("Evaluator")).replace("_", " ").strip()
-    name = getattr(evaluator, "name", "")
-    return f"{words}: {name}" if name else words
-
-
-def fill_card(card: Card, trainer: Any, evaluated: Mapping[str, Sequence[str]]) -> None:
-    """Bring a card up to date with a trainer's log, arguments and losses.
-
-    Parameters
-    ----------
-    evaluated
-        {title of an evaluator: names of its figures}.
-    """
+def fill_card(card: Card, trainer: Any) -> None:
+    """Bring a card up to date with a trainer's log, arguments and losses."""
     state, history = trainer.state, trainer.state.log_history
     arguments = {name: value for name, value in trainer.args.to_dict().items() if not _PRIVATE.search(name)}
     card.arguments = arguments
@@ -57,28 +44,24 @@ def fill_card(card: Card, trainer: Any, evaluated: Mapping[str, Sequence[str]]) 
     card.log = LogTable.of(history, [f"eval_{name}" for name in first], best)
     is_over = any("train_runtime" in entry for entry in history)
     kept = best if is_over and best is not None else state.global_step
-    card.found = _tables(history, kept, evaluated)
+    card.evaluations.trained = _figures(history, kept, card.evaluations.stepped)
     card.seconds = next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), None)
     card.device = str(trainer.args.device)
 
 
-def _tables(
-    history: Sequence[Mapping[str, Any]], kept: int, evaluated: Mapping[str, Sequence[str]]
-) -> list[EvaluationTable]:
-    before, after = figures_at(history, 0), figures_at(history, kept)
-    groups = dict(evaluated) or {"Held-out data": [name for name in after if name != "loss"]}
-    tables = []
-    for title, names in groups.items():
-        figures = {
-            name: {system: found[name] for system, found in (("before", before), ("after", after)) if name in found}
-            for name in names
-        }
-        figures = {name: values for name, values in figures.items() if values}
-        if figures and after:
-            words, _, dataset = title.partition(": ")
-            figures = {name.removeprefix(f"{dataset}_"): values for name, values in figures.items()}
-            tables.append(EvaluationTable(words, figures, dataset))
-    return tables
+def _figures(
+    history: Sequence[Mapping[str, Any]], kept: int, evaluated: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Give {title: {column: figures}}, of the model before training and as it is kept."""
+    columns = {BEFORE: figures_at(history, 0), AFTER: figures_at(history, kept)}
+    if not columns[AFTER]:
+        return {}
+    groups = {title: list(found) for title, found in evaluated.items()}
+    groups = groups or {"Held-out data": [name for name in columns[AFTER] if name != "loss"]}
+    return {
+        title: {column: {name: found[name] for name in names if name in found} for column, found in columns.items()}
+        for title, names in groups.items()
+    }
 
 
 def _defaults(arguments: type) -> dict[str, Any]:
