@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
 from indexing import qdrant_files
+from indexing.disk import folder_bytes
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FieldType, Filter, FilterLike, check_fields, parse_filter, values_of
@@ -330,9 +331,8 @@ class QdrantIndex:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that are taken on this machine's disk (Edge's files have holes); a server's are its own."""
-        files = (file.stat() for file in self.path.rglob("*") if file.is_file())
-        return sum(min(file.st_size, 512 * getattr(file, "st_blocks", file.st_size)) for file in files)
+        """Bytes that are taken on this machine's disk ; a server's are its own."""
+        return folder_bytes(self.path)
 
     def __len__(self) -> int:
         return self._count(None)

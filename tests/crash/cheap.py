@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from indexing.documents import Document
 from indexing.manifest import Leg
-from pipelines.build import Plan
+from pipelines.plan import Plan
 
 WORDS = [f"w{number:04d}" for number in range(2000)]
 DIMENSION = 32

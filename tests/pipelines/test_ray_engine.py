@@ -18,8 +18,9 @@ import pytest
 from checkpoints import write_bert
 from indexing.collection import Collection
 from indexing.corpora import read_corpus
-from pipelines.build import build_legs, make_plan
+from pipelines.build import build_legs
 from pipelines.cli import main
+from pipelines.plan import make_plan
 from pipelines.ray_engine import Cluster, encode_with_ray
 from retrieve.encoders import DenseEncoder
 
