@@ -25,7 +25,7 @@ from indexing.lucene_search import CONTENTS, ID, LuceneSearch
 from indexing.seen import SeenIds
 
 FORMAT = 1
-WRITE_BUFFER_MB = 256.0
+WRITE_BUFFER_MB = 64.0
 LONGEST_ID = 32766
 """Lucene's own limit on a term, in bytes of UTF-8."""
 

@@ -1,5 +1,6 @@
 """What a build would take: the whole corpus is read and checked, and a sample of it built."""
 
+import importlib.util
 import random
 import tempfile
 import time
@@ -35,7 +36,7 @@ class Estimate:
         How many documents were built to see how long it takes.
     seconds, bytes
         The whole build's time and size, in proportion to the sample's; a graph (hnsw) takes longer than that, and a
-        Qdrant server is not asked: its time is that of qdrant-client's local mode.
+        Qdrant server is not asked: its time is that of Qdrant in this process.
     by_stage, by_part
         The same, by stage and by part of the collection.
     """
@@ -115,11 +116,12 @@ def estimate_build(
 
 
 def _without_servers(plan: Plan) -> Plan:
-    """Let qdrant-client hold what would go to a server: what is thrown away must not come to stand there."""
+    """Let Qdrant in this process hold what would go to a server: what is thrown away must not come to stand there."""
+    here = "edge" if importlib.util.find_spec("qdrant_edge") else "local"
     legs = {}
     for name, leg in plan.legs.items():
         stays = {key: value for key, value in leg.parameters.items() if key != "server"}
-        local = {"engine": "local"} if "server" in leg.parameters else {}
+        local = {"engine": here} if "server" in leg.parameters else {}
         legs[name] = replace(leg, parameters=stays | local)
     return replace(plan, legs=legs)
 
