@@ -1,8 +1,8 @@
-"""The impact index beside pyserini's ``LuceneImpactSearcher``, the whole Python call of each, on one and the same index.
+"""The impact index beside pyserini's ``LuceneImpactSearcher``: the whole Python call of each, on one index.
 
-A query is encoded beforehand on both sides: theirs looks up the weights of its terms, ours has a row of a matrix. Theirs
-gives Java objects, from which ids and scores must be read one by one; ours gives them in columns. So each comparison
-is made twice: of the bare call, and with the id and the score of every hit read.
+A query is encoded beforehand on both sides: theirs looks up the weights of its terms, ours has a row of a matrix.
+Theirs gives Java objects, from which ids and scores must be read one by one; ours gives them in columns. So each
+comparison is made twice: of the bare call, and with the id and the score of every hit read.
 """
 
 import os
