@@ -216,11 +216,15 @@ def run_metrics(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_index(options: argparse.Namespace) -> "list[Row]":
-    """Build every dense index at several sizes, and BM25."""
-    from benchmarks.speed.indexes import dense, words
+    """Build every dense index at several sizes, and BM25; with --output, growth-index.png shows how the time grows."""
+    from benchmarks.speed.indexes import dense, growth, plot, words
 
     queries, texts = _size(options, "queries", 200, 20), _size(options, "texts", 100_000, 2000)
-    return [*dense(_sizes(options), queries, task="index"), words(texts, queries, task="index")]
+    rows = dense(_sizes(options), queries, task="index")
+    print(growth(rows), end="\n\n")
+    if options.output:
+        plot(rows, Path(options.output) / "growth-index.png")
+    return [*rows, words(texts, queries, task="index")]
 
 
 def run_search(options: argparse.Namespace) -> "list[Row]":

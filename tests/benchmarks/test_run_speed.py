@@ -86,6 +86,8 @@ def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
     for task in ("index", "search"):
         done = run_speed(task, "--sizes", "150,300", "--texts", 300, "--queries", 5, "--output", tmp_path)
         assert done.returncode == 0, done.stderr
+        assert ("build s" in done.stdout) == (task == "index")
+        assert "grows as n^" in done.stdout
 
     rows = json.loads((tmp_path / "speed.json").read_text())
     dense = [row for row in rows if row["peer"].startswith("FAISS Flat")]
@@ -96,8 +98,22 @@ def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
     assert len(filtered) == 5 and {row["agreement"] for row in filtered} == {1.0}
     assert [row["task"] for row in rows if row["peer"] == "bm25s"] == ["index", "search"]
     assert all(set(row) >= KEYS for row in rows)
-    assert (tmp_path / "growth.png").stat().st_size > 10_000
-    assert "recall@10" in done.stdout
+    for plot in ("growth.png", "growth-index.png"):
+        assert (tmp_path / plot).stat().st_size > 10_000
+
+
+def test_impact_search_finds_what_pyserini_finds(tmp_path):
+    done = run_speed("impact", "--documents", 300, "--repeats", 1, "--output", tmp_path, timeout=280)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "speed.json").read_text())
+    assert {row["peer"]: row["agreement"] for row in rows} == {
+        "pyserini LuceneImpactSearcher": 1.0,
+        "Lucene IndexSearcher.search": 1.0,
+        "Anserini IndexCollection": 1.0,
+    }
+    beside_pyserini = [row["detail"] for row in rows if row["peer"].startswith("pyserini")]
+    assert ["one query a call" in detail for detail in beside_pyserini] == [True, True, False, False]
+    assert ["scores read" in detail for detail in beside_pyserini] == [False, True] * 2
 
 
 def test_wrong_sizes_are_named():
