@@ -259,9 +259,7 @@ class ClientEngine:
         except StorageError:
             raise
         except Exception as error:
-            raise StorageError(
-                f"Qdrant, {self._where}: {type(error).__name__}: {error}; {consequence}"
-            ) from error
+            raise StorageError(f"Qdrant, {self._where}: {type(error).__name__}: {error}; {consequence}") from error
 
 
 def with_back_off(call: Callable[[], Answer], *, tries: int = TRIES, first_wait: float = 0.5) -> Answer:
