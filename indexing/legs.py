@@ -20,6 +20,7 @@ from indexing.errors import InputError, StorageError
 from indexing.faiss_index import FaissIndex
 from indexing.filters import Fields
 from indexing.impact_index import LARGEST_IMPACT, LARGEST_LENGTH, ImpactIndex
+from indexing.leg_parameters import OF_ROWS
 from indexing.lucene_index import check_id
 from indexing.manifest import Leg
 from indexing.qdrant_index import QdrantIndex
@@ -34,9 +35,6 @@ _KINDS: dict[str, type[Index]] = {
     "impact": ImpactIndex,
     "qdrant": QdrantIndex,
 }
-_OF_ROWS = frozenset({"dimension", "dtype", "columns", "vocabulary_sha256"})
-ENCODED = _OF_ROWS | {"metric"}
-"""Parameters that the encoder decides: another index of the same rows cannot choose them."""
 
 
 class DocumentEncoder(Protocol):
@@ -64,7 +62,7 @@ def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields) -> Index:
 
     Of the declared `fields` only Lucene keeps values; FAISS is told what it may find (see `Collection.matching`).
     """
-    options = {key: value for key, value in leg.parameters.items() if key not in _OF_ROWS}
+    options = {key: value for key, value in leg.parameters.items() if key not in OF_ROWS}
     if leg.backend == "faiss":
         return FaissIndex.create(folder, int(leg.parameters["dimension"]), **options)
     if leg.backend == "qdrant":

@@ -25,7 +25,8 @@ from indexing.lucene_search import CONTENTS, ID, LuceneSearch
 from indexing.seen import SeenIds
 
 FORMAT = 1
-WRITE_BUFFER_MB = 256.0
+WRITE_BUFFER_MB = 64.0
+"""What Lucene gathers in Java's heap before it writes a segment: with room to work in, what indexing takes of it."""
 LONGEST_ID = 32766
 """Lucene's own limit on a term, in bytes of UTF-8."""
 

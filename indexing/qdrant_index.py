@@ -5,34 +5,26 @@ for the engines that live on this machine, their files.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 
 from indexing import qdrant_files
+from indexing.disk import folder_bytes
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import Fields, FieldType, Filter, FilterLike, check_fields, parse_filter, values_of
-from indexing.filters.qdrant import qdrant_filter
-from indexing.hits import Hits, encode_strings
+from indexing.filters import Fields, FieldType, FilterLike, check_fields, values_of
+from indexing.hits import Hits
 from indexing.qdrant_embedded import EdgeEngine
-from indexing.qdrant_points import Found, PointBatch, QdrantEngine, Question, Sparse, point_id, sparse_rows
+from indexing.qdrant_points import PointBatch, QdrantEngine, point_id
 from indexing.qdrant_remote import ClientEngine
+from indexing.qdrant_search import QdrantSearch, Queries
 from indexing.qdrant_settings import Engine, QdrantServer, QdrantSettings
 from indexing.vectors import check_vectors, check_weights
-
-SCAN_BELOW = 0.1
-"""When a filter keeps at most this share of the points, they are compared with the query one by one: exact."""
-QUERIES_AT_ONCE = 64
-COUNTS_KEPT = 1024
-
-Queries: TypeAlias = "NDArray[np.floating] | csr_matrix"
 
 
 class QdrantIndex:
@@ -62,7 +54,7 @@ class QdrantIndex:
         self.fields: dict[str, FieldType] = dict(fields)
         self._engine, self._engine_name = engine, engine_name
         self._sequence = sequence
-        self._counts: dict[Filter | None, int] = {}
+        self._search = QdrantSearch(path, engine, settings, self.fields, alone=server is None)
         self._closed = False
 
     @classmethod
@@ -182,7 +174,7 @@ class QdrantIndex:
         self._check_writable()
         check_ids(ids)
         if (vectors is None) != (not self.settings.dimension) or (weights is None) != (not self.settings.vocabulary):
-            raise InputError(f"points of the index {self.path} have {self._parts()}: give just that")
+            raise InputError(f"points of the index {self.path} have {self._search.parts}: give just that")
         dense = None if vectors is None else check_vectors(vectors, self.settings.dimension, self.path, ids)
         sparse = None if weights is None else check_weights(weights, self.settings.vocabulary, self.path, ids)
         for given in (dense, sparse):
@@ -190,7 +182,7 @@ class QdrantIndex:
                 raise InputError(f"{len(ids)} ids for {given.shape[0]} rows")
         values = values_of(self.fields, ids, metadata)
         if len(ids):
-            self._counts.clear()
+            self._search.forget_counts()
             self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
 
     def add(
@@ -209,11 +201,11 @@ class QdrantIndex:
         self._check_writable()
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
-        points = [point_id(doc_id) for doc_id in dict.fromkeys(ids)]
-        there = self._engine.count(self._among(points)) if points else 0
+        distinct = list(dict.fromkeys(ids))
+        there = self._search.count_ids(distinct) if distinct else 0
         if there:
-            self._counts.clear()
-            self._engine.delete(points)
+            self._search.forget_counts()
+            self._engine.delete([point_id(doc_id) for doc_id in distinct])
         return there
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None = None) -> Hits:
@@ -223,9 +215,7 @@ class QdrantIndex:
         share a term. With a filter (see `parse_filter`) only what it keeps is found, exactly when that is at most
         `SCAN_BELOW` of all.
         """
-        dense, sparse = self._questions(queries)
-        count = len(dense) if dense is not None else len(sparse or ())
-        return self._ask(count, dense, sparse, k, filter)
+        return self._search.find(queries, k, filter)
 
     def fused_search(
         self,
@@ -257,11 +247,8 @@ class QdrantIndex:
         """
         if fusion not in ("rrf", "dbsf"):
             raise InputError(f"unknown fusion {fusion!r}: there are 'rrf' and 'dbsf'")
-        dense, sparse = self._questions(vectors)[0], self._questions(weights)[1]
-        if dense is None or sparse is None or len(dense) != len(sparse):
-            raise InputError("a fused search takes dense vectors and a CSR matrix of as many rows")
         more = {"fusion": fusion, "rank_constant": rank_constant, "depth": max(depth, k)}
-        return self._ask(len(dense), dense, sparse, k, filter, **more)
+        return self._search.fuse(vectors, weights, k, filter, **more)
 
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates: for query ``i`` the documents ``doc_ids[i]``, exactly.
@@ -276,30 +263,7 @@ class QdrantIndex:
         InputError
             For an id that is not there.
         """
-        dense, sparse = self._questions(queries)
-        count = len(dense) if dense is not None else len(sparse or ())
-        if count != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {count} queries")
-        self._check_known(list(dict.fromkeys(chain.from_iterable(doc_ids))))
-        scores: list[float] = []
-        for start in range(0, count, QUERIES_AT_ONCE):
-            rows = [row for row in range(start, min(start + QUERIES_AT_ONCE, count)) if len(doc_ids[row])]
-            questions = [
-                Question(
-                    dense=None if dense is None else dense[row],
-                    sparse=None if sparse is None else sparse[row],
-                    limit=len(doc_ids[row]),
-                    filter=self._among([point_id(doc_id) for doc_id in doc_ids[row]]),
-                    exact=True,
-                )
-                for row in rows
-            ]
-            answers = self._engine.query(questions) if questions else []
-            for row, found in zip(rows, answers, strict=True):
-                by_id = dict(found)
-                # A document that shares no term with a sparse query is not found, and scores 0.
-                scores.extend(by_id.get(doc_id, 0.0) for doc_id in doc_ids[row])
-        return np.array(scores, np.float32)
+        return self._search.score(queries, doc_ids)
 
     def optimize(self) -> None:
         """Build the graphs of what was added since (Edge), or wait until the server has."""
@@ -330,15 +294,14 @@ class QdrantIndex:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes that are taken on this machine's disk (Edge's files have holes); a server's are its own."""
-        files = (file.stat() for file in self.path.rglob("*") if file.is_file())
-        return sum(min(file.st_size, 512 * getattr(file, "st_blocks", file.st_size)) for file in files)
+        """Bytes that are taken on this machine's disk ; a server's are its own."""
+        return folder_bytes(self.path)
 
     def __len__(self) -> int:
-        return self._count(None)
+        return self._search.count()
 
     def __contains__(self, doc_id: object) -> bool:
-        return isinstance(doc_id, str) and bool(self._engine.count(self._among([point_id(doc_id)])))
+        return isinstance(doc_id, str) and self._search.count_ids([doc_id]) > 0
 
     def __enter__(self) -> Self:
         return self
@@ -352,87 +315,8 @@ class QdrantIndex:
         finally:
             self.close()
 
-    def _ask(
-        self,
-        count: int,
-        dense: list[list[float]] | None,
-        sparse: list[Sparse] | None,
-        k: int,
-        filter: FilterLike | None,
-        **more: Any,
-    ) -> Hits:
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
-        parsed = None if filter is None else parse_filter(filter, self.fields)
-        most = self._count(parsed)
-        if not most:
-            return Hits.empty(count)
-        narrow = None if parsed is None else qdrant_filter(parsed, self.fields, self._engine.conditions)
-        question = Question(
-            dense=None,
-            sparse=None,
-            limit=min(k, most),
-            filter=narrow,
-            exact=parsed is not None and most <= SCAN_BELOW * self._count(None),
-            **more,
-        )
-        found: Found = []
-        for start in range(0, count, QUERIES_AT_ONCE):
-            found += self._engine.query(
-                [
-                    replace(
-                        question,
-                        dense=None if dense is None else dense[row],
-                        sparse=None if sparse is None else sparse[row],
-                    )
-                    for row in range(start, min(start + QUERIES_AT_ONCE, count))
-                ]
-            )
-        return _hits(found)
-
-    def _count(self, parsed: Filter | None) -> int:
-        """Count what a filter keeps; kept until the next change here (a server's may change elsewhere)."""
-        if parsed not in self._counts or self.server is not None:
-            narrow = None if parsed is None else qdrant_filter(parsed, self.fields, self._engine.conditions)
-            if len(self._counts) >= COUNTS_KEPT:
-                self._counts.clear()
-            self._counts[parsed] = self._engine.count(narrow)
-        return self._counts[parsed]
-
-    def _questions(self, queries: Queries) -> tuple[list[list[float]] | None, list[Sparse] | None]:
-        if issparse(queries):
-            if not self.settings.vocabulary:
-                raise InputError(f"points of the index {self.path} have {self._parts()}, no sparse vectors")
-            return None, list(sparse_rows(check_weights(queries, self.settings.vocabulary, self.path)))
-        if not self.settings.dimension:
-            raise InputError(f"points of the index {self.path} have {self._parts()}, no dense vectors")
-        rows = check_vectors(np.atleast_2d(np.asarray(queries)), self.settings.dimension, self.path)
-        return rows.tolist(), None
-
-    def _check_known(self, ids: list[str]) -> None:
-        if not ids or self._engine.count(self._among([point_id(doc_id) for doc_id in ids])) == len(ids):
-            return
-        missing = next(doc_id for doc_id in ids if doc_id not in self)
-        raise InputError(f"the id {missing!r} is not in the index {self.path}")
-
-    def _among(self, points: Sequence[str]) -> Any:
-        conditions = self._engine.conditions
-        return conditions.group(must=[conditions.points(points)])
-
     def _check_writable(self) -> None:
         if self._closed:
             raise StorageError(f"the index {self.path} is closed: open it again")
         if self.read_only:
             raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")
-
-    def _parts(self) -> str:
-        dense = f"dense vectors of dimension {self.settings.dimension}" if self.settings.dimension else ""
-        sparse = f"weights over {self.settings.vocabulary} terms" if self.settings.vocabulary else ""
-        return " and ".join(part for part in (dense, sparse) if part)
-
-
-def _hits(found: Found) -> Hits:
-    ids, codes = encode_strings([doc_id for hits in found for doc_id, _ in hits])
-    scores = np.fromiter((score for hits in found for _, score in hits), np.float32, count=len(codes))
-    rows = np.repeat(np.arange(len(found)), [len(hits) for hits in found])
-    return Hits.ranked(len(found), rows, codes, scores, ids)

@@ -64,8 +64,9 @@ class ClientConditions:
 class ClientEngine:
     """One collection behind qdrant-client; see `indexing.qdrant_points.QdrantEngine`."""
 
-    def __init__(self, client: Any, collection: str, settings: QdrantSettings, *, local: bool) -> None:
+    def __init__(self, client: Any, collection: str, settings: QdrantSettings, *, local: bool, where: str) -> None:
         self._client, self._collection, self._settings, self._local = client, collection, settings, local
+        self._where = where
         self.conditions: Conditions = ClientConditions()
 
     @classmethod
@@ -151,7 +152,7 @@ class ClientEngine:
 
         if server is None:
             try:
-                return cls(QdrantClient(path=str(path)), LOCAL_COLLECTION, settings, local=True)
+                return cls(QdrantClient(path=str(path)), LOCAL_COLLECTION, settings, local=True, where=str(path))
             except RuntimeError as error:
                 raise StorageError(
                     f"{path} is open already, here or in another process ({error}): close it there first, or run a "
@@ -164,7 +165,7 @@ class ClientEngine:
             timeout=server.timeout,
             check_compatibility=False,
         )
-        return cls(client, server.collection, settings, local=False)
+        return cls(client, server.collection, settings, local=False, where=_where(path, server))
 
     def _exists(self) -> bool:
         return bool(self._patiently(lambda: self._client.collection_exists(self._collection)))
@@ -258,9 +259,7 @@ class ClientEngine:
         except StorageError:
             raise
         except Exception as error:
-            raise StorageError(
-                f"Qdrant's collection {self._collection}: {type(error).__name__}: {error}; {consequence}"
-            ) from error
+            raise StorageError(f"Qdrant, {self._where}: {type(error).__name__}: {error}; {consequence}") from error
 
 
 def with_back_off(call: Callable[[], Answer], *, tries: int = TRIES, first_wait: float = 0.5) -> Answer:

@@ -7,16 +7,11 @@ delete can still show what it found.
 """
 
 import json
-import os
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +20,7 @@ from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, Filter, sqlite_indexes, sqlite_where
 from indexing.shards import Piece
+from indexing.sqlite_file import SqliteFile, connect
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -55,8 +51,6 @@ INSERT INTO state VALUES ('sequence', 0), ('next', 1), ('documents', 0), ('dead'
 _IDS_AT_ONCE = 10_000
 """SQLite takes 32,766 parameters in a statement."""
 _PAGE = 1000
-_PATIENCE = 60.0
-"""Seconds that a reader waits for a writer's lock, which is held for moments."""
 
 
 class Change(NamedTuple):
@@ -66,17 +60,12 @@ class Change(NamedTuple):
     document: Document
 
 
-class DocumentStore:
+class DocumentStore(SqliteFile):
     """Documents by id; every `upsert` and `delete` is one transaction, durable when the call returns.
 
     Use `create` or `open`. Reading is safe from several threads and processes at once, and while another process
     writes; of writers there may be one.
     """
-
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self._connection = connection
-        self._lock = threading.RLock()
 
     @classmethod
     def create(cls, path: str | Path, *, fields: Fields | None = None) -> Self:
@@ -84,7 +73,7 @@ class DocumentStore:
         path = Path(path)
         if path.exists():
             raise StorageError(f"{path} is already there: open it, or remove it first")
-        store = cls(path, _connect(path, "rwc"))
+        store = cls(path, connect(path, "rwc"))
         with store._transaction() as transaction:
             for statement in (*_SCHEMA.split(";\n"), *sqlite_indexes(fields or {})):
                 transaction.execute(statement)
@@ -97,7 +86,7 @@ class DocumentStore:
         path = Path(path)
         if not path.is_file():
             raise StorageError(f"{path} is missing: this is no collection, or its build did not end")
-        connection = _connect(path, "ro" if read_only else "rw")
+        connection = connect(path, "ro" if read_only else "rw")
         try:
             connection.execute("SELECT doc_id, sequence, title, text, metadata FROM documents LIMIT 1")
             connection.execute("SELECT value FROM state WHERE key = 'sequence'").fetchone()
@@ -356,36 +345,12 @@ class DocumentStore:
         with self._lock, self._told():
             self._connection.execute("VACUUM")
 
-    def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _share(self) -> None:
-        """Let readers in other processes read what is committed while this one writes."""
-        with self._told():
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # Durable at each commit: a leg must never hold a write that the store has lost.
-            self._connection.execute("PRAGMA synchronous = FULL")
-
     def _state(self, key: str) -> int:
         return int(self._rows("SELECT value FROM state WHERE key = ?", (key,))[0][0])
 
     def _change(self, **by: int) -> None:
         changes = [(amount, key) for key, amount in by.items()]
         self._connection.executemany("UPDATE state SET value = value + ? WHERE key = ?", changes)
-
-    def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, self._told():
-            return self._connection.execute(statement, parameters).fetchall()
 
     def _where_id_in(self, columns: str, ids: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -400,45 +365,6 @@ class DocumentStore:
         if missing is not None:
             raise InputError(f"the document {missing!r} is not in {self.path}")
         return [by_id[doc_id] for doc_id in ids]
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Tell SQLite's errors as ours."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            raise StorageError(
-                f"{self.path}: {error}: when the disk is full, make room and run it again; "
-                f"otherwise `retrieve verify {self.path.parent}` says what is wrong"
-            ) from error
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        # Readers of a shared file leave notes beside it, unless it is known not to change.
-        mode = "ro&immutable=1"
-    try:
-        return sqlite3.connect(
-            f"file:{quote(str(path.absolute()))}?mode={mode}",
-            uri=True,
-            check_same_thread=False,
-            isolation_level=None,
-            timeout=_PATIENCE,
-        )
-    except sqlite3.OperationalError as error:
-        raise StorageError(f"{path} cannot be opened: {error}") from error
 
 
 def _digest(title: str, text: str, metadata: str) -> bytes:

@@ -1,56 +1,29 @@
 """The build job: a corpus in, a collection on disk out; and the same for bringing one up to date."""
 
-import json
 import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from indexing.collection import Collection, building
 from indexing.collection_writer import CollectionWriter
-from indexing.corpora import Corpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
-from indexing.filters import check_fields
-from indexing.identity import differences
 from indexing.legs import DocumentEncoder
-from indexing.manifest import Leg, read_manifest
+from indexing.manifest import read_manifest
 from indexing.store import DocumentStore
 from indexing.verify import repair
 from pipelines.ingest import Ingested, OnDuplicate, Stopwatch, ingest, prune
+from pipelines.plan import DenseIndex, IndexChoice, Plan, SparseIndex, can_go_on, corpus_record, description, make_plan
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
-DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq"]
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which legs to build, and with what.
-
-    Parameters
-    ----------
-    legs
-        Backend, encoder identity and parameters by name.
-    encoders
-        The encoder of each leg that needs one.
-    vocabularies
-        The term of each column, of each leg of backend ``impact``.
-    fields
-        The metadata fields that can be filtered by, with their types.
-    """
-
-    legs: Mapping[str, Leg]
-    encoders: Mapping[str, DocumentEncoder] = field(default_factory=dict)
-    vocabularies: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +87,10 @@ def build_collection(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
-    dense_index: DenseIndex = "flat",
+    dense_index: DenseIndex | IndexChoice = "flat",
+    sparse_index: SparseIndex | IndexChoice = "impact",
     bm25_fields: Mapping[str, float] | None = None,
+    bm25_parameters: Mapping[str, Any] | None = None,
     fields: Mapping[str, str] | None = None,
     overwrite: bool = False,
     on_duplicate: OnDuplicate = "error",
@@ -133,12 +108,17 @@ def build_collection(
         The collection's directory. It appears when the build is complete; what a build that failed or was stopped has
         done waits in a hidden directory beside it.
     bm25, dense, sparse
-        Which legs to build: BM25 over words, a `DenseEncoder` into FAISS, a `SparseEncoder` into impacts.
+        Which legs to build: BM25 over words, vectors of a `DenseEncoder`, term weights of a `SparseEncoder`.
     dense_index
-        ``"flat"`` (exact), ``"hnsw"``, or another kind of `FaissSettings`.
+        ``"flat"`` (exact), ``"hnsw"`` or another kind of `FaissSettings`; ``"qdrant"``, embedded in this process; or an
+        `IndexChoice`, with parameters, or on a Qdrant server.
+    sparse_index
+        ``"impact"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
     bm25_fields
         ``{"title": 1.0, "text": 1.0}`` scores title and text apart, with these weights (Anserini's multifield);
         by default both are one field.
+    bm25_parameters
+        ``k1``, ``b`` and ``analyzer`` of `Bm25Index`.
     fields
         The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
         ``date`` or ``boolean``.
@@ -152,38 +132,21 @@ def build_collection(
     Raises
     ------
     InputError
-        No leg, no documents, or two documents with one id.
+        No leg, no documents, two documents with one id, or a parameter that an index does not have.
     StorageError
         When `path` is taken, or nothing can be written there.
     """
     plan = make_plan(
-        bm25=bm25, dense=dense, sparse=sparse, dense_index=dense_index, bm25_fields=bm25_fields, fields=fields
+        bm25=bm25,
+        dense=dense,
+        sparse=sparse,
+        dense_index=dense_index,
+        sparse_index=sparse_index,
+        bm25_fields=bm25_fields,
+        bm25_parameters=bm25_parameters,
+        fields=fields,
     )
     return build_legs(corpus, path, plan, overwrite=overwrite, on_duplicate=on_duplicate, show_progress=show_progress)
-
-
-def make_plan(
-    *,
-    bm25: bool = True,
-    dense: "DenseEncoder | None" = None,
-    sparse: "SparseEncoder | None" = None,
-    dense_index: DenseIndex = "flat",
-    bm25_fields: Mapping[str, float] | None = None,
-    fields: Mapping[str, str] | None = None,
-) -> Plan:
-    """Describe the legs that `build_collection` makes of these encoders."""
-    words = {"weights": dict(bm25_fields)} if bm25_fields else {}
-    legs: dict[str, Leg] = {"bm25": Leg("bm25", None, words)} if bm25 else {}
-    encoders: dict[str, DocumentEncoder] = {}
-    vocabularies: dict[str, Sequence[str]] = {}
-    if dense is not None:
-        metric = "dot" if dense.similarity == "dot" else "cosine"
-        parameters = {"dimension": dense.dimension, "kind": dense_index, "metric": metric}
-        legs["dense"], encoders["dense"] = Leg("faiss", dense.identity, parameters), dense
-    if sparse is not None:
-        legs["sparse"], encoders["sparse"] = Leg("impact", sparse.identity), sparse
-        vocabularies["sparse"] = sparse.vocabulary
-    return Plan(legs, encoders, vocabularies, check_fields(fields or {}))
 
 
 def build_legs(
@@ -207,7 +170,7 @@ def build_legs(
             with _staged(staging, plan, commit_seconds) as collection:
                 done = _take(collection, corpus, plan, clock, on_duplicate, show_progress)
                 if not len(collection) or not len(done.seen):
-                    raise InputError(f"there are no documents in {_description(corpus)}")
+                    raise InputError(f"there are no documents in {description(corpus)}")
                 if done.unchanged or len(collection) != len(done.seen):
                     done.removed = prune(collection, done.seen)
                 _refuse_change(corpus, record)
@@ -278,45 +241,6 @@ def update_collection(
     return _report(Path(path), corpus, done, clock, started)
 
 
-def corpus_record(corpus: Iterable[Document]) -> dict[str, Any]:
-    """Say which corpus this is: its description and, where it knows, a fingerprint of its bytes and how it is read."""
-    if not isinstance(corpus, Corpus):
-        return {"description": _description(corpus), "fingerprint": None}
-    return {"description": corpus.description, "fingerprint": corpus.fingerprint(), "reading": corpus.reading()}
-
-
-def is_built(
-    path: str | Path,
-    corpus: Iterable[Document],
-    *,
-    bm25: bool = True,
-    dense: "DenseEncoder | None" = None,
-    sparse: "SparseEncoder | None" = None,
-    dense_index: DenseIndex = "flat",
-    bm25_fields: Mapping[str, float] | None = None,
-    fields: Mapping[str, str] | None = None,
-) -> bool:
-    """Say whether a collection stands at `path` that has these legs, of this corpus and with these encoders."""
-    try:
-        manifest = read_manifest(Path(path))
-    except StorageError:
-        return False
-    wanted: dict[str, Mapping[str, Any]] = {"bm25": {}} if bm25 else {}
-    wanted |= {name: encoder.identity for name, encoder in (("dense", dense), ("sparse", sparse)) if encoder}
-    record = corpus_record(corpus)
-    return (
-        record["fingerprint"] is not None
-        and manifest.corpus.get("fingerprint") == record["fingerprint"]
-        and _reads_alike(manifest.corpus.get("reading") or {}, record["reading"])
-        and not (manifest.corpus.get("skipped") and getattr(corpus, "on_error", None) == "raise")
-        and wanted.keys() <= manifest.legs.keys()
-        and not any(differences(manifest.legs[name].encoder or {}, identity) for name, identity in wanted.items())
-        and (dense is None or manifest.legs["dense"].parameters.get("kind") == dense_index)
-        and (not bm25 or (manifest.legs["bm25"].parameters.get("weights") or {}) == dict(bm25_fields or {}))
-        and dict(fields or {}).items() <= dict(manifest.fields).items()
-    )
-
-
 def expected(corpus: Iterable[Document]) -> int | None:
     """How many documents will come, where that can be known beforehand."""
     if hasattr(corpus, "count") and not isinstance(corpus, Sequence):
@@ -352,7 +276,7 @@ def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWrite
     """Open what an earlier build left, if it can be gone on with; else begin anew."""
     try:
         manifest = read_manifest(staging)
-        if _same_legs(manifest.legs, plan) and manifest.fields == plan.fields:
+        if can_go_on(manifest.legs, plan) and manifest.fields == plan.fields:
             return _reopened(staging, plan, commit_seconds)
         logger.warning("%s was begun with other legs, encoders or fields: begun anew", staging)
     except StorageError as problem:
@@ -378,30 +302,6 @@ def _reopened(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWri
         logger.warning("%s; mending it", problem)
         repair(staging, plan.encoders)
         return Collection.open(staging, read_only=False, **options)
-
-
-def _same_legs(stored: Mapping[str, Leg], plan: Plan) -> bool:
-    """Say whether documents encoded for these legs are those that the plan would make, bit for bit."""
-    if stored.keys() != plan.legs.keys():
-        return False
-    for name, leg in plan.legs.items():
-        ours = json.loads(json.dumps(dict(leg.encoder or {})))
-        theirs = dict(stored[name].encoder or {})
-        parameters = json.loads(json.dumps(dict(leg.parameters)))
-        if (
-            leg.backend != stored[name].backend
-            or differences(theirs, ours)
-            or theirs.get("dtype") != ours.get("dtype")
-            or any(stored[name].parameters.get(key) != value for key, value in parameters.items())
-        ):
-            return False
-    return True
-
-
-def _reads_alike(stored: Mapping[str, Any], reading: Mapping[str, Any]) -> bool:
-    """Say whether a corpus gives the same documents read either way: one without repeated ids, however they count."""
-    free = {} if "on_duplicate" in stored else {"on_duplicate": None}
-    return {**stored, **free} == {**reading, **free}
 
 
 def _holds_documents(staging: Path) -> bool:
@@ -437,8 +337,4 @@ def _refuse_path(corpus: Iterable[Document]) -> None:
 
 def _refuse_change(corpus: Iterable[Document], record: Mapping[str, Any]) -> None:
     if corpus_record(corpus) != record:
-        raise InputError(f"{_description(corpus)} changed while it was indexed: run the job again")
-
-
-def _description(corpus: Iterable[Document]) -> str:
-    return str(getattr(corpus, "description", type(corpus).__name__))
+        raise InputError(f"{description(corpus)} changed while it was indexed: run the job again")

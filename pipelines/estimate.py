@@ -1,10 +1,11 @@
 """What a build would take: the whole corpus is read and checked, and a sample of it built."""
 
+import importlib.util
 import random
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,8 +13,9 @@ from tqdm import tqdm
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.seen import SeenIds
-from pipelines.build import BuildReport, Plan, build_legs, expected
+from pipelines.build import BuildReport, build_legs, expected
 from pipelines.ingest import BATCH_CHARACTERS, OnDuplicate
+from pipelines.plan import Plan
 
 SAMPLE = 512
 
@@ -33,7 +35,8 @@ class Estimate:
     sampled
         How many documents were built to see how long it takes.
     seconds, bytes
-        The whole build's time and size, in proportion to the sample's; a graph (hnsw) takes longer than that.
+        The whole build's time and size, in proportion to the sample's; a graph (hnsw) takes longer than that, and a
+        Qdrant server is not asked: its time is that of Qdrant in this process.
     by_stage, by_part
         The same, by stage and by part of the collection.
     """
@@ -93,7 +96,7 @@ def estimate_build(
     reading = time.perf_counter() - start
     if not sample.documents:
         raise InputError("there are no documents in the corpus")
-    build = _build(sample.documents, plan)
+    build = _build(sample.documents, _without_servers(plan))
     grow = characters / max(1, sum(len(document.title) + len(document.text) for document in sample.documents))
     parts = {"texts": build.store_bytes} | {f"{name} index": size for name, size in build.leg_bytes.items()}
     parts |= {f"{name} encoded": size for name, size in build.shard_bytes.items()}
@@ -110,6 +113,17 @@ def estimate_build(
         by_stage={stage: spent * grow for stage, spent in build.seconds.items() if stage != "total"},
         by_part=by_part,
     )
+
+
+def _without_servers(plan: Plan) -> Plan:
+    """Let Qdrant in this process hold what would go to a server: what is thrown away must not come to stand there."""
+    here = "edge" if importlib.util.find_spec("qdrant_edge") else "local"
+    legs = {}
+    for name, leg in plan.legs.items():
+        stays = {key: value for key, value in leg.parameters.items() if key != "server"}
+        local = {"engine": here} if "server" in leg.parameters else {}
+        legs[name] = replace(leg, parameters=stays | local)
+    return replace(plan, legs=legs)
 
 
 def _build(documents: list[Document], plan: Plan) -> BuildReport:

@@ -79,6 +79,8 @@ def _file(path: Path) -> Source:
             return Delimited(path, "\t")
         case ".parquet":
             return Parquet(path)
+        case "":
+            raise InputError(f"{path}: its name has no ending that says what kind of file it is: give {_KINDS}")
         case ending:
             raise InputError(f"{path}: a file that ends in {ending!r} is of no known kind: give {_KINDS}")
 

@@ -102,5 +102,6 @@ def _first_present(values: Mapping[str, Any], fields: Sequence[str], option: str
     if field is None:
         wanted = " or ".join(map(repr, fields))
         advice = f"; {option} (--{option.replace('_', '-')}) can name another" if option else ""
-        raise InputError(f"the field {wanted} is missing (there: {', '.join(map(repr, values)) or 'none'}){advice}")
+        there = f"there are {', '.join(map(repr, values))}" if values else "the record has no fields at all"
+        raise InputError(f"the field {wanted} is missing ({there}){advice}")
     return field

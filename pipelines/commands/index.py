@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from pipelines.commands.command import command, dense_encoder, positive, sparse_encoder
+from pipelines.commands.index_options import add_index_options, index_parameters, option_of, refuse_stray
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indexing.corpora import Corpus
     from pipelines.build import BuildReport
-
-KINDS = ("flat", "hnsw", "ivf", "pq", "sq")
 
 
 def add_parser(commands: Any) -> None:
@@ -28,6 +27,7 @@ def add_parser(commands: Any) -> None:
         "A build or an update that was stopped or killed goes on when it is run again.",
         "retrieve index corpus.jsonl --to my-collection\n"
         "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw\n"
+        "retrieve index corpus.jsonl --to my-collection --dense-backend qdrant --hnsw-m 32\n"
         "retrieve index corpus.jsonl --to my-collection --dry-run\n"
         "retrieve index changed.jsonl --to my-collection --update\n"
         "retrieve index handbook.jsonl --to my-collection --chunk markdown\n"
@@ -41,12 +41,15 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
     parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
-    parser.add_argument("--dense-index", choices=KINDS, default="flat", help="exact (flat), or approximate")
+    parser.add_argument(
+        "--dense-backend", choices=["faiss", "qdrant"], default="faiss", help="where its vectors are searched (faiss)"
+    )
     parser.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; adds a learned sparse leg")
     parser.add_argument(
-        "--bm25-fields",
-        metavar="title=W,text=W",
-        help="score title and text apart, with these weights (as one field)",
+        "--sparse-backend",
+        choices=["impact", "qdrant"],
+        default="impact",
+        help="where its term weights are searched: impacts in Lucene (impact), or qdrant",
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
@@ -97,6 +100,18 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--remove-missing", action="store_true", help="with --update: delete documents that CORPUS does not have"
     )
+    words = parser.add_argument_group("the BM25 leg")
+    words.add_argument(
+        "--bm25-fields",
+        metavar="title=W,text=W",
+        help="score title and text apart, with these weights (as one field)",
+    )
+    words.add_argument("--k1", type=float, help="how slowly a repeated word saturates (0.9)")
+    words.add_argument("--b", type=float, help="how far long documents are held back (0.4)")
+    words.add_argument(
+        "--analyzer", metavar="NAME", help="how texts become words: a language's code, as in de (Anserini's English)"
+    )
+    add_index_options(parser)
     ray = parser.add_argument_group("where one machine is too small")
     ray.add_argument(
         "--engine",
@@ -118,7 +133,8 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run it."""
     from indexing.corpora import read_corpus
-    from pipelines.build import build_legs, is_built, make_plan
+    from pipelines.build import build_legs
+    from pipelines.plan import is_built, make_plan
 
     _check(options)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
@@ -144,10 +160,9 @@ def run(options: argparse.Namespace) -> int:
         "bm25": not options.no_bm25,
         "dense": dense,
         "sparse": sparse,
-        "dense_index": options.dense_index,
-        "bm25_fields": _field_weights(options.bm25_fields),
+        **_indexes(options),
+        "fields": _fields(options.filter_field),
     }
-    wanted["fields"] = _fields(options.filter_field)
     plan = make_plan(**wanted)
     if options.dry_run:
         from pipelines.estimate import estimate_build
@@ -170,9 +185,12 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--remove-missing goes with --update")
     if options.update:
         building = {
-            "--dense-index": options.dense_index != "flat",
+            "--dense-backend": options.dense_backend != "faiss",
+            "--sparse-backend": options.sparse_backend != "impact",
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
+            "--analyzer": options.analyzer is not None,
+            **{option_of(name): True for name in index_parameters(options)},
         }
         wrong = next((option for option, given in building.items() if given), None)
         if wrong is not None:
@@ -185,6 +203,37 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--{given[0].replace('_', '-')} goes with --engine ray")
     if options.engine == "ray" and options.chunk:
         raise InputError("--engine ray encodes whole documents: leave --chunk out, or encode here (--engine local)")
+
+
+def _indexes(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the indexes that the options ask for, as `make_plan` takes them."""
+    from pipelines.plan import IndexChoice
+
+    given = index_parameters(options)
+    words: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
+    if options.analyzer is not None:
+        words["analyzer"] = options.analyzer
+    shared = {"server", "on_disk"} if options.sparse and options.sparse_backend == "qdrant" else set()
+    sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in shared}
+    if options.no_dense or options.dense_backend != "qdrant":
+        given = {name: value for name, value in given.items() if name not in shared}
+    if options.no_dense and given:
+        raise InputError(f"{option_of(next(iter(given)))} goes with a dense leg, and --no-dense builds none")
+    dense = {name: _for_leg(name, value, "dense") for name, value in given.items()}
+    refuse_stray("dense", options.dense_backend, "vectors", dense.get("kind", "flat"), dense)
+    return {
+        "dense_index": IndexChoice(options.dense_backend, dense),
+        "sparse_index": IndexChoice(options.sparse_backend, sparse),
+        "bm25_fields": _field_weights(options.bm25_fields),
+        "bm25_parameters": words,
+    }
+
+
+def _for_leg(name: str, value: Any, leg: str) -> Any:
+    """Give each leg a collection of its own on a server."""
+    if name != "server" or "collection" not in value:
+        return value
+    return {**value, "collection": f"{value['collection']}-{leg}"}
 
 
 def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[str, Any]") -> "Mapping[str, Any]":

@@ -19,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from indexing.collection import Collection
+    from pipelines.commands.index_options import described
 
     with Collection.open(options.directory) as collection:
         manifest = collection.manifest
@@ -26,7 +27,11 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
         return 0
     print(f"{options.directory}: {manifest.documents:,} documents from {manifest.corpus.get('description')}")
+    fields = ", ".join(f"{name} ({kind})" for name, kind in manifest.fields.items())
+    print(f"  filter fields: {fields or 'none (retrieve index --filter-field NAME:TYPE)'}")
     for name, leg in manifest.legs.items():
-        encoder = f", encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})" if leg.encoder else ""
-        print(f"  {name}: {leg.backend}, {leg.count:,} documents, {leg.bytes / 1e6:.1f} MB{encoder}")
+        size = f"{leg.count:,} documents, {leg.bytes / 1e6:.1f} MB"
+        print(f"  {name}: {leg.backend}, {size} ({described(leg.parameters)})")
+        if leg.encoder:
+            print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})")
     return 0

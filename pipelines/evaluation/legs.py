@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from indexing.errors import InputError, ModelError
-from pipelines.build import build_collection, corpus_record, is_built
+from pipelines.build import build_collection
 from pipelines.evaluation.kept import keep, kept, key_of
 from pipelines.evaluation.systems import LATE_INTERACTION, LegKind, LegSpec, SystemSpec
+from pipelines.plan import corpus_record, is_built
 from pipelines.search import SearchPipeline
 
 if TYPE_CHECKING:

@@ -86,6 +86,8 @@ def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
     for task in ("index", "search"):
         done = run_speed(task, "--sizes", "150,300", "--texts", 300, "--queries", 5, "--output", tmp_path)
         assert done.returncode == 0, done.stderr
+        assert ("build s" in done.stdout) == (task == "index")
+        assert "grows as n^" in done.stdout
 
     rows = json.loads((tmp_path / "speed.json").read_text())
     dense = [row for row in rows if row["peer"].startswith("FAISS Flat")]
@@ -96,8 +98,25 @@ def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
     assert len(filtered) == 5 and {row["agreement"] for row in filtered} == {1.0}
     assert [row["task"] for row in rows if row["peer"] == "bm25s"] == ["index", "search"]
     assert all(set(row) >= KEYS for row in rows)
-    assert (tmp_path / "growth.png").stat().st_size > 10_000
-    assert "recall@10" in done.stdout
+    for plot in ("growth.png", "growth-index.png"):
+        assert (tmp_path / plot).stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_impact_search_finds_what_pyserini_finds():
+    pytest.importorskip("openai", reason="pyserini's own searcher needs all that pyserini requires")
+    script = (
+        "import json; from benchmarks.speed.pyserini_search import searching_beside_pyserini as beside; "
+        "print(json.dumps(beside([f't{at}' for at in range(600)], 200, queries=5, repeats=1)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=250, check=False, cwd=SCRIPT.parents[1]
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout.splitlines()[-1])
+    assert [row["agreement"] for row in rows] == [1.0] * 4
+    assert ["one query a call" in row["detail"] for row in rows] == [True, True, False, False]
+    assert ["scores read" in row["detail"] for row in rows] == [False, True] * 2
 
 
 def test_wrong_sizes_are_named():

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 
 from indexing.documents import Document
 from indexing.manifest import Leg
-from pipelines.build import Plan
+from pipelines.plan import Plan
 
 WORDS = [f"w{number:04d}" for number in range(2000)]
 DIMENSION = 32
@@ -47,19 +47,19 @@ class CheapWeights:
         return csr_matrix((weights, np.concatenate([words for words, _ in counts]), indptr), (len(texts), len(WORDS)))
 
 
-def plan() -> Plan:
-    """Every kind of leg: words, impacts, exact vectors and a graph."""
+def plan(*, edge: bool = False) -> Plan:
+    """Every kind of leg: words, impacts, exact vectors and a graph; and one in Qdrant Edge, where that is asked for."""
     vectors: dict[str, Any] = {"dimension": DIMENSION}
-    return Plan(
-        {
-            "bm25": Leg("bm25"),
-            "sparse": Leg("impact", CheapWeights.identity),
-            "dense": Leg("faiss", CheapVectors.identity, vectors | {"kind": "flat"}),
-            "graph": Leg("faiss", CheapVectors.identity, vectors | {"kind": "hnsw", "ef_construction": 64}),
-        },
-        {"sparse": CheapWeights(), "dense": CheapVectors(), "graph": CheapVectors()},
-        {"sparse": WORDS},
-    )
+    legs = {
+        "bm25": Leg("bm25"),
+        "sparse": Leg("impact", CheapWeights.identity),
+        "dense": Leg("faiss", CheapVectors.identity, vectors | {"kind": "flat"}),
+        "graph": Leg("faiss", CheapVectors.identity, vectors | {"kind": "hnsw", "ef_construction": 64}),
+    }
+    if edge:
+        legs["edge"] = Leg("qdrant", CheapVectors.identity, vectors)
+    encoders = {name: CheapWeights() if name == "sparse" else CheapVectors() for name in legs if name != "bm25"}
+    return Plan(legs, encoders, {"sparse": WORDS})
 
 
 def documents(count: int, version: int, seed: int) -> Iterator[Document]:

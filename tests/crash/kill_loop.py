@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,18 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the documents and the instants (1)")
     parser.add_argument("--documents", type=int, default=20_000, help="of the first version (20000)")
     parser.add_argument("--folder", help="where to work (a temporary directory)")
+    parser.add_argument("--edge", action="store_true", help="have a leg in Qdrant Edge too")
     parser.add_argument("--job", nargs=2, metavar=("NAME", "VERSION"), help="run one job to its end, as the loop does")
     options = parser.parse_args(arguments)
     if options.job:
         name, version = options.job
-        run_job(name, int(version), Path(options.folder), options.documents, options.seed)
+        run_job(name, int(version), Path(options.folder), options.documents, options.seed, options.edge)
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        kills, version = kill_loop(folder / "killed", options.documents, options.kills, options.seed, say=print)
+        more = {"edge": options.edge, "say": partial(print, flush=True)}
+        kills, version = kill_loop(folder / "killed", options.documents, options.kills, options.seed, **more)
         print("killed:", ", ".join(f"{job} {times}" for job, times in sorted(kills.items())))
-        problems = compare(folder / "killed", folder / "clean", options.documents, version, options.seed, say=print)
+        problems = compare(folder / "killed", folder / "clean", options.documents, version, options.seed, **more)
     for problem in problems:
         print("WRONG:", problem)
     print("every leg is that of a clean build" if not problems else f"{len(problems)} things are wrong")
@@ -72,7 +75,9 @@ def jobs() -> Iterator[tuple[str, int]]:
         yield "compact", version
 
 
-def kill_loop(path: Path, count: int, kills: int, seed: int, *, say=lambda text: None) -> tuple[Counter[str], int]:
+def kill_loop(
+    path: Path, count: int, kills: int, seed: int, *, edge: bool = False, say=lambda text: None
+) -> tuple[Counter[str], int]:
     """Run jobs and kill them, until there were so many kills; then end the job, and compact.
 
     Gives the kills by job and the version of the documents that stands at last.
@@ -88,7 +93,7 @@ def kill_loop(path: Path, count: int, kills: int, seed: int, *, say=lambda text:
             # No job takes more than its share of the kills, so that each kind meets some.
             killing = done.total() < kills and tries <= share
             limit = rng.random() * typical.get(name, 3.0) if killing else None
-            seconds, killed = attempt(path, name, version, count, seed, limit)
+            seconds, killed = attempt(path, name, version, count, seed, edge, limit)
             if not killed:
                 typical[name] = max(seconds, 0.2)
                 break
@@ -98,14 +103,16 @@ def kill_loop(path: Path, count: int, kills: int, seed: int, *, say=lambda text:
         if done.total() >= kills:
             break
     if name != "compact":
-        attempt(path, "compact", version, count, seed, None)
+        attempt(path, "compact", version, count, seed, edge, None)
     return done, version
 
 
-def attempt(path: Path, name: str, version: int, count: int, seed: int, limit: float | None) -> tuple[float, bool]:
+def attempt(
+    path: Path, name: str, version: int, count: int, seed: int, edge: bool, limit: float | None
+) -> tuple[float, bool]:
     """Start a job and kill it after so many seconds; gives how long it ran, and whether it was killed."""
     command = [sys.executable, __file__, "--job", name, str(version), "--folder", str(path)]
-    command += ["--documents", str(count), "--seed", str(seed)]
+    command += ["--documents", str(count), "--seed", str(seed)] + (["--edge"] if edge else [])
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         assert job.stderr is not None
@@ -122,7 +129,7 @@ def attempt(path: Path, name: str, version: int, count: int, seed: int, limit: f
         return time.monotonic() - start, False
 
 
-def run_job(name: str, version: int, path: Path, count: int, seed: int) -> None:
+def run_job(name: str, version: int, path: Path, count: int, seed: int, edge: bool) -> None:
     """Do one thing to the collection at `path`."""
     import faiss  # noqa: F401
 
@@ -133,10 +140,14 @@ def run_job(name: str, version: int, path: Path, count: int, seed: int) -> None:
     if name == "build":
         if not path.exists():
             build_legs(
-                documents(count, version, seed), path, plan(), show_progress=False, commit_seconds=COMMIT_SECONDS
+                documents(count, version, seed),
+                path,
+                plan(edge=edge),
+                show_progress=False,
+                commit_seconds=COMMIT_SECONDS,
             )
     elif name == "update":
-        corpus, encoders = documents(count, version, seed), plan().encoders
+        corpus, encoders = documents(count, version, seed), plan(edge=edge).encoders
         update_collection(
             corpus, path, encoders=encoders, remove=True, show_progress=False, commit_seconds=COMMIT_SECONDS
         )
@@ -148,6 +159,8 @@ def run_job(name: str, version: int, path: Path, count: int, seed: int) -> None:
                 collection.reindex("dense")
                 collection.reindex("graph", m=16 + version % 2 * 16)
                 collection.reindex("bm25")
+                if edge:
+                    collection.reindex("edge", m=16 + version % 2 * 16)
 
 
 def read(path: Path) -> None:
@@ -160,10 +173,12 @@ def read(path: Path) -> None:
             collection.documents.get(sorted(set(found.doc_ids)))
 
 
-def compare(path: Path, clean: Path, count: int, version: int, seed: int, *, say=lambda text: None) -> list[str]:
+def compare(
+    path: Path, clean: Path, count: int, version: int, seed: int, *, edge: bool = False, say=lambda text: None
+) -> list[str]:
     """Build this version anew at `clean`, and say in what the collection at `path` differs from it."""
     shutil.rmtree(clean, ignore_errors=True)
-    build_legs(documents(count, version, seed), clean, plan(), show_progress=False)
+    build_legs(documents(count, version, seed), clean, plan(edge=edge), show_progress=False)
     problems = [problem.message for problem in verify(path)]
     with Collection.open(path) as ours, Collection.open(clean) as theirs:
         mine, others = list(ours.documents), list(theirs.documents)
@@ -180,10 +195,11 @@ def compare(path: Path, clean: Path, count: int, version: int, seed: int, *, say
             if not same:
                 problems.append(f"the leg {name} gives other hits or scores")
         exact = theirs.index("dense").search(encoded("dense", asked), K)
-        recalls = [_recall(c.index("graph").search(encoded("graph", asked), K), exact) for c in (ours, theirs)]
-        say(f"graph: recall@{K} {recalls[0]:.4f}, of the clean build {recalls[1]:.4f}")
-        if abs(recalls[0] - recalls[1]) > 0.01:
-            problems.append(f"the graph's recall is {recalls[0]:.4f}, not {recalls[1]:.4f}")
+        for name in ("graph", "edge") if edge else ("graph",):
+            recalls = [_recall(c.index(name).search(encoded(name, asked), K), exact) for c in (ours, theirs)]
+            say(f"{name}: recall@{K} {recalls[0]:.4f}, of the clean build {recalls[1]:.4f}")
+            if abs(recalls[0] - recalls[1]) > 0.01:
+                problems.append(f"the recall of the leg {name} is {recalls[0]:.4f}, not {recalls[1]:.4f}")
         for name in ours.manifest.legs:
             if len(ours.index(name)) != len(mine):
                 problems.append(f"the leg {name} holds {len(ours.index(name))} documents, not {len(mine)}")

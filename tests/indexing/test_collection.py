@@ -391,7 +391,7 @@ def test_a_leg_moves_to_qdrant_and_back_and_is_found_the_same(path, encoders):
     with Collection.open(path, read_only=False, encoders=encoders) as collection:
         before = {leg: found(collection, leg, "w0004 w0005", k=5) for leg in ("dense", "sparse")}
         for leg, home in (("dense", "faiss"), ("sparse", "impact")):
-            collection.reindex(leg, backend="qdrant", m=8)
+            collection.reindex(leg, backend="qdrant", on_disk=True)
             assert collection.leg(leg).backend == "qdrant"
             assert set(found(collection, leg, "w0004 w0005", k=5)) == set(before[leg])
             collection.upsert([document(50, "w0004 w0005")])

@@ -189,7 +189,7 @@ BAD_LINES = {
     "a list": ("[1, 2]", r"must be a JSON object .*not a list"),
     "NaN": ('{"_id": "1", "text": "x", "w": NaN}', r"NaN is not a JSON value; write null"),
     "nested beyond reason": ("[" * 100_000, r"not JSON"),
-    "no id": ('{"text": "x"}', r"the field '_id' or 'id' or 'doc_id' is missing \(there: 'text'\); id_field"),
+    "no id": ('{"text": "x"}', r"the field '_id' or 'id' or 'doc_id' is missing \(there are 'text'\); id_field"),
     "no text": ('{"_id": "1", "body": "x"}', r"the field 'text' or 'contents' is missing .*'body'.*text_field"),
     "id of a wrong type": ('{"_id": 1.5, "text": "x"}', r"the field '_id' must be a string or a whole number, not 1.5"),
     "true as an id": ('{"_id": true, "text": "x"}', r"the field '_id' must be .* not True"),

@@ -96,6 +96,13 @@ def test_own_options_override_the_heap():
     assert int(ran.stdout) <= 512 * 2**20
 
 
+def test_the_heap_begins_small():
+    code = "from indexing.jvm import java_class; print(java_class('java.lang.Runtime').getRuntime().totalMemory())"
+
+    assert int(python(code).stdout) <= 64 * 2**20
+    assert int(python(code, RETRIEVE_JVM_OPTIONS="-Xms256m").stdout) >= 250 * 2**20
+
+
 def test_a_wrong_option_is_a_problem_of_the_environment():
     ran = python("from indexing import jvm; jvm.start()", RETRIEVE_JVM_OPTIONS="-Xnonsense")
 

@@ -10,8 +10,9 @@ from indexing.collection import Collection, Leg
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from indexing.verify import verify
-from pipelines.build import Plan, build_legs, update_collection
+from pipelines.build import build_legs, update_collection
 from pipelines.estimate import estimate_build
+from pipelines.plan import Plan
 
 QUIET = {"show_progress": False}
 

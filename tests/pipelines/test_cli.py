@@ -129,6 +129,38 @@ def test_a_leg_that_moved_to_qdrant_is_updated_and_reranked_like_any(corpus_file
     assert json.loads(capsys.readouterr().out)["hits"][0]["doc_id"] == "4"
 
 
+def test_a_dense_leg_is_built_into_qdrant_and_info_says_what_it_is(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    build = ["index", str(corpus_file), "--to", str(directory), "--quiet", "--filter-field", "year:number"]
+    qdrant = ["--dense-backend", "qdrant", "--hnsw-m", "8", "--quantization", "scalar", "--k1", "1.2"]
+    assert main([*build, *qdrant]) == 0
+    assert main([*build, *qdrant]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    where = ["--filter", '{"year": {"lt": 2000}}']
+    assert main(["search", str(directory), "bake a cake", "--json", "--legs", "dense", *where]) == 0
+    assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["1"]
+
+    assert main(["info", str(directory)]) == 0
+    told = capsys.readouterr().out
+    assert "filter fields: year (number)" in told
+    assert "dense: qdrant, 3 documents" in told
+    assert "metric cosine, m 8, quantization scalar" in told
+    assert "bm25: bm25, 3 documents" in told
+    assert "(k1 1.2)" in told
+    megabytes = float(re.search(r"dense: qdrant, 3 documents, ([\d.]+) MB", told)[1])
+    assert megabytes < 1
+
+    assert main(["reindex", str(directory), "--dense-index", "hnsw"]) == 1
+    says = "--dense-index is nothing to the leg 'dense', which is of backend qdrant"
+    assert says in (err := capsys.readouterr().err)
+    assert "--dense-backend faiss" in err
+    assert main(["reindex", str(directory), "--dense-backend", "faiss", "--dense-index", "hnsw", "--quiet"]) == 0
+    assert main(["reindex", str(directory), "--hnsw-m", "12", "--quiet"]) == 0
+    assert "kind hnsw, m 12" in capsys.readouterr().out
+    assert main(["reindex", str(directory), "--dense-index", "flat", "--quiet"]) == 0
+    assert "(dimension 384, metric cosine, kind flat)" in capsys.readouterr().out
+
+
 def test_filter_fields_are_declared_once_and_delete_uses_them(corpus_file, tmp_path, capsys):
     build = ["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
     assert main([*build, "--filter-field", "year:number"]) == 0
@@ -260,7 +292,11 @@ def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, 
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
         (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
-        (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "backend 'bm25', which has no parameter 'm'"),
+        (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'bm25'"),
+        (["index", "{corpus}", "--to", "x", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'dense'"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--hnsw-m", "8"], "--no-dense builds none"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--qdrant-shards", "2"], "goes with --qdrant-url"),
+        (["index", "{corpus}", "--to", "x", "--update", "--dense-backend", "qdrant"], "--dense-backend says how"),
         (["search", "{collection}", " "], "the query is empty"),
         (["index", "{corpus}", "--to", "{corpus}/x", "--no-dense"], "cannot write in"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--text-field", "body"], "--text-field"),

@@ -18,10 +18,11 @@ import pytest
 from checkpoints import write_bert
 from indexing.collection import Collection
 from indexing.corpora import read_corpus
-from pipelines.build import build_legs, make_plan
+from pipelines.build import build_legs
 from pipelines.cli import main
+from pipelines.plan import make_plan
 from pipelines.ray_engine import Cluster, encode_with_ray
-from retrieve.encoders import DenseEncoder
+from retrieve.encoders import DenseEncoder, SparseEncoder
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieve-rerank[ray]'")
@@ -139,11 +140,41 @@ def test_run_again_only_what_is_missing_damaged_or_new_is_encoded(tmp_path, mode
     )
 
 
+def test_term_weights_are_encoded_by_workers_as_well(tmp_path, model, cluster):
+    from transformers import BertForMaskedLM
+
+    corpus = read_corpus(in_lines(tmp_path / "corpus", 300))
+    splade = SparseEncoder(write_bert(tmp_path / "splade", BertForMaskedLM), dtype="float32")
+    encoders = {"dense": DenseEncoder(model, dtype="float32"), "sparse": splade}
+    done = encode_with_ray(corpus, encoders, tmp_path / "encoded", cluster=TWO, range_bytes=4096, **QUIET)
+    assert (done.documents, done.encoded) == (300, done.ranges)
+    again = encode_with_ray(corpus, encoders, tmp_path / "encoded", cluster=TWO, range_bytes=4096, **QUIET)
+    assert again.encoded == 0
+
+    for sparse_index in ("impact", "qdrant"):
+        plan = make_plan(bm25=False, sparse=splade, sparse_index=sparse_index)
+        here, there = tmp_path / f"here-{sparse_index}", tmp_path / f"there-{sparse_index}"
+        build_legs(corpus, here, plan, **QUIET)
+        build_legs(corpus, there, replace(plan, encoders={"sparse": again.encoders["sparse"]}), **QUIET)
+        questions = splade.encode_query(["water wave 17", "light"])
+        ids = [record["_id"] for record in records(300)]
+        with Collection.open(here) as ours, Collection.open(there) as theirs:
+            assert theirs.manifest.legs["sparse"].encoder == ours.manifest.legs["sparse"].encoder
+            np.testing.assert_allclose(
+                theirs.index("sparse").score(questions, [ids] * 2),
+                ours.index("sparse").score(questions, [ids] * 2),
+                rtol=1e-3,
+            )
+
+
 def test_the_command_builds_from_what_workers_encoded(tmp_path, model, cluster, capsys):
     corpus = in_lines(tmp_path / "corpus", 90)
     arguments = ["--to", str(tmp_path / "c"), "--dense", str(model), "--engine", "ray", "--workers", "2", "--quiet"]
-    assert main(["index", str(corpus), *arguments]) == 0
+    assert main(["index", str(corpus), "--dense-backend", "qdrant", *arguments]) == 0
     assert "encoded 90 documents" in capsys.readouterr().out
     with Collection.open(tmp_path / "c") as collection:
         assert len(collection) == 90
-        assert set(collection.manifest.legs) == {"bm25", "dense"}
+        assert {name: leg.backend for name, leg in collection.manifest.legs.items()} == {
+            "bm25": "bm25",
+            "dense": "qdrant",
+        }

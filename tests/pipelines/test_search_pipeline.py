@@ -8,7 +8,7 @@ from indexing.collection import Collection
 from indexing.documents import Document
 from indexing.errors import InputError, ModelError, StorageError
 from pipelines import SearchPipeline, build_collection
-from pipelines.build import is_built
+from pipelines.plan import is_built
 from retrieve.retrievers import DenseRetriever
 
 
@@ -114,7 +114,7 @@ def test_an_encoder_that_has_gone_is_named_with_the_way_out(collection, tmp_path
         SearchPipeline.open(copy)
 
 
-def test_is_built_knows_the_corpus_and_the_encoder(tmp_path, corpus, minilm):
+def test_is_built_knows_the_corpus_and_the_encoder(tmp_path, corpus, minilm, tiny_splade):
     from indexing.corpora import read_corpus
 
     file = tmp_path / "corpus.jsonl"
@@ -123,7 +123,7 @@ def test_is_built_knows_the_corpus_and_the_encoder(tmp_path, corpus, minilm):
 
     assert is_built(tmp_path / "built", read_corpus(file), dense=minilm)
     assert is_built(tmp_path / "built", read_corpus(file)), "it has more than is asked for"
-    assert not is_built(tmp_path / "built", read_corpus(file), bm25=False, sparse=minilm)
+    assert not is_built(tmp_path / "built", read_corpus(file), bm25=False, sparse=tiny_splade)
     assert not is_built(tmp_path / "elsewhere", read_corpus(file), dense=minilm)
     assert not is_built(tmp_path / "built", read_corpus(file), dense=minilm, dense_index="hnsw")
     assert not is_built(tmp_path / "built", read_corpus(file, text_field="body"), dense=minilm)

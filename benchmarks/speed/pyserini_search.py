@@ -1,0 +1,138 @@
+"""The impact index beside pyserini's ``LuceneImpactSearcher``: the whole Python call of each, on one index.
+
+A query is encoded beforehand on both sides: theirs looks up the weights of its terms, ours has a row of a matrix.
+Theirs gives Java objects, from which ids and scores must be read one by one; ours gives them in columns. So each
+comparison is made twice: of the bare call, and with the id and the score of every hit read.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from benchmarks.speed.impact import SEED, WARM_UP, K, by_turns, random_weights, share_equal, silence
+from benchmarks.speed.measure import Row
+from indexing import jvm
+from indexing.errors import SetupError
+from indexing.impact_index import ImpactIndex
+
+
+class Encoded:
+    """Stands where pyserini asks an encoder: gives the weights that a query has."""
+
+    def __init__(self, weights: Mapping[str, Mapping[str, int]]) -> None:
+        self._weights = weights
+
+    def encode(self, query: str) -> Mapping[str, int]:
+        """Give the weight of each term."""
+        return self._weights[query]
+
+
+def searching_beside_pyserini(
+    vocabulary: Sequence[str], documents: int = 20_000, terms: int = 34, queries: int = 200, repeats: int = 7
+) -> list[Row]:
+    """Time ``search`` and ``batch_search`` beside ours, by turns; agreement is the share of queries with equal hits."""
+    rng = np.random.default_rng(SEED)
+    batch = random_weights(queries, terms, len(vocabulary), rng)
+    singles = [batch[number] for number in range(queries)]
+    names = [f"q{number}" for number in range(queries)]
+    threads = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "index"
+        with ImpactIndex.create(path, vocabulary=vocabulary) as index:
+            ids = [f"d{number:08}" for number in range(documents)]
+            index.add(ids, random_weights(documents, 140, len(vocabulary), rng))
+        with (
+            _searcher(path, Encoded(dict(zip(names, _terms(batch, vocabulary), strict=True)))) as theirs,
+            ImpactIndex.open(path, read_only=True) as index,
+        ):
+
+            def one_by_one(read: bool) -> list[Any]:
+                found = [theirs.search(name, k=K) for name in names]
+                return [_read(hits) for hits in found] if read else found
+
+            def all_at_once(read: bool) -> list[Any]:
+                answers = theirs.batch_search(names, names, k=K, threads=threads)
+                return [_read(answers[name]) for name in names] if read else [answers[name] for name in names]
+
+            def ours_one_by_one(read: bool) -> Any:
+                found = [index.search(single, K) for single in singles]
+                return [(hits.doc_ids, hits.scores.tolist()) for hits in found] if read else found
+
+            def ours_at_once(read: bool) -> Any:
+                hits = index.search(batch, K)
+                return (hits.doc_ids, hits.scores.tolist()) if read else hits
+
+            agreement = share_equal(index.search(batch, K), one_by_one(True))
+            rows = []
+            for how, ours, peer in (
+                ("one query a call", ours_one_by_one, one_by_one),
+                (f"all in one call, {threads} threads", ours_at_once, all_at_once),
+            ):
+                for read in (False, True):
+                    detail = f"{documents} documents, {queries} queries, {terms} terms, k={K}, {how}"
+                    detail += ", ids and scores read" if read else ", hits not read"
+                    rows.append(_row(detail, agreement, *_timed(ours, peer, read, repeats)))
+    return rows
+
+
+def _timed(
+    ours: Callable[[bool], object], theirs: Callable[[bool], object], read: bool, repeats: int
+) -> tuple[float, float]:
+    # The first rounds are for Java's compiler.
+    by_turns(lambda run: ours(read), lambda run: theirs(read), WARM_UP)
+    return by_turns(lambda run: ours(read), lambda run: theirs(read), repeats)
+
+
+@contextmanager
+def _searcher(path: Path, encoder: Encoded) -> Iterator[Any]:
+    """Open pyserini's searcher in our JVM; its import asks for a key of OpenAI's, and any text will do."""
+    jvm.start()
+    key = os.environ.get("OPENAI_API_KEY")
+    os.environ.setdefault("OPENAI_API_KEY", "none")
+    try:
+        from pyserini.search.lucene import LuceneImpactSearcher
+    except Exception as error:
+        raise SetupError(
+            f"pyserini cannot be imported ({error}): it needs what `pip install pyserini` brings"
+        ) from error
+    finally:
+        if key is None:
+            del os.environ["OPENAI_API_KEY"]
+    with silence():
+        # It leaves terms out whose idf is too small: none may be.
+        searcher = LuceneImpactSearcher(str(path), encoder, min_idf=float("-inf"))
+    try:
+        yield searcher
+    finally:
+        searcher.object.close()
+
+
+def _terms(weights: csr_matrix, vocabulary: Sequence[str]) -> Iterator[dict[str, int]]:
+    for row in weights:
+        impacts = np.rint(row.data * np.float32(100)).astype(int).tolist()
+        yield {vocabulary[column]: impact for column, impact in zip(row.indices, impacts, strict=True)}
+
+
+def _read(hits: Any) -> list[tuple[str, float]]:
+    return [(hit.docid, hit.score) for hit in hits]
+
+
+def _row(detail: str, agreement: float, ours_s: float, theirs_s: float) -> Row:
+    return {
+        "task": "impact",
+        "peer": "pyserini LuceneImpactSearcher",
+        "setting": "default",
+        "ratio": theirs_s / ours_s,
+        "agreement": agreement,
+        "ours_s": ours_s,
+        "theirs_s": theirs_s,
+        "ours_peak_mb": None,
+        "theirs_peak_mb": None,
+        "detail": detail,
+    }

@@ -1,0 +1,134 @@
+"""Options that say how an index is made; `retrieve index` and `retrieve reindex` share them."""
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from indexing.errors import InputError
+from pipelines.commands.command import positive
+
+if TYPE_CHECKING:
+    from indexing.manifest import Backend, Rows
+
+KINDS = ("flat", "hnsw", "ivf", "pq", "sq", "factory")
+
+_OPTIONS = {
+    "kind": "--dense-index",
+    "factory": "--factory",
+    "nlist": "--nlist",
+    "nprobe": "--nprobe",
+    "pq_bytes": "--pq-bytes",
+    "training_sample": "--training-sample",
+    "m": "--hnsw-m",
+    "ef_construction": "--hnsw-ef-construction",
+    "ef_search": "--hnsw-ef-search",
+    "quantization": "--quantization",
+    "on_disk": "--on-disk",
+    "server": "--qdrant-url",
+    "k1": "--k1",
+    "b": "--b",
+    "scale": "--scale",
+}
+"""The option of each parameter."""
+_OF_SERVER = {
+    "collection": "--qdrant-collection",
+    "grpc": "--qdrant-grpc",
+    "shard_number": "--qdrant-shards",
+    "replication_factor": "--qdrant-replicas",
+    "write_consistency_factor": "--qdrant-write-consistency",
+}
+
+
+def add_index_options(parser: argparse.ArgumentParser) -> None:
+    """Describe them."""
+    faiss = parser.add_argument_group("a dense leg in FAISS")
+    faiss.add_argument("--dense-index", choices=KINDS, help="exact (flat, the default), or approximate")
+    faiss.add_argument("--factory", metavar="STRING", help="with --dense-index factory, as in IVF1024,PQ48")
+    faiss.add_argument("--nlist", type=positive, metavar="N", help="clusters of ivf")
+    faiss.add_argument("--nprobe", type=positive, metavar="N", help="clusters that a query looks into (16)")
+    faiss.add_argument("--pq-bytes", type=positive, metavar="N", help="bytes that pq keeps of a vector")
+    faiss.add_argument(
+        "--training-sample", type=positive, metavar="N", help="vectors that ivf, pq and sq learn from (50000)"
+    )
+    graph = parser.add_argument_group("a dense leg in FAISS (--dense-index hnsw) or Qdrant")
+    graph.add_argument("--hnsw-m", type=positive, metavar="N", help="links of a node (32; qdrant: 16)")
+    graph.add_argument(
+        "--hnsw-ef-construction", type=positive, metavar="N", help="breadth while building (200; qdrant: 128)"
+    )
+    graph.add_argument("--hnsw-ef-search", type=positive, metavar="N", help="breadth while searching (128)")
+    qdrant = parser.add_argument_group("a leg in Qdrant")
+    qdrant.add_argument("--quantization", choices=["scalar", "product", "binary"], help="of dense vectors (none)")
+    qdrant.add_argument("--on-disk", action="store_true", help="leave vectors and graph in files, not in memory")
+    qdrant.add_argument(
+        "--qdrant-url",
+        metavar="URL",
+        help="a server or cluster, API key in QDRANT_API_KEY; without it Qdrant is embedded and serves one process",
+    )
+    qdrant.add_argument(
+        "--qdrant-collection", metavar="NAME", help="its name on the server; `index` adds the leg's (a fresh one)"
+    )
+    qdrant.add_argument("--qdrant-grpc", action="store_true", help="speak gRPC, port 6334")
+    qdrant.add_argument("--qdrant-shards", type=positive, metavar="N", help="of a cluster: parts it is cut into")
+    qdrant.add_argument("--qdrant-replicas", type=positive, metavar="N", help="of a cluster: copies of each part")
+    qdrant.add_argument(
+        "--qdrant-write-consistency", type=positive, metavar="N", help="of a cluster: copies that confirm a write"
+    )
+
+
+def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    """Give the parameters that these options set, by their names in a manifest."""
+    given: dict[str, Any] = {
+        name: getattr(options, _attribute(option), None) for name, option in _OPTIONS.items() if name != "server"
+    }
+    server = {name: getattr(options, _attribute(option)) or None for name, option in _OF_SERVER.items()}
+    server = {name: value for name, value in server.items() if value is not None}
+    if server and not options.qdrant_url:
+        raise InputError(f"{_OF_SERVER[next(iter(server))]} goes with --qdrant-url")
+    given["on_disk"] = options.on_disk or None
+    given["server"] = {"url": options.qdrant_url, **server} if options.qdrant_url else None
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def refuse_stray(leg: str, backend: "Backend", rows: "Rows | None", kind: str, given: Mapping[str, Any]) -> None:
+    """Refuse a parameter that this kind of index does not have.
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
+    from indexing.leg_parameters import known_parameters
+
+    known = known_parameters(backend, rows, kind)
+    stray = next((name for name in given if name not in known), None)
+    if stray is None:
+        return
+    options = [_OPTIONS[name] for name in sorted(known) if name in _OPTIONS]
+    where = f"of backend faiss and kind {kind}" if backend == "faiss" else f"of backend {backend}"
+    remedy = ", or choose --dense-backend faiss too" if stray == "kind" and rows == "vectors" else ""
+    raise InputError(
+        f"{_OPTIONS[stray]} is nothing to the leg {leg!r}, which is {where} and takes {', '.join(options)}: "
+        f"leave it out{remedy}"
+    )
+
+
+def option_of(parameter: str) -> str:
+    """Name the option that sets a parameter."""
+    return _OPTIONS[parameter]
+
+
+def described(parameters: Mapping[str, Any]) -> str:
+    """Say in words what a leg's index is made of."""
+    told = {key: value for key, value in parameters.items() if not key.endswith("sha256") and value is not None}
+    server = told.pop("server", None)
+    words = [f"{key} {value}" for key, value in told.items() if not isinstance(value, Mapping)]
+    for key, value in told.items():
+        if isinstance(value, Mapping):
+            words.append(f"{key} " + " ".join(f"{name}={one:g}" for name, one in value.items()))
+    if server:
+        words.append(f"collection {server['collection']} of {server['url']}")
+    return ", ".join(words) or "defaults"
+
+
+def _attribute(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")
