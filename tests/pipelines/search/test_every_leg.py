@@ -129,8 +129,8 @@ def test_a_leg_of_weights_says_which_terms_matched(opened, name):
         assert sum(weight for _, weight in leg.terms) == pytest.approx(leg.score, rel=1e-4)
 
 
-def test_any_number_of_legs_answer_together(opened, documents):
-    with opened(depth=20) as pipeline:
+def test_any_number_of_legs_answer_together(opened):
+    with opened(depth=20, fusion={"method": "weighted-sum", "missing": "score"}) as pipeline:
         best = pipeline.search("packets may be lost", k=3, explain=True)[0]
     assert set(best.explanation.legs) == set(LEGS)
     assert sum(leg.share for leg in best.explanation.legs.values()) == pytest.approx(1)
