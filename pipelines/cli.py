@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     # Listed by us, in groups, which argparse has not.
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(prog="retrieve", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     lines = []
     for purpose, members in GROUPS.items():
         before = list(commands.choices)

@@ -138,3 +138,6 @@ def test_help_lists_the_commands_by_what_they_are_for(capsys):
         assert f"\n{purpose}:\n" in told
         for command in commands:
             assert f"\n  {command.__name__.rpartition('.')[2]} " in told
+    with pytest.raises(SystemExit):
+        main(["delete", "--help"])
+    assert capsys.readouterr().out.startswith("usage: retrieve delete [-h]")
