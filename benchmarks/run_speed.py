@@ -92,13 +92,13 @@ def parser() -> argparse.ArgumentParser:
     pipeline.add_argument("--documents", type=int, metavar="N", help="how many (100000; quick: 2000)")
     pipeline.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="(flat)")
     pipeline.add_argument("--queries", type=int, metavar="N", help="how many (1000; quick: 60)")
-    pipeline.add_argument("--max-ms", type=float, default=200, metavar="MS", help="the reranker's budget (200)")
     budget = _task(tasks, "budget", run_budget, "what a reranker's budget costs in quality")
     budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="(late-interaction)")
     budget.add_argument("--queries", type=int, metavar="N", help="how many (300; quick: 20)")
-    for task, full, quick in ((pipeline, 200, 40), (budget, 100, 50)):
+    for task, quick in ((pipeline, 40), (budget, 50)):
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="(pydocs)")
-        task.add_argument("--candidates", type=int, metavar="N", help=f"the reranker's ({full}; quick: {quick})")
+        task.add_argument("--candidates", type=int, metavar="N", help=f"the reranker's (200; quick: {quick})")
+        task.add_argument("--max-ms", type=float, default=200, metavar="MS", help="the reranker's budget (200)")
     return parser
 
 
@@ -266,7 +266,8 @@ def run_budget(options: argparse.Namespace) -> "list[Row]":
         options.data,
         reranker=options.reranker,
         queries=_size(options, "queries", 300, 20),
-        candidates=_size(options, "candidates", 100, 50),
+        candidates=_size(options, "candidates", 200, 50),
+        max_ms=options.max_ms,
     )
 
 

@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+import re
 import sys
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 
 from indexing.errors import RetrieveError
-from pipelines.commands import COMMANDS
+from pipelines.commands import GROUPS
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended, as shells count it."""
@@ -42,13 +44,27 @@ def run_safely(job: partial[int]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="retrieve",
-        description="Index a corpus, search it with several legs fused and reranked. "
-        "`retrieve COMMAND --help` explains each command.",
+        usage="retrieve COMMAND …",
+        description="Index a corpus, search it with several legs fused and reranked, measure it, train its models.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(commands)
+    # Listed by us, in groups, which argparse has not.
+    commands = parser.add_subparsers(prog="retrieve", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    lines = []
+    for purpose, members in GROUPS.items():
+        before = list(commands.choices)
+        for command in members:
+            command.add_parser(commands)
+        lines += ["", f"{purpose}:"]
+        lines += [_line(name, added) for name, added in commands.choices.items() if name not in before]
+    parser.epilog = "\n".join([*lines[1:], "", "`retrieve COMMAND --help` explains a command, with examples."])
     return parser
+
+
+def _line(name: str, command: argparse.ArgumentParser) -> str:
+    """Give a command's line in the list: the beginning of what it says of itself."""
+    first = re.split(r"[.:;] ", " ".join((command.description or "").split()))[0].rstrip(".")
+    return textwrap.fill(first, 98, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
 
 
 if __name__ == "__main__":

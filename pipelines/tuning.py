@@ -319,10 +319,15 @@ def read_choice(directory: str | Path) -> Choice | None:
 
 def write_choice(directory: str | Path, choice: Choice) -> Path:
     """Put a fusion and depth into a collection's ``search.yaml``, atomically; its other keys stay."""
+    return write_settings(directory, {"fusion": dict(choice.fusion), "depth": choice.depth})
+
+
+def write_settings(directory: str | Path, chosen: Mapping[str, Any]) -> Path:
+    """Put these keys into a collection's ``search.yaml``, atomically; its other keys stay."""
     import yaml
 
     path = Path(directory) / SEARCH_FILE
-    settings = {**_read_settings(path), "fusion": dict(choice.fusion), "depth": choice.depth}
+    settings = {**_read_settings(path), **chosen}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     write_atomically(path, lambda file: file.write(text.encode()))
     return path

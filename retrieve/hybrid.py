@@ -46,7 +46,8 @@ class HybridRetriever(Retriever):
         name; legs without one have 100.
     on_leg_error
         ``"raise"`` hands a leg's error on. ``"degrade"`` logs it, notes it in the trace and fuses what the other legs
-        found; when all fail, the first error is raised. A wrong argument (`InputError`) is raised always.
+        found; when all fail, the first error is raised. A wrong argument (`InputError`) is raised always. A leg that
+        fails only when it is asked for the scores of others' candidates (``missing="score"``) keeps what it found.
 
     Raises
     ------
@@ -120,13 +121,23 @@ class HybridRetriever(Retriever):
                 trace.shares = measured_shares(fusion, answers, fused)
             return fused
 
-        def complete(place: int, rows: NDArray[np.int64], doc_ids: Sequence[str]) -> NDArray[np.floating]:
+        def complete(place: int, rows: NDArray[np.int64], doc_ids: Sequence[str]) -> NDArray[np.floating] | None:
             """Give a leg's true scores of candidates, asked query by query whatever their order."""
             leg, order = self.legs[place], np.argsort(rows, kind="stable")
+            if leg.name in trace.failures:
+                return None
             bounds = np.searchsorted(rows[order], np.arange(len(answers[place]) + 1))
             wanted = [[doc_ids[at] for at in order[low:high].tolist()] for low, high in pairwise(bounds.tolist())]
             scores = np.empty(len(rows))
-            scores[order] = leg.score(encodings.of(leg), wanted)
+            try:
+                encoded = encodings.of(leg)
+                with trace.stage(f"{leg.name}.score"):
+                    scores[order] = leg.score(encoded, wanted)
+            except Exception as error:
+                if self.on_leg_error == "raise" or isinstance(error, InputError | Cancelled):
+                    raise
+                _note(leg, error, trace)
+                return None
             return scores
 
         if not trace.explain:
@@ -143,13 +154,17 @@ class HybridRetriever(Retriever):
         answers = []
         for leg, answer in zip(self.legs, found, strict=True):
             if isinstance(answer, BaseException):
-                trace.failures[leg.name] = reason = (
-                    str(answer) if isinstance(answer, RetrieveError) else f"{type(answer).__name__}: {answer}"
-                )
-                logger.warning("the leg %r failed and is left out of the answer: %s", leg.name, reason)
+                _note(leg, answer, trace)
                 answer = Hits.empty(queries).as_leg(leg.name)
             answers.append(answer)
         return answers
+
+
+def _note(leg: Retriever, error: BaseException, trace: Trace) -> None:
+    """Log and note that a leg failed."""
+    reason = str(error) if isinstance(error, RetrieveError) else f"{type(error).__name__}: {error}"
+    trace.failures[leg.name] = reason
+    logger.warning("the leg %r failed and is left out of the answer: %s", leg.name, reason)
 
 
 def leg_depths(depth: int | Mapping[str, int], names: Sequence[str], default: int = 100) -> dict[str, int]:

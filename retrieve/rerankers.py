@@ -299,6 +299,31 @@ class Reranker(CandidateReranker):
         return scores
 
 
+def reweighted(hits: Hits, weight: float) -> Hits:
+    """Order reranked hits as a reranker with another `weight` would have, without reading anything again.
+
+    Parameters
+    ----------
+    hits
+        What ``rerank`` gave, every hit read.
+    weight
+        As in `CandidateReranker`.
+
+    Raises
+    ------
+    InputError
+        For hits that were not reranked, or of which some were not read.
+    """
+    own, first = hits.legs.get(RERANKER), hits.legs.get(FIRST_STAGE)
+    if own is None or first is None or not own.ranks.all():
+        raise InputError("only hits that a reranker has read, all of them, can be given another weight")
+    scores = own.scores
+    if weight:
+        now, before = min_max(own.scores, hits.offsets), min_max(first.scores, hits.offsets)
+        scores = (1 - weight) * now + weight * before
+    return Hits.ranked(len(hits), hits.rows, hits.codes, scores, hits.ids, legs=hits.legs)
+
+
 def _in_windows(
     windows: Windows, texts: Sequence[str], places: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:

@@ -11,6 +11,7 @@ from retrieve.trace import Trace
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
     from indexing.bm25_index import Bm25Index
     from indexing.impact_index import ImpactIndex
@@ -167,12 +168,13 @@ class SparseRetriever(Retriever):
         return self.encoder.encode_query(queries)
 
     def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
-        """Give each matched term with the product of its impacts in query and document, on an impact index."""
+        """Give each matched term with the product of its weights in query and document."""
+        weights = self.encode(queries)
         if not hasattr(self.index, "query_texts"):
-            return None
+            return _terms_by_score(self.index, weights, self.encoder.vocabulary, hits)
         from indexing.lucene_terms import matched_impacts
 
-        return matched_impacts(self.index, self.encode(queries), hits)
+        return matched_impacts(self.index, weights, hits)
 
     def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return _searched(self.index, encoded, k, filter)
@@ -198,3 +200,24 @@ class Bm25Retriever(Retriever):
 def _searched(index: Any, encoded: Any, k: int, filter: Any) -> Hits:
     hits: Hits = index.search(encoded, k) if filter is None else index.search(encoded, k, filter=filter)
     return hits
+
+
+def _terms_by_score(index: Any, weights: "csr_matrix", vocabulary: Sequence[str], hits: Hits) -> list[Terms]:
+    """Say what each term adds to each hit's score, by asking an index of weights for one term at a time."""
+    from scipy.sparse import csr_matrix
+
+    columns, bounds = weights.indices.tolist(), weights.indptr.tolist()
+    single = csr_matrix(
+        (weights.data, weights.indices, range(len(columns) + 1)), shape=(len(columns), weights.shape[1])
+    )
+    wanted = [ids for row, ids in enumerate(r.doc_ids for r in hits) for _ in range(bounds[row], bounds[row + 1])]
+    scores = iter(index.score(single, wanted).tolist())
+    found: list[Terms] = []
+    for row, ranking in enumerate(hits):
+        summands: list[list[tuple[str, float]]] = [[] for _ in range(len(ranking))]
+        for column in columns[bounds[row] : bounds[row + 1]]:
+            for terms in summands:
+                if (score := next(scores)) > 0:
+                    terms.append((vocabulary[column], score))
+        found += [tuple(sorted(terms, key=lambda term: (-term[1], term[0]))) for terms in summands]
+    return found

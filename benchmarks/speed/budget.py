@@ -1,75 +1,155 @@
-"""What a reranker's budget costs in quality: nDCG@10 beside the share of pairs that are read."""
+"""What a reranker's budget costs in quality: nDCG@10 beside the share of pairs that are read, and whether time is kept.
+
+Budgets of pairs and early exits read from scores that one pass over all candidates made: their seconds are those of the
+pass, by the share of pairs that they read. Budgets of time run for real, one query a call, nothing remembered.
+"""
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.speed.measure import Row
 from indexing.hits import Hits
 from pipelines.build import build_collection
 from pipelines.evaluation.datasets import load_evaluation_set
 from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.scores import evaluate
-from pipelines.search import SearchPipeline
+from pipelines.evaluation.measures import Measure
+from pipelines.search import LATE_INTERACTION, SearchPipeline
+from pipelines.tuning import Interval, bootstrap
 from retrieve.budget import Budget
-from retrieve.encoders import DenseEncoder
-from retrieve.rerankers import RERANKER
+from retrieve.encoders import CrossEncoder, DenseEncoder
+from retrieve.encoders.base import Encoder
+from retrieve.late_interaction import LateInteractionReranker
+from retrieve.rerankers import RERANKER, CandidateReranker, Contents, Reranker
+from retrieve.trace import Trace
 
-BUDGETS = (
-    *(Budget(max_pairs=pairs) for pairs in (1, 5, 10, 20, 50)),
-    *(Budget(early_exit=spread, top=10) for spread in (0.5, 1.0, 2.0, 3.0)),
-)
+PAIRS = (1, 5, 10, 20, 50, 100)
+SPREADS = (0.5, 1.0, 2.0, 3.0)
 K = 10
+WARM_UP = 5
 
 
-def quality_of_budgets(model: str | Path, data: str, *, reranker: str, queries: int, candidates: int) -> list[Row]:
-    """Rerank all candidates of every query, then within each of `BUDGETS`.
+class Remembering(CandidateReranker):
+    """Another reranker, of which each pair is scored once only."""
+
+    def __init__(self, inner: CandidateReranker) -> None:
+        super().__init__(weight=inner.weight)
+        self._inner = inner
+        self._known: dict[tuple[str, str], float] = {}
+
+    @property
+    def _encoder(self) -> Encoder | None:
+        return self._inner._encoder
+
+    def _scores(
+        self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
+    ) -> NDArray:
+        pairs = [(queries[row], texts[place]) for row, place in zip(rows.tolist(), places.tolist(), strict=True)]
+        new = np.array([pair not in self._known for pair in pairs], np.bool_)
+        if new.any():
+            scores = self._inner._scores(queries, rows[new], texts, places[new]).tolist()
+            unknown = (pair for pair, is_new in zip(pairs, new.tolist(), strict=True) if is_new)
+            self._known.update(zip(unknown, scores, strict=True))
+        return np.array([self._known[pair] for pair in pairs], np.float32)
+
+
+def quality_of_budgets(
+    model: str | Path, data: str, *, reranker: str, queries: int, candidates: int, max_ms: float
+) -> list[Row]:
+    """Rerank all candidates of every query, then within budgets of pairs, by early exit, and within times.
 
     Ratio is the pairs of the whole over those that were read; agreement the share of queries whose top ten is that of
     the whole, in the same order.
     """
     dataset = load_evaluation_set(data, check_corpus=False).limited(queries)
     encoder = DenseEncoder(model)
-    texts, qrels = list(dataset.queries.values()), Qrels.from_dict(dataset.qrels)
+    qrels, query_ids = Qrels.from_dict(dataset.qrels), list(dataset.queries)
+    texts = list(dataset.queries.values())
+
+    def ndcg(hits: Hits) -> NDArray[np.float64]:
+        return Measure.parse(f"ndcg@{K}")(qrels.judge(hits, query_ids))
+
+    second: CandidateReranker = (
+        # Nothing kept of a document: the next budget would find it read.
+        LateInteractionReranker(encoder, cache_bytes=0)
+        if reranker == LATE_INTERACTION
+        else Reranker(CrossEncoder(reranker))
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "collection"
         build_collection(dataset.corpus, path, dense=encoder)
-        with SearchPipeline.open(path, dense=encoder, reranker=reranker, candidates=candidates) as pipeline:
-            whole, whole_s = _timed(pipeline, texts, None)
-            rows = []
-            for budget in (None, *BUDGETS):
-                hits, taken = _timed(pipeline, texts, budget)
-                ndcg = evaluate(hits, qrels, queries=list(dataset.queries)).means["ndcg@10"]
-                rows.append(_row(budget, hits, whole, taken, whole_s, f"nDCG@10 {ndcg:.4f}, {len(texts)} queries"))
+        with SearchPipeline.open(path, dense=encoder, depth=max(100, candidates), reranker=None) as pipeline:
+            found = pipeline.retrieve(texts, candidates)
+            documents = pipeline.collection.documents
+            remembering, start = Remembering(second), time.perf_counter()
+            whole = remembering.rerank(texts, found, documents)
+            whole_s = time.perf_counter() - start
+            rows, before = [], ndcg(found)
+            for pairs in (*(count for count in PAIRS if count < candidates), candidates):
+                hits = remembering.rerank(texts, found, documents, budget=Budget(max_pairs=pairs))
+                now = ndcg(hits)
+                gain = f"{bootstrap(now - before)} over the budget before"
+                rows.append(_row(f"max_pairs={pairs}", hits, whole, whole_s, f"nDCG@{K} {now.mean():.4f}, {gain}"))
+                before = now
+            for spread in SPREADS:
+                hits = remembering.rerank(texts, found, documents, budget=Budget(early_exit=spread, top=K))
+                now = ndcg(hits)
+                loss = f"{bootstrap(now - before)} over all candidates"
+                rows.append(_row(f"early_exit={spread:g}", hits, whole, whole_s, f"nDCG@{K} {now.mean():.4f}, {loss}"))
+            before = ndcg(found)
+            for limit in (max_ms / 4, max_ms / 2, max_ms):
+                hits, taken = _one_by_one(second, texts, found, documents, Budget(max_ms=limit))
+                now = ndcg(hits)
+                step = bootstrap(now - before)
+                rows.append(_in_time(limit, hits, whole, whole_s, taken, float(now.mean()), step))
+                before = now
     return rows
 
 
-def _timed(pipeline: SearchPipeline, texts: list[str], budget: Budget | None) -> tuple[Hits, float]:
-    start = time.perf_counter()
-    hits = pipeline.retrieve(texts, max(K, pipeline.candidates), budget=budget)
-    return hits, time.perf_counter() - start
+def _one_by_one(
+    reranker: CandidateReranker, texts: Sequence[str], found: Hits, documents: Contents, budget: Budget
+) -> tuple[Hits, NDArray[np.float64]]:
+    """Rerank query by query; give the answers and the seconds of each."""
+    for row in range(min(WARM_UP, len(texts))):
+        reranker.rerank(texts[row], found[row], documents, budget=budget)
+    parts, seconds = [], []
+    for row, text in enumerate(texts):
+        trace = Trace()
+        parts.append(reranker.rerank([text], found.part(row, row + 1), documents, budget=budget, trace=trace))
+        seconds.append(trace.seconds["reranker"])
+    return Hits.concatenate(parts), np.array(seconds)
 
 
-def _row(budget: Budget | None, hits: Hits, whole: Hits, taken: float, whole_s: float, detail: str) -> Row:
+def _in_time(
+    limit: float, hits: Hits, whole: Hits, whole_s: float, taken: NDArray[np.float64], ndcg: float, step: Interval
+) -> Row:
+    full = np.array_equal(hits.counts, whole.counts)
+    p50, p95 = 1000 * np.percentile(taken, [50, 95])
+    detail = (
+        f"nDCG@{K} {ndcg:.4f}, {step} over the budget before, p50 {p50:.0f} ms, p95 {p95:.0f} ms, "
+        f"{'every ranking full' if full else 'rankings are cut short'}"
+    )
+    row = _row(f"max_ms={limit:g}", hits, whole, whole_s, detail)
+    row["ours_s"] = float(taken.sum())
+    return row
+
+
+def _row(setting: str, hits: Hits, whole: Hits, whole_s: float, detail: str) -> Row:
     pairs, all_pairs = (int((found.legs[RERANKER].ranks > 0).sum()) for found in (hits, whole))
     tops = zip(hits.top(K), whole.top(K), strict=True)
     return {
         "task": "budget",
         "peer": "all candidates",
-        "setting": _name(budget),
+        "setting": setting,
         "ratio": all_pairs / max(pairs, 1),
         "agreement": float(np.mean([ours.doc_ids == theirs.doc_ids for ours, theirs in tops])),
-        "ours_s": taken,
+        "ours_s": whole_s * pairs / max(all_pairs, 1),
         "theirs_s": whole_s,
         "ours_peak_mb": None,
         "theirs_peak_mb": None,
-        "detail": f"{detail}, {pairs / max(len(hits), 1):.1f} pairs a query",
+        "detail": f"{detail}, {pairs / max(len(hits), 1):.1f} pairs a query, {len(hits)} queries",
     }
-
-
-def _name(budget: Budget | None) -> str:
-    if budget is None:
-        return "none"
-    return f"max_pairs={budget.max_pairs}" if budget.max_pairs else f"early_exit={budget.early_exit:g}"

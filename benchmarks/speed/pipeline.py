@@ -75,6 +75,8 @@ def searching(
             singles, alone_s = _one_by_one(pipeline, asked)
             rows = [_overhead(singles, shape), _batch(pipeline, asked, singles, alone_s, shape)]
             rows.append(_event_loop(pipeline, asked, singles, alone_s, shape))
+        with SearchPipeline.open(path, dense=DenseEncoder(model, dtype="bfloat16")) as pipeline:
+            rows.append(_batch_in_bfloat16(pipeline, asked, f"{documents} documents, {dense_index}, bfloat16"))
         with SearchPipeline.open(
             path, dense=encoder, depth=candidates, reranker=Reranker(cross), candidates=candidates
         ) as pipeline:
@@ -117,6 +119,20 @@ def _batch(
     taken = time.perf_counter() - start
     agreement = float(np.mean([_same(answers[query_id], singles[query_id]) for query_id in asked]))
     return _row("batch", "one by one", taken, alone_s, agreement, f"{len(asked)} queries, {shape}")
+
+
+def _batch_in_bfloat16(pipeline: SearchPipeline, asked: dict[str, str], shape: str) -> Row:
+    """Compare a batch with single searches where padding may change a last bit: agreement is mean overlap@10."""
+    singles, alone_s = _one_by_one(pipeline, asked)
+    start = time.perf_counter()
+    answers = pipeline.batch_search(asked, K)
+    taken = time.perf_counter() - start
+    overlaps = [
+        len({hit.doc_id for hit in answers[query_id]} & {hit.doc_id for hit in alone}) / max(len(alone), 1)
+        for query_id, alone in singles.items()
+    ]
+    detail = f"least overlap@{K} {min(overlaps):.1f}, {len(asked)} queries, {shape}"
+    return _row("batch, bfloat16", "one by one", taken, alone_s, float(np.mean(overlaps)), detail)
 
 
 def _same(ours: SearchResults, theirs: SearchResults) -> bool:

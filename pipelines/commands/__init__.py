@@ -1,4 +1,4 @@
-"""The subcommands of ``retrieve``, one a file, in the order in which ``--help`` lists them.
+"""The subcommands of ``retrieve``, one a file, in the groups and the order in which ``--help`` lists them.
 
 Each has ``add_parser(commands)``, which describes it, and ``run(options)``, which does it and gives the exit status.
 """
@@ -19,4 +19,11 @@ from pipelines.commands import (
     verify,
 )
 
-COMMANDS = (index, search, evaluate, compare, tune, info, delete, reindex, compact, verify, mine, train, pydocs)
+GROUPS = {
+    "make and keep a collection": (index, delete, reindex, compact, verify, info),
+    "search it": (search, tune),
+    "measure": (evaluate, compare),
+    "mine and train": (mine, train),
+    "try it without data of your own": (pydocs,),
+}
+"""By what they are for."""

@@ -1,8 +1,11 @@
 """What the subcommands share: how one is described, the types of their options, the models that options name."""
 
 import argparse
+import json
 import textwrap
 from typing import Any
+
+from indexing.errors import InputError
 
 
 def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
@@ -10,7 +13,7 @@ def command(commands: Any, name: str, run: Any, summary: str, example: str) -> a
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
-        description=summary,
+        description=textwrap.fill(summary, 98),
         epilog=f"example:\n{textwrap.indent(example, '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -38,3 +41,22 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
+
+
+def json_filter(text: str | None, option: str) -> dict[str, Any] | None:
+    """Read a filter; None where none was given.
+
+    Raises
+    ------
+    InputError
+        For what is no JSON object, naming the option.
+    """
+    if text is None:
+        return None
+    try:
+        written = json.loads(text)
+    except ValueError as error:
+        raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text!r}: {error}') from None
+    if not isinstance(written, dict):
+        raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text}')
+    return written

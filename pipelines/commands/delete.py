@@ -1,12 +1,11 @@
 """``retrieve delete``: documents out of a collection."""
 
 import argparse
-import json
 import sys
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command
+from pipelines.commands.command import command, json_filter
 
 
 def add_parser(commands: Any) -> None:
@@ -23,7 +22,10 @@ def add_parser(commands: Any) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--ids", nargs="+", metavar="ID", help="their ids; - reads one from each line of standard input")
     which.add_argument(
-        "--where", metavar="FILTER", help="all that this filter keeps, a JSON object over declared fields"
+        "--where",
+        "--filter",
+        metavar="FILTER",
+        help="all that this filter keeps, a JSON object over declared fields",
     )
 
 
@@ -54,10 +56,7 @@ def _ids(given: list[str]) -> list[str]:
 
 
 def _filter(text: str) -> dict[str, Any]:
-    try:
-        written = json.loads(text)
-    except ValueError as error:
-        raise InputError(f'--where takes a JSON object, as in {{"year": 2020}}: {error}') from None
-    if not isinstance(written, dict) or not written:
-        raise InputError(f'--where takes a JSON object that is not empty, as in {{"year": 2020}}, not {text}')
+    written = json_filter(text, "--where")
+    if not written:
+        raise InputError('--where takes a filter that is not empty, as in {"year": 2020}: {} would delete everything')
     return written

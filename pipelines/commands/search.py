@@ -2,22 +2,27 @@
 
 import argparse
 import json
-import shutil
 import sys
-import textwrap
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, positive
+from pipelines.commands.command import command, json_filter, positive
+from pipelines.commands.found import as_json, as_table, find
 
 if TYPE_CHECKING:
-    from pipelines.search import Refine, SearchPipeline, SearchResult, SearchResults
-    from retrieve.budget import Budget
+    from pipelines.search import Refine, RerankerConfig, SearchConfig
 
-SHOWN_TERMS = 6
-"""How many of a leg's matched terms the table has room for."""
+READING = {
+    "candidates": "candidates",
+    "weight": "rerank_weight",
+    "passages": "passages",
+    "max_pairs": "max_pairs",
+    "max_ms": "max_ms",
+    "early_exit": "early_exit",
+}
+"""Settings of a reranker, and the options that they are."""
 
 
 def add_parser(commands: Any) -> None:
@@ -30,37 +35,72 @@ def add_parser(commands: Any) -> None:
         "What is not said here is as DIR/search.yaml has it, if that file is there.",
         'retrieve search my-collection "how do vaccines work"\n'
         'retrieve search my-collection "how do vaccines work" --explain --timings\n'
-        'retrieve search my-collection "how do vaccines work" --reranker cross-encoder/ms-marco-MiniLM-L6-v2 --json',
+        'retrieve search my-collection "how do vaccines work" --where \'{"year": {"gte": 2020}}\' -k 5\n'
+        'retrieve search my-collection "do they work?" --rewrite "do vaccines work against measles"\n'
+        'retrieve search my-collection "how do vaccines work" --reranker late-interaction --max-ms 200\n'
+        "retrieve search my-collection - --json < questions.txt > answers.jsonl",
     )
     parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
     parser.add_argument("query", metavar="QUERY", help="the question; - reads one from each line of standard input")
     parser.add_argument("-k", type=positive, default=10, help="how many documents (10)")
-    parser.add_argument("--filter", metavar="JSON", help="only documents that it lets through, as '{\"year\": 2020}'")
-    parser.add_argument("--json", action="store_true", help="one JSON object a query, instead of the table")
     parser.add_argument(
-        "--explain", action="store_true", help="for each hit its legs' shares of the score, and the matched terms"
+        "--where",
+        "--filter",
+        dest="filter",
+        metavar="FILTER",
+        help="only documents that it keeps, a JSON object over declared fields, as '{\"year\": 2020}'",
     )
-    parser.add_argument("--timings", action="store_true", help="what each stage took")
+    parser.add_argument(
+        "--rewrite",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="the question in other words: all wordings are searched for and fused (again for each)",
+    )
+    _add_first_stage(parser.add_argument_group("first stage"))
+    _add_reranker(parser.add_argument_group("reranker"))
+    _add_refinement(parser.add_argument_group("which of the best are shown"))
+    _add_display(parser.add_argument_group("how they are shown"))
 
-    first = parser.add_argument_group("first stage")
+
+def _add_first_stage(first: Any) -> None:
     first.add_argument("--config", metavar="FILE", help="a configuration instead of DIR/search.yaml")
     first.add_argument("--legs", metavar="NAMES", help="only these, as in bm25,dense (all the collection has)")
-    first.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, comb-mnz, … (spread-weighted)")
+    first.add_argument(
+        "--fusion",
+        metavar="METHOD",
+        help="rrf, weighted-sum, comb-mnz, … (spread-weighted); or with its options, as JSON: "
+        '\'{"method": "weighted-sum", "normalizer": "z-score", "missing": "score"}\', \'{"like": "qdrant"}\'',
+    )
     first.add_argument("--weights", metavar="W,W", help="a weight for each leg, in their order, of weighted-sum or rrf")
-    first.add_argument("--depth", type=positive, help="hits each leg gives to the fusion (100)")
+    first.add_argument(
+        "--depth", metavar="N", help="hits that each leg gives to the fusion (100), or by leg: bm25=200,dense=50"
+    )
     first.add_argument("--dense", metavar="MODEL", help="where the dense encoder is now, if it was moved")
     first.add_argument("--sparse", metavar="MODEL", help="where the sparse encoder is now, if it was moved")
     first.add_argument(
         "--on-leg-error", choices=["raise", "degrade"], help="stop at a leg's error, or answer without it (raise)"
     )
 
-    second = parser.add_argument_group("reranker")
+
+def _add_reranker(second: Any) -> None:
     second.add_argument(
         "--reranker",
         metavar="MODEL",
         help="a cross-encoder, or late-interaction: MaxSim with the dense leg's encoder; none: whatever the file says",
     )
-    second.add_argument("--candidates", type=positive, help="hits the reranker may read (50)")
+    second.add_argument("--candidates", type=positive, metavar="N", help="hits the reranker may read (50)")
+    second.add_argument(
+        "--rerank-weight",
+        type=float,
+        metavar="W",
+        help="the part of the first stage's score that is kept, 0 to 1 (cross-encoders 0, late-interaction 0.5)",
+    )
+    second.add_argument(
+        "--passages",
+        choices=["first", "max", "mean"],
+        help="of a long document read its first window, or all and take the best or the mean (first)",
+    )
     second.add_argument("--max-pairs", type=positive, metavar="N", help="the most that it reads for a query")
     second.add_argument("--max-ms", type=float, metavar="MS", help="the most time that it takes for a query")
     second.add_argument(
@@ -70,109 +110,110 @@ def add_parser(commands: Any) -> None:
         help="stop when what is left is expected SD standard deviations below the best",
     )
 
-    shown = parser.add_argument_group("what is shown")
-    shown.add_argument("--threshold", type=float, metavar="SCORE", help="only hits of this score or more")
-    shown.add_argument("--group-by", metavar="FIELD", help="only the best hit of each value of this metadata field")
-    shown.add_argument(
+
+def _add_refinement(refine: Any) -> None:
+    refine.add_argument("--threshold", type=float, metavar="SCORE", help="only hits of this score or more")
+    refine.add_argument("--group-by", metavar="FIELD", help="only the best hit of each value of this metadata field")
+    refine.add_argument(
         "--collapse", type=float, metavar="OVERLAP", help="leave out near-duplicates of better hits, as in 0.9"
     )
-    shown.add_argument(
+    refine.add_argument(
         "--mmr", type=float, metavar="BALANCE", help="vary the hits: 1 is relevance alone, 0 variety alone"
+    )
+
+
+def _add_display(shown: Any) -> None:
+    shown.add_argument("--json", action="store_true", help="one JSON object a query, instead of the table")
+    shown.add_argument(
+        "--explain", action="store_true", help="for each hit its legs' shares of the score, and the matched terms"
+    )
+    shown.add_argument("--timings", action="store_true", help="what each stage took")
+    shown.add_argument(
+        "--chunks",
+        action="store_true",
+        help="where documents were cut into chunks: show those, not the documents that they are of",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from pipelines.search import CONFIGURED, SearchPipeline
+    from pipelines.search import CONFIGURED, SearchConfig, SearchPipeline
 
     if not options.query.strip():
         raise InputError("the query is empty: say what to look for, or - to read queries from standard input")
-    asked = partial(
-        SearchPipeline.search,
-        k=options.k,
-        filter=_filter(options.filter),
-        explain=options.explain,
-        refine=_refine(options),
-    )
+    if options.rewrite and options.query == "-":
+        raise InputError("--rewrite is of one question: give that as QUERY, not - for standard input")
+    filter, refine = json_filter(options.filter, "--where"), _refine(options)
+    config = SearchConfig.of(options.config, options.directory)
+    config = replace(config, reranker=_second_stage(options, config))
     with SearchPipeline.open(
         options.directory,
-        config=options.config,
+        config=config,
         legs=options.legs.split(",") if options.legs else None,
         fusion=_fusion(options),
-        depth=options.depth,
+        depth=_depth(options.depth),
         dense=options.dense,
         sparse=options.sparse,
-        reranker=None if options.reranker == "none" else options.reranker or CONFIGURED,
-        candidates=options.candidates,
-        budget=_budget(options),
+        reranker=CONFIGURED,
         on_leg_error=options.on_leg_error,
     ) as pipeline:
-        queries = (line.strip() for line in sys.stdin) if options.query == "-" else iter([options.query])
-        for query in queries:
-            if query:
-                _show(asked, pipeline, query, options)
+        asked = {"k": options.k, "filter": filter, "explain": options.explain, "refine": refine}
+        lay_out = as_json if options.json else as_table
+        for query in _queries(options.query):
+            found = find(pipeline, [query, *options.rewrite], chunks=options.chunks, **asked)
+            print(lay_out(found, timings=options.timings), flush=True)
     return 0
 
 
-def _show(asked: "partial[SearchResults]", pipeline: "SearchPipeline", query: str, options: argparse.Namespace) -> None:
-    results = asked(pipeline, query)
-    if options.json:
-        answer = {"query": query, **results.as_dict()}
-        if not options.timings:
-            del answer["timings"]
-        print(json.dumps(answer, ensure_ascii=False), flush=True)
-        return
-    print(f"{query}\n{_table(results)}", flush=True)
-    for leg, reason in results.failures.items():
-        print(f"  without {leg}: {reason}", flush=True)
-    if options.timings:
-        print("  " + "  ".join(f"{stage} {took:.1f} ms" for stage, took in results.timings.items()), flush=True)
+def _queries(given: str) -> Iterator[str]:
+    if given != "-":
+        return iter([given])
+    return (query for line in sys.stdin if (query := line.strip()))
 
 
-def _table(results: "Sequence[SearchResult]") -> str:
-    """Lay out results for a person: rank, score, id, where each came from, why, and the beginning of the text."""
-    if not results:
-        return "  nothing found"
-    width = shutil.get_terminal_size((110, 20)).columns
-    lines = []
-    for result in results:
-        legs = "  ".join(f"{name} #{leg.rank} ({leg.score:.3f})" for name, leg in result.legs.items())
-        text = " ".join(f"{result.title} {result.text}".split())
-        lines.append(f"{result.rank:>3}. {result.doc_id}  {result.score:.4f}   [{legs}]")
-        lines += [f"     {line}" for line in _why(result)]
-        lines.append("     " + textwrap.shorten(text, max(width - 5, 40), placeholder=" …"))
-    return "\n".join(lines)
+def _second_stage(options: argparse.Namespace, config: "SearchConfig") -> "RerankerConfig | None":
+    """Put what the command line says of the reranker before what the configuration does."""
+    from pipelines.search import RerankerConfig
 
-
-def _why(result: "SearchResult") -> list[str]:
-    """Say what each leg brought, if that was asked for."""
-    if result.explanation is None:
-        return []
-    lines = []
-    for name, leg in result.explanation.legs.items():
-        normalized = "" if leg.normalized is None else f", normalised {leg.normalized:.3f}"
-        terms = "".join(f"  {term} {weight:.2f}" for term, weight in (leg.terms or ())[:SHOWN_TERMS])
-        more = len(leg.terms or ()) - SHOWN_TERMS
-        lines.append(
-            f"{name}: {leg.share:.0%} of the fused score{normalized}{terms}{f'  and {more} more' if more > 0 else ''}"
+    second, model = config.reranker, options.reranker
+    if model is not None and (second is None or second.model != model):
+        second = None if model == "none" else RerankerConfig(model)
+    given = {name: value for name, option in READING.items() if (value := getattr(options, option)) is not None}
+    if second is not None:
+        return replace(second, **given)
+    if given:
+        flag = f"--{READING[next(iter(given))].replace('_', '-')}"
+        raise InputError(
+            f"{flag} is for a reranker, and this search has none: name one with --reranker, as in "
+            "--reranker late-interaction"
         )
-    return lines
+    return None
 
 
 def _fusion(options: argparse.Namespace) -> dict[str, Any] | None:
     if not options.fusion and not options.weights:
         return None
-    fusion: dict[str, Any] = {"method": options.fusion or "weighted-sum"}
+    written = options.fusion or "weighted-sum"
+    fusion = {"method": written}
+    if written.lstrip().startswith("{"):
+        try:
+            fusion = json.loads(written)
+        except ValueError as error:
+            raise InputError(f"--fusion is no JSON: {written!r} ({error})") from None
     if options.weights:
         fusion["weights"] = [_weight(text) for text in options.weights.split(",")]
     return fusion
 
 
-def _budget(options: argparse.Namespace) -> "Budget | None":
-    from retrieve.budget import Budget
-
-    limits = {name: getattr(options, name) for name in ("max_pairs", "max_ms", "early_exit")}
-    return Budget(**limits) if any(limit is not None for limit in limits.values()) else None
+def _depth(text: str | None) -> int | dict[str, int] | None:
+    if text is None:
+        return None
+    try:
+        if "=" not in text:
+            return positive(text)
+        return {name.strip(): positive(number) for name, _, number in (part.partition("=") for part in text.split(","))}
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--depth takes a number, or one a leg as in bm25=200,dense=50: {error}") from None
 
 
 def _refine(options: argparse.Namespace) -> "Refine | None":
@@ -182,13 +223,6 @@ def _refine(options: argparse.Namespace) -> "Refine | None":
     if all(value is None for value in wanted.values()):
         return None
     return Refine(**wanted, pool=max(50, options.k))
-
-
-def _filter(text: str | None) -> Any:
-    try:
-        return None if text is None else json.loads(text)
-    except ValueError as error:
-        raise InputError(f"--filter takes JSON, as in '{{\"year\": 2020}}', not {text!r} ({error})") from None
 
 
 def _weight(text: str) -> float:

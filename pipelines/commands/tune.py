@@ -1,12 +1,18 @@
-"""``retrieve tune``: which fusion serves a collection best, by judged queries."""
+"""``retrieve tune``: which fusion, and which weight of a reranker, serves a collection best, by judged queries."""
 
 import argparse
 import json
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from pipelines.commands.command import command, positive
+
+if TYPE_CHECKING:
+    from pipelines.tuning import Choice, TuningReport
+    from pipelines.weight_tuning import WeightReport
 
 
 def add_parser(commands: Any) -> None:
@@ -17,15 +23,17 @@ def add_parser(commands: Any) -> None:
         run,
         "Find the fusion that serves a collection best: method, normaliser, weights and depth, by judged queries.",
         "retrieve tune my-collection --queries queries.jsonl --qrels qrels/train.tsv\n"
-        "retrieve tune my-collection --queries my-beir-folder --qrels my-beir-folder/qrels/dev.tsv --dry-run",
+        "retrieve tune my-collection --queries my-beir-folder --qrels my-beir-folder/qrels/dev.tsv --dry-run\n"
+        "retrieve tune my-collection --queries queries.jsonl --qrels qrels/train.tsv --reranker late-interaction",
     )
-    parser.description = (
-        "Find the fusion that serves a collection best: method, normaliser, weights and depth, by judged queries. "
+    more = (
         "Each leg runs once. The figure that is reported was measured on queries that the choice did not see "
         "(cross-validation), with a bootstrap interval over the queries; only where that lies above zero is the choice "
         "called a gain and written to DIR/search.yaml, which searches read. Some hundred judged queries are needed to "
-        "show a small gain."
+        "show a small gain. With --reranker the part of the first stage's score that a reranker keeps is tuned too, "
+        "on the fusion that searches then have: each candidate is read once."
     )
+    parser.description = f"{parser.description}\n\n{textwrap.fill(more, 98)}"
     parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
     parser.add_argument(
         "--queries", required=True, metavar="FILE", help="queries.jsonl, a TSV or the like, or a folder"
@@ -33,6 +41,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--qrels", required=True, metavar="FILE", help="BEIR's TSV, or TREC's four columns")
     parser.add_argument("--measure", default="ndcg@10", help="what is tuned for, as in MAP@100, RR@10 (ndcg@10)")
     parser.add_argument("--depths", default="50,100,200", metavar="N,N", help="hits a leg gives to try (50,100,200)")
+    parser.add_argument(
+        "--reranker", metavar="MODEL", help="tune its weight too: a cross-encoder, or late-interaction (no reranker)"
+    )
+    parser.add_argument("--candidates", type=positive, metavar="N", help="hits that the reranker reads (50)")
     parser.add_argument("--folds", type=positive, default=5, help="parts of the queries, each held out once (5)")
     parser.add_argument("--seed", type=int, default=0, help="of dealing the folds and of the bootstrap (0)")
     parser.add_argument("--dense", metavar="MODEL", help="where the dense encoder is now, if it was moved")
@@ -45,13 +57,15 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
+    from indexing.collection import read_manifest
     from indexing.queries import read_qrels, read_queries
     from pipelines.evaluation.measures import Measure
-    from pipelines.tuning import UNTUNED_DEPTH, read_choice, run_legs, search_space, tune, write_choice
 
     # Whatever is wrong with the options is said before the legs run.
     Measure.parse(options.measure)
     depths = [_depth(text) for text in options.depths.split(",")]
+    if options.candidates and not options.reranker:
+        raise InputError("--candidates is for a reranker: name it with --reranker")
     texts, qrels = read_queries(options.queries), read_qrels(options.qrels)
     if unknown := [query_id for query_id in qrels if query_id not in texts]:
         raise InputError(
@@ -59,10 +73,34 @@ def run(options: argparse.Namespace) -> int:
         )
     if not 2 <= options.folds <= len(qrels):
         raise InputError(f"{len(qrels)} judged queries cannot be dealt into {options.folds} folds (--folds)")
+    judged = {query_id: texts[query_id] for query_id in qrels}
+    told, first_stage = {}, None
+    if not options.reranker or len(read_manifest(Path(options.directory)).legs) > 1:
+        fusion, first_stage, path = _fusion(options, judged, qrels, depths)
+        told = {**fusion.as_dict(), "written": path and str(path)}
+        if not options.json:
+            print(f"{fusion}\n{_what_was_done(path, Path(options.directory), options.write)}", flush=True)
+    if options.reranker:
+        weight, path = _weight(options, judged, qrels, first_stage)
+        told["reranker"] = {**weight.as_dict(), "written": path and str(path)}
+        if not options.json:
+            between = "\n" if len(told) > 1 else ""
+            print(f"{between}{weight}\n{_what_was_done(path, Path(options.directory), options.write)}")
+    if options.json:
+        print(json.dumps(told, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _fusion(
+    options: argparse.Namespace, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], depths: list[int]
+) -> "tuple[TuningReport, Choice, Path | None]":
+    """Tune the fusion; give the report, what searches fuse with from now on, and the file if one was written."""
+    from pipelines.tuning import UNTUNED_DEPTH, read_choice, run_legs, search_space, tune, write_choice
+
     untuned = read_choice(options.directory)
     runs = run_legs(
         options.directory,
-        {query_id: texts[query_id] for query_id in qrels},
+        queries,
         depth=max(*depths, untuned.depth if untuned else UNTUNED_DEPTH),
         dense=options.dense,
         sparse=options.sparse,
@@ -80,12 +118,34 @@ def run(options: argparse.Namespace) -> int:
     )
     write = options.write == "always" or (options.write == "gain" and report.is_gain)
     path = write_choice(options.directory, report.chosen) if write else None
-    if options.json:
-        print(json.dumps({**report.as_dict(), "written": path and str(path)}, indent=2, ensure_ascii=False))
-        return 0
-    print(report)
-    print(_what_was_done(path, Path(options.directory), options.write))
-    return 0
+    return report, report.chosen if write else report.untuned, path
+
+
+def _weight(
+    options: argparse.Namespace,
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    first_stage: "Choice | None",
+) -> "tuple[WeightReport, Path | None]":
+    """Tune the reranker's weight on that first stage; give the report, and the file if one was written."""
+    from pipelines.weight_tuning import tune_weight, write_weight
+
+    report = tune_weight(
+        options.directory,
+        queries,
+        qrels,
+        options.reranker,
+        candidates=options.candidates,
+        first_stage=first_stage,
+        measure=options.measure,
+        folds=options.folds,
+        seed=options.seed,
+        dense=options.dense,
+        sparse=options.sparse,
+        show_progress=not options.quiet,
+    )
+    write = options.write == "always" or (options.write == "gain" and report.is_gain)
+    return report, write_weight(options.directory, report) if write else None
 
 
 def _what_was_done(path: Path | None, directory: Path, write: str) -> str:

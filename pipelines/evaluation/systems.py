@@ -114,7 +114,9 @@ class SystemSpec:
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
         if self.weights is not None and len(self.weights) != len(self.legs):
-            raise InputError(f"{where}: {len(self.weights)} weights for {len(self.legs)} legs")
+            raise InputError(
+                f"{where}: weights must be one for each leg ({', '.join(self.legs)}), not {list(self.weights)}"
+            )
         for option in ("depth", "candidates"):
             value = getattr(self, option)
             if value is not None and (not isinstance(value, int) or value < 1):

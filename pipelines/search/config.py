@@ -14,6 +14,9 @@ from retrieve.passages import Passages
 SEARCH_FILE = "search.yaml"
 """In a collection's directory: how it is searched unless the caller says otherwise."""
 
+CANDIDATES = 50
+"""How many first-stage hits a reranker may read, where nobody says."""
+
 T = TypeVar("T")
 
 
@@ -57,7 +60,7 @@ class RerankerConfig:
     """
 
     model: str
-    candidates: int = 50
+    candidates: int = CANDIDATES
     weight: float | None = None
     passages: Passages = "first"
     overlap: int = 32
@@ -134,6 +137,13 @@ class SearchConfig:
         """Read the collection's own file, or give the defaults where it has none."""
         path = Path(directory) / SEARCH_FILE
         return cls.load(path) if path.is_file() else cls()
+
+    @classmethod
+    def of(cls, given: "Self | str | Path | Mapping[str, Any] | None", directory: str | Path) -> Self:
+        """Give the configuration that a caller gave, loaded; that of the collection in `directory` for None."""
+        if given is None:
+            return cls.of_collection(directory)
+        return given if isinstance(given, cls) else cls.load(given)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
         """Write the file, only what differs from the defaults; all of it or nothing."""

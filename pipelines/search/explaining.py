@@ -27,28 +27,33 @@ def explain(legs: Sequence[Retriever], queries: Sequence[str], hits: Hits, trace
     """
     places = trace.shares.places(hits) if trace.shares is not None else None
     by_leg = {leg.name: _of_leg(leg, queries, hits, trace, places) for leg in legs}
-    first, own = hits.legs.get(FIRST_STAGE), hits.legs.get(RERANKER)
-    ranks, scores = (hits.ranks, hits.scores) if first is None else (first.ranks, first.scores)
     return [
-        Explanation(
-            {name: explained for name, column in by_leg.items() if (explained := column[at]) is not None},
-            LegHit(int(ranks[at]), float(scores[at])),
-            LegHit(int(own.ranks[at]), float(own.scores[at])) if own is not None and own.ranks[at] else None,
-        )
-        for at in range(len(hits.codes))
+        Explanation({name: part for name, column in by_leg.items() if (part := column[at]) is not None}, *stages)
+        for at, stages in enumerate(stages_of(hits))
     ]
+
+
+def stages_of(hits: Hits) -> list[tuple[LegHit, LegHit | None]]:
+    """Give each hit's rank and score before the reranker, and the reranker's own where it read the hit."""
+    first = hits.legs.get(FIRST_STAGE)
+    ranks, scores = (hits.ranks, hits.scores) if first is None else (first.ranks, first.scores)
+    before = list(map(LegHit, ranks.tolist(), scores.tolist()))
+    if RERANKER not in hits.legs:
+        return [(stage, None) for stage in before]
+    own = hits.legs[RERANKER]
+    scored = map(LegHit, own.ranks.tolist(), own.scores.tolist())
+    return [(stage, score if score.rank else None) for stage, score in zip(before, scored, strict=True)]
 
 
 def _of_leg(
     leg: Retriever, queries: Sequence[str], hits: Hits, trace: Trace, places: "np.ndarray | None"
 ) -> list[LegExplanation | None]:
-    """Explain a leg's part in every hit, None where it did not return it."""
-    column = hits.legs[leg.name]
-    returned = column.ranks > 0
-    matched = iter(leg.terms(queries, hits.where(returned)) or ())
-    shares = trace.shares
+    """Explain a leg's part in every hit, None where it neither returned nor scored it."""
+    column, shares = hits.legs[leg.name], trace.shares
+    spoke = (column.ranks > 0) | ~np.isnan(column.scores)
+    matched = iter(leg.terms(queries, hits.where(spoke)) or ())
     explained: list[LegExplanation | None] = []
-    for at, there in enumerate(returned.tolist()):
+    for at, there in enumerate(spoke.tolist()):
         if not there:
             explained.append(None)
             continue
@@ -58,5 +63,6 @@ def _of_leg(
             if leg.name in shares.normalized:
                 normalized = float(shares.normalized[leg.name][places[at]])
         terms: Terms | None = next(matched, None)
-        explained.append(LegExplanation(int(column.ranks[at]), float(column.scores[at]), normalized, share, terms))
+        rank = int(column.ranks[at]) or None
+        explained.append(LegExplanation(rank, float(column.scores[at]), normalized, share, terms))
     return explained

@@ -11,6 +11,7 @@ from indexing.errors import InputError, ModelError
 from indexing.hits import Hits
 from indexing.identity import check_identity
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
+from pipelines.search.fusing import make_fusion
 from retrieve.budget import Budget
 from retrieve.fusion import Fusion
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from retrieve.encoders import DenseEncoder
+    from retrieve.encoders import DenseEncoder, SparseEncoder
     from retrieve.rerankers import CandidateReranker
 
 LATE_INTERACTION = "late-interaction"
@@ -37,32 +38,42 @@ CONFIGURED: Final = Configured.CONFIGURED
 """Stands for what the collection's configuration says, where None says none."""
 
 
-def open_retrievers(collection: Collection, legs: Mapping[str, LegConfig], given: Mapping[str, Any]) -> list[Retriever]:
-    """Open the named legs of a collection, each model once.
+def open_parts(
+    collection: Collection,
+    config: SearchConfig,
+    fusion: Fusion | None,
+    reranker: "CandidateReranker | None",
+    *,
+    dense: "str | Path | DenseEncoder | None",
+    sparse: "str | Path | SparseEncoder | None",
+) -> "tuple[Retriever, CandidateReranker | None]":
+    """Open the first stage and the reranker that a configuration names, each model once.
 
     Parameters
     ----------
-    given
-        For vectors (``faiss``) and for term weights (``impact``) the encoder to use, loaded or by name, before what
-        the legs say.
+    fusion, reranker
+        Made already, instead of what the configuration names.
+    dense, sparse
+        For vectors and for term weights the encoder to use, loaded or by name, before what the legs say.
     """
-    loaded: dict[tuple[type, str, str], Any] = {}
-    return [_retriever(collection, name, config, given, loaded) for name, config in legs.items()]
-
-
-def first_stage(
-    retrievers: Sequence[Retriever], fusion: Fusion, depth: Mapping[str, int], on_leg_error: OnLegError
-) -> Retriever:
-    """Give the one retriever, or a hybrid of several."""
+    chosen = config.legs or {}
+    given, loaded = {"faiss": dense, "impact": sparse}, dict[tuple[type, str, str], Any]()
+    retrievers = [_retriever(collection, name, leg, given, loaded) for name, leg in chosen.items()]
+    if config.reranker is not None:
+        reranker = make_reranker(config.reranker, collection, retrievers, dense)
+    fusion = fusion or make_fusion(config.fusion, retrievers)
     if len(retrievers) == 1:
-        return retrievers[0]
-    return HybridRetriever(retrievers, fusion=fusion, depth=depth, on_leg_error=on_leg_error)
+        return retrievers[0], reranker
+    depths = {name: leg.depth or config.depth for name, leg in chosen.items()}
+    return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error), reranker
 
 
 def with_arguments(
     config: SearchConfig,
     collection: Collection,
+    *,
     legs: Sequence[str] | None,
+    fusion: Mapping[str, Any] | None,
     depth: int | Mapping[str, int] | None,
     reranker: "str | CandidateReranker | Configured | None",
     candidates: int | None,
@@ -78,24 +89,31 @@ def with_arguments(
     if depth is not None:
         depths = leg_depths(depth, names, config.depth)
         chosen = {name: replace(leg, depth=depths[name]) for name, leg in chosen.items()}
-    second = config.reranker
-    if isinstance(reranker, str):
-        kept = second is not None and second.model == reranker
-        second = second if kept else RerankerConfig(reranker)
-    elif reranker is not CONFIGURED:
-        second = None
-    if second is not None and candidates is not None:
-        second = replace(second, candidates=candidates)
-    if second is not None and budget is not None:
-        second = replace(second, max_pairs=budget.max_pairs, max_ms=budget.max_ms, early_exit=budget.early_exit)
+    plain: dict[str, Any] = {"fusion": fusion, "on_leg_error": on_leg_error, "workers": workers, "cache": cache}
     return replace(
         config,
         legs=chosen,
-        reranker=second,
-        on_leg_error=config.on_leg_error if on_leg_error is None else on_leg_error,
-        workers=config.workers if workers is None else workers,
-        cache=config.cache if cache is None else cache,
+        reranker=_second_stage(config.reranker, reranker, candidates, budget),
+        **{name: value for name, value in plain.items() if value is not None},
     )
+
+
+def _second_stage(
+    stated: RerankerConfig | None,
+    given: "str | CandidateReranker | Configured | None",
+    candidates: int | None,
+    budget: Budget | None,
+) -> RerankerConfig | None:
+    """Give the reranker's configuration; None for none, and for one that was given loaded."""
+    if isinstance(given, str):
+        stated = stated if stated is not None and stated.model == given else RerankerConfig(given)
+    elif given is not CONFIGURED:
+        return None
+    if stated is not None and candidates is not None:
+        stated = replace(stated, candidates=candidates)
+    if stated is not None and budget is not None:
+        stated = replace(stated, max_pairs=budget.max_pairs, max_ms=budget.max_ms, early_exit=budget.early_exit)
+    return stated
 
 
 class Filtered:

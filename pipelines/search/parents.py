@@ -1,12 +1,13 @@
 """Searching chunks and showing their documents: each parent once, whole, with the passages it was found by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexing.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
+from indexing.collection import Collection
 from indexing.documents import Document
-from pipelines.search.results import SearchResult
+from pipelines.search.results import SearchResult, SearchResults
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
@@ -38,37 +39,86 @@ class ParentResult:
         """Where the passages stand in the document's text, in characters, in the order of `passages`."""
         return [_span(passage) for passage in self.passages]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON can hold; each passage with its place in the document's text."""
+        return {
+            "doc_id": self.document.doc_id,
+            "score": self.score,
+            "rank": self.rank,
+            "title": self.document.title,
+            "text": self.document.text,
+            "metadata": dict(self.document.metadata),
+            "passages": [
+                {**passage.as_dict(), "start": start, "end": end}
+                for passage, (start, end) in zip(self.passages, self.spans, strict=True)
+            ],
+        }
+
+
+class ParentResults(list[ParentResult]):
+    """The documents found for one query, best first.
+
+    Attributes
+    ----------
+    found
+        The chunks that they were found by: what finding them took, which legs failed, how many were reranked.
+    """
+
+    __slots__ = ("found",)
+
+    def __init__(self, results: Iterable[ParentResult], found: SearchResults) -> None:
+        super().__init__(results)
+        self.found = found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON can hold."""
+        return {**self.found.as_dict(), "hits": [result.as_dict() for result in self]}
+
 
 def search_parents(
-    pipeline: "SearchPipeline", query: str, k: int = 10, *, pool: int = 100, **options: Any
-) -> list[ParentResult]:
+    pipeline: "SearchPipeline", query: str | Sequence[str], k: int = 10, *, pool: int = 100, **options: Any
+) -> ParentResults:
     """Find the `k` documents with the best chunks.
 
     Parameters
     ----------
     pipeline
         Of a collection whose documents are chunks (`ChunkedCorpus`); a document that is none stands for itself.
+    query
+        The question; several wordings of it in a list.
     pool
         How many chunks are looked for: fewer than `k` documents come back when the pool holds no more.
     options
-        As `SearchPipeline.search`'s.
+        As `SearchPipeline.search`'s; of several wordings as `SearchPipeline.multi_search`'s.
 
     Raises
     ------
     InputError
         As `SearchPipeline.search`, and when a chunk of a found document is gone.
     """
+    depth = max(pool, k)
+    if isinstance(query, str):
+        results = pipeline.search(query, depth, **options)
+    else:
+        results = pipeline.multi_search(query, depth, **options)
     passages: dict[str, list[SearchResult]] = {}
-    for result in pipeline.search(query, max(pool, k), **options):
+    for result in results:
         passages.setdefault(_parent(result), []).append(result)
     best = list(passages.values())[:k]
     wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
     stored = iter(pipeline.collection.documents.get([doc_id for ids in wanted for doc_id in ids]))
     documents = [_whole([next(stored) for _ in ids]) for ids in wanted]
-    return [
+    parents = [
         ParentResult(document, found[0].score, rank, tuple(found))
         for rank, (document, found) in enumerate(zip(documents, best, strict=True), 1)
     ]
+    return ParentResults(parents, results)
+
+
+def holds_chunks(collection: Collection) -> bool:
+    """Say whether a collection's documents are chunks of others, by its first one."""
+    first = next(iter(collection.documents), None)
+    return first is not None and is_chunk(first.metadata)
 
 
 def _parent(result: SearchResult) -> str:

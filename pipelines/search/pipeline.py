@@ -2,36 +2,27 @@
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from indexing.collection import Collection
 from indexing.errors import InputError
-from indexing.hits import Hit, Hits
+from indexing.hits import Hits
 from pipelines.search.cache import AnswerCache, hashable
-from pipelines.search.config import SEARCH_FILE, SearchConfig
-from pipelines.search.explaining import explain as explain_hits
-from pipelines.search.fusing import fusion_config, make_fusion
-from pipelines.search.opening import (
-    CONFIGURED,
-    Configured,
-    first_stage,
-    make_reranker,
-    open_retrievers,
-    with_arguments,
-)
+from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
+from pipelines.search.fusing import fusion_config
+from pipelines.search.opening import CONFIGURED, Configured, open_parts, with_arguments
 from pipelines.search.refine import Refine
-from pipelines.search.results import SearchResult, SearchResults
+from pipelines.search.results import SearchResults
+from pipelines.search.stages import Asked, Stages
+from pipelines.search.wordings import answer_wordings
 from retrieve.budget import Budget
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
 from retrieve.hybrid import HybridRetriever, OnLegError
@@ -45,21 +36,6 @@ if TYPE_CHECKING:
 QUERIES_AT_ONCE = 256
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is wanted of a search, whatever its queries."""
-
-    k: int = 10
-    filter: Any = None
-    explain: bool = False
-    budget: Budget | None = None
-    refine: Refine | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.k, int) or self.k < 1:
-            raise InputError(f"k must be at least 1, not {self.k}")
 
 
 class SearchPipeline:
@@ -94,7 +70,7 @@ class SearchPipeline:
         collection: Collection,
         *,
         reranker: "CandidateReranker | None" = None,
-        candidates: int = 50,
+        candidates: int = CANDIDATES,
         budget: Budget | None = None,
         workers: int = 4,
         cache: int = 0,
@@ -166,32 +142,33 @@ class SearchPipeline:
         """
         if isinstance(legs, str):
             raise InputError(f"legs must be a list of names, not the string {legs!r}: legs=[{legs!r}]")
+        if isinstance(fusion, Mapping):
+            fusion, stated_fusion = None, fusion
+        else:
+            stated_fusion = None
         collection = Collection.open(directory)
         try:
-            if config is None:
-                config = SearchConfig.of_collection(directory)
-            elif not isinstance(config, SearchConfig):
-                config = SearchConfig.load(config)
             config = with_arguments(
-                config, collection, legs, depth, reranker, candidates, budget, on_leg_error, workers, cache
+                SearchConfig.of(config, directory),
+                collection,
+                legs=legs,
+                fusion=stated_fusion,
+                depth=depth,
+                reranker=reranker,
+                candidates=candidates,
+                budget=budget,
+                on_leg_error=on_leg_error,
+                workers=workers,
+                cache=cache,
             )
-            chosen = config.legs or {}
-            retrievers = open_retrievers(collection, chosen, {"faiss": dense, "impact": sparse})
-            if fusion is None or isinstance(fusion, Mapping):
-                config = config if fusion is None else replace(config, fusion=fusion)
-                fusion = make_fusion(config.fusion, retrievers)
-            made: CandidateReranker | None = None
-            if config.reranker is not None:
-                made = make_reranker(config.reranker, collection, retrievers, dense)
-            elif reranker is not CONFIGURED and not isinstance(reranker, str):
-                made = reranker
-            depths = {name: leg.depth or config.depth for name, leg in chosen.items()}
+            given = reranker if config.reranker is None and not isinstance(reranker, str | Configured) else None
+            retriever, second = open_parts(collection, config, fusion, given, dense=dense, sparse=sparse)
             stated = config.reranker
             pipeline = cls(
-                first_stage(retrievers, fusion, depths, config.on_leg_error),
+                retriever,
                 collection,
-                reranker=made,
-                candidates=candidates or (stated.candidates if stated is not None else 50),
+                reranker=second,
+                candidates=candidates or (stated.candidates if stated is not None else CANDIDATES),
                 budget=budget or (stated.budget if stated is not None else None),
                 workers=config.workers,
                 cache=config.cache,
@@ -298,7 +275,7 @@ class SearchPipeline:
         asked = Asked(k, **options)
         pairs = queries.items() if isinstance(queries, Mapping) else queries
         for block in _blocks(pairs, QUERIES_AT_ONCE):
-            answers = self._answer([text for _, text in block], asked, Trace(explain=asked.explain))
+            answers = self._stages.answer([text for _, text in block], asked, Trace(explain=asked.explain))
             yield from zip([query_id for query_id, _ in block], answers, strict=True)
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> SearchResults:
@@ -327,18 +304,11 @@ class SearchPipeline:
         fusion
             Of the wordings' rankings; RRF with ``k=60`` by default. Their provenance is ``query 1``, ``query 2``, …
         options
-            As `search`'s, without ``explain``.
+            As `search`'s. With ``explain=True`` each wording that found a hit says its rank, score and share, and its
+            legs theirs.
         """
-        asked, trace = Asked(k, **options), Trace()
-        if asked.explain:
-            raise InputError("multi_search cannot explain: search for one of the wordings with explain=True")
-        if isinstance(queries, str) or not queries:
-            raise InputError(f"queries must be a list of at least one string, not {queries!r}")
-        start = time.perf_counter()
-        found = self.retriever.search(list(queries), self._depth(asked), filter=asked.filter, trace=trace)
-        with trace.stage("fusion of queries"):
-            hits = fusion([found.part(row, row + 1).as_leg(f"query {row + 1}") for row in range(len(queries))])
-        return self._finish([queries[0]], hits.top(self._depth(asked)), asked, trace, start)[0]
+        asked = Asked(k, **options)
+        return answer_wordings(self._stages, queries, asked, fusion, Trace(explain=asked.explain))
 
     def retrieve(
         self,
@@ -354,8 +324,8 @@ class SearchPipeline:
         parts = []
         with tqdm(total=len(queries), desc="searching", unit="query", disable=not show_progress) as bar:
             for block in _blocks(queries, QUERIES_AT_ONCE):
-                trace = Trace()
-                parts.append(self._reranked(block, self._found(block, asked, trace), asked, trace).top(k))
+                trace, stages = Trace(), self._stages
+                parts.append(stages.rerank(block, stages.find(block, asked, trace), asked, trace).top(k))
                 bar.update(len(block))
         return Hits.concatenate(parts)
 
@@ -373,14 +343,18 @@ class SearchPipeline:
     ) -> None:
         self.close()
 
+    @property
+    def _stages(self) -> Stages:
+        return Stages(self.retriever, self.collection, self.reranker, self.candidates, self.budget)
+
     def _one(self, query: str, asked: Asked, trace: Trace) -> SearchResults:
         """Answer one query, from the cache where it is there."""
         if not self.cache.size:
-            return self._answer([query], asked, trace)[0]
+            return self._stages.answer([query], asked, trace)[0]
         key = self._key(query, asked)
         found = self.cache.get(key)
         if found is None:
-            found = self._answer([query], asked, trace)[0]
+            found = self._stages.answer([query], asked, trace)[0]
             if not found.degraded and not trace.out_of_time:
                 self.cache.put(key, found)
         return found
@@ -389,91 +363,8 @@ class SearchPipeline:
         sequence = getattr(self.collection.documents, "sequence", 0)
         return sequence, query, hashable(asked.filter), replace(asked, filter=None)
 
-    def _answer(self, queries: Sequence[str], asked: Asked, trace: Trace) -> list[SearchResults]:
-        """Answer some queries together."""
-        start = time.perf_counter()
-        return self._finish(queries, self._found(queries, asked, trace), asked, trace, start)
-
-    def _depth(self, asked: Asked) -> int:
-        """How many hits the first stage must give."""
-        wanted = asked.k if asked.refine is None else max(asked.k, asked.refine.pool)
-        return wanted if self.reranker is None else max(wanted, self.candidates)
-
-    def _found(self, queries: Sequence[str], asked: Asked, trace: Trace) -> Hits:
-        hits = self.retriever.search(queries, self._depth(asked), filter=asked.filter, trace=trace)
-        return hits if hits.legs else hits.as_leg(self.retriever.name)
-
-    def _reranked(self, queries: Sequence[str], hits: Hits, asked: Asked, trace: Trace) -> Hits:
-        if self.reranker is None:
-            return hits
-        budget = asked.budget or self.budget
-        budget = replace(budget, top=budget.top or asked.k)
-        return self.reranker.rerank(
-            queries, hits, self.collection.documents, depth=self.candidates, budget=budget, trace=trace
-        )
-
-    def _finish(
-        self, queries: Sequence[str], found: Hits, asked: Asked, trace: Trace, start: float
-    ) -> list[SearchResults]:
-        """Rerank, refine, fetch and explain what was found for some queries."""
-        refine = asked.refine
-        wanted = asked.k if refine is None else max(asked.k, refine.pool)
-        hits = self._reranked(queries, found, asked, trace).top(wanted)
-        rankings: list[list[Hit]] = [ranking[:] for ranking in hits]
-        with trace.stage("documents"):
-            fetch = sorted(set(hits.doc_ids)) if refine is None or refine.reads_documents else []
-            documents = dict(zip(fetch, self.collection.documents.get(fetch), strict=True))
-        if refine is not None:
-            with trace.stage("refine"):
-                rankings = [refine.apply(ranking, asked.k, documents, self._vectors) for ranking in rankings]
-                missing = sorted({hit.doc_id for ranking in rankings for hit in ranking} - documents.keys())
-                documents |= dict(zip(missing, self.collection.documents.get(missing), strict=True))
-        explanations = None
-        if asked.explain:
-            with trace.stage("explain"):
-                legs = getattr(self.retriever, "legs", (self.retriever,))
-                explanations = explain_hits(legs, queries, hits, trace)
-        timings = {stage: 1000 * seconds / len(queries) for stage, seconds in trace.seconds.items()}
-        timings["total"] = 1000 * (time.perf_counter() - start) / len(queries)
-        return [
-            SearchResults(
-                (
-                    _result(
-                        hit,
-                        rank,
-                        documents[hit.doc_id],
-                        None if explanations is None else explanations[int(hits.offsets[row]) + hit.rank - 1],
-                    )
-                    for rank, hit in enumerate(ranking, 1)
-                ),
-                timings=timings,
-                failures=trace.failures,
-                reranked=None if trace.scored is None else int(trace.scored[row]),
-            )
-            for row, ranking in enumerate(rankings)
-        ]
-
-    def _vectors(self, ids: Sequence[str]) -> NDArray[np.floating]:
-        """Give the stored vectors of these documents, from the first leg that has any."""
-        from retrieve.retrievers import DenseRetriever
-
-        legs: Sequence[Retriever] = getattr(self.retriever, "legs", (self.retriever,))
-        give: Callable[[Sequence[str]], NDArray[np.floating]] | None = next(
-            (leg.index.vectors for leg in legs if isinstance(leg, DenseRetriever) and hasattr(leg.index, "vectors")),
-            None,
-        )
-        if give is None:
-            raise InputError("mmr compares the vectors of hits, and no leg of this pipeline has any: add a dense leg")
-        return give(ids)
-
 
 def _blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     source = iter(items)
     while block := list(islice(source, size)):
         yield block
-
-
-def _result(hit: Hit, rank: int, document: Any, explanation: Any) -> SearchResult:
-    return SearchResult(
-        hit.doc_id, hit.score, rank, document.title, document.text, document.metadata, hit.legs, explanation
-    )

@@ -15,20 +15,25 @@ class LegExplanation:
     Parameters
     ----------
     rank, score
-        The leg's own.
+        The leg's own. The rank is None where the leg did not return the hit, but was asked for its true score by the
+        fusion (``missing="score"``).
     normalized
         What the fusion made of that score; None where it goes by ranks, or nothing was fused.
     share
         The leg's part of the fused score, 0 to 1; 1 where nothing was fused.
     terms
         The matched terms and what each adds to the leg's score, the largest first; None for a leg that matches none.
+    legs
+        Where the leg is one wording of the question (`SearchPipeline.multi_search`): each leg's part in that wording's
+        own score.
     """
 
-    rank: int
+    rank: int | None
     score: float
     normalized: float | None
     share: float
     terms: Terms | None = None
+    legs: "Mapping[str, LegExplanation]" = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain values that JSON can hold."""
@@ -37,6 +42,8 @@ class LegExplanation:
             plain["normalized"] = self.normalized
         if self.terms is not None:
             plain["terms"] = [{"term": term, "weight": weight} for term, weight in self.terms]
+        if self.legs:
+            plain["legs"] = {name: leg.as_dict() for name, leg in self.legs.items()}
         return plain
 
 
@@ -47,7 +54,7 @@ class Explanation:
     Parameters
     ----------
     legs
-        Each leg that returned it.
+        Each leg that returned it, or scored it; of several wordings each that found it: ``query 1``, ``query 2``, …
     first_stage
         Its rank and score before the reranker (or at the end, without one): the fused ones, or the single leg's.
     reranker

@@ -20,11 +20,12 @@ Missing = Literal["zero", "min", "score", "skip"]
 - ``"skip"``: none; a sum is as with 0, a maximum, minimum, mean or median is taken over the legs that returned it.
 """
 
-Complete = Callable[[int, NDArray[np.int64], Sequence[str]], NDArray[Any]]
+Complete = Callable[[int, NDArray[np.int64], Sequence[str]], NDArray[Any] | None]
 """``complete(leg_index, rows, doc_ids) -> scores``: the true scores that a leg gives to candidates it did not return.
 
 ``rows[i]`` is the number of the query (in the order of the `Hits`) and ``doc_ids[i]`` the candidate; the answer is a
-float array of the same length. It is called once a leg, with all the missing candidates of the batch.
+float array of the same length, or None from a leg that cannot say (it failed): that leg then adds 0 to what it did not
+return. It is called once a leg, with all the missing candidates of the batch.
 """
 
 
@@ -44,7 +45,7 @@ def fill(values: Matrix, pool: Pool, missing: Missing) -> Matrix:
 def completed(answers: Sequence[Hits], complete: Complete | None) -> list[Hits]:
     """Give each leg's `Hits` the candidates of the other legs too, by their true scores.
 
-    The provenance stays what the leg returned: rank 0 for a candidate that was only scored.
+    The provenance stays what the leg returned: a candidate that was only scored has its score there, and rank 0.
 
     Raises
     ------
@@ -63,7 +64,11 @@ def completed(answers: Sequence[Hits], complete: Complete | None) -> list[Hits]:
         scores[where], absent[where] = hits.scores, False
         if absent.any():
             rows, doc_ids = pool.rows[absent], pool.ids[pool.codes[absent]].tolist()
-            found = np.asarray(complete(index, rows, doc_ids), np.float64)
+            answer = complete(index, rows, doc_ids)
+            if answer is None:
+                whole.append(hits)
+                continue
+            found = np.asarray(answer, np.float64)
             if found.shape != rows.shape or np.isnan(found).any():
                 raise InputError(
                     f"{leg_name(hits, index)!r} gave scores of shape {found.shape}, {int(np.isnan(found).sum())} of "
@@ -72,7 +77,9 @@ def completed(answers: Sequence[Hits], complete: Complete | None) -> list[Hits]:
             scores[absent] = found
         legs = {}
         for name, leg in hits.legs.items():
-            ranks, own = np.zeros(len(pool), np.int32), np.full(len(pool), np.nan)
+            # Of a leg that fused others, theirs were not computed.
+            own = scores.copy() if len(hits.legs) == 1 else np.full(len(pool), np.nan)
+            ranks = np.zeros(len(pool), np.int32)
             ranks[where], own[where] = leg.ranks, leg.scores
             legs[name] = LegColumns(ranks, own)
         whole.append(Hits.ranked(len(hits), pool.rows, pool.codes, scores, pool.ids, legs=legs))

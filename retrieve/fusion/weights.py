@@ -28,14 +28,20 @@ def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], what
     InputError
         Another number of values than legs, or names that are not the legs'.
     """
+    names = [leg_name(hits, place) for place, hits in enumerate(answers)]
     if not isinstance(given, Mapping):
         if len(given) != len(answers):
-            raise InputError(f"{len(given)} {what} for {len(answers)} legs")
+            raise InputError(
+                f"there are {what} for {_legs(len(given))}, not for {_legs(len(answers))}: {', '.join(names)}"
+            )
         return list(given)
-    names = [leg_name(hits, place) for place, hits in enumerate(answers)]
     if set(given) != set(names):
         raise InputError(f"the {what} are for the legs {sorted(given)}, and the legs are {sorted(names)}")
     return [given[name] for name in names]
+
+
+def _legs(count: int) -> str:
+    return "1 leg" if count == 1 else f"{count} legs"
 
 
 def check_numbers(given: object, what: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines import build_collection
 from pipelines.cli import main
+from pipelines.commands import GROUPS
 
 
 @pytest.fixture(scope="module")
@@ -57,4 +58,86 @@ def test_what_is_shown(collection, capsys):
     assert main(["search", collection, "matrix", "--collapse", "7"]) == 1
     assert "collapse must be" in capsys.readouterr().err
     assert main(["search", collection, "matrix", "--filter", "{year}"]) == 1
-    assert "--filter takes JSON" in capsys.readouterr().err
+    assert "--where takes a JSON object" in capsys.readouterr().err
+
+
+def test_what_is_a_rerankers_needs_one(collection, capsys):
+    for option, value in (("--candidates", "5"), ("--max-pairs", "3"), ("--max-ms", "9"), ("--rerank-weight", "0.3")):
+        assert main(["search", collection, "matrix", "--legs", "bm25", option, value]) == 1
+        assert f"{option} is for a reranker, and this search has none" in capsys.readouterr().err
+    command = ["search", collection, "bake bread", "--json", "--reranker", "late-interaction"]
+    assert main([*command, "--rerank-weight", "0", "--passages", "max"]) == 0
+    for hit in json.loads(capsys.readouterr().out)["hits"]:
+        assert hit["score"] == hit["legs"]["reranker"]["score"], "nothing of the first stage's is in it"
+
+
+def test_the_fusion_may_have_options(collection, capsys):
+    command = ["search", collection, "oven flour", "--json"]
+    fusion = {"method": "comb-sum", "normalizer": "none", "missing": "score"}
+    assert main([*command, "--fusion", json.dumps(fusion), "--depth", "bm25=1,dense=2", "--explain"]) == 0
+    for hit in json.loads(capsys.readouterr().out)["hits"]:
+        legs = hit["explanation"]["legs"]
+        assert hit["score"] == pytest.approx(sum(leg["score"] for leg in legs.values()))
+    for wrong, says in (
+        (["--fusion", "{rrf}"], "--fusion is no JSON"),
+        (["--weights", "1"], "weights for 1 leg, not for 2 legs: bm25, dense"),
+        (["--depth", "bm25=many"], "--depth takes a number, or one a leg as in bm25=200,dense=50"),
+        (["--rewrite", "cake"], "--rewrite is of one question"),
+    ):
+        query = "-" if "--rewrite" in wrong else "oven flour"
+        assert main(["search", collection, query, *wrong]) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_a_question_in_other_words(collection, capsys):
+    command = ["search", collection, "lost letters", "--rewrite", "packets may be lost", "--explain"]
+    assert main([*command, "--json", "-k", "2"]) == 0
+    best = json.loads(capsys.readouterr().out)["hits"][0]
+    assert best["doc_id"] == "udp" and set(best["legs"]) == {"query 1", "query 2"}
+    assert set(best["explanation"]["legs"]["query 2"]["legs"]) == {"bm25", "dense"}
+    assert main([*command, "-k", "1"]) == 0
+    table = capsys.readouterr().out
+    assert "     query 2: " in table and "       bm25: " in table and "% of that" in table
+
+
+def test_words_are_marked(collection, capsys):
+    assert main(["search", collection, "baking oven", "-k", "1"]) == 0
+    assert "**bake** in an **oven**" in capsys.readouterr().out
+    assert main(["search", collection, "baking oven", "-k", "1", "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)["hits"]
+    assert [hit["text"][start:end] for start, end in hit["highlights"]] == ["bake", "oven"]
+
+
+def test_of_chunks_their_documents_are_shown(tmp_path, capsys):
+    text = "# Bread\n\nKnead it. Bake the loaf.\n\n# Networks\n\nA kitchen has no networks. They lose packets."
+    source, target = tmp_path / "handbook.jsonl", str(tmp_path / "c")
+    source.write_text(json.dumps({"_id": "handbook", "title": "Handbook", "text": text}) + "\n", encoding="utf-8")
+    chunks = ["--chunk", "markdown", "--chunk-size", "8", "--chunk-overlap", "0"]
+    assert main(["index", str(source), "--to", target, "--no-dense", "--quiet", *chunks]) == 0
+    capsys.readouterr()
+
+    assert main(["search", target, "networks", "--explain"]) == 0
+    table = capsys.readouterr().out
+    assert "  1. handbook" in table and " passage found" in table and "**Networks**" in table
+    assert "Handbook > Networks: " in table and f" of {len(text)}" in table
+    assert main(["search", target, "loaf", "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out)["hits"]
+    assert (hit["doc_id"], hit["text"], hit["title"]) == ("handbook", text, "Handbook")
+    (passage,) = hit["passages"]
+    assert text[passage["start"] : passage["end"]] == passage["text"]
+    assert [passage["text"][start:end] for start, end in hit["highlights"]] == ["loaf"]
+    assert main(["search", target, "loaf", "--json", "--chunks"]) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["doc_id"].startswith("handbook#")
+
+
+def test_help_lists_the_commands_by_what_they_are_for(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    for purpose, commands in GROUPS.items():
+        assert f"\n{purpose}:\n" in told
+        for command in commands:
+            assert f"\n  {command.__name__.rpartition('.')[2]} " in told
+    with pytest.raises(SystemExit):
+        main(["delete", "--help"])
+    assert capsys.readouterr().out.startswith("usage: retrieve delete [-h]")

@@ -50,7 +50,7 @@ def test_json_is_read_as_yaml_is(tmp_path):
         ("systems: [{name: a b, legs: [bm25]}]", "no white space"),
         ("{systems: [{name: a, legs: [../x]}], legs: {../x: {kind: dense}}}", "leg '../x': its name is a file's name"),
         ("systems: [{name: a, legs: [bm25], fusion: bordeaux}]", "there is no fusion 'bordeaux': rrf"),
-        ("systems: [{name: a, legs: [bm25], weights: [1, 2]}]", "2 weights for 1 legs"),
+        ("systems: [{name: a, legs: [bm25], weights: [1, 2]}]", "weights must be one for each leg"),
         ("systems: [{name: a, legs: [bm25], weights: heavy}]", "weights must be numbers"),
         ("systems: [{name: a, legs: [bm25], depth: 0}]", "depth must be a whole number of 1 or more, not 0"),
         ("systems: [{name: a, legs: [bm25], candidate: 5}]", "unknown option 'candidate': there are name, legs"),

@@ -25,6 +25,7 @@ from pipelines.tuning import (
     tune,
     write_choice,
 )
+from pipelines.weight_tuning import tune_weight
 from retrieve.fusion import fusion_from_config
 from retrieve.hybrid import HybridRetriever
 
@@ -237,3 +238,54 @@ def test_judged_queries_without_a_text_are_named(collection, judged, tmp_path, c
     (tmp_path / "other.tsv").write_text("query-id\tcorpus-id\tscore\nq99\td1\t1\n")
     assert main(["tune", str(collection), *judged[:3], str(tmp_path / "other.tsv")]) == 1
     assert "'q99'" in capsys.readouterr().err
+
+
+class TestRerankersWeight:
+    def test_is_chosen_on_one_run_and_written_only_as_a_gain(self, collection, judged, capsys):
+        command = ["tune", str(collection), *judged, "--depths", "5", "--quiet", "--reranker", "late-interaction"]
+        assert main([*command, "--candidates", "4"]) == 0
+        said = capsys.readouterr().out
+        assert "4 candidates read by late-interaction" in said and "gain over now (no reranker)" in said
+        assert "the reranker alone" in said and "Nothing was written" in said
+        assert not (collection / "search.yaml").exists()
+
+        assert main([*command, "--json", "--write", "always"]) == 0
+        report = json.loads(capsys.readouterr().out)["reranker"]
+        file = collection / "search.yaml"
+        try:
+            written = yaml.safe_load(file.read_text("utf-8"))
+            assert written["reranker"]["weight"] == report["chosen"] and "fusion" in written
+            with SearchPipeline.open(collection) as pipeline:
+                assert pipeline.reranker.weight == report["chosen"]
+            assert main([*command, "--dry-run"]) == 0
+            assert f"gain over now (weight {report['chosen']:g})" in capsys.readouterr().out
+        finally:
+            file.unlink()
+
+    def test_every_weight_is_what_a_search_with_it_gives(self, collection):
+        queries = {f"q{number}": f"the number {word}" for number, word in enumerate(WORDS)}
+        qrels = {f"q{number}": {f"d{number}": 1, f"d{(number + 1) % 10}": 1} for number in range(10)}
+        report = tune_weight(collection, queries, qrels, "late-interaction", candidates=4, show_progress=False)
+        for weight in (0.0, 0.3, 1.0):
+            config = {"reranker": {"model": "late-interaction", "candidates": 4, "weight": weight}}
+            with SearchPipeline.open(collection, config=config) as pipeline:
+                hits = pipeline.retrieve(list(queries.values()), 4)
+            mean = evaluate(hits, qrels, ["ndcg@10"], queries=list(queries)).means["ndcg@10"]
+            assert report.by_weight[weight] == pytest.approx(mean)
+        assert report.now is None and not report.is_gain
+        assert report.over_now == report.over_first_stage
+
+    def test_candidates_alone_are_an_error(self, collection, judged, capsys):
+        assert main(["tune", str(collection), *judged, "--candidates", "4"]) == 1
+        assert "--candidates is for a reranker" in capsys.readouterr().err
+
+    def test_a_single_leg_has_a_reranker_to_tune(self, judged, tmp_path, minilm_path, capsys):
+        from retrieve.encoders import DenseEncoder
+
+        documents = [Document(f"d{number}", f"The number {word}.", word) for number, word in enumerate(WORDS)]
+        encoder = DenseEncoder(minilm_path)
+        build_collection(documents, tmp_path / "c", bm25=False, dense=encoder, show_progress=False)
+        command = ["tune", str(tmp_path / "c"), *judged, "--quiet", "--json"]
+        assert main([*command, "--reranker", "late-interaction", "--candidates", "3"]) == 0
+        assert set(json.loads(capsys.readouterr().out)) == {"reranker"}
+        assert main(command) == 1 and "nothing to tune" in capsys.readouterr().err

@@ -51,6 +51,17 @@ def test_weight_keeps_part_of_the_first_stage_worked_by_hand():
     assert run["q3"] == {"ccc": 1.0}
 
 
+def test_another_weight_needs_no_second_reading():
+    read = ByLength(weight=0.9).rerank(QUERIES, hits(), TEXTS)
+    for weight in (0, 0.25, 1):
+        again, right = rerankers.reweighted(read, weight), ByLength(weight=weight).rerank(QUERIES, hits(), TEXTS)
+        assert again.scores.tolist() == pytest.approx(right.scores.tolist())
+        assert again.doc_ids == right.doc_ids and set(again.legs) == {"first-stage", "reranker"}
+    for some in (hits(), ByLength().rerank(QUERIES, hits(), TEXTS, depth=2)):
+        with pytest.raises(InputError, match="only hits that a reranker has read"):
+            rerankers.reweighted(some, 0.5)
+
+
 def test_all_of_the_first_stage_keeps_its_order():
     assert ByLength(weight=1).rerank(QUERIES, hits(), TEXTS)[0].doc_ids == ["a", "bb", "ccc", "dddd"]
 

@@ -11,8 +11,7 @@ from indexing.hits import Hits
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.significance import compare_paired
-from retrieve.fusion.normalizers.min_max import min_max
-from retrieve.rerankers import FIRST_STAGE, Reranker
+from retrieve.rerankers import Reranker, reweighted
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder
@@ -86,11 +85,11 @@ def compare(
         return Reranker(which).rerank(queries, some[0], documents, show_progress=show_progress)
 
     tried = reranked(model, tuning)
-    on_tuning = [_values(interpolated(tried, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
+    on_tuning = [_values(reweighted(tried, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
     weight = WEIGHTS[int(np.argmax(on_tuning))]
     after = reranked(model, first)
     systems = {"first stage": first[0]} | ({BEFORE: reranked(before, first)} if before is not None else {})
-    systems |= {ALONE: after, INTERPOLATED: interpolated(after, weight)}
+    systems |= {ALONE: after, INTERPOLATED: reweighted(after, weight)}
     values = {m: {name: _values(hits, first, m) for name, hits in systems.items()} for m in MEASURES}
     baseline = values[MEASURES[0]]["first stage"]
     gains = {
@@ -98,15 +97,6 @@ def compare(
     }
     figures = {m: {name: float(of_one.mean()) for name, of_one in some.items()} for m, some in values.items()}
     return Comparison(len(first[1]), weight, figures, gains)
-
-
-def interpolated(hits: Hits, weight: float) -> Hits:
-    """Give reranked hits `weight` of their first stage's score, as `CandidateReranker` does."""
-    if not weight:
-        return hits
-    before = min_max(hits.legs[FIRST_STAGE].scores, hits.offsets)
-    scores = (1 - weight) * min_max(hits.scores, hits.offsets) + weight * before
-    return Hits.ranked(len(hits), hits.rows, hits.codes, scores, hits.ids)
 
 
 def _values(hits: Hits, judged: tuple[Hits, Sequence[str], Any], measure: str) -> NDArray[np.float64]:

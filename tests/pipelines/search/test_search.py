@@ -16,6 +16,7 @@ from pipelines.search import Refine
 from pipelines.search import pipeline as pipeline_module
 from pipelines.search.refine import mmr_order
 from retrieve.budget import Budget
+from retrieve.fusion import WeightedSum
 from retrieve.late_interaction import LateInteractionReranker
 from retrieve.trace import Trace
 
@@ -151,6 +152,10 @@ class TestBatches:
                     near = scores.get(one.doc_id)
                     assert one.doc_id == other.doc_id or near == pytest.approx(other.score, abs=1e-4)
 
+    def test_a_budget_without_a_reranker_is_an_error(self, pipeline):
+        with pytest.raises(InputError, match="a budget is what a reranker may spend"):
+            pipeline.search("bake", budget=Budget(max_pairs=3))
+
     def test_retrieve_takes_a_budget(self, opened):
         with opened(reranker="late-interaction") as pipeline:
             hits = pipeline.retrieve(["bake", "matrix"], k=20, budget=Budget(max_pairs=3))
@@ -173,6 +178,28 @@ class TestDegraded:
         assert degraded.degraded and degraded.failures == {"dense": "the graph is damaged"}
         assert len(degraded) == 3 and all("dense" not in result.legs for result in degraded)
         assert not again.cached, "half an answer is not kept"
+
+    def test_a_leg_that_failed_is_not_asked_for_scores(self, opened, monkeypatch):
+        fusion = {"method": "weighted-sum", "missing": "score"}
+
+        def broken(*_, **__):
+            raise StorageError("the graph is damaged")
+
+        with opened(on_leg_error="degrade", fusion=fusion, depth=2) as pipeline:
+            whole = pipeline.search("bake bread", k=4)
+            assert {"bm25.score", "dense.score", "sparse.score"} <= set(whole.timings)
+            index = pipeline.retriever.legs[1].index._index
+            monkeypatch.setattr(index, "score", broken)
+            scored = pipeline.search("bake bread", k=4)
+            monkeypatch.setattr(index, "search", broken)
+            neither = pipeline.search("bake bread", k=4)
+        assert not whole.degraded and scored.failures == neither.failures == {"dense": "the graph is damaged"}
+        assert any("dense" in result.legs for result in scored), "what it found is not lost"
+        assert neither and all("dense" not in result.legs for result in neither)
+        with opened(fusion=fusion, depth=2) as pipeline:
+            monkeypatch.setattr(pipeline.retriever.legs[1].index._index, "score", broken)
+            with pytest.raises(StorageError, match="damaged"):
+                pipeline.search("bake bread")
 
     def test_by_default_the_error_is_the_callers(self, opened, monkeypatch):
         with opened() as pipeline:
@@ -364,6 +391,37 @@ class TestSeveralWordings:
             results = pipeline.multi_search(["datagrams", "oven"], k=3)
             assert len(plain.multi_search(["datagrams", "oven"], k=3)) == 3
         assert results.reranked == 10 and results[0].doc_id == "udp"
+
+    def test_explain_themselves_by_wording_and_leg(self, pipeline):
+        wordings = ["oven", "datagrams", "packets may be lost"]
+        results = pipeline.multi_search(wordings, k=5, explain=True)
+        alone = {f"query {at}": pipeline.search(text, k=50, explain=True) for at, text in enumerate(wordings, 1)}
+        for result in results:
+            why = result.explanation
+            assert set(why.legs) == set(result.legs) and why.first_stage.rank == result.rank
+            assert sum(part.share for part in why.legs.values()) == pytest.approx(1)
+            for name, part in why.legs.items():
+                assert part.share == pytest.approx((1 / (60 + part.rank)) / result.score)
+                (same,) = [hit for hit in alone[name] if hit.doc_id == result.doc_id]
+                assert part.score == pytest.approx(same.score, abs=1e-5)
+                assert part.legs.keys() == same.explanation.legs.keys()
+                for leg, inner in part.legs.items():
+                    assert inner.share == pytest.approx(same.explanation.legs[leg].share, abs=1e-4)
+                    assert inner.terms == same.explanation.legs[leg].terms
+        udp = next(result for result in results if result.doc_id == "udp").explanation
+        assert [term for term, _ in udp.legs["query 2"].legs["bm25"].terms] == ["datagram"]
+        assert results[0].as_dict()["explanation"]["legs"]["query 1"]["legs"]["dense"]["share"] > 0
+
+    def test_explain_the_reranker_and_what_was_refined(self, opened):
+        with opened(reranker="late-interaction", candidates=6) as pipeline:
+            fusion = WeightedSum()
+            results = pipeline.multi_search(
+                ["datagrams", "singular value"], k=3, fusion=fusion, explain=True, refine=Refine(collapse=0.9)
+            )
+        assert results[0].explanation.reranker is not None
+        for result in results:
+            assert set(result.explanation.legs) == {name for name in result.legs if name.startswith("query")}
+            assert all(0 <= part.normalized <= 1 for part in result.explanation.legs.values())
 
     def test_one_string_is_no_list(self, pipeline):
         with pytest.raises(InputError, match="must be a list"):

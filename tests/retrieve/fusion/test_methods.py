@@ -91,7 +91,7 @@ def test_what_cannot_be_fused_is_refused(method, answers, says):
 @pytest.mark.parametrize(
     ("weights", "says"),
     [
-        ([1, 1], "2 weights for 1 legs"),
+        ([1, 1], "weights for 2 legs, not for 1 leg"),
         ([0], "not all 0"),
         ([-1], "0 or more"),
         ([float("nan")], "0 or more"),

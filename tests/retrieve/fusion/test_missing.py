@@ -63,6 +63,19 @@ def test_provenance_says_what_was_returned_not_what_was_computed():
         "c": {"bm25"},
         "d": {"dense"},
     }
+    bm25 = dict(zip(fused.part(0, 1).doc_ids, fused.part(0, 1).legs["bm25"].scores.tolist(), strict=True))
+    assert bm25["d"] == -3.0, "what was computed stands beside rank 0"
+
+
+@pytest.mark.parametrize("fusion", [CombSum(normalizer="none", missing="score"), ReciprocalRank(k=0, missing="score")])
+def test_a_leg_that_cannot_say_adds_nothing_to_what_it_did_not_return(fusion):
+    def complete(leg, rows, doc_ids):
+        return None if leg == 0 else true_scores([])(leg, rows, doc_ids)
+
+    one = [hits(BM25), hits(DENSE)]
+    scored = run(fusion(one, complete=complete))[0]
+    alone = run(fusion([hits({}), hits(DENSE)], complete=complete))[0]
+    assert scored["d"] == alone["d"] if isinstance(fusion, CombSum) else scored["d"] == 1 / 2
 
 
 def test_nothing_is_computed_where_nothing_is_missing():

@@ -78,9 +78,9 @@ def test_the_default_gives_equal_weights_to_kinds_that_were_not_measured(kinds):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"scales": [1]}, "1 scales for 2 legs"),
+        ({"scales": [1]}, "scales for 1 leg, not for 2 legs"),
         ({"scales": [1, 0]}, "above 0"),
-        ({"floors": [0.5]}, "1 floors for 2 legs"),
+        ({"floors": [0.5]}, "floors for 1 leg, not for 2 legs"),
         ({"floors": [0.7, 0.5]}, "in sum at most 1"),
         ({"floors": [-0.1, 0.5]}, "0 or more"),
         ({"scales": {"bm25": 1, "splade": 1}}, "scales are for the legs"),

@@ -1,0 +1,135 @@
+"""What ``retrieve search`` found, and how that is laid out: a table for a person, JSON for a program."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.search import LegExplanation, SearchPipeline, SearchResult, SearchResults
+    from pipelines.search.highlight import Highlight
+    from pipelines.search.parents import ParentResult, ParentResults
+
+SHOWN_TERMS = 6
+"""How many of a leg's matched terms the table has room for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The answer to one question.
+
+    Parameters
+    ----------
+    query
+        The question.
+    results
+        The documents, or the chunks.
+    parents
+        The documents that the chunks are of; None where the results are documents.
+    highlights
+        Where the question's words stand: in the text of each result, or of each parent's best passage.
+    """
+
+    query: str
+    results: "SearchResults"
+    parents: "ParentResults | None"
+    highlights: "Sequence[Highlight]"
+
+
+def find(pipeline: "SearchPipeline", wordings: Sequence[str], *, k: int, chunks: bool, **asked: Any) -> Found:
+    """Search for a question, given in one wording or several; of chunks show the documents, unless `chunks`."""
+    from pipelines.search.highlight import highlight
+    from pipelines.search.parents import holds_chunks, search_parents
+
+    parents = None
+    if not chunks and holds_chunks(pipeline.collection):
+        parents = search_parents(pipeline, wordings[0] if len(wordings) == 1 else wordings, k, **asked)
+        results, shown = parents.found, [parent.passages[0] for parent in parents]
+    else:
+        several = len(wordings) > 1
+        results = pipeline.multi_search(wordings, k, **asked) if several else pipeline.search(wordings[0], k, **asked)
+        shown = list(results)
+    found = highlight(pipeline, " ".join(wordings), [result.text for result in shown])
+    return Found(wordings[0], results, parents, found)
+
+
+def as_json(found: Found, *, timings: bool) -> str:
+    """Give one line of JSON; a hit's ``highlights`` are places in its text; a parent's, in its first passage's."""
+    answer = (found.results if found.parents is None else found.parents).as_dict()
+    if not timings:
+        del answer["timings"]
+    for hit, marked in zip(answer["hits"], found.highlights, strict=True):
+        hit["highlights"] = [list(span) for span in marked.spans]
+    return json.dumps({"query": found.query, **answer}, ensure_ascii=False)
+
+
+def as_table(found: Found, *, timings: bool) -> str:
+    """Lay the answer out for a person."""
+    lines = [found.query]
+    if found.parents is None:
+        for result, marked in zip(found.results, found.highlights, strict=True):
+            lines += _result(result, marked)
+    else:
+        for parent, marked in zip(found.parents, found.highlights, strict=True):
+            lines += _parent(parent, marked)
+    if len(lines) == 1:
+        lines.append("  nothing found")
+    lines += [f"  without {leg}: {reason}" for leg, reason in found.results.failures.items()]
+    if timings:
+        lines.append("  " + "  ".join(f"{stage} {took:.1f} ms" for stage, took in found.results.timings.items()))
+    return "\n".join(lines)
+
+
+def _result(result: "SearchResult", marked: "Highlight") -> Iterator[str]:
+    """Say of a hit its rank, score and id, where it came from, why, and the part of the text that has most words."""
+    yield f"{result.rank:>3}. {result.doc_id}  {result.score:.4f}   {_stages(result)}"
+    yield from _why(result)
+    yield _text(result.title, marked)
+
+
+def _parent(parent: "ParentResult", marked: "Highlight") -> Iterator[str]:
+    best, (start, end) = parent.passages[0], parent.spans[0]
+    yield f"{parent.rank:>3}. {parent.document.doc_id}  {parent.score:.4f}   {_stages(best)}"
+    more = len(parent.passages) - 1
+    others = f", {more} more passage{'s' if more > 1 else ''} found" if more else ""
+    yield f"     characters {start:,} to {end:,} of {len(parent.document.text):,}{others}"
+    yield from _why(best)
+    yield _text(best.title, marked)
+
+
+def _stages(result: "SearchResult") -> str:
+    return f"[{'  '.join(f'{name} #{leg.rank} ({leg.score:.3f})' for name, leg in result.legs.items())}]"
+
+
+def _why(result: "SearchResult") -> Iterator[str]:
+    """Say what each leg brought, if that was asked for."""
+    if result.explanation is not None:
+        yield from _parts(result.explanation.legs, "     ", "the fused score")
+
+
+def _parts(legs: "Mapping[str, LegExplanation]", indent: str, whole: str) -> Iterator[str]:
+    for name, leg in legs.items():
+        scored = "" if leg.rank is not None else f", not found but scored {leg.score:.3f}"
+        normalized = "" if leg.normalized is None else f", normalised {leg.normalized:.3f}"
+        terms = "".join(f"  {term} {weight:.2f}" for term, weight in (leg.terms or ())[:SHOWN_TERMS])
+        more = len(leg.terms or ()) - SHOWN_TERMS
+        rest = f"  and {more} more" if more > 0 else ""
+        yield f"{indent}{name}: {leg.share:.0%} of {whole}{scored}{normalized}{terms}{rest}"
+        yield from _parts(leg.legs, indent + "  ", "that")
+
+
+def _text(title: str, marked: "Highlight") -> str:
+    """Give one line of title and text, as wide as the terminal."""
+    width = max(shutil.get_terminal_size((110, 20)).columns - 5, 40)
+    title = " ".join(title.split())
+    head = f"{title[: width // 2]}{'…' if len(title) > width // 2 else ''}: " if title else ""
+    before, after = _marks()
+    return f"     {head}{marked.snippet(width - len(head), before=before, after=after)}"
+
+
+def _marks() -> tuple[str, str]:
+    """Give bold type on a terminal, unless NO_COLOR says otherwise, and stars elsewhere."""
+    return ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("**", "**")

@@ -1,0 +1,149 @@
+"""Stages: the way of some queries through a pipeline: find, rerank, refine, fetch, explain."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.collection import Collection
+from indexing.documents import Document
+from indexing.errors import InputError
+from indexing.hits import Hit, Hits
+from pipelines.search.explaining import explain
+from pipelines.search.refine import Refine
+from pipelines.search.results import Explanation, SearchResult, SearchResults
+from retrieve.budget import Budget
+from retrieve.retrievers import DenseRetriever, Retriever
+from retrieve.trace import Trace
+
+if TYPE_CHECKING:
+    from retrieve.rerankers import CandidateReranker
+
+Explain = Callable[[Hits, Trace], list[Explanation]]
+"""Explains each of the hits that are shown, one after another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is wanted of a search, whatever its queries: the options of `SearchPipeline.search`."""
+
+    k: int = 10
+    filter: Any = None
+    explain: bool = False
+    budget: Budget | None = None
+    refine: Refine | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.k, int) or self.k < 1:
+            raise InputError(f"k must be at least 1, not {self.k}")
+
+    @property
+    def looked_at(self) -> int:
+        """How many of the best hits are fetched, `k` of them to be shown."""
+        return self.k if self.refine is None else max(self.k, self.refine.pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The parts of a pipeline, each a stage; see `SearchPipeline` for what they are."""
+
+    retriever: Retriever
+    collection: Collection
+    reranker: "CandidateReranker | None"
+    candidates: int
+    budget: Budget
+
+    @property
+    def legs(self) -> Sequence[Retriever]:
+        """The retrievers that the first stage consists of."""
+        legs: Sequence[Retriever] = getattr(self.retriever, "legs", (self.retriever,))
+        return legs
+
+    def depth(self, asked: Asked) -> int:
+        """Say how many hits the first stage must give."""
+        return asked.looked_at if self.reranker is None else max(asked.looked_at, self.candidates)
+
+    def answer(self, queries: Sequence[str], asked: Asked, trace: Trace) -> list[SearchResults]:
+        """Answer some queries together."""
+        start = time.perf_counter()
+        found = self.find(queries, asked, trace)
+        return self.show(queries, found, asked, trace, start, partial(explain, self.legs, queries))
+
+    def find(self, queries: Sequence[str], asked: Asked, trace: Trace) -> Hits:
+        """Ask the first stage; the hits have the provenance of each leg."""
+        hits = self.retriever.search(queries, self.depth(asked), filter=asked.filter, trace=trace)
+        return hits if hits.legs else hits.as_leg(self.retriever.name)
+
+    def rerank(self, queries: Sequence[str], hits: Hits, asked: Asked, trace: Trace) -> Hits:
+        """Let the reranker, if there is one, order the hits anew."""
+        if self.reranker is None:
+            if asked.budget is not None:
+                raise InputError("a budget is what a reranker may spend, and this pipeline has none: open it with one")
+            return hits
+        budget = asked.budget or self.budget
+        budget = replace(budget, top=budget.top or asked.k)
+        return self.reranker.rerank(
+            queries, hits, self.collection.documents, depth=self.candidates, budget=budget, trace=trace
+        )
+
+    def show(
+        self, queries: Sequence[str], found: Hits, asked: Asked, trace: Trace, start: float, explain: Explain
+    ) -> list[SearchResults]:
+        """Rerank, refine, fetch and explain what was found for some queries since `start`."""
+        hits = self.rerank(queries, found, asked, trace).top(asked.looked_at)
+        rankings, documents = self._refined(hits, asked, trace)
+        explanations: Sequence[Explanation | None] = [None] * len(hits.codes)
+        if asked.explain:
+            with trace.stage("explain"):
+                explanations = explain(hits, trace)
+        timings = {stage: 1000 * seconds / len(queries) for stage, seconds in trace.seconds.items()}
+        timings["total"] = 1000 * (time.perf_counter() - start) / len(queries)
+        first = hits.offsets.tolist()
+        return [
+            SearchResults(
+                (
+                    _result(hit, rank, documents[hit.doc_id], explanations[first[row] + hit.rank - 1])
+                    for rank, hit in enumerate(ranking, 1)
+                ),
+                timings=timings,
+                failures=trace.failures,
+                reranked=None if trace.scored is None else int(trace.scored[row]),
+            )
+            for row, ranking in enumerate(rankings)
+        ]
+
+    def _refined(self, hits: Hits, asked: Asked, trace: Trace) -> tuple[list[list[Hit]], Mapping[str, Document]]:
+        """Choose the hits of each query that are shown, and fetch at least their documents."""
+        refine, rankings = asked.refine, [ranking[:] for ranking in hits]
+        documents: dict[str, Document] = {}
+        with trace.stage("documents"):
+            if refine is None or refine.reads_documents:
+                documents = self._documents(set(hits.doc_ids))
+        if refine is not None:
+            with trace.stage("refine"):
+                rankings = [refine.apply(ranking, asked.k, documents, self._vectors) for ranking in rankings]
+                documents |= self._documents({hit.doc_id for ranking in rankings for hit in ranking} - documents.keys())
+        return rankings, documents
+
+    def _documents(self, ids: set[str]) -> dict[str, Document]:
+        wanted = sorted(ids)
+        return dict(zip(wanted, self.collection.documents.get(wanted), strict=True))
+
+    def _vectors(self, ids: Sequence[str]) -> NDArray[np.floating]:
+        """Give the stored vectors of these documents, from the first leg that has any."""
+        dense = (leg.index for leg in self.legs if isinstance(leg, DenseRetriever) and hasattr(leg.index, "vectors"))
+        index: Any = next(dense, None)
+        if index is None:
+            raise InputError("mmr compares the vectors of hits, and no leg of this pipeline has any: add a dense leg")
+        vectors: NDArray[np.floating] = index.vectors(ids)
+        return vectors
+
+
+def _result(hit: Hit, rank: int, document: Document, explanation: Explanation | None) -> SearchResult:
+    return SearchResult(
+        hit.doc_id, hit.score, rank, document.title, document.text, document.metadata, hit.legs, explanation
+    )
