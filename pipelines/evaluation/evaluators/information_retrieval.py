@@ -234,5 +234,6 @@ def sparsity_of(queries: Vectors, corpus: Vectors) -> dict[str, float]:
 def term_counts(vectors: Vectors) -> NDArray[np.float64]:
     """Give how many texts have each term."""
     if issparse(vectors):
-        return np.bincount(vectors.indices[vectors.data != 0], minlength=vectors.shape[1]).astype(np.float64)
+        present = vectors.indices if vectors.data.all() else vectors.indices[vectors.data != 0]
+        return np.bincount(present, minlength=vectors.shape[1]).astype(np.float64)
     return np.count_nonzero(vectors, axis=0).astype(np.float64)

@@ -23,6 +23,8 @@ COMMON_TERMS = 256
 """Of sparse vectors, the terms whose weights stand in a dense matrix."""
 DOCUMENTS_NEAR = 1024
 """Documents whose weights of the common terms are multiplied at a time: they fit the processor's cache."""
+GROUP = 16
+"""Documents of which only the best is looked at first, when the best of many are chosen."""
 DENSE_AT_ONCE = 2048
 """Sparse documents that are made dense at a time, for distances."""
 
@@ -54,21 +56,22 @@ def best(
     workers = 1  # Dense products run on all cores by themselves.
     if similarity in ("cosine", "dot"):
         score, workers = (_sparse(corpus), torch.get_num_threads()) if issparse(corpus) else (_dense(corpus), 1)
-    rows = min(max(1, SCORES_AT_ONCE // workers // max(1, corpus.shape[0])), queries.shape[0])
+    rows = max(1, SCORES_AT_ONCE // workers // max(1, corpus.shape[0]))
     # New memory for each block would cost as much as the products.
     memory: SimpleQueue[torch.Tensor] = SimpleQueue()
     for _ in range(workers):
-        memory.put(torch.empty((rows, corpus.shape[0])))
+        memory.put(torch.empty((min(rows, queries.shape[0]), corpus.shape[0])))
 
     def search(low: int) -> None:
-        mine = memory.get()
-        some = queries[low : low + rows]
-        end = low + some.shape[0]
-        places[low:end], scores[low:end] = _top(score(some, mine[: some.shape[0]]), k, ranks)
-        memory.put(mine)
+        some, mine = queries[low : low + rows], memory.get()
+        try:
+            found = _top(score(some, mine[: some.shape[0]]), k, ranks)
+        finally:
+            memory.put(mine)
+        places[low : low + rows], scores[low : low + rows] = found
 
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(search, range(0, queries.shape[0], max(1, rows))))
+        list(pool.map(search, range(0, queries.shape[0], rows)))
     return places, scores
 
 
@@ -86,12 +89,16 @@ def _sparse(corpus: csr_matrix) -> Score:
     Weights of terms that many texts have stand in a dense matrix, whose rows are added up; of the other terms a query
     touches only the texts that have them.
     """
+    import torch
+
     present = np.bincount(corpus.indices, minlength=corpus.shape[1])
     common, rare = np.split(np.argsort(-present, kind="stable"), [COMMON_TERMS])
-    frequent = [
-        np.ascontiguousarray(corpus[low : low + DOCUMENTS_NEAR][:, common].toarray().T, dtype=np.float32)
-        for low in range(0, corpus.shape[0], DOCUMENTS_NEAR)
-    ]
+
+    def near(low: int) -> NDArray[np.float32]:
+        return np.ascontiguousarray(corpus[low : low + DOCUMENTS_NEAR][:, common].toarray().T, dtype=np.float32)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        frequent = list(pool.map(near, range(0, corpus.shape[0], DOCUMENTS_NEAR)))
     postings: Any = csr_matrix(corpus[:, rare].T)
 
     def score(some: csr_matrix, memory: "torch.Tensor") -> "torch.Tensor":
@@ -136,10 +143,8 @@ def _tensor(vectors: Any) -> "torch.Tensor":
 
 def _top(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Give the places and the values of the `k` highest of each row; of equal ones, those of the lowest ranks."""
-    import torch
-
     # One more than asked for shows whether the cutoff falls among equal scores.
-    highest, found = torch.topk(scores, min(k + 1, scores.shape[1]), dim=1)
+    highest, found = _highest(scores, min(k + 1, scores.shape[1]))
     values, places = highest.numpy(), found.numpy()
     if values.shape[1] > k:
         for row in np.flatnonzero(values[:, k] == values[:, k - 1]):
@@ -149,3 +154,19 @@ def _top(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDAr
         values, places = values[:, :k], places[:, :k]
     order = np.lexsort((ranks[places], -values), axis=1)
     return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
+
+
+def _highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Do what `torch.topk` does, in a fraction of its time: the `k` highest lie in the `k` groups of highest maxima."""
+    import torch
+
+    groups = scores.shape[1] // GROUP
+    if groups < 4 * k:
+        return torch.topk(scores, k, dim=1)
+    rest = torch.arange(groups * GROUP, scores.shape[1]).expand(len(scores), -1)
+    maxima = scores[:, : groups * GROUP].unflatten(1, (GROUP, groups)).amax(dim=1)
+    chosen = torch.topk(maxima, k, dim=1, sorted=False).indices
+    members = (chosen[:, None, :] + groups * torch.arange(GROUP)[:, None]).flatten(1)
+    places = torch.cat((members, rest), dim=1)
+    values, at = torch.topk(scores.gather(1, places), k, dim=1)
+    return values, places.gather(1, at)
