@@ -115,13 +115,8 @@ class ScoringModel(_TrainedEncoder):
         super().__init__(encoder)
         self.prompt = prompt
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """Give the logits of (query, document) pairs, float32 [pairs, labels]."""
-        logits: Tensor = self(list(pairs))
-        return logits
-
     def forward(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """See `score`."""
+        """Give the logits of (query, document) pairs, float32 [pairs, labels]."""
         if not pairs:
             return torch.zeros((0, self.encoder.dimension), device=self.device)
         tokens = self.encoder.engine.input.tokenize(pairs, self.prompt)

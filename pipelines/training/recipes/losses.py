@@ -124,8 +124,9 @@ def _parameters(chosen: Any) -> set[str]:
     taken: set[str] = set()
     for of_one in chosen.__mro__:
         if "__init__" in vars(of_one) and of_one.__module__.startswith("pipelines."):
-            taken |= set(inspect.signature(of_one.__init__).parameters)
-    return taken - {"self", "model", "loss", "arguments"}
+            named = inspect.signature(of_one.__init__).parameters.values()
+            taken |= {one.name for one in named if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    return taken - {"self", "model", "loss"}
 
 
 def _check(name: str, options: Mapping[str, Any], taken: set[str]) -> None:

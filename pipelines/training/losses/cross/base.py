@@ -1,7 +1,7 @@
 """What losses over cross-encoder scores share: which pairs of texts are scored, and how lists are laid out."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +13,14 @@ Columns: TypeAlias = Sequence[Sequence[Any]]
 Pair: TypeAlias = tuple[str, str]
 
 
-class Scoring(Protocol):
-    """A cross-encoder while it is trained."""
-
-    def score(self, pairs: Sequence[Pair]) -> Tensor:
-        """Give the logits of (query, document) pairs, float32 [pairs, labels], with gradients."""
-
-
 class ScoreLoss(nn.Module):
     """A loss over the logits of query-document pairs.
 
     Parameters
     ----------
     model
-        A `CrossEncoder`, or what else scores pairs, see `Scoring`.
+        A `CrossEncoder`, or whatever can be called with (query, document) pairs and gives their logits, float32
+        [pairs, labels], with gradients.
     activation
         Applied to the logits first (nothing).
     """
@@ -38,7 +32,7 @@ class ScoreLoss(nn.Module):
     def forward(self, columns: Columns, labels: Any = None) -> Tensor:
         """Score the pairs of the batch, and give the loss."""
         columns = [list(column) for column in columns]
-        logits = self.model.score(self.pairs(columns))
+        logits = self.model(self.pairs(columns))
         return self.loss_from_logits(self.activation(logits) if self.activation else logits, columns, labels)
 
     def pairs(self, columns: Columns) -> list[Pair]:
