@@ -102,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
     """Run it."""
     from transformers.utils import logging as transformers_logging
 
+    from pipelines.training.recipes.processes import is_main
     from pipelines.training.recipes.settings import TrainSettings
     from pipelines.training.recipes.train import train
 
@@ -117,7 +118,10 @@ def run(options: argparse.Namespace) -> int:
     if settings.data is None:
         also = ", or --collection DIR with --pairs FILE" if options.kind == "reranker" else ""
         raise InputError(f"there is nothing to train on: give --data ROWS{also}")
-    print(train(options.kind, settings))
+    report = train(options.kind, settings)
+    if not is_main():
+        return 0
+    print(report)
     model = f"{settings.output}/final"
     following = {
         "dense": f"retrieve index corpus.jsonl --to my-collection --dense {model}",

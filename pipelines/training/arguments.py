@@ -42,6 +42,8 @@ class TrainingArguments(transformers.TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.prediction_loss_only = True
+        # A batch more for one of several processes would leave it waiting for the others' gradients.
+        self.dataloader_drop_last |= self.parallel_mode is transformers.training_args.ParallelMode.DISTRIBUTED
         if self.batch_sampler not in get_args(BatchSampling):
             raise InputError(
                 f"batch_sampler must be one of {', '.join(get_args(BatchSampling))}, not {self.batch_sampler!r}"

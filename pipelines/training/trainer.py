@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,6 +29,7 @@ from pipelines.training.samplers import (
     RandomBatches,
     RoundRobin,
 )
+from pipelines.training.several import average_gradients
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:
@@ -122,6 +124,10 @@ class Trainer(transformers.Trainer):
             optimizers=optimizers,
         )
         self.model_accepts_loss_kwargs = False
+        self._averages = self.accelerator.distributed_type.startswith("MULTI_")
+        if self._averages:
+            # Not to be wrapped: see `average_gradients`.
+            self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.loss_modules.to(args.device)
         for of_one in self.loss_modules.modules():
             if isinstance(of_one, SpladeLoss):
@@ -202,7 +208,14 @@ class Trainer(transformers.Trainer):
             return GroupByLabel(rows.labels, batch_size, **settings)
         return RandomBatches(len(rows), batch_size, **settings)
 
-    # -- loss --------------------------------------------------------------------------------------------------------
+    # -- loss and gradients ------------------------------------------------------------------------------------------
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """Go forward and backward; of several processes, each has the mean of all gradients before the optimizer."""
+        loss = super().training_step(*arguments, **options)
+        if self._averages and self.accelerator.sync_gradients:
+            average_gradients(self.loss_modules.parameters())
+        return loss
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -298,6 +311,8 @@ class Trainer(transformers.Trainer):
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(str(output_dir or self.args.output_dir))
         fill_card(self.card, self)
         write_into(folder, self.encoder.save, keep=["README.md"] if is_by_hand(folder / "README.md") else [])
@@ -309,8 +324,7 @@ class Trainer(transformers.Trainer):
         After a run with `load_best_model_at_end` this is the best model.
         """
         folder = Path(str(self.args.output_dir)) / FINAL if path is None else Path(path)
-        if self.args.should_save:
-            self._save(str(folder))
+        self._save(str(folder))
         return folder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
 from pipelines.training.recipes.inference_free import arguments_for
+from pipelines.training.recipes.processes import is_main
 from pipelines.training.recipes.settings import Kind, TrainSettings
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,8 @@ def run_training(
         before=figures_at(history, 0),
         after=figures_at(history, int(best) if best.isdecimal() else trainer.state.global_step),
     )
-    write_json(output / SUMMARY_FILE, asdict(report) | {"folder": str(folder)})
+    if is_main():
+        write_json(output / SUMMARY_FILE, asdict(report) | {"folder": str(folder)})
     return report
 
 

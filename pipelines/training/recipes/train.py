@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.training.recipes.evaluation import held_out
 from pipelines.training.recipes.losses import make_loss
+from pipelines.training.recipes.processes import is_main, main_first
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.run import START, TrainReport, claim, finished, run_training
 from pipelines.training.recipes.settings import Kind, TrainSettings
@@ -27,11 +28,15 @@ def train(kind: Kind, settings: TrainSettings) -> TrainReport:
     """
     output = Path(settings.output)
     rows: Any = read_rows(settings.data or "", split=settings.split, columns=settings.columns)
-    claim(output, settings, kind)
-    done = finished(output)
-    if done is not None:
-        return done
-    encoder = load_start(kind, settings, rows, output / START)
+    with main_first():
+        claim(output, settings, kind)
+        done = finished(output)
+        if done is not None:
+            return done
+        # What the first process made, the others load.
+        made = not is_main() and (output / START).is_dir()
+        known = settings.at(model=str(output / START)) if made else settings
+        encoder = load_start(kind, known, rows, output / START)
     return train_on(kind, encoder, settings, rows)[0]
 
 

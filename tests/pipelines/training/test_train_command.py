@@ -120,6 +120,46 @@ def test_what_is_missing_is_said(
     assert message in capsys.readouterr().err
 
 
+TRIPLE = {"query": "water", "positive": "heat", "negative": "fire"}
+LISTED = {"query": "water", "documents": ["heat", "fire"], "labels": [1, 0]}
+SCORED = {"query": "water", "positive": "heat", "negative": "fire", "scores": [1.0, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "options", "message"),
+    [
+        ("dense", [TRIPLE, TRIPLE | {"positive": None}], [], "line 2: column 'positive': None is no text"),
+        ("sparse", [TRIPLE, TRIPLE | {"positive": 3}], [], "line 2: column 'positive': 3 is no text"),
+        ("reranker", [TRIPLE, TRIPLE | {"positive": ["a"]}], [], "line 2: column 'positive' holds a list"),
+        ("reranker", [TRIPLE] * 9 + [{"query": "a"}], [], "line 10: its fields are query, those of the first"),
+        ("dense", [{"query": "water"}], [], "no loss goes without saying with the columns query"),
+        ("dense", [SCORED] * 9 + [SCORED | {"scores": [1.0]}], [], "line 10: the scores are 1, and those of the first"),
+        ("reranker", [LISTED] * 9 + [LISTED | {"labels": [1]}], [], "line 10: the labels are 1, and the texts 2"),
+        ("reranker", [SCORED, SCORED | {"scores": None}], [], "line 2: the label 'scores' is None"),
+        (
+            "reranker",
+            [SCORED, SCORED | {"scores": 1.0}],
+            [],
+            "line 2: the label 'scores' is 1.0, and that of",
+        ),
+        ("sparse", [TRIPLE] * 2, ["--columns", "query,nothing"], "has no column 'nothing'"),
+        ("dense", [TRIPLE] * 2, ["--loss", "CoSENT"], "CoSENTLoss reads 2 columns"),
+        ("sparse", [TRIPLE] * 2, ["--loss", "MarginMSE"], "MarginMSELoss needs the teacher's scores"),
+        ("dense", [LISTED] * 2, ["--loss", "CoSENT"], "column 'documents' holds a list"),
+        ("reranker", [LISTED] * 2, ["--loss", "MultipleNegativesRanking"], "the data has lists of them"),
+        ("reranker", [TRIPLE] * 2, ["--loss", "Lambda"], "LambdaLoss reads 2 columns"),
+    ],
+)
+def test_bad_rows_are_named_before_the_first_step(
+    kind: str, rows: list[dict[str, Any]], options: list[str], message: str, bert: Path, tmp_path: Path, capsys: Any
+) -> None:
+    data = write_lines(tmp_path / "rows.jsonl", rows)
+    command = ["train", kind, "--model", str(bert), "--data", str(data), "--output", str(tmp_path / "run"), *SMALL]
+    assert main([*command, *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match="is there already"):

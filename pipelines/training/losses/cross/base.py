@@ -61,6 +61,7 @@ class PointwiseLoss(ScoreLoss):
     def pairs(self, columns: Columns) -> list[Pair]:
         """Pair the two columns."""
         need_columns(columns, 2, 2, type(self).__name__, "query, document, with a label")
+        need_texts(columns, type(self).__name__)
         return list(zip(columns[0], columns[1], strict=True))
 
 
@@ -70,6 +71,7 @@ class TupleLoss(ScoreLoss):
     def pairs(self, columns: Columns) -> list[Pair]:
         """Pair the query with each document, column after column."""
         need_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        need_texts(columns, type(self).__name__)
         return [pair for documents in columns[1:] for pair in zip(columns[0], documents, strict=True)]
 
 
@@ -112,6 +114,12 @@ def need_columns(columns: Columns, least: int, most: int | None, name: str, exam
     if len(columns) < least or (most is not None and len(columns) > most):
         wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
         raise InputError(f"{name} reads {wanted} columns ({example}); the data has {len(columns)}")
+
+
+def need_texts(columns: Columns, name: str) -> None:
+    """Refuse lists of documents where a loss reads one a column."""
+    if not all(isinstance(column[0], str) for column in columns if column):
+        raise InputError(f"{name} reads one document a column, and the data has lists of them; ListNetLoss reads lists")
 
 
 def one_score(logits: Tensor, name: str) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, one_score
+from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, need_texts, one_score
 from pipelines.training.losses.random_state import RandomState
 
 
@@ -38,6 +38,7 @@ class MultipleNegativesRankingLoss(TupleLoss):
     def pairs(self, columns: Columns) -> list[Pair]:
         """Pair each query with its positive, the drawn documents and its negatives, column after column."""
         need_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        need_texts(columns, type(self).__name__)
         drawn = in_batch_negatives(columns[1:], self.num_negatives)
         return super().pairs([*columns[:2], *drawn, *columns[2:]])
 
