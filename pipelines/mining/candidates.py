@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.hits import Hits
 
-QUERIES_AT_ONCE = 1024
+QUERIES_AT_ONCE = 256
 """Queries whose scores against the whole corpus stand in memory at a time."""
 
 

@@ -160,6 +160,40 @@ def test_bad_rows_are_named_before_the_first_step(
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
+def test_what_a_run_reports_to_is_passed_on(
+    bert: Path, triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from transformers import TrainerCallback
+    from transformers.integrations import integration_utils
+
+    told: list[dict[str, float]] = []
+
+    class Recorder(TrainerCallback):
+        def on_log(self, *arguments: Any, logs: dict[str, float], **more: Any) -> None:
+            told.append(logs)
+
+    (tmp_path / "train.yaml").write_text("arguments: {report_to: [dvclive]}\n")
+    command = [
+        "train",
+        "dense",
+        "--model",
+        str(bert),
+        "--data",
+        str(triples),
+        "--output",
+        str(tmp_path / "run"),
+        *SMALL,
+    ]
+    command += ["--config", str(tmp_path / "train.yaml")]
+    assert main(command) == 1
+    assert "report_to names 'dvclive', which is not installed" in capsys.readouterr().err
+    # As if it were installed.
+    monkeypatch.setattr("pipelines.training.arguments.get_available_reporting_integrations", lambda: ["dvclive"])
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "dvclive", Recorder)
+    assert main(command) == 0
+    assert [logs["loss"] > 0 for logs in told if "loss" in logs] == [True] * 4
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match="is there already"):
