@@ -46,8 +46,8 @@ class TrainingArguments(transformers.TrainingArguments):
         lost = [name for name in self.report_to or () if name not in get_available_reporting_integrations()]
         if lost:
             raise InputError(
-                f"report_to names {lost[0]!r}, which is not installed or not known to transformers: install it, or name "
-                f"one of {', '.join(get_available_reporting_integrations()) or 'none'}"
+                f"report_to names {lost[0]!r}, which is not installed, or not known to transformers; there are "
+                f"{', '.join(get_available_reporting_integrations()) or 'none'}"
             )
         # A batch more for one of several processes would leave it waiting for the others' gradients.
         self.dataloader_drop_last |= self.parallel_mode is transformers.training_args.ParallelMode.DISTRIBUTED

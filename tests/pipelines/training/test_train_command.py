@@ -184,7 +184,7 @@ def test_what_a_run_reports_to_is_passed_on(
         str(tmp_path / "run"),
         *SMALL,
     ]
-    command += ["--config", str(tmp_path / "train.yaml")]
+    command += [*SMALL, "--config", str(tmp_path / "train.yaml")]
     assert main(command) == 1
     assert "report_to names 'dvclive', which is not installed" in capsys.readouterr().err
     # As if it were installed.
