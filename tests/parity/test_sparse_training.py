@@ -13,12 +13,14 @@ from sentence_transformers.sparse_encoder import losses as their_losses
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder as TheirAutoEncoder
 from sentence_transformers.sparse_encoder.trainer import SparseEncoderTrainer
 from sentence_transformers.sparse_encoder.training_args import SparseEncoderTrainingArguments
+from transformers import BertForMaskedLM
 
 from checkpoints import WORDS, write_bert
 from pipelines.training.arguments import SparseTrainingArguments
 from pipelines.training.data import TrainingRows
-from pipelines.training.losses import CSRLoss
+from pipelines.training.losses import CSRLoss, MultipleNegativesRankingLoss, SpladeLoss
 from pipelines.training.model import trained
+from pipelines.training.recipes.inference_free import write_inference_free_start
 from pipelines.training.trainer import SparseTrainer
 from retrieve.encoders import SparseEncoder
 
@@ -98,3 +100,36 @@ def test_an_autoencoder_decodes_whole_columns_however_they_are_divided(tmp_path:
     np.testing.assert_allclose(
         found["sentence_embedding"].detach().numpy(), encoder.encode(rows["text"]).toarray(), atol=1e-5
     )
+
+
+def test_queries_without_a_transformer(tmp_path: Path) -> None:
+    rows = triples()
+    start = SparseEncoder(write_bert(tmp_path / "mlm", BertForMaskedLM), dtype="float32", device="cpu")
+    folder = str(write_inference_free_start(start, rows["positive"], tmp_path / "start"))
+    routes = {"query": "query", "positive": "document", "negative": "document"}
+    theirs = TheirSparseEncoder(folder, device="cpu")
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    rates: dict[str, Any] = {"router_mapping": routes, "learning_rate_mapping": {r"\.query\.": 1e-2}}
+    reference = SparseEncoderTrainer(
+        theirs,
+        SparseEncoderTrainingArguments(str(tmp_path / "theirs"), **ARGUMENTS, **rates),
+        rows,
+        loss=their_losses.SpladeLoss(
+            theirs, their_losses.SparseMultipleNegativesRankingLoss(theirs), document_regularizer_weight=3e-3
+        ),
+    )
+    reference.train()
+    mine = SparseEncoder(folder, dtype="float32", device="cpu")
+    arguments = SparseTrainingArguments(str(tmp_path / "mine"), dropout=0.0, **ARGUMENTS, **rates)
+    base = MultipleNegativesRankingLoss(mine, scale=1.0, similarity="dot")
+    trainer = SparseTrainer(mine, arguments, rows, loss=SpladeLoss(mine, base, 3e-3))
+    trainer.train()
+    logs, expected = ([log["loss"] for log in one.state.log_history if "loss" in log] for one in (trainer, reference))
+    np.testing.assert_allclose(logs, expected, rtol=2e-3)
+    texts = rows["query"][:8]
+    for name in ("encode_query", "encode_document"):
+        wanted = getattr(theirs, name)(texts).to_dense().numpy()
+        np.testing.assert_allclose(getattr(mine, name)(texts).toarray(), wanted, atol=5e-3)
+    assert abs(mine.encode_query(texts) - SparseEncoder(folder, dtype="float32").encode_query(texts)).max() > 0.02

@@ -267,3 +267,19 @@ def test_a_reranker_from_a_collection_and_pairs(
         (output / lost).unlink() if lost else None
         assert main(command) == 0, "what is there is not made anew, what was lost is"
         assert json.loads((output / "comparison.json").read_text()) == found
+
+
+@pytest.mark.slow
+def test_minilm_becomes_a_reranker_within_a_few_steps(tmp_path: Path) -> None:
+    """Its head is new: at first it orders documents by chance."""
+    draw = random.Random(0)
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    rows = [{"query": f"which is {words[at]}?", "documents": [f"it is {word}" for word in words]} for at in range(10)]
+    lists = [row | {"labels": [float(at % 10 == place) for place in range(10)]} for at, row in enumerate(rows * 12)]
+    draw.shuffle(lists)
+    data = write_lines(tmp_path / "rows.jsonl", lists)
+    command = ["train", "reranker", "--data", str(data), "--output", str(tmp_path / "run"), "--batch-size", "4"]
+    assert main([*command, "--loss", "ListNet", "--lr", "2e-4", "--dropout", "0", "--checkpoints", "1"]) == 0
+    model = CrossEncoder(tmp_path / "run" / "final")
+    for at, row in enumerate(rows):
+        assert model.rank(row["query"], row["documents"])[0]["corpus_id"] == at
