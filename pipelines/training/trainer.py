@@ -111,7 +111,8 @@ class Trainer(transformers.Trainer):
         if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
             raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
         self._check_routes(encoder, args)
-        train, evaluation = self._prepared(train_dataset, model, args), self._prepared(eval_dataset, model, args)
+        train = self._prepared(train_dataset, model, args)
+        evaluation = self._prepared(eval_dataset, model, args, held_out=True)
         self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
         super().__init__(
             model=model,
@@ -163,10 +164,13 @@ class Trainer(transformers.Trainer):
         self.accelerator.even_batches = True
         return self.accelerator.prepare(self._loader(rows, self.args.eval_batch_size, train=False))
 
-    def _prepared(self, data: Data, model: Any, args: TrainingArguments) -> Any:
+    def _prepared(self, data: Data, model: Any, args: TrainingArguments, *, held_out: bool = False) -> Any:
         if data is None:
             return None
         settings = {"prompts": args.prompts, "routes": args.router_mapping}
+        if held_out and hasattr(data, "column_names"):
+            # Held-out rows may have fewer columns than those that are trained on: no negatives, for instance.
+            settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
         if isinstance(data, Mapping):
             if None not in self.losses:
                 lost = [name for name in data if name not in self.losses]
@@ -387,6 +391,12 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
         if folder.name.rpartition("-")[2].isdecimal() and (folder / "trainer_state.json").is_file()
     ]
     return str(max(found)[1]) if found else None
+
+
+def _of_columns(by_column: Any, columns: Sequence[str]) -> Any:
+    if not isinstance(by_column, Mapping):
+        return by_column
+    return {name: value for name, value in by_column.items() if name in columns}
 
 
 def _as_it_is(batch: Any) -> Any:
