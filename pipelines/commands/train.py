@@ -78,6 +78,12 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
     if kind == "sparse":
         parser.add_argument("--document-weight", type=float, metavar="W", help="price of documents' terms (3e-5)")
         parser.add_argument("--query-weight", type=float, metavar="W", help="price of queries' terms (5e-5)")
+        parser.add_argument(
+            "--inference-free",
+            action="store_true",
+            default=None,
+            help="queries get a learned weight for each of their terms, and need no transformer",
+        )
 
 
 def _add_collection(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +102,9 @@ def run(options: argparse.Namespace) -> int:
     """Run it."""
     from transformers.utils import logging as transformers_logging
 
+    from pipelines.training.recipes.processes import is_main
     from pipelines.training.recipes.settings import TrainSettings
+    from pipelines.training.recipes.train import train
 
     # The card and the summary say what the trainer's own lines would.
     transformers_logging.set_verbosity_error()
@@ -110,7 +118,10 @@ def run(options: argparse.Namespace) -> int:
     if settings.data is None:
         also = ", or --collection DIR with --pairs FILE" if options.kind == "reranker" else ""
         raise InputError(f"there is nothing to train on: give --data ROWS{also}")
-    print(_trained(options.kind, settings))
+    report = train(options.kind, settings)
+    if not is_main():
+        return 0
+    print(report)
     model = f"{settings.output}/final"
     following = {
         "dense": f"retrieve index corpus.jsonl --to my-collection --dense {model}",
@@ -119,20 +130,6 @@ def run(options: argparse.Namespace) -> int:
     }
     print(f"  next: {following[options.kind]}")
     return 0
-
-
-def _trained(kind: str, settings: Any) -> Any:
-    if kind == "dense":
-        from pipelines.training.recipes.dense import train_dense
-
-        return train_dense(settings)
-    if kind == "sparse":
-        from pipelines.training.recipes.sparse import train_sparse
-
-        return train_sparse(settings)
-    from pipelines.training.recipes.reranker import train_reranker
-
-    return train_reranker(settings)
 
 
 def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:

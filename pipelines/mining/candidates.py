@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.hits import Hits
 
-QUERIES_AT_ONCE = 1024
+QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus stand in memory at a time."""
 
 
@@ -71,12 +71,14 @@ def nearest(
 
     documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
     found = min(count, len(corpus))
+    # One piece of memory for all blocks: pieces of some 20 MB that come and go leave gaps that add up to gigabytes.
+    products = torch.empty(min(QUERIES_AT_ONCE, len(queries)), len(corpus))
     for low in range(0, len(queries), QUERIES_AT_ONCE):
         some = torch.from_numpy(np.ascontiguousarray(queries[low : low + QUERIES_AT_ONCE], dtype=np.float32))
         if metric in ("euclidean", "manhattan"):
             similarity = -torch.cdist(some, documents, p=2.0 if metric == "euclidean" else 1.0)
         else:
-            similarity = some @ documents.T
+            similarity = torch.mm(some, documents.T, out=products[: len(some)])
         scores, places = torch.topk(similarity, found, dim=1)
         # torch leaves the order of ties open.
         ties = torch.argsort(places, dim=1)

@@ -211,7 +211,7 @@ class _Encoding:
             prompt = self._model.prompts[prompt_name]
         path = None if self._folder is None else self._path(task, texts, prompt)
         if path is not None and path.is_file():
-            found: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+            found: NDArray[np.float32] = np.load(path, mmap_mode="c", allow_pickle=False)
             return found
         encode = self._model.encode_query if task == "query" else self._model.encode_document
         vectors: NDArray[np.float32] = encode(texts, prompt=prompt, normalize=True, show_progress=self._show)
@@ -268,7 +268,8 @@ def _columns(dataset: Any, anchor: str | None, positive: str | None) -> tuple[st
 
 
 def _texts(dataset: Any, column: str) -> list[str]:
-    texts = list(dataset[column])
+    # A slice is one list; to go through a column would decode it row by row.
+    texts: list[str] = list(dataset[column][:])
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"row {row} (from 0), column {column!r}: {repr(text)[:60]} is no text")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import transformers
+from transformers.integrations import get_available_reporting_integrations
 
 from indexing.errors import InputError
 from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
@@ -42,6 +43,14 @@ class TrainingArguments(transformers.TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.prediction_loss_only = True
+        lost = [name for name in self.report_to or () if name not in get_available_reporting_integrations()]
+        if lost:
+            raise InputError(
+                f"report_to names {lost[0]!r}, which is not installed, or not known to transformers; there are "
+                f"{', '.join(get_available_reporting_integrations()) or 'none'}"
+            )
+        # A batch more for one of several processes would leave it waiting for the others' gradients.
+        self.dataloader_drop_last |= self.parallel_mode is transformers.training_args.ParallelMode.DISTRIBUTED
         if self.batch_sampler not in get_args(BatchSampling):
             raise InputError(
                 f"batch_sampler must be one of {', '.join(get_args(BatchSampling))}, not {self.batch_sampler!r}"

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from indexing.errors import InputError
 from pipelines.training.model import EmbeddingModel, ScoringModel
-from pipelines.training.roles import Prompts, Roles, Routes, column_prompts, column_routes, roles
+from pipelines.training.roles import Prompts, Roles, Routes, column_prompts, column_routes, roles, row_problem
 from retrieve.encoders.batching import Tokens
 
 Batch: TypeAlias = dict[str, Any]
@@ -205,18 +205,12 @@ def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, 
                     f"{called}, row {row} (from 0): its columns are {list(values)}, those of row 0 {names}"
                 )
         columns = {column: [values[column] for values in data] for column in names}
-    for column in found.inputs:
-        for row, value in enumerate(columns[column]):
-            texts = value if isinstance(value, list) else [value]
-            if not all(isinstance(text, str) for text in texts):
-                raise InputError(
-                    f"{called}, row {row} (from 0), column {column!r}: {repr(value)[:60]} is no text; a column of "
-                    f"numbers that is the label must be named one of label, labels, score, scores"
-                )
-    if found.label:
-        for row, value in enumerate(columns[found.label]):
-            if value is None or (isinstance(value, float) and not np.isfinite(value)):
-                raise InputError(f"{called}, row {row} (from 0): the label {found.label!r} is {value}")
+    read = (*found.inputs, *([found.label] if found.label else []))
+    by_row = [dict(zip(read, values, strict=True)) for values in zip(*(columns[name] for name in read), strict=True)]
+    for row, values in enumerate(by_row):
+        problem = row_problem(values, by_row[0], found)
+        if problem:
+            raise InputError(f"{called}, row {row} (from 0), {problem}")
     return found, columns
 
 

@@ -71,9 +71,11 @@ class EmbeddingModel(_TrainedEncoder):
         batches = self._batches(lengths)
         if len(batches) <= 1:
             return _run(modules, dict(features))
-        parts = [_run(modules, _some_rows(features, rows, int(lengths[rows].max()))) for rows in batches]
+        parts = [_pooled(modules, _some_rows(features, rows, int(lengths[rows].max()))) for rows in batches]
         order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)
-        return features | {"sentence_embedding": torch.cat([part["sentence_embedding"] for part in parts])[order]}
+        # What stands behind the pooling may look at the batch as a whole, and add to the features.
+        vectors = torch.cat([vectors for vectors, _ in parts])[order]
+        return _run(modules[parts[0][1] :], features | {"sentence_embedding": vectors})
 
     def layers(self, features: "Features") -> list[Callable[[], Tensor]]:
         """Run the transformer once; give what would be the vectors after each of its layers, on demand.
@@ -113,13 +115,8 @@ class ScoringModel(_TrainedEncoder):
         super().__init__(encoder)
         self.prompt = prompt
 
-    def score(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """Give the logits of (query, document) pairs, float32 [pairs, labels]."""
-        logits: Tensor = self(list(pairs))
-        return logits
-
     def forward(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """See `score`."""
+        """Give the logits of (query, document) pairs, float32 [pairs, labels]."""
         if not pairs:
             return torch.zeros((0, self.encoder.dimension), device=self.device)
         tokens = self.encoder.engine.input.tokenize(pairs, self.prompt)
@@ -151,6 +148,14 @@ def _run(modules: Sequence[Any], features: "Features") -> "Features":
     for module in modules:
         features = module(features)
     return features
+
+
+def _pooled(modules: Sequence[Any], features: "Features") -> tuple[Tensor, int]:
+    """Run modules until there is a vector for each text; give the vectors, and how many modules it took."""
+    done = 0
+    while "sentence_embedding" not in features:
+        features, done = modules[done](features), done + 1
+    return features["sentence_embedding"], done
 
 
 def _some_rows(features: "Features", rows: NDArray[np.int64], width: int) -> "Features":

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from indexing.errors import InputError
 
 LABELS = ("label", "labels", "score", "scores")
@@ -37,6 +39,41 @@ def roles(columns: Sequence[str], name: str = "the training data") -> Roles:
     if not inputs:
         raise InputError(f"{name} has no column but the label {label!r}")
     return Roles(inputs, label)
+
+
+def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], found: Roles) -> str:
+    """Say what is wrong with a row; "" when nothing is.
+
+    Inputs are texts or lists of texts, in all rows alike. A label is a number or a list of them: as many as the lists
+    of texts have entries, else as many as in the first row.
+    """
+    for column in found.inputs:
+        value, is_list = row[column], isinstance(row[column], list)
+        if not all(isinstance(text, str) for text in (value if is_list else [value])):
+            return (
+                f"column {column!r}: {repr(value)[:60]} is no text; a column of numbers that is the label must be "
+                "named one of label, labels, score, scores"
+            )
+        if is_list != isinstance(first[column], list):
+            kinds = ("a list", "a text") if is_list else ("a text", "a list")
+            return f"column {column!r} holds {kinds[0]}, and that of the first row {kinds[1]}"
+    if found.label is None:
+        return ""
+    label = row[found.label]
+    numbers = list(label) if _several(label) else [label]
+    if not all(isinstance(number, int | float | np.number) and np.isfinite(number) for number in numbers):
+        return f"the label {found.label!r} is {repr(label)[:60]}: it must be a number, or a list of numbers"
+    if _several(label) != _several(first[found.label]):
+        return f"the label {found.label!r} is {repr(label)[:60]}, and that of the first row {first[found.label]!r}"
+    listed = next((len(row[column]) for column in found.inputs if isinstance(row[column], list)), None)
+    if _several(label) and len(numbers) != (len(first[found.label]) if listed is None else listed):
+        wanted = f"those of the first row are {len(first[found.label])}" if listed is None else f"the texts {listed}"
+        return f"the {found.label} are {len(numbers)}, and {wanted}"
+    return ""
+
+
+def _several(label: Any) -> bool:
+    return isinstance(label, Sequence | np.ndarray) and not isinstance(label, str)
 
 
 def column_prompts(prompts: Prompts, inputs: Sequence[str], dataset: str | None) -> dict[str, str]:

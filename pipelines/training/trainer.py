@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -28,6 +29,7 @@ from pipelines.training.samplers import (
     RandomBatches,
     RoundRobin,
 )
+from pipelines.training.several import average_gradients
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:
@@ -109,7 +111,8 @@ class Trainer(transformers.Trainer):
         if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
             raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
         self._check_routes(encoder, args)
-        train, evaluation = self._prepared(train_dataset, model, args), self._prepared(eval_dataset, model, args)
+        train = self._prepared(train_dataset, model, args)
+        evaluation = self._prepared(eval_dataset, model, args, held_out=True)
         self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
         super().__init__(
             model=model,
@@ -122,6 +125,10 @@ class Trainer(transformers.Trainer):
             optimizers=optimizers,
         )
         self.model_accepts_loss_kwargs = False
+        self._averages = self.accelerator.distributed_type.startswith("MULTI_")
+        if self._averages:
+            # Not to be wrapped: see `average_gradients`.
+            self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.loss_modules.to(args.device)
         for of_one in self.loss_modules.modules():
             if isinstance(of_one, SpladeLoss):
@@ -157,10 +164,13 @@ class Trainer(transformers.Trainer):
         self.accelerator.even_batches = True
         return self.accelerator.prepare(self._loader(rows, self.args.eval_batch_size, train=False))
 
-    def _prepared(self, data: Data, model: Any, args: TrainingArguments) -> Any:
+    def _prepared(self, data: Data, model: Any, args: TrainingArguments, *, held_out: bool = False) -> Any:
         if data is None:
             return None
         settings = {"prompts": args.prompts, "routes": args.router_mapping}
+        if held_out and hasattr(data, "column_names"):
+            # Held-out rows may have fewer columns than those that are trained on: no negatives, for instance.
+            settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
         if isinstance(data, Mapping):
             if None not in self.losses:
                 lost = [name for name in data if name not in self.losses]
@@ -202,7 +212,14 @@ class Trainer(transformers.Trainer):
             return GroupByLabel(rows.labels, batch_size, **settings)
         return RandomBatches(len(rows), batch_size, **settings)
 
-    # -- loss --------------------------------------------------------------------------------------------------------
+    # -- loss and gradients ------------------------------------------------------------------------------------------
+
+    def training_step(self, *arguments: Any, **options: Any) -> Tensor:
+        """Go forward and backward; of several processes, each has the mean of all gradients before the optimizer."""
+        loss = super().training_step(*arguments, **options)
+        if self._averages and self.accelerator.sync_gradients:
+            average_gradients(self.loss_modules.parameters())
+        return loss
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -298,6 +315,8 @@ class Trainer(transformers.Trainer):
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.args.should_save:
+            return
         folder = Path(str(output_dir or self.args.output_dir))
         fill_card(self.card, self)
         write_into(folder, self.encoder.save, keep=["README.md"] if is_by_hand(folder / "README.md") else [])
@@ -309,8 +328,7 @@ class Trainer(transformers.Trainer):
         After a run with `load_best_model_at_end` this is the best model.
         """
         folder = Path(str(self.args.output_dir)) / FINAL if path is None else Path(path)
-        if self.args.should_save:
-            self._save(str(folder))
+        self._save(str(folder))
         return folder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -373,6 +391,12 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
         if folder.name.rpartition("-")[2].isdecimal() and (folder / "trainer_state.json").is_file()
     ]
     return str(max(found)[1]) if found else None
+
+
+def _of_columns(by_column: Any, columns: Sequence[str]) -> Any:
+    if not isinstance(by_column, Mapping):
+        return by_column
+    return {name: value for name, value in by_column.items() if name in columns}
 
 
 def _as_it_is(batch: Any) -> Any:

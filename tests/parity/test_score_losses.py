@@ -39,7 +39,10 @@ class Scores:
 
 class Mine:
     def __init__(self, scores: Scores) -> None:
-        self.score = scores
+        self._scores = scores
+
+    def __call__(self, pairs: Any) -> Tensor:
+        return self._scores(pairs)
 
 
 class Theirs(CrossEncoder):

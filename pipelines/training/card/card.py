@@ -30,13 +30,20 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _TAGS = {
     "dense": ["sentence-transformers", "sentence-similarity", "feature-extraction", "dense"],
     "sparse": ["sentence-transformers", "sparse-encoder", "sparse", "splade"],
+    "csr": ["sentence-transformers", "sparse-encoder", "sparse", "csr"],
     "cross": ["sentence-transformers", "cross-encoder", "reranker"],
 }
 _PIPELINES = {"dense": "sentence-similarity", "sparse": "feature-extraction", "cross": "text-ranking"}
-_TITLES = {"dense": "Sentence Transformer", "sparse": "SPLADE Sparse Encoder", "cross": "Cross Encoder"}
+_TITLES = {
+    "dense": "Sentence Transformer",
+    "sparse": "SPLADE Sparse Encoder",
+    "csr": "CSR Sparse Encoder",
+    "cross": "Cross Encoder",
+}
 _PURPOSES = {
     "dense": "It maps texts to vectors of {width} dimensions, for semantic search and similarity.",
     "sparse": "It maps texts to weights of the {width} terms of its vocabulary, for an inverted index.",
+    "csr": "It maps texts to a few of {width} latents, by which texts are told apart and their vectors given back.",
     "cross": "It reads a query and a document together and scores how well they match, to rerank search results.",
 }
 
@@ -121,7 +128,7 @@ class Card:
         ]
         sizes = [facts.rows for facts in self.train if facts.rows is not None]
         tags = [
-            *_TAGS[encoder.kind],
+            *_TAGS[_family(encoder)],
             *([MARK] if self.losses else []),
             *(f"dataset_size:{sum(sizes)}" for _ in sizes[:1]),
         ]
@@ -163,8 +170,8 @@ class Card:
         facts += [f"* Similarity: {similarity}"] if similarity else []
         facts += [f"* License: {shown(self.license)}"] if self.license else []
         return (
-            f"A [{_TITLES[encoder.kind]}](https://www.sbert.net){origin}. "
-            + _PURPOSES[encoder.kind].format(width=encoder.dimension)
+            f"A [{_TITLES[_family(encoder)]}](https://www.sbert.net){origin}. "
+            + _PURPOSES[_family(encoder)].format(width=encoder.dimension)
             + "\n\n"
             + "\n".join(facts)
             + f"\n\n```\n{type(encoder).__name__}(\n{modules}\n)\n```"
@@ -213,6 +220,10 @@ def write_card(folder: str | Path, card: Card, encoder: "Encoder") -> None:
         return
     text = card.text(encoder).encode()
     write_atomically(path, lambda file: file.write(text))
+
+
+def _family(encoder: "Encoder") -> str:
+    return "csr" if type(encoder.modules[-1]).__name__ == "SparseAutoEncoder" else encoder.kind
 
 
 def _names(losses: Any) -> list[str]:

@@ -12,7 +12,7 @@ Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited S
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
 )
+from pipelines.training.losses.random_state import RandomState
 from pipelines.training.losses.splade import SpladeLoss
 
 
@@ -57,13 +58,13 @@ class CachedLoss(EmbeddingLoss):
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
         """Give the loss; backward through it embeds the texts a second time."""
         pieces = [self._pieces(column) for column in columns]
-        states: list[list[_RandomState]] = []
+        states: list[list[RandomState]] = []
         vectors: list[Tensor] = []
         for column in pieces:
             states.append([])
             found = []
             for piece in column:
-                states[-1].append(_RandomState(piece))
+                states[-1].append(RandomState([piece["attention_mask"].device]))
                 with torch.no_grad():
                     found.append(self.model(piece)["sentence_embedding"])
             vectors.append(torch.cat(found).detach().requires_grad_(torch.is_grad_enabled()))
@@ -108,7 +109,7 @@ class CachedLoss(EmbeddingLoss):
         return {"loss": value}
 
     def _pass_on(
-        self, pieces: list[list[Features]], states: list[list["_RandomState"]], vectors: list[Tensor], slope: Tensor
+        self, pieces: list[list[Features]], states: list[list[RandomState]], vectors: list[Tensor], slope: Tensor
     ) -> None:
         with torch.enable_grad():
             for column, random, kept in zip(pieces, states, vectors, strict=True):
@@ -130,93 +131,46 @@ class CachedLoss(EmbeddingLoss):
         return [_rows(column, low, high) for low, high in pairwise(bounds)]
 
 
-class CachedMultipleNegativesRankingLoss(CachedLoss):
-    """`MultipleNegativesRankingLoss` with gradient caching."""
+class _CachedOf(CachedLoss):
+    """A loss of its own name with gradient caching: its arguments, and by keyword those of `CachedLoss`."""
+
+    inner: ClassVar[type[EmbeddingLoss]]
 
     def __init__(
         self,
         model: Any,
-        scale: float = 20.0,
-        *,
+        *positional: Any,
         mini_batch_size: int = 32,
         mini_batch_num_tokens: int | None = None,
         **arguments: Any,
     ) -> None:
-        inner = MultipleNegativesRankingLoss(model, scale, **arguments)
-        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+        loss = self.inner(model, *positional, **arguments)
+        super().__init__(model, loss, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
 
 
-class CachedMultipleNegativesSymmetricRankingLoss(CachedLoss):
-    """`MultipleNegativesSymmetricRankingLoss` with gradient caching."""
+class CachedMultipleNegativesRankingLoss(_CachedOf):
+    """`MultipleNegativesRankingLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
-    def __init__(
-        self,
-        model: Any,
-        scale: float = 20.0,
-        *,
-        mini_batch_size: int = 32,
-        mini_batch_num_tokens: int | None = None,
-        **arguments: Any,
-    ) -> None:
-        inner = MultipleNegativesSymmetricRankingLoss(model, scale, **arguments)
-        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+    inner = MultipleNegativesRankingLoss
 
 
-class CachedGISTEmbedLoss(CachedLoss):
-    """`GISTEmbedLoss` with gradient caching."""
+class CachedMultipleNegativesSymmetricRankingLoss(_CachedOf):
+    """`MultipleNegativesSymmetricRankingLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
-    def __init__(
-        self,
-        model: Any,
-        guide: Any,
-        temperature: float = 0.01,
-        *,
-        mini_batch_size: int = 32,
-        mini_batch_num_tokens: int | None = None,
-        **arguments: Any,
-    ) -> None:
-        inner = GISTEmbedLoss(model, guide, temperature, **arguments)
-        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
+    inner = MultipleNegativesSymmetricRankingLoss
 
 
-class CachedSpladeLoss(CachedLoss):
-    """`SpladeLoss` with gradient caching."""
+class CachedGISTEmbedLoss(_CachedOf):
+    """`GISTEmbedLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
+    inner = GISTEmbedLoss
+
+
+class CachedSpladeLoss(_CachedOf):
+    """`SpladeLoss` with gradient caching: its arguments and those of `CachedLoss`."""
+
+    inner = SpladeLoss
     loss: SpladeLoss
-
-    def __init__(
-        self,
-        model: Any,
-        loss: EmbeddingLoss,
-        document_regularizer_weight: float,
-        query_regularizer_weight: float | None = None,
-        *,
-        mini_batch_size: int = 32,
-        mini_batch_num_tokens: int | None = None,
-        **arguments: Any,
-    ) -> None:
-        inner = SpladeLoss(model, loss, document_regularizer_weight, query_regularizer_weight, **arguments)
-        super().__init__(model, inner, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
-
-
-class _RandomState:
-    """The state of the random numbers, so that dropout falls alike in both passes."""
-
-    def __init__(self, features: Features) -> None:
-        self._devices = sorted({v.get_device() for v in features.values() if isinstance(v, Tensor) and v.is_cuda})
-        self._processor = torch.get_rng_state()
-        self._cards = [torch.cuda.get_rng_state(device) for device in self._devices]
-        self._fork: Any = None
-
-    def __enter__(self) -> None:
-        self._fork = torch.random.fork_rng(devices=self._devices)
-        self._fork.__enter__()
-        torch.set_rng_state(self._processor)
-        for device, state in zip(self._devices, self._cards, strict=True):
-            torch.cuda.set_rng_state(state, device)
-
-    def __exit__(self, *error: Any) -> None:
-        self._fork.__exit__(*error)
 
 
 def _rows(column: Features, low: int, high: int) -> Features:

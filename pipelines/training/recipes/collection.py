@@ -19,11 +19,12 @@ from pipelines.mining.sources import (
     read_mined,
 )
 from pipelines.training.recipes.comparison import ALONE, Comparison, compare
-from pipelines.training.recipes.reranker import START, load_start, train_on_rows
 from pipelines.training.recipes.rows import without_ids
-from pipelines.training.recipes.run import TrainReport, claim, finished
+from pipelines.training.recipes.run import START, TrainReport, claim, finished
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import Split, find_documents, split_queries
+from pipelines.training.recipes.starts import load_start
+from pipelines.training.recipes.train import train_on
 
 if TYPE_CHECKING:
     from indexing.hits import Hits
@@ -144,8 +145,8 @@ def train_for_collection(
         )
         rows = read_mined(output / NEGATIVES)
         rows = rows.select_columns(without_ids(rows.column_names))
-        encoder = load_start(settings, output / START)
-        trained, card = train_on_rows(encoder, settings, rows, None, output.name)
+        encoder = load_start("reranker", settings, rows, output / START)
+        trained, card = train_on("reranker", encoder, settings, rows)
 
         def judged(some: Sequence[str]) -> "tuple[Hits, Sequence[str], dict[str, dict[str, int]]]":
             right = {query_id: {str(one.doc_id): 1 for one in positives[query_id]} for query_id in some}

@@ -5,26 +5,26 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.training.recipes.rows import read_rows
-from pipelines.training.recipes.settings import TrainSettings
+from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
 
 QUERIES = 500
 """At most so many queries of a collection are searched at each checkpoint."""
 
 
-def held_out(settings: TrainSettings, *, dimensions: Sequence[int] = ()) -> tuple[Any, list[Any]]:
-    """Give held-out rows, if any, and evaluators for a dense or sparse encoder.
+def held_out(kind: Kind, settings: TrainSettings) -> tuple[Any, list[Any]]:
+    """Give held-out rows, if any, and evaluators for a kind of model.
 
-    A BEIR folder is searched with its test queries; of rows without labels, each query should find its own document
-    among those of all rows.
-
-    Parameters
-    ----------
-    dimensions
-        Widths that vectors are cut to as well.
+    For a dense or sparse encoder a BEIR folder is searched with its test queries (dense vectors at all the widths that
+    they are trained at); of rows without labels, each query should find its own document among those of all rows. A
+    cross-encoder reranks the documents of each row.
     """
     if settings.eval_data is None:
         return None, []
+    if kind == "reranker":
+        rows = read_rows(settings.eval_data, columns=settings.columns)
+        return rows, reranking(rows)
+    dimensions = settings.matryoshka or ()
     folder = Path(settings.eval_data)
     if folder.is_dir() and any((folder / name).is_file() for name in ("queries.jsonl", "queries.jsonl.gz")):
         from pipelines.evaluation.datasets import load_evaluation_set
@@ -54,8 +54,6 @@ def reranking(rows: Any) -> list[Any]:
     """Give evaluators of a cross-encoder for held-out rows: of lists, and of tuples with negatives."""
     from pipelines.evaluation.evaluators import CrossEncoderRerankingEvaluator
 
-    if rows is None:
-        return []
     found = roles(rows.column_names)
     samples: list[dict[str, Any]] = []
     if found.label is None and len(found.inputs) > 2:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.errors import InputError
 from pipelines.training import losses as of_embeddings
 from pipelines.training.losses import cross as of_scores
+from pipelines.training.recipes.inference_free import is_inference_free
 from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
 
@@ -20,7 +21,7 @@ _BY_DOT = {"similarity": "dot", "scale": 1.0}
 def loss_names(kind: Kind) -> list[str]:
     """Give the losses that a kind of model can be trained with by name."""
     home = of_scores if kind == "reranker" else of_embeddings
-    unfit = _WRAPPERS | {"CSRLoss"} | ({"AnglELoss", "CoSENTLoss"} if kind == "sparse" else set())
+    unfit = _WRAPPERS | ({"AnglELoss", "CoSENTLoss"} if kind == "sparse" else {"CSRLoss"})
     return [name for name in home.__all__ if name not in unfit]
 
 
@@ -63,6 +64,13 @@ def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "
         For a name that is no loss of this kind of model, or an option that it does not have.
     """
     name = class_name(kind, settings.loss) if settings.loss else default_loss(kind, rows)
+    decodes = kind == "sparse" and has_autoencoder(encoder)
+    if decodes and not settings.loss and name == "MultipleNegativesRankingLoss":
+        name = "CSRLoss"
+    if name == "CSRLoss" and not decodes:
+        raise InputError(
+            f"CSRLoss trains a sparse autoencoder, and {encoder.checkpoint.name} has none: name another loss"
+        )
     home: Any = of_scores if kind == "reranker" else of_embeddings
     chosen = getattr(home, name)
     options = dict(settings.loss_options)
@@ -76,13 +84,24 @@ def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "
 
         options["guide"] = DenseEncoder(options["guide"], dtype="float32")
     loss = chosen(encoder, **options)
+    if name == "CSRLoss":
+        return loss
     if kind == "sparse":
-        return of_embeddings.SpladeLoss(encoder, loss, settings.document_weight, settings.query_weight)
+        # The price of a query's terms would only scale weights that stand for each term once and for all.
+        query_weight = None if is_inference_free(encoder) else settings.query_weight
+        return of_embeddings.SpladeLoss(encoder, loss, settings.document_weight, query_weight)
     if settings.matryoshka:
         if kind != "dense":
             raise InputError("matryoshka widths are for dense encoders")
         return of_embeddings.MatryoshkaLoss(encoder, loss, settings.matryoshka)
     return loss
+
+
+def has_autoencoder(encoder: Any) -> bool:
+    """Tell whether a sparse encoder ends in a sparse autoencoder."""
+    from retrieve.encoders.modules.sparse_auto_encoder import SparseAutoEncoder
+
+    return isinstance(encoder.modules[-1], SparseAutoEncoder)
 
 
 def class_name(kind: Kind, given: str) -> str:
@@ -105,8 +124,9 @@ def _parameters(chosen: Any) -> set[str]:
     taken: set[str] = set()
     for of_one in chosen.__mro__:
         if "__init__" in vars(of_one) and of_one.__module__.startswith("pipelines."):
-            taken |= set(inspect.signature(of_one.__init__).parameters)
-    return taken - {"self", "model", "loss", "arguments"}
+            named = inspect.signature(of_one.__init__).parameters.values()
+            taken |= {one.name for one in named if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)}
+    return taken - {"self", "model", "loss"}
 
 
 def _check(name: str, options: Mapping[str, Any], taken: set[str]) -> None:

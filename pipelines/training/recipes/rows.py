@@ -7,7 +7,7 @@ from typing import Any
 from indexing.errors import InputError
 from indexing.sources import open_source
 from indexing.sources.records import at
-from pipelines.training.roles import LABELS
+from pipelines.training.roles import LABELS, roles, row_problem
 
 
 def read_rows(data: str | Path, *, split: str | None = None, columns: Sequence[str] | None = None) -> Any:
@@ -32,11 +32,10 @@ def read_rows(data: str | Path, *, split: str | None = None, columns: Sequence[s
     from pipelines.mining.sources import read_mined
 
     is_mined = Path(data).is_dir() and next(Path(data).glob("part-*.parquet"), None) is not None
-    rows = read_mined(data) if is_mined else Dataset.from_list(_records(data, split))
-    lost = [name for name in columns or () if name not in rows.column_names]
-    if lost:
-        raise InputError(f"{data} has no column {lost[0]!r}: it has {', '.join(rows.column_names)}")
-    return rows.select_columns(list(columns) if columns else without_ids(rows.column_names))
+    if not is_mined:
+        return Dataset.from_list(_records(data, split, columns))
+    rows = read_mined(data)
+    return rows.select_columns(_chosen(data, columns, rows.column_names))
 
 
 def without_ids(names: Sequence[str]) -> list[str]:
@@ -45,19 +44,33 @@ def without_ids(names: Sequence[str]) -> list[str]:
     return [name for name in names if name not in ids]
 
 
-def _records(data: str | Path, split: str | None) -> list[dict[str, Any]]:
+def _chosen(data: str | Path, columns: Sequence[str] | None, there: Sequence[str]) -> list[str]:
+    lost = [name for name in columns or () if name not in there]
+    if lost:
+        raise InputError(f"{data} has no column {lost[0]!r}: it has {', '.join(there)}")
+    return list(columns) if columns else without_ids(there)
+
+
+def _records(data: str | Path, split: str | None, columns: Sequence[str] | None) -> list[dict[str, Any]]:
     source = open_source(data, stem="train", split=split)
     rows: list[dict[str, Any]] = []
+    fields: set[str] = set()
     for record in source.records():
         if record.problem:
             raise at(source, record, record.problem)
         values = dict(record.values)
-        if rows and set(values) != set(rows[0]):
-            raise at(source, record, f"its fields are {', '.join(values)}, those of the first {', '.join(rows[0])}")
+        if not rows:
+            fields, chosen = set(values), _chosen(data, columns, list(values))
+            found = roles(chosen, str(data))
+        elif set(values) != fields:
+            raise at(source, record, f"its fields are {', '.join(values)}, those of the first {', '.join(chosen)}")
         for name in LABELS:
             if isinstance(values.get(name), str):
                 values[name] = _number(values[name], at(source, record, f"the {name} {values[name]!r} is no number"))
-        rows.append({name: values[name] for name in (rows[0] if rows else values)})
+        rows.append({name: values[name] for name in chosen})
+        problem = row_problem(rows[-1], rows[0], found)
+        if problem:
+            raise at(source, record, problem)
     if not rows:
         raise InputError(f"{data} holds no rows")
     return rows

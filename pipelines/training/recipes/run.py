@@ -9,15 +9,19 @@ from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
+from pipelines.training.recipes.inference_free import arguments_for
+from pipelines.training.recipes.processes import is_main
 from pipelines.training.recipes.settings import Kind, TrainSettings
 
 logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "recipe.json"
 SUMMARY_FILE = "summary.json"
+START = "start"
+"""The folder of the model to begin with, where it had to be made."""
 _LEARNING_RATES = {"dense": 2e-5, "sparse": 2e-5, "reranker": 2e-5}
 # What is made anew in any case.
-_QUICKLY_MADE = {SETTINGS_FILE, "start", "split.json"}
+_QUICKLY_MADE = {SETTINGS_FILE, START, "split.json"}
 # Of how a run goes on, not of what it makes.
 _OF_THIS_CALL = {"resume", "output"}
 
@@ -166,7 +170,8 @@ def run_training(
         before=figures_at(history, 0),
         after=figures_at(history, int(best) if best.isdecimal() else trainer.state.global_step),
     )
-    write_json(output / SUMMARY_FILE, asdict(report) | {"folder": str(folder)})
+    if is_main():
+        write_json(output / SUMMARY_FILE, asdict(report) | {"folder": str(folder)})
     return report
 
 
@@ -237,6 +242,7 @@ def arguments_of(
     # A document of another row may be right for this one, when texts repeat.
     takes_others = kind != "reranker" and found.label is None
     told |= {"batch_sampler": "no_duplicates"} if takes_others else {}
+    told |= arguments_for(encoder, found.inputs)
     if primary is not None:
         told |= {
             "eval_strategy": "steps",

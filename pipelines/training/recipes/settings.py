@@ -32,6 +32,8 @@ class TrainSettings:
         Train the first dimensions of dense vectors too: the widths.
     document_weight, query_weight
         Of SPLADE's regularisers.
+    inference_free
+        Give queries a learned weight a term, and no transformer.
     epochs, max_steps, batch_size, lr, warmup, seed, dropout, bf16, max_length
         Rows a step: 32, but 8 for a reranker's rows of several documents. max_steps counts before epochs; warmup is a
         share of the steps; bf16 is by default what the machine computes in hardware.
@@ -54,6 +56,7 @@ class TrainSettings:
     matryoshka: tuple[int, ...] | None = None
     document_weight: float = 3e-5
     query_weight: float = 5e-5
+    inference_free: bool = False
     epochs: float = 1.0
     max_steps: int = -1
     batch_size: int | None = None

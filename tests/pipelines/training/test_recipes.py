@@ -9,13 +9,11 @@ import torch
 from datasets import Dataset
 from sentence_transformers import CrossEncoder as TheirCrossEncoder
 from sentence_transformers import SparseEncoder as TheirSparseEncoder
-from transformers import AutoModelForMaskedLM, BertForSequenceClassification
+from transformers import AutoModelForMaskedLM
 
 from checkpoints import WORDS, write_bert
-from indexing.errors import InputError, ModelError, StorageError
-from pipelines.cli import main
+from indexing.errors import InputError, ModelError
 from pipelines.mining.sources import Positive
-from pipelines.training.card.markdown import number
 from pipelines.training.losses import MarginMSELoss, MatryoshkaLoss, SpladeLoss
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_start
 from pipelines.training.recipes.collection import row_format
@@ -23,10 +21,9 @@ from pipelines.training.recipes.losses import default_loss, loss_names, make_los
 from pipelines.training.recipes.mlm_head import write_mlm_start
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
-from pipelines.training.recipes.sparse import has_sparse_head
 from pipelines.training.recipes.splits import find_documents, split_queries
+from pipelines.training.recipes.starts import has_sparse_head
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
-from retrieve.rerankers import Reranker
 
 SMALL = ["--max-steps", "4", "--batch-size", "4", "--checkpoints", "2", "--no-bf16"]
 
@@ -249,158 +246,3 @@ def test_right_texts_are_found_among_the_documents_with_their_title(corpus: Any)
     found = find_documents(positives, corpus)
     assert [found[name][0].doc_id for name in "abc"] == ["eig", "sort", None]
     assert found["a"][0].text == "Eigenvalues Computes the eigenvalues of a square matrix."
-
-
-# -- the command ------------------------------------------------------------------------------------------------------
-
-
-def test_train_dense_goes_on_and_says_what_it_did(
-    bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "dense"
-    command = ["train", "dense", "--model", str(bert), "--data", str(triples), "--output", str(output), *SMALL]
-    command += ["--eval-data", str(triples), "--matryoshka", "32,8"]
-    assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "4 steps over 24 rows" in said and "held-out_cosine_ndcg@10" in said
-    assert f"next: retrieve index corpus.jsonl --to my-collection --dense {output}/final" in said
-    card = (output / "final" / "README.md").read_text("utf-8")
-    assert "held-out-8" in card and "before" in card
-    assert DenseEncoder(output / "final", dtype="float32").dimension == 32
-    assert main(command) == 0
-    assert "4 steps over 24 rows" in capsys.readouterr().out
-    assert main([*command, "--lr", "0.1"]) == 1
-    assert "a run with another lr" in capsys.readouterr().err
-
-
-def test_train_sparse_from_a_dense_encoder(
-    bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = tmp_path / "sparse"
-    command = ["train", "sparse", "--model", str(bert), "--data", str(triples), "--output", str(output), *SMALL]
-    assert main([*command, "--eval-data", str(triples)]) == 0
-    said = capsys.readouterr().out
-    assert "corpus_active_dims" in said and "--sparse" in said
-    start = SparseEncoder(output / "start", dtype="float32")
-    assert start.encode(["water heat light"]).nnz < start.dimension / 2, "it starts sparse"
-    assert TheirSparseEncoder(str(output / "final"), device="cpu").encode(["water"]).shape == (1, 159)
-
-
-def test_train_a_reranker_from_rows_and_resume(
-    bert: Path, triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from pipelines.training.trainer import RerankerTrainer
-
-    output = tmp_path / "reranker"
-    command = ["train", "reranker", "--model", str(bert), "--data", str(triples), "--output", str(output), *SMALL]
-    command += ["--eval-data", str(triples)]
-    step = RerankerTrainer.training_step
-
-    def stopped(self: Any, *args: Any, **more: Any) -> Any:
-        if self.state.global_step == 3:
-            raise KeyboardInterrupt
-        return step(self, *args, **more)
-
-    monkeypatch.setattr(RerankerTrainer, "training_step", stopped)
-    assert main(command) == 130
-    monkeypatch.setattr(RerankerTrainer, "training_step", step)
-    capsys.readouterr()
-    assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "went on from step 2" in said and "held-out_ndcg@10" in said and "--reranker" in said
-    assert CrossEncoder(output / "final", dtype="float32").labels == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["dense", "--output", "o"], "nothing to train on"),
-        (["dense", "--data", "no-such-rows.jsonl", "--output", "o"], "no-such-rows.jsonl is not there"),
-        (["reranker", "--collection", "c", "--output", "o"], "say what is right"),
-        (["reranker", "--collection", "c", "--pairs", "p", "--data", "d", "--output", "o"], "makes its own rows"),
-        (["sparse", "--data", "rows.jsonl"], "output must be given"),
-    ],
-)
-def test_what_is_missing_is_said(
-    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", *options]) == 1
-    assert message in capsys.readouterr().err
-
-
-def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: Path, tmp_path: Path) -> None:
-    from pipelines.training.recipes.dense import train_dense
-
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StorageError, match="is there already"):
-        train_dense(TrainSettings(str(bert), str(tmp_path), data=str(triples)))
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
-def test_a_wrong_setting_put_right_is_no_other_run(bert: Path, triples: Path, tmp_path: Path, capsys: Any) -> None:
-    command = ["train", "reranker", "--data", str(triples), "--output", str(tmp_path / "run"), *SMALL, "--model"]
-    assert main([*command, str(tmp_path / "none")]) == 1
-    assert main([*command, str(bert), "--loss", "Nothing"]) == 1
-    assert "no loss 'Nothing'" in capsys.readouterr().err
-    assert main([*command, str(bert)]) == 0
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Documents whose first words are their queries."""
-    folder, draw = tmp_path_factory.mktemp("collection"), random.Random(3)
-    documents = [{"_id": f"d{at}", "title": text(draw, 4), "text": f"{text(draw)} number{at}"} for at in range(60)]
-    write_lines(folder / "corpus.jsonl", documents)
-    pairs = [{"query": f"{one['title']} {at % 7}", "positive": one["text"]} for at, one in enumerate(documents)]
-    write_lines(folder / "pairs.jsonl", pairs)
-    dense = write_bert(folder / "bert")
-    index = ["index", str(folder / "corpus.jsonl"), "--to", str(folder / "c"), "--dense", str(dense), "--quiet"]
-    assert main(index) == 0
-    return folder / "c", folder / "pairs.jsonl"
-
-
-@pytest.mark.parametrize("start", ["encoder", "cross-encoder"])
-def test_a_reranker_from_a_collection_and_pairs(
-    start: str, bert: Path, collection: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    model = bert
-    if start == "cross-encoder":
-        model = write_bert(tmp_path / "cross", BertForSequenceClassification, num_labels=1)
-    output = tmp_path / "reranker"
-    command = ["train", "reranker", "--collection", str(collection[0]), "--pairs", str(collection[1])]
-    command += ["--model", str(model), "--output", str(output), "--held-out", "12", "--candidates", "20", *SMALL]
-    capsys.readouterr()
-    assert main(command) == 0
-    said = capsys.readouterr().out
-    assert "on 12 held-out queries" in said and "95% interval" in said
-    assert f"retrieve search {collection[0]}" in said and f"--reranker {output}/final" in said
-    found = json.loads((output / "comparison.json").read_text())
-    systems = {"first stage", "after", "after, with the first stage"} | ({"before"} if start != "encoder" else set())
-    assert set(found["figures"]["nDCG@10"]) == systems
-    split = json.loads((output / "split.json").read_text())
-    mined = read_rows(output / "negatives")
-    held_out_texts = {json.loads(line)["query"] for line in collection[1].read_text().splitlines()} - set(
-        mined["query"]
-    )
-    assert len(held_out_texts) == len(split["held_out"]) + len(split["tuning"])
-    card = (output / "final" / "README.md").read_text("utf-8")
-    assert number(found["figures"]["nDCG@10"]["first stage"]) in card and "95% bootstrap interval" in card
-
-    # The figures are those of the saved model, measured in another way.
-    if start == "encoder":
-        from pipelines.evaluation.judged import Qrels
-        from pipelines.evaluation.measures import Measure
-        from pipelines.search import SearchPipeline
-
-        pairs = [json.loads(line) for line in collection[1].read_text().splitlines()]
-        held = [int(query_id[1:]) for query_id in split["held_out"]]
-        reranker = Reranker(CrossEncoder(output / "final", dtype="float32"))
-        with SearchPipeline.open(collection[0], reranker=reranker, candidates=20) as pipeline:
-            hits = pipeline.retrieve([pairs[at]["query"] for at in held], 20)
-        judged = Qrels.from_dict({str(at): {f"d{at}": 1} for at in held}).judge(hits, [str(at) for at in held])
-        assert Measure.parse("nDCG@10")(judged).mean() == pytest.approx(found["figures"]["nDCG@10"]["after"], abs=1e-9)
-    for lost in ("", "comparison.json", "summary.json"):
-        (output / lost).unlink() if lost else None
-        assert main(command) == 0, "what is there is not made anew, what was lost is"
-        assert json.loads((output / "comparison.json").read_text()) == found

@@ -1,7 +1,7 @@
 """What losses over cross-encoder scores share: which pairs of texts are scored, and how lists are laid out."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +13,14 @@ Columns: TypeAlias = Sequence[Sequence[Any]]
 Pair: TypeAlias = tuple[str, str]
 
 
-class Scoring(Protocol):
-    """A cross-encoder while it is trained."""
-
-    def score(self, pairs: Sequence[Pair]) -> Tensor:
-        """Give the logits of (query, document) pairs, float32 [pairs, labels], with gradients."""
-
-
 class ScoreLoss(nn.Module):
     """A loss over the logits of query-document pairs.
 
     Parameters
     ----------
     model
-        A `CrossEncoder`, or what else scores pairs, see `Scoring`.
+        A `CrossEncoder`, or whatever can be called with (query, document) pairs and gives their logits, float32
+        [pairs, labels], with gradients.
     activation
         Applied to the logits first (nothing).
     """
@@ -38,7 +32,7 @@ class ScoreLoss(nn.Module):
     def forward(self, columns: Columns, labels: Any = None) -> Tensor:
         """Score the pairs of the batch, and give the loss."""
         columns = [list(column) for column in columns]
-        logits = self.model.score(self.pairs(columns))
+        logits = self.model(self.pairs(columns))
         return self.loss_from_logits(self.activation(logits) if self.activation else logits, columns, labels)
 
     def pairs(self, columns: Columns) -> list[Pair]:
@@ -67,6 +61,7 @@ class PointwiseLoss(ScoreLoss):
     def pairs(self, columns: Columns) -> list[Pair]:
         """Pair the two columns."""
         need_columns(columns, 2, 2, type(self).__name__, "query, document, with a label")
+        need_texts(columns, type(self).__name__)
         return list(zip(columns[0], columns[1], strict=True))
 
 
@@ -76,6 +71,7 @@ class TupleLoss(ScoreLoss):
     def pairs(self, columns: Columns) -> list[Pair]:
         """Pair the query with each document, column after column."""
         need_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        need_texts(columns, type(self).__name__)
         return [pair for documents in columns[1:] for pair in zip(columns[0], documents, strict=True)]
 
 
@@ -118,6 +114,12 @@ def need_columns(columns: Columns, least: int, most: int | None, name: str, exam
     if len(columns) < least or (most is not None and len(columns) > most):
         wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
         raise InputError(f"{name} reads {wanted} columns ({example}); the data has {len(columns)}")
+
+
+def need_texts(columns: Columns, name: str) -> None:
+    """Refuse lists of documents where a loss reads one a column."""
+    if not all(isinstance(column[0], str) for column in columns if column):
+        raise InputError(f"{name} reads one document a column, and the data has lists of them; ListNetLoss reads lists")
 
 
 def one_score(logits: Tensor, name: str) -> Tensor:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, one_score
+from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, need_texts, one_score
+from pipelines.training.losses.random_state import RandomState
 
 
 class MultipleNegativesRankingLoss(TupleLoss):
@@ -37,6 +38,7 @@ class MultipleNegativesRankingLoss(TupleLoss):
     def pairs(self, columns: Columns) -> list[Pair]:
         """Pair each query with its positive, the drawn documents and its negatives, column after column."""
         need_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        need_texts(columns, type(self).__name__)
         drawn = in_batch_negatives(columns[1:], self.num_negatives)
         return super().pairs([*columns[:2], *drawn, *columns[2:]])
 
@@ -72,12 +74,12 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         columns = [list(column) for column in columns]
         pairs = self.pairs(columns)
         pieces = [pairs[low : low + self.mini_batch_size] for low in range(0, len(pairs), self.mini_batch_size)]
-        states = []
-        logits = []
+        devices = {weight.device for weight in self.parameters()}
+        states, logits = [], []
         for piece in pieces:
-            states.append(torch.get_rng_state())
+            states.append(RandomState(devices))
             with torch.no_grad():
-                logits.append(self.model.score(piece))
+                logits.append(self.model(piece))
         kept = torch.cat(logits).detach().requires_grad_(torch.is_grad_enabled())
         loss = self.loss_from_logits(self.activation(kept) if self.activation else kept, columns, labels)
         if not torch.is_grad_enabled():
@@ -87,13 +89,12 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         value.register_hook(partial(self._pass_on, pieces, states, kept))
         return value
 
-    def _pass_on(self, pieces: list[list[Pair]], states: Sequence[Tensor], kept: Tensor, slope: Tensor) -> None:
+    def _pass_on(self, pieces: list[list[Pair]], states: Sequence[RandomState], kept: Tensor, slope: Tensor) -> None:
         start = 0
         with torch.enable_grad():
             for piece, state in zip(pieces, states, strict=True):
-                with torch.random.fork_rng(devices=[]):
-                    torch.set_rng_state(state)
-                    found = self.model.score(piece)
+                with state:
+                    found = self.model(piece)
                 found.backward(kept.grad[start : start + len(found)] * slope)  # type: ignore[index]
                 start += len(found)
 
