@@ -56,3 +56,12 @@ def test_a_run_begins_with_it_where_widths_are_trained(
     final = DenseEncoder(train_dense(settings).folder, device="cpu")
     assert ("Dense" in [type(module).__name__ for module in final.modules]) is turned
     assert final.dimension == 32
+
+
+def test_sentence_transformers_reads_it(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    before = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
+    folder = write_rotated_start(before, TEXTS, tmp_path / "start")
+    theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(theirs, DenseEncoder(folder, dtype="float32", device="cpu").encode(TEXTS), atol=1e-5)
