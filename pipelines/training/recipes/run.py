@@ -187,7 +187,7 @@ def ended(output: Path, newest: str | None) -> Any:
 def learning_rate(kind: Kind, model: str) -> float:
     """Give the learning rate by default: higher where a cross-encoder is made of an encoder.
 
-    Its head is new and the encoder has never read a query beside a document; docs/training.md has what rates reach.
+    Its head is new and the encoder has never read a query beside a document; docs/training.md has what it reaches.
     """
     from pipelines.training.recipes.classification_head import is_cross_encoder
 
