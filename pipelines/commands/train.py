@@ -61,10 +61,12 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument(
         "--batch-size", type=positive, metavar="N", help="rows a step (32; 8 of a reranker's rows of several documents)"
     )
-    parser.add_argument("--lr", type=float, metavar="RATE", help="learning rate (2e-5)")
+    parser.add_argument(
+        "--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 of a reranker that gets a head)"
+    )
     parser.add_argument("--warmup", type=float, metavar="SHARE", help="share of the steps in which it rises (0.1)")
     parser.add_argument("--max-length", type=positive, metavar="N", help="tokens of a text or pair (the model's)")
-    parser.add_argument("--dropout", type=float, metavar="P", help="of all layers (the model's)")
+    parser.add_argument("--dropout", type=float, metavar="P", help="of all layers (0 on a processor, else the model's)")
     parser.add_argument("--seed", type=int, metavar="N", help="of the order, of new weights, of held-out queries (42)")
     parser.add_argument(
         "--bf16", action=argparse.BooleanOptionalAction, help="compute in bfloat16 (where the machine has it)"

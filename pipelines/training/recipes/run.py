@@ -19,7 +19,8 @@ SETTINGS_FILE = "recipe.json"
 SUMMARY_FILE = "summary.json"
 START = "start"
 """The folder of the model to begin with, where it had to be made."""
-_LEARNING_RATES = {"dense": 2e-5, "sparse": 2e-5, "reranker": 2e-5}
+LEARNING_RATE, NEW_HEAD_LEARNING_RATE = 2e-5, 2e-4
+"""Of what was trained for its task before, and of a cross-encoder whose head is new."""
 # What is made anew in any case.
 _QUICKLY_MADE = {SETTINGS_FILE, START, "split.json"}
 # Of how a run goes on, not of what it makes.
@@ -188,6 +189,17 @@ def ended(output: Path, newest: str | None) -> Any:
     return None
 
 
+def learning_rate(kind: Kind, model: str) -> float:
+    """Give the learning rate by default: higher where a cross-encoder is made of an encoder.
+
+    Its head is new and the encoder has never read a query beside a document; docs/training.md has what it reaches.
+    """
+    from pipelines.training.recipes.classification_head import is_cross_encoder
+
+    is_new = kind == "reranker" and not is_cross_encoder(model)
+    return NEW_HEAD_LEARNING_RATE if is_new else LEARNING_RATE
+
+
 def arguments_of(
     kind: Kind, encoder: Any, settings: TrainSettings, primary: str | None, rows: Any, *, greater_is_better: bool
 ) -> Any:
@@ -225,12 +237,13 @@ def arguments_of(
         "max_steps": settings.max_steps,
         "per_device_train_batch_size": batch_size,
         "per_device_eval_batch_size": batch_size,
-        "learning_rate": settings.lr or _LEARNING_RATES[kind],
+        "learning_rate": settings.lr or learning_rate(kind, settings.model),
         "warmup_steps": int(settings.warmup * steps),
         "seed": settings.seed,
         "bf16": has_fast_bfloat16(encoder.device) if settings.bf16 is None else settings.bf16,
         "use_cpu": encoder.device.type == "cpu",
-        "dropout": settings.dropout,
+        # On a processor dropout takes a quarter of each step; in one pass over the rows there is little to overfit.
+        "dropout": 0.0 if settings.dropout is None and encoder.device.type == "cpu" else settings.dropout,
         "logging_steps": max(1, int(steps / 50)),
         "save_strategy": "steps",
         "save_steps": every,

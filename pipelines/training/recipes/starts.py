@@ -9,6 +9,8 @@ from pipelines.training.recipes.classification_head import is_cross_encoder, wri
 from pipelines.training.recipes.inference_free import TEXTS_COUNTED, is_inference_free, write_inference_free_start
 from pipelines.training.recipes.losses import class_name
 from pipelines.training.recipes.mlm_head import TEXTS_READ, write_mlm_start
+from pipelines.training.recipes.rotation import TEXTS_READ as TEXTS_TURNED
+from pipelines.training.recipes.rotation import write_rotated_start
 from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
 
@@ -19,7 +21,8 @@ def load_start(kind: Kind, settings: TrainSettings, rows: Any, folder: Path) -> 
     """Load what is trained, in float32; what has to be made for it is written to `folder`.
 
     A reranker of an encoder gets a head of new weights. A sparse encoder of a dense one gets a masked-language-model
-    head, or with `CSRLoss` a sparse autoencoder. With `inference_free` queries get weights of their own.
+    head, or with `CSRLoss` a sparse autoencoder. With `inference_free` queries get weights of their own. Of a dense
+    encoder with Matryoshka widths the vectors are turned, see `write_rotated_start`.
 
     Parameters
     ----------
@@ -31,10 +34,10 @@ def load_start(kind: Kind, settings: TrainSettings, rows: Any, folder: Path) -> 
     ModelError
         When the model cannot be read, or not be made into what is wanted.
     """
-    from retrieve.encoders import CrossEncoder, DenseEncoder
+    from retrieve.encoders import CrossEncoder
 
     if kind == "dense":
-        return DenseEncoder(settings.model, dtype="float32", max_length=settings.max_length)
+        return _dense(settings, rows, folder)
     if kind == "sparse":
         return _sparse(settings, rows, folder)
     model: str | Path = settings.model
@@ -52,6 +55,18 @@ def has_sparse_head(model: str | Path) -> bool:
     is_sparse = checkpoint.settings.get("model_type") == "SparseEncoder"
     plain = not checkpoint.steps and architecture.endswith("ForMaskedLM")
     return is_sparse or plain or any(step.reference.rpartition(".")[2] in _SPARSE for step in checkpoint.steps)
+
+
+def _dense(settings: TrainSettings, rows: Any, folder: Path) -> Any:
+    from retrieve.encoders import DenseEncoder
+
+    options: Any = {"dtype": "float32", "max_length": settings.max_length}
+    encoder = DenseEncoder(settings.model, **options)
+    is_turned = Path(settings.model) == folder
+    if is_turned or not any(width < encoder.dimension for width in settings.matryoshka or ()):
+        return encoder
+    texts = list(dict.fromkeys(_documents(rows, 4 * TEXTS_TURNED)))
+    return DenseEncoder(write_rotated_start(encoder, texts, folder), **options)
 
 
 def _sparse(settings: TrainSettings, rows: Any, folder: Path) -> Any:

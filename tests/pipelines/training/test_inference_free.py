@@ -52,7 +52,9 @@ def test_queries_without_a_transformer(
     kind = (BertForMaskedLM,) if architecture != "encoder" else ()
     start = write_bert(tmp_path / "bert", *kind)
     output = tmp_path / "sparse"
-    mine, theirs = trained(start, rows, output, "--inference-free", "--eval-data", str(rows), "--lr", "1e-3")
+    mine, theirs = trained(
+        start, rows, output, "--inference-free", "--eval-data", str(rows), "--lr", "1e-3", "--dropout", "0.1"
+    )
     the_same(mine, theirs)
 
     before = SparseEncoder(output / "start", dtype="float32")

@@ -1,0 +1,43 @@
+"""What a training run is told where its settings say nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import BertForSequenceClassification
+
+from checkpoints import write_bert
+from pipelines.training.recipes.run import LEARNING_RATE, NEW_HEAD_LEARNING_RATE, arguments_of
+from pipelines.training.recipes.settings import TrainSettings
+from retrieve.encoders import CrossEncoder, DenseEncoder
+
+
+class Rows(list[dict[str, str]]):
+    column_names = ("query", "positive")
+
+
+ROWS = Rows([{"query": "a", "positive": "b"}])
+
+
+def told(kind: Any, encoder: Any, model: Path, output: Path, **settings: Any) -> Any:
+    return arguments_of(
+        kind, encoder, TrainSettings(str(model), str(output), **settings), None, ROWS, greater_is_better=True
+    )
+
+
+def test_a_cross_encoder_made_of_an_encoder_learns_at_a_higher_rate(tmp_path: Path) -> None:
+    encoder = write_bert(tmp_path / "bert")
+    scorer = write_bert(tmp_path / "scorer", BertForSequenceClassification, num_labels=1)
+    cross = CrossEncoder(scorer, dtype="float32", device="cpu")
+    assert told("reranker", cross, encoder, tmp_path).learning_rate == NEW_HEAD_LEARNING_RATE
+    assert told("reranker", cross, scorer, tmp_path).learning_rate == LEARNING_RATE
+    assert told("reranker", cross, encoder, tmp_path, lr=1e-6).learning_rate == 1e-6
+    dense = DenseEncoder(encoder, dtype="float32", device="cpu")
+    assert told("dense", dense, encoder, tmp_path).learning_rate == LEARNING_RATE
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 0.0), (0.1, 0.1)])
+def test_on_a_processor_dropout_is_off_unless_it_is_asked_for(tmp_path: Path, given: float | None, used: float) -> None:
+    model = write_bert(tmp_path / "bert")
+    dense = DenseEncoder(model, dtype="float32", device="cpu")
+    assert told("dense", dense, model, tmp_path, dropout=given).dropout == used
