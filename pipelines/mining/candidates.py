@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
+from pipelines.highest import highest, room_for_scores
 
 QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus stand in memory at a time."""
@@ -72,14 +73,14 @@ def nearest(
     documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
     found = min(count, len(corpus))
     # One piece of memory for all blocks: pieces of some 20 MB that come and go leave gaps that add up to gigabytes.
-    products = torch.empty(min(QUERIES_AT_ONCE, len(queries)), len(corpus))
+    products = room_for_scores(min(QUERIES_AT_ONCE, len(queries)), len(corpus))
     for low in range(0, len(queries), QUERIES_AT_ONCE):
         some = torch.from_numpy(np.ascontiguousarray(queries[low : low + QUERIES_AT_ONCE], dtype=np.float32))
         if metric in ("euclidean", "manhattan"):
             similarity = -torch.cdist(some, documents, p=2.0 if metric == "euclidean" else 1.0)
         else:
             similarity = torch.mm(some, documents.T, out=products[: len(some)])
-        scores, places = torch.topk(similarity, found, dim=1)
+        scores, places = highest(similarity, found)
         # torch leaves the order of ties open.
         ties = torch.argsort(places, dim=1)
         scores, places = scores.gather(1, ties), places.gather(1, ties)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
 from pipelines.evaluation.evaluators.vectors import Similarity, Vectors, unit
+from pipelines.highest import highest, room_for_scores
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +24,6 @@ COMMON_TERMS = 256
 """Of sparse vectors, the terms whose weights stand in a dense matrix."""
 DOCUMENTS_NEAR = 1024
 """Documents whose weights of the common terms are multiplied at a time: they fit the processor's cache."""
-GROUP = 16
-"""Documents of which only the best is looked at first, when the best of many are chosen."""
 DENSE_AT_ONCE = 2048
 """Sparse documents that are made dense at a time, for distances."""
 
@@ -57,10 +56,9 @@ def best(
     if similarity in ("cosine", "dot"):
         score, workers = (_sparse(corpus), torch.get_num_threads()) if issparse(corpus) else (_dense(corpus), 1)
     rows = max(1, SCORES_AT_ONCE // workers // max(1, corpus.shape[0]))
-    # New memory for each block would cost as much as the products.
     memory: SimpleQueue[torch.Tensor] = SimpleQueue()
     for _ in range(workers):
-        memory.put(torch.empty((min(rows, queries.shape[0]), corpus.shape[0])))
+        memory.put(room_for_scores(min(rows, queries.shape[0]), corpus.shape[0]))
 
     def search(low: int) -> None:
         some, mine = queries[low : low + rows], memory.get()
@@ -144,8 +142,7 @@ def _tensor(vectors: Any) -> "torch.Tensor":
 def _top(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Give the places and the values of the `k` highest of each row; of equal ones, those of the lowest ranks."""
     # One more than asked for shows whether the cutoff falls among equal scores.
-    highest, found = _highest(scores, min(k + 1, scores.shape[1]))
-    values, places = highest.numpy(), found.numpy()
+    values, places = (found.numpy() for found in highest(scores, min(k + 1, scores.shape[1])))
     if values.shape[1] > k:
         for row in np.flatnonzero(values[:, k] == values[:, k - 1]):
             above = int((values[row] > values[row, k]).sum())
@@ -154,19 +151,3 @@ def _top(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDAr
         values, places = values[:, :k], places[:, :k]
     order = np.lexsort((ranks[places], -values), axis=1)
     return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
-
-
-def _highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Do what `torch.topk` does, in a fraction of its time: the `k` highest lie in the `k` groups of highest maxima."""
-    import torch
-
-    groups = scores.shape[1] // GROUP
-    if groups < 4 * k:
-        return torch.topk(scores, k, dim=1)
-    rest = torch.arange(groups * GROUP, scores.shape[1]).expand(len(scores), -1)
-    maxima = scores[:, : groups * GROUP].unflatten(1, (GROUP, groups)).amax(dim=1)
-    chosen = torch.topk(maxima, k, dim=1, sorted=False).indices
-    members = (chosen[:, None, :] + groups * torch.arange(GROUP)[:, None]).flatten(1)
-    places = torch.cat((members, rest), dim=1)
-    values, at = torch.topk(scores.gather(1, places), k, dim=1)
-    return values, places.gather(1, at)
