@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from benchmarks.speed.measure import Row
+from benchmarks.speed.measure import Row, timed_row
 from indexing.hits import Hits
 from indexing.impact_index import ImpactIndex
 from indexing.java_functions import as_function, bind, compose, method
@@ -59,20 +59,9 @@ def indexing_beside_anserini(
             with ImpactIndex.open(root / f"ours-{threads}-0", read_only=True) as index:
                 found = index.search(queries, K)
             expected = search_with_anserini(root / f"theirs-{threads}-0", queries, vocabulary)
-            rows.append(
-                {
-                    "task": "impact",
-                    "peer": "Anserini IndexCollection",
-                    "setting": "default",
-                    "ratio": theirs_s / ours_s,
-                    "agreement": share_equal(found, expected),
-                    "ours_s": ours_s,
-                    "theirs_s": theirs_s,
-                    "ours_peak_mb": None,
-                    "theirs_peak_mb": None,
-                    "detail": f"{documents} documents, {terms} terms, their threads {threads}",
-                }
-            )
+            detail = f"{documents} documents, {terms} terms, their threads {threads}"
+            agreement = share_equal(found, expected)
+            rows.append(timed_row("impact", "Anserini IndexCollection", "default", ours_s, theirs_s, agreement, detail))
     return rows
 
 
@@ -104,19 +93,9 @@ def searching_beside_lucene(
                 # The first rounds are for Java's compiler.
                 by_turns(ours, bare, WARM_UP)
                 ours_s, theirs_s = by_turns(ours, bare, repeats)
+                detail = f"{documents} documents, {queries} queries, {terms} terms, k={K}, {name}"
                 rows.append(
-                    {
-                        "task": "impact",
-                        "peer": "Lucene IndexSearcher.search",
-                        "setting": "default",
-                        "ratio": theirs_s / ours_s,
-                        "agreement": agreement,
-                        "ours_s": ours_s,
-                        "theirs_s": theirs_s,
-                        "ours_peak_mb": None,
-                        "theirs_peak_mb": None,
-                        "detail": f"{documents} documents, {queries} queries, {terms} terms, k={K}, {name}",
-                    }
+                    timed_row("impact", "Lucene IndexSearcher.search", "default", ours_s, theirs_s, agreement, detail)
                 )
     return rows
 

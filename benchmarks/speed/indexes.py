@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from benchmarks.speed.measure import Row
+from benchmarks.speed.measure import Row, timed_row
 from indexing.bm25_index import Bm25Index
 from indexing.documents import Document
 from indexing.faiss_index import FaissIndex
@@ -421,15 +421,4 @@ def _row(
     task: str, peer: str, setting: str, ours: Sequence[float], theirs: Sequence[float], agreement: Any, detail: str
 ) -> Row:
     ours_s, theirs_s = float(np.median(ours)), float(np.median(theirs))
-    return {
-        "task": task,
-        "peer": peer,
-        "setting": setting,
-        "ratio": theirs_s / ours_s,
-        "agreement": float(agreement),
-        "ours_s": ours_s,
-        "theirs_s": theirs_s,
-        "ours_peak_mb": None,
-        "theirs_peak_mb": None,
-        "detail": detail,
-    }
+    return timed_row(task, peer, setting, ours_s, theirs_s, float(agreement), detail)

@@ -26,6 +26,22 @@ class Row(TypedDict):
     detail: NotRequired[str]
 
 
+def timed_row(task: str, peer: str, setting: str, ours_s: float, theirs_s: float, agreement: float, detail: str) -> Row:
+    """Make the row of a comparison within one process, where no side has a peak of memory of its own."""
+    return {
+        "task": task,
+        "peer": peer,
+        "setting": setting,
+        "ratio": theirs_s / ours_s,
+        "agreement": agreement,
+        "ours_s": ours_s,
+        "theirs_s": theirs_s,
+        "ours_peak_mb": None,
+        "theirs_peak_mb": None,
+        "detail": detail,
+    }
+
+
 Job = tuple[Callable[..., Any], Callable[[Any], Any]]
 """What a side makes: the call to be timed, and how its last answer is turned into arrays afterwards."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.inputs import different_texts, write_cross_encoder
-from benchmarks.speed.measure import Row
+from benchmarks.speed.measure import Row, timed_row
 from indexing.documents import Document
 from pipelines.build import build_collection
 from pipelines.search import SearchPipeline, SearchResults
@@ -181,18 +181,7 @@ def _in_time(pipeline: SearchPipeline, queries: Sequence[str], candidates: int, 
 
 
 def _row(setting: str, peer: str, ours_s: float, theirs_s: float, agreement: float, detail: str) -> Row:
-    return {
-        "task": "pipeline",
-        "peer": peer,
-        "setting": setting,
-        "ratio": theirs_s / ours_s,
-        "agreement": agreement,
-        "ours_s": ours_s,
-        "theirs_s": theirs_s,
-        "ours_peak_mb": None,
-        "theirs_peak_mb": None,
-        "detail": detail,
-    }
+    return timed_row("pipeline", peer, setting, ours_s, theirs_s, agreement, detail)
 
 
 def _stretched(texts: Sequence[str], count: int) -> Iterator[Document]:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from benchmarks.speed.impact import SEED, WARM_UP, K, by_turns, random_weights, share_equal, silence
-from benchmarks.speed.measure import Row
+from benchmarks.speed.measure import Row, timed_row
 from indexing import jvm
 from indexing.errors import SetupError
 from indexing.impact_index import ImpactIndex
@@ -124,15 +124,4 @@ def _read(hits: Any) -> list[tuple[str, float]]:
 
 
 def _row(detail: str, agreement: float, ours_s: float, theirs_s: float) -> Row:
-    return {
-        "task": "impact",
-        "peer": "pyserini LuceneImpactSearcher",
-        "setting": "default",
-        "ratio": theirs_s / ours_s,
-        "agreement": agreement,
-        "ours_s": ours_s,
-        "theirs_s": theirs_s,
-        "ours_peak_mb": None,
-        "theirs_peak_mb": None,
-        "detail": detail,
-    }
+    return timed_row("impact", "pyserini LuceneImpactSearcher", "default", ours_s, theirs_s, agreement, detail)

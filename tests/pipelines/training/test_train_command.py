@@ -9,7 +9,7 @@ import pytest
 from sentence_transformers import SparseEncoder as TheirSparseEncoder
 from transformers import BertForSequenceClassification
 
-from checkpoints import WORDS, write_bert
+from checkpoints import write_bert
 from indexing.errors import StorageError
 from pipelines.cli import main
 from pipelines.training.card.markdown import number
@@ -18,31 +18,7 @@ from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 from retrieve.rerankers import Reranker
-
-SMALL = ["--max-steps", "4", "--batch-size", "4", "--checkpoints", "2", "--no-bf16"]
-
-
-def text(draw: random.Random, most: int = 8) -> str:
-    return " ".join(draw.choice(WORDS) for _ in range(draw.randrange(2, most)))
-
-
-def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return path
-
-
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bert(tmp_path_factory.mktemp("recipes") / "bert")
-
-
-@pytest.fixture(scope="module")
-def triples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    draw = random.Random(1)
-    rows = [
-        {"query": text(draw), "positive": text(draw), "negative": text(draw), "query_id": str(at)} for at in range(24)
-    ]
-    return write_lines(tmp_path_factory.mktemp("rows") / "rows.jsonl", rows)
+from training_rows import SMALL, text, write_lines
 
 
 def test_train_dense_goes_on_and_says_what_it_did(

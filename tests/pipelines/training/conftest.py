@@ -1,0 +1,21 @@
+import random
+from pathlib import Path
+
+import pytest
+
+from checkpoints import write_bert
+from training_rows import text, write_lines
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bert(tmp_path_factory.mktemp("recipes") / "bert")
+
+
+@pytest.fixture(scope="module")
+def triples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = random.Random(1)
+    rows = [
+        {"query": text(draw), "positive": text(draw), "negative": text(draw), "query_id": str(at)} for at in range(24)
+    ]
+    return write_lines(tmp_path_factory.mktemp("rows") / "rows.jsonl", rows)
