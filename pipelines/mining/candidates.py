@@ -1,13 +1,15 @@
 """Candidates: for each query the documents that could be hard negatives, best first."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
-from pipelines.highest import highest, room_for_scores
+from pipelines.exact_search import ExactSearch
+from pipelines.highest import first
 
 QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus stand in memory at a time."""
@@ -68,27 +70,28 @@ def nearest(
     Candidates
         Of `QUERIES_AT_ONCE` queries each; fewer documents than `count` leave -1 and -inf.
     """
+    found, order = min(count, len(corpus)), np.arange(len(corpus))
+    # One piece of memory for all blocks: pieces of some 20 MB that come and go leave gaps that add up to gigabytes.
+    search: Callable[..., Any]
+    if metric in ("euclidean", "manhattan"):
+        search = _by_distance(corpus, 2.0 if metric == "euclidean" else 1.0)
+    else:
+        search = ExactSearch(corpus, min(QUERIES_AT_ONCE, len(queries)), len(queries))
+    for low in range(0, len(queries), QUERIES_AT_ONCE):
+        places, scores = search(queries[low : low + QUERIES_AT_ONCE], found, order)
+        yield Candidates(_padded(places, count, -1), _padded(scores, count, -np.inf))
+
+
+def _by_distance(corpus: NDArray[np.floating], power: float) -> Callable[..., Any]:
     import torch
 
     documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
-    found = min(count, len(corpus))
-    # One piece of memory for all blocks: pieces of some 20 MB that come and go leave gaps that add up to gigabytes.
-    products = room_for_scores(min(QUERIES_AT_ONCE, len(queries)), len(corpus))
-    for low in range(0, len(queries), QUERIES_AT_ONCE):
-        some = torch.from_numpy(np.ascontiguousarray(queries[low : low + QUERIES_AT_ONCE], dtype=np.float32))
-        if metric in ("euclidean", "manhattan"):
-            similarity = -torch.cdist(some, documents, p=2.0 if metric == "euclidean" else 1.0)
-        else:
-            similarity = torch.mm(some, documents.T, out=products[: len(some)])
-        scores, places = highest(similarity, found)
-        # torch leaves the order of ties open.
-        ties = torch.argsort(places, dim=1)
-        scores, places = scores.gather(1, ties), places.gather(1, ties)
-        order = torch.argsort(scores, dim=1, descending=True, stable=True)
-        yield Candidates(
-            _padded(places.gather(1, order).numpy(), count, -1),
-            _padded(scores.gather(1, order).numpy(), count, -np.inf),
-        )
+
+    def search(some: NDArray[np.floating], k: int, order: NDArray[np.int64]) -> Any:
+        asked = torch.from_numpy(np.ascontiguousarray(some, dtype=np.float32))
+        return first(-torch.cdist(asked, documents, p=power), k, order)
+
+    return search
 
 
 def from_hits(hits: Mapping[str, Hits], numbers: Mapping[str, int], count: int) -> Candidates:

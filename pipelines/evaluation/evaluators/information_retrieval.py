@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.search import best
+from pipelines.evaluation.evaluators.search import best, ranks_of
 from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of, sparsity
 
@@ -128,7 +129,7 @@ class InformationRetrievalEvaluator(Evaluator):
         functions: dict[str, Any] = {**self.score_functions} if self.score_functions else {}
         functions = functions or {similarity_of(model): similarity_of(model)}
         found = {
-            name: best(function, query_embeddings, corpus_embeddings, self.corpus_ids, self._depth)
+            name: best(function, query_embeddings, corpus_embeddings, self._ranks, self._depth)
             for name, function in sorted(functions.items())
         }
         statistics = sparsity_of(query_embeddings, corpus_embeddings) if is_sparse(model) else {}
@@ -138,11 +139,25 @@ class InformationRetrievalEvaluator(Evaluator):
     def _depth(self) -> int:
         return max(k for cutoffs in self.cutoffs.values() for k in cutoffs)
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {doc_id: number for number, doc_id in enumerate(self.corpus_ids)}
+
+    @cached_property
+    def _ranks(self) -> NDArray[np.int64]:
+        return ranks_of(self.corpus_ids)
+
+    @cached_property
+    def _relevant(self) -> NDArray[np.int64]:
+        """A number for each query with a relevant document that the corpus has, ascending."""
+        numbers, size = self._numbers, len(self.corpus_ids) + 1
+        wanted = enumerate(self.relevant_docs[query_id] for query_id in self.queries_ids)
+        return np.sort([row * size + numbers[i] for row, ids in wanted for i in ids if i in numbers]).astype(np.int64)
+
     def _found_by(self, model: Any) -> Found:
         find = getattr(model, "retrieve", None) or model.search
         hits: Hits = find(self.queries, self._depth)
-        numbers = {doc_id: number for number, doc_id in enumerate(self.corpus_ids)}
-        codes = np.array([numbers.get(str(doc_id), -1) for doc_id in hits.ids], dtype=np.int64)
+        codes = np.array([self._numbers.get(str(doc_id), -1) for doc_id in hits.ids], dtype=np.int64)
         places = np.full((len(self.queries), self._depth), -1, dtype=np.int64)
         scores = np.full(places.shape, -np.inf, dtype=np.float32)
         columns = np.arange(len(hits.rows)) - hits.offsets[hits.rows]
@@ -164,14 +179,9 @@ class InformationRetrievalEvaluator(Evaluator):
 
     def measure(self, places: NDArray[np.int64]) -> dict[str, float]:
         """Give the mean of each measure at each cutoff, from the documents [queries, depth] in their order."""
-        numbers = {doc_id: number for number, doc_id in enumerate(self.corpus_ids)}
-        wanted = [self.relevant_docs[query_id] for query_id in self.queries_ids]
-        counts = np.array([len(ids) for ids in wanted])
-        size = len(self.corpus_ids) + 1
-        relevant = [row * size + numbers[i] for row, ids in enumerate(wanted) for i in ids if i in numbers]
-        right = np.array(sorted(relevant), dtype=np.int64)
-        keys = np.arange(len(places))[:, None] * size + places
-        hits = np.isin(keys, right) & (places >= 0)
+        counts = np.array([len(self.relevant_docs[query_id]) for query_id in self.queries_ids])
+        keys = np.arange(len(places))[:, None] * (len(self.corpus_ids) + 1) + places
+        hits = np.isin(keys, self._relevant) & (places >= 0)
         ranks = np.arange(1, hits.shape[1] + 1)
         found, discount = np.cumsum(hits, axis=1), 1 / np.log2(ranks + 1.0)
         gains = np.cumsum(hits * discount, axis=1)

@@ -80,8 +80,7 @@ def similar_pairs(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
     """Give the most similar pairs of rows by cosine, the best first: their scores, lower and higher row."""
     count = vectors.shape[0]
-    names = [f"{at:012}" for at in range(count)]
-    places, scores = best("cosine", vectors, vectors, names, min(top_k + 1, count))
+    places, scores = best("cosine", vectors, vectors, np.arange(count), min(top_k + 1, count))
     rows = np.arange(count)[:, None]
     other = places != rows
     # Of top_k + 1 the row itself goes; where it is not among them, the last.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
 from pipelines.evaluation.evaluators.vectors import Similarity, Vectors, unit
-from pipelines.highest import highest, room_for_scores
+from pipelines.exact_search import ExactSearch
+from pipelines.highest import first, room_for_scores
 
 if TYPE_CHECKING:
     import torch
@@ -22,14 +23,18 @@ SCORES_AT_ONCE = 1 << 25
 """The most scores that stand in memory at a time: 128 MB."""
 COMMON_TERMS = 256
 """Of sparse vectors, the terms whose weights stand in a dense matrix."""
-DOCUMENTS_NEAR = 1024
+DOCUMENTS_NEAR = 2048
 """Documents whose weights of the common terms are multiplied at a time: they fit the processor's cache."""
 DENSE_AT_ONCE = 2048
 """Sparse documents that are made dense at a time, for distances."""
 
 
 def best(
-    similarity: Similarity | Callable[[Any, Any], Any], queries: Vectors, corpus: Vectors, ids: Sequence[str], k: int
+    similarity: Similarity | Callable[[Any, Any], Any],
+    queries: Vectors,
+    corpus: Vectors,
+    ranks: NDArray[np.int64],
+    k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Give the `k` best documents of each query and their scores, both [queries, k].
 
@@ -39,31 +44,32 @@ def best(
         By name, or a function of query and document tensors that gives all scores [queries, documents].
     queries, corpus
         Vectors of one kind.
-    ids
+    ranks
         Of the documents; equal scores stand in their order, at the cutoff too.
     """
     import torch
 
     k = min(k, corpus.shape[0])
-    ranks = np.empty(len(ids), dtype=np.int64)
-    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
-    places = np.empty((queries.shape[0], k), dtype=np.int64)
-    scores = np.empty((queries.shape[0], k), dtype=np.float32)
     if similarity == "cosine":
         queries, corpus = unit(queries), unit(corpus)
-    score: Score = _any(similarity, corpus)
-    workers = 1  # Dense products run on all cores by themselves.
-    if similarity in ("cosine", "dot"):
-        score, workers = (_sparse(corpus), torch.get_num_threads()) if issparse(corpus) else (_dense(corpus), 1)
-    rows = max(1, SCORES_AT_ONCE // workers // max(1, corpus.shape[0]))
+    product = similarity in ("cosine", "dot")
+    if product and isinstance(corpus, np.ndarray):
+        rows = _rows(queries, corpus, 2)  # A corpus in bfloat16 takes as much as the scores.
+        return ExactSearch(corpus, rows, queries.shape[0])(np.asarray(queries), k, ranks)
+    # Products of sparse vectors run on one core each; other scores on all by themselves.
+    workers = torch.get_num_threads() if product else 1
+    score: Score = _sparse(csr_matrix(corpus)) if product else _any(similarity, corpus)
+    rows = _rows(queries, corpus, workers)
     memory: SimpleQueue[torch.Tensor] = SimpleQueue()
     for _ in range(workers):
-        memory.put(room_for_scores(min(rows, queries.shape[0]), corpus.shape[0]))
+        memory.put(room_for_scores(rows, corpus.shape[0]))
+    places = np.empty((queries.shape[0], k), dtype=np.int64)
+    scores = np.empty((queries.shape[0], k), dtype=np.float32)
 
     def search(low: int) -> None:
         some, mine = queries[low : low + rows], memory.get()
         try:
-            found = _top(score(some, mine[: some.shape[0]]), k, ranks)
+            found = first(score(some, mine[: some.shape[0]]), k, ranks)
         finally:
             memory.put(mine)
         places[low : low + rows], scores[low : low + rows] = found
@@ -73,12 +79,16 @@ def best(
     return places, scores
 
 
-def _dense(corpus: NDArray[np.float32]) -> Score:
-    """Give what multiplies dense queries with the corpus."""
-    import torch
+def ranks_of(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Give the place of each id among all in their order."""
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
+    return ranks
 
-    documents = _tensor(corpus).T
-    return lambda some, memory: torch.mm(_tensor(some), documents, out=memory)
+
+def _rows(queries: Vectors, corpus: Vectors, workers: int = 1) -> int:
+    """Give the number of queries whose scores may stand in memory at a time."""
+    return max(1, min(queries.shape[0], SCORES_AT_ONCE // workers // max(1, corpus.shape[0])))
 
 
 def _sparse(corpus: csr_matrix) -> Score:
@@ -93,16 +103,18 @@ def _sparse(corpus: csr_matrix) -> Score:
     common, rare = np.split(np.argsort(-present, kind="stable"), [COMMON_TERMS])
 
     def near(low: int) -> NDArray[np.float32]:
-        return np.ascontiguousarray(corpus[low : low + DOCUMENTS_NEAR][:, common].toarray().T, dtype=np.float32)
+        found: NDArray[np.float32] = corpus[low : low + DOCUMENTS_NEAR][:, common].T.toarray(order="C")
+        return found
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        rest = pool.submit(lambda: csr_matrix(corpus[:, rare].T))
         frequent = list(pool.map(near, range(0, corpus.shape[0], DOCUMENTS_NEAR)))
-    postings: Any = csr_matrix(corpus[:, rare].T)
+        postings: Any = rest.result()
 
     def score(some: csr_matrix, memory: "torch.Tensor") -> "torch.Tensor":
         scores = memory.numpy()
-        (some[:, rare] @ postings).toarray(out=scores)
         weights: Any = some[:, common]
+        (some[:, rare] @ postings).toarray(out=scores)
         for number, documents in enumerate(frequent):
             low = number * DOCUMENTS_NEAR
             scores[:, low : low + documents.shape[1]] += weights @ documents
@@ -137,17 +149,3 @@ def _tensor(vectors: Any) -> "torch.Tensor":
     if issparse(vectors):
         array = array.toarray()
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-
-
-def _top(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Give the places and the values of the `k` highest of each row; of equal ones, those of the lowest ranks."""
-    # One more than asked for shows whether the cutoff falls among equal scores.
-    values, places = (found.numpy() for found in highest(scores, min(k + 1, scores.shape[1])))
-    if values.shape[1] > k:
-        for row in np.flatnonzero(values[:, k] == values[:, k - 1]):
-            above = int((values[row] > values[row, k]).sum())
-            equal = np.flatnonzero(scores[row].numpy() == values[row, k])
-            places[row, above:k] = equal[np.argpartition(ranks[equal], k - above - 1)[: k - above]]
-        values, places = values[:, :k], places[:, :k]
-    order = np.lexsort((ranks[places], -values), axis=1)
-    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
