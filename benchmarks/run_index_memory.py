@@ -5,7 +5,8 @@
 Generated documents with random vectors in place of an encoder go through the same job as `retrieve index`, each size
 in a process of its own. The peak of anonymous resident memory (RssAnon) is sampled meanwhile; "above" is that peak less
 what the indexes report to hold at the end. "instant" takes off what they report at the same instant: FAISS doubles its
-room when it is full, and while it copies has the old and the new. Linux only. Writes OUTPUT/memory.json.
+room when it is full, and while it copies has the old and the new. Qdrant Edge on disk reports none: for it "above" is
+the whole process. Linux only. Writes OUTPUT/memory.json.
 """
 
 import argparse
@@ -87,6 +88,7 @@ def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None)
         "bm25": Leg("bm25"),
         "flat": Leg("faiss", encoder.identity, {"dimension": dimension, "kind": "flat"}),
         "hnsw": Leg("faiss", encoder.identity, {"dimension": dimension, "kind": "hnsw"}),
+        "edge": Leg("qdrant", encoder.identity, {"dimension": dimension, "on_disk": True}),
     }
     encoders = {name: encoder for name in legs if known[name].encoder}
     with tempfile.TemporaryDirectory(dir=folder) as directory:
@@ -123,7 +125,9 @@ def parser() -> argparse.ArgumentParser:
         prog="run_index_memory.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 1_000_000], metavar="N", help="sizes")
-    parser.add_argument("--legs", default="flat", help="of bm25, flat, hnsw, with commas between (flat)")
+    parser.add_argument(
+        "--legs", default="flat", help="of bm25, flat, hnsw and edge (Qdrant Edge, on disk), with commas between (flat)"
+    )
     parser.add_argument("--dimension", type=int, default=384, help="of the vectors (384)")
     parser.add_argument("--folder", help="where the collections are built for the time (the system's)")
     parser.add_argument("--output", metavar="DIR", help="where memory.json goes (nowhere)")
