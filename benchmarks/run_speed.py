@@ -52,6 +52,12 @@ def parser() -> argparse.ArgumentParser:
     mine.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
     mine.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 100)")
     mine.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
+    mine.add_argument(
+        "--settings",
+        default="default,best,float32,given",
+        metavar="NAMES",
+        help="which of (default,best,float32,given)",
+    )
     train = _task(tasks, "train", run_train, "training a dense encoder beside sentence-transformers")
     train.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
     train.add_argument("--steps", type=int, metavar="N", help="how many (30; quick: 3)")
@@ -155,14 +161,25 @@ def run_rerank(options: argparse.Namespace) -> "list[Row]":
 def run_mine(options: argparse.Namespace) -> "list[Row]":
     """Mine negatives for queries and their documents among all documents."""
     from benchmarks.speed.inputs import training_rows
-    from benchmarks.speed.mining import compare
+    from benchmarks.speed.mining import SETTINGS, compare
     from retrieve.default_models import default_dense_model
 
+    settings = options.settings.split(",")
+    if unknown := next((name for name in settings if name not in SETTINGS), None):
+        raise InputError(f"--settings takes {', '.join(SETTINGS)}, not {unknown!r}")
     rows, corpus = training_rows(options.data, options.split, _size(options, "queries", 10_000, 100))
     if options.quick:
         corpus = corpus[:200]
     model = options.model or default_dense_model()
-    return compare(model, rows, corpus, device=options.device, repeats=_repeats(options), threads=options.threads)
+    return compare(
+        model,
+        rows,
+        corpus,
+        settings=settings,
+        device=options.device,
+        repeats=_repeats(options),
+        threads=options.threads,
+    )
 
 
 def run_train(options: argparse.Namespace) -> "list[Row]":

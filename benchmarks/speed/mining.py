@@ -1,20 +1,24 @@
 """Hard-negative mining beside sentence-transformers: encoding included, and with the embeddings given.
 
-Both read the same rows and corpus with the same limits. "Given" means that each reads the cache folder that its own
-run in float32 wrote.
+Both read the same rows and corpus with the same limits. With the embeddings given, the models of both look up what was
+encoded beforehand, the same vectors.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.encoding import DEFAULT_BATCH_SIZE, best_dtype
-from benchmarks.speed.measure import Job, Row, Side
+import numpy as np
+from numpy.typing import NDArray
 
-WARM_UP = 1
-SETTINGS: dict[str, Any] = {"relative_margin": 0.05, "num_negatives": 5}
+from benchmarks.speed.encoding import DEFAULT_BATCH_SIZE, best_dtype
+from benchmarks.speed.measure import Job, Row, Side, by_turns
+
+SETTINGS = ("default", "best", "float32", "given")
+OPTIONS: dict[str, Any] = {"relative_margin": 0.05, "num_negatives": 5}
+QUERIES, CORPUS = "queries.npy", "corpus.npy"
 
 
 def compare(
@@ -22,55 +26,56 @@ def compare(
     rows: Sequence[tuple[str, str]],
     corpus: Sequence[str],
     *,
+    settings: Sequence[str],
     device: str,
     repeats: int,
     threads: int | None,
 ) -> list[Row]:
-    """Time both: with ours as it comes, float32 against float32, and with embeddings given."""
+    """Time both in some of `SETTINGS`: ours as it comes beside theirs in float32 or at best, float32 on both, given."""
     fast = best_dtype(device)
-    encoding = {
-        "ours": (ours, "auto"),
-        "ours32": (ours, "float32"),
-        "theirs": (theirs, "float32"),
-        "theirs best": (theirs, fast),
+    pairs = {
+        "default": ("ours", "theirs", f"theirs float32, batches of {DEFAULT_BATCH_SIZE}"),
+        "best": ("ours", "theirs best", f"theirs {fast}, batches of {DEFAULT_BATCH_SIZE}"),
+        "float32": ("ours float32", "theirs", "float32 on both sides"),
+        "given": ("ours given", "theirs given", "the same embeddings, float32, given to both"),
     }
-    given = {"ours32 given": (ours, "float32"), "theirs given": (theirs, "float32")}
-    measured: dict[str, tuple[float, set[Any], float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for group in (encoding, given):
-            with ExitStack() as stack:
-                sides = {
-                    name: stack.enter_context(
-                        Side(make, model, list(rows), list(corpus), dtype, device, threads=threads)
-                    )
-                    for name, (make, dtype) in group.items()
-                }
-                # With the embeddings given a run is short: the first, which imports what it needs, does not count.
-                for number in range(repeats if group is encoding else repeats + WARM_UP):
-                    for name, side in sides.items():
-                        cache = f"{name} {number}" if group is encoding else f"{name.removesuffix(' given')} 0"
-                        side.run(str(Path(folder) / cache))
-                for name, side in sides.items():
-                    if group is given:
-                        del side.seconds[:WARM_UP]
-                    found, peak = side.finish()
-                    measured[name] = (side.median, found, peak)
-    reference = measured["theirs"][1]
+        if "given" in settings:
+            with Side(encoded, model, list(rows), list(corpus), device, folder, threads=threads) as side:
+                side.run()
+        kinds = {
+            "ours": (ours, "auto", None),
+            "ours float32": (ours, "float32", None),
+            "theirs": (theirs, "float32", None),
+            "theirs best": (theirs, fast, None),
+            "ours given": (ours, "float32", folder),
+            "theirs given": (theirs, "float32", folder),
+        }
+        wanted = dict.fromkeys(name for setting in settings for name in pairs[setting][:2])
+        with ExitStack() as stack:
+            sides = {
+                name: stack.enter_context(
+                    Side(make, model, list(rows), list(corpus), dtype, device, given, threads=threads)
+                )
+                for name, (make, dtype, given) in kinds.items()
+                if name in wanted
+            }
+            by_turns(list(sides.values()), repeats)
+            measured = {name: (side.median, *side.finish()) for name, side in sides.items()}
     result: list[Row] = []
-    for setting, mine, other, detail in (
-        ("default", "ours", "theirs", f"theirs float32, batches of {DEFAULT_BATCH_SIZE}"),
-        ("best", "ours", "theirs best", f"theirs {fast}, batches of {DEFAULT_BATCH_SIZE}"),
-        ("float32", "ours32", "theirs", "float32 on both sides"),
-        ("embeddings given", "ours32 given", "theirs given", "float32 embeddings on both sides"),
-    ):
-        rows_found = measured[mine][1]
+    for setting in settings:
+        mine, other, detail = pairs[setting]
+        found, reference = (
+            measured[mine][1],
+            measured["theirs" if setting == "best" and "theirs" in wanted else other][1],
+        )
         result.append(
             {
                 "task": "mine",
                 "peer": "sentence-transformers",
                 "setting": setting,
                 "ratio": measured[other][0] / measured[mine][0],
-                "agreement": len(rows_found & reference) / max(1, len(rows_found | reference)),
+                "agreement": len(found & reference) / max(1, len(found | reference)),
                 "ours_s": measured[mine][0],
                 "theirs_s": measured[other][0],
                 "ours_peak_mb": measured[mine][2],
@@ -81,33 +86,64 @@ def compare(
     return result
 
 
-def ours(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str) -> Job:
-    """Load our encoder; what it mines with takes the cache folder."""
+def encoded(model: str, rows: list[Any], corpus: list[str], device: str, folder: str) -> Job:
+    """Encode what both will be given."""
+    from retrieve.encoders import DenseEncoder
+
+    encoder = DenseEncoder(model, dtype="float32", device=device)
+
+    def run() -> None:
+        queries, texts = _texts(rows, corpus)
+        np.save(Path(folder) / QUERIES, encoder.encode_query(queries, normalize=True))
+        np.save(Path(folder) / CORPUS, encoder.encode_document(texts, normalize=True))
+
+    return run, lambda nothing: nothing
+
+
+def ours(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str, given: str | None) -> Job:
+    """Load our encoder, or what answers as it would from vectors that are given."""
     from pipelines.mining.dense import mine_hard_negatives
     from retrieve.encoders import DenseEncoder
 
-    encoder, data = DenseEncoder(model, dtype=dtype, device=device), _dataset(rows)
-
-    def run(cache: str) -> Any:
-        return mine_hard_negatives(data, encoder, corpus=corpus, cache_folder=cache, verbose=False, **SETTINGS)
-
-    return run, _rows
+    encoder: Any = DenseEncoder(model, dtype=dtype, device=device)
+    return _job(mine_hard_negatives, encoder, rows, corpus, given)
 
 
-def theirs(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str) -> Job:
-    """Load their encoder; what it mines with takes the cache folder."""
+def theirs(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str, given: str | None) -> Job:
+    """Load their encoder, or what answers as it would from vectors that are given."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
     from retrieve.encoders.modules.transformer import quiet
 
     with quiet():
-        encoder, data = SentenceTransformer(model, device=device, model_kwargs={"dtype": dtype}), _dataset(rows)
+        encoder = SentenceTransformer(model, device=device, model_kwargs={"dtype": dtype})
+    return _job(mine_hard_negatives, encoder, rows, corpus, given)
 
-    def run(cache: str) -> Any:
-        return mine_hard_negatives(data, encoder, corpus=corpus, cache_folder=cache, verbose=False, **SETTINGS)
 
+def _job(mine: Callable[..., Any], encoder: Any, rows: list[Any], corpus: list[str], given: str | None) -> Job:
+    data = _dataset(rows)
+
+    def run() -> Any:
+        return mine(data, encoder, corpus=corpus, verbose=False, **OPTIONS)
+
+    if given is not None:
+        queries, texts = _texts(rows, corpus)
+        encoder.encode_query = _look_up(queries, Path(given) / QUERIES)
+        encoder.encode_document = _look_up(texts, Path(given) / CORPUS)
+        run()  # A run is short: the first, which imports what it needs, does not count.
     return run, _rows
+
+
+def _look_up(texts: list[str], path: Path) -> Callable[..., NDArray[np.float32]]:
+    vectors: NDArray[np.float32] = np.load(path)
+    places = {text: place for place, text in enumerate(texts)}
+    return lambda asked, **options: vectors[[places[text] for text in asked]]
+
+
+def _texts(rows: list[Any], corpus: list[str]) -> tuple[list[str], list[str]]:
+    queries, right = zip(*rows, strict=True)
+    return list(dict.fromkeys(queries)), list(dict.fromkeys([*corpus, *right]))
 
 
 def _dataset(rows: list[Any]) -> Any:

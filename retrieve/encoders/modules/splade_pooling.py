@@ -1,18 +1,14 @@
 """From masked-language-model logits to one weight for each term of the vocabulary."""
 
-from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
+from retrieve.encoders.modules.largest_logits import blocks, largest_logits
 from retrieve.encoders.modules.module import Features, Module
 from retrieve.encoders.modules.transformer import VocabularyLogits
-
-_LOGITS_AT_ONCE = 1 << 24
-"""The most logits that stand in memory at once: 64 MB in float32."""
 
 
 class SpladePooling(Module):
@@ -57,17 +53,17 @@ class SpladePooling(Module):
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""
         logits: VocabularyLogits = features["token_embeddings"]
         mask = features["attention_mask"].bool()
-        # Only attended tokens are multiplied out, one text behind another; blocks of terms rather than of tokens,
-        # which a processor multiplies a quarter faster.
+        # Only attended tokens are multiplied out, one text behind another.
         hidden, lengths = logits.hidden[mask], mask.sum(dim=1).tolist()
+        bias = torch.zeros(()) if logits.bias is None else logits.bias.float()
+        if self.pooling_strategy == "max":
+            # The bias is the same for all tokens, so the largest logit is the largest without it.
+            pooled = self._activate(largest_logits(hidden, logits.weight, lengths) + bias.to(hidden.device))
+            features["sentence_embedding"] = pooled if all(lengths) else pooled * mask.any(dim=1, keepdim=True)
+            return features
         pooled = torch.zeros((len(mask), len(logits.weight)), device=hidden.device)
-        terms = max(1, _LOGITS_AT_ONCE // max(1, len(hidden)))
-        for low in range(0, len(logits.weight), terms):
-            block = slice(low, low + terms)
-            bias = 0.0 if logits.bias is None else logits.bias[block].float()
-            part = torch.nn.functional.linear(hidden, logits.weight[block])
-            for texts, tokens, length in _runs(lengths):
-                pooled[texts, block] = self._pool(part[tokens].unflatten(0, (-1, length)), bias)
+        for texts, block, some in blocks(hidden, logits.weight, lengths):
+            pooled[texts, block] = self._activate(some.float() + (bias[block] if bias.dim() else 0.0)).sum(dim=1)
         features["sentence_embedding"] = pooled
         return features
 
@@ -75,23 +71,6 @@ class SpladePooling(Module):
         """Give the vocabulary's size."""
         return incoming
 
-    def _pool(self, logits: Tensor, bias: Tensor | float) -> Tensor:
-        """Pool [texts, tokens, terms] over the tokens."""
-        if self.pooling_strategy == "max":
-            # The bias is the same for all tokens, so the largest logit is the largest without it.
-            return self._activate(logits.amax(dim=1).float() + bias)
-        return self._activate(logits.float() + bias).sum(dim=1)
-
     def _activate(self, logits: Tensor) -> Tensor:
         weights = logits.relu().log1p()
         return weights.log1p() if self.activation_function == "log1p_relu" else weights
-
-
-def _runs(lengths: Sequence[int]) -> Iterator[tuple[slice, slice, int]]:
-    """Find neighbours of equal length, which are pooled in one step: their texts, their tokens, and the length."""
-    text = token = 0
-    for length, group in groupby(lengths):
-        texts = len(list(group))
-        if length:
-            yield slice(text, text + texts), slice(token, token + texts * length), length
-        text, token = text + texts, token + texts * length

@@ -6,7 +6,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from indexing.errors import InputError
 from retrieve.encoders import SparseEncoder, sparsity
-from retrieve.encoders.modules import splade_pooling
+from retrieve.encoders.modules import largest_logits, splade_pooling
 from retrieve.encoders.modules.transformer import VocabularyLogits
 
 
@@ -58,7 +58,7 @@ def test_logits_in_small_parts_give_the_same_weights(splade, texts, monkeypatch)
     encoder = load(splade)
     whole = encoder.encode(texts).toarray()
 
-    monkeypatch.setattr(splade_pooling, "_LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(largest_logits, "_LOGITS_AT_ONCE", 1)
 
     np.testing.assert_allclose(encoder.encode(texts).toarray(), whole, atol=1e-6)
 
@@ -110,7 +110,7 @@ def test_pooling_of_padded_rows_in_parts_of_any_size(monkeypatch, strategy, acti
     pooling = splade_pooling.SpladePooling(strategy, activation)
 
     for at_once in (1, 30, 60, 1000):
-        monkeypatch.setattr(splade_pooling, "_LOGITS_AT_ONCE", at_once)
+        monkeypatch.setattr(largest_logits, "_LOGITS_AT_ONCE", at_once)
         features = {"token_embeddings": VocabularyLogits(hidden, weight, bias), "attention_mask": mask}
         torch.testing.assert_close(pooling(features)["sentence_embedding"], expected)
 
