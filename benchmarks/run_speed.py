@@ -60,12 +60,17 @@ def parser() -> argparse.ArgumentParser:
     )
     train = _task(tasks, "train", run_train, "training a dense encoder beside sentence-transformers")
     train.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
-    train.add_argument("--steps", type=int, metavar="N", help="how many (30; quick: 3)")
-    train.add_argument("--batch-size", type=int, metavar="N", help="rows a step (64; quick: 8)")
-    train.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
+    splade = _task(
+        tasks, "train-sparse", partial(run_train, sparse=True), "training SPLADE beside sentence-transformers"
+    )
+    splade.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2 with a head tied to its word embeddings)")
+    for task, steps, batch_size in ((train, 30, 64), (splade, 10, 16)):
+        task.add_argument("--steps", type=int, metavar="N", help=f"how many ({steps}; quick: 3)")
+        task.add_argument("--batch-size", type=int, metavar="N", help=f"rows a step ({batch_size}; quick: 8)")
+        task.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
     for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
         task.add_argument("--texts", type=int, metavar="N", help=f"how many ({full}; quick: {quick})")
-    for task in (encode, sparse, rerank, mine, train):
+    for task in (encode, sparse, rerank, mine, train, splade):
         task.add_argument(
             "--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a folder in BEIR layout (pydocs)"
         )
@@ -182,23 +187,32 @@ def run_mine(options: argparse.Namespace) -> "list[Row]":
     )
 
 
-def run_train(options: argparse.Namespace) -> "list[Row]":
+def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row]":
     """Train on queries and their documents, the same steps on both sides."""
     from benchmarks.speed.inputs import training_rows
     from benchmarks.speed.training import compare
+    from pipelines.training.recipes.mlm_head import write_mlm_start
     from retrieve.default_models import default_dense_model
+    from retrieve.encoders import DenseEncoder
 
-    steps, batch_size = _size(options, "steps", 30, 3), _size(options, "batch_size", 64, 8)
+    steps = _size(options, "steps", 10 if sparse else 30, 3)
+    batch_size = _size(options, "batch_size", 16 if sparse else 64, 8)
     rows, _ = training_rows(options.data, options.split, steps * batch_size)
-    return compare(
-        options.model or default_dense_model(),
-        rows,
-        steps=steps,
-        batch_size=batch_size,
-        device=options.device,
-        repeats=_repeats(options),
-        threads=options.threads,
-    )
+    model = options.model or default_dense_model()
+    with tempfile.TemporaryDirectory() as folder:
+        if sparse and not options.model:
+            encoder = DenseEncoder(model, dtype="float32", device="cpu")
+            model = write_mlm_start(encoder, [text for _, text in rows[:100]], Path(folder) / "start")
+        return compare(
+            str(model),
+            rows,
+            sparse=sparse,
+            steps=steps,
+            batch_size=batch_size,
+            device=options.device,
+            repeats=_repeats(options),
+            threads=options.threads,
+        )
 
 
 def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":

@@ -4,7 +4,7 @@ Dropout is off on both sides, so that the losses of the steps can be compared.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -22,29 +22,36 @@ SETTINGS: dict[str, Any] = {
     "seed": 12,
 }
 
+PRICES = (3e-5, 5e-5)
+"""Of the terms of documents and of queries."""
+
 
 def compare(
     model: str,
     rows: Sequence[tuple[str, str]],
     *,
+    sparse: bool = False,
     steps: int,
     batch_size: int,
     device: str,
     repeats: int,
     threads: int | None = None,
 ) -> list[Row]:
-    """Time multiple negatives ranking over (query, document) rows, in float32 and with autocast to bfloat16."""
+    """Time multiple negatives ranking over (query, document) rows, in float32 and with autocast to bfloat16.
+
+    Of a dense encoder, or of SPLADE with its prices of terms.
+    """
     result: list[Row] = []
     for setting, bf16 in (("default", False), ("best", True)):
         arguments = (model, list(rows), steps, batch_size, bf16, device)
         with ExitStack() as stack:
-            mine = stack.enter_context(Side(ours, *arguments, threads=threads))
-            other = stack.enter_context(Side(theirs, *arguments, threads=threads))
+            mine = stack.enter_context(Side(ours_sparse if sparse else ours, *arguments, threads=threads))
+            other = stack.enter_context(Side(theirs_sparse if sparse else theirs, *arguments, threads=threads))
             by_turns([mine, other], repeats)
             (losses, peak), (expected, their_peak) = mine.finish(), other.finish()
         result.append(
             {
-                "task": "train",
+                "task": "train-sparse" if sparse else "train",
                 "peer": "sentence-transformers",
                 "setting": setting,
                 "ratio": other.median / mine.median,
@@ -61,67 +68,100 @@ def compare(
 
 
 def ours(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Train ours, from the checkpoint's weights each time."""
+    """Train our dense encoder, from the checkpoint's weights each time."""
     from pipelines.training.arguments import DenseTrainingArguments
     from pipelines.training.losses import MultipleNegativesRankingLoss
     from pipelines.training.trainer import DenseTrainer
     from retrieve.encoders import DenseEncoder
 
-    data = _dataset(rows)
-
-    def run() -> Any:
+    def trainer(folder: str) -> Any:
         encoder = DenseEncoder(model, dtype="float32", device=device)
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = DenseTrainingArguments(
-                folder,
-                max_steps=steps,
-                per_device_train_batch_size=batch_size,
-                batch_sampler="no_duplicates",
-                dropout=0.0,
-                bf16=bf16,
-                use_cpu=device == "cpu",
-                **SETTINGS,
-            )
-            trainer = DenseTrainer(encoder, arguments, data, loss=MultipleNegativesRankingLoss(encoder))
-            trainer.train()
-        return trainer.state.log_history
+        arguments = DenseTrainingArguments(folder, dropout=0.0, **_settings(steps, batch_size, bf16, device))
+        return DenseTrainer(encoder, arguments, _dataset(rows), loss=MultipleNegativesRankingLoss(encoder))
 
-    return run, _losses
+    return _job(trainer)
+
+
+def ours_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
+    """Train our SPLADE, from the checkpoint's weights each time."""
+    from pipelines.training.arguments import SparseTrainingArguments
+    from pipelines.training.losses import MultipleNegativesRankingLoss, SpladeLoss
+    from pipelines.training.trainer import SparseTrainer
+    from retrieve.encoders import SparseEncoder
+
+    def trainer(folder: str) -> Any:
+        encoder = SparseEncoder(model, dtype="float32", device=device)
+        arguments = SparseTrainingArguments(folder, dropout=0.0, **_settings(steps, batch_size, bf16, device))
+        loss = SpladeLoss(encoder, MultipleNegativesRankingLoss(encoder, scale=1.0, similarity="dot"), *PRICES)
+        return SparseTrainer(encoder, arguments, _dataset(rows), loss=loss)
+
+    return _job(trainer)
 
 
 def theirs(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Train theirs, from the checkpoint's weights each time."""
-    import torch
+    """Train their dense encoder, from the checkpoint's weights each time."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
     from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 
-    from retrieve.encoders.modules.transformer import quiet
+    def trainer(folder: str) -> Any:
+        encoder = _without_dropout(SentenceTransformer, model, device)
+        arguments = SentenceTransformerTrainingArguments(folder, **_settings(steps, batch_size, bf16, device))
+        return SentenceTransformerTrainer(
+            encoder, arguments, _dataset(rows), loss=MultipleNegativesRankingLoss(encoder)
+        )
 
-    data = _dataset(rows)
+    return _job(trainer)
 
+
+def theirs_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
+    """Train their SPLADE, from the checkpoint's weights each time."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
+    from sentence_transformers.sparse_encoder.trainer import SparseEncoderTrainer
+    from sentence_transformers.sparse_encoder.training_args import SparseEncoderTrainingArguments
+
+    def trainer(folder: str) -> Any:
+        encoder = _without_dropout(SparseEncoder, model, device)
+        arguments = SparseEncoderTrainingArguments(folder, **_settings(steps, batch_size, bf16, device))
+        loss = SpladeLoss(encoder, SparseMultipleNegativesRankingLoss(encoder), *PRICES)
+        return SparseEncoderTrainer(encoder, arguments, _dataset(rows), loss=loss)
+
+    return _job(trainer)
+
+
+def _job(trainer: Callable[[str], Any]) -> Job:
     def run() -> Any:
-        with quiet():
-            encoder = SentenceTransformer(model, device=device)
-        for module in encoder.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = 0.0
         with tempfile.TemporaryDirectory() as folder:
-            arguments = SentenceTransformerTrainingArguments(
-                folder,
-                max_steps=steps,
-                per_device_train_batch_size=batch_size,
-                batch_sampler="no_duplicates",
-                bf16=bf16,
-                use_cpu=device == "cpu",
-                **SETTINGS,
-            )
-            trainer = SentenceTransformerTrainer(encoder, arguments, data, loss=MultipleNegativesRankingLoss(encoder))
-            trainer.train()
-        return trainer.state.log_history
+            begun = trainer(folder)
+            begun.train()
+        return begun.state.log_history
 
     return run, _losses
+
+
+def _settings(steps: int, batch_size: int, bf16: bool, device: str) -> dict[str, Any]:
+    return SETTINGS | {
+        "max_steps": steps,
+        "per_device_train_batch_size": batch_size,
+        "batch_sampler": "no_duplicates",
+        "bf16": bf16,
+        "use_cpu": device == "cpu",
+    }
+
+
+def _without_dropout(kind: Any, model: str, device: str) -> Any:
+    import torch
+
+    from retrieve.encoders.modules.transformer import quiet
+
+    with quiet():
+        encoder = kind(model, device=device)
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    return encoder
 
 
 def _dataset(rows: list[Any]) -> Any:
