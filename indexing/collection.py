@@ -17,9 +17,9 @@ shards. So a crash at any instant loses nothing that was stored and doubles noth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
+from indexing.closing import Closing
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
@@ -63,7 +63,7 @@ class Stats:
     legs: Mapping[str, Leg]
 
 
-class Collection:
+class Collection(Closing):
     """A collection open for reading: use `open`; for writing, `create` and ``open(path, read_only=False)`` give more.
 
     Indexes are opened when first asked for. Any number of processes may read, while one writes too: what that one has
@@ -201,14 +201,6 @@ class Collection:
 
     def __len__(self) -> int:
         return len(self.documents)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _folder(self, leg: Leg) -> Path:
         return self.path / "legs" / leg.folder

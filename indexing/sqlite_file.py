@@ -6,17 +6,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
+from indexing.closing import Closing
 from indexing.errors import StorageError
 
 _PATIENCE = 60.0
 """Seconds that a reader waits for a writer's lock, which is held for moments."""
 
 
-class SqliteFile:
+class SqliteFile(Closing):
     """An open connection; safe for several threads, which take turns.
 
     Parameters
@@ -36,14 +36,6 @@ class SqliteFile:
         """Close the file."""
         with self._lock:
             self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _share(self) -> None:
         """Let readers in other processes read what is committed while this one writes."""

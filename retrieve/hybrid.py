@@ -5,12 +5,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.closing import Closing
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
 from retrieve.fusion import Fusion, weighted_sum
@@ -26,7 +26,7 @@ SIDE_BY_SIDE = 4
 """How many searches at once have a thread for each of their legs; more wait for one."""
 
 
-class HybridRetriever(Retriever):
+class HybridRetriever(Closing, Retriever):
     """Runs its legs concurrently and fuses what they find.
 
     A batch of queries is encoded in one go, once for all legs that have the same encoder.
@@ -77,14 +77,6 @@ class HybridRetriever(Retriever):
     def close(self) -> None:
         """Let the threads go; the legs stay open."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
         encodings = _Encodings(self.legs, queries, trace)

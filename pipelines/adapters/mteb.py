@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from indexing.closing import Closing
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
 
-class PipelineSearch:
+class PipelineSearch(Closing):
     """A `SearchPipeline` for mteb's retrieval and reranking tasks: it indexes each task's corpus and searches it.
 
     Collections are built in a temporary folder, one at a time. A reranking task gives the candidates itself: then
@@ -106,14 +106,6 @@ class PipelineSearch:
         if self._folder is not None:
             self._folder.cleanup()
         self._pipeline = self._folder = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _rerank(self, pipeline: SearchPipeline, texts: Mapping[str, str], candidates: Mapping[str, list[str]]) -> Hits:
         if pipeline.reranker is None:

@@ -4,11 +4,12 @@ import sqlite3
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.closing import Closing
 from indexing.errors import StorageError
 
 PAIRS_AT_ONCE = 65536
@@ -47,7 +48,7 @@ def cross_scores(
     return scores[codes]
 
 
-class ScoreCache:
+class ScoreCache(Closing):
     """Scores of pairs in a file, so that an interrupted or repeated run computes each once.
 
     Parameters
@@ -84,12 +85,6 @@ class ScoreCache:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _key(self, pair: tuple[str, str]) -> bytes:
         query, document = (part.encode() for part in pair)

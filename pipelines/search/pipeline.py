@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tqdm import tqdm
 
+from indexing.closing import Closing
 from indexing.collection import Collection
 from indexing.errors import InputError
 from indexing.hits import Hits
@@ -38,7 +38,7 @@ QUERIES_AT_ONCE = 256
 T = TypeVar("T")
 
 
-class SearchPipeline:
+class SearchPipeline(Closing):
     """A first stage (one leg, or several fused), an optional reranker, and the documents they speak of.
 
     `open` makes one from a collection on disk, `from_config` from a file; the constructor takes parts of your own.
@@ -334,14 +334,6 @@ class SearchPipeline:
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.retriever.close()
         self.collection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def _stages(self) -> Stages:

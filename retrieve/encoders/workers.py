@@ -11,13 +11,13 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from pickle import PicklingError
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
+from indexing.closing import Closing
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.base import PromptedEncoder
 
@@ -30,7 +30,7 @@ _encoder: Any = None
 """In a worker: its copy of the encoder."""
 
 
-class EncoderWorkers(Generic[E]):
+class EncoderWorkers(Closing, Generic[E]):
     """An encoder loaded in several processes, for the length of a ``with`` block.
 
     The processes are spawned, not forked, so that they may use a GPU and a Java virtual machine may be running here;
@@ -159,14 +159,6 @@ class EncoderWorkers(Generic[E]):
     def close(self) -> None:
         """End the processes."""
         self._pool.shutdown(cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _submit(self, method: str, items: list[Any], options: dict[str, Any]) -> Future[Any]:
         try:
