@@ -90,7 +90,7 @@ def encoded(model: str, rows: list[Any], corpus: list[str], device: str, folder:
     """Encode what both will be given."""
     from retrieve.encoders import DenseEncoder
 
-    encoder = DenseEncoder(model, dtype="float32", device=device)
+    encoder = DenseEncoder(model, device=device)
 
     def run() -> None:
         queries, texts = _texts(rows, corpus)
