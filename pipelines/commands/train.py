@@ -162,9 +162,10 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
             settings, whole, queries=read_queries(options.queries), qrels=read_qrels(options.qrels)
         )
     print(report)
-    print(f'  next: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
+    first = "next" if report.comparison.is_gain else "next: more queries (--limit) or epochs; to try it all the same"
+    print(f'  {first}: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
     weight = report.comparison.weight
-    if weight:
+    if 0 < weight < 1:
         kept = f"{{model: {settings.output}/final, weight: {weight:g}}}"
         print(f"  or, with the first stage's score: the line `reranker: {kept}` in {options.collection}/search.yaml")
     return 0

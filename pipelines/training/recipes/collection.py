@@ -202,7 +202,8 @@ def _tell(card: Any, comparison: Comparison, encoder: Any, folder: Path, whole: 
     note = (
         f"{comparison.queries} queries that were not trained on; the first {whole.candidates} hits of the first stage "
         f"were reranked. After less first stage, nDCG@10: {difference:+.4f}, 95% bootstrap interval {low:+.4f} to "
-        f"{high:+.4f}. With the first stage: its score has the weight {comparison.weight:g}, tuned on other queries."
+        f"{high:+.4f}. With the first stage: its score has the weight {comparison.weight:g}, tuned on other queries; "
+        f"{comparison.verdict}."
     )
     card.tables = [
         EvaluationTable("Reranking", comparison.figures, Path(whole.collection).name, note),

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder
 
 MEASURES = ("nDCG@10", "MRR@10")
-WEIGHTS = tuple(at / 10 for at in range(10))
-"""Of the first stage's score, tried when tuning."""
+WEIGHTS = tuple(at / 10 for at in range(11))
+"""Of the first stage's score, tried when tuning; at 1 nothing is reranked."""
 
 INTERPOLATED, ALONE, BEFORE = "after, with the first stage", "after", "before"
 
@@ -44,6 +44,22 @@ class Comparison:
     figures: dict[str, dict[str, float]]
     gains: dict[str, tuple[float, float, float]] = field(default_factory=dict)
 
+    @property
+    def is_gain(self) -> bool:
+        """Whether reranking with the tuned weight is better than the first stage beyond the choice of queries."""
+        return self.gains[INTERPOLATED][1] > 0
+
+    @property
+    def verdict(self) -> str:
+        """Say whether the reranker is worth its time."""
+        if self.is_gain:
+            return "a gain over the first stage: the interval lies above zero"
+        if self.weight == 1:
+            return "no gain: on the tuning queries the first stage was best as it is"
+        worse = self.gains[INTERPOLATED][2] < 0
+        told = "worse than the first stage" if worse else "no gain that these queries can show"
+        return f"{told}: the interval {'lies below' if worse else 'holds'} zero"
+
     def __str__(self) -> str:
         lines = [f"  on {self.queries} held-out queries:"]
         for system in self.figures[MEASURES[0]]:
@@ -52,6 +68,7 @@ class Comparison:
                 told += " ({:+.4f}, 95% interval {:+.4f} to {:+.4f})".format(*self.gains[system])
             lines.append(f"    {system}: {told}")
         lines.append(f"  the first stage's score was given the weight {self.weight:g}, tuned on other queries")
+        lines.append(f"  {self.verdict}")
         return "\n".join(lines)
 
 
