@@ -71,11 +71,10 @@ def nearest(
         Of `QUERIES_AT_ONCE` queries each; fewer documents than `count` leave -1 and -inf.
     """
     found, order = min(count, len(corpus)), np.arange(len(corpus))
-    # One piece of memory for all blocks: pieces of some 20 MB that come and go leave gaps that add up to gigabytes.
     search: Callable[..., Any]
     if metric in ("euclidean", "manhattan"):
         search = _by_distance(corpus, 2.0 if metric == "euclidean" else 1.0)
-    else:
+    else:  # Its memory serves all blocks: pieces of some 20 MB that come and go leave gaps that add up to gigabytes.
         search = ExactSearch(corpus, min(QUERIES_AT_ONCE, len(queries)), len(queries))
     for low in range(0, len(queries), QUERIES_AT_ONCE):
         places, scores = search(queries[low : low + QUERIES_AT_ONCE], found, order)

@@ -11,14 +11,13 @@ from indexing.hits import Hits
 from pipelines.evaluation.judged import Qrels
 from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.significance import compare_paired
+from pipelines.weight_tuning import WEIGHTS
 from retrieve.rerankers import Reranker, reweighted
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder
 
 MEASURES = ("nDCG@10", "MRR@10")
-WEIGHTS = tuple(at / 10 for at in range(11))
-"""Of the first stage's score, tried when tuning; at 1 nothing is reranked."""
 
 INTERPOLATED, ALONE, BEFORE = "after, with the first stage", "after", "before"
 

@@ -55,15 +55,15 @@ class SpladePooling(Module):
         mask = features["attention_mask"].bool()
         # Only attended tokens are multiplied out, one text behind another.
         hidden, lengths = logits.hidden[mask], mask.sum(dim=1).tolist()
-        bias = torch.zeros(()) if logits.bias is None else logits.bias.float()
+        bias = torch.zeros(len(logits.weight), device=hidden.device) if logits.bias is None else logits.bias.float()
         if self.pooling_strategy == "max":
             # The bias is the same for all tokens, so the largest logit is the largest without it.
-            pooled = self._activate(largest_logits(hidden, logits.weight, lengths) + bias.to(hidden.device))
+            pooled = self._activate(largest_logits(hidden, logits.weight, lengths) + bias)
             features["sentence_embedding"] = pooled if all(lengths) else pooled * mask.any(dim=1, keepdim=True)
             return features
         pooled = torch.zeros((len(mask), len(logits.weight)), device=hidden.device)
         for texts, block, some in blocks(hidden, logits.weight, lengths):
-            pooled[texts, block] = self._activate(some.float() + (bias[block] if bias.dim() else 0.0)).sum(dim=1)
+            pooled[texts, block] = self._activate(some.float() + bias[block]).sum(dim=1)
         features["sentence_embedding"] = pooled
         return features
 
