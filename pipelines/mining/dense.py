@@ -301,13 +301,19 @@ def _starts(queries: int, show: bool) -> Iterator[int]:
 
 def _dataset(kind: Any, tables: Sequence[Any]) -> Any:
     import pyarrow as pa
+    from datasets.fingerprint import Hasher
 
     table = pa.concat_tables(tables)
     fields = [
         pa.field(field.name, pa.list_(field.type.value_type) if pa.types.is_large_list(field.type) else field.type)
         for field in table.schema
     ]
-    return kind(table.cast(pa.schema(fields)))
+    table = table.cast(pa.schema(fields))
+    # Left to itself, a dataset pickles all rows at once to find what they are called.
+    name = Hasher()
+    for batch in table.to_batches():
+        name.update(batch)
+    return kind(table, fingerprint=name.hexdigest())
 
 
 _STATISTICS: dict[str, Callable[[NDArray[np.float32]], Any]] = {

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 TEXTS_AT_ONCE = 8192
 """Texts that are sorted by length together: what is held in memory at a time."""
+BATCHES_OF_PIECES = 4
+"""Full batches, of ever new shapes, after which the heap is in pieces worth giving back.
+
+Over 2,000 passages, all-MiniLM-L6-v2 then stays below 840 MB in float32 and bfloat16, of 960 and 1,150 otherwise. It
+takes half a percent of the time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,7 @@ class Engine:
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
         self.network, self.device, self.costs = network, device, costs
         self.modules: list[Module] = list(network)  # type: ignore[arg-type]
-        self._since_given_back = 0
+        self._tokens_since_given_back = 0
         self.input: InputModule = network[0]  # type: ignore[assignment]
 
     def chunks(
@@ -136,10 +142,6 @@ class Engine:
                 inverse = np.fromiter((places[text] for text in some), np.int64, count=len(some))
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
-                self._since_given_back += len(some)
-                if self._since_given_back >= TEXTS_AT_ONCE:
-                    self._since_given_back = 0
-                    give_back()
 
     def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any] | None = None) -> "Features":
         """Run the network on these texts as one batch."""
@@ -149,8 +151,12 @@ class Engine:
             name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
         }
         features["prompt_length"] = tokens.prompt_length
+        self._tokens_since_given_back += features["input_ids"].numel()
         with torch.inference_mode():
             output: Features = self.network(features)
+        if self._tokens_since_given_back >= BATCHES_OF_PIECES * self.costs.token_budget:
+            self._tokens_since_given_back = 0
+            give_back()
         return output
 
     def _tokenize(self, different: list[Any], prompt: str, some: list[Any], start: int) -> Tokens:
