@@ -8,21 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.analyzers import DEFAULT, check_analyzer, make_analyzer
+from indexing.bm25_fields import (
+    TEXT,
+    TITLE,
+    Parameter,
+    bag_of_words,
+    bag_of_words_in_fields,
+    checked_parameter,
+    checked_weights,
+    scored_by,
+    similarity,
+    summed,
+    weighted,
+)
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import Fields, FilterLike, Values, check_fields, field_values
 from indexing.hits import Hits
-from indexing.java_functions import SEPARATOR, bind, method
-from indexing.jvm import java_class
+from indexing.java_functions import SEPARATOR, compose
 from indexing.lucene_index import LuceneIndex, check_id
-from indexing.lucene_search import CONTENTS
+from indexing.lucene_search import CONTENTS, searcher_over
 from indexing.seen import SeenIds
-
-TITLE = "title"
-TEXT = "text"
-_GENERATOR = "io.anserini.search.query.BagOfWordsQueryGenerator"
-_ANALYZER = "Lorg/apache/lucene/analysis/Analyzer;"
-_QUERY = "Lorg/apache/lucene/search/Query;"
 
 
 class Bm25Index(LuceneIndex):
@@ -42,8 +48,8 @@ class Bm25Index(LuceneIndex):
         cls,
         path: str | Path,
         *,
-        k1: float = 0.9,
-        b: float = 0.4,
+        k1: Parameter = 0.9,
+        b: Parameter = 0.4,
         analyzer: str = DEFAULT,
         weights: Mapping[str, float] | None = None,
         fields: Fields | None = None,
@@ -55,9 +61,10 @@ class Bm25Index(LuceneIndex):
         path
             The folder; made when it is not there.
         k1
-            How slowly a repeated word saturates, 0 or more. Anserini's default. The same in both fields.
+            How slowly a repeated word saturates, 0 or more. Anserini's default. In a multifield index it may differ
+            by field: ``{"title": 0.6, "text": 0.9}``.
         b
-            How far long documents are held back, from 0 to 1. Anserini's default.
+            How far long documents are held back, from 0 to 1. Anserini's default. By field, as k1.
         analyzer
             How texts and queries become words: Anserini's English analyzer (Porter stemming, Lucene's English
             stopwords), or one of `indexing.analyzers.ANALYZERS` by its language's code: ``"de"``.
@@ -66,15 +73,12 @@ class Bm25Index(LuceneIndex):
         fields
             The metadata fields that searches may filter by, with their types (see `indexing.filters`).
         """
-        if not 0 <= k1 < float("inf"):
-            raise InputError(f"k1 must be a number of at least 0, not {k1}")
-        if not 0 <= b <= 1:
-            raise InputError(f"b must be between 0 and 1, not {b}")
+        multifield = weights is not None
         settings = {
-            "k1": float(k1),
-            "b": float(b),
+            "k1": checked_parameter("k1", k1, float("inf"), multifield=multifield),
+            "b": checked_parameter("b", b, 1, multifield=multifield),
             "analyzer": check_analyzer(analyzer),
-            "weights": None if weights is None else _checked_weights(weights),
+            "weights": None if weights is None else checked_weights(weights),
             "fields": check_fields(fields or {}),
         }
         path = Path(path)
@@ -135,29 +139,29 @@ class Bm25Index(LuceneIndex):
             yield document.doc_id, texts, values
 
     def _make_similarity(self) -> Any:
-        similarity = java_class("org.apache.lucene.search.similarities.BM25Similarity")
         return similarity(self.settings["k1"], self.settings["b"])
 
     def _make_analyzer(self) -> Any:
         return make_analyzer(self.settings["analyzer"])
 
     def _make_parser(self) -> Any:
-        generator, analyzer = java_class(_GENERATOR)(), self._make_analyzer()
-        weights = self.settings.get("weights")
+        analyzer, weights = self._make_analyzer(), self.settings.get("weights")
         if weights is None:
-            build = method(_GENERATOR, "buildQuery", f"(Ljava/lang/String;{_ANALYZER}Ljava/lang/String;){_QUERY}")
-            return bind(build, 0, generator, CONTENTS, analyzer)
-        boosts, number = java_class("java.util.HashMap")(), java_class("java.lang.Float")
-        boosts.put(CONTENTS, number(weights[TEXT]))
-        boosts.put(TITLE, number(weights[TITLE]))
-        build = method(_GENERATOR, "buildQuery", f"(Ljava/util/Map;{_ANALYZER}Ljava/lang/String;){_QUERY}")
-        return bind(build, 0, generator, boosts, analyzer)
+            return bag_of_words(CONTENTS, analyzer)
+        return bag_of_words_in_fields({CONTENTS: weights[TEXT], TITLE: weights[TITLE]}, analyzer)
 
-
-def _checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    if set(weights) != {TITLE, TEXT} or not all(0 < weight < float("inf") for weight in weights.values()):
-        raise InputError(f"weights must give the title and the text a number above 0 each, not {dict(weights)}")
-    return {name: float(weight) for name, weight in weights.items()}
+    def _parser_over(self, reader: Any) -> Any:
+        k1, b = self.settings["k1"], self.settings["b"]
+        if not isinstance(k1, dict) and not isinstance(b, dict):
+            return super()._parser_over(reader)
+        analyzer, weights = self._make_analyzer(), self.settings["weights"]
+        titles = searcher_over(reader, similarity(k1, b, TITLE))
+        return summed(
+            [
+                compose(bag_of_words(CONTENTS, analyzer), weighted(weights[TEXT])),
+                compose(bag_of_words(TITLE, analyzer), scored_by(titles), weighted(weights[TITLE])),
+            ]
+        )
 
 
 def _as_queries(queries: Sequence[str]) -> list[str]:

@@ -64,6 +64,19 @@ def compose(*handles: Any) -> Any:
     return reduce(_handles().filterReturnValue, (handle.asType(generic) for handle in handles))
 
 
+def both(join: Any, first: Any, second: Any) -> Any:
+    """Give the handle from one value to ``join(first(value), second(value))``."""
+    kinds = java_class("java.lang.invoke.MethodType")
+    one, two = kinds.genericMethodType(1), kinds.genericMethodType(2)
+    filled = _handles().filterArguments(join.asType(two), 1, second.asType(one))
+    return _handles().foldArguments(filled, first.asType(one))
+
+
+def unchanged() -> Any:
+    """Give the handle that returns what it is given."""
+    return _handles().identity(_class("java.lang.Object"))
+
+
 def as_function(handle: Any) -> Any:
     """Give a handle of one parameter as a ``java.util.function.Function``."""
     proxies = java_class("java.lang.invoke.MethodHandleProxies")

@@ -90,7 +90,8 @@ def agrees(leg: Leg, wanted: Leg) -> bool:
 
 
 def _agree(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(
-        _agree(stored.get(key) or {}, value) if isinstance(value, Mapping) else stored.get(key) == value
-        for key, value in wanted.items()
-    )
+    def same(found: Any, value: Any) -> bool:
+        both = isinstance(found, Mapping) and isinstance(value, Mapping)
+        return _agree(found, value) if both else bool(found == value)
+
+    return all(same(stored.get(key), value) for key, value in wanted.items())

@@ -196,6 +196,10 @@ class LuceneIndex:
         """Give the handle of a Java function from the text of a query to a Lucene ``Query``."""
         raise NotImplementedError
 
+    def _parser_over(self, reader: Any) -> Any:
+        """Give the one for a state of the index: the same for all, unless queries hold what they have read there."""
+        return self._parse
+
     @staticmethod
     def _make_folder(path: Path) -> None:
         with java_calls(path):
@@ -278,7 +282,7 @@ class LuceneIndex:
                 search.reader.close()
 
     def _searching(self, reader: Any) -> LuceneSearch:
-        return LuceneSearch(self.path, reader, self._similarity, self._parse, self.fields)
+        return LuceneSearch(self.path, reader, self._similarity, self._parser_over(reader), self.fields)
 
     def _open_writer(self, create: bool) -> Any:
         config = java_class("org.apache.lucene.index.IndexWriterConfig")(self._make_analyzer())

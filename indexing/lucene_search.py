@@ -70,16 +70,11 @@ class LuceneSearch:
     """
 
     def __init__(self, path: Path, reader: Any, similarity: Any, parse: Any, fields: Fields) -> None:
-        import jnius
-
         self.path = path
         self.reader = reader
         self.documents = int(reader.numDocs())
         self.users = 0
-        self.searcher = java_class("org.apache.lucene.search.IndexSearcher")(
-            jnius.cast("org.apache.lucene.index.IndexReader", reader)
-        )
-        self.searcher.setSimilarity(similarity)
+        self.searcher = searcher_over(reader, similarity)
         self._parse = parse
         self._fields = fields
         self._functions: dict[tuple[int, Filter | None], tuple[Any, Any]] = {}
@@ -160,6 +155,17 @@ class LuceneSearch:
         query = compose(self._parse, _joined("SHOULD", among))
         scorer = self._scorers[k] = as_function(compose(query, ranking(self.searcher, k), *_printing()))
         return scorer
+
+
+def searcher_over(reader: Any, similarity: Any) -> Any:
+    """Give Lucene's ``IndexSearcher``."""
+    import jnius
+
+    searcher = java_class("org.apache.lucene.search.IndexSearcher")(
+        jnius.cast("org.apache.lucene.index.IndexReader", reader)
+    )
+    searcher.setSimilarity(similarity)
+    return searcher
 
 
 def escaped(term: str) -> str:

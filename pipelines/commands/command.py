@@ -43,6 +43,28 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def numbers_by_field(text: str) -> dict[str, float]:
+    """Read ``title=1,text=0.5``."""
+    numbers = {}
+    for part in text.split(","):
+        field, _, number = part.strip().partition("=")
+        try:
+            numbers[field] = float(number)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"fields and numbers are wanted, as in title=1,text=1, not {part!r}"
+            ) from None
+    return numbers
+
+
+def number_or_by_field(text: str) -> float | dict[str, float]:
+    """Read one number, or one for each field."""
+    try:
+        return float(text)
+    except ValueError:
+        return numbers_by_field(text)
+
+
 def json_filter(text: str | None, option: str) -> dict[str, Any] | None:
     """Read a filter; None where none was given.
 

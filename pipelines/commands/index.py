@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, dense_encoder, positive, sparse_encoder
+from pipelines.commands.command import (
+    command,
+    dense_encoder,
+    number_or_by_field,
+    numbers_by_field,
+    positive,
+    sparse_encoder,
+)
 from pipelines.commands.index_options import add_index_options, index_parameters, option_of, refuse_stray
 
 if TYPE_CHECKING:
@@ -103,11 +110,22 @@ def add_parser(commands: Any) -> None:
     words = parser.add_argument_group("the BM25 leg")
     words.add_argument(
         "--bm25-fields",
+        type=numbers_by_field,
         metavar="title=W,text=W",
         help="score title and text apart, with these weights (as one field)",
     )
-    words.add_argument("--k1", type=float, help="how slowly a repeated word saturates (0.9)")
-    words.add_argument("--b", type=float, help="how far long documents are held back (0.4)")
+    words.add_argument(
+        "--k1",
+        type=number_or_by_field,
+        metavar="N",
+        help="how slowly a repeated word saturates (0.9); with --bm25-fields also by field: title=0.6,text=0.9",
+    )
+    words.add_argument(
+        "--b",
+        type=number_or_by_field,
+        metavar="N",
+        help="how far long documents are held back (0.4); with --bm25-fields also by field",
+    )
     words.add_argument(
         "--analyzer", metavar="NAME", help="how texts become words: a language's code, as in de (Anserini's English)"
     )
@@ -224,7 +242,7 @@ def _indexes(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "dense_index": IndexChoice(options.dense_backend, dense),
         "sparse_index": IndexChoice(options.sparse_backend, sparse),
-        "bm25_fields": _field_weights(options.bm25_fields),
+        "bm25_fields": options.bm25_fields,
         "bm25_parameters": words,
     }
 
@@ -295,17 +313,3 @@ def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
         print(f"  {report.skipped:,} malformed lines were left out; they are in {skipped_to}")
     print(f'  next: retrieve search {options.to} "your question"')
     return 0
-
-
-def _field_weights(text: str | None) -> dict[str, float] | None:
-    """Read ``--bm25-fields``."""
-    if text is None:
-        return None
-    weights = {}
-    for part in text.split(","):
-        name, _, weight = part.strip().partition("=")
-        try:
-            weights[name] = float(weight)
-        except ValueError:
-            raise InputError(f"--bm25-fields takes fields and weights, as in title=1,text=1, not {part!r}") from None
-    return weights

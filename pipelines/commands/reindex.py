@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command
+from pipelines.commands.command import command, number_or_by_field
 from pipelines.commands.index_options import add_index_options, described, index_parameters, refuse_stray
 
 
@@ -31,8 +31,8 @@ def add_parser(commands: Any) -> None:
         "term weights",
     )
     add_index_options(parser)
-    parser.add_argument("--k1", type=float, help="of BM25")
-    parser.add_argument("--b", type=float, help="of BM25")
+    parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="of BM25; by field: title=0.6,text=0.9")
+    parser.add_argument("--b", type=number_or_by_field, metavar="N", help="of BM25, as --k1")
     parser.add_argument("--scale", type=float, help="what a sparse leg's weights are multiplied by")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

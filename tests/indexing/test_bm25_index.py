@@ -314,23 +314,6 @@ def test_threads_search_while_another_adds_and_deletes(index):
     assert found(index, "dog") == ["dog39"]
 
 
-def test_title_and_text_have_weights_of_their_own(tmp_path):
-    texts = [Document("title", "dog", "fox"), Document("text", "fox", "dog")]
-    for weights, best in (({"title": 2.0, "text": 1.0}, "title"), ({"title": 1.0, "text": 3.0}, "text")):
-        with Bm25Index.create(tmp_path / best, weights=weights) as index:
-            index.add(texts)
-        with Bm25Index.open(tmp_path / best) as index:
-            ranking = index.search(["fox"], 2)[0]
-            assert ranking.doc_ids[0] == best
-            assert ranking.scores[0] / ranking.scores[1] == pytest.approx(weights[best] / 1.0)
-
-
-@pytest.mark.parametrize("wrong", [{"title": 1.0}, {"title": 0.0, "text": 1.0}, {"title": 1.0, "body": 1.0}])
-def test_wrong_weights_are_errors(tmp_path, wrong):
-    with pytest.raises(InputError, match="weights must give the title and the text"):
-        Bm25Index.create(tmp_path / "index", weights=wrong)
-
-
 @pytest.mark.parametrize(
     ("analyzer", "text", "query"),
     [
