@@ -59,7 +59,10 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument("--epochs", type=float, metavar="N", help="passes over the rows (1)")
     parser.add_argument("--max-steps", type=positive, metavar="N", help="stop after so many steps, whatever the epochs")
     parser.add_argument(
-        "--batch-size", type=positive, metavar="N", help="rows a step (32; 8 of a reranker's rows of several documents)"
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="rows a step (32; 8 of a reranker's rows of several documents; 128 for a dense encoder with many rows)",
     )
     parser.add_argument(
         "--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 of a reranker that gets a head)"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 _WRAPPERS = {"AdaptiveLayerLoss", "CachedLoss", "CachedSpladeLoss", "Matryoshka2dLoss", "MatryoshkaLoss", "SpladeLoss"}
+BATCH, LARGE_BATCH = 32, 128
+ENOUGH_STEPS = 20
+"""That an epoch should have: fewer rows than these take are dealt in smaller batches."""
 _BY_DOT = {"similarity": "dot", "scale": 1.0}
 
 
@@ -55,8 +58,25 @@ def default_loss(kind: Kind, rows: Any) -> str:
     )
 
 
+def rows_a_step(kind: Kind, settings: TrainSettings, rows: Any) -> int:
+    """Give the batch size: what the settings say, or what suits the model and the columns.
+
+    Where the other rows of a batch are negatives, a dense encoder learns more from large batches.
+    """
+    found = roles(rows.column_names)
+    if settings.batch_size:
+        return settings.batch_size
+    if kind == "reranker" and (len(found.inputs) > 2 or isinstance(rows[0][found.inputs[-1]], list)):
+        return 8  # It reads every document of a row beside the query.
+    ranks = kind == "dense" and found.label is None and len(found.inputs) > 1 and not settings.loss
+    return LARGE_BATCH if ranks and len(rows) >= ENOUGH_STEPS * LARGE_BATCH else BATCH
+
+
 def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "nn.Module":
     """Make the loss of a run; that of sparse encoders by dot product and with the price of their terms.
+
+    Multiple negatives in batches of more than `BATCH` rows are computed a part at a time, with the same gradient: a
+    batch of any size takes the memory of 32 rows.
 
     Raises
     ------
@@ -67,6 +87,8 @@ def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "
     decodes = kind == "sparse" and has_autoencoder(encoder)
     if decodes and not settings.loss and name == "MultipleNegativesRankingLoss":
         name = "CSRLoss"
+    if kind == "dense" and not settings.loss and rows_a_step(kind, settings, rows) > BATCH:
+        name = f"Cached{name}" if name == "MultipleNegativesRankingLoss" else name
     if name == "CSRLoss" and not decodes:
         raise InputError(
             f"CSRLoss trains a sparse autoencoder, and {encoder.checkpoint.name} has none: name another loss"

@@ -10,6 +10,7 @@ from typing import Any
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
 from pipelines.training.recipes.inference_free import arguments_for
+from pipelines.training.recipes.losses import rows_a_step
 from pipelines.training.recipes.processes import is_main
 from pipelines.training.recipes.settings import Kind, TrainSettings
 
@@ -226,9 +227,7 @@ def arguments_of(
     if unknown:
         raise InputError(f"arguments: the trainer has none named {unknown[0]!r}; there are {', '.join(sorted(known))}")
     found = roles(rows.column_names)
-    # A reranker reads every document of a row beside the query.
-    several = kind == "reranker" and (len(found.inputs) > 2 or isinstance(rows[0][found.inputs[-1]], list))
-    batch_size = settings.batch_size or (8 if several else 32)
+    batch_size = rows_a_step(kind, settings, rows)
     steps = settings.max_steps if settings.max_steps > 0 else settings.epochs * -(-len(rows) // batch_size)
     every = max(1, int(steps / settings.checkpoints))
     told: dict[str, Any] = {

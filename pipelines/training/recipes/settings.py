@@ -35,8 +35,9 @@ class TrainSettings:
     inference_free
         Give queries a learned weight a term, and no transformer.
     epochs, max_steps, batch_size, lr, warmup, seed, dropout, bf16, max_length
-        Rows a step: 32, but 8 for a reranker's rows of several documents. max_steps counts before epochs; warmup is a
-        share of the steps; bf16 is by default what the machine computes in hardware; dropout 0 on a processor, else
+        Rows a step: 32; 8 for a reranker's rows of several documents; 128 for a dense encoder's (query, positive [,
+        negative …]) rows, when there are 2,560 or more and no loss is named. max_steps counts before epochs; warmup is
+        a share of the steps; bf16 is by default what the machine computes in hardware; dropout 0 on a processor, else
         the model's; lr 2e-5, but 2e-4 for a cross-encoder made of an encoder.
     checkpoints
         How often the model is saved (and evaluated) on the way.

@@ -15,7 +15,7 @@ from pipelines.mining.sources import Positive
 from pipelines.training.losses import MarginMSELoss, MatryoshkaLoss, SpladeLoss
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_start
 from pipelines.training.recipes.collection import row_format
-from pipelines.training.recipes.losses import default_loss, loss_names, make_loss
+from pipelines.training.recipes.losses import default_loss, loss_names, make_loss, rows_a_step
 from pipelines.training.recipes.mlm_head import write_mlm_start
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
@@ -100,6 +100,27 @@ def test_the_columns_choose_the_loss(
     assert default_loss("reranker", rows) == f"{reranker}Loss"
     if dense:
         assert default_loss("dense", rows) == f"{dense}Loss" and default_loss("sparse", rows) == f"{sparse}Loss"
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "size", "loss"),
+    [
+        (2560, {}, 128, "CachedMultipleNegativesRankingLoss"),
+        (2559, {}, 32, "MultipleNegativesRankingLoss"),
+        (2560, {"batch_size": 16}, 16, "MultipleNegativesRankingLoss"),
+        (100, {"batch_size": 64}, 64, "CachedMultipleNegativesRankingLoss"),
+        (2560, {"loss": "triplet"}, 32, "TripletLoss"),
+    ],
+)
+def test_many_rows_of_texts_train_a_dense_encoder_in_large_batches(
+    bert: Path, count: int, options: dict[str, Any], size: int, loss: str
+) -> None:
+    rows = Dataset.from_dict({name: [name] * count for name in ("q", "p", "n")})
+    settings = TrainSettings(model="m", output="o", **options)
+
+    assert rows_a_step("dense", settings, rows) == size
+    assert type(make_loss("dense", settings, DenseEncoder(bert, dtype="float32"), rows)).__name__ == loss
+    assert rows_a_step("sparse", TrainSettings("m", "o"), rows) == 32
 
 
 def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
