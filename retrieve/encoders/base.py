@@ -14,6 +14,7 @@ from retrieve.encoders.saving import save_modules
 if TYPE_CHECKING:
     import torch
 
+    from retrieve.encoders.modules.transformer import Transformer
     from retrieve.encoders.workers import EncoderWorkers
 
 Task = Literal["query", "document"]
@@ -136,6 +137,8 @@ class Encoder:
         }
         if compile:
             self._compile()
+        elif self.device.type == "cpu":
+            self._pack()
         tasks = [task for task in (None, "document", "query") if self._has(task)]
         widths = {self._check(task) for task in tasks}
         if len(widths) != 1:
@@ -240,12 +243,20 @@ class Encoder:
         return None if self.model_card_data is None else self.model_card_data.text(self)
 
     def _compile(self) -> None:
+        for module in self._transformers():
+            # Batches have any number of rows and of columns: one program for all of them.
+            module.model.compile(dynamic=True)
+
+    def _pack(self) -> None:
+        from retrieve.encoders.modules.packed_linear import pack
+
+        for module in self._transformers():
+            pack(module.model)
+
+    def _transformers(self) -> "list[Transformer]":
         from retrieve.encoders.modules.transformer import Transformer
 
-        for module in self.network.modules():
-            if isinstance(module, Transformer):
-                # Batches have any number of rows and of columns: one program for all of them.
-                module.model.compile(dynamic=True)
+        return [module for module in self.network.modules() if isinstance(module, Transformer)]
 
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
