@@ -156,6 +156,9 @@ def run_training(
             logger.info("going on from %s", newest)
         trainer.train(resume_from_checkpoint=newest)
         trainer.save_state()
+    steps = trainer.state.global_step
+    if settings.matryoshka:
+        _fit_last_layer(trainer, settings, rows, is_evaluated=is_evaluated)
     folder = trainer.save()
     history = trainer.state.log_history
     best = str(trainer.state.best_model_checkpoint or "").rpartition("-")[2]
@@ -163,7 +166,7 @@ def run_training(
         kind,
         folder,
         rows=len(rows),
-        steps=trainer.state.global_step,
+        steps=steps,
         seconds=next((entry["train_runtime"] for entry in reversed(history) if "train_runtime" in entry), 0.0),
         loss=type(loss).__name__,
         last_loss=next((entry["loss"] for entry in reversed(history) if "loss" in entry), None),
@@ -175,6 +178,22 @@ def run_training(
     if is_main():
         write_json(output / SUMMARY_FILE, asdict(report) | {"folder": str(folder)})
     return report
+
+
+def _fit_last_layer(trainer: Any, settings: TrainSettings, rows: Any, *, is_evaluated: bool) -> None:
+    """Fit what turns the vectors once more, and evaluate that as one more step."""
+    from pipelines.training.recipes.last_layer import fit_last_layer
+
+    trainer.encoder.network.eval()
+    computing = trainer.accelerator.autocast()
+    fit = fit_last_layer(trainer.encoder, settings.matryoshka or (), rows, seed=settings.seed, computing=computing)
+    if fit is None or fit[1] <= fit[0]:
+        return
+    trainer.card.evaluations.weights_change()
+    trainer.state.best_model_checkpoint = None  # It is another model now.
+    if is_evaluated:
+        trainer.state.global_step += 1
+        trainer.evaluate()
 
 
 def ended(output: Path, newest: str | None) -> Any:

@@ -1,0 +1,105 @@
+"""The end of training in several widths: the layer that turns the vectors, fitted to all rows at once."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+
+from checkpoints import WORDS, write_bert
+from pipelines.training.recipes import last_layer
+from pipelines.training.recipes.last_layer import HELD_OUT, fit_last_layer
+from pipelines.training.recipes.rotation import write_rotated_start
+from pipelines.training.recipes.settings import TrainSettings
+from pipelines.training.recipes.train import train
+from retrieve.encoders import DenseEncoder
+
+DRAWN = np.random.default_rng(0)
+POSITIVES = [" ".join(DRAWN.choice(WORDS, 9)) for _ in range(300)]
+QUERIES = [" ".join(text.split()[:5]) for text in POSITIVES]
+WIDTHS = (32, 8)
+
+
+@pytest.fixture(autouse=True)
+def few_rows_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_layer, "LEAST_ROWS", 200)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> DenseEncoder:
+    plain = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
+    return DenseEncoder(write_rotated_start(plain, POSITIVES, tmp_path / "start"), dtype="float32", device="cpu")
+
+
+def rows(**columns: list[Any]) -> Dataset:
+    return Dataset.from_dict({"query": QUERIES, "positive": POSITIVES, **columns})
+
+
+def reciprocal_rank(encoder: DenseEncoder) -> float:
+    """Rank all documents for the queries that are held out, width by width, by hand."""
+    asked, read = encoder.encode(QUERIES[::HELD_OUT]), encoder.encode(POSITIVES)
+    means = []
+    for width in WIDTHS:
+        left, right = (
+            part[:, :width] / np.linalg.norm(part[:, :width], axis=1, keepdims=True) for part in (asked, read)
+        )
+        scores = left @ right.T
+        own = scores[np.arange(len(asked)), np.arange(len(read))[::HELD_OUT]]
+        means.append(float(np.mean(1 / (scores >= own[:, None] - 1e-7).sum(axis=1))))
+    return float(np.mean(means))
+
+
+def test_held_out_rows_rank_higher_as_it_says(encoder: DenseEncoder) -> None:
+    was = reciprocal_rank(encoder)
+    fit = fit_last_layer(encoder, WIDTHS, rows(), seed=1)
+
+    assert fit is not None and fit[1] > fit[0]
+    assert fit[0] == pytest.approx(was, abs=2e-3)
+    assert reciprocal_rank(encoder) == pytest.approx(fit[1], abs=2e-3)
+
+
+def test_a_fit_that_is_no_better_is_left(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_layer, "_fitted", lambda queries, *_: torch.zeros(queries.shape[1], queries.shape[1]))
+    before = encoder.encode(QUERIES)
+
+    fit = fit_last_layer(encoder, WIDTHS, rows(negative=POSITIVES[::-1]), seed=1)
+
+    assert fit is not None and fit[1] <= fit[0]
+    assert np.array_equal(encoder.encode(QUERIES), before)
+
+
+def test_where_there_is_nothing_to_fit(encoder: DenseEncoder, tmp_path: Path) -> None:
+    plain = DenseEncoder(tmp_path / "bert", dtype="float32", device="cpu")
+
+    assert fit_last_layer(plain, WIDTHS, rows(), seed=1) is None
+    assert fit_last_layer(encoder, WIDTHS, rows(label=[1.0] * len(QUERIES)), seed=1) is None
+    assert fit_last_layer(encoder, WIDTHS, rows().select(range(199)), seed=1) is None
+
+
+def test_a_run_ends_with_it_and_says_what_it_is_worth(tmp_path: Path) -> None:
+    rows().to_json(tmp_path / "rows.jsonl")
+    settings = TrainSettings(
+        str(write_bert(tmp_path / "bert")),
+        str(tmp_path / "out"),
+        data=str(tmp_path / "rows.jsonl"),
+        eval_data=str(tmp_path / "rows.jsonl"),
+        matryoshka=WIDTHS,
+        max_steps=2,
+        batch_size=16,
+        bf16=False,
+        checkpoints=1,
+    )
+
+    report = train("dense", settings)
+
+    final = DenseEncoder(report.folder, dtype="float32", device="cpu")
+    last = DenseEncoder(tmp_path / "out" / "checkpoint-2", dtype="float32", device="cpu")
+    assert report.steps == 2
+    assert reciprocal_rank(final) > reciprocal_rank(last)
+    # The figures are those of the fitted model: a row of the log behind the last step.
+    card = (report.folder / "README.md").read_text("utf-8")
+    losses = [entry for entry in card.splitlines() if entry.startswith("|") and " 3 " in entry]
+    assert report.after["loss"] < report.before["loss"]
+    assert losses, "the card has no row of the fitted layer"
