@@ -41,7 +41,10 @@ class PackedLinear(nn.Linear):
 
     def forward(self, rows: Tensor) -> Tensor:
         """Give ``rows @ weight.T + bias``, [..., out_features]."""
-        return self.product(rows) if self.takes(rows) else super().forward(rows)
+        if self.takes(rows):
+            return self.product(rows)
+        self._packed = None  # It may be trained: fused optimizers change weights without a trace in their version.
+        return super().forward(rows)
 
     def takes(self, rows: Tensor) -> bool:
         """Whether the packed weights can be used: for inference, on a processor, in the weights' own type."""

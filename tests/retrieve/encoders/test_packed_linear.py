@@ -50,12 +50,13 @@ def test_without_bias_and_in_bfloat16(layer: nn.Linear) -> None:
     torch.testing.assert_close(found.float(), exact, rtol=2**-8, atol=1e-6)
 
 
-def test_weights_that_change_are_packed_anew(layer: nn.Linear) -> None:
+@pytest.mark.parametrize("fused", [False, True])
+def test_weights_that_change_are_packed_anew(layer: nn.Linear, fused: bool) -> None:
     mine, rows = packed(layer), torch.randn(5, 24)
     before = inferred(mine, rows)
     assert mine._packed is not None
 
-    optimizer = torch.optim.SGD(mine.parameters(), lr=0.5)
+    optimizer = torch.optim.AdamW(mine.parameters(), lr=0.5, fused=fused)
     mine(rows).square().sum().backward()
     optimizer.step()
     layer.load_state_dict(mine.state_dict())
