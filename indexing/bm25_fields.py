@@ -4,7 +4,7 @@ Anserini's multifield search has one k1 and one b, as a Lucene searcher has one 
 has under one searcher can stand inside another's query, so titles are scored by a second searcher over the same index.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from indexing.errors import InputError
@@ -13,12 +13,12 @@ from indexing.jvm import java_class
 
 TITLE = "title"
 TEXT = "text"
-FIELDS = (TITLE, TEXT)
+_FIELDS = (TITLE, TEXT)
 
 Parameter: TypeAlias = float | Mapping[str, float]
 """A number for all fields, or one for each: ``{"title": 1.2, "text": 0.9}``."""
 
-GENERATOR = "io.anserini.search.query.BagOfWordsQueryGenerator"
+_GENERATOR = "io.anserini.search.query.BagOfWordsQueryGenerator"
 _SEARCH = "org/apache/lucene/search/"
 _QUERY = f"L{_SEARCH}Query;"
 _SOURCE = f"L{_SEARCH}DoubleValuesSource;"
@@ -27,9 +27,9 @@ _ANALYZER = "Lorg/apache/lucene/analysis/Analyzer;"
 
 def checked_weights(weights: Mapping[str, float]) -> dict[str, float]:
     """Give the weights of both fields as they are stored."""
-    if set(weights) != set(FIELDS) or not all(0 < weight < float("inf") for weight in weights.values()):
+    if set(weights) != set(_FIELDS) or not all(0 < weight < float("inf") for weight in weights.values()):
         raise InputError(f"weights must give the title and the text a number above 0 each, not {dict(weights)}")
-    return {name: float(weights[name]) for name in FIELDS}
+    return {name: float(weights[name]) for name in _FIELDS}
 
 
 def checked_parameter(name: str, value: Parameter, highest: float, *, multifield: bool) -> float | dict[str, float]:
@@ -48,29 +48,24 @@ def checked_parameter(name: str, value: Parameter, highest: float, *, multifield
             raise InputError(f"{name} must be {limits}, not {number}")
     if not isinstance(value, Mapping):
         return float(value)
-    if set(value) != set(FIELDS):
+    if set(value) != set(_FIELDS):
         raise InputError(f"{name} by field must give the title and the text a number each, not {dict(value)}")
     if not multifield:
         raise InputError(f"{name} by field goes with weights: without them title and text are one field")
-    by_field = {field: float(value[field]) for field in FIELDS}
+    by_field = {field: float(value[field]) for field in _FIELDS}
     return by_field if len(set(by_field.values())) > 1 else by_field[TEXT]
-
-
-def of_field(parameter: Parameter, field: str) -> float:
-    """Give the number that counts in a field."""
-    return parameter[field] if isinstance(parameter, Mapping) else parameter
 
 
 def similarity(k1: Parameter, b: Parameter, field: str = TEXT) -> Any:
     """Give Lucene's ``BM25Similarity`` for a field."""
     kind = java_class("org.apache.lucene.search.similarities.BM25Similarity")
-    return kind(of_field(k1, field), of_field(b, field))
+    return kind(_of_field(k1, field), _of_field(b, field))
 
 
 def bag_of_words(field: str, analyzer: Any) -> Any:
     """Give the handle from a text to Anserini's query for a field: each word as often as it stands there."""
-    build = method(GENERATOR, "buildQuery", f"(Ljava/lang/String;{_ANALYZER}Ljava/lang/String;){_QUERY}")
-    return bind(build, 0, java_class(GENERATOR)(), field, analyzer)
+    build = method(_GENERATOR, "buildQuery", f"(Ljava/lang/String;{_ANALYZER}Ljava/lang/String;){_QUERY}")
+    return bind(build, 0, java_class(_GENERATOR)(), field, analyzer)
 
 
 def bag_of_words_in_fields(weights: Mapping[str, float], analyzer: Any) -> Any:
@@ -78,8 +73,8 @@ def bag_of_words_in_fields(weights: Mapping[str, float], analyzer: Any) -> Any:
     boosts, number = java_class("java.util.HashMap")(), java_class("java.lang.Float")
     for field, weight in weights.items():
         boosts.put(field, number(weight))
-    build = method(GENERATOR, "buildQuery", f"(Ljava/util/Map;{_ANALYZER}Ljava/lang/String;){_QUERY}")
-    return bind(build, 0, java_class(GENERATOR)(), boosts, analyzer)
+    build = method(_GENERATOR, "buildQuery", f"(Ljava/util/Map;{_ANALYZER}Ljava/lang/String;){_QUERY}")
+    return bind(build, 0, java_class(_GENERATOR)(), boosts, analyzer)
 
 
 def scored_by(searcher: Any) -> Any:
@@ -97,9 +92,14 @@ def weighted(weight: float) -> Any:
     return bind(constructor(f"{_SEARCH}BoostQuery", f"({_QUERY}F)V"), 1, java_class("java.lang.Float")(weight))
 
 
-def summed(parts: Sequence[Any]) -> Any:
+def summed(first: Any, second: Any) -> Any:
     """Give the handle from a text to the sum of two queries, from the handles to them."""
     pair = method("java.util.List", "of", "(Ljava/lang/Object;Ljava/lang/Object;)Ljava/util/List;", static=True)
     # The best part's score and 1.0 of each other's: their sum.
     most = constructor(f"{_SEARCH}DisjunctionMaxQuery", "(Ljava/util/Collection;F)V")
-    return compose(both(pair, *parts), bind(most, 1, java_class("java.lang.Float")(1.0)))
+    return compose(both(pair, first, second), bind(most, 1, java_class("java.lang.Float")(1.0)))
+
+
+def _of_field(parameter: Parameter, field: str) -> float:
+    """Give the number that counts in a field."""
+    return parameter[field] if isinstance(parameter, Mapping) else parameter

@@ -157,10 +157,8 @@ class Bm25Index(LuceneIndex):
         analyzer, weights = self._make_analyzer(), self.settings["weights"]
         titles = searcher_over(reader, similarity(k1, b, TITLE))
         return summed(
-            [
-                compose(bag_of_words(CONTENTS, analyzer), weighted(weights[TEXT])),
-                compose(bag_of_words(TITLE, analyzer), scored_by(titles), weighted(weights[TITLE])),
-            ]
+            compose(bag_of_words(CONTENTS, analyzer), weighted(weights[TEXT])),
+            compose(bag_of_words(TITLE, analyzer), scored_by(titles), weighted(weights[TITLE])),
         )
 
 

@@ -89,9 +89,8 @@ def agrees(leg: Leg, wanted: Leg) -> bool:
     return leg.backend == wanted.backend and _agree(leg.parameters, wanted.parameters)
 
 
-def _agree(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    def same(found: Any, value: Any) -> bool:
-        both = isinstance(found, Mapping) and isinstance(value, Mapping)
-        return _agree(found, value) if both else bool(found == value)
-
-    return all(same(stored.get(key), value) for key, value in wanted.items())
+def _agree(stored: Any, wanted: Any) -> bool:
+    if not isinstance(wanted, Mapping):
+        return bool(stored == wanted)
+    found = stored or {}
+    return isinstance(found, Mapping) and all(_agree(found.get(key), value) for key, value in wanted.items())

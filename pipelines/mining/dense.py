@@ -133,13 +133,14 @@ def mine_hard_negatives(
     documents, codes = numbered([*(corpus or []), *right])
     positives = Positives.of(query_codes, codes[len(codes) - len(right) :], len(queries))
     limited = any(value is not None for value in (absolute_margin, relative_margin, max_score))
+    most = int(np.bincount(query_codes).max())
     limits = Limits(
         range_min,
         _range_max(
             range_max,
             range_min,
             num_negatives,
-            most=int(np.bincount(query_codes).max()),
+            most=most,
             wide=limited or (cross_encoder is not None and min_score is not None),
         ),
         absolute_margin,
@@ -148,7 +149,6 @@ def mine_hard_negatives(
         min_score,
     )
     _check(limits, num_negatives)
-    most = int(np.bincount(query_codes).max())
     encode = _Encoding(model, cache_folder, show_progress=verbose)
     corpus_vectors = encode("document", documents, corpus_prompt, corpus_prompt_name)
     query_vectors = encode("query", queries, query_prompt, query_prompt_name)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
+from pipelines.training.losses.similarity import all_pairs
 from pipelines.training.recipes.rotation import principal_axes
 from pipelines.training.roles import roles
 
@@ -97,7 +98,10 @@ def _fitted(queries: Tensor, documents: Tensor, targets: Tensor, widths: Sequenc
         for _ in range(EPOCHS):
             for some in torch.randperm(len(queries), generator=drawing).chunk(batches):
                 asked, read = queries[some] @ turn.T, documents @ turn.T
-                losses = [cross_entropy(SCALE * _cosines(asked, read, width), targets[some]) for width in widths]
+                losses = [
+                    cross_entropy(SCALE * all_pairs("cosine", asked[:, :width], read[:, :width]), targets[some])
+                    for width in widths
+                ]
                 optimizer.zero_grad()
                 torch.stack(losses).sum().backward()
                 optimizer.step()
@@ -105,13 +109,9 @@ def _fitted(queries: Tensor, documents: Tensor, targets: Tensor, widths: Sequenc
     return turn.detach()
 
 
-def _cosines(queries: Tensor, documents: Tensor, width: int) -> Tensor:
-    return normalize(queries[:, :width], dim=1) @ normalize(documents[:, :width], dim=1).T
-
-
 def _ranked(queries: Tensor, documents: Tensor, targets: Tensor, width: int) -> float:
     """Give the mean reciprocal rank of the right documents, behind those of equal score: all alike are no ranking."""
-    scores = _cosines(queries, documents, width)
+    scores = all_pairs("cosine", queries[:, :width], documents[:, :width])
     own = scores.gather(1, targets[:, None])
     return float((1.0 / (scores >= own).sum(dim=1)).mean())
 

@@ -63,9 +63,9 @@ def rows_a_step(kind: Kind, settings: TrainSettings, rows: Any) -> int:
 
     Where the other rows of a batch are negatives, a dense encoder learns more from large batches.
     """
-    found = roles(rows.column_names)
     if settings.batch_size:
         return settings.batch_size
+    found = roles(rows.column_names)
     if kind == "reranker" and (len(found.inputs) > 2 or isinstance(rows[0][found.inputs[-1]], list)):
         return 8  # It reads every document of a row beside the query.
     ranks = kind == "dense" and found.label is None and len(found.inputs) > 1 and not settings.loss
@@ -87,8 +87,9 @@ def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "
     decodes = kind == "sparse" and has_autoencoder(encoder)
     if decodes and not settings.loss and name == "MultipleNegativesRankingLoss":
         name = "CSRLoss"
-    if kind == "dense" and not settings.loss and rows_a_step(kind, settings, rows) > BATCH:
-        name = f"Cached{name}" if name == "MultipleNegativesRankingLoss" else name
+    ranks = kind == "dense" and not settings.loss and name == "MultipleNegativesRankingLoss"
+    if ranks and rows_a_step(kind, settings, rows) > BATCH:
+        name = f"Cached{name}"
     if name == "CSRLoss" and not decodes:
         raise InputError(
             f"CSRLoss trains a sparse autoencoder, and {encoder.checkpoint.name} has none: name another loss"
