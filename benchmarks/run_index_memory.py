@@ -3,10 +3,10 @@
     python benchmarks/run_index_memory.py --documents 10000 1000000 --output results/index-memory
 
 Generated documents with random vectors in place of an encoder go through the same job as `retrieve index`, each size
-in a process of its own. The peak of anonymous resident memory (RssAnon) is sampled meanwhile; "above" is that peak less
-what the indexes report to hold at the end. "instant" takes off what they report at the same instant: FAISS doubles its
-room when it is full, and while it copies has the old and the new. Qdrant Edge on disk reports none: for it "above" is
-the whole process. Linux only. Writes OUTPUT/memory.json.
+in a process of its own. The peak of its anonymous resident memory (RssAnon) is sampled from outside: Qdrant Edge lets
+no other thread run while it builds. "above" is that peak less what the indexes report to hold at the end. "instant"
+takes off what they reported last before: FAISS doubles its room when it is full, and while it copies has the old and
+the new. Edge on disk reports none: for it "above" is the whole process. Linux only. Writes OUTPUT/memory.json.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from benchmarks.speed.measure import memory
 from indexing.collection import Collection, Leg
 from indexing.disk import write_json
 from indexing.documents import Document
+from indexing.errors import InputError, RetrieveError
 from pipelines.cli import run_safely
 from pipelines.ingest import Stopwatch, ingest
 
@@ -37,38 +39,27 @@ ALLOWED_MB = 500.0
 """How far the largest size may lie above the smallest."""
 
 
+def known_legs(encoder: "RandomVectors") -> dict[str, Leg]:
+    """Give what can be measured."""
+    vectors: dict[str, Any] = {"dimension": encoder.identity["dimension"]}
+    return {
+        "bm25": Leg("bm25"),
+        "flat": Leg("faiss", encoder.identity, vectors | {"kind": "flat"}),
+        "hnsw": Leg("faiss", encoder.identity, vectors | {"kind": "hnsw"}),
+        "edge": Leg("qdrant", encoder.identity, vectors | {"on_disk": True}),
+    }
+
+
 class RandomVectors:
     """Stands where an encoder would."""
 
     def __init__(self, dimension: int) -> None:
-        self.identity = {"name": "random-vectors", "weights_sha256": "0", "dimension": dimension}
+        self.identity: dict[str, Any] = {"name": "random-vectors", "weights_sha256": "0", "dimension": dimension}
         self._dimension, self._random = dimension, np.random.default_rng(0)
 
     def encode_document(self, texts: Sequence[str]) -> np.ndarray:
         """Give a vector for each text."""
         return self._random.standard_normal((len(texts), self._dimension), dtype=np.float32)
-
-
-class Sampler(threading.Thread):
-    """Keeps the peak of RssAnon, and the peak of what it is above what the indexes hold at the same instant."""
-
-    def __init__(self, collection: Any) -> None:
-        super().__init__(daemon=True)
-        self.instant = self.peak = 0.0
-        self._indexes = [collection.index(name) for name in collection.manifest.legs]
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Sample until `end`."""
-        while not self._ended.wait(EVERY):
-            held = sum(getattr(index, "memory_bytes", 0) for index in self._indexes) / 2**20
-            now = memory("RssAnon")
-            self.instant, self.peak = max(self.instant, now - held), max(self.peak, now)
-
-    def end(self) -> None:
-        """Stop sampling."""
-        self._ended.set()
-        self.join()
 
 
 def documents(count: int) -> Iterator[Document]:
@@ -82,35 +73,77 @@ def documents(count: int) -> Iterator[Document]:
 
 
 def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None) -> dict[str, Any]:
-    """Index so many documents in this process, and say what memory it took."""
-    encoder = RandomVectors(dimension)
-    known = {
-        "bm25": Leg("bm25"),
-        "flat": Leg("faiss", encoder.identity, {"dimension": dimension, "kind": "flat"}),
-        "hnsw": Leg("faiss", encoder.identity, {"dimension": dimension, "kind": "hnsw"}),
-        "edge": Leg("qdrant", encoder.identity, {"dimension": dimension, "on_disk": True}),
-    }
-    encoders = {name: encoder for name in legs if known[name].encoder}
-    with tempfile.TemporaryDirectory(dir=folder) as directory:
-        path = Path(directory) / "collection"
-        start = time.perf_counter()
-        with Collection.create(path, {name: known[name] for name in legs}, encoders=encoders) as collection:
-            sampler = Sampler(collection)
-            sampler.start()
-            ingest(collection, documents(count), encoders, clock=Stopwatch(), total=count)
-            collection.commit()
-            sampler.end()
-            held = sum(getattr(collection.index(name), "memory_bytes", 0) for name in legs) / 2**20
-        seconds = time.perf_counter() - start
+    """Index so many documents in a process of its own, and say what memory it took.
+
+    Raises
+    ------
+    RetrieveError
+        When that process fails; it has printed why.
+    """
+    context = multiprocessing.get_context("spawn")
+    held, (here, there) = context.Value("d", 0.0, lock=False), context.Pipe()
+    process = context.Process(target=_index, args=(there, held, count, legs, dimension, folder), daemon=True)
+    process.start()
+    there.close()
+    peak = instant = 0.0
+    while not here.poll(EVERY):
+        try:
+            now = memory("RssAnon", process.pid or "self")
+        except (KeyError, OSError):  # it has just ended
+            continue
+        peak, instant = max(peak, now), max(instant, now - held.value)
+    try:
+        seconds = here.recv()
+    except EOFError:
+        raise RetrieveError(f"indexing {count:,} documents failed: it has printed why") from None
+    finally:
+        process.join()
     return {
         "documents": count,
         "legs": list(legs),
-        "peak_mb": sampler.peak,
-        "held_mb": held,
-        "above_mb": sampler.peak - held,
-        "instant_mb": sampler.instant,
+        "peak_mb": peak,
+        "held_mb": held.value,
+        "above_mb": peak - held.value,
+        "instant_mb": instant,
         "documents_per_second": count / seconds,
     }
+
+
+def _index(pipe: Any, held: Any, count: int, legs: Sequence[str], dimension: int, folder: str | None) -> None:
+    """Index; keep in `held` the MB that the indexes report, and send the seconds that it took."""
+    encoder = RandomVectors(dimension)
+    chosen = {name: leg for name, leg in known_legs(encoder).items() if name in legs}
+    encoders = {name: encoder for name, leg in chosen.items() if leg.encoder}
+    with tempfile.TemporaryDirectory(dir=folder) as directory:
+        start = time.perf_counter()
+        with (
+            Collection.create(Path(directory) / "collection", chosen, encoders=encoders) as collection,
+            _reporting([collection.index(name) for name in legs], held),
+        ):
+            ingest(collection, documents(count), encoders, clock=Stopwatch(), total=count)
+            collection.commit()
+        pipe.send(time.perf_counter() - start)
+
+
+@contextmanager
+def _reporting(indexes: Sequence[Any], held: Any) -> Iterator[None]:
+    """Keep in `held` the MB that the indexes report to hold, to the end."""
+    ended = threading.Event()
+
+    def report() -> None:
+        while True:
+            last = ended.wait(EVERY)
+            held.value = sum(getattr(index, "memory_bytes", 0) for index in indexes) / 2**20
+            if last:
+                return
+
+    reporter = threading.Thread(target=report)
+    reporter.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reporter.join()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -136,11 +169,12 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Measure each size, print and keep the rows."""
-    legs = options.legs.split(",")
+    legs, known = options.legs.split(","), known_legs(RandomVectors(options.dimension))
+    if unknown := [leg for leg in legs if leg not in known]:
+        raise InputError(f"--legs: {', '.join(unknown)} cannot be measured, only {', '.join(known)} can")
     rows = []
     for count in options.documents:
-        with multiprocessing.get_context("spawn").Pool(1) as process:
-            rows.append(process.apply(measure, (count, legs, options.dimension, options.folder)))
+        rows.append(measure(count, legs, options.dimension, options.folder))
     print(f"{'documents':>10}  {'peak MB':>8}  {'index MB':>8}  {'above MB':>8}  {'instant MB':>10}  {'docs/s':>7}")
     for row in rows:
         print(

@@ -53,9 +53,8 @@ def write_bert(folder: Path, architecture: type = BertModel, *, seed: int = 0, *
         num_hidden_layers=2,
         num_attention_heads=4,
         intermediate_size=64,
-        max_position_embeddings=40,
         initializer_range=0.3,
-        **settings,
+        **({"max_position_embeddings": 40} | settings),
     )
     architecture(config).eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)

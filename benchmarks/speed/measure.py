@@ -113,9 +113,15 @@ def by_turns(sides: list[Side], repeats: int) -> None:
             side.run()
 
 
-def memory(name: str) -> float:
-    """Read one of this process's memory figures on Linux (VmHWM, RssAnon, …), in MB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def memory(name: str, process: int | str = "self") -> float:
+    """Read one of a process's memory figures on Linux (VmHWM, RssAnon, …), in MB: this one's, or by its number.
+
+    Raises
+    ------
+    KeyError
+        When it has none of that name: a process that has ended has none.
+    """
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise KeyError(name)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 _GOLDEN = 0.6180339887498949
+_EXACT_WIDTH, _WIDTH_STEP = 64, 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,17 +45,20 @@ class Tokens:
         """The number of tokens of each text."""
         return np.diff(self.offsets)
 
-    def places(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Lay these texts out in rows: where tokens stand (bool [rows, longest]), and which token stands there."""
+    def places(self, rows: NDArray[np.int64], width: int | None = None) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Lay these texts out in rows: where tokens stand (bool [rows, width]), and which token stands there.
+
+        They are as wide as the longest, unless a larger width is given.
+        """
         lengths = self.lengths[rows]
-        columns = np.arange(max(1, int(lengths.max(initial=0))))
+        columns = np.arange(width or max(1, int(lengths.max(initial=0))))
         first = (len(columns) - lengths if self.pad_left else np.zeros_like(lengths))[:, None]
         mask = (columns >= first) & (columns < first + lengths[:, None])
         return mask, (self.offsets[rows][:, None] + columns - first)[mask]
 
-    def padded(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        """Give these texts' tokens as int64 [rows, longest] arrays, under the names that models take them by."""
-        mask, sources = self.places(rows)
+    def padded(self, rows: NDArray[np.int64], width: int | None = None) -> dict[str, NDArray[np.int64]]:
+        """Give these texts' tokens as int64 [rows, width] arrays, under the names that models take them by."""
+        mask, sources = self.places(rows, width)
         features = {
             "input_ids": np.full(mask.shape, self.pad_id, dtype=np.int64),
             "attention_mask": mask.astype(np.int64),
@@ -66,8 +70,17 @@ class Tokens:
         return features
 
 
+def round_widths(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Round lengths above 64 up to multiples of 16, but none beyond `most`: few widths make few shapes of batches.
+
+    What is computed in vain costs no more time than attention over such widths saves.
+    """
+    rounded = np.minimum(-(-lengths // _WIDTH_STEP) * _WIDTH_STEP, most)
+    return np.where(lengths > _EXACT_WIDTH, np.maximum(lengths, rounded), lengths)
+
+
 def plan_batches(
-    lengths: NDArray[np.integer], *, token_budget: int, batch_cost: int = 64, max_rows: int | None = None
+    lengths: NDArray[np.integer], *, token_budget: int, batch_cost: int = 64, max_rows: int | None = None, step: int = 1
 ) -> list[NDArray[np.int64]]:
     """Divide texts into batches so that the least is computed in vain.
 
@@ -86,6 +99,8 @@ def plan_batches(
         What starting one more batch costs, in tokens.
     max_rows
         The most texts in a batch.
+    step
+        A batch has padded tokens to a multiple of this, where there are texts enough.
 
     Returns
     -------
@@ -98,6 +113,9 @@ def plan_batches(
     rows = np.maximum(1, token_budget // np.maximum(widths, 1))
     if max_rows is not None:
         rows = np.minimum(rows, max_rows)
+    whole = step // np.gcd(np.maximum(widths, 1), step)
+    whole = np.where(rows >= whole, whole, 1)
+    rows -= rows % whole
     cuts = _cheapest_cuts(np.maximum(widths, 1), counts, rows, batch_cost)
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(counts)
@@ -105,7 +123,9 @@ def plan_batches(
     for low, high in pairwise(cuts):
         group = order[ends[low - 1] if low else 0 : ends[high - 1]]
         # Equal shares: a full batch and a crumb cost the same padding but one poor matrix product.
-        batches += np.array_split(group, -(-len(group) // rows[high - 1]))
+        number = -(-len(group) // rows[high - 1])
+        shares = -(-np.arange(1, number) * len(group) // (number * whole[high - 1])) * whole[high - 1]
+        batches += np.split(group, shares)
     return batches[::-1]
 
 

@@ -332,7 +332,7 @@ class DenseEncoder(PromptedEncoder):
             output = torch.nn.functional.normalize(features["token_embeddings"].float(), dim=-1).cpu().numpy()
             if vectors is None:
                 vectors = np.empty((len(tokens.ids), output.shape[-1]), np.float32)
-            mask, places = tokens.places(rows)
+            mask, places = tokens.places(rows, output.shape[1])
             vectors[places] = output[mask]
         assert vectors is not None  # a chunk is never empty
         lengths = tokens.lengths[chunk.inverse]

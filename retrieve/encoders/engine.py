@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from retrieve.encoders.batching import Tokens, interleave, plan_batches
+from retrieve.encoders.batching import Tokens, interleave, plan_batches, round_widths
 from retrieve.encoders.memory import give_back
 
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ With all-MiniLM-L6-v2 over 2,000 passages a process then peaks at 840 MB in floa
 class Costs:
     """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it.
 
-    `max_tokens` is the most that a caller may ask for: more are taken as that many.
+    `max_tokens` is the most that a caller may ask for: more are taken as that many. With a `step` above 1 batches are
+    of few shapes: of a multiple of so many tokens, where that can be had.
     """
 
     token_budget: int
     batch_cost: int
     max_rows: int | None = None
     max_tokens: int | None = None
+    step: int = 1
 
 
 class Chunk:
@@ -73,11 +75,16 @@ class Chunk:
         """Run the network batch by batch: the numbers of a batch's different texts, and what came out for them."""
         shares = np.bincount(self.inverse, minlength=len(self))
         costs = self._costs
+        widths = self._engine.widths(self.tokens)
         batches = plan_batches(
-            self.tokens.lengths, token_budget=costs.token_budget, batch_cost=costs.batch_cost, max_rows=costs.max_rows
+            widths,
+            token_budget=costs.token_budget,
+            batch_cost=costs.batch_cost,
+            max_rows=costs.max_rows,
+            step=costs.step,
         )
         for rows in interleave(batches):
-            yield rows, self._engine.forward(self.tokens, rows, self.settings)
+            yield rows, self._engine.forward(self.tokens, rows, self.settings, width=int(widths[rows].max()))
             self._bar.update(int(shares[rows].sum()))
 
 
@@ -143,12 +150,25 @@ class Engine:
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
 
-    def forward(self, tokens: Tokens, rows: NDArray[np.int64], settings: Mapping[str, Any] | None = None) -> "Features":
-        """Run the network on these texts as one batch."""
+    def widths(self, tokens: Tokens) -> NDArray[np.int64]:
+        """Give how many columns each text takes in a batch: its length, rounded up where few shapes are wanted."""
+        most = self.input.max_length
+        if self.costs.step == 1 or most is None or tokens.pad_left:  # Padding on the left moves what is read.
+            return tokens.lengths
+        return round_widths(tokens.lengths, most)
+
+    def forward(
+        self,
+        tokens: Tokens,
+        rows: NDArray[np.int64],
+        settings: Mapping[str, Any] | None = None,
+        width: int | None = None,
+    ) -> "Features":
+        """Run the network on these texts as one batch, as wide as the longest or wider."""
         import torch
 
         features: Features = dict(settings or {}) | {
-            name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
+            name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows, width).items()
         }
         features["prompt_length"] = tokens.prompt_length
         self._tokens_since_given_back += features["input_ids"].numel()
@@ -187,8 +207,11 @@ def default_costs(device: "torch.device", max_rows: int | None = None, max_token
     On a processor 4k to 32k tokens are within 5% of each other, in float32 and in bfloat16, so the least memory
     decides; 1k is 15% slower. Starting a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy, and
     its start-up weighs more; there `max_tokens` does not hold.
+
+    On a processor oneDNN compiles kernels for every number of tokens that a layer is given, and keeps them (a third of
+    a megabyte for each of a layer's shapes): with any number of tokens in a batch that came to 300 MB in float32.
     """
-    return Costs(4096, 64, max_rows, max_tokens) if device.type == "cpu" else Costs(65536, 4096, max_rows)
+    return Costs(4096, 64, max_rows, max_tokens, step=32) if device.type == "cpu" else Costs(65536, 4096, max_rows)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieve.encoders.batching import Tokens, interleave, plan_batches
+from retrieve.encoders.batching import Tokens, interleave, plan_batches, round_widths
 
 Lengths = st.lists(st.integers(0, 40), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 
@@ -21,6 +21,49 @@ def test_every_text_stands_in_one_batch_within_budget(lengths, budget, max_rows)
     for batch in batches:
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
         assert max_rows is None or len(batch) <= max_rows
+
+
+@given(lengths=Lengths, budget=st.integers(1, 600), max_rows=st.none() | st.integers(1, 40), step=st.integers(1, 32))
+def test_batches_of_few_shapes_hold_every_text_within_budget(lengths, budget, max_rows, step):
+    batches = plan_batches(lengths, token_budget=budget, batch_cost=8, max_rows=max_rows, step=step)
+
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
+        assert max_rows is None or len(batch) <= max_rows
+
+
+@given(width=st.integers(1, 40), texts=st.integers(1, 500), budget=st.integers(40, 4096), step=st.integers(1, 32))
+def test_all_batches_of_a_width_but_one_have_tokens_to_a_multiple_of_the_step(width, texts, budget, step):
+    batches = plan_batches(np.full(texts, width), token_budget=budget, step=step)
+
+    sizes = [len(batch) * width for batch in batches]
+    most = budget // width
+    if most * width >= np.lcm(width, step):
+        assert sum(size % step > 0 for size in sizes) <= 1
+    assert len(sizes) <= -(-texts // max(1, most // 2))
+
+
+@given(lengths=st.lists(st.integers(0, 600), max_size=20), most=st.integers(1, 600))
+def test_widths_are_rounded_up_to_few_but_never_beyond_what_a_model_can_place(lengths, most):
+    lengths = np.minimum(np.array(lengths, dtype=np.int64), most)
+
+    widths = round_widths(lengths, most)
+
+    assert np.all(widths >= lengths)
+    assert np.all(widths <= np.maximum(lengths, most))
+    assert np.array_equal(widths[lengths <= 64], lengths[lengths <= 64])
+    assert all(width % 16 == 0 or width == most for width in widths[lengths > 64])
+    assert np.all(widths - lengths < 16)
+
+
+def test_a_width_that_is_given_is_filled_up_with_padding():
+    tokens = Tokens(np.array([5, 6, 7], np.int32), np.array([0, 1, 3]), pad_id=9)
+
+    padded = tokens.padded(np.array([1, 0]), 4)
+
+    assert padded["input_ids"].tolist() == [[6, 7, 9, 9], [5, 9, 9, 9]]
+    assert padded["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 0, 0, 0]]
 
 
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=9), batch_cost=st.integers(0, 12))
