@@ -248,7 +248,8 @@ def run_metrics(options: argparse.Namespace) -> "list[Row]":
 
 def run_index(options: argparse.Namespace) -> "list[Row]":
     """Build every dense index at several sizes, and BM25; with --output, growth-index.png shows how the time grows."""
-    from benchmarks.speed.indexes import dense, growth, plot, words
+    from benchmarks.speed.growth import growth, plot
+    from benchmarks.speed.indexes import dense, words
 
     queries, texts = _size(options, "queries", 200, 20), _size(options, "texts", 100_000, 2000)
     rows = dense(_sizes(options), queries, task="index")
@@ -260,7 +261,8 @@ def run_index(options: argparse.Namespace) -> "list[Row]":
 
 def run_search(options: argparse.Namespace) -> "list[Row]":
     """Search every index, one query a call; with --output, growth.png shows how the time grows with n."""
-    from benchmarks.speed.indexes import dense, filtered, growth, plot, words
+    from benchmarks.speed.growth import growth, plot
+    from benchmarks.speed.indexes import dense, filtered, words
 
     sizes, queries = _sizes(options), _size(options, "queries", 200, 20)
     rows = dense(sizes, queries, task="search")

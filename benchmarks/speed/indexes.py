@@ -1,11 +1,10 @@
-"""The indexes beside each other and beside bm25s: building, searching, filtering, and how they grow with n.
+"""The indexes beside each other and beside bm25s: building, searching, filtering.
 
 Vectors are synthetic and clustered (real embeddings are: uniform ones make every graph look bad), queries are
 perturbed documents. One query a call, as a service has them, in one process; times are medians over the queries.
 """
 
 import json
-import math
 import sqlite3
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from tqdm import tqdm
 
 from benchmarks.speed.measure import Row, timed_row
 from indexing.bm25_index import Bm25Index
@@ -86,7 +86,7 @@ def dense(sizes: Sequence[int], queries: int, *, task: str) -> list[Row]:
         vectors, asked = clustered(size, queries)
         exact: Built | None = None
         expected: list[list[str]] = []
-        for name, make in _dense_kinds(size):
+        for name, make in tqdm(_dense_kinds(size), desc=f"{size:,} vectors", unit="index"):
             with tempfile.TemporaryDirectory() as folder:
                 built = _fill(name, make(Path(folder) / "index"), vectors, asked)
                 if exact is None:
@@ -211,42 +211,6 @@ def filtered(size: int, queries: int) -> list[Row]:
             )
             index.close()
     return rows
-
-
-def growth(rows: Sequence[Row]) -> str:
-    """Lay out what the dense rows of several sizes say: a line for each index and size.
-
-    The last column is the power of n that time grew with since the size before: 1 is in proportion to n, 0 not at all.
-    """
-    points = _points(rows)
-    what = "build s" if points and points[0].task == "index" else "p50 ms"
-    lines = [f"index                       n  {what:>9}  recall@10  grows as n^"]
-    for name, mine in _by_index(points).items():
-        before = None
-        for point in mine:
-            power = f"{_power(before, point):.2f}" if before else ""
-            lines.append(f"{name:<20} {point.n:>8,}  {point.shown:>9.3f}  {point.recall:>9.4f}  {power:>11}".rstrip())
-            before = point
-    return "\n".join(lines)
-
-
-def plot(rows: Sequence[Row], path: Path) -> None:
-    """Draw median search time, or time to build, over n, both logarithmic, a line for each index."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    points = _points(rows)
-    for name, mine in _by_index(points).items():
-        axes.plot([point.n for point in mine], [point.shown for point in mine], marker="o", label=name)
-    building = bool(points) and points[0].task == "index"
-    title = "Building, vectors in memory" if building else "One query at a time, k=10"
-    label = "seconds to build" if building else "median ms a query"
-    axes.set(xscale="log", yscale="log", xlabel="vectors", ylabel=label, title=title)
-    axes.grid(True, which="both", alpha=0.3)
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
 
 
 def zipf_texts(count: int, length: int, rng: np.random.Generator) -> list[str]:
@@ -381,40 +345,6 @@ def _bm25s(texts: Sequence[str]) -> tuple[Any, Callable[[str], Any]]:
 
 def _noise(rng: np.random.Generator, count: int, dimension: int) -> NDArray[np.float32]:
     return rng.standard_normal((count, dimension)).astype(np.float32) * np.float32(SPREAD / np.sqrt(dimension))
-
-
-@dataclass(frozen=True)
-class _Point:
-    """What a dense row says: seconds to build, or of a search."""
-
-    task: str
-    name: str
-    n: int
-    seconds: float
-    recall: float
-
-    @property
-    def shown(self) -> float:
-        return self.seconds if self.task == "index" else 1000 * self.seconds
-
-
-def _points(rows: Sequence[Row]) -> list[_Point]:
-    """Read the dense rows, by ascending size."""
-    found = []
-    for row in rows:
-        if row["peer"].startswith("FAISS Flat"):
-            size, _, name = row["setting"].partition(f" x {DIMENSION}, ")
-            found.append(_Point(row["task"], name, int(size.replace(",", "")), row["ours_s"], row["agreement"]))
-    return sorted(found, key=lambda point: point.n)
-
-
-def _by_index(points: Sequence[_Point]) -> dict[str, list[_Point]]:
-    names = dict.fromkeys(point.name for point in points)
-    return {name: [point for point in points if point.name == name] for name in names}
-
-
-def _power(before: _Point, after: _Point) -> float:
-    return math.log(after.seconds / before.seconds) / math.log(after.n / before.n)
 
 
 def _row(
