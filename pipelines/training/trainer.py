@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -18,17 +18,10 @@ from pipelines.training.arguments import SparseTrainingArguments, TrainingArgume
 from pipelines.training.callbacks import RegularizerSchedule
 from pipelines.training.card import Card, card_of, is_by_hand
 from pipelines.training.card.filling import facts_of, fill_card
-from pipelines.training.data import SeveralDatasets, StreamedRows, TrainingRows
+from pipelines.training.data import SeveralDatasets, StreamedRows
+from pipelines.training.loading import Data, as_it_is, batches, prepared
 from pipelines.training.losses.splade import SpladeLoss
 from pipelines.training.model import trained
-from pipelines.training.samplers import (
-    EpochSampler,
-    GroupByLabel,
-    NoDuplicates,
-    Proportional,
-    RandomBatches,
-    RoundRobin,
-)
 from pipelines.training.several import average_gradients
 from retrieve.encoders.saving import write_into
 
@@ -36,9 +29,6 @@ if TYPE_CHECKING:
     from retrieve.encoders.base import Encoder
 
 logger = logging.getLogger(__name__)
-
-Data: TypeAlias = Any
-"""One dataset, or several by name: `datasets.Dataset`, a list of dicts; or one `datasets.IterableDataset`."""
 
 ARGUMENTS_FILE = "training_arguments.json"
 FINAL = "final"
@@ -111,13 +101,13 @@ class Trainer(transformers.Trainer):
         if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
             raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
         self._check_routes(encoder, args)
-        train = self._prepared(train_dataset, model, args)
-        evaluation = self._prepared(eval_dataset, model, args, held_out=True)
+        train = prepared(train_dataset, model, args, self.losses)
+        evaluation = prepared(eval_dataset, model, args, self.losses, held_out=True)
         self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
         super().__init__(
             model=model,
             args=args,
-            data_collator=_as_it_is,
+            data_collator=as_it_is,
             train_dataset=train,
             # An evaluator alone is reason enough to evaluate; the loop then runs over no rows.
             eval_dataset=evaluation if evaluation is not None or not self.evaluators else [],
@@ -152,7 +142,7 @@ class Trainer(transformers.Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Give the batches of an epoch."""
         self.accelerator.even_batches = False
-        return self.accelerator.prepare(self._loader(self.train_dataset, self.args.train_batch_size, train=True))
+        return self.accelerator.prepare(batches(self.train_dataset, self.args, self.args.train_batch_size, train=True))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Give the batches of held-out rows."""
@@ -162,55 +152,7 @@ class Trainer(transformers.Trainer):
         if isinstance(rows, list):
             return DataLoader(rows)  # type: ignore[arg-type]
         self.accelerator.even_batches = True
-        return self.accelerator.prepare(self._loader(rows, self.args.eval_batch_size, train=False))
-
-    def _prepared(self, data: Data, model: Any, args: TrainingArguments, *, held_out: bool = False) -> Any:
-        if data is None:
-            return None
-        settings = {"prompts": args.prompts, "routes": args.router_mapping}
-        if held_out and hasattr(data, "column_names"):
-            # Held-out rows may have fewer columns than those that are trained on: no negatives, for instance.
-            settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
-        if isinstance(data, Mapping):
-            if None not in self.losses:
-                lost = [name for name in data if name not in self.losses]
-                if lost:
-                    raise InputError(f"the dataset {lost[0]!r} has no loss: there are losses for {list(self.losses)}")
-            return SeveralDatasets([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
-        if None not in self.losses:
-            raise InputError("several losses by name need several datasets by name: {name: dataset}")
-        if not hasattr(data, "__len__"):
-            if args.batch_sampler != "batch_sampler":
-                raise InputError(
-                    f"a streamed dataset is read in its own order: batch_sampler={args.batch_sampler!r} cannot be"
-                )
-            return StreamedRows(data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, **settings)
-        return TrainingRows(data, model, **settings)
-
-    def _loader(self, rows: Any, batch_size: int, *, train: bool) -> DataLoader:
-        if isinstance(rows, StreamedRows):
-            return DataLoader(rows, batch_size=None)
-        drop_last = train and self.args.dataloader_drop_last
-        sampler: EpochSampler
-        if isinstance(rows, SeveralDatasets):
-            kind = Proportional if self.args.multi_dataset_batch_sampler == "proportional" else RoundRobin
-            samplers = [self._sampler(one, batch_size, drop_last) for one in rows.datasets]
-            sampler = kind(samplers, [len(one) for one in rows.datasets], seed=self.args.seed)
-        else:
-            sampler = self._sampler(rows, batch_size, drop_last)
-        # What accelerate reads when it deals batches out to processes.
-        sampler.batch_size, sampler.drop_last = batch_size, drop_last  # type: ignore[attr-defined]
-        return DataLoader(rows, batch_sampler=sampler, collate_fn=_as_it_is)
-
-    def _sampler(self, rows: TrainingRows, batch_size: int, drop_last: bool) -> EpochSampler:
-        settings: dict[str, Any] = {"drop_last": drop_last, "seed": self.args.seed}
-        if self.args.batch_sampler == "no_duplicates":
-            return NoDuplicates(rows.values(), batch_size, **settings)
-        if self.args.batch_sampler == "group_by_label":
-            if rows.labels is None:
-                raise InputError("batch_sampler='group_by_label' needs a label column")
-            return GroupByLabel(rows.labels, batch_size, **settings)
-        return RandomBatches(len(rows), batch_size, **settings)
+        return self.accelerator.prepare(batches(rows, self.args, self.args.eval_batch_size, train=False))
 
     # -- loss and gradients ------------------------------------------------------------------------------------------
 
@@ -391,16 +333,6 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
         if folder.name.rpartition("-")[2].isdecimal() and (folder / "trainer_state.json").is_file()
     ]
     return str(max(found)[1]) if found else None
-
-
-def _of_columns(by_column: Any, columns: Sequence[str]) -> Any:
-    if not isinstance(by_column, Mapping):
-        return by_column
-    return {name: value for name, value in by_column.items() if name in columns}
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
 
 
 def _set_dropout(model: nn.Module, share: float) -> None:

@@ -44,7 +44,7 @@ def fit_last_layer(
     Parameters
     ----------
     rows
-        (query, positive[, …]); the first `MOST_ROWS` are read.
+        (query, positive[, …]); of more than `MOST_ROWS` so many are read, spread evenly.
     seed
         Of the order of the rows.
     computing
@@ -60,7 +60,9 @@ def fit_last_layer(
     found, layer = roles(rows.column_names), _last_layer(encoder)
     if layer is None or encoder.similarity != "cosine" or found.label is not None or len(found.inputs) < 2:
         return None
-    asked, right = (list(rows[name][:MOST_ROWS]) for name in found.inputs[:2])
+    if len(rows) > MOST_ROWS:
+        rows = rows.select(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64))
+    asked, right = (list(rows[name]) for name in found.inputs[:2])
     if len(asked) < LEAST_ROWS or not all(isinstance(text, str) for text in (*asked, *right)):
         return None
     places = {text: place for place, text in enumerate(dict.fromkeys(right))}

@@ -70,6 +70,19 @@ def test_a_fit_that_is_no_better_is_left(encoder: DenseEncoder, monkeypatch: pyt
     assert np.array_equal(encoder.encode(QUERIES), before)
 
 
+def test_of_many_rows_those_of_the_end_are_read_too(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(last_layer, "MOST_ROWS", 210)
+    encode, read = encoder.encode_query, list[str]()
+    monkeypatch.setattr(
+        encoder, "encode_query", lambda texts, **options: read.extend(texts) or encode(texts, **options)
+    )
+
+    assert fit_last_layer(encoder, WIDTHS, rows(), seed=1) is not None
+
+    assert len(read) == 210
+    assert (read[0], read[-1]) == (QUERIES[0], QUERIES[-1])
+
+
 def test_where_there_is_nothing_to_fit(encoder: DenseEncoder, tmp_path: Path) -> None:
     plain = DenseEncoder(tmp_path / "bert", dtype="float32", device="cpu")
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from transformers import AutoModel
 
+from checkpoints import write_bert
 from retrieve.encoders import DenseEncoder
-from tests.checkpoints import write_bert
 
 LONGEST = 77
 """As CLIP's text model has it: no multiple of the step of widths."""
