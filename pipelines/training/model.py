@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from retrieve.encoders.modules.module import Features
 
 
+LEAST_BUDGET = 4096
+"""Padded tokens that are run at once, or more: weights that change are not laid out for small batches to be fast."""
+
+
 class _TrainedEncoder(nn.Module):
     """Holds an encoder's network, so that its weights are found and trained in place."""
 
@@ -41,7 +45,10 @@ class _TrainedEncoder(nn.Module):
     def _batches(self, lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         costs = self.encoder.engine.costs
         return plan_batches(
-            lengths, token_budget=costs.token_budget, batch_cost=costs.batch_cost, max_rows=costs.max_rows
+            lengths,
+            token_budget=max(LEAST_BUDGET, costs.token_budget),
+            batch_cost=costs.batch_cost,
+            max_rows=costs.max_rows,
         )
 
 

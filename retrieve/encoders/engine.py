@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TEXTS_AT_ONCE = 8192
 """Texts that are sorted by length together: what is held in memory at a time."""
-BATCHES_OF_PIECES = 4
+BATCHES_OF_PIECES = 8
 """Full batches, of ever new shapes, after which the heap is in pieces worth giving back.
 
 With all-MiniLM-L6-v2 over 2,000 passages a process then peaks at 840 MB in float32, in place of 960 to 1,460, and at
@@ -211,7 +211,7 @@ def default_costs(device: "torch.device", max_rows: int | None = None, max_token
     On a processor oneDNN compiles kernels for every number of tokens that a layer is given, and keeps them (a third of
     a megabyte for each of a layer's shapes): with any number of tokens in a batch that came to 300 MB in float32.
     """
-    return Costs(4096, 64, max_rows, max_tokens, step=32) if device.type == "cpu" else Costs(65536, 4096, max_rows)
+    return Costs(2048, 64, max_rows, max_tokens, step=32) if device.type == "cpu" else Costs(65536, 4096, max_rows)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from indexing.errors import ModelError
@@ -184,25 +185,24 @@ class Transformer(InputModule):
         Too long a pair loses from its longer part.
         """
         pairs = bool(texts) and not isinstance(texts[0], str)
-        ids: list[list[int]] = []
-        types: list[list[int]] = []
+        lengths: list[int] = []
+        ids: list[NDArray[np.int32]] = []
+        types: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
             if self.chat is not None:
-                ids += self._code_chats(self.chat, some, prompt)
-                continue
-            first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
-            coded = self._code(first, [text[1] for text in some] if pairs else None)
-            ids += coded["input_ids"]
-            if pairs and self._pairs_types:
-                types += coded["token_type_ids"]
-        offsets = np.zeros(len(ids) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in ids], out=offsets[1:])
-        total = int(offsets[-1])
+                coded = {"input_ids": self._code_chats(self.chat, some, prompt)}
+            else:
+                first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
+                coded = self._code(first, [text[1] for text in some] if pairs else None)
+            lengths += map(len, coded["input_ids"])
+            ids.append(_joined(coded["input_ids"]))
+            if pairs and self.chat is None and self._pairs_types:
+                types.append(_joined(coded["token_type_ids"]))
         return Tokens(
-            ids=np.fromiter(chain.from_iterable(ids), np.int32, count=total),
-            offsets=offsets,
-            type_ids=np.fromiter(chain.from_iterable(types), np.int32, count=total) if types else None,
+            ids=np.concatenate(ids or [np.zeros(0, np.int32)]),
+            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            type_ids=np.concatenate(types) if types else None,
             pad_id=self.tokenizer.pad_token_id or 0,
             pad_left=self.tokenizer.padding_side == "left",
             # Where a chat's template puts the prompt is its own affair: it is pooled with the rest.
@@ -301,6 +301,10 @@ def _native(folder: Path) -> Any:
     model_type = str(read_json(path).get("model_type")) if path.is_file() else ""
     home, name = _NATIVE.get(model_type, ("", ""))
     return getattr(import_module(home), name) if home else None
+
+
+def _joined(rows: list[list[int]]) -> NDArray[np.int32]:
+    return np.fromiter(chain.from_iterable(rows), np.int32, count=sum(map(len, rows)))
 
 
 def _unchanged(hidden: Tensor) -> Tensor:
