@@ -20,6 +20,7 @@ from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtere
 from pipelines.mining.formatting import Format, Texts, formatted
 from pipelines.mining.positives import Positives, numbered
 from pipelines.mining.rescoring import PairScorer, cross_scores
+from retrieve.encoders.memory import give_back
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -215,6 +216,7 @@ class _Encoding:
             return found
         encode = self._model.encode_query if task == "query" else self._model.encode_document
         vectors: NDArray[np.float32] = encode(texts, prompt=prompt, normalize=True, show_progress=self._show)
+        give_back()  # What encoding leaves in pieces is not the search's to use.
         if path is not None:
             write_atomically(path, lambda file: np.save(file, vectors, allow_pickle=False))
         return vectors

@@ -84,7 +84,7 @@ class Chunk:
             step=costs.step,
         )
         for rows in interleave(batches):
-            yield rows, self._engine.forward(self.tokens, rows, self.settings, width=int(widths[rows].max()))
+            yield rows, self._engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
             self._bar.update(int(shares[rows].sum()))
 
 
