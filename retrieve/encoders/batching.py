@@ -1,7 +1,8 @@
 """Batches of texts of unlike length: which go together, in what order, and how their tokens stand in one array."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +69,12 @@ class Tokens:
             features["token_type_ids"] = np.zeros(mask.shape, dtype=np.int64)
             features["token_type_ids"][mask] = self.type_ids[sources]
         return features
+
+
+def laid_out(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Give rows of token ids one after another, and their offsets [rows + 1], as `Tokens` has them."""
+    offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    return np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1])), offsets
 
 
 def round_widths(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:

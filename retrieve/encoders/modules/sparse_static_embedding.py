@@ -1,17 +1,15 @@
 """One weight for each term that a text has: queries without a transformer."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.batching import Tokens
+from retrieve.encoders.batching import Tokens, laid_out
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.weights import load_weights
@@ -85,13 +83,7 @@ class SparseStaticEmbedding(InputModule):
                 return_token_type_ids=False,
                 verbose=False,
             )["input_ids"]
-        offsets = np.zeros(len(ids) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in ids], out=offsets[1:])
-        return Tokens(
-            np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1])),
-            offsets,
-            pad_id=self.tokenizer.pad_token_id or 0,
-        )
+        return Tokens(*laid_out(ids), pad_id=self.tokenizer.pad_token_id or 0)
 
     def forward(self, features: Features) -> Features:
         """Weigh the terms into `sentence_embedding`, float32 [texts, vocabulary]."""

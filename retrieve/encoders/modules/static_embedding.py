@@ -1,16 +1,14 @@
 """One vector for each token, whatever stands beside it: no transformer."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.batching import Tokens
+from retrieve.encoders.batching import Tokens, laid_out
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions
 from retrieve.encoders.modules.weights import first_line, read_weights
 
@@ -64,9 +62,7 @@ class StaticEmbedding(InputModule):
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = [prompt + text for text in texts[start : start + _TOKENIZED_AT_ONCE]]
             ids += [coded.ids for coded in self.tokenizer.encode_batch(some, add_special_tokens=False)]
-        offsets = np.zeros(len(ids) + 1, dtype=np.int64)
-        np.cumsum([len(row) for row in ids], out=offsets[1:])
-        return Tokens(np.fromiter(chain.from_iterable(ids), np.int32, count=int(offsets[-1])), offsets)
+        return Tokens(*laid_out(ids))
 
     def forward(self, features: Features) -> Features:
         """Average into `sentence_embedding` [texts, width]."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar, NamedTuple, Self
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.batching import Tokens
+from retrieve.encoders.batching import Tokens, laid_out
 from retrieve.encoders.modules.backbone import encoder_class, load_config, load_model, stored_arguments, usable_length
 from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
@@ -196,9 +195,9 @@ class Transformer(InputModule):
                 first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
                 coded = self._code(first, [text[1] for text in some] if pairs else None)
             lengths += map(len, coded["input_ids"])
-            ids.append(_joined(coded["input_ids"]))
+            ids.append(laid_out(coded["input_ids"])[0])
             if pairs and self.chat is None and self._pairs_types:
-                types.append(_joined(coded["token_type_ids"]))
+                types.append(laid_out(coded["token_type_ids"])[0])
         return Tokens(
             ids=np.concatenate(ids or [np.zeros(0, np.int32)]),
             offsets=np.cumsum([0, *lengths], dtype=np.int64),
@@ -301,10 +300,6 @@ def _native(folder: Path) -> Any:
     model_type = str(read_json(path).get("model_type")) if path.is_file() else ""
     home, name = _NATIVE.get(model_type, ("", ""))
     return getattr(import_module(home), name) if home else None
-
-
-def _joined(rows: list[list[int]]) -> NDArray[np.int32]:
-    return np.fromiter(chain.from_iterable(rows), np.int32, count=sum(map(len, rows)))
 
 
 def _unchanged(hidden: Tensor) -> Tensor:
