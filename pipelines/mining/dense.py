@@ -133,6 +133,7 @@ def mine_hard_negatives(
     right = _texts(dataset, positive)
     documents, codes = numbered([*(corpus or []), *right])
     positives = Positives.of(query_codes, codes[len(codes) - len(right) :], len(queries))
+    del right  # A copy of each text: `documents` has the different ones.
     limited = any(value is not None for value in (absolute_margin, relative_margin, max_score))
     most = int(np.bincount(query_codes).max())
     limits = Limits(
@@ -156,8 +157,7 @@ def mine_hard_negatives(
 
     rescore = cross_encoder if limited or min_score is not None else None
     counts, draw = Counts(), random.Random(seed)
-    tables, shown_positive, shown_negative = [], [], []
-    query_texts, corpus_texts = Texts(queries), Texts(documents)
+    mined: list[tuple[int, Positives, NDArray[np.float32], Candidates]] = []
     blocks = nearest(query_vectors, corpus_vectors, limits.range_max + most, metric=model.similarity)
     for first, found in zip(_starts(len(queries), verbose), blocks, strict=True):
         own = positives.some(first, first + len(found.documents))
@@ -166,23 +166,25 @@ def mine_hard_negatives(
         else:
             found, scores = _rescored(rescore, found, own, first, queries, documents)
         left = filtered(found, own, scores, limits, counts, include_positives=include_positives)
-        taken = chosen(left, num_negatives, sampling_strategy, draw)
-        tables.append(
-            formatted(
-                output_format,
-                query_texts,
-                corpus_texts,
-                first,
-                own,
-                scores,
-                taken,
-                scores=output_scores,
-                anchor=anchor,
-                positive=positive,
-            )
+        mined.append((first, own, scores, chosen(left, num_negatives, sampling_strategy, draw)))
+    del blocks, corpus_vectors, query_vectors  # The rows come when the memory of the search is free again.
+    give_back()
+    query_texts, corpus_texts = Texts(queries), Texts(documents)
+    tables = [
+        formatted(
+            output_format,
+            query_texts,
+            corpus_texts,
+            first,
+            own,
+            scores,
+            taken,
+            scores=output_scores,
+            anchor=anchor,
+            positive=positive,
         )
-        shown_positive.append(scores)
-        shown_negative.append(taken.scores[np.isfinite(taken.scores)])
+        for first, own, scores, taken in mined
+    ]
     result = _dataset(Dataset, tables)
     if verbose:
         possible = {
@@ -192,8 +194,8 @@ def mine_hard_negatives(
         report = MiningReport(
             len(result),
             possible.get(output_format, len(positives.documents)),
-            np.concatenate(shown_positive),
-            np.concatenate(shown_negative),
+            np.concatenate([scores for _, _, scores, _ in mined]),
+            np.concatenate([taken.scores[np.isfinite(taken.scores)] for *_, taken in mined]),
             counts,
         )
         logger.info("%s", report)

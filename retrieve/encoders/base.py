@@ -249,9 +249,11 @@ class Encoder:
 
     def _pack(self) -> None:
         from retrieve.encoders.modules.packed_linear import pack
+        from retrieve.encoders.modules.unpadded import unpad
 
         for module in self._transformers():
             pack(module.model)
+            module.unpadded = unpad(module.model)
 
     def _transformers(self) -> "list[Transformer]":
         from retrieve.encoders.modules.transformer import Transformer

@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 _GOLDEN = 0.6180339887498949
 _EXACT_WIDTH, _WIDTH_STEP = 64, 16
+MOST_PADDED = 2
+"""How many times a batch's tokens its rows may have places, where padding is not computed: they take memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +135,35 @@ def plan_batches(
         number = -(-len(group) // rows[high - 1])
         shares = -(-np.arange(1, number) * len(group) // (number * whole[high - 1])) * whole[high - 1]
         batches += np.split(group, shares)
+    return batches[::-1]
+
+
+def fill_batches(
+    lengths: NDArray[np.integer], token_budget: int, max_rows: int | None = None
+) -> list[NDArray[np.int64]]:
+    """Divide texts into batches of about equally many tokens, where padding costs nothing but the place it takes.
+
+    Texts stand in order of length. A batch has at most `token_budget` tokens, `MOST_PADDED` times as many with
+    padding, and `max_rows` texts; a longer text goes alone.
+
+    Returns
+    -------
+    list of int64 arrays
+        The texts of each batch by number, longest batches first.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ascending = np.asarray(lengths)[order]
+    ends = np.cumsum(ascending)
+    batches, start, done = [], 0, 0
+    while start < len(order):
+        left = int(ends[-1]) - done
+        share = -(-left // max(1, -(-left // token_budget)))
+        stop = int(np.searchsorted(ends, done + max(share, 1), side="right"))
+        padded = np.arange(1, stop - start + 1) * ascending[start:stop]
+        stop = start + int(np.searchsorted(padded, MOST_PADDED * token_budget, side="right"))
+        stop = max(start + 1, stop if max_rows is None else min(stop, start + max_rows))
+        batches.append(order[start:stop])
+        start, done = stop, int(ends[stop - 1])
     return batches[::-1]
 
 

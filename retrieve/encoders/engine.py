@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from retrieve.encoders.batching import Tokens, interleave, plan_batches, round_widths
+from retrieve.encoders.batching import Tokens, fill_batches, interleave, plan_batches, round_widths
 from retrieve.encoders.memory import give_back
+from retrieve.encoders.streams import count_streams, side_by_side
 
 if TYPE_CHECKING:
     import torch
@@ -70,17 +71,14 @@ class Chunk:
     def run(self) -> "Iterator[tuple[NDArray[np.int64], Features]]":
         """Run the network batch by batch: the numbers of a batch's different texts, and what came out for them."""
         shares = np.bincount(self.inverse, minlength=len(self))
-        costs = self._costs
-        widths = self._engine.widths(self.tokens)
-        batches = plan_batches(
-            widths,
-            token_budget=costs.token_budget,
-            batch_cost=costs.batch_cost,
-            max_rows=costs.max_rows,
-            step=costs.step,
-        )
-        for rows in interleave(batches):
-            yield rows, self._engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
+        widths, batches = self._engine.plan(self.tokens, self._costs)
+
+        def run(rows: NDArray[np.int64]) -> "tuple[NDArray[np.int64], Features]":
+            return rows, self._engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
+
+        several = side_by_side if self._engine.streams else map
+        for rows, features in several(run, interleave(batches)):
+            yield rows, features
             self._bar.update(int(shares[rows].sum()))
 
 
@@ -146,12 +144,25 @@ class Engine:
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(some)
 
-    def widths(self, tokens: Tokens) -> NDArray[np.int64]:
-        """Give how many columns each text takes in a batch: its length, rounded up where few shapes are wanted."""
-        most = self.input.max_length
-        if self.costs.step == 1 or most is None or tokens.pad_left:  # Padding on the left moves what is read.
-            return tokens.lengths
-        return round_widths(tokens.lengths, most)
+    @property
+    def streams(self) -> bool:
+        """Whether batches run side by side: on a processor, through modules that several threads may run at once."""
+        return self.device.type == "cpu" and all(module.reentrant for module in self.modules)
+
+    def plan(self, tokens: Tokens, costs: Costs) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+        """Give how many columns each text takes in a batch, and the texts of each batch, longest batches first."""
+        if self.device.type == "cpu" and self.input.unpadded:
+            return tokens.lengths, fill_batches(tokens.lengths, costs.token_budget, costs.max_rows)
+        widths, most = tokens.lengths, self.input.max_length
+        if costs.step > 1 and most is not None and not tokens.pad_left:  # Padding on the left moves what is read.
+            widths = round_widths(widths, most)
+        return widths, plan_batches(
+            widths,
+            token_budget=costs.token_budget,
+            batch_cost=costs.batch_cost,
+            max_rows=costs.max_rows,
+            step=costs.step,
+        )
 
     def forward(
         self,
@@ -200,15 +211,19 @@ def default_device(device: "str | torch.device | None") -> "torch.device":
 def default_costs(device: "torch.device", max_rows: int | None = None, max_tokens: int | None = None) -> Costs:
     """Give the batch sizes for a kind of device.
 
-    On a processor 2k to 32k tokens are within 5% of each other, in float32 and in bfloat16, so the least memory
-    decides; 1k is 15% slower. Starting a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy, and
-    its start-up weighs more; there `max_tokens` does not hold.
+    On a processor 1k to 32k tokens for each thread of a stream are within 3% of each other, in float32 and in bfloat16,
+    so the least memory decides. Starting a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy,
+    and its start-up weighs more; there `max_tokens` does not hold.
 
-    On a processor oneDNN compiles kernels for every number of tokens that a layer is given, and keeps them: a third of
-    a megabyte for each layer's shape, 300 MB for MiniLM in all. Hence the step. With it, and with 2k tokens in place
-    of 4k, a process that encodes 2,000 passages in two threads peaks at 670 MB in float32, in place of 970.
+    On a processor oneDNN compiles kernels for every number of tokens that a layer is given, and keeps them: half a
+    megabyte for each layer's shape, 300 MB for MiniLM in all. Hence the step.
     """
-    return Costs(2048, 64, max_rows, max_tokens, step=32) if device.type == "cpu" else Costs(65536, 4096, max_rows)
+    import torch
+
+    if device.type != "cpu":
+        return Costs(65536, 4096, max_rows)
+    threads = torch.get_num_threads()
+    return Costs(1024 * max(1, threads // count_streams(threads)), 64, max_rows, max_tokens, step=32)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

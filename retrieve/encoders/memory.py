@@ -1,9 +1,17 @@
-"""Memory that libraries below keep: freed memory is given back, compiled kernels are bounded in number."""
+"""Memory that libraries below keep: freed memory is given back, what a file has too is dropped, kernels are bounded."""
 
 import ctypes
+import mmap
 import os
+import sys
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PAGE_OUT = 21  # MADV_PAGEOUT, in no module of Python's.
 
 KERNELS = 96
 """Enough for some twenty lengths of single queries."""
@@ -19,6 +27,28 @@ def give_back() -> None:
         trim(0)
 
 
+def drop_copy_of_file(tensor: "Tensor") -> None:
+    """Let go of the memory of weights that are read straight from their file (Linux): they are read again when needed.
+
+    Safetensors of the type that a model computes in are not copied, but mapped. Weights that were made or changed in
+    memory stay there.
+    """
+    first, size = tensor.data_ptr(), tensor.nbytes
+    if _advise() is not None and tensor.device.type == "cpu" and _is_mapped(first, size):
+        start = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE
+        _advise()(ctypes.c_void_p(start), ctypes.c_size_t(max(0, first + size - start)), _PAGE_OUT)
+
+
+def _is_mapped(first: int, size: int) -> bool:
+    """Whether these bytes are a file's."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, inode, path = [*line.split(maxsplit=5), ""][:6]
+        low, high = (int(end, 16) for end in span.split("-"))
+        if low <= first and first + size <= high:
+            return inode != "0" and path.startswith("/")
+    return False
+
+
 def bound_kernels() -> None:
     """Let oneDNN keep fewer compiled kernels, unless the user has said how many.
 
@@ -31,7 +61,16 @@ def bound_kernels() -> None:
 
 @cache
 def _trim() -> Any:
+    return _of_c_library("malloc_trim")
+
+
+@cache
+def _advise() -> Any:
+    return _of_c_library("madvise") if sys.platform == "linux" else None
+
+
+def _of_c_library(name: str) -> Any:
     try:
-        return getattr(ctypes.CDLL(None), "malloc_trim", None)
+        return getattr(ctypes.CDLL(None), name, None)
     except (OSError, TypeError):  # not every system has a C library to be opened so
         return None

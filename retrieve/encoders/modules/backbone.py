@@ -140,6 +140,18 @@ def usable_length(asked: int | None, tokenizer: Any, model: Any) -> int | None:
     return length if length < 1 << 30 else None
 
 
+def reentrant(model: Any) -> bool:
+    """Whether several threads may run a model at once: not one with its own code, nor one that stretches positions.
+
+    Rotary positions that depend on the longest text seen are changed in place.
+    """
+    config = model.config
+    ropes = [getattr(config, name, None) or {} for name in ("rope_parameters", "rope_scaling")]
+    kinds = {str(rope.get("rope_type") or rope.get("type")) for rope in ropes}
+    kinds |= {str(part.get("rope_type")) for rope in ropes for part in rope.values() if isinstance(part, dict)}
+    return type(model).__module__.startswith(("transformers.", "retrieve.")) and not kinds & {"dynamic", "longrope"}
+
+
 def own_classes(config: Mapping[str, Any]) -> list[str]:
     """Give the classes of its own that a checkpoint's config.json names, in the file that it brings."""
     named = config.get("auto_map")

@@ -19,6 +19,8 @@ class Custom(Module):
     texts has more of an interface than can be stood in for.
     """
 
+    reentrant = False
+
     def __init__(self, reference: str, inner: torch.nn.Module) -> None:
         super().__init__()
         self.reference, self.inner = reference, inner

@@ -64,6 +64,8 @@ class Module(torch.nn.Module):
     """Where sentence-transformers has the class, under the name that all its releases know."""
     output: str = "sentence_embedding"
     """The name under which it leaves what it made."""
+    reentrant: bool = True
+    """Whether several threads may run it at once."""
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
@@ -139,6 +141,8 @@ class InputModule(Module):
     """A module that stands first: it turns texts into tokens."""
 
     max_length: int | None
+    unpadded: bool = False
+    """Whether padding costs it nothing."""
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts (or pairs of texts) into tokens, without padding, `prompt` before each."""

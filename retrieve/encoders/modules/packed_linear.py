@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retrieve.encoders.memory import drop_copy_of_file
+
 MOST_BYTES = 1 << 30
 """Of weights in a model, above which a second copy of them is not worth the memory."""
-ROWS = 4096
+ROWS = 1024
 """For so many rows the blocks are chosen; they serve any number."""
 
 
@@ -68,6 +70,7 @@ class PackedLinear(nn.Linear):
         key = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
         if self._packed is None or self._packed[0] != key:
             self._packed = key, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS)
+            drop_copy_of_file(self.weight)
         return self._packed[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens, laid_out
-from retrieve.encoders.modules.backbone import encoder_class, load_config, load_model, stored_arguments, usable_length
+from retrieve.encoders.modules.backbone import (
+    encoder_class,
+    load_config,
+    load_model,
+    reentrant,
+    stored_arguments,
+    usable_length,
+)
 from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
@@ -39,7 +46,7 @@ _SAVED_TYPES = {
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
 # Architectures with code of their own that we have natively: model_type, and where the class is.
 _NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
-_TOKENIZED_AT_ONCE = 1024
+_TOKENIZED_AT_ONCE = 256
 
 
 class VocabularyLogits(NamedTuple):
@@ -89,10 +96,14 @@ class Transformer(InputModule):
         if transformer_task == "fill-mask":
             # The layer stays in its place, with its weights, but hands its input through.
             self.project.forward = _unchanged  # type: ignore[method-assign, assignment]
+        if transformer_task == "feature-extraction" and isinstance(getattr(model, "pooler", None), torch.nn.Module):
+            # Likewise: nobody reads what it makes.
+            model.pooler.forward = _nothing
         if do_lower_case:
             lower(tokenizer)
         self._pairs_types = "token_type_ids" in tokenizer.model_input_names
         self._tokenizing = Lock()
+        self.reentrant = reentrant(model)
 
     @classmethod
     def read_config(cls, folder: Path) -> dict[str, Any]:
@@ -304,3 +315,7 @@ def _native(folder: Path) -> Any:
 
 def _unchanged(hidden: Tensor) -> Tensor:
     return hidden
+
+
+def _nothing(hidden: Tensor) -> None:
+    """Pool nothing."""

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieve.encoders.batching import Tokens, interleave, plan_batches, round_widths
+from retrieve.encoders.batching import MOST_PADDED, Tokens, fill_batches, interleave, plan_batches, round_widths
 
 Lengths = st.lists(st.integers(0, 40), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 
@@ -31,6 +31,30 @@ def test_batches_of_few_shapes_hold_every_text_within_budget(lengths, budget, ma
     for batch in batches:
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
         assert max_rows is None or len(batch) <= max_rows
+
+
+@given(lengths=Lengths, budget=st.integers(1, 200), max_rows=st.none() | st.integers(1, 8))
+def test_batches_without_padding_are_filled_with_tokens(lengths, budget, max_rows):
+    batches = fill_batches(lengths, budget, max_rows)
+
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or lengths[batch].sum() <= budget
+        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= MOST_PADDED * budget
+        assert max_rows is None or len(batch) <= max_rows
+    longest = [int(lengths[batch].max()) for batch in batches]
+    assert longest == sorted(longest, reverse=True)
+
+
+def test_batches_without_padding_are_about_equal():
+    lengths = np.random.default_rng(0).integers(100, 300, 1000)
+
+    batches = fill_batches(lengths, 2048)
+
+    sums = np.array([lengths[batch].sum() for batch in batches])
+    assert len(batches) <= 1.1 * lengths.sum() / 2048 + 1
+    assert np.median(sums) > 2048 - 300
+    assert sums.min() > 2048 / 3
 
 
 @given(width=st.integers(1, 40), texts=st.integers(1, 500), budget=st.integers(40, 4096), step=st.integers(1, 32))
