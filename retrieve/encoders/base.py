@@ -164,7 +164,7 @@ class Encoder:
         modules = paths(self.modules, task)
         found = self._engines.get(key := tuple(map(id, modules)))
         if found is None:
-            costs = default_costs(self.device, self.max_rows, self.max_tokens)
+            costs = default_costs(self.device, self.dtype.itemsize, self.max_rows, self.max_tokens)
             network = torch.nn.Sequential(*modules).eval()
             found = self._engines.setdefault(key, Engine(network, self.device, costs))
         return found

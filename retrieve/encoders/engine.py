@@ -208,12 +208,14 @@ def default_device(device: "str | torch.device | None") -> "torch.device":
         raise InputError(f"device {device!r}: {str(error).splitlines()[0]}") from error
 
 
-def default_costs(device: "torch.device", max_rows: int | None = None, max_tokens: int | None = None) -> Costs:
-    """Give the batch sizes for a kind of device.
+def default_costs(
+    device: "torch.device", width: int, max_rows: int | None = None, max_tokens: int | None = None
+) -> Costs:
+    """Give the batch sizes for a kind of device and numbers of `width` bytes.
 
-    On a processor 1k to 32k tokens for each thread of a stream are within 3% of each other, in float32 and in bfloat16,
-    so the least memory decides. Starting a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy,
-    and its start-up weighs more; there `max_tokens` does not hold.
+    On a processor 1k to 32k tokens for each thread of a stream are within 4% of each other, so memory decides: 1k in
+    float32, and 2k in bfloat16, which take as much. Starting a batch costs as much as some 64 tokens. A GPU needs more
+    tokens to be busy, and its start-up weighs more; there `max_tokens` does not hold.
 
     On a processor oneDNN compiles kernels for every number of tokens that a layer is given, and keeps them: half a
     megabyte for each layer's shape, 300 MB for MiniLM in all. Hence the step.
@@ -223,7 +225,8 @@ def default_costs(device: "torch.device", max_rows: int | None = None, max_token
     if device.type != "cpu":
         return Costs(65536, 4096, max_rows)
     threads = torch.get_num_threads()
-    return Costs(1024 * max(1, threads // count_streams(threads)), 64, max_rows, max_tokens, step=32)
+    tokens = 4096 // width * max(1, threads // count_streams(threads))
+    return Costs(tokens, 64, max_rows, max_tokens, step=32)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

@@ -124,32 +124,38 @@ def _attend_of_equal_length(query: Tensor, key: Tensor, value: Tensor, out: Tens
     if query.dtype != torch.bfloat16:
         out.copy_(scaled_dot_product_attention(query, key, value))
         return
-    _, heads, length, _ = query.shape
-    sizes = _powers_of_two(len(query), max(1, MOST_SCORES // (heads * length * length)))
-    for parts in zip(*(tensor.split(sizes) for tensor in (query, key, value, out)), strict=True):
-        if not _attend_in_bfloat16(*parts):
-            parts[3].copy_(scaled_dot_product_attention(*parts[:3]))
+    beyond = _attend_in_bfloat16(query, key, value, out)
+    for text in beyond.nonzero().flatten().tolist():
+        out[text].copy_(scaled_dot_product_attention(query[text], key[text], value[text]))
 
 
-def _attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> bool:
-    """Attend with scores in bfloat16, twice as fast as torch does; False where their exponentials leave its range.
+def _attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> Tensor:
+    """Attend with scores in bfloat16, twice as fast as torch does; says whose exponentials are out of range, [texts].
 
     The first key is taken from every key, which changes no softmax, and powers of two need no maximum taken from the
     scores, as long as they and their sums can be represented. The vectors are as near to float32's as torch's are.
     """
     texts, heads, length, width = query.shape
     rounded = -(-length // LENGTH_STEP) * LENGTH_STEP
-    scaled, shifted, values = query.new_zeros(3, texts, heads, rounded, width)
-    torch.mul(query, math.log2(math.e) / math.sqrt(width), out=scaled[:, :, :length])
-    torch.sub(key, key[:, :, :1], out=shifted[:, :, :length])
-    values[:, :, :length] = value
-    weights = torch.bmm(scaled.flatten(0, 1), shifted.flatten(0, 1).transpose(1, 2)).exp2_()
-    sums = weights[:, :length, :length].sum(dim=-1, keepdim=True).view(texts, heads, length, 1)
-    if not (sums < 2.0**100).all():
-        return False
-    mixed = torch.bmm(weights, values.flatten(0, 1)).view(values.shape)
-    torch.div(mixed[:, :, :length], sums, out=out)
-    return True
+    laid = query.new_zeros(3, texts, heads, rounded, width)
+    torch.mul(query, math.log2(math.e) / math.sqrt(width), out=laid[0, :, :, :length])
+    torch.sub(key, key[:, :, :1], out=laid[1, :, :, :length])
+    laid[2, :, :, :length] = value
+    scaled, shifted, values = laid.flatten(1, 2)
+    shifted = shifted.transpose(1, 2)
+    mixed, sums = torch.empty_like(scaled), query.new_empty(texts * heads, length, 1)
+    sizes = _powers_of_two(texts, max(1, MOST_SCORES // (heads * length * length)))
+    room = query.new_empty(sizes[0] * heads, rounded, rounded)
+    low = 0
+    for size in sizes:
+        high = low + size * heads
+        weights = torch.bmm(scaled[low:high], shifted[low:high], out=room[: high - low]).exp2_()
+        torch.sum(weights[:, :length, :length], dim=-1, keepdim=True, out=sums[low:high])
+        torch.bmm(weights, values[low:high], out=mixed[low:high])
+        low = high
+    sums = sums.view(texts, heads, length, 1)
+    torch.div(mixed.view(texts, heads, rounded, width)[:, :, :length], sums, out=out)
+    return ~(sums < 2.0**100).flatten(1).all(dim=1)
 
 
 def _powers_of_two(count: int, most: int) -> list[int]:
