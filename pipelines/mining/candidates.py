@@ -11,7 +11,7 @@ from indexing.hits import Hits
 from pipelines.exact_search import ExactSearch
 from pipelines.highest import first
 
-QUERIES_AT_ONCE = 256
+QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus stand in memory at a time."""
 
 

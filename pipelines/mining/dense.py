@@ -123,8 +123,10 @@ def mine_hard_negatives(
     InputError
         For an empty dataset, one without two columns, a value that is no text, or numbers that leave no candidates.
     """
+    import pyarrow as pa
     from datasets import Dataset
 
+    pa.default_memory_pool().release_unused()  # What rows mined before have left there.
     anchor, positive = _columns(dataset, anchor_column_name, positive_column_name)
     if include_positives and output_format != "n-tuple":
         logger.warning("include_positives keeps the ranking, which only output_format='n-tuple' shows: that is used")

@@ -246,6 +246,7 @@ class Encoder:
         for module in self._transformers():
             # Batches have any number of rows and of columns: one program for all of them.
             module.model.compile(dynamic=True)
+            module.reentrant = False
 
     def _pack(self) -> None:
         from retrieve.encoders.modules.packed_linear import pack

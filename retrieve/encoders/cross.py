@@ -100,7 +100,7 @@ class CrossEncoder(PromptedEncoder):
         show_progress
             A progress bar on stderr, counted in pairs.
         token_budget
-            The most padded tokens in a batch, instead of what is best for the device.
+            The most tokens in a batch, with padding where that is computed, instead of what is best for the device.
         pool
             Other processes to score in, of `start_multi_process_pool`.
         device

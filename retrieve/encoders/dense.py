@@ -166,7 +166,7 @@ class DenseEncoder(PromptedEncoder):
         show_progress
             A progress bar on stderr, counted in texts.
         token_budget
-            The most padded tokens in a batch, instead of what is best for the device.
+            The most tokens in a batch, with padding where that is computed, instead of what is best for the device.
         out
             An array to fill, [texts, dim] (more rows than a generator has texts are left alone); may be a memmap.
         pool

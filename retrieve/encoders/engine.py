@@ -225,8 +225,9 @@ def default_costs(
     if device.type != "cpu":
         return Costs(65536, 4096, max_rows)
     threads = torch.get_num_threads()
-    tokens = 4096 // width * max(1, threads // count_streams(threads))
-    return Costs(tokens, 64, max_rows, max_tokens, step=32)
+    streams = count_streams(threads)
+    most = None if max_tokens is None else max(1, max_tokens // streams)
+    return Costs(4096 // width * (threads // streams), 64, max_rows, most, step=32)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

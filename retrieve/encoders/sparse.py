@@ -113,8 +113,8 @@ class SparseEncoder(PromptedEncoder):
         show_progress
             A progress bar on stderr, counted in texts.
         token_budget
-            The most padded tokens in a batch, instead of what is best for the device; on a processor at most 16,384,
-            which keep memory below 1 GB beside the model's.
+            The most tokens in a batch, with padding where that is computed, instead of what is best for the device; at
+            most 16,384 in all batches under way on a processor, which keep memory below 1 GB beside the model's.
         pool
             Other processes to encode in, of `start_multi_process_pool`.
         device

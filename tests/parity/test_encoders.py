@@ -47,7 +47,7 @@ TEXTS = [
     "water",
     *(("energy wave light cell " * 9)[: 7 * at] for at in range(1, 30)),
 ]
-TOLERANCE = {"rtol": 0, "atol": 1e-5}
+TOLERANCE = {"rtol": 1e-6, "atol": 1e-5}
 
 
 def equal(ours: np.ndarray, reference: np.ndarray) -> None:

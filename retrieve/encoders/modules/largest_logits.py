@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LOGITS_AT_ONCE = 1 << 24
-"""The most logits that stand in memory at once: 64 MB in float32."""
+_LOGITS_AT_ONCE = 1 << 22
+"""The most logits that stand in memory at once, in each of several batches under way: 16 MB in float32."""
 
 
 def largest_logits(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Tensor:

@@ -99,7 +99,7 @@ class _Unpadded:
             and not self._stack.training
             and not torch.compiler.is_compiling()
             and not torch.is_autocast_enabled("cpu")
-            and (mask is None or mask.dim() == 4)
+            and (mask is None or _hides_the_same_from_all(mask))
             and options.get("return_dict", True) is not False
             and all(name in _EXPECTED or _is_nothing(value) for name, value in options.items())
             and not any(module._forward_hooks or module._forward_pre_hooks for module in self._stack.modules())
@@ -137,7 +137,8 @@ def _attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor, out: Tensor) 
     """
     texts, heads, length, width = query.shape
     rounded = -(-length // LENGTH_STEP) * LENGTH_STEP
-    laid = query.new_zeros(3, texts, heads, rounded, width)
+    laid = query.new_empty(3, texts, heads, rounded, width)
+    laid[:, :, :, length:] = 0
     torch.mul(query, math.log2(math.e) / math.sqrt(width), out=laid[0, :, :, :length])
     torch.sub(key, key[:, :, :1], out=laid[1, :, :, :length])
     laid[2, :, :, :length] = value
@@ -166,11 +167,16 @@ def _powers_of_two(count: int, most: int) -> list[int]:
 
 
 def _attended(hidden: Tensor, mask: Tensor | None) -> Tensor:
-    """Give which tokens are attended, bool [texts, width], of a mask that is the same for every query and head."""
+    """Give which tokens are attended, bool [texts, width]."""
     if mask is None:
         return hidden.new_ones(hidden.shape[:2], dtype=torch.bool)
     columns = mask[:, 0, 0].expand(hidden.shape[:2])
     return columns if columns.dtype == torch.bool else columns == 0
+
+
+def _hides_the_same_from_all(mask: Tensor) -> bool:
+    """Whether every query and head sees the same tokens of a text, as those of a padded batch do."""
+    return mask.dim() == 4 and mask.shape[1] == 1 and bool((mask == mask[:, :, :1]).all())
 
 
 def _is_nothing(value: Any) -> bool:

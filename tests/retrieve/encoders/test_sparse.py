@@ -8,6 +8,7 @@ from indexing.errors import InputError
 from retrieve.encoders import SparseEncoder, sparsity
 from retrieve.encoders.modules import largest_logits, splade_pooling
 from retrieve.encoders.modules.transformer import VocabularyLogits
+from retrieve.encoders.streams import count_streams
 
 
 def load(path, **options):
@@ -131,7 +132,7 @@ def test_terms_are_named_heaviest_first(splade):
 
 
 def test_batches_on_a_processor_are_bounded_whatever_is_asked_for(splade, texts, monkeypatch):
-    monkeypatch.setattr(SparseEncoder, "max_tokens", 100)
+    monkeypatch.setattr(SparseEncoder, "max_tokens", 100 * count_streams(torch.get_num_threads()))
     engine = SparseEncoder(splade, dtype="float32", device="cpu").engine
 
     for asked, most in ((60, 60), (1 << 20, 100)):

@@ -107,11 +107,12 @@ def test_vectors_do_not_depend_on_streams(tmp_path) -> None:
     np.testing.assert_allclose(encoder.encode(texts, token_budget=128), several, atol=1e-6)
 
 
-def test_code_that_is_not_ours_runs_in_one_thread(tmp_path) -> None:
+def test_code_that_is_not_ours_or_compiled_runs_in_one_thread(tmp_path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
     assert encoder.engine.streams
     encoder.engine.modules.append(Custom("their.Module", torch.nn.Identity()))
     assert not encoder.engine.streams
+    assert not DenseEncoder(tmp_path, dtype="float32", device="cpu", compile=True).engine.streams
 
 
 def test_positions_that_stretch_run_in_one_thread(tmp_path) -> None:

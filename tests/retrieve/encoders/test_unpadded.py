@@ -204,6 +204,21 @@ def test_what_only_a_plain_pass_gives_is_given() -> None:
     assert heard
 
 
+def test_a_mask_of_each_query_is_kept() -> None:
+    plain, features = made(), words([9, 9])
+    mine = copy.deepcopy(plain)
+    unpad(mine)
+    features["attention_mask"] = torch.ones(2, 1, 9, 9, dtype=torch.bool).tril()
+    torch.testing.assert_close(run(mine, features), run(plain, features))
+
+
+def test_a_batch_of_empty_texts_gives_nothing() -> None:
+    mine, features = made(), words([3, 3])
+    unpad(mine)
+    features["attention_mask"][:] = 0
+    assert not run(mine, features).any()
+
+
 def test_a_copy_runs_its_own_weights() -> None:
     mine, features = made(), words([5, 9])
     unpad(mine)
