@@ -42,10 +42,10 @@ def drop_copy_of_file(tensor: "Tensor") -> None:
 def _is_mapped(first: int, size: int) -> bool:
     """Whether these bytes are a file's."""
     for line in Path("/proc/self/maps").read_text().splitlines():
-        span, *_, inode, path = [*line.split(maxsplit=5), ""][:6]
-        low, high = (int(end, 16) for end in span.split("-"))
-        if low <= first and first + size <= high:
-            return inode != "0" and path.startswith("/")
+        if "/" in line and ".so" not in line:
+            low, high = (int(end, 16) for end in line.split(maxsplit=1)[0].split("-"))
+            if low <= first and first + size <= high:
+                return True
     return False
 
 

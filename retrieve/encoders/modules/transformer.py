@@ -317,5 +317,5 @@ def _unchanged(hidden: Tensor) -> Tensor:
     return hidden
 
 
-def _nothing(hidden: Tensor) -> None:
+def _nothing(*_: Any, **__: Any) -> None:
     """Pool nothing."""
