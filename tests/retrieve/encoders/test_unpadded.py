@@ -153,7 +153,7 @@ def test_attention_is_that_of_each_text(
         patch.setattr(unpadded, "MOST_SCORES", most)
         found = attend(query, key, value, heads, layout)
         assert not found[layout.tokens :].any()
-        start = 0
+        start, slack = 0, 2**-6 if dtype == torch.bfloat16 else 1e-5
         for length in sorted(filter(None, lengths)):
             one = [
                 part[start : start + length].view(1, length, heads, 8).transpose(1, 2) for part in (query, key, value)
@@ -162,7 +162,7 @@ def test_attention_is_that_of_each_text(
                 scaled_dot_product_attention(*(part.to(kind) for part in one)).transpose(1, 2).flatten(2)[0]
                 for kind in (torch.float64, dtype)
             )
-            assert far(found[start : start + length], exact) <= 10 * far(torchs, exact) + 1e-6
+            assert far(found[start : start + length], exact) <= 10 * far(torchs, exact) + slack
             start += length
 
 
