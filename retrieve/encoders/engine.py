@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from retrieve.encoders.batching import Tokens, fill_batches, interleave, plan_batches, round_widths
+from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
 from retrieve.encoders.memory import give_back
 from retrieve.encoders.streams import count_streams, side_by_side
 
@@ -151,7 +151,7 @@ class Engine:
 
     def plan(self, tokens: Tokens, costs: Costs) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         """Give how many columns each text takes in a batch, and the texts of each batch, longest batches first."""
-        if self.device.type == "cpu" and self.input.unpadded:
+        if self.input.unpadded:
             return tokens.lengths, fill_batches(tokens.lengths, costs.token_budget, costs.max_rows)
         widths, most = tokens.lengths, self.input.max_length
         if costs.step > 1 and most is not None and not tokens.pad_left:  # Padding on the left moves what is read.
@@ -216,9 +216,6 @@ def default_costs(
     On a processor 1k to 32k tokens for each thread of a stream are within 4% of each other, so memory decides: 1k in
     float32, and 2k in bfloat16, which take as much. Starting a batch costs as much as some 64 tokens. A GPU needs more
     tokens to be busy, and its start-up weighs more; there `max_tokens` does not hold.
-
-    On a processor oneDNN compiles kernels for every number of tokens that a layer is given, and keeps them: half a
-    megabyte for each layer's shape, 300 MB for MiniLM in all. Hence the step.
     """
     import torch
 
@@ -227,7 +224,7 @@ def default_costs(
     threads = torch.get_num_threads()
     streams = count_streams(threads)
     most = None if max_tokens is None else max(1, max_tokens // streams)
-    return Costs(4096 // width * (threads // streams), 64, max_rows, most, step=32)
+    return Costs(4096 // width * (threads // streams), 64, max_rows, most, STEP)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

@@ -47,11 +47,11 @@ TEXTS = [
     "water",
     *(("energy wave light cell " * 9)[: 7 * at] for at in range(1, 30)),
 ]
-TOLERANCE = {"rtol": 1e-6, "atol": 1e-5}
+TOLERANCE = {"rtol": 0, "atol": 1e-5}
 
 
-def equal(ours: np.ndarray, reference: np.ndarray) -> None:
-    np.testing.assert_allclose(ours, reference, **TOLERANCE)
+def equal(ours: np.ndarray, reference: np.ndarray, **tolerance: float) -> None:
+    np.testing.assert_allclose(ours, reference, **(TOLERANCE | tolerance))
 
 
 @pytest.fixture(scope="module")
@@ -248,7 +248,8 @@ def test_splade(tmp_path, layout, strategy):
 
     ours = SparseEncoder(path, dtype="float32", device="cpu")
 
-    equal(ours.encode(TEXTS).toarray(), dense(reference.encode(TEXTS)))
+    # Of a sum over 24 tokens, up to 15, float32 itself leaves 1e-6: theirs in float64 is 1.7e-5 from both.
+    equal(ours.encode(TEXTS).toarray(), dense(reference.encode(TEXTS)), rtol=1e-6 if strategy == "sum" else 0)
     equal(ours.encode_query(TEXTS[3]).toarray()[0], dense(reference.encode_query(TEXTS[3])))
     equal(ours.encode(TEXTS, max_active_dims=4).toarray(), dense(reference.encode(TEXTS, max_active_dims=4)))
     assert ours.encode(TEXTS).nnz == (dense(reference.encode(TEXTS)) > 0).sum()

@@ -51,14 +51,11 @@ class PackedLinear(nn.Linear):
     def takes(self, rows: Tensor) -> bool:
         """Whether the packed weights can be used: for inference, on a processor, in the weights' own type."""
         return (
-            torch.is_inference_mode_enabled()
-            and rows.device.type == "cpu"
+            infers_on_a_processor(rows)
             and self.weight.device.type == "cpu"
             and rows.dtype == self.weight.dtype
             and rows.dtype in _types()
             and rows.numel() > 0
-            and not torch.compiler.is_compiling()
-            and not torch.is_autocast_enabled("cpu")
         )
 
     def product(self, rows: Tensor, activation: str = "none") -> Tensor:
@@ -98,6 +95,16 @@ def _is_gelu_of_linear(module: nn.Module) -> bool:
         return False
     activation = children["intermediate_act_fn"]
     return type(module).__name__.endswith("Intermediate") and getattr(activation, "act", None) is nn.functional.gelu
+
+
+def infers_on_a_processor(rows: Tensor) -> bool:
+    """Whether these are computed for inference, as they are, on a processor: not compiled, nor in autocast's types."""
+    return (
+        torch.is_inference_mode_enabled()
+        and rows.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 @cache

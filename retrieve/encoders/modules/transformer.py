@@ -195,8 +195,7 @@ class Transformer(InputModule):
         Too long a pair loses from its longer part.
         """
         pairs = bool(texts) and not isinstance(texts[0], str)
-        lengths: list[int] = []
-        ids: list[NDArray[np.int32]] = []
+        ids, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
         types: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
             some = texts[start : start + _TOKENIZED_AT_ONCE]
@@ -205,13 +204,14 @@ class Transformer(InputModule):
             else:
                 first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
                 coded = self._code(first, [text[1] for text in some] if pairs else None)
-            lengths += map(len, coded["input_ids"])
-            ids.append(laid_out(coded["input_ids"])[0])
+            laid, offsets = laid_out(coded["input_ids"])
+            ids.append(laid)
+            lengths.append(np.diff(offsets))
             if pairs and self.chat is None and self._pairs_types:
                 types.append(laid_out(coded["token_type_ids"])[0])
         return Tokens(
-            ids=np.concatenate(ids or [np.zeros(0, np.int32)]),
-            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            ids=np.concatenate(ids),
+            offsets=np.cumsum(np.concatenate(lengths)),
             type_ids=np.concatenate(types) if types else None,
             pad_id=self.tokenizer.pad_token_id or 0,
             pad_left=self.tokenizer.padding_side == "left",

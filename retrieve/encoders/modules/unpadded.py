@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from retrieve.encoders.batching import STEP
+from retrieve.encoders.modules.packed_linear import infers_on_a_processor
+
 _STACKS = {"BertEncoder", "RobertaEncoder", "XLMRobertaEncoder", "CamembertEncoder", "ElectraEncoder"}
 _EXPECTED = {"use_cache", "return_dict", "position_ids", "cache_position"}
-STEP, STEPPED = 32, 512
-"""From `STEPPED` tokens on a batch is filled up to a multiple of `STEP`: oneDNN compiles for every number, and keeps
-what it compiled."""
+STEPPED = 512
+"""From so many tokens on a batch is filled up to a multiple of `STEP`."""
 LENGTH_STEP = 16
 """Texts that attend in bfloat16 are filled up to a multiple of it, for the same reason."""
 MOST_SCORES = 480_000
@@ -94,11 +96,8 @@ class _Unpadded:
     def _takes(self, hidden: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
         """Whether nothing is asked for that only the plain pass gives, such as each layer's states."""
         return (
-            torch.is_inference_mode_enabled()
-            and hidden.device.type == "cpu"
+            infers_on_a_processor(hidden)
             and not self._stack.training
-            and not torch.compiler.is_compiling()
-            and not torch.is_autocast_enabled("cpu")
             and (mask is None or _hides_the_same_from_all(mask))
             and options.get("return_dict", True) is not False
             and all(name in _EXPECTED or _is_nothing(value) for name, value in options.items())

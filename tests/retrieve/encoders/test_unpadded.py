@@ -29,8 +29,9 @@ from transformers import (
 )
 
 from retrieve.encoders import DenseEncoder
+from retrieve.encoders.batching import STEP
 from retrieve.encoders.modules import unpadded
-from retrieve.encoders.modules.unpadded import STEP, STEPPED, Layout, attend, unpad
+from retrieve.encoders.modules.unpadded import STEPPED, Layout, attend, unpad
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 MODELS = [
