@@ -24,6 +24,8 @@ STEPPED = 512
 """From so many tokens on a batch is filled up to a multiple of `STEP`."""
 LENGTH_STEP = 16
 """Texts that attend in bfloat16 are filled up to a multiple of it, for the same reason."""
+FEW_TOKENS = 64
+"""Fewer than these, as those of one query, torch's own attention takes at once; ours has a dozen steps."""
 MOST_SCORES = 480_000
 """Attention scores that are held at a time: a megabyte in bfloat16, what a core's cache has room for."""
 
@@ -120,7 +122,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, layout: Layout
 
 def _attend_of_equal_length(query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
     """Attend in `out`; all are [texts, heads, length, width]."""
-    if query.dtype != torch.bfloat16:
+    if query.dtype != torch.bfloat16 or query.shape[0] * query.shape[2] < FEW_TOKENS:
         out.copy_(scaled_dot_product_attention(query, key, value))
         return
     beyond = _attend_in_bfloat16(query, key, value, out)

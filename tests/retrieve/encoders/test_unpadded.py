@@ -140,9 +140,10 @@ def test_bfloat16_is_as_near_to_float32_as_padded_rows_are(spread: float) -> Non
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     strength=st.sampled_from([0.0, 1.0, 300.0]),
     most=st.sampled_from([1, 20_000, 480_000]),
+    few=st.sampled_from([0, 64]),
 )
 def test_attention_is_that_of_each_text(
-    lengths: list[int], heads: int, dtype: torch.dtype, strength: float, most: int
+    lengths: list[int], heads: int, dtype: torch.dtype, strength: float, most: int, few: int
 ) -> None:
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     layout = Layout.of(mask)
@@ -152,6 +153,7 @@ def test_attention_is_that_of_each_text(
     query *= strength
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(unpadded, "MOST_SCORES", most)
+        patch.setattr(unpadded, "FEW_TOKENS", few)
         found = attend(query, key, value, heads, layout)
         assert not found[layout.tokens :].any()
         start, slack = 0, 2**-6 if dtype == torch.bfloat16 else 1e-5
@@ -174,7 +176,7 @@ def far(found: Tensor, exact: Tensor) -> float:
 def test_not_a_number_stays_in_its_text() -> None:
     mine = made().bfloat16()
     unpad(mine)
-    features = words([4, 6, 6])
+    features = words([4, 70, 70])
     with torch.no_grad():
         mine.embeddings.word_embeddings.weight[49] = float("nan")
     features["input_ids"].clamp_(max=48)[1, 2] = 49
