@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 TEXTS_AT_ONCE = 8192
 """Texts that are sorted by length together: what is held in memory at a time."""
-BATCHES_OF_PIECES = 8
-"""Full batches after which the heap is in pieces worth giving back. It takes half a percent of the time."""
+BATCHES_OF_PIECES = 64
+"""Full batches after which the heap is in pieces worth giving back: after 8 takes 2.5% of the time and saves 26 MB."""
 
 
 @dataclass(frozen=True, slots=True)
