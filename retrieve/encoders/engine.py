@@ -224,8 +224,9 @@ def default_costs(
         return Costs(65536, 4096, max_rows)
     threads = torch.get_num_threads()
     streams = count_streams(threads)
+    tokens = (1024 if width > 2 else 3072) * (threads // streams)
     most = None if max_tokens is None else max(1, max_tokens // streams)
-    return Costs((1024 if width > 2 else 3072) * (threads // streams), 64, max_rows, most, STEP)
+    return Costs(min(tokens, most or tokens), 64, max_rows, most, STEP)
 
 
 def _check(some: list[Any], start: int, pairs: bool) -> None:

@@ -135,7 +135,7 @@ def test_batches_on_a_processor_are_bounded_whatever_is_asked_for(splade, texts,
     monkeypatch.setattr(SparseEncoder, "max_tokens", 100 * count_streams(torch.get_num_threads()))
     engine = SparseEncoder(splade, dtype="float32", device="cpu").engine
 
-    for asked, most in ((60, 60), (1 << 20, 100)):
+    for asked, most in ((60, 60), (1 << 20, 100), (None, 100)):
         [chunk] = engine.chunks(texts, token_budget=asked)
         sizes = [int(chunk.tokens.lengths[rows].sum()) for rows, _ in chunk.run()]
         assert most // 2 < max(sizes) <= most
