@@ -82,18 +82,13 @@ class _Unpadded:
             return type(self._stack).forward(self._stack, hidden_states, attention_mask, *others, **options)
         rows = hidden_states.flatten(0, 1)
         layout = Layout.of(_attended(hidden_states, attention_mask))
-        found = torch.zeros_like(rows)
-        found[layout.places[: layout.tokens]] = self._run(rows[layout.places], layout)[: layout.tokens]
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=found.view_as(hidden_states))
-
-    def _run(self, hidden: Tensor, layout: Layout) -> Tensor:
+        hidden = rows[layout.places]
         for layer in self._stack.layer:
-            own = layer.attention.self
-            query, key, value = own.query(hidden), own.key(hidden), own.value(hidden)
-            context = attend(query, key, value, own.num_attention_heads, layout)
-            hidden = layer.attention.output(context, hidden)
+            hidden = layer.attention.output(_context(layer.attention.self, hidden, layout), hidden)
             hidden = layer.output(layer.intermediate(hidden), hidden)
-        return hidden
+        found = torch.zeros_like(rows)
+        found[layout.places[: layout.tokens]] = hidden[: layout.tokens]
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=found.view_as(hidden_states))
 
     def _takes(self, hidden: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
         """Whether nothing is asked for that only the plain pass gives, such as each layer's states."""
@@ -105,6 +100,12 @@ class _Unpadded:
             and all(name in _EXPECTED or _is_nothing(value) for name, value in options.items())
             and not any(module._forward_hooks or module._forward_pre_hooks for module in self._stack.modules())
         )
+
+
+def _context(own: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    """Attend as a layer's ``self`` does; queries, keys and values are gone when it is done."""
+    query, key, value = own.query(hidden), own.key(hidden), own.value(hidden)
+    return attend(query, key, value, own.num_attention_heads, layout)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, layout: Layout) -> Tensor:
