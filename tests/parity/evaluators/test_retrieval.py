@@ -58,7 +58,9 @@ def test_information_retrieval_truncated_and_by_given_functions(models: Any, tmp
 
 
 def test_information_retrieval_of_a_retriever(models: Any) -> None:
+    """Without the copies: a product may score equal vectors apart by rounding, and another product otherwise."""
     queries, corpus, relevant = retrieval_data()
+    corpus = {document: words for document, words in corpus.items() if not document.startswith("copy")}
     evaluator = ours.InformationRetrievalEvaluator(queries, corpus, relevant)
     encoder = models["dense"][0]
     expected = evaluator(encoder)
