@@ -17,7 +17,7 @@ from pathlib import Path
 
 from indexing.errors import InputError
 from pipelines.cli import run_safely
-from pipelines.evaluation.options import (
+from pipelines.commands.system_options import (
     add_scoring_options,
     add_system_options,
     check_options,
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
 
 def score(references: Sequence[tuple[str, str]], options: argparse.Namespace) -> int:
     """Score the planned systems on these datasets, each a name and a split, and print the tables."""
-    from indexing.queries import read_qrels
+    from indexing.corpora.queries import read_qrels
     from pipelines.evaluation.datasets import EvaluationSet, load_evaluation_set
     from pipelines.evaluation.export import terminal_tables
     from pipelines.evaluation.harness import run_benchmark

@@ -91,12 +91,12 @@ def one_set(
     name: str, split: str, dense: Any, fusions: dict[str, dict[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Ask the legs once and measure every fusion on what they answered."""
-    from pipelines.build import build_collection
+    from pipelines.build.job import build_collection
+    from pipelines.build.plan import is_built
     from pipelines.evaluation.datasets import load_evaluation_set
     from pipelines.evaluation.harness import drops_self_hits
     from pipelines.evaluation.task import without_self_hits
-    from pipelines.plan import is_built
-    from pipelines.tuning import DEPTHS, Choice, LegRuns, bootstrap, run_legs, score_choices, tune
+    from pipelines.tuning.fusion import DEPTHS, Choice, LegRuns, bootstrap, run_legs, score_choices, tune
 
     dataset = load_evaluation_set(name, split=split, data_dir=options.data_dir)
     if options.limit_queries:

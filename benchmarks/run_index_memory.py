@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script,
 import numpy as np
 
 from benchmarks.speed.measure import memory
-from indexing.collection import Collection, Leg
+from indexing.collection.reader import Collection, Leg
 from indexing.disk import write_json
 from indexing.documents import Document
 from indexing.errors import InputError, RetrieveError
+from pipelines.build.ingest import Stopwatch, ingest
 from pipelines.cli import run_safely
-from pipelines.ingest import Stopwatch, ingest
 
 EVERY = 0.02
 """Seconds between two samples."""

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.run_beir import add_benchmark_options, score
 from pipelines.cli import run_safely
+from pipelines.commands.system_options import add_scoring_options, add_system_options
 from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, split_name
-from pipelines.evaluation.options import add_scoring_options, add_system_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

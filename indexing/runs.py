@@ -9,10 +9,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.corpora.sources.text_files import TextFile
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
-from indexing.sources.text_files import TextFile
 
 _WHITE_SPACE = re.compile(r"\s")
 

@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipelines.build import build_collection
+    from pipelines.build.job import build_collection
     from pipelines.search import SearchPipeline
 
-_HOME = {"SearchPipeline": "pipelines.search", "build_collection": "pipelines.build"}
+_HOME = {"SearchPipeline": "pipelines.search", "build_collection": "pipelines.build.job"}
 
 __all__ = ["SearchPipeline", "build_collection"]
 

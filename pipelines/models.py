@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from indexing.collection.identity import check_identity
+from indexing.collection.legs import DocumentEncoder
+from indexing.collection.manifest import Leg, read_manifest
 from indexing.errors import ModelError
-from indexing.identity import check_identity
-from indexing.legs import DocumentEncoder
-from indexing.manifest import Leg, read_manifest
 
 
 def collection_encoders(

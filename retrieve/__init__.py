@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
     from retrieve.fusion import reciprocal_rank_fusion, weighted_sum
     from retrieve.hybrid import HybridRetriever
-    from retrieve.late_interaction import LateInteractionReranker
-    from retrieve.rerankers import Reranker
+    from retrieve.reranking.cross_encoder import Reranker
+    from retrieve.reranking.late_interaction import LateInteractionReranker
     from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
 
 _HOME = {
@@ -23,8 +23,8 @@ _HOME = {
     "reciprocal_rank_fusion": "retrieve.fusion",
     "weighted_sum": "retrieve.fusion",
     "HybridRetriever": "retrieve.hybrid",
-    "LateInteractionReranker": "retrieve.late_interaction",
-    "Reranker": "retrieve.rerankers",
+    "LateInteractionReranker": "retrieve.reranking.late_interaction",
+    "Reranker": "retrieve.reranking.cross_encoder",
     "Bm25Retriever": "retrieve.retrievers",
     "DenseRetriever": "retrieve.retrievers",
     "SparseRetriever": "retrieve.retrievers",

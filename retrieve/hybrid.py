@@ -10,12 +10,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.closing import Closing
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
+from indexing.resources import Closing
 from retrieve.fusion import Fusion, weighted_sum
+from retrieve.fusion.shares import ExplainingFusion, measured_shares, stated_shares
 from retrieve.retrievers import Retriever
-from retrieve.shares import ExplainingFusion, measured_shares, stated_shares
 from retrieve.trace import Cancelled, Trace
 
 logger = logging.getLogger(__name__)

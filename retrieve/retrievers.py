@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from indexing.bm25_index import Bm25Index
-    from indexing.impact_index import ImpactIndex
+    from indexing.indexes.lucene.bm25 import Bm25Index
+    from indexing.indexes.lucene.impact import ImpactIndex
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
 Terms = tuple[tuple[str, float], ...]
@@ -172,7 +172,7 @@ class SparseRetriever(Retriever):
         weights = self.encode(queries)
         if not hasattr(self.index, "query_texts"):
             return _terms_by_score(self.index, weights, self.encoder.vocabulary, hits)
-        from indexing.lucene_terms import matched_impacts
+        from indexing.indexes.lucene.matched_terms import matched_impacts
 
         return matched_impacts(self.index, weights, hits)
 
@@ -189,7 +189,7 @@ class Bm25Retriever(Retriever):
 
     def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
         """Give each matched word, as it was analyzed, with its summand of the BM25 score."""
-        from indexing.lucene_terms import matched_terms
+        from indexing.indexes.lucene.matched_terms import matched_terms
 
         return matched_terms(self.index, queries, hits)
 

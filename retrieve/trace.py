@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from retrieve.shares import Shares
+    from retrieve.fusion.shares import Shares
 
 
 class Cancelled(Exception):  # noqa: N818  # no error: somebody no longer wants the answer

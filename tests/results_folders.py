@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from indexing.runs import write_trec_run
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.scores import evaluate
-from pipelines.evaluation.significance import compare_systems
+from pipelines.measures.evaluate import evaluate
+from pipelines.measures.qrels import Qrels
+from pipelines.measures.significance import compare_systems
 
 MEASURES = ("nDCG@10", "RR@10", "R@100")
 Runs = Mapping[str, Mapping[str, Mapping[str, float]]]

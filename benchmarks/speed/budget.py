@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.measure import Row
 from indexing.hits import Hits
-from pipelines.build import build_collection
+from pipelines.build.job import build_collection
 from pipelines.evaluation.datasets import load_evaluation_set
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.measures import Measure
+from pipelines.measures.measures import Measure
+from pipelines.measures.qrels import Qrels
 from pipelines.search import LATE_INTERACTION, SearchPipeline
-from pipelines.tuning import Interval, bootstrap
-from retrieve.budget import Budget
+from pipelines.tuning.fusion import Interval, bootstrap
 from retrieve.encoders import CrossEncoder, DenseEncoder
 from retrieve.encoders.base import Encoder
-from retrieve.late_interaction import LateInteractionReranker
-from retrieve.rerankers import RERANKER, CandidateReranker, Contents, Reranker
+from retrieve.reranking.budget import Budget
+from retrieve.reranking.cross_encoder import RERANKER, CandidateReranker, Contents, Reranker
+from retrieve.reranking.late_interaction import LateInteractionReranker
 from retrieve.trace import Trace
 
 PAIRS = (1, 5, 10, 20, 50, 100)

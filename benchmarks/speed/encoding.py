@@ -82,7 +82,7 @@ def best_dtype(device: str) -> str:
     """Give the type in which sentence-transformers is fastest: float16 on a GPU, bfloat16 on a fast processor."""
     import torch
 
-    from retrieve.encoders.precision import has_fast_bfloat16
+    from retrieve.encoders.kernels.precision import has_fast_bfloat16
 
     if device != "cpu":
         return "float16"

@@ -18,10 +18,10 @@ from scipy.sparse import csr_matrix
 
 from benchmarks.speed.measure import Row, timed_row
 from indexing.hits import Hits
-from indexing.impact_index import ImpactIndex
-from indexing.java_functions import as_function, bind, compose, method
-from indexing.jvm import java_class
-from indexing.lucene_search import ranking
+from indexing.indexes.lucene.impact import ImpactIndex
+from indexing.indexes.lucene.java_functions import as_function, bind, compose, method
+from indexing.indexes.lucene.jvm import java_class
+from indexing.indexes.lucene.search import ranking
 
 SEED = 0
 K = 100

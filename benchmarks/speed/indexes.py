@@ -19,12 +19,12 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from benchmarks.speed.measure import Row, timed_row
-from indexing.bm25_index import Bm25Index
 from indexing.documents import Document
-from indexing.faiss_index import FaissIndex
 from indexing.filters import parse_filter, sqlite_indexes, sqlite_where
-from indexing.impact_index import ImpactIndex
-from indexing.qdrant_index import QdrantIndex
+from indexing.indexes.faiss.index import FaissIndex
+from indexing.indexes.lucene.bm25 import Bm25Index
+from indexing.indexes.lucene.impact import ImpactIndex
+from indexing.indexes.qdrant.index import QdrantIndex
 
 if TYPE_CHECKING:
     from indexing.hits import Hits

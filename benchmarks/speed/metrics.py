@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.measure import Job, Row, Side, by_turns
 from indexing.hits import Hits, string_array
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.scores import evaluate
+from pipelines.measures.evaluate import evaluate
+from pipelines.measures.qrels import Qrels
 
 SEED = 0
 DOCUMENTS = 200_003

@@ -102,7 +102,7 @@ def encoded(model: str, rows: list[Any], corpus: list[str], device: str, folder:
 
 def ours(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str, given: str | None) -> Job:
     """Load our encoder, or what answers as it would from vectors that are given."""
-    from pipelines.mining.dense import mine_hard_negatives
+    from pipelines.mining.mine_hard_negatives import mine_hard_negatives
     from retrieve.encoders import DenseEncoder
 
     encoder: Any = DenseEncoder(model, dtype=dtype, device=device)

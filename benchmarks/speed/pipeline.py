@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from benchmarks.speed.inputs import different_texts, write_cross_encoder
 from benchmarks.speed.measure import Row, timed_row
 from indexing.documents import Document
-from pipelines.build import build_collection
+from pipelines.build.job import build_collection
 from pipelines.search import SearchPipeline, SearchResults
-from retrieve.budget import Budget
 from retrieve.encoders import CrossEncoder, DenseEncoder
-from retrieve.rerankers import Reranker
+from retrieve.reranking.budget import Budget
+from retrieve.reranking.cross_encoder import Reranker
 
 SEED = 0
 REAL_TEXTS = 500

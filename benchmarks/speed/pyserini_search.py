@@ -17,9 +17,9 @@ from scipy.sparse import csr_matrix
 
 from benchmarks.speed.impact import SEED, WARM_UP, K, by_turns, random_weights, share_equal, silence
 from benchmarks.speed.measure import Row, timed_row
-from indexing import jvm
 from indexing.errors import SetupError
-from indexing.impact_index import ImpactIndex
+from indexing.indexes.lucene import jvm
+from indexing.indexes.lucene.impact import ImpactIndex
 
 
 class Encoded:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from indexing.errors import SetupError
 from indexing.hits import Hits, LegHit
 from pipelines.search.results import SearchResult
-from retrieve.rerankers import FIRST_STAGE, RERANKER
+from retrieve.reranking.cross_encoder import FIRST_STAGE, RERANKER
 
 if TYPE_CHECKING:
-    from retrieve.rerankers import CandidateReranker
+    from retrieve.reranking.cross_encoder import CandidateReranker
 
 RETRIEVAL = "retrieval"
 """The metadata key that says how a document was found; the document's own fields stand beside it as they are."""

@@ -11,8 +11,8 @@ from indexing.errors import InputError
 from pipelines.adapters.common import contents_of, metadata_of, missing, rerank_texts
 from pipelines.search import SearchPipeline
 from pipelines.search.results import SearchResults
-from retrieve.passages import Passages
-from retrieve.rerankers import CandidateReranker
+from retrieve.reranking.cross_encoder import CandidateReranker
+from retrieve.reranking.passages import Passages
 
 try:
     from haystack import Document, component, default_from_dict, default_to_dict

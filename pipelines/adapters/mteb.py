@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from indexing.closing import Closing
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
+from indexing.resources import Closing
 from pipelines.adapters.common import missing
-from pipelines.build import build_collection
+from pipelines.build.job import build_collection
 from pipelines.search import SearchConfig, SearchPipeline
 
 try:

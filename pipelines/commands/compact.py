@@ -22,7 +22,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.collection import Collection
+    from indexing.collection.reader import Collection
 
     with Collection.open(options.directory, read_only=False) as collection:
         dead = collection.stats().dead

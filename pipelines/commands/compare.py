@@ -95,7 +95,7 @@ def _p(value: float) -> str:
 
 
 def _as_json(side: "Side") -> dict[str, Any]:
-    from pipelines.evaluation.significance import as_json
+    from pipelines.measures.significance import as_json
 
     found = asdict(side)
     comparison = found.pop("comparison")

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.collection import Collection
+    from indexing.collection.reader import Collection
 
     which = {"ids": _ids(options.ids)} if options.ids else {"filter": _filter(options.where)}
     with Collection.open(options.directory, read_only=False) as collection:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.commands.command import command
-from pipelines.evaluation.options import (
+from pipelines.commands.system_options import (
     add_scoring_options,
     add_system_options,
     check_options,
@@ -65,10 +65,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
-    from indexing.collection import Collection
-    from indexing.queries import read_qrels, read_queries
+    from indexing.collection.reader import Collection
+    from indexing.corpora.queries import read_qrels, read_queries
+    from pipelines.evaluation.closing_report import stored_contents
     from pipelines.evaluation.datasets import judged_queries, limit_queries
-    from pipelines.evaluation.finish import stored_contents
     from pipelines.evaluation.harness import check_plan, drops_self_hits, write_results
     from pipelines.evaluation.legs import CollectionLegs, Models, specs_of
     from pipelines.evaluation.report import GivenTexts

@@ -20,8 +20,8 @@ from pipelines.commands.index_options import add_index_options, index_parameters
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from indexing.corpora import Corpus
-    from pipelines.build import BuildReport
+    from indexing.corpora.corpus import Corpus
+    from pipelines.build.job import BuildReport
 
 
 def add_parser(commands: Any) -> None:
@@ -150,9 +150,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.corpora import read_corpus
-    from pipelines.build import build_legs
-    from pipelines.plan import is_built, make_plan
+    from indexing.corpora.corpus import read_corpus
+    from pipelines.build.job import build_legs
+    from pipelines.build.plan import is_built, make_plan
 
     _check(options)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
@@ -183,7 +183,7 @@ def run(options: argparse.Namespace) -> int:
     }
     plan = make_plan(**wanted)
     if options.dry_run:
-        from pipelines.estimate import estimate_build
+        from pipelines.build.estimate import estimate_build
 
         print(f"{options.corpus}: {estimate_build(corpus, plan, **how)}")
         return 0
@@ -225,7 +225,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _indexes(options: argparse.Namespace) -> dict[str, Any]:
     """Give the indexes that the options ask for, as `make_plan` takes them."""
-    from pipelines.plan import IndexChoice
+    from pipelines.build.plan import IndexChoice
 
     given = index_parameters(options)
     words: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
@@ -258,7 +258,7 @@ def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[s
     """Give what encodes documents in a build: the encoders, or with Ray what they said on other machines."""
     if options.engine == "local" or not encoders:
         return encoders
-    from pipelines.ray_engine import Cluster, encode_with_ray
+    from pipelines.build.ray_engine import Cluster, encode_with_ray
 
     encoded = encode_with_ray(
         corpus,
@@ -272,8 +272,8 @@ def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[s
 
 
 def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
-    from indexing.chunked import ChunkedCorpus
-    from indexing.chunking import Chunking
+    from indexing.corpora.chunked import ChunkedCorpus
+    from indexing.corpora.chunking import Chunking
 
     if options.update and not options.remove_missing:
         # Of a document that has become shorter, the last chunks would stay.
@@ -292,7 +292,7 @@ def _fields(declared: "Sequence[str]") -> dict[str, str]:
 
 
 def _update(options: argparse.Namespace, corpus: "Corpus", how: dict[str, Any]) -> "BuildReport":
-    from pipelines.build import update_collection
+    from pipelines.build.job import update_collection
     from pipelines.models import collection_encoders
 
     encoders: Mapping[str, Any] = collection_encoders(

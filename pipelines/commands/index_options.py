@@ -8,7 +8,7 @@ from indexing.errors import InputError
 from pipelines.commands.command import positive
 
 if TYPE_CHECKING:
-    from indexing.manifest import Backend, Rows
+    from indexing.collection.manifest import Backend, Rows
 
 KINDS = ("flat", "hnsw", "ivf", "pq", "sq", "factory")
 
@@ -97,7 +97,7 @@ def refuse_stray(leg: str, backend: "Backend", rows: "Rows | None", kind: str, g
     InputError
         Naming the option.
     """
-    from indexing.leg_parameters import known_parameters
+    from indexing.collection.leg_parameters import known_parameters
 
     known = known_parameters(backend, rows, kind)
     stray = next((name for name in given if name not in known), None)

@@ -18,7 +18,7 @@ def run(options: argparse.Namespace) -> int:
     """Run it."""
     from dataclasses import asdict
 
-    from indexing.collection import Collection
+    from indexing.collection.reader import Collection
     from pipelines.commands.index_options import described
 
     with Collection.open(options.directory) as collection:

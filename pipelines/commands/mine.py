@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
     from pipelines.mining.filtering import Method, limits_of
-    from pipelines.mining.sources import MiningSettings, mine
+    from pipelines.mining.from_collection import MiningSettings, mine
     from pipelines.search import SearchPipeline
 
     limits = {name: getattr(options, name) for name in ("absolute_margin", "relative_margin", "max_score", "min_score")}
@@ -114,12 +114,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _positives(options: argparse.Namespace, documents: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    from pipelines.mining.sources import positives_of, positives_of_pairs
+    from pipelines.mining.from_collection import positives_of, positives_of_pairs
 
     if options.pairs and not (options.queries or options.qrels):
         return positives_of_pairs(read_pairs(options.pairs))
     if options.queries and options.qrels and not options.pairs:
-        from indexing.queries import read_qrels, read_queries
+        from indexing.corpora.queries import read_qrels, read_queries
 
         return read_queries(options.queries), positives_of(read_qrels(options.qrels), documents)
     raise InputError("say what is right: --pairs FILE, or --queries FILE and --qrels FILE")
@@ -133,8 +133,8 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     InputError
         For the first record that lacks one, naming file and line.
     """
-    from indexing.sources import open_source
-    from indexing.sources.records import at, take_text
+    from indexing.corpora.sources import open_source
+    from indexing.corpora.sources.records import at, take_text
 
     source = open_source(path, stem="pairs")
     pairs = []

@@ -39,7 +39,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.collection import Collection, read_manifest
+    from indexing.collection.reader import Collection, read_manifest
 
     name = options.leg or "dense"
     manifest = read_manifest(Path(options.directory))

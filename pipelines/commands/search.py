@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from pipelines.commands.command import command, json_filter, positive
-from pipelines.commands.found import as_json, as_table, find
+from pipelines.commands.hit_listing import as_json, as_table, find
 
 if TYPE_CHECKING:
     from pipelines.search import Refine, RerankerConfig, SearchConfig

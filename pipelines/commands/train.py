@@ -159,7 +159,7 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
     if options.pairs:
         report = train_for_collection(settings, whole, pairs=read_pairs(options.pairs))
     else:
-        from indexing.queries import read_qrels, read_queries
+        from indexing.corpora.queries import read_qrels, read_queries
 
         report = train_for_collection(
             settings, whole, queries=read_queries(options.queries), qrels=read_qrels(options.qrels)

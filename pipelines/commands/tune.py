@@ -11,8 +11,8 @@ from indexing.errors import InputError
 from pipelines.commands.command import command, positive
 
 if TYPE_CHECKING:
-    from pipelines.tuning import Choice, TuningReport
-    from pipelines.weight_tuning import WeightReport
+    from pipelines.tuning.fusion import Choice, TuningReport
+    from pipelines.tuning.reranker_weight import WeightReport
 
 
 def add_parser(commands: Any) -> None:
@@ -57,9 +57,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.collection import read_manifest
-    from indexing.queries import read_qrels, read_queries
-    from pipelines.evaluation.measures import Measure
+    from indexing.collection.reader import read_manifest
+    from indexing.corpora.queries import read_qrels, read_queries
+    from pipelines.measures.measures import Measure
 
     # Whatever is wrong with the options is said before the legs run.
     Measure.parse(options.measure)
@@ -95,7 +95,7 @@ def _fusion(
     options: argparse.Namespace, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], depths: list[int]
 ) -> "tuple[TuningReport, Choice, Path | None]":
     """Tune the fusion; give the report, what searches fuse with from now on, and the file if one was written."""
-    from pipelines.tuning import UNTUNED_DEPTH, read_choice, run_legs, search_space, tune, write_choice
+    from pipelines.tuning.fusion import UNTUNED_DEPTH, read_choice, run_legs, search_space, tune, write_choice
 
     untuned = read_choice(options.directory)
     runs = run_legs(
@@ -128,7 +128,7 @@ def _weight(
     first_stage: "Choice | None",
 ) -> "tuple[WeightReport, Path | None]":
     """Tune the reranker's weight on that first stage; give the report, and the file if one was written."""
-    from pipelines.weight_tuning import tune_weight, write_weight
+    from pipelines.tuning.reranker_weight import tune_weight, write_weight
 
     report = tune_weight(
         options.directory,

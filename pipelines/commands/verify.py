@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.commands.command import command
 
 if TYPE_CHECKING:
-    from indexing.verify import Problem
+    from indexing.collection.verify import Problem
 
 DAMAGED = 1
 
@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.verify import repair, verify
+    from indexing.collection.verify import repair, verify
     from pipelines.models import collection_encoders
 
     path = Path(options.directory)

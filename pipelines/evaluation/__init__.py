@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipelines.evaluation.datasets import EvaluationSet, load_evaluation_set
     from pipelines.evaluation.harness import run_benchmark
-    from pipelines.evaluation.judged import Qrels
-    from pipelines.evaluation.scores import Scores, evaluate
+    from pipelines.measures.evaluate import Scores, evaluate
+    from pipelines.measures.qrels import Qrels
 
 _HOME = {
-    "EvaluationSet": "datasets",
-    "Qrels": "judged",
-    "Scores": "scores",
-    "evaluate": "scores",
-    "load_evaluation_set": "datasets",
-    "run_benchmark": "harness",
+    "EvaluationSet": "pipelines.evaluation.datasets",
+    "Qrels": "pipelines.measures.qrels",
+    "Scores": "pipelines.measures.evaluate",
+    "evaluate": "pipelines.measures.evaluate",
+    "load_evaluation_set": "pipelines.evaluation.datasets",
+    "run_benchmark": "pipelines.evaluation.harness",
 }
 
 __all__ = ["EvaluationSet", "Qrels", "Scores", "evaluate", "load_evaluation_set", "run_benchmark"]
@@ -27,7 +27,7 @@ __all__ = ["EvaluationSet", "Qrels", "Scores", "evaluate", "load_evaluation_set"
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pipelines.evaluation' has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,8 @@ import numpy as np
 
 from indexing.errors import InputError
 from pipelines.evaluation.results import DatasetResult, Results, SystemResult, read_per_query
-from pipelines.evaluation.scores import Scores
-from pipelines.evaluation.significance import Comparison, compare_paired, holm
+from pipelines.measures.evaluate import Scores
+from pipelines.measures.significance import Comparison, compare_paired, holm
 
 
 @dataclass(frozen=True, slots=True)

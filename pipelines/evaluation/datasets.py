@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
+from indexing.corpora.queries import qrels_of, queries_of, read_qrels
 from indexing.errors import InputError
-from indexing.queries import qrels_of, queries_of, read_qrels
 from pipelines.evaluation.checks import check_corpus as run_checks
 from pipelines.evaluation.judged_corpus import JudgedCorpus
 from pipelines.evaluation.tables import Splits, Tables, fetch, joined

@@ -14,17 +14,17 @@ import numpy as np
 
 from indexing.disk import write_json
 from indexing.errors import InputError
+from pipelines.build.plan import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
+from pipelines.evaluation.closing_report import add_significance, corpus_contents, stored_contents
 from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
 from pipelines.evaluation.export import write_csv, write_markdown
-from pipelines.evaluation.finish import add_significance, corpus_contents, stored_contents
-from pipelines.evaluation.kept import keep, kept, key_of
 from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Models, Say
-from pipelines.evaluation.measures import Measure
 from pipelines.evaluation.report import GivenTexts, Texts, write_report
+from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.systems import Plan
 from pipelines.evaluation.task import _PACKAGES, Settings, Task, package_version, run_task
-from pipelines.plan import corpus_record
+from pipelines.measures.measures import Measure
 
 FORMAT = 2
 """Of results.json."""
@@ -265,8 +265,8 @@ def prepare_collection(
     index: Path, dataset: EvaluationSet, plan: Plan, models: Models, *, say: Say, show_progress: bool
 ) -> None:
     """Build one collection with all of the plan's legs, unless it is there for this corpus and these encoders."""
-    from pipelines.build import build_collection
-    from pipelines.plan import is_built
+    from pipelines.build.job import build_collection
+    from pipelines.build.plan import is_built
 
     used = {name: plan.legs[name] for name in plan.used_legs()}
     if strange := next((name for name, leg in used.items() if name != leg.kind), None):

@@ -3,12 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from indexing.corpora import Corpus
+from indexing.corpora.corpus import Corpus
+from indexing.corpora.seen import SeenIds
+from indexing.corpora.sources import Record, Source
+from indexing.corpora.sources.records import at
 from indexing.documents import Document
 from indexing.errors import InputError
-from indexing.seen import SeenIds
-from indexing.sources import Record, Source
-from indexing.sources.records import at
 
 
 class JudgedCorpus(Corpus):

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from indexing.errors import InputError, ModelError
-from pipelines.build import build_collection
-from pipelines.evaluation.kept import keep, kept, key_of
+from pipelines.build.job import build_collection
+from pipelines.build.plan import corpus_record, is_built
+from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.systems import LATE_INTERACTION, LegKind, LegSpec, SystemSpec
-from pipelines.plan import corpus_record, is_built
 from pipelines.search import SearchPipeline
 
 if TYPE_CHECKING:
-    from indexing.collection import Collection
-    from indexing.corpora import Corpus
+    from indexing.collection.reader import Collection
+    from indexing.corpora.corpus import Corpus
     from indexing.hits import Hits
-    from retrieve.rerankers import CandidateReranker
+    from retrieve.reranking.cross_encoder import CandidateReranker
 
 QUERIES_AT_ONCE = 1024
 
@@ -69,14 +69,14 @@ class Models:
         if system.reranker is None:
             return None
         if system.reranker == LATE_INTERACTION:
-            from retrieve.late_interaction import LateInteractionReranker
+            from retrieve.reranking.late_interaction import LateInteractionReranker
 
             encoder = next((legs[name].encoder for name in system.legs if legs[name].kind == "dense"), None)
             if encoder is None:
                 raise InputError(f"system {system.name!r}: late interaction needs a dense leg, or name a reranker")
             return LateInteractionReranker(encoder, **weight)
         from retrieve.encoders import CrossEncoder
-        from retrieve.rerankers import Reranker
+        from retrieve.reranking.cross_encoder import Reranker
 
         return Reranker(self._once(CrossEncoder, system.reranker, self.dtype), **weight)
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from indexing.disk import write_json
 from indexing.hits import Hits
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.scores import evaluate
+from pipelines.measures.evaluate import evaluate
+from pipelines.measures.qrels import Qrels
 
 CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
 _MEASURES = {"ndcg": "nDCG", "map": "AP", "recall": "R", "precision": "P", "mrr": "RR"}

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from indexing.corpora.sources.records import at
 from indexing.errors import InputError
-from indexing.sources.records import at
 from pipelines.evaluation.datasets import find_tables
 from pipelines.evaluation.tables import Tables, joined
 

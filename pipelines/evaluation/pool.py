@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
-from pipelines.evaluation.judged import Qrels
+from pipelines.measures.qrels import Qrels
 
 
 def grades_of(hits: Hits, qrels: Qrels, queries: Sequence[str]) -> NDArray[np.float64]:

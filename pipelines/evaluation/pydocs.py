@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from indexing.disk import write_json
 from indexing.errors import SetupError, StorageError
-from pipelines.evaluation.near_duplicates import NearDuplicates
+from pipelines.near_duplicates import NearDuplicates
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from indexing.disk import write_json
 from indexing.errors import InputError
-from pipelines.evaluation.scores import Scores
-from pipelines.evaluation.significance import compare_systems
+from pipelines.measures.evaluate import Scores
+from pipelines.measures.significance import compare_systems
 
 FORMAT = 2
 

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from indexing.corpora.sources import Source, open_source
+from indexing.corpora.sources.joined import Joined
 from indexing.errors import InputError
-from indexing.sources import Source, open_source
-from indexing.sources.joined import Joined
 
 _ENDINGS = (".parquet", ".jsonl", ".jsonl.gz", ".tsv", ".tsv.gz", ".csv")
 _FRONT_MATTER = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)

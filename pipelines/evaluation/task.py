@@ -15,15 +15,15 @@ from indexing.errors import InputError
 from indexing.hits import Hits, string_array
 from indexing.runs import read_trec_run, write_trec_run
 from pipelines.evaluation.cost import forget_peak, peak_megabytes, percentiles, time_searches
-from pipelines.evaluation.imported import hits_of_run
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.kept import keep, kept, kept_hits, key_of
+from pipelines.evaluation.external_runs import hits_of_run
 from pipelines.evaluation.legs import LegSource, Models, OpenLeg, Say
 from pipelines.evaluation.mteb import write_mteb
 from pipelines.evaluation.pool import best_order, unjudged_rate
 from pipelines.evaluation.published import published_figures
-from pipelines.evaluation.scores import evaluate
+from pipelines.evaluation.result_cache import keep, kept, kept_hits, key_of
 from pipelines.evaluation.systems import Plan, SystemSpec
+from pipelines.measures.evaluate import evaluate
+from pipelines.measures.qrels import Qrels
 from pipelines.search import SearchPipeline
 from pipelines.search.fusing import score_kind
 from retrieve.fusion import FusionMethod, default_fusion, fusion_from_config

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
-from pipelines.exact_search import ExactSearch
-from pipelines.highest import first
+from pipelines.exact_search.search import ExactSearch
+from pipelines.exact_search.top_k import first
 
 QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus stand in memory at a time."""

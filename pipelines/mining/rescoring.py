@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.closing import Closing
 from indexing.errors import StorageError
+from indexing.resources import Closing
 
 PAIRS_AT_ONCE = 65536
 

@@ -7,9 +7,9 @@ from typing import Any, Self, TypeVar, get_args
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
-from retrieve.budget import Budget
 from retrieve.hybrid import OnLegError
-from retrieve.passages import Passages
+from retrieve.reranking.budget import Budget
+from retrieve.reranking.passages import Passages
 
 SEARCH_FILE = "search.yaml"
 """In a collection's directory: how it is searched unless the caller says otherwise."""

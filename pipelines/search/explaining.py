@@ -6,7 +6,7 @@ import numpy as np
 
 from indexing.hits import Hits, LegHit
 from pipelines.search.results import Explanation, LegExplanation
-from retrieve.rerankers import FIRST_STAGE, RERANKER
+from retrieve.reranking.cross_encoder import FIRST_STAGE, RERANKER
 from retrieve.retrievers import Retriever, Terms
 from retrieve.trace import Trace
 

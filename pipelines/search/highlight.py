@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from indexing.bm25_index import Bm25Index
 from indexing.errors import InputError
-from indexing.lucene_words import Analyze, analyzed, matching_words
+from indexing.indexes.lucene.bm25 import Bm25Index
+from indexing.indexes.lucene.matched_words import Analyze, analyzed, matching_words
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline

@@ -6,15 +6,15 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from indexing.collection import Collection, Leg
+from indexing.collection.identity import check_identity
+from indexing.collection.reader import Collection, Leg
 from indexing.errors import InputError, ModelError
 from indexing.hits import Hits
-from indexing.identity import check_identity
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.fusing import make_fusion
-from retrieve.budget import Budget
 from retrieve.fusion import Fusion
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
+from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from retrieve.encoders import DenseEncoder, SparseEncoder
-    from retrieve.rerankers import CandidateReranker
+    from retrieve.reranking.cross_encoder import CandidateReranker
 
 LATE_INTERACTION = "late-interaction"
 """The reranker that needs no weights of its own: MaxSim over the dense leg's token vectors."""
@@ -155,10 +155,10 @@ def make_reranker(
         options["weight"] = config.weight
     if config.model != LATE_INTERACTION:
         from retrieve.encoders import CrossEncoder
-        from retrieve.rerankers import Reranker
+        from retrieve.reranking.cross_encoder import Reranker
 
         return Reranker(CrossEncoder(config.model, dtype=config.dtype), **options)
-    from retrieve.late_interaction import LateInteractionReranker
+    from retrieve.reranking.late_interaction import LateInteractionReranker
 
     for retriever in retrievers:
         if isinstance(retriever, DenseRetriever):

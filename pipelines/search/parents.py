@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indexing.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
-from indexing.collection import Collection
+from indexing.collection.reader import Collection
+from indexing.corpora.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
 from indexing.documents import Document
 from pipelines.search.results import SearchResult, SearchResults
 

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tqdm import tqdm
 
-from indexing.closing import Closing
-from indexing.collection import Collection
+from indexing.collection.reader import Collection
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.resources import Closing
 from pipelines.search.cache import AnswerCache, hashable
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
 from pipelines.search.fusing import fusion_config
 from pipelines.search.opening import CONFIGURED, Configured, open_parts, with_arguments
+from pipelines.search.query_variants import answer_wordings
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
 from pipelines.search.stages import Asked, Stages
-from pipelines.search.wordings import answer_wordings
-from retrieve.budget import Budget
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
 from retrieve.hybrid import HybridRetriever, OnLegError
+from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
-    from retrieve.rerankers import CandidateReranker
+    from retrieve.reranking.cross_encoder import CandidateReranker
 
 QUERIES_AT_ONCE = 256
 

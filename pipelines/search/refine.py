@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hit
-from pipelines.evaluation.near_duplicates import NearDuplicates
+from pipelines.near_duplicates import NearDuplicates
 from retrieve.fusion.normalizers.min_max import min_max
 
 _WORD = re.compile(r"\w+")

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.collection import Collection
+from indexing.collection.reader import Collection
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hit, Hits
 from pipelines.search.explaining import explain
 from pipelines.search.refine import Refine
 from pipelines.search.results import Explanation, SearchResult, SearchResults
-from retrieve.budget import Budget
+from retrieve.reranking.budget import Budget
 from retrieve.retrievers import DenseRetriever, Retriever
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
-    from retrieve.rerankers import CandidateReranker
+    from retrieve.reranking.cross_encoder import CandidateReranker
 
 Explain = Callable[[Hits, Trace], list[Explanation]]
 """Explains each of the hits that are shown, one after another."""

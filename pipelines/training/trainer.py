@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from indexing.errors import InputError
+from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
-from pipelines.training.card import Card, card_of, is_by_hand
-from pipelines.training.card.filling import facts_of, fill_card
+from pipelines.training.card_filling import facts_of, fill_card
 from pipelines.training.data import SeveralDatasets, StreamedRows
+from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, as_it_is, batches, prepared
 from pipelines.training.losses.splade import SpladeLoss
 from pipelines.training.model import trained
-from pipelines.training.several import average_gradients
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedD
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
 from retrieve.encoders.engine import Engine, default_costs, default_device
-from retrieve.encoders.memory import bound_kernels
-from retrieve.encoders.precision import resolve_dtype
+from retrieve.encoders.kernels.memory import bound_kernels
+from retrieve.encoders.kernels.precision import resolve_dtype
 from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
@@ -249,8 +249,8 @@ class Encoder:
             module.reentrant = False
 
     def _pack(self) -> None:
-        from retrieve.encoders.modules.packed_linear import pack
-        from retrieve.encoders.modules.unpadded import unpad
+        from retrieve.encoders.kernels.packed_linear import pack
+        from retrieve.encoders.kernels.unpadded import unpad
 
         for module in self._transformers():
             pack(module.model)

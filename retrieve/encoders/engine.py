@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
-from retrieve.encoders.memory import give_back
-from retrieve.encoders.streams import count_streams, side_by_side
+from retrieve.encoders.kernels.memory import give_back
+from retrieve.encoders.kernels.streams import count_streams, side_by_side
 
 if TYPE_CHECKING:
     import torch

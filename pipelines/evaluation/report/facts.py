@@ -7,12 +7,12 @@ import numpy as np
 
 from indexing.hits import Hits
 from indexing.runs import read_trec_run
-from pipelines.evaluation.formulas import recall
-from pipelines.evaluation.judged import Judged, Qrels
 from pipelines.evaluation.report.texts import Texts
 from pipelines.evaluation.results import DatasetResult, SystemResult, read_per_query
-from pipelines.evaluation.scores import Scores
-from pipelines.evaluation.trec_order import judge_run
+from pipelines.measures.evaluate import Scores
+from pipelines.measures.formulas import recall
+from pipelines.measures.qrels import Judged, Qrels
+from pipelines.measures.trec_order import judge_run
 
 DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 ANY_RANK = 1 << 62

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError
-from pipelines.mining.sources import (
+from pipelines.mining.from_collection import (
     MiningSettings,
     Positive,
     mine,
@@ -19,11 +19,11 @@ from pipelines.mining.sources import (
     read_mined,
 )
 from pipelines.training.recipes.comparison import ALONE, Comparison, compare
+from pipelines.training.recipes.initial_model import load_start
 from pipelines.training.recipes.rows import without_ids
 from pipelines.training.recipes.run import START, TrainReport, claim, finished
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import Split, find_documents, split_queries
-from pipelines.training.recipes.starts import load_start
 from pipelines.training.recipes.train import train_on
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _before(settings: TrainSettings) -> Any:
 
 
 def _tell(card: Any, comparison: Comparison, encoder: Any, folder: Path, whole: CollectionSettings) -> None:
-    from pipelines.training.card import EvaluationTable, write_card
+    from pipelines.model_card import EvaluationTable, write_card
 
     difference, low, high = comparison.gains[ALONE]
     note = (

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
-from pipelines.evaluation.judged import Qrels
-from pipelines.evaluation.measures import Measure
-from pipelines.evaluation.significance import compare_paired
-from pipelines.weight_tuning import WEIGHTS
-from retrieve.rerankers import Reranker, reweighted
+from pipelines.measures.measures import Measure
+from pipelines.measures.qrels import Qrels
+from pipelines.measures.significance import compare_paired
+from pipelines.tuning.reranker_weight import WEIGHTS
+from retrieve.reranking.cross_encoder import Reranker, reweighted
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder

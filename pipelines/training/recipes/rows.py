@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from indexing.corpora.sources import open_source
+from indexing.corpora.sources.records import at
 from indexing.errors import InputError
-from indexing.sources import open_source
-from indexing.sources.records import at
 from pipelines.training.roles import LABELS, roles, row_problem
 
 
@@ -29,7 +29,7 @@ def read_rows(data: str | Path, *, split: str | None = None, columns: Sequence[s
     """
     from datasets import Dataset
 
-    from pipelines.mining.sources import read_mined
+    from pipelines.mining.from_collection import read_mined
 
     is_mined = Path(data).is_dir() and next(Path(data).glob("part-*.parquet"), None) is not None
     if not is_mined:

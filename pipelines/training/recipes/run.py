@@ -125,7 +125,7 @@ def run_training(
     With evaluators or `eval_rows` the model is evaluated before, at each checkpoint and after, and the best is kept:
     by the first evaluator's primary figure, else by the loss.
     """
-    from pipelines.training.card.log import figures_at
+    from pipelines.model_card.log import figures_at
     from pipelines.training.trainer import DenseTrainer, RerankerTrainer, SparseTrainer, last_checkpoint
 
     output = Path(settings.output)
@@ -234,7 +234,7 @@ def arguments_of(
 
     from pipelines.training.arguments import DenseTrainingArguments, RerankerTrainingArguments, SparseTrainingArguments
     from pipelines.training.roles import roles
-    from retrieve.encoders.precision import has_fast_bfloat16
+    from retrieve.encoders.kernels.precision import has_fast_bfloat16
 
     argument_class: Any = {
         "dense": DenseTrainingArguments,

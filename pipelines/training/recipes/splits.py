@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.mining.sources import Positive
+from pipelines.mining.from_collection import Positive
 
 MOST_HELD_OUT = 500
 MOST_TUNING = 200

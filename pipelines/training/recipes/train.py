@@ -4,15 +4,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.training.recipes.evaluation import held_out
+from pipelines.training.recipes.initial_model import load_start
 from pipelines.training.recipes.losses import make_loss
 from pipelines.training.recipes.processes import is_main, main_first
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.run import START, TrainReport, claim, finished, run_training
 from pipelines.training.recipes.settings import Kind, TrainSettings
-from pipelines.training.recipes.starts import load_start
 
 if TYPE_CHECKING:
-    from pipelines.training.card import Card
+    from pipelines.model_card import Card
 
 
 def train(kind: Kind, settings: TrainSettings) -> TrainReport:
@@ -42,7 +42,7 @@ def train(kind: Kind, settings: TrainSettings) -> TrainReport:
 
 def train_on(kind: Kind, encoder: Any, settings: TrainSettings, rows: Any) -> "tuple[TrainReport, Card]":
     """Train a loaded model; gives the card, too."""
-    from pipelines.training.card import Card
+    from pipelines.model_card import Card
 
     card = Card(Path(settings.output).name, base_model=settings.model)
     loss = make_loss(kind, settings, encoder, rows)

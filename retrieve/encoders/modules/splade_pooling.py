@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.modules.largest_logits import blocks, largest_logits
+from retrieve.encoders.kernels.largest_logits import blocks, largest_logits
 from retrieve.encoders.modules.module import Features, Module
 from retrieve.encoders.modules.transformer import VocabularyLogits
 

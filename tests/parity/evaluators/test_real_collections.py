@@ -12,7 +12,7 @@ from sentence_transformers.cross_encoder import evaluation as their_cross
 from sentence_transformers.sentence_transformer import evaluation as their_dense
 
 from evaluating import KINDS, assert_same, pick
-from indexing.corpora import read_corpus
+from indexing.corpora.corpus import read_corpus
 from indexing.documents import Document
 from nanobeir_copies import write_nanobeir
 from pipelines import SearchPipeline, build_collection

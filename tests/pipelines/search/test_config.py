@@ -130,7 +130,7 @@ class TestOnACollection:
             SearchPipeline.from_config({"legs": ["bm25"]})
 
     def test_what_cannot_be_written_down(self, collection, minilm, tmp_path):
-        from retrieve.late_interaction import LateInteractionReranker
+        from retrieve.reranking.late_interaction import LateInteractionReranker
 
         def own(answers):
             return answers[0]

@@ -6,13 +6,13 @@ import pytest
 
 from checkpoints import write_bert
 from filter_cases import keeps
+from indexing.collection.manifest import Leg
 from indexing.documents import Document
 from indexing.errors import InputError
-from indexing.manifest import Leg
 from pipelines import SearchPipeline
-from pipelines.build import Plan, build_legs
+from pipelines.build.job import Plan, build_legs
 from retrieve.encoders import DenseEncoder
-from retrieve.late_interaction import LateInteractionReranker
+from retrieve.reranking.late_interaction import LateInteractionReranker
 
 FIELDS = {"year": "number", "lang": "keyword", "draft": "boolean"}
 FILTERS = [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from indexing.chunked import chunk_documents
-from indexing.chunking import Chunking
+from indexing.corpora.chunked import chunk_documents
+from indexing.corpora.chunking import Chunking
 from indexing.documents import Document
 from indexing.errors import InputError
 from pipelines import SearchPipeline, build_collection

@@ -15,9 +15,9 @@ from pipelines import SearchPipeline, build_collection
 from pipelines.search import Refine
 from pipelines.search import pipeline as pipeline_module
 from pipelines.search.refine import mmr_order
-from retrieve.budget import Budget
 from retrieve.fusion import WeightedSum
-from retrieve.late_interaction import LateInteractionReranker
+from retrieve.reranking.budget import Budget
+from retrieve.reranking.late_interaction import LateInteractionReranker
 from retrieve.trace import Trace
 
 

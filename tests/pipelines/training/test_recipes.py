@@ -11,16 +11,16 @@ from transformers import AutoModelForMaskedLM
 
 from checkpoints import write_bert
 from indexing.errors import InputError, ModelError
-from pipelines.mining.sources import Positive
+from pipelines.mining.from_collection import Positive
 from pipelines.training.losses import MarginMSELoss, MatryoshkaLoss, SpladeLoss
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_start
 from pipelines.training.recipes.collection import row_format
+from pipelines.training.recipes.initial_model import has_sparse_head
 from pipelines.training.recipes.losses import default_loss, loss_names, make_loss, rows_a_step
 from pipelines.training.recipes.mlm_head import write_mlm_start
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import find_documents, split_queries
-from pipelines.training.recipes.starts import has_sparse_head
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 # -- settings ---------------------------------------------------------------------------------------------------------

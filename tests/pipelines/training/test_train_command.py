@@ -12,12 +12,12 @@ from transformers import BertForSequenceClassification
 from checkpoints import write_bert
 from indexing.errors import StorageError
 from pipelines.cli import main
-from pipelines.training.card.markdown import number
+from pipelines.model_card.markdown import number
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
-from retrieve.rerankers import Reranker
+from retrieve.reranking.cross_encoder import Reranker
 from training_rows import SMALL, text, write_lines
 
 
@@ -228,8 +228,8 @@ def test_a_reranker_from_a_collection_and_pairs(
 
     # The figures are those of the saved model, measured in another way.
     if start == "encoder":
-        from pipelines.evaluation.judged import Qrels
-        from pipelines.evaluation.measures import Measure
+        from pipelines.measures.measures import Measure
+        from pipelines.measures.qrels import Qrels
         from pipelines.search import SearchPipeline
 
         pairs = [json.loads(line) for line in collection[1].read_text().splitlines()]

@@ -6,9 +6,10 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from indexing.errors import InputError
 from retrieve.encoders import SparseEncoder, sparsity
-from retrieve.encoders.modules import largest_logits, splade_pooling
+from retrieve.encoders.kernels import largest_logits
+from retrieve.encoders.kernels.streams import count_streams
+from retrieve.encoders.modules import splade_pooling
 from retrieve.encoders.modules.transformer import VocabularyLogits
-from retrieve.encoders.streams import count_streams
 
 
 def load(path, **options):

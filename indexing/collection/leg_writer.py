@@ -1,0 +1,141 @@
+"""LegWriter: one leg of a collection, open for writing: it is given batches, committed from time to time, caught up."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from tqdm import tqdm
+
+from indexing.collection.legs import Index, apply, create_index, file_sums, open_index
+from indexing.collection.manifest import Leg
+from indexing.collection.shards import Shards
+from indexing.collection.store import DocumentStore
+from indexing.disk import folder_bytes
+from indexing.documents import Document
+from indexing.errors import StorageError
+from indexing.filters import Fields
+from indexing.indexes.qdrant.index import QdrantIndex
+
+COMMIT_SHARE = 0.05
+"""The share of the time that commits may take."""
+
+
+class LegWriter:
+    """One leg's index, with what the manifest says of it.
+
+    Parameters
+    ----------
+    path
+        The collection.
+    name, leg
+        The leg and its entry in the manifest.
+    index
+        Its index, open for writing.
+    shards
+        Its encoded documents; None when it indexes the text itself.
+    commit_seconds
+        How often it is committed while it is written; less often where a commit takes long.
+    """
+
+    def __init__(
+        self, path: Path, name: str, leg: Leg, index: Index, shards: Shards | None, *, commit_seconds: float
+    ) -> None:
+        self.path, self.name, self.leg, self.index, self.shards = path, name, leg, index, shards
+        self.seconds = 0.0
+        self._commit_seconds = commit_seconds
+        self._due = time.monotonic() + commit_seconds
+
+    @classmethod
+    def create(
+        cls, path: Path, name: str, leg: Leg, shards: Shards | None, *, fields: Fields, commit_seconds: float
+    ) -> Self:
+        """Make an empty index."""
+        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields)
+        index.commit(0)
+        return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
+
+    @classmethod
+    def open(cls, path: Path, name: str, leg: Leg, shards: Shards | None, *, commit_seconds: float) -> Self:
+        """Open the index as it was last committed."""
+        index = open_index(leg, path / "legs" / leg.folder, read_only=False)
+        return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
+
+    def upsert(self, documents: Sequence[Document], rows: Any, sequence: int) -> None:
+        """Take a batch; `sequence` is the last write that the index holds with it."""
+        start = time.perf_counter()
+        apply(self.index, documents, rows)
+        self._commit_when_due(sequence)
+        self.seconds += time.perf_counter() - start
+
+    def delete(self, ids: Sequence[str], sequence: int) -> None:
+        """Forget these ids."""
+        self.index.delete(ids)
+        self._commit_when_due(sequence)
+
+    def catch_up(self, store: DocumentStore, *, show_progress: bool, resumable: bool = True) -> None:
+        """Take what was written and deleted since the index was committed.
+
+        Parameters
+        ----------
+        store
+            Where the journal is.
+        show_progress
+            A bar.
+        resumable
+            Whether to commit on the way; else it is all or nothing.
+
+        Raises
+        ------
+        StorageError
+            When the journal cannot bring this index forward.
+        """
+        after, last = self.index.sequence, store.sequence
+        if not (store.purged <= after <= last or after == 0):
+            raise StorageError(
+                f"the leg {self.name!r} of {self.path} holds the writes up to {after}, the journal those from "
+                f"{store.purged} to {last}: make it again with `retrieve verify {self.path} --repair`"
+            )
+        if after == last:
+            return
+        for ids in store.deletes(after):
+            self.index.delete(ids)
+        with tqdm(desc=f"indexing {self.name}", unit="doc", disable=not show_progress) as bar:
+            for sequence, changes in store.changes(after):
+                numbers = np.array([change.number for change in changes], np.int64)
+                rows = None if self.shards is None else self.shards.read(numbers)
+                apply(self.index, [change.document for change in changes], rows)
+                if resumable:
+                    self._commit_when_due(sequence)
+                bar.update(len(changes))
+
+    def commit(self, sequence: int) -> Leg:
+        """Make all that the index has taken durable; gives its entry for the manifest."""
+        if self.index.sequence != sequence:
+            if isinstance(self.index, QdrantIndex):
+                # The others build their graph as they go.
+                self.index.optimize()
+            self._commit(sequence)
+        # Asked before the files: Lucene lets go of those of the state before.
+        count = len(self.index)
+        folder = self.path / "legs" / self.leg.folder
+        files = {} if isinstance(self.index, QdrantIndex) else file_sums(folder, self.leg.files)
+        size = folder_bytes(folder)
+        self.leg = replace(self.leg, count=count, sequence=sequence, bytes=size, files=files)
+        return self.leg
+
+    def close(self) -> None:
+        """Close the index; what was not committed is in the journal."""
+        self.index.close()
+
+    def _commit_when_due(self, sequence: int) -> None:
+        if time.monotonic() >= self._due:
+            self._commit(sequence)
+
+    def _commit(self, sequence: int) -> None:
+        start = time.monotonic()
+        self.index.commit(sequence)
+        end = time.monotonic()
+        self._due = end + max(self._commit_seconds, (end - start) / COMMIT_SHARE)

@@ -1,0 +1,95 @@
+"""A SQLite file that one process writes and any number read: transactions, durability, errors that help."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from indexing.errors import StorageError
+from indexing.resources import Closing
+
+_PATIENCE = 60.0
+"""Seconds that a reader waits for a writer's lock, which is held for moments."""
+
+
+class SqliteFile(Closing):
+    """An open connection; safe for several threads, which take turns.
+
+    Parameters
+    ----------
+    path
+        The file, to name in errors.
+    connection
+        From `connect`.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _share(self) -> None:
+        """Let readers in other processes read what is committed while this one writes."""
+        with self._told():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # Durable at each commit: a leg must never hold a write that the store has lost.
+            self._connection.execute("PRAGMA synchronous = FULL")
+
+    def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._lock, self._told():
+            return self._connection.execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._told():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell SQLite's errors as ours."""
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StorageError(
+                f"{self.path}: {error}: when the disk is full, make room and run it again; "
+                f"otherwise `retrieve verify {self.path.parent}` says what is wrong"
+            ) from error
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file: ``"ro"`` to read, ``"rw"`` to write, ``"rwc"`` to make it.
+
+    Raises
+    ------
+    StorageError
+        When it cannot be opened.
+    """
+    if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        # Readers of a shared file leave notes beside it, unless it is known not to change.
+        mode = "ro&immutable=1"
+    try:
+        return sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?mode={mode}",
+            uri=True,
+            check_same_thread=False,
+            isolation_level=None,
+            timeout=_PATIENCE,
+        )
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"{path} cannot be opened: {error}") from error

@@ -1,0 +1,263 @@
+"""Verify: recompute what a collection says of itself, name what is wrong, and mend what can be mended."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.collection.identity import check_identity
+from indexing.collection.legs import DocumentEncoder, codec, file_sum, open_index, read_vocabulary, write_vocabulary
+from indexing.collection.manifest import Leg, Manifest, read_manifest
+from indexing.collection.reader import Collection
+from indexing.collection.shards import PIECE_ROWS, Shards
+from indexing.collection.staging import writing
+from indexing.collection.store import DocumentStore
+from indexing.errors import RetrieveError, StorageError
+from indexing.indexes.lucene.impact import ImpactIndex
+
+logger = logging.getLogger(__name__)
+
+What = Literal["store", "document", "piece", "vocabulary", "leg", "behind", "leftover"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is wrong with a collection.
+
+    Parameters
+    ----------
+    what
+        ``store``: the SQLite file; ``document``: a text that is not what was written; ``piece``: encoded documents;
+        ``vocabulary``: the terms of their columns; ``leg``: an index; ``behind``: an index that lacks the last
+        writes; ``leftover``: bytes that a crash left.
+    message
+        What, where, and what to do.
+    leg
+        The leg concerned, if one is.
+    ids
+        The documents concerned, if some are.
+    """
+
+    what: What
+    message: str
+    leg: str = ""
+    ids: tuple[str, ...] = ()
+
+    @property
+    def harmless(self) -> bool:
+        """Whether searching gives right answers all the same: the next writer mends it by itself."""
+        return self.what in ("leftover", "behind")
+
+
+def verify(path: str | Path) -> list[Problem]:
+    """Read everything in a collection and say what is wrong with it; an empty list when nothing is.
+
+    Raises
+    ------
+    StorageError
+        When there is no collection, its manifest or its store cannot be opened at all, or another process writes
+        to it.
+    """
+    path = Path(path)
+    read_manifest(path)
+    with writing(path), DocumentStore.open(path / "documents.sqlite") as store:
+        manifest = read_manifest(path)
+        if damage := store.damage():
+            way = f"build it again: retrieve index CORPUS --to {path} --overwrite"
+            return [Problem("store", f"{line}; {way}") for line in damage]
+        found = _check_documents(path, store)
+        for name, leg in manifest.legs.items():
+            found.extend(_check_shards(path, name, leg, store))
+            found.extend(_check_leg(path, name, leg, store))
+        named = {leg.folder for leg in manifest.legs.values()}
+        for folder in sorted((path / "legs").glob("*")):
+            if folder.name not in named:
+                found.append(
+                    Problem("leftover", f"{folder} is left of a job that was killed; the next writer removes it")
+                )
+        if manifest.documents != len(store) and not any(problem.what == "behind" for problem in found):
+            found.append(
+                Problem(
+                    "behind", f"{path}/manifest.json says {manifest.documents:,} documents, there are {len(store):,}"
+                )
+            )
+    return found
+
+
+def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = None) -> list[Problem]:
+    """Mend a collection, and verify it again; gives what is still wrong.
+
+    Encoded documents that are damaged are encoded again, indexes that are damaged are made again from the shards, and
+    leftovers are removed. A damaged store cannot be mended: only the corpus has the texts.
+
+    Parameters
+    ----------
+    path
+        The collection.
+    encoders
+        For each leg whose encoded documents are damaged, its encoder.
+
+    Raises
+    ------
+    StorageError
+        As `verify`; and when an encoder is needed and not given, naming it.
+    ModelError
+        When an encoder is not the leg's.
+    """
+    path = Path(path)
+    found = verify(path)
+    if any(problem.what == "store" for problem in found):
+        return found
+    with writing(path), DocumentStore.open(path / "documents.sqlite", read_only=False) as store:
+        manifest = read_manifest(path)
+        store.recount()
+        for problem in found:
+            if problem.what == "document":
+                store.spoil(problem.ids)
+        for name in sorted({problem.leg for problem in found if problem.what == "vocabulary"}):
+            leg = manifest.legs[name]
+            terms = open_index(leg, path / "legs" / leg.folder, read_only=True)
+            assert isinstance(terms, ImpactIndex)
+            write_vocabulary(terms.vocabulary, path / "shards" / name)
+            terms.close()
+        for name in sorted({problem.leg for problem in found if problem.what == "piece"}):
+            _encode_again(path, name, manifest, store, (encoders or {}).get(name))
+    broken = {problem.leg for problem in found if problem.what in ("leg", "piece")}
+    with Collection.open(path, read_only=False, without=broken) as collection:
+        for name in broken:
+            logger.info("%s: making the leg %s again", path, name)
+            collection.reindex(name)
+    return verify(path)
+
+
+def _check_documents(path: Path, store: DocumentStore) -> list[Problem]:
+    found = []
+    count = len(store.numbers())
+    if count != len(store):
+        found.append(
+            Problem("behind", f"{store.path} counts {len(store):,} documents and holds {count:,}; --repair counts anew")
+        )
+    spoiled = store.spoiled()
+    if spoiled:
+        some = ", ".join(map(repr, spoiled[:5])) + (" …" if len(spoiled) > 5 else "")
+        found.append(
+            Problem(
+                "document",
+                f"{len(spoiled):,} documents of {store.path} are not as they were written ({some}): "
+                f"`retrieve index CORPUS --to {path} --update` writes them again",
+                ids=tuple(spoiled),
+            )
+        )
+    return found
+
+
+def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Problem]:
+    rows = codec(leg)
+    if rows is None:
+        return []
+    found = []
+    shards = Shards(path / "shards" / name, rows, store.pieces(name))
+    covered = np.concatenate([piece.numbers for piece in shards.pieces] or [np.zeros(0, np.int64)])
+    lacking = np.setdiff1d(store.numbers(), covered)
+    if len(lacking):
+        found.append(
+            Problem("piece", f"{len(lacking):,} documents have no row in {shards.folder}: {_encoding(path)}", leg=name)
+        )
+    for piece in shards.pieces:
+        try:
+            shards.load(piece)
+        except (StorageError, ValueError) as error:
+            found.append(Problem("piece", str(error), leg=name))
+    for file, length in shards.leftovers().items():
+        extra = file.stat().st_size - length
+        found.append(Problem("leftover", f"{file} has {extra:,} bytes of a write that was killed; the next cuts them"))
+    if leg.backend == "impact":
+        try:
+            read_vocabulary(leg, shards.folder)
+        except StorageError as error:
+            found.append(Problem("vocabulary", f"{error}; --repair takes it from the index", leg=name))
+    return found
+
+
+def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Problem]:
+    folder = path / "legs" / leg.folder
+    again = f"`retrieve verify {path} --repair` makes it again without a model"
+    try:
+        index = open_index(leg, folder, read_only=True)
+    except RetrieveError as error:
+        return [Problem("leg", f"{error}; {again}", leg=name)]
+    try:
+        sequence, count = index.sequence, len(index)
+    finally:
+        index.close()
+    found = _check_files(leg, folder, again, name, exact=sequence == leg.sequence)
+    if not store.purged <= sequence <= store.sequence:
+        found.append(Problem("leg", f"{folder} holds writes up to {sequence} of {store.sequence}: {again}", leg=name))
+    elif sequence < store.sequence:
+        found.append(
+            Problem(
+                "behind",
+                f"{folder} holds the writes up to {sequence} of {store.sequence}: the next writer, "
+                f"or `retrieve verify {path} --repair`, brings it forward",
+                leg=name,
+            )
+        )
+    elif count != len(store):
+        found.append(Problem("leg", f"{folder} holds {count:,} documents, the store {len(store):,}: {again}", leg=name))
+    return found
+
+
+def _check_files(leg: Leg, folder: Path, again: str, name: str, *, exact: bool) -> list[Problem]:
+    """Compare the files of an index with what was written down when it was committed."""
+    found = []
+    for file, (size, crc) in leg.files.items():
+        where = folder / file
+        # One that is missing was found by opening the index, or another has taken its place.
+        if not where.is_file():
+            continue
+        if (exact or where.suffix != ".json") and (where.stat().st_size != size or file_sum(where) != crc):
+            found.append(Problem("leg", f"{where} is not what was written: {again}", leg=name))
+    return found
+
+
+def _encode_again(
+    path: Path, name: str, manifest: Manifest, store: DocumentStore, encoder: DocumentEncoder | None
+) -> None:
+    """Write the shards of a leg anew; pieces that are damaged, and rows that are missing, from the encoder."""
+    leg = manifest.legs[name]
+    rows = codec(leg)
+    assert rows is not None
+    if encoder is None:
+        model = dict(leg.encoder or {}).get("name")
+        raise StorageError(
+            f"encoded documents of the leg {name!r} are damaged, and to encode them again takes its encoder, {model!r}"
+        )
+    check_identity(leg.encoder or {}, encoder.identity, name)
+    shards = Shards(path / "shards" / name, rows, store.pieces(name))
+    alive = store.numbers()
+    sound = [piece for piece in shards.pieces if shards.is_sound(piece)]
+    covered = np.concatenate([piece.numbers for piece in sound] or [np.zeros(0, np.int64)])
+    lacking = np.setdiff1d(alive, covered)
+    logger.info("%s: encoding %d documents again for the leg %s", path, len(lacking), name)
+    shards = Shards(path / "shards" / name, rows, sound)
+    for numbers in _between(lacking, np.array([piece.numbers[0] for piece in sound], np.int64)):
+        texts = [document.contents for document in store.numbered(numbers)]
+        shards.accept(shards.append(numbers, encoder.encode_document(texts)))
+    store.name_pieces({name: shards.pieces})
+    shards.replace(store.pieces(name))
+
+
+def _between(numbers: NDArray[np.int64], firsts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut numbers into new pieces: none reaches over one that is there."""
+    places = np.searchsorted(firsts, numbers)
+    for gap in np.split(numbers, np.flatnonzero(np.diff(places)) + 1):
+        for start in range(0, len(gap), PIECE_ROWS):
+            yield gap[start : start + PIECE_ROWS]
+
+
+def _encoding(path: Path) -> str:
+    return f"`retrieve verify {path} --repair` encodes them again"

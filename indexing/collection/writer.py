@@ -1,0 +1,417 @@
+"""CollectionWriter: a collection open for writing, by one process at a time."""
+
+import logging
+import shutil
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from indexing.collection.identity import check_identity
+from indexing.collection.leg_parameters import with_parameters, with_server_name
+from indexing.collection.leg_writer import LegWriter
+from indexing.collection.legs import (
+    DocumentEncoder,
+    Index,
+    check,
+    codec,
+    create_index,
+    keeps_vectors,
+    write_vocabulary,
+)
+from indexing.collection.manifest import Backend, Leg, Manifest, check_name, read_manifest, write_manifest
+from indexing.collection.reader import Collection
+from indexing.collection.shards import Shards
+from indexing.collection.staging import writing
+from indexing.collection.store import DocumentStore
+from indexing.documents import Document, check_ids
+from indexing.errors import InputError, StorageError
+from indexing.filters import FilterLike, check_fields, field_values
+
+logger = logging.getLogger(__name__)
+
+BATCH_DOCUMENTS = 512
+"""Documents of one write: the unit that is stored whole or not at all."""
+COMMIT_SECONDS = 30.0
+"""How often a leg is committed while it is written; less often where a commit takes long."""
+
+
+class CollectionWriter(Collection):
+    """A collection that is this process's to change; `Collection.create` and `Collection.open` give it.
+
+    As a context manager it commits when the block ends without an error.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        documents: DocumentStore,
+        *,
+        encoders: Mapping[str, DocumentEncoder] | None = None,
+        commit_seconds: float = COMMIT_SECONDS,
+    ) -> None:
+        super().__init__(path, manifest, documents)
+        self._encoders = dict(encoders or {})
+        self._commit_seconds = commit_seconds
+        self._writers: dict[str, LegWriter] = {}
+        self._shards: dict[str, Shards] = {}
+        self._held = ExitStack()
+        self._closed = self._broken = False
+        self._storing = 0.0
+
+    @classmethod
+    def make(
+        cls,
+        path: str | Path,
+        legs: Mapping[str, Leg],
+        *,
+        fields: Mapping[str, str] | None = None,
+        corpus: Mapping[str, Any] | None = None,
+        encoders: Mapping[str, DocumentEncoder] | None = None,
+        vocabularies: Mapping[str, Sequence[str]] | None = None,
+        commit_seconds: float = COMMIT_SECONDS,
+    ) -> Self:
+        """Make an empty collection.
+
+        Parameters
+        ----------
+        path
+            A directory that is not there, or is empty.
+        legs
+            Backend and parameters of each leg: those of ``faiss`` are `FaissSettings`, ``dimension`` at least.
+        fields
+            The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
+            ``date`` or ``boolean``.
+        corpus
+            What the manifest shall say of where the documents come from.
+        encoders
+            What encodes documents for the legs that need it; not needed when `upsert` is given the rows.
+        vocabularies
+            The term of each column, for each leg of backend ``impact``.
+        commit_seconds
+            How often legs are committed while they are written.
+        """
+        path = Path(path)
+        if not legs:
+            raise InputError("a collection needs a leg")
+        entries = {check_name(name): replace(leg, folder=name) for name, leg in legs.items()}
+        with writing(path):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise StorageError(f"{path} is there already: choose another directory")
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                empty = Manifest(0, dict(corpus or {}), entries, check_fields(fields or {}))
+                _fill(path, empty, vocabularies or {})
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+        return cls.take(path, encoders=encoders, commit_seconds=commit_seconds)
+
+    @classmethod
+    def take(
+        cls,
+        path: str | Path,
+        *,
+        encoders: Mapping[str, DocumentEncoder] | None = None,
+        commit_seconds: float = COMMIT_SECONDS,
+        without: Container[str] = (),
+        show_progress: bool = False,
+    ) -> Self:
+        """Take the right to write to a collection that is there, and bring its legs forward.
+
+        Parameters
+        ----------
+        path
+            The directory.
+        encoders, commit_seconds
+            As for `make`; an encoder that is not the leg's is refused.
+        without
+            Legs not to open, because they are damaged: `reindex` makes them again.
+        show_progress
+            A bar for each leg that must be brought forward.
+
+        Raises
+        ------
+        StorageError, ModelError
+            As `Collection.open`.
+        """
+        path = Path(path)
+        read_manifest(path)  # what is no collection gets no lock beside it
+        with ExitStack() as held:
+            held.enter_context(writing(path))
+            documents = DocumentStore.open(path / "documents.sqlite", read_only=False)
+            held.callback(documents.close)
+            collection = cls(path, read_manifest(path), documents, encoders=encoders, commit_seconds=commit_seconds)
+            held.callback(collection._close_legs)
+            for name, encoder in (encoders or {}).items():
+                check_identity(collection.leg(name).encoder or {}, encoder.identity, name)
+            collection._prepare(without, show_progress)
+            collection._held = held.pop_all()
+        return collection
+
+    def upsert(self, documents: Sequence[Document], encoded: Mapping[str, Any] | None = None) -> None:
+        """Add documents; one whose id is there already takes its place. Durable when the call returns.
+
+        Parameters
+        ----------
+        documents
+            Any number; each 512 are one write, stored whole or not at all.
+        encoded
+            Their rows for each leg that has an encoder, vectors [n, dimension] or term weights [n, columns]; by
+            default the collection's encoders are asked.
+
+        Raises
+        ------
+        InputError
+            For an id that stands twice, or rows that an index would refuse: nothing of that write is stored.
+        StorageError
+            When the disk is full or the collection is open for reading.
+        """
+        check_ids([document.doc_id for document in documents])
+        for start in range(0, len(documents), BATCH_DOCUMENTS):
+            part = slice(start, start + BATCH_DOCUMENTS)
+            self._write(documents[part], {name: rows[part] for name, rows in (encoded or {}).items()})
+
+    def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> int:
+        """Remove documents, by their ids or by a filter; returns how many were there.
+
+        Parameters
+        ----------
+        ids
+            Those that are not there are passed over.
+        filter
+            Over declared fields, see `indexing.filters.parse_filter`.
+        """
+        self._check_writable()
+        if isinstance(ids, str):
+            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
+        if (ids is None) == (filter is None):
+            raise InputError("delete takes either ids or a filter")
+        if ids is None:
+            ids = self.matching(filter or {})
+        gone = self.documents.delete(ids)
+        if gone:
+            sequence = self.documents.sequence
+            with self._breaking():
+                for writer in self._writers.values():
+                    writer.delete(ids, sequence)
+        return gone
+
+    def commit(self, *, corpus: Mapping[str, Any] | None = None) -> None:
+        """Commit every leg and write the manifest, so that the next reader sees all that was written.
+
+        Parameters
+        ----------
+        corpus
+            What the manifest shall say of the corpus from now on.
+        """
+        self._check_writable()
+        with self._breaking():
+            sequence = self.documents.sequence
+            legs = {name: writer.commit(sequence) for name, writer in self._writers.items()}
+            described = dict(self.manifest.corpus if corpus is None else corpus)
+            legs = {**self.manifest.legs, **legs}
+            changed = replace(self.manifest, documents=len(self.documents), corpus=described, legs=legs)
+            if changed != self.manifest:
+                write_manifest(self.path, changed)
+                self.manifest = changed
+
+    def reindex(
+        self, name: str, *, backend: Backend | None = None, show_progress: bool = False, **parameters: Any
+    ) -> None:
+        """Make the index of this leg again, from the shards and the texts, with no model.
+
+        A reader that has the old one open goes on with it.
+
+        Parameters
+        ----------
+        name
+            The leg.
+        backend
+            Another kind of index for the same encoded documents: ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"``
+            or ``"qdrant"`` for term weights.
+        show_progress
+            A bar.
+        **parameters
+            What shall change of the leg's parameters: of ``faiss`` those of `FaissSettings`; of ``bm25`` ``k1`` and
+            ``b``; of ``impact`` ``scale``; of ``qdrant`` those of `QdrantSettings`, ``engine``, and ``server`` with
+            those of `QdrantServer` but the API key (without ``collection`` one is named that is not there yet).
+
+        Raises
+        ------
+        InputError
+            For a parameter that this kind of index does not have, or that is the encoder's.
+        """
+        self._check_writable()
+        old = self.leg(name)
+        numbers = [int(leg.folder.rpartition(".")[2]) for leg in self.manifest.legs.values() if "." in leg.folder]
+        folder = f"{name}.{max(numbers, default=0) + 1}"
+        leg = with_server_name(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
+        leg = replace(leg, folder=folder, files={})
+        where = self.path / "legs" / folder
+        shutil.rmtree(where, ignore_errors=True)
+        options: dict[str, Any] = {"fields": self.manifest.fields, "commit_seconds": self._commit_seconds}
+        try:
+            writer = LegWriter.create(self.path, name, leg, self._shards.get(name), **options)
+        except TypeError as error:
+            raise InputError(f"the leg {name!r} is of backend {leg.backend!r}: {error}") from None
+        try:
+            writer.catch_up(self.documents, show_progress=show_progress, resumable=False)
+            writer.commit(self.documents.sequence)
+        except BaseException:
+            writer.close()
+            shutil.rmtree(where, ignore_errors=True)
+            raise
+        with self._breaking():
+            before = self._writers.pop(name, None)
+            if before is not None:
+                before.close()
+            self._writers[name] = writer
+            self.commit()
+        shutil.rmtree(self.path / "legs" / old.folder, ignore_errors=True)
+        if left := old.parameters.get("server"):
+            logger.warning(
+                "the leg %r has left the collection %r of %s: delete it there when no reader uses it any more",
+                name,
+                left["collection"],
+                left["url"],
+            )
+
+    def compact(self, *, show_progress: bool = False) -> None:
+        """Remove what was replaced and deleted, from the texts, the shards and the legs.
+
+        Afterwards every leg is as if it had been built of the present documents.
+        """
+        self.commit()
+        alive = self.documents.numbers()
+        fresh = {name: shards.rewrite(alive) for name, shards in self._shards.items() if shards.is_loose(len(alive))}
+        self.documents.name_pieces(fresh)
+        for name, pieces in fresh.items():
+            self._shards[name].replace(pieces)
+        self.documents.purge()
+        if self.documents.dead:
+            for name, writer in self._writers.items():
+                if keeps_vectors(writer.leg):
+                    with self._breaking():
+                        writer.index.optimize()
+                        writer.index.commit(self.documents.sequence)
+                else:
+                    self.reindex(name, show_progress=show_progress)
+            self.commit()
+            # Counted until every leg is rid of them: a compact that is killed begins anew.
+            self.documents.forget_dead()
+            self.documents.shrink()
+
+    def index(self, name: str) -> Index:
+        """Give the index of this leg."""
+        return self._writers[name].index if name in self._writers else super().index(name)
+
+    def close(self) -> None:
+        """Close the store and every index. What was written since the last commit is in the journal."""
+        self._held.close()
+        self._closed = True
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long writing took so far: ``storing``, and each leg by its name."""
+        return {"storing": self._storing} | {name: writer.seconds for name, writer in self._writers.items()}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and not self._closed and not self._broken:
+                self.commit()
+        finally:
+            self.close()
+
+    def _prepare(self, without: Container[str], show_progress: bool) -> None:
+        """Cut off what a crash left, open every leg, and bring it forward."""
+        named = {leg.folder for leg in self.manifest.legs.values()}
+        for folder in (self.path / "legs").glob("*"):
+            if folder.is_dir() and folder.name not in named:
+                shutil.rmtree(folder)
+        for name, leg in self.manifest.legs.items():
+            rows = codec(leg)
+            if rows is not None:
+                self._shards[name] = Shards(self.path / "shards" / name, rows, self.documents.pieces(name))
+                self._shards[name].check_lengths()
+                self._shards[name].cut()
+            if name not in without:
+                options: dict[str, Any] = {"commit_seconds": self._commit_seconds}
+                writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **options)
+                self._writers[name] = writer
+                writer.catch_up(self.documents, show_progress=show_progress)
+
+    def _write(self, documents: Sequence[Document], rows: dict[str, Any]) -> None:
+        self._check_writable()
+        for name in self._shards:
+            if name not in rows:
+                rows[name] = self._encoder(name).encode_document([document.contents for document in documents])
+        for name, leg in self.manifest.legs.items():
+            check(leg, name, documents, rows.get(name))
+        for document in documents:
+            field_values(self.manifest.fields, document.metadata, document.doc_id)
+        start = time.perf_counter()
+        first = self.documents.next_number
+        numbers = np.arange(first, first + len(documents))
+        pieces = {name: shards.append(numbers, rows[name]) for name, shards in self._shards.items()}
+        sequence = self.documents.upsert(documents, pieces)
+        self._storing += time.perf_counter() - start
+        with self._breaking():
+            for name, piece in pieces.items():
+                self._shards[name].accept(piece)
+            for name, writer in self._writers.items():
+                writer.upsert(documents, rows.get(name), sequence)
+
+    def _encoder(self, name: str) -> DocumentEncoder:
+        if name in self._encoders:
+            return self._encoders[name]
+        model = dict(self.leg(name).encoder or {}).get("name")
+        raise InputError(
+            f"the leg {name!r} needs its documents encoded with {model!r}: "
+            f"open the collection with encoders={{{name!r}: …}}, or give the rows"
+        )
+
+    def _close_legs(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise StorageError(f"{self.path} is closed: open it again")
+        if self._broken:
+            raise StorageError(
+                f"an earlier write to {self.path} failed half way: close the collection and open it again"
+            )
+
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """Mark a block after which, if it fails, the legs may disagree with the journal: only opening again helps."""
+        try:
+            yield
+        except BaseException:
+            self._broken = True
+            raise
+
+
+def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[str]]) -> None:
+    """Write an empty collection; its manifest last."""
+    DocumentStore.create(path / "documents.sqlite", fields=manifest.fields).close()
+    legs = {}
+    for name, leg in manifest.legs.items():
+        shards = path / "shards" / name
+        described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
+        leg = with_server_name(leg, name, path)
+        legs[name] = replace(leg, parameters={**leg.parameters, **described})
+        index = create_index(legs[name], path / "legs" / leg.folder, shards, manifest.fields)
+        index.commit(0)
+        index.close()
+    write_manifest(path, replace(manifest, legs=legs))

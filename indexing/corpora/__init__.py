@@ -1,0 +1,1 @@
+"""Readers of corpora, queries and qrels, and the chunking of long texts."""

@@ -1,0 +1,262 @@
+"""Corpora: documents read from what people have, each bad record named and no good one lost."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+from indexing.corpora.seen import SeenIds
+from indexing.corpora.sources import Record, Source, open_source
+from indexing.corpora.sources.records import at, take_id, take_text
+from indexing.documents import Document
+from indexing.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+OnError = Literal["raise", "skip"]
+OnDuplicate = Literal["error", "first", "last"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which fields of a record are a document's id, text and title.
+
+    Parameters
+    ----------
+    ids, texts
+        Names in order of preference: the first that is there is read.
+    title
+        A record may lack it, or hold null there, unless `title_required`.
+    """
+
+    ids: Sequence[str] = ("_id", "id", "doc_id")
+    texts: Sequence[str] = ("text", "contents")
+    title: str = "title"
+    title_required: bool = False
+
+    def document(self, record: Record) -> Document:
+        """Make the document of one record; what is neither id, text nor title is its metadata.
+
+        A field ``metadata`` that holds an object is merged into the rest.
+
+        Raises
+        ------
+        InputError
+            Naming the field at fault.
+        """
+        if record.problem:
+            raise InputError(record.problem)
+        values = dict(record.values)
+        doc_id = take_id(values, self.ids, option="id_field")
+        text = take_text(values, self.texts, option="text_field")
+        title = self._take_title(values)
+        if not text.strip() and not title.strip():
+            raise InputError(f"the document {doc_id!r} is empty: neither text nor title has a word")
+        if isinstance(values.get("metadata"), dict):
+            nested = values.pop("metadata")
+            twice = next((key for key in nested if key in values and nested[key] != values[key]), None)
+            if twice is not None:
+                raise InputError(f"the field {twice!r} stands in the record and in its metadata, and they differ")
+            values |= nested
+        return Document(doc_id, text, title, values)
+
+    def _take_title(self, values: dict[str, Any]) -> str:
+        if values.get(self.title, "" if self.title_required else None) is None:
+            values.pop(self.title, None)
+            return ""
+        return take_text(values, (self.title,), option="title_field")
+
+
+class Corpus:
+    """The documents of one source, read anew at each pass; make one with `read_corpus`.
+
+    Documents are not kept. Of their ids a digest is, about 40 bytes each, to find those that stand twice.
+
+    Attributes
+    ----------
+    skipped : int
+        How many records the last pass could not use (the present pass: so far); 0 with ``on_error="raise"``.
+    duplicates : int
+        How many records of the last pass had an id that stood above; 0 with ``on_duplicate="error"``.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        fields: Fields | None = None,
+        *,
+        on_error: OnError = "raise",
+        on_duplicate: OnDuplicate = "error",
+        skipped_to: str | Path | None = None,
+    ) -> None:
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error must be 'raise' or 'skip', not {on_error!r}")
+        if on_duplicate not in ("error", "first", "last"):
+            raise InputError(f"on_duplicate must be 'error', 'first' or 'last', not {on_duplicate!r}")
+        self.source = source
+        self.fields = fields or Fields()
+        self.on_error = on_error
+        self.on_duplicate = on_duplicate
+        self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
+        self.skipped = self.duplicates = 0
+
+    @property
+    def description(self) -> str:
+        """What is read, for messages and progress bars."""
+        return self.source.description
+
+    def count(self) -> int | None:
+        """Give a length for a progress bar: blank and skipped lines count too; None when a glance cannot tell."""
+        return self.source.count()
+
+    def fingerprint(self) -> str:
+        """Give a digest of the source's bytes (SHA-256; for datasets their own fingerprint)."""
+        return self.source.fingerprint()
+
+    def reading(self) -> dict[str, Any]:
+        """Say how records become documents: with the fingerprint, what decides the documents."""
+        fields = {"ids": list(self.fields.ids), "texts": list(self.fields.texts), "title": self.fields.title}
+        return fields | ({} if self.on_duplicate == "error" else {"on_duplicate": self.on_duplicate})
+
+    def __iter__(self) -> Iterator[Document]:
+        """Read the documents in the source's order.
+
+        Raises
+        ------
+        InputError
+            For a source that cannot be read or holds no document; and, unless ``on_error="skip"``, for the first
+            record that is malformed, lacks a field, has one of a wrong type, is empty, or (unless `on_duplicate` says
+            which document counts; with ``"last"`` both are given) repeats an id.
+        """
+        self.skipped = self.duplicates = read = 0
+        seen = SeenIds()
+        with _SkippedFile(self.skipped_to) as skipped:
+            for record in self.source.records():
+                try:
+                    document = self.fields.document(record)
+                    if not seen.add(document.doc_id):
+                        self._count_duplicate(document)
+                        if self.on_duplicate == "first":
+                            continue
+                except InputError as problem:
+                    if self.on_error == "raise":
+                        raise at(self.source, record, problem) from None
+                    self.skipped += 1
+                    skipped.write(record, self.source.unit, str(problem))
+                    continue
+                read += 1
+                yield document
+        if self.skipped:
+            where = "" if self.skipped_to is None else f"; {self.skipped_to} has them with the reasons"
+            logger.warning("%s: skipped %d of %d records%s", self.description, self.skipped, self.skipped + read, where)
+        if not read:
+            raise InputError(f"{self.description} holds no document that can be used ({self.skipped} records skipped)")
+
+    def _count_duplicate(self, document: Document) -> None:
+        if self.on_duplicate == "error":
+            raise InputError(
+                f"the id {document.doc_id!r} already stands above; give each document its own, "
+                "or say which one counts (--on-duplicate first, or last)"
+            )
+        self.duplicates += 1
+
+    def __repr__(self) -> str:
+        return f"Corpus({self.description!r})"
+
+
+def read_corpus(
+    source: str | Path,
+    *,
+    on_error: OnError = "raise",
+    on_duplicate: OnDuplicate = "error",
+    skipped_to: str | Path | None = None,
+    id_field: str | None = None,
+    text_field: str | None = None,
+    title_field: str | None = None,
+    config: str | None = None,
+    split: str | None = None,
+) -> Corpus:
+    """Open a corpus; only its whereabouts are looked at before the first pass.
+
+    Parameters
+    ----------
+    source
+        A BEIR folder (``corpus.jsonl``); a ``.jsonl``, ``.json`` (one object a line), ``.csv`` or ``.tsv`` file
+        (with a header), each also with ``.gz``; a ``.parquet`` file or a folder of them; a folder that
+        ``Dataset.save_to_disk`` wrote; or the name of a dataset on the Hub.
+    on_error
+        ``"raise"`` stops at the first record that cannot be used; ``"skip"`` goes on and counts them in
+        ``Corpus.skipped``.
+    on_duplicate
+        A second record of an id is an ``"error"`` as any other; or the ``"first"`` counts and the rest is left out;
+        or the ``"last"``, then all are given in turn, for a reader that replaces. `Corpus.duplicates` counts them.
+    skipped_to
+        Where ``"skip"`` keeps what it skipped: JSON lines of ``file``, ``line`` (or ``row``), ``reason`` and ``raw``.
+        Written anew at each pass; absent when nothing was skipped.
+    id_field, text_field, title_field
+        The fields to read; by default the first there is of ``_id, id, doc_id``, of ``text, contents``, and
+        ``title``. An id may be a whole number; a title may be absent unless `title_field` names it.
+    config, split
+        For datasets: the configuration, and the split (by default ``corpus``, else ``train``, else the first).
+
+    Raises
+    ------
+    InputError
+        When there is nothing at `source`, or nothing that can be read.
+    """
+    if skipped_to is not None and Path(skipped_to).resolve() in (
+        Path(source).resolve(),
+        Path(source, "corpus.jsonl").resolve(),
+    ):
+        raise InputError(f"skipped records cannot be kept in {skipped_to}: it is the corpus itself")
+    default = Fields()
+    fields = Fields(
+        ids=(id_field,) if id_field else default.ids,
+        texts=(text_field,) if text_field else default.texts,
+        title=title_field or default.title,
+        title_required=bool(title_field),
+    )
+    return Corpus(
+        open_source(source, config=config, split=split),
+        fields,
+        on_error=on_error,
+        on_duplicate=on_duplicate,
+        skipped_to=skipped_to,
+    )
+
+
+class _SkippedFile:
+    """The file of skipped records: in place when a pass has ended, and there only if a record was skipped."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.partial") if path is not None else None
+        self._file: IO[str] | None = None
+
+    def write(self, record: Record, unit: str, reason: str) -> None:
+        if self._partial is None:
+            return
+        if self._file is None:
+            self._file = self._partial.open("w", encoding="utf-8")
+        line = {"file": record.file, unit: record.place, "reason": reason, "raw": record.raw}
+        self._file.write(json.dumps(line, default=str) + "\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._path is None or self._partial is None:
+            return
+        if self._file is not None:
+            self._file.close()
+        if error is not None:
+            self._partial.unlink(missing_ok=True)
+        elif self._file is not None:
+            self._partial.replace(self._path)
+        else:
+            self._path.unlink(missing_ok=True)

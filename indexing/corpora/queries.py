@@ -1,0 +1,138 @@
+"""Queries and relevance judgements (qrels), as BEIR and TREC keep them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from indexing.corpora.sources import Source, open_source
+from indexing.corpora.sources.records import at, take_id, take_text
+from indexing.corpora.sources.text_files import TextFile
+from indexing.errors import InputError
+
+QUERY_ID_FIELDS = ("_id", "id", "query_id", "qid")
+QUERY_TEXT_FIELDS = ("text", "query")
+
+GRADE_HEADERS = ("score", "grade", "relevance", "rel", "label")
+"""What a header line calls the third column of a qrels file."""
+
+_GRADE = re.compile(r"[+-]?[0-9]+")
+
+
+def read_queries(path: str | Path) -> dict[str, str]:
+    """Read ``{query_id: text}`` from a BEIR folder (``queries.jsonl``) or any file that holds records.
+
+    The id stands under ``_id``, ``id``, ``query_id`` or ``qid``, the text under ``text`` or ``query``; other fields
+    are not read. File kinds: see `indexing.corpora.corpus.read_corpus`.
+
+    Raises
+    ------
+    InputError
+        For the first record that cannot be used, naming file, line and field.
+    """
+    return queries_of(open_source(path, stem="queries"))
+
+
+def queries_of(source: Source) -> dict[str, str]:
+    """Read ``{query_id: text}`` from an opened source; as `read_queries`."""
+    queries: dict[str, str] = {}
+    for record in source.records():
+        try:
+            if record.problem:
+                raise InputError(record.problem)
+            values = dict(record.values)
+            query_id = take_id(values, QUERY_ID_FIELDS)
+            text = take_text(values, QUERY_TEXT_FIELDS)
+            if not text.strip():
+                raise InputError(f"the query {query_id!r} is empty")
+            if query_id in queries:
+                raise InputError(f"the query id {query_id!r} already stands above; give each query its own")
+        except InputError as problem:
+            raise at(source, record, problem) from None
+        queries[query_id] = text
+    return queries
+
+
+def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
+    """Read ``{query_id: {doc_id: grade}}``.
+
+    Parameters
+    ----------
+    path
+        BEIR's three columns (query, document, grade) between tabs, with or without a header line; or TREC's four
+        (query, iteration, document, grade) between white space. Also with ``.gz``. The first line decides.
+
+    Raises
+    ------
+    InputError
+        Naming file and line: a missing file, another number of columns, a grade that is no whole number, an empty
+        id, or a document judged twice with different grades.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path} is not there: give a qrels file (BEIR's TSV or TREC's four columns)")
+    qrels: dict[str, dict[str, int]] = {}
+    for number, query_id, doc_id, grade in _judgements(path):
+        try:
+            _judge(qrels, query_id, doc_id, grade)
+        except InputError as problem:
+            raise InputError(f"{path}, line {number}: {problem}") from None
+    if not qrels:
+        raise InputError(f"{path} holds no judgements")
+    return qrels
+
+
+def qrels_of(source: Source) -> dict[str, dict[str, int]]:
+    """Read ``{query_id: {doc_id: grade}}`` from a table with BEIR's columns ``query-id``, ``corpus-id``, ``score``.
+
+    Where there is no ``score`` the grade is 1, and ``corpus-id`` may hold several ids in a list, as in NanoBEIR.
+
+    Raises
+    ------
+    InputError
+        As `read_qrels`, naming the row.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    for record in source.records():
+        try:
+            if record.problem:
+                raise InputError(record.problem)
+            values = dict(record.values)
+            query_id, several = take_id(values, ("query-id",)), values.get("corpus-id")
+            for doc_id in several if isinstance(several, list) else [take_id(values, ("corpus-id",))]:
+                _judge(qrels, query_id, str(doc_id), str(values.get("score", 1)))
+        except InputError as problem:
+            raise at(source, record, problem) from None
+    return qrels
+
+
+def _judge(qrels: dict[str, dict[str, int]], query_id: str, doc_id: str, grade: str) -> None:
+    if not _GRADE.fullmatch(grade):
+        raise InputError(f"the grade must be a whole number, not {grade!r}")
+    if not query_id or not doc_id:
+        raise InputError(f"the {'document' if query_id else 'query'} id is empty")
+    judged = qrels.setdefault(query_id, {})
+    if judged.setdefault(doc_id, int(grade)) != int(grade):
+        raise InputError(
+            f"document {doc_id!r} has grade {grade} for query {query_id!r}, and {judged[doc_id]} above: "
+            "which one counts?"
+        )
+
+
+def _judgements(path: Path) -> Iterator[tuple[int, str, str, str]]:
+    tabs = None
+    for number, raw in TextFile(path).lines():
+        try:
+            line = raw.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path}, line {number}: not UTF-8: {error.reason}") from error
+        if not line.strip():
+            continue
+        if tabs is None:
+            tabs = line.count("\t") == 2
+            if tabs and line.split("\t")[2].strip().lower() in GRADE_HEADERS:
+                continue
+        columns = line.split("\t") if tabs else line.split()
+        if len(columns) != (3 if tabs else 4):
+            expected = "3 columns between tabs" if tabs else "4 columns (query, iteration, document, grade)"
+            raise InputError(f"{path}, line {number}: {len(columns)} columns where {expected} were expected")
+        yield number, columns[0], columns[-2], columns[-1]

@@ -1,0 +1,202 @@
+"""Files of lines: JSON lines, CSV and TSV, plain or gzipped."""
+
+import csv
+import gzip
+import json
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from indexing.corpora.sources.records import Record, sha256
+from indexing.errors import InputError
+
+LONGEST_CSV_RECORD = 1 << 24
+"""Characters; a quote still open after so many was never meant to open a field."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """A file of lines, UTF-8 with or without a byte order mark; read through gzip when its name ends in ``.gz``."""
+
+    path: Path
+    unit = "line"
+
+    @property
+    def description(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Read all lines, numbered from 1; blank ones and line ends included."""
+        try:
+            with self._open() as stream:
+                for number, line in enumerate(stream, start=1):
+                    yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{self.path} cannot be read: {error}") from error
+
+    def count(self) -> int | None:
+        """Count the line ends; None for a compressed file."""
+        if self.path.suffix == ".gz":
+            return None
+        with self._open() as stream:
+            blocks = iter(lambda: stream.read(1 << 20), b"")
+            last, lines = b"\n", 0
+            for block in blocks:
+                last, lines = block[-1:], lines + block.count(b"\n")
+        return lines + (last != b"\n")
+
+    def fingerprint(self) -> str:
+        """Give the SHA-256 of the file's bytes as they lie on disk."""
+        return sha256([self.path])
+
+    def _open(self) -> IO[bytes]:
+        if self.path.suffix == ".gz":
+            return cast(IO[bytes], gzip.open(self.path, "rb"))
+        return self.path.open("rb")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLines(TextFile):
+    """One JSON object a line. NaN and Infinity, which Python reads and nobody else does, are refused."""
+
+    def records(self) -> Iterator[Record]:
+        """Read each line that is not blank."""
+        decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+        name = str(self.path)
+        for number, line in self.lines():
+            if not line.strip():
+                continue
+            try:
+                values = decode(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                yield Record(name, number, {}, _not_utf8(error), _shown(line))
+            except json.JSONDecodeError as error:
+                problem = f"not JSON: {error.msg} at column {error.colno}; write one JSON object a line"
+                yield Record(name, number, {}, problem, _shown(line))
+            except (ValueError, RecursionError) as error:
+                yield Record(name, number, {}, f"not JSON: {error}", _shown(line))
+            else:
+                problem = ""
+                if not isinstance(values, dict):
+                    problem = f"must be a JSON object ({{…}}), not {_json_type(values)}; write one object a line"
+                elif b"\\ud" in line.lower() and not _is_text(json.dumps(values, ensure_ascii=False)):
+                    problem = "holds half of a surrogate pair (\\ud8… or \\udc… alone), which no text can hold"
+                yield (
+                    Record(name, number, {}, problem, _shown(line))
+                    if problem
+                    else Record(name, number, values, "", values)
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Delimited(TextFile):
+    """A table with a header line.
+
+    Parameters
+    ----------
+    delimiter
+        A comma: fields may be quoted as RFC 4180 says, and then hold commas, doubled quotes and line ends.
+        A tab: fields stand as they are (IANA's text/tab-separated-values), as retrieval collections write them;
+        a quote is a character like any other.
+    """
+
+    delimiter: str = ","
+
+    def records(self) -> Iterator[Record]:
+        """Read each row below the header, numbered by the line it begins on."""
+        name = str(self.path)
+        rows = self._rows()
+        header = next(rows, None)
+        if header is None:
+            raise InputError(f"{name} is empty: the first line must name the columns")
+        _, columns, problem = header
+        if problem:
+            raise InputError(f"{name}, line 1: {problem}")
+        if len(set(columns)) < len(columns) or not all(columns):
+            raise InputError(f"{name}, line 1: the header must name each column once, not {columns}")
+        for number, cells, problem in rows:
+            if not problem and len(cells) != len(columns):
+                problem = f"has {len(cells)} fields where the header names {len(columns)}"
+            if problem:
+                yield Record(name, number, {}, problem, self.delimiter.join(cells))
+            else:
+                values = dict(zip(columns, cells, strict=True))
+                yield Record(name, number, values, "", values)
+
+    def _rows(self) -> Iterator[tuple[int, list[str], str]]:
+        decoded = ((number, line.decode("utf-8", "surrogateescape")) for number, line in self.lines())
+        rows = _tab_rows(decoded) if self.delimiter == "\t" else _quoted_rows(decoded, self.delimiter)
+        for number, cells, problem in rows:
+            if not problem and not all(map(_is_text, cells)):
+                problem = "not UTF-8: save the file as UTF-8"
+            yield number, cells, problem
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _tab_rows(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str], str]]:
+    for number, line in lines:
+        if line.strip():
+            yield number, line.rstrip("\r\n").split("\t"), ""
+
+
+def _quoted_rows(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
+    """Read CSV so that a stray quote costs the one line it stands on, not all that follow.
+
+    When a record turns out broken, its first line is reported and reading begins again at its second.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CSV_RECORD))
+    waiting: deque[tuple[int, str]] = deque()
+    lines = iter(lines)
+    taken: list[tuple[int, str]] = []
+
+    def feed() -> Iterator[str]:
+        size = 0
+        while (line := waiting.popleft() if waiting else next(lines, None)) is not None:
+            size = size + len(line[1]) if taken else len(line[1])
+            taken.append(line)
+            if size > LONGEST_CSV_RECORD:
+                raise csv.Error(f"a quote is still open {LONGEST_CSV_RECORD} characters on")
+            yield line[1]
+
+    finished = False
+    while not finished:
+        try:
+            for cells in csv.reader(feed(), delimiter=delimiter, strict=True):
+                number = taken[0][0]
+                taken.clear()
+                if cells:
+                    yield number, cells, ""
+            finished = True
+        except csv.Error as error:
+            (number, line), *again = taken
+            waiting.extendleft(reversed(again))
+            taken.clear()
+            yield number, [line.rstrip("\r\n")], f"not CSV: {error}; check the quotes that begin on this line"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value; write null")
+
+
+def _json_type(value: Any) -> str:
+    names = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not UTF-8: byte 0x{error.object[error.start]:02x} at byte {error.start + 1} of the line"
+
+
+def _shown(line: bytes) -> str:
+    return line.rstrip(b"\r\n").decode("utf-8", "backslashreplace")

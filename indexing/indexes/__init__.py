@@ -1,0 +1,1 @@
+"""The kinds of index that a leg can be; `base` has their common contract."""

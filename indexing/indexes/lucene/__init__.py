@@ -1,0 +1,1 @@
+"""BM25 and learned term weights in Lucene."""

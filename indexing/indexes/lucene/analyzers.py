@@ -1,0 +1,78 @@
+"""How Lucene makes words of texts: Anserini's English analysis, and an analyzer for each language Lucene knows."""
+
+from typing import Any
+
+from indexing.errors import InputError
+from indexing.indexes.lucene.jvm import java_class
+
+DEFAULT = "anserini-default-english"
+
+_LUCENE = "org.apache.lucene.analysis."
+
+ANALYZERS = {
+    DEFAULT: "io.anserini.analysis.DefaultEnglishAnalyzer",
+    "standard": _LUCENE + "standard.StandardAnalyzer",
+    "whitespace": _LUCENE + "core.WhitespaceAnalyzer",
+    "ar": _LUCENE + "ar.ArabicAnalyzer",
+    "bg": _LUCENE + "bg.BulgarianAnalyzer",
+    "bn": _LUCENE + "bn.BengaliAnalyzer",
+    "ca": _LUCENE + "ca.CatalanAnalyzer",
+    "ckb": _LUCENE + "ckb.SoraniAnalyzer",
+    "cs": _LUCENE + "cz.CzechAnalyzer",
+    "da": _LUCENE + "da.DanishAnalyzer",
+    "de": _LUCENE + "de.GermanAnalyzer",
+    "el": _LUCENE + "el.GreekAnalyzer",
+    "en": _LUCENE + "en.EnglishAnalyzer",
+    "es": _LUCENE + "es.SpanishAnalyzer",
+    "et": _LUCENE + "et.EstonianAnalyzer",
+    "eu": _LUCENE + "eu.BasqueAnalyzer",
+    "fa": _LUCENE + "fa.PersianAnalyzer",
+    "fi": _LUCENE + "fi.FinnishAnalyzer",
+    "fr": _LUCENE + "fr.FrenchAnalyzer",
+    "ga": _LUCENE + "ga.IrishAnalyzer",
+    "gl": _LUCENE + "gl.GalicianAnalyzer",
+    "hi": _LUCENE + "hi.HindiAnalyzer",
+    "hu": _LUCENE + "hu.HungarianAnalyzer",
+    "hy": _LUCENE + "hy.ArmenianAnalyzer",
+    "id": _LUCENE + "id.IndonesianAnalyzer",
+    "it": _LUCENE + "it.ItalianAnalyzer",
+    "ja": _LUCENE + "ja.JapaneseAnalyzer",
+    "ko": _LUCENE + "cjk.CJKAnalyzer",
+    "lt": _LUCENE + "lt.LithuanianAnalyzer",
+    "lv": _LUCENE + "lv.LatvianAnalyzer",
+    "ne": _LUCENE + "ne.NepaliAnalyzer",
+    "nl": _LUCENE + "nl.DutchAnalyzer",
+    "no": _LUCENE + "no.NorwegianAnalyzer",
+    "pt": _LUCENE + "pt.PortugueseAnalyzer",
+    "pt-br": _LUCENE + "br.BrazilianAnalyzer",
+    "ro": _LUCENE + "ro.RomanianAnalyzer",
+    "ru": _LUCENE + "ru.RussianAnalyzer",
+    "sr": _LUCENE + "sr.SerbianAnalyzer",
+    "sv": _LUCENE + "sv.SwedishAnalyzer",
+    "ta": _LUCENE + "ta.TamilAnalyzer",
+    "te": _LUCENE + "te.TeluguAnalyzer",
+    "th": _LUCENE + "th.ThaiAnalyzer",
+    "tr": _LUCENE + "tr.TurkishAnalyzer",
+    "uk": _LUCENE + "uk.UkrainianMorfologikAnalyzer",
+    "zh": _LUCENE + "cjk.CJKAnalyzer",
+}
+"""The Java class of each: by ISO 639 code, with its language's stopwords and stemmer (CJK: pairs of characters)."""
+
+
+def check_analyzer(name: str) -> str:
+    """Give the name back when it is known.
+
+    Raises
+    ------
+    InputError
+        Listing the known ones.
+    """
+    if name not in ANALYZERS:
+        raise InputError(f"unknown analyzer {name!r}: there are {', '.join(ANALYZERS)}")
+    return name
+
+
+def make_analyzer(name: str) -> Any:
+    """Make the Lucene ``Analyzer``; within `java_calls`."""
+    made = java_class(ANALYZERS[name])
+    return made.newDefaultInstance() if name == DEFAULT else made()

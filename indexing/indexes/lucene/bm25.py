@@ -1,0 +1,174 @@
+"""Bm25Index: words, by Lucene's BM25, in one field or two, over Anserini's English analysis or another language's."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.corpora.seen import SeenIds
+from indexing.documents import Document
+from indexing.errors import InputError
+from indexing.filters import Fields, FilterLike, Values, check_fields, field_values
+from indexing.hits import Hits
+from indexing.indexes.lucene.analyzers import DEFAULT, check_analyzer, make_analyzer
+from indexing.indexes.lucene.bm25_fields import (
+    TEXT,
+    TITLE,
+    Parameter,
+    bag_of_words,
+    bag_of_words_in_fields,
+    checked_parameter,
+    checked_weights,
+    scored_by,
+    similarity,
+    summed,
+    weighted,
+)
+from indexing.indexes.lucene.index import LuceneIndex, check_id
+from indexing.indexes.lucene.java_functions import SEPARATOR, compose
+from indexing.indexes.lucene.search import CONTENTS, searcher_over
+
+
+class Bm25Index(LuceneIndex):
+    """BM25 as in Anserini's BEIR baselines, flat or multifield.
+
+    Flat (the default): title and text are one field, ``contents``. Multifield (`weights` given): ``contents`` holds the
+    text and ``title`` the title, each scored by itself with its own lengths and frequencies; a document's score is
+    the weighted sum. Scores are Lucene's ``BM25Similarity`` (Kamphuis et al. 2020 list the variants: no factor
+    ``k1 + 1``, document lengths kept in one byte), float32.
+    """
+
+    kind = "bm25"
+    norms = True
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        k1: Parameter = 0.9,
+        b: Parameter = 0.4,
+        analyzer: str = DEFAULT,
+        weights: Mapping[str, float] | None = None,
+        fields: Fields | None = None,
+    ) -> Self:
+        """Make an empty index at `path` (a folder that does not hold one).
+
+        Parameters
+        ----------
+        path
+            The folder; made when it is not there.
+        k1
+            How slowly a repeated word saturates, 0 or more. Anserini's default. In a multifield index it may differ
+            by field: ``{"title": 0.6, "text": 0.9}``.
+        b
+            How far long documents are held back, from 0 to 1. Anserini's default. By field, as k1.
+        analyzer
+            How texts and queries become words: Anserini's English analyzer (Porter stemming, Lucene's English
+            stopwords), or one of `indexing.indexes.lucene.analyzers.ANALYZERS` by its language's code: ``"de"``.
+        weights
+            ``{"title": 1.0, "text": 1.0}`` makes a multifield index with these weights; both are above 0.
+        fields
+            The metadata fields that searches may filter by, with their types (see `indexing.filters`).
+        """
+        multifield = weights is not None
+        settings = {
+            "k1": checked_parameter("k1", k1, float("inf"), multifield=multifield),
+            "b": checked_parameter("b", b, 1, multifield=multifield),
+            "analyzer": check_analyzer(analyzer),
+            "weights": None if weights is None else checked_weights(weights),
+            "fields": check_fields(fields or {}),
+        }
+        path = Path(path)
+        cls._make_folder(path)
+        return cls(path, settings, create=True, read_only=False)
+
+    def add(self, documents: Iterable[Document]) -> None:
+        """Index the documents, one after another; an id that is there already is replaced.
+
+        Raises
+        ------
+        InputError
+            For an id that stands twice in one call, or that is longer than Lucene takes; for a declared field of a
+            wrong type. What came before the document at fault is in the index, and may be added again.
+        """
+        self._add(self._rows(documents))
+
+    def upsert(self, documents: Iterable[Document]) -> None:
+        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
+        self.add(documents)
+
+    def search(self, queries: Sequence[str], k: int, filter: FilterLike | None = None) -> Hits:
+        """Find the `k` best documents for each query: score descending, then doc_id ascending, ties at the cutoff too.
+
+        A query is its bag of analyzed words, each counted as often as it stands there (Anserini's
+        ``BagOfWordsQueryGenerator``). One without a word that is not a stopword has no hits. With a filter (see
+        `parse_filter`) only what it keeps is found; scores stay what they are without.
+        """
+        return self._search_texts(_as_queries(queries), k, filter)
+
+    def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates: for ``queries[i]`` the documents ``doc_ids[i]``.
+
+        Returns
+        -------
+        ndarray
+            float32 [candidates of all queries], in their order; 0 for one that shares no word with its query.
+
+        Raises
+        ------
+        InputError
+            For an id that is not there.
+        """
+        return self._score_texts(_as_queries(queries), doc_ids)
+
+    @property
+    def _text_fields(self) -> tuple[str, ...]:
+        return (CONTENTS,) if self.settings.get("weights") is None else (CONTENTS, TITLE)
+
+    def _rows(self, documents: Iterable[Document]) -> Iterator[tuple[str, Sequence[str], Values]]:
+        seen, multifield = SeenIds(), len(self._text_fields) > 1
+        for document in documents:
+            check_id(document.doc_id)
+            if not seen.add(document.doc_id):
+                raise InputError(f"the id {document.doc_id!r} stands twice in one call: which one counts?")
+            texts = (document.text, document.title) if multifield else (document.contents,)
+            values = field_values(self.fields, document.metadata, document.doc_id) if self.fields else {}
+            yield document.doc_id, texts, values
+
+    def _make_similarity(self) -> Any:
+        return similarity(self.settings["k1"], self.settings["b"])
+
+    def _make_analyzer(self) -> Any:
+        return make_analyzer(self.settings["analyzer"])
+
+    def _make_parser(self) -> Any:
+        analyzer, weights = self._make_analyzer(), self.settings.get("weights")
+        if weights is None:
+            return bag_of_words(CONTENTS, analyzer)
+        return bag_of_words_in_fields({CONTENTS: weights[TEXT], TITLE: weights[TITLE]}, analyzer)
+
+    def _parser_over(self, reader: Any) -> Any:
+        k1, b = self.settings["k1"], self.settings["b"]
+        if not isinstance(k1, dict) and not isinstance(b, dict):
+            return super()._parser_over(reader)
+        analyzer, weights = self._make_analyzer(), self.settings["weights"]
+        titles = searcher_over(reader, similarity(k1, b, TITLE))
+        return summed(
+            compose(bag_of_words(CONTENTS, analyzer), weighted(weights[TEXT])),
+            compose(bag_of_words(TITLE, analyzer), scored_by(titles), weighted(weights[TITLE])),
+        )
+
+
+def _as_queries(queries: Sequence[str]) -> list[str]:
+    if isinstance(queries, str):
+        raise InputError(f"queries must be a list of strings, not the string {queries!r}")
+    return [_as_query(query) for query in queries]
+
+
+def _as_query(text: str) -> str:
+    """Replace what cannot be handed to Java: halves of surrogate pairs, and the mark between queries."""
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return whole.replace(SEPARATOR, " ")

@@ -1,0 +1,263 @@
+"""ImpactIndex: learned term weights (SPLADE and its kin) as integer impacts in Lucene's postings.
+
+A document is handed to Lucene as text, each term with its impact behind a delimiter, through a whitespace tokenizer
+and ``delimitedTermFrequency``: the same index as Anserini's ``JsonVectorCollection`` makes by repeating each term as
+often as its impact says.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, issparse
+
+from indexing.disk import write_atomically
+from indexing.documents import check_ids
+from indexing.errors import InputError, StorageError
+from indexing.filters import Fields, FilterLike, check_fields, values_of
+from indexing.hits import Hits
+from indexing.indexes.lucene.index import LuceneIndex, check_id
+from indexing.indexes.lucene.java_functions import SEPARATOR, bind, constructor, method, supply
+from indexing.indexes.lucene.jvm import java_class
+from indexing.indexes.lucene.search import CONTENTS, escaped
+
+VOCABULARY = "vocabulary.txt"
+DELIMITER = SEPARATOR
+"""Between a term and its impact: what others use, ``|``, is a word of BERT's vocabulary; no term may hold this."""
+LONGEST_TERM = 255
+LARGEST_IMPACT = 2**24 - 1
+"""Beyond it Lucene's float32 holds no integer exactly."""
+LARGEST_LENGTH = 2**31 - 1
+"""Lucene's bound on the sum of a document's impacts."""
+ROWS = 1000
+"""Documents put into words at once."""
+
+_PARSER = "org.apache.lucene.queryparser.classic.QueryParser"
+
+
+class ImpactIndex(LuceneIndex):
+    """Sparse vectors over a vocabulary, found by the inner product of impacts.
+
+    An impact is ``rint(weight * scale)``, computed in the precision of the weights; a term whose impact is 0 is left
+    out. The score of a document is the sum over terms of its impact times the query's, as float32 (exact below 2^24
+    for each product and for the sum).
+    """
+
+    kind = "impact"
+    norms = False
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
+        self.vocabulary = _read_vocabulary(path, settings["vocabulary_sha256"])
+        self.scale: float = settings["scale"]
+        self._document_terms = np.array([term + DELIMITER for term in self.vocabulary], dtype=object)
+        self._query_terms = np.array([escaped(term) + "^" for term in self.vocabulary], dtype=object)
+        super().__init__(path, settings, create=create, read_only=read_only)
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, vocabulary: Sequence[str], scale: float = 100, fields: Fields | None = None
+    ) -> Self:
+        """Make an empty index at `path` (a folder that does not hold one).
+
+        Parameters
+        ----------
+        path
+            The folder; made when it is not there.
+        vocabulary
+            The term of each column of the weights; kept in ``vocabulary.txt``, one a line.
+        scale
+            What weights are multiplied by before they are rounded to integers.
+        fields
+            The metadata fields that searches may filter by, with their types (see `indexing.filters`).
+        """
+        path = Path(path)
+        if not 0 < scale < float("inf"):
+            raise InputError(f"scale must be a number above 0, not {scale}")
+        _check_vocabulary(vocabulary)
+        text = "\n".join(vocabulary).encode()
+        cls._make_folder(path)
+        write_atomically(path / VOCABULARY, lambda file: file.write(text))
+        settings = {
+            "scale": float(scale),
+            "vocabulary_sha256": hashlib.sha256(text).hexdigest(),
+            "fields": check_fields(fields or {}),
+        }
+        return cls(path, settings, create=True, read_only=False)
+
+    def add(self, ids: Sequence[str], weights: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Index the rows of `weights` [n, vocabulary] under `ids`; an id that is there already is replaced.
+
+        Parameters
+        ----------
+        ids, weights
+            The documents.
+        metadata
+            Of each document, for an index with declared fields; what is not declared is passed over.
+
+        Raises
+        ------
+        InputError
+            For an empty, repeated or too long id, a wrong shape, a weight that is negative, NaN, infinite or too
+            large, metadata of a wrong type: nothing of the call is added.
+        """
+        matrix = self._checked(weights)
+        if len(ids) != matrix.shape[0]:
+            raise InputError(f"{len(ids)} ids for {matrix.shape[0]} rows of weights")
+        check_ids(ids)
+        for doc_id in ids:
+            check_id(doc_id)
+        impacts = self._impacts(matrix, lambda row: f"document {ids[row]!r}")
+        lengths = np.diff(np.concatenate(([0], np.cumsum(impacts)))[matrix.indptr])
+        if (lengths > LARGEST_LENGTH).any():
+            row = int(np.argmax(lengths))
+            raise InputError(
+                f"the impacts of document {ids[row]!r} sum to {lengths[row]}, more than Lucene's {LARGEST_LENGTH}: "
+                f"a smaller scale than {self.scale} is needed"
+            )
+        values = values_of(self.fields, ids, metadata)
+        words = _in_words(matrix, impacts, self._document_terms)
+        self._add(zip(ids, ((text,) for text in words), values, strict=True))
+
+    def upsert(
+        self, ids: Sequence[str], weights: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
+        self.add(ids, weights, metadata)
+
+    def search(self, weights: csr_matrix, k: int, filter: FilterLike | None = None) -> Hits:
+        """Find the `k` best documents for each row of `weights` [queries, vocabulary].
+
+        Ordered by score descending, then doc_id ascending, ties at the cutoff too. Documents that share no term with
+        a query are not hits of it, nor those that `filter` (see `parse_filter`) does not keep.
+
+        Raises
+        ------
+        InputError
+            For a wrong shape, or a weight that is negative, NaN, infinite or too large; for a filter of fields that
+            are not declared.
+        """
+        queries = self.query_texts(weights)
+        return self._search_texts(queries, k, filter)
+
+    def score(self, weights: csr_matrix, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates: for row ``i`` of `weights` [queries, vocabulary] the documents ``doc_ids[i]``.
+
+        Returns
+        -------
+        ndarray
+            float32 [candidates of all queries], in their order; 0 for one that shares no term with its query.
+
+        Raises
+        ------
+        InputError
+            For an id that is not there; else as `search`.
+        """
+        return self._score_texts(self.query_texts(weights), doc_ids)
+
+    def query_texts(self, weights: csr_matrix) -> list[str]:
+        """Write each row of `weights` [queries, vocabulary] for Lucene's classic query parser."""
+        matrix = self._checked(weights)
+        impacts = self._impacts(matrix, lambda row: f"query {row}")
+        return list(_in_words(matrix, impacts, self._query_terms))
+
+    def _checked(self, weights: csr_matrix) -> csr_matrix:
+        if not issparse(weights) or weights.ndim != 2:
+            raise InputError(f"weights must be a scipy.sparse matrix [rows, vocabulary], not {type(weights).__name__}")
+        if weights.shape[1] != len(self.vocabulary):
+            raise InputError(
+                f"the index {self.path} has a vocabulary of {len(self.vocabulary)} terms, not {weights.shape[1]}: "
+                "was another encoder used?"
+            )
+        matrix = csr_matrix(weights)
+        if not matrix.has_canonical_format:
+            matrix = matrix.copy()
+            matrix.sum_duplicates()
+        return matrix
+
+    def _impacts(self, matrix: csr_matrix, name: Any) -> NDArray[np.int64]:
+        data = matrix.data if matrix.data.dtype.itemsize >= 4 else matrix.data.astype(np.float32)
+        scaled = np.rint(data * self.scale)
+        fine = (data >= 0) & (scaled <= LARGEST_IMPACT)
+        if not fine.all():
+            at = int(np.argmin(fine))
+            row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+            raise InputError(
+                f"{name(row)}: the weight {data[at]} of the term {self.vocabulary[matrix.indices[at]]!r} cannot be an "
+                f"impact; a weight times the scale {self.scale} must be a number from 0 to {LARGEST_IMPACT}"
+            )
+        return scaled.astype(np.int64)
+
+    def _make_similarity(self) -> Any:
+        return java_class("io.anserini.search.similarity.ImpactSimilarity")()
+
+    def _make_analyzer(self) -> Any:
+        tokenizer, frequency = java_class("java.util.HashMap")(), java_class("java.util.HashMap")()
+        # In UTF-16 units: the term, the delimiter and the digits of its impact.
+        tokenizer.put("maxTokenLen", str(2 * LONGEST_TERM + 16))
+        frequency.put("delimiter", DELIMITER)
+        builder = java_class("org.apache.lucene.analysis.custom.CustomAnalyzer").builder()
+        builder.withTokenizer("whitespace", tokenizer)
+        builder.addTokenFilter("delimitedTermFrequency", frequency)
+        return builder.build()
+
+    def _make_parser(self) -> Any:
+        parse = method(_PARSER, "parse", "(Ljava/lang/String;)Lorg/apache/lucene/search/Query;")
+        make = constructor(_PARSER, "(Ljava/lang/String;Lorg/apache/lucene/analysis/Analyzer;)V")
+        keyword = java_class("org.apache.lucene.analysis.core.KeywordAnalyzer")()
+        # A parser keeps state while it parses, so each query has its own.
+        return supply(parse, bind(make, 0, CONTENTS, keyword))
+
+
+def _in_words(matrix: csr_matrix, impacts: NDArray[np.int64], terms: NDArray[np.object_]) -> Iterator[str]:
+    """Write each row as text: its terms, each followed by its impact and a space; impacts of 0 are left out."""
+    for start in range(0, matrix.shape[0], ROWS):
+        indptr = matrix.indptr[start : start + ROWS + 1].astype(np.int64)
+        part = slice(int(indptr[0]), int(indptr[-1]))
+        kept = np.flatnonzero(impacts[part])
+        numbers, codes = np.unique(impacts[part][kept], return_inverse=True)
+        pieces = np.empty(2 * len(kept), dtype=object)
+        pieces[0::2] = terms[matrix.indices[part][kept]]
+        pieces[1::2] = np.array([f"{number} " for number in numbers.tolist()], dtype=object)[codes]
+        words = pieces.tolist()
+        bounds = (2 * np.searchsorted(kept, indptr - indptr[0])).tolist()
+        for row in range(len(bounds) - 1):
+            yield "".join(words[bounds[row] : bounds[row + 1]])
+
+
+def _check_vocabulary(vocabulary: Sequence[str]) -> None:
+    places: dict[str, int] = {}
+    for place, term in enumerate(vocabulary):
+        if not isinstance(term, str) or not term:
+            raise InputError(f"term {place} of the vocabulary must be a non-empty string, not {term!r}")
+        if term.split() != [term] or DELIMITER in term:
+            raise InputError(f"term {place} of the vocabulary, {term!r}, holds white space or U+0001")
+        if len(term) > LONGEST_TERM:
+            raise InputError(f"term {place} of the vocabulary is longer than {LONGEST_TERM} characters: {term[:40]!r}…")
+        if not _encodes(term):
+            raise InputError(f"term {place} of the vocabulary, {term!a}, holds half of a surrogate pair")
+        if places.setdefault(term, place) != place:
+            raise InputError(f"the vocabulary holds {term!r} twice, at {places[term]} and {place}")
+    if not places:
+        raise InputError("the vocabulary is empty")
+
+
+def _encodes(term: str) -> bool:
+    try:
+        term.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _read_vocabulary(path: Path, checksum: str) -> list[str]:
+    file = path / VOCABULARY
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{file} cannot be read ({error.strerror}): the index is of no use without it") from error
+    if hashlib.sha256(text).hexdigest() != checksum:
+        raise StorageError(f"{file} is not the vocabulary this index was made with: put it back, or build again")
+    return text.decode().split("\n")

@@ -1,0 +1,369 @@
+"""LuceneIndex: what the BM25 index and the impact index share.
+
+Lucene's files lie in the folder itself, so Anserini's searchers open it as one of their own. What an index is made
+of (kind, format, parameters) is JSON in the user data of each Lucene commit: it cannot disagree with the index.
+"""
+
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.corpora.seen import SeenIds
+from indexing.disk import folder_bytes
+from indexing.errors import InputError, StorageError
+from indexing.filters import FieldType, FilterLike, Values, parse_filter
+from indexing.hits import Hits
+from indexing.indexes.lucene.jvm import java_calls, java_class, java_errors
+from indexing.indexes.lucene.row import LuceneRow
+from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
+
+FORMAT = 1
+WRITE_BUFFER_MB = 64.0
+"""What Lucene gathers in Java's heap before it writes a segment: with room to work in, what indexing takes of it."""
+LONGEST_ID = 32766
+"""Lucene's own limit on a term, in bytes of UTF-8."""
+
+DELETES_ALLOWED = 20.0
+"""Percent of deleted documents beyond which Lucene merges segments to be rid of them (its own default is 33)."""
+
+_KEY = "retrieve-rerank"
+_SEQUENCE = "sequence"
+
+
+class LuceneIndex:
+    """Documents in Lucene under string ids; use `create` or `open` of a subclass.
+
+    An ``add`` of an id that is there already replaces the document. A search finds everything added before it;
+    nothing is on disk for good before `commit`. As a context manager an index commits when the block ends without
+    an error. Searches may run in several threads at once, and while another thread adds.
+
+    Statistics count replaced and deleted documents until Lucene merges them away (`optimize` does so at once); impact
+    scores use none.
+    """
+
+    kind: ClassVar[str]
+    norms: ClassVar[bool]
+    """Whether the length of a document counts."""
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
+        self.path = path
+        self.settings = dict(settings)
+        self.fields: dict[str, FieldType] = dict(settings.get("fields", {}))
+        self._writing = threading.RLock()
+        self._refreshing = threading.RLock()
+        self._stale = False
+        self._closed = False
+        self._sequence = 0 if create else _user_data(path)[_SEQUENCE]
+        # In a new index an id never seen needs no look-up of a document to replace: a third faster.
+        self._seen = SeenIds() if create else None
+        with java_calls(path):
+            self._similarity = self._make_similarity()
+            self._parse = self._make_parser()
+            self._directory = _directory(path)
+            self._writer = None if read_only else self._open_writer(create)
+            readers = java_class("org.apache.lucene.index.DirectoryReader")
+            self._search = self._searching(readers.open(self._writer or self._directory))
+        if create:
+            self.commit()
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = False) -> Self:
+        """Open the last committed state.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        read_only
+            Take no lock, so any number of processes may read; what others commit later is seen after `refresh`.
+
+        Raises
+        ------
+        StorageError
+            When there is no index, one of another kind, or one that is open for writing elsewhere.
+        """
+        path = Path(path)
+        return cls(path, cls._read_settings(path), create=False, read_only=read_only)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        if isinstance(ids, str):
+            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
+        with self._writing:
+            before = len(self)
+            with java_calls(self.path):
+                writer, term_query = self._writable(), java_class("org.apache.lucene.search.TermQuery")
+                for doc_id in ids:
+                    writer.deleteDocuments(term_query(_term(doc_id)))
+            self._stale = True
+            return before - len(self)
+
+    @property
+    def sequence(self) -> int:
+        """The journal sequence that the last commit recorded."""
+        return self._sequence
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Write the present state to disk, all of it or nothing.
+
+        Parameters
+        ----------
+        sequence
+            The last journal sequence that this state holds; by default that of the commit before.
+        """
+        with self._writing, java_calls(self.path):
+            writer = self._writable()
+            number = self._sequence if sequence is None else int(sequence)
+            if number != self._sequence:
+                writer.setLiveCommitData(self._commit_data(number))
+            writer.commit()
+            self._sequence = number
+
+    def optimize(self, segments: int = 1) -> None:
+        """Merge to at most so many segments, which drops what was deleted and replaced, and commit.
+
+        Searches become faster and BM25 counts living documents only; all of the index is written anew.
+        """
+        if segments < 1:
+            raise InputError(f"segments must be at least 1, not {segments}")
+        with self._writing:
+            with java_calls(self.path):
+                self._writable().forceMerge(segments)
+            self._stale = True
+            self.commit()
+
+    def refresh(self) -> bool:
+        """Let a reader take over what was committed since; says whether there was something."""
+        with self._refreshing:
+            self._check_open()
+            before = self._search
+            self._stale = True
+            self._refresh()
+            if self._writer is None:
+                self._sequence = _user_data(self.path)[_SEQUENCE]
+            return self._search is not before
+
+    def close(self) -> None:
+        """Let the files and the lock go; what was not committed is lost. Searches under way may finish."""
+        with self._writing, self._refreshing:
+            if self._closed:
+                return
+            self._closed = True
+            self._retire(self._search)
+            with java_calls(self.path):
+                if self._writer is not None:
+                    # Without changes to drop, `close` may end the merges that run; `rollback` would stop them.
+                    self._writer.rollback() if self._writer.hasUncommittedChanges() else self._writer.close()
+                self._directory.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes on disk."""
+        return folder_bytes(self.path)
+
+    def __len__(self) -> int:
+        with self.snapshot() as search:
+            return search.documents
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._writer is not None and not self._closed:
+                self.commit()
+        finally:
+            self.close()
+
+    def _make_similarity(self) -> Any:
+        """Give Lucene's ``Similarity``, for writing and for searching."""
+        raise NotImplementedError
+
+    def _make_analyzer(self) -> Any:
+        """Give Lucene's ``Analyzer`` of what `_add` is given."""
+        raise NotImplementedError
+
+    def _make_parser(self) -> Any:
+        """Give the handle of a Java function from the text of a query to a Lucene ``Query``."""
+        raise NotImplementedError
+
+    def _parser_over(self, reader: Any) -> Any:
+        """Give the one for a state of the index: the same for all, unless queries hold what they have read there."""
+        return self._parse
+
+    @staticmethod
+    def _make_folder(path: Path) -> None:
+        with java_calls(path):
+            if path.is_dir() and _holds_index(path):
+                raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be made a folder: {error.strerror}") from error
+
+    @property
+    def _text_fields(self) -> tuple[str, ...]:
+        """The Lucene fields that hold text."""
+        return (CONTENTS,)
+
+    def _search_texts(self, queries: Sequence[str], k: int, filter: FilterLike | None) -> Hits:
+        parsed = None if filter is None else parse_filter(filter, self.fields)
+        with self.snapshot() as search:
+            return search.search(queries, k, parsed)
+
+    def _score_texts(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        if len(queries) != len(doc_ids):
+            raise InputError(f"{len(doc_ids)} lists of candidates for {len(queries)} queries")
+        with self.snapshot() as search:
+            return search.score(queries, doc_ids)
+
+    def _add(self, documents: Iterable[tuple[str, Sequence[str], Values]]) -> None:
+        """Index ids with the text of each text field, as the analyzer takes it, and the declared fields' values."""
+        with self._writing:
+            with java_calls(self.path):
+                writer, row = self._writable(), LuceneRow(self._text_fields, self.norms, self.fields)
+            for doc_id, texts, values in documents:
+                new = self._seen is not None and self._seen.add(doc_id)
+                # A turn for each document: a search that must refresh does not wait for the whole corpus.
+                with java_calls(self.path):
+                    row.fill(doc_id, texts, values)
+                    if new:
+                        writer.addDocument(row.document)
+                    else:
+                        writer.updateDocument(_term(doc_id), row.document)
+                self._stale = True
+
+    @contextmanager
+    def snapshot(self) -> Iterator[LuceneSearch]:
+        """Hold the present state open: a later refresh must not close it under a running search."""
+        with self._refreshing:
+            self._check_open()
+            if self._stale:
+                self._refresh()
+            search = self._search
+            search.users += 1
+        try:
+            with java_errors(self.path):
+                yield search
+        finally:
+            with self._refreshing:
+                search.users -= 1
+                if search is not self._search or self._closed:
+                    self._retire(search)
+
+    def _refresh(self) -> None:
+        self._stale = False
+        try:
+            with java_calls(self.path):
+                readers = java_class("org.apache.lucene.index.DirectoryReader")
+                where = () if self._writer is None else (self._writer,)
+                newer = readers.openIfChanged(self._search.reader, *where)
+                if newer is None:
+                    return
+                old, self._search = self._search, self._searching(newer)
+        except BaseException:
+            self._stale = True
+            raise
+        self._retire(old)
+
+    def _retire(self, search: LuceneSearch) -> None:
+        """Close a state that is not the present one, when nobody searches it any more."""
+        if not search.users:
+            with java_calls(self.path):
+                search.reader.close()
+
+    def _searching(self, reader: Any) -> LuceneSearch:
+        return LuceneSearch(self.path, reader, self._similarity, self._parser_over(reader), self.fields)
+
+    def _open_writer(self, create: bool) -> Any:
+        config = java_class("org.apache.lucene.index.IndexWriterConfig")(self._make_analyzer())
+        modes = java_class("org.apache.lucene.index.IndexWriterConfig$OpenMode")
+        config.setOpenMode(modes.CREATE if create else modes.APPEND)
+        config.setSimilarity(self._similarity)
+        config.setRAMBufferSizeMB(WRITE_BUFFER_MB)
+        merging = java_class("org.apache.lucene.index.TieredMergePolicy")()
+        merging.setDeletesPctAllowed(DELETES_ALLOWED)
+        config.setMergePolicy(merging)
+        writer = java_class("org.apache.lucene.index.IndexWriter")(self._directory, config)
+        if create:
+            writer.setLiveCommitData(self._commit_data(0))
+        return writer
+
+    def _commit_data(self, sequence: int) -> Any:
+        data = java_class("java.util.HashMap")()
+        described = {"kind": self.kind, "format": FORMAT, "settings": self.settings, _SEQUENCE: sequence}
+        data.put(_KEY, json.dumps(described))
+        return data.entrySet()
+
+    def _writable(self) -> Any:
+        self._check_open()
+        if self._writer is None:
+            raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")
+        return self._writer
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StorageError(f"the index {self.path} is closed: open it again")
+
+    @classmethod
+    def _read_settings(cls, path: Path) -> dict[str, Any]:
+        stored = _user_data(path)
+        if stored["kind"] != cls.kind:
+            raise StorageError(f"{path} holds a Lucene index of kind {stored['kind']!r}, not {cls.kind!r}")
+        if stored["format"] != FORMAT:
+            raise StorageError(f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again")
+        return stored["settings"]
+
+
+def check_id(doc_id: str) -> None:
+    """Refuse an id that Lucene cannot hold.
+
+    Raises
+    ------
+    InputError
+        Naming the id.
+    """
+    if not isinstance(doc_id, str) or not doc_id:
+        raise InputError(f"an id must be a non-empty string, not {doc_id!r}")
+    try:
+        length = len(doc_id.encode())
+    except UnicodeEncodeError:
+        raise InputError(f"the id {doc_id!a} holds half of a surrogate pair, which no index can store") from None
+    if length > LONGEST_ID:
+        raise InputError(f"the id {doc_id[:40]!r}… is {length} bytes of UTF-8 long: Lucene takes {LONGEST_ID}")
+
+
+def _user_data(path: Path) -> dict[str, Any]:
+    """Read what the last commit says of the index."""
+    with java_calls(path):
+        if not path.is_dir() or not _holds_index(path):
+            raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
+        infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
+        text = infos.getUserData().get(_KEY)
+    if text is None:
+        raise StorageError(f"{path} is a Lucene index that another program made: build it again with this one")
+    return {_SEQUENCE: 0} | json.loads(text)
+
+
+def _term(doc_id: str) -> Any:
+    return java_class("org.apache.lucene.index.Term")(ID, doc_id)
+
+
+def _directory(path: Path) -> Any:
+    where = java_class("java.nio.file.Paths").get(str(path.resolve()))
+    return java_class("org.apache.lucene.store.FSDirectory").open(where)
+
+
+def _holds_index(path: Path) -> bool:
+    with suppress(NotADirectoryError):
+        return bool(java_class("org.apache.lucene.index.DirectoryReader").indexExists(_directory(path)))
+    return False

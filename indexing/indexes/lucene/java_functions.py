@@ -1,0 +1,121 @@
+"""Java methods as values: joined into one function that runs wholly inside Java, with no Java code of our own.
+
+A call from Python into Java costs some 10 microseconds, and an array brought across is copied item by item. Method
+handles (`java.lang.invoke`) compose in Java: parse, search and print become one function from text to text, which a
+Java stream then maps over a batch, on all cores. Build them within `indexing.indexes.lucene.jvm.java_calls`.
+"""
+
+from functools import reduce
+from typing import Any
+
+from indexing.indexes.lucene.jvm import java_class
+
+SEPARATOR = "\x01"
+
+_STREAM = "java/util/stream/"
+
+
+def method(owner: str, name: str, descriptor: str, *, static: bool = False) -> Any:
+    """Give the handle of a public method; its first parameter is the object, unless it is static.
+
+    `descriptor` is the JVM's own form: ``(ILjava/lang/String;)V``.
+    """
+    find = _lookup().findStatic if static else _lookup().findVirtual
+    return find(_class(owner), name, _type(descriptor))
+
+
+def constructor(owner: str, descriptor: str) -> Any:
+    """Give the handle of a public constructor: it returns the new object."""
+    return _lookup().findConstructor(_class(owner), _type(descriptor))
+
+
+def getter(owner: str, name: str, descriptor: str) -> Any:
+    """Give the handle that reads a public field of this type: it takes the object."""
+    import jnius
+
+    kind = jnius.cast("java.lang.Class", _type(f"(){descriptor}").returnType())
+    return _lookup().findGetter(_class(owner), name, kind)
+
+
+def bind(handle: Any, position: int, *values: Any) -> Any:
+    """Fix the parameters from this position on; what remains is a handle of the others."""
+    text = java_class("java.lang.String")
+    # pyjnius makes an array of strings of arguments whose first is a `str`, whatever the others are.
+    objects = [text(value) if isinstance(value, str) else value for value in values]
+    return _handles().insertArguments(handle, position, *objects)
+
+
+def read_from(handle: Any, position: int, holder: Any, descriptor: str) -> Any:
+    """Fill the parameter here, of the type `descriptor`, with what an ``AtomicReference`` holds at the call."""
+    reference = "java.util.concurrent.atomic.AtomicReference"
+    kind = f"(L{reference.replace('.', '/')};){descriptor}"
+    held = method(reference, "get", "()Ljava/lang/Object;").asType(_type(kind))
+    return bind(_handles().filterArguments(handle, position, held), position, holder)
+
+
+def supply(handle: Any, make: Any) -> Any:
+    """Fill the first parameter anew at each call, with what the handle `make` returns."""
+    return _handles().foldArguments(handle, make)
+
+
+def compose(*handles: Any) -> Any:
+    """Join handles of one parameter each: what one returns, the next one takes."""
+    generic = java_class("java.lang.invoke.MethodType").genericMethodType(1)
+    return reduce(_handles().filterReturnValue, (handle.asType(generic) for handle in handles))
+
+
+def both(join: Any, first: Any, second: Any) -> Any:
+    """Give the handle from one value to ``join(first(value), second(value))``."""
+    kinds = java_class("java.lang.invoke.MethodType")
+    one, two = kinds.genericMethodType(1), kinds.genericMethodType(2)
+    filled = _handles().filterArguments(join.asType(two), 1, second.asType(one))
+    return _handles().foldArguments(filled, first.asType(one))
+
+
+def unchanged() -> Any:
+    """Give the handle that returns what it is given."""
+    return _handles().identity(_class("java.lang.Object"))
+
+
+def as_function(handle: Any) -> Any:
+    """Give a handle of one parameter as a ``java.util.function.Function``."""
+    proxies = java_class("java.lang.invoke.MethodHandleProxies")
+    return proxies.asInterfaceInstance(_class("java.util.function.Function"), handle)
+
+
+def for_each_part(function: Any) -> Any:
+    """Give the ``Function`` that applies another to each part of a text, on all cores, and joins the answers to lines.
+
+    Parts end at `SEPARATOR`; none may be empty.
+    """
+    import jnius
+
+    text = java_class("java.lang.String")
+    split = method("java.lang.String", "split", "(Ljava/lang/String;)[Ljava/lang/String;")
+    stream = method("java.util.Arrays", "stream", f"([Ljava/lang/Object;)L{_STREAM}Stream;", static=True)
+    parallel = method("java.util.stream.BaseStream", "parallel", f"()L{_STREAM}BaseStream;")
+    mapped = method("java.util.stream.Stream", "map", f"(Ljava/util/function/Function;)L{_STREAM}Stream;")
+    collect = method("java.util.stream.Stream", "collect", f"(L{_STREAM}Collector;)Ljava/lang/Object;")
+    newline = jnius.cast("java.lang.CharSequence", text("\n"))
+    joining = java_class("java.util.stream.Collectors").joining(newline)
+    return as_function(
+        compose(bind(split, 1, SEPARATOR), stream, parallel, bind(mapped, 1, function), bind(collect, 1, joining))
+    )
+
+
+def _handles() -> Any:
+    return java_class("java.lang.invoke.MethodHandles")
+
+
+def _lookup() -> Any:
+    return _handles().publicLookup()
+
+
+def _class(name: str) -> Any:
+    import jnius
+
+    return jnius.find_javaclass(name)
+
+
+def _type(descriptor: str) -> Any:
+    return java_class("java.lang.invoke.MethodType").fromMethodDescriptorString(descriptor, None)

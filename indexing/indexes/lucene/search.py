@@ -1,0 +1,248 @@
+"""Search in one state of a Lucene index: query texts go in, `Hits` come out, one JNI call for a batch.
+
+Lucene sorts by score, then by the bytes of the id (UTF-8 bytes sort as code points do), so ties are resolved at the
+cutoff too. Hits come back as the text of ``Arrays.toString(scoreDocs)``, where an id is printed as the hexadecimal
+numbers of its bytes: whatever stands in an id cannot be taken for anything else.
+"""
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from indexing.filters.fields import Fields
+from indexing.filters.tree import Filter
+from indexing.hits import Hits, string_array
+from indexing.indexes.lucene.filters import lucene_filter
+from indexing.indexes.lucene.java_functions import (
+    SEPARATOR,
+    as_function,
+    bind,
+    compose,
+    constructor,
+    for_each_part,
+    getter,
+    method,
+    read_from,
+    supply,
+)
+from indexing.indexes.lucene.jvm import apply, java_calls, java_class
+
+ID = "id"
+CONTENTS = "contents"
+"""The field names that Anserini's searchers read."""
+
+BATCH = 128
+"""Queries handed to Java at once: a batch cannot be interrupted."""
+BATCH_HITS = 200_000
+"""Bound on the hits of a batch, for deep cutoffs."""
+
+FUNCTIONS_KEPT = 256
+"""Filters (and cutoffs) whose Java functions are kept ready."""
+
+_SEARCH = "org/apache/lucene/search/"
+_BUILDER = "org.apache.lucene.search.BooleanQuery$Builder"
+_OPERATORS = ("AND", "OR", "NOT")
+_HIT = re.compile(r"doc=(\d+) score=\S+ shardIndex=\S+ fields=\[([^,]+), \[([0-9a-f ]*)\]\]")
+_SINGLE_DIGIT = re.compile(r"\b([0-9a-f])\b")
+
+
+class LuceneSearch:
+    """One state of an index, as its reader sees it, and how to search it. Any number of threads may.
+
+    Parameters
+    ----------
+    path
+        The index, to name in errors.
+    reader
+        Lucene's ``DirectoryReader``.
+    similarity
+        Lucene's ``Similarity``.
+    parse
+        The handle of a Java function from text to ``Query``, safe for use by several threads.
+    fields
+        The declared filter fields.
+    """
+
+    def __init__(self, path: Path, reader: Any, similarity: Any, parse: Any, fields: Fields) -> None:
+        self.path = path
+        self.reader = reader
+        self.documents = int(reader.numDocs())
+        self.users = 0
+        self.searcher = searcher_over(reader, similarity)
+        self._parse = parse
+        self._fields = fields
+        self._functions: dict[tuple[int, Filter | None], tuple[Any, Any]] = {}
+        self._scoring = threading.Lock()
+        self._candidates: Any = None
+        self._scorers: dict[int, Any] = {}
+
+    def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Hits:
+        """Find the `k` best for each query among what the filter keeps; an empty query has no hits."""
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        asked = [row for row, query in enumerate(queries) if query]
+        depth = min(k, self.documents)
+        if not asked or not depth:
+            return Hits.empty(len(queries))
+        one, several = self._functions.get((depth, filter)) or self._make_functions(depth, filter)
+        size = max(1, min(BATCH, BATCH_HITS // depth))
+        answers = _Answers()
+        for start in range(0, len(asked), size):
+            batch = [queries[row] for row in asked[start : start + size]]
+            answers.add(apply(several if len(batch) > 1 else one, SEPARATOR.join(batch)))
+        counts = np.zeros(len(queries), np.int64)
+        counts[asked] = answers.counts
+        return answers.hits(counts)
+
+    def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score the documents ``doc_ids[i]`` for ``queries[i]``: float32 [documents of all queries], in their order.
+
+        One that shares no term with its query scores 0.
+
+        Raises
+        ------
+        InputError
+            For an id that is not there.
+        """
+        scores = [
+            self._score(query, list(ids)) if query and len(ids) else np.zeros(len(ids), np.float32)
+            for query, ids in zip(queries, doc_ids, strict=True)
+        ]
+        return np.concatenate(scores) if scores else np.zeros(0, np.float32)
+
+    def _score(self, query: str, ids: list[str]) -> NDArray[np.float32]:
+        depth = 1 << (len(set(ids)) - 1).bit_length()
+        answers = _Answers()
+        # The candidates stand in one place, where the Java function reads them.
+        with self._scoring:
+            with java_calls(self.path):
+                scorer = self._scorers.get(depth) or self._make_scorer(depth)
+                keyword = java_class("org.apache.lucene.analysis.core.KeywordAnalyzer")()
+                parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")(ID, keyword)
+                parser.setSplitOnWhitespace(True)
+                self._candidates.set(parser.parse(" ".join(map(escaped, ids))))
+            answers.add(apply(scorer, query))
+        hits = answers.hits(np.array(answers.counts))
+        found = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+        missing = next((doc_id for doc_id in ids if doc_id not in found), None)
+        if missing is not None:
+            raise InputError(f"the id {missing!r} is not in the index {self.path}")
+        return np.array([found[doc_id] for doc_id in ids], np.float32)
+
+    def _make_functions(self, k: int, filter: Filter | None) -> tuple[Any, Any]:
+        """Make the Java functions from the text of one query, and of several, to the text of their hits."""
+        with java_calls(self.path):
+            parse = self._parse
+            if filter is not None:
+                parse = compose(parse, _joined("MUST", bind(_add("FILTER"), 1, lucene_filter(filter, self._fields))))
+            one = as_function(compose(parse, ranking(self.searcher, k), *_printing()))
+            if len(self._functions) >= FUNCTIONS_KEPT:
+                self._functions.clear()
+            functions = self._functions[k, filter] = one, for_each_part(one)
+        return functions
+
+    def _make_scorer(self, k: int) -> Any:
+        """Make the Java function from the text of a query to the text of what `_candidates` holds, scored."""
+        if self._candidates is None:
+            self._candidates = java_class("java.util.concurrent.atomic.AtomicReference")()
+        among = read_from(_add("FILTER"), 1, self._candidates, f"L{_SEARCH}Query;")
+        query = compose(self._parse, _joined("SHOULD", among))
+        scorer = self._scorers[k] = as_function(compose(query, ranking(self.searcher, k), *_printing()))
+        return scorer
+
+
+def searcher_over(reader: Any, similarity: Any) -> Any:
+    """Give Lucene's ``IndexSearcher``."""
+    import jnius
+
+    searcher = java_class("org.apache.lucene.search.IndexSearcher")(
+        jnius.cast("org.apache.lucene.index.IndexReader", reader)
+    )
+    searcher.setSimilarity(similarity)
+    return searcher
+
+
+def escaped(term: str) -> str:
+    """Write a term so that Lucene's classic query parser takes it literally."""
+    if term in _OPERATORS:
+        return "\\" + term
+    return re.sub(r"(\W)", r"\\\1", term)
+
+
+def _add(occur: str) -> Any:
+    """Give the handle that adds a clause to a ``BooleanQuery.Builder``: of the builder and a query."""
+    add = method(_BUILDER, "add", f"(L{_SEARCH}Query;L{_SEARCH}BooleanClause$Occur;)L{_SEARCH}BooleanQuery$Builder;")
+    return bind(add, 2, getattr(java_class("org.apache.lucene.search.BooleanClause$Occur"), occur))
+
+
+def _joined(occur: str, more: Any) -> Any:
+    """Give the handle from a query to a ``BooleanQuery`` of it and what `more` adds to a builder."""
+    begun = supply(_add(occur), constructor(_BUILDER, "()V"))
+    return compose(begun, more, method(_BUILDER, "build", f"()L{_SEARCH}BooleanQuery;"))
+
+
+def _printing() -> tuple[Any, Any]:
+    """Give the handles from ``TopDocs`` to the text of its hits."""
+    scored = getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{_SEARCH}ScoreDoc;")
+    return scored, method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
+
+
+def ranking(searcher: Any, k: int) -> Any:
+    """Give the handle from a Lucene ``Query`` to its ``TopFieldDocs``, sorted by score, then id."""
+    search = method(
+        "org.apache.lucene.search.IndexSearcher", "search", f"(L{_SEARCH}Query;IL{_SEARCH}Sort;)L{_SEARCH}TopFieldDocs;"
+    )
+    field = java_class("org.apache.lucene.search.SortField")
+    by_id = field(ID, java_class("org.apache.lucene.search.SortField$Type").STRING_VAL)
+    order = java_class("org.apache.lucene.search.Sort")(field.FIELD_SCORE, by_id)
+    return bind(bind(search, 2, java_class("java.lang.Integer")(k), order), 0, searcher)
+
+
+class _Answers:
+    """Hits, a line for a query, read into columns as they come."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+        self._numbers: list[np.ndarray] = []
+        self._scores: list[np.ndarray] = []
+        self._ids: dict[str, str] = {}
+
+    def add(self, lines: str) -> None:
+        self.counts.extend(line.count("doc=") for line in lines.split("\n"))
+        found = _HIT.findall(lines)
+        if found:
+            numbers, scores, ids = zip(*found, strict=True)
+            self._numbers.append(np.fromiter(map(int, numbers), np.int64, count=len(found)))
+            self._scores.append(np.fromiter(map(float, scores), np.float32, count=len(found)))
+            self._ids.update(zip(numbers, ids, strict=True))
+
+    def hits(self, counts: np.ndarray) -> Hits:
+        """Make the hits; equal codes are equal documents."""
+        if not self._ids:
+            return Hits.empty(len(counts))
+        table = np.fromiter(map(int, self._ids), np.int64, count=len(self._ids))
+        order = np.argsort(table)
+        numbers = np.concatenate(self._numbers)
+        return Hits(
+            offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            codes=order[np.searchsorted(table, numbers, sorter=order)],
+            scores=np.concatenate(self._scores),
+            ids=string_array(_decoded(list(self._ids.values()))),
+        )
+
+
+def _decoded(hexadecimal: Sequence[str]) -> list[str]:
+    """Read ids from the numbers of their bytes; 0xff, which UTF-8 never holds, keeps them apart meanwhile."""
+    joined = " ff ".join(hexadecimal)
+    try:
+        ids = bytes.fromhex(joined)
+    except ValueError:
+        # Java prints no leading zero: a newline is "a".
+        ids = bytes.fromhex(_SINGLE_DIGIT.sub(r"0\1", joined))
+    return [utf8.decode() for utf8 in ids.split(b"\xff")]

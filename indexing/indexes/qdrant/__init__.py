@@ -1,0 +1,1 @@
+"""Dense and sparse vectors in Qdrant: embedded, on a server, or in the client's local mode."""

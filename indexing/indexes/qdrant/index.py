@@ -1,0 +1,322 @@
+"""QdrantIndex: dense and sparse vectors in Qdrant: embedded (Edge), a server or cluster, or the client's local mode.
+
+The folder holds ``settings.json`` (what the index is, where it lives, and the last journal sequence it holds) and,
+for the engines that live on this machine, their files.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from indexing.disk import folder_bytes
+from indexing.documents import check_ids
+from indexing.errors import InputError, StorageError
+from indexing.filters import Fields, FieldType, FilterLike, check_fields, values_of
+from indexing.hits import Hits
+from indexing.indexes.qdrant import files as qdrant_files
+from indexing.indexes.qdrant.client import ClientEngine
+from indexing.indexes.qdrant.edge import EdgeEngine
+from indexing.indexes.qdrant.engine import PointBatch, QdrantEngine, point_id
+from indexing.indexes.qdrant.search import QdrantSearch, Queries
+from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSettings
+from indexing.indexes.vectors import check_vectors, check_weights
+
+
+class QdrantIndex:
+    """Points with a dense vector, a sparse one, or both, under string ids.
+
+    An ``upsert`` of an id that is there replaces the point, whole. Ids are mapped to UUIDs (version 5) and stand in
+    the payload as they are; declared fields are payload indexes. Use `create` or `open`; as a context manager it
+    commits when the block ends without an error.
+
+    Ties at the cutoff are resolved by doc_id only among what Qdrant returns. Edge builds its graph in `optimize` only
+    and searches exactly before; a server builds it by itself.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        settings: QdrantSettings,
+        fields: Fields,
+        engine: QdrantEngine,
+        *,
+        engine_name: Engine,
+        server: QdrantServer | None,
+        sequence: int = 0,
+        read_only: bool = False,
+    ) -> None:
+        self.path, self.settings, self.server, self.read_only = path, settings, server, read_only
+        self.fields: dict[str, FieldType] = dict(fields)
+        self._engine, self._engine_name = engine, engine_name
+        self._sequence = sequence
+        self._search = QdrantSearch(path, engine, settings, self.fields, alone=server is None)
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        dimension: int = 0,
+        *,
+        vocabulary: int = 0,
+        fields: Fields | None = None,
+        engine: Engine | None = None,
+        server: QdrantServer | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Make an empty index at `path` (a folder that does not hold one).
+
+        Parameters
+        ----------
+        path
+            The folder.
+        dimension, vocabulary
+            Of the dense and of the sparse vectors; 0 for none.
+        fields
+            The metadata fields that searches may filter by, with their types (see `indexing.filters`).
+        engine
+            ``"edge"`` (the default), ``"local"``, or ``"server"`` (the default when `server` is given).
+        server
+            Where the server is.
+        settings
+            As in `QdrantSettings`.
+        """
+        path, chosen = Path(path), QdrantSettings(dimension, vocabulary, **settings)
+        name: Engine = engine or ("edge" if server is None else "server")
+        if name not in ("edge", "local", "server") or (name == "server") != (server is not None):
+            raise InputError(f"engine must be 'edge', 'local', or 'server' with a server given, not {engine!r}")
+        if (path / qdrant_files.SETTINGS).exists():
+            raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
+        path.mkdir(parents=True, exist_ok=True)
+        declared = check_fields(fields or {})
+        made: QdrantEngine
+        if name == "edge":
+            made = EdgeEngine.create(path / "shard", chosen, declared)
+        else:
+            made = ClientEngine.create(path / "local", chosen, declared, server)
+        index = cls(path, chosen, declared, made, engine_name=name, server=server)
+        index.commit()
+        return index
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = False, api_key: str | None = None) -> Self:
+        """Open the index in this folder.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        read_only
+            Refuse changes. Edge and the local mode still admit one process only.
+        api_key
+            For the server; by default the environment's ``QDRANT_API_KEY``.
+
+        Raises
+        ------
+        StorageError
+            When there is no index, or another process has it open.
+        """
+        path = Path(path)
+        stored = qdrant_files.read_settings(path, api_key)
+        engine: QdrantEngine
+        if stored.engine == "edge":
+            engine = EdgeEngine.open(path / "shard", stored.settings)
+        else:
+            engine = ClientEngine.open(path / "local", stored.settings, stored.server)
+        return cls(
+            path,
+            stored.settings,
+            stored.fields,
+            engine,
+            engine_name=stored.engine,
+            server=stored.server,
+            sequence=stored.sequence,
+            read_only=read_only,
+        )
+
+    @property
+    def sequence(self) -> int:
+        """The journal sequence that the last commit recorded."""
+        return self._sequence
+
+    def upsert(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.floating] | None = None,
+        weights: csr_matrix | None = None,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Store points; one whose id is there is replaced. Doing it twice changes nothing.
+
+        Parameters
+        ----------
+        ids
+            Their doc_ids.
+        vectors, weights
+            Dense [n, dimension] and sparse [n, vocabulary]; all that the index has must be given.
+        metadata
+            Of each document; what is not declared is passed over.
+
+        Raises
+        ------
+        InputError
+            For an empty or repeated id, a wrong shape, a NaN or an infinity, metadata of a wrong type: nothing of the
+            call is stored.
+        StorageError
+            When a server stays away; what was stored before may be stored again.
+        """
+        self._check_writable()
+        check_ids(ids)
+        if (vectors is None) != (not self.settings.dimension) or (weights is None) != (not self.settings.vocabulary):
+            raise InputError(f"points of the index {self.path} have {self._search.parts}: give just that")
+        dense = None if vectors is None else check_vectors(vectors, self.settings.dimension, self.path, ids)
+        sparse = None if weights is None else check_weights(weights, self.settings.vocabulary, self.path, ids)
+        for given in (dense, sparse):
+            if given is not None and given.shape[0] != len(ids):
+                raise InputError(f"{len(ids)} ids for {given.shape[0]} rows")
+        values = values_of(self.fields, ids, metadata)
+        if len(ids):
+            self._search.forget_counts()
+            self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
+
+    def add(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.floating] | None = None,
+        weights: csr_matrix | None = None,
+        *,
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Do what `upsert` does, under the name the other indexes have for it."""
+        self.upsert(ids, vectors, weights, metadata=metadata)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        self._check_writable()
+        if isinstance(ids, str):
+            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
+        distinct = list(dict.fromkeys(ids))
+        there = self._search.count_ids(distinct) if distinct else 0
+        if there:
+            self._search.forget_counts()
+            self._engine.delete([point_id(doc_id) for doc_id in distinct])
+        return there
+
+    def search(self, queries: Queries, k: int, filter: FilterLike | None = None) -> Hits:
+        """Find the `k` best of each query: dense vectors [queries, dimension] (or one), or a CSR matrix of weights.
+
+        Scores are inner products (of normalised vectors for cosine), float32. Sparse queries find only documents that
+        share a term. With a filter (see `parse_filter`) only what it keeps is found, exactly when that is at most
+        `SCAN_BELOW` of all.
+        """
+        return self._search.find(queries, k, filter)
+
+    def fused_search(
+        self,
+        vectors: NDArray[np.floating],
+        weights: csr_matrix,
+        k: int,
+        filter: FilterLike | None = None,
+        *,
+        fusion: str = "rrf",
+        rank_constant: int = 60,
+        depth: int = 100,
+    ) -> Hits:
+        """Find by both vectors, fused by Qdrant itself, in one call.
+
+        Parameters
+        ----------
+        vectors, weights
+            Row ``i`` of both is query ``i``.
+        k
+            How many hits.
+        filter
+            As for `search`; for both legs.
+        fusion
+            ``"rrf"``: the sum of ``1 / (rank_constant + rank)`` over the legs, ranks from 1 (Cormack et al. 2009;
+            Qdrant's own ``k`` is one more). ``"dbsf"``: the sum of each leg's scores, shifted and scaled so that its
+            mean less (plus) three standard deviations is 0 (1).
+        depth
+            Hits taken from each leg (on a cluster: from each shard).
+        """
+        if fusion not in ("rrf", "dbsf"):
+            raise InputError(f"unknown fusion {fusion!r}: there are 'rrf' and 'dbsf'")
+        more = {"fusion": fusion, "rank_constant": rank_constant, "depth": max(depth, k)}
+        return self._search.fuse(vectors, weights, k, filter, **more)
+
+    def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates: for query ``i`` the documents ``doc_ids[i]``, exactly.
+
+        Returns
+        -------
+        ndarray
+            float32 [candidates of all queries], in their order.
+
+        Raises
+        ------
+        InputError
+            For an id that is not there.
+        """
+        return self._search.score(queries, doc_ids)
+
+    def optimize(self) -> None:
+        """Build the graphs of what was added since (Edge), or wait until the server has."""
+        self._check_writable()
+        self._engine.optimize()
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Make everything so far durable.
+
+        Parameters
+        ----------
+        sequence
+            The last journal sequence that this state holds; by default that of the commit before.
+        """
+        self._check_writable()
+        self._engine.flush()
+        number = self._sequence if sequence is None else int(sequence)
+        qdrant_files.write_settings(
+            self.path, qdrant_files.Stored(self._engine_name, self.settings, self.fields, self.server, number)
+        )
+        self._sequence = number
+
+    def close(self) -> None:
+        """Let the engine go."""
+        if not self._closed:
+            self._closed = True
+            self._engine.close()
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are taken on this machine's disk ; a server's are its own."""
+        return folder_bytes(self.path)
+
+    def __len__(self) -> int:
+        return self._search.count()
+
+    def __contains__(self, doc_id: object) -> bool:
+        return isinstance(doc_id, str) and self._search.count_ids([doc_id]) > 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and not self.read_only and not self._closed:
+                self.commit()
+        finally:
+            self.close()
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise StorageError(f"the index {self.path} is closed: open it again")
+        if self.read_only:
+            raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")

@@ -1,0 +1,165 @@
+"""Encoded texts kept in files, each named for what it holds: made anywhere, looked up by text.
+
+A file is an ``.npz`` without pickle (a zip, so each array has its CRC-32): a digest of each text, and beside it the
+vectors, or the term weights as CSR. Its name is a digest of the encoder's identity and of the texts.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, issparse, vstack
+
+from indexing.collection.identity import RECORDED_ONLY
+from indexing.disk import sync_folder
+from indexing.errors import StorageError
+
+DIGEST_BYTES = 16
+OPEN_FILES = 2
+"""Files whose rows are held at a time; a corpus that is read in order needs one after another."""
+
+
+def text_digests(texts: Sequence[str]) -> NDArray[np.void]:
+    """Give a digest of each text (BLAKE2b, 128 bits), as bytes that compare and sort."""
+    joined = b"".join(hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest() for text in texts)
+    return np.frombuffer(joined, dtype=f"V{DIGEST_BYTES}")
+
+
+def file_name(identity: Mapping[str, Any], digests: NDArray[np.void]) -> str:
+    """Name the file of these texts, encoded by this encoder in its precision."""
+    compared = {key: value for key, value in identity.items() if key == "dtype" or key not in RECORDED_ONLY}
+    content = hashlib.sha256(json.dumps(compared, sort_keys=True).encode())
+    content.update(digests.tobytes())
+    return f"{content.hexdigest()[:40]}.npz"
+
+
+def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
+    """Write rows, vectors [n, dimension] or CSR [n, columns], beside the digests of their texts [n].
+
+    The file appears whole, however many processes write the same one; what a killed one left of it is removed.
+    """
+    arrays: dict[str, Any] = {"digests": np.frombuffer(digests.tobytes(), np.uint8).reshape(-1, DIGEST_BYTES)}
+    if issparse(rows):
+        matrix: csr_matrix = csr_matrix(rows)  # type: ignore[call-overload]
+        arrays |= {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data}
+        arrays["shape"] = np.array(matrix.shape)
+    else:
+        arrays["vectors"] = np.asarray(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        _rename(partial, path)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written ({error.strerror}): make room, and run it again") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.partial"):
+        left.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def read_rows(path: Path) -> Any:
+    """Read the rows of a file that `write_encoded` wrote; a `StorageError` when they are not what was written."""
+    arrays = _arrays(path, ("vectors", "indptr", "indices", "data", "shape"))
+    if "vectors" in arrays:
+        return arrays["vectors"]
+    return csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
+
+
+def is_whole(path: Path) -> bool:
+    """Say whether a file is there, and as it was written."""
+    try:
+        read_digests(path)
+        read_rows(path)
+    except StorageError:
+        return False
+    return True
+
+
+def read_digests(path: Path) -> NDArray[np.void]:
+    """Read the digests of a file's texts; a `StorageError` when they are not what was written."""
+    stored = _arrays(path, ("digests",))["digests"]
+    return np.frombuffer(stored.tobytes(), dtype=f"V{DIGEST_BYTES}")
+
+
+class EncodedTexts:
+    """Stands where an encoder of documents does, and looks up what it once said.
+
+    Parameters
+    ----------
+    identity
+        The encoder's.
+    files
+        What `write_encoded` wrote with that encoder. Of each text 24 bytes stay in memory.
+    """
+
+    def __init__(self, identity: Mapping[str, Any], files: Sequence[Path]) -> None:
+        self.identity = identity
+        self.files = files
+        digests = [read_digests(file) for file in files]
+        counts = [len(part) for part in digests]
+        joined = np.concatenate(digests) if digests else text_digests([])
+        order = np.argsort(joined, kind="stable")
+        self._digests = joined[order]
+        self._file = np.repeat(np.arange(len(files), dtype=np.int32), counts)[order]
+        rows = (
+            np.concatenate([np.arange(count, dtype=np.int32) for count in counts]) if counts else np.zeros(0, np.int32)
+        )
+        self._row = rows[order]
+        self._read = lru_cache(maxsize=OPEN_FILES)(read_rows)
+
+    def encode_document(self, texts: Sequence[str], /) -> Any:
+        """Give vectors ``float32 [n, dimension]``, or term weights as CSR ``[n, vocabulary]``.
+
+        Raises
+        ------
+        StorageError
+            For a text that no file has, or a damaged file.
+        """
+        wanted = text_digests(texts)
+        places = np.minimum(np.searchsorted(self._digests, wanted), max(len(self._digests) - 1, 0))
+        found = self._digests[places] == wanted if len(self._digests) else np.zeros(len(wanted), bool)
+        if not found.all():
+            text = texts[int(np.argmin(found))]
+            raise StorageError(
+                f"no encoded file has the text that begins {text[:60]!r}: the corpus has changed since it was encoded. "
+                "Run the job again: only what changed is encoded"
+            )
+        files, rows = self._file[places], self._row[places]
+        order = np.argsort(files, kind="stable")
+        parts = []
+        for file in np.unique(files):
+            parts.append(self._read(self.files[file])[rows[files == file]])
+        stacked = vstack(parts, format="csr") if issparse(parts[0]) else np.concatenate(parts)
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return stacked[back]
+
+
+def _rename(partial: Path, path: Path) -> None:
+    try:
+        partial.replace(path)
+    except FileNotFoundError:
+        # Another process wrote the same file, and tidied up.
+        if not path.exists():
+            raise
+
+
+def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names if name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise StorageError(f"{path} is missing or damaged ({error}): run the job again, which makes it anew") from error

@@ -1,0 +1,168 @@
+"""What a build is to make: which legs, in which indexes, with which encoders; and whether that stands already."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from indexing.collection.identity import differences
+from indexing.collection.leg_parameters import OF_ROWS, agrees, with_parameters
+from indexing.collection.legs import DocumentEncoder
+from indexing.collection.manifest import Backend, Leg, read_manifest
+from indexing.corpora.corpus import Corpus
+from indexing.documents import Document
+from indexing.errors import StorageError
+from indexing.filters import check_fields
+
+if TYPE_CHECKING:
+    from retrieve.encoders import DenseEncoder, SparseEncoder
+
+DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "qdrant"]
+SparseIndex: TypeAlias = Literal["impact", "qdrant"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexChoice:
+    """An index with its parameters, where a name alone does not say enough.
+
+    Parameters
+    ----------
+    backend
+        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights.
+    parameters
+        Of ``faiss`` those of `FaissSettings`, ``kind`` among them; of ``impact`` ``scale``; of ``qdrant`` those of
+        `QdrantSettings`, and ``server`` with those of `QdrantServer` but the API key, which is read from
+        ``QDRANT_API_KEY`` (without ``collection`` one is named that is not there yet).
+    """
+
+    backend: Backend
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which legs to build, and with what.
+
+    Parameters
+    ----------
+    legs
+        Backend, encoder identity and parameters by name.
+    encoders
+        The encoder of each leg that needs one.
+    vocabularies
+        The term of each column, of each leg of term weights.
+    fields
+        The metadata fields that can be filtered by, with their types.
+    """
+
+    legs: Mapping[str, Leg]
+    encoders: Mapping[str, DocumentEncoder] = field(default_factory=dict)
+    vocabularies: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_plan(
+    *,
+    bm25: bool = True,
+    dense: "DenseEncoder | None" = None,
+    sparse: "SparseEncoder | None" = None,
+    dense_index: DenseIndex | IndexChoice = "flat",
+    sparse_index: SparseIndex | IndexChoice = "impact",
+    bm25_fields: Mapping[str, float] | None = None,
+    bm25_parameters: Mapping[str, Any] | None = None,
+    fields: Mapping[str, str] | None = None,
+) -> Plan:
+    """Describe the legs that `build_collection` makes of these encoders; parameters and errors as there."""
+    legs: dict[str, Leg] = {}
+    encoders: dict[str, DocumentEncoder] = {}
+    vocabularies: dict[str, Sequence[str]] = {}
+    if bm25:
+        words = dict(bm25_parameters or {}) | ({"weights": dict(bm25_fields)} if bm25_fields else {})
+        legs["bm25"] = with_parameters(Leg("bm25"), "bm25", "bm25", words)
+    if dense is not None:
+        metric = "dot" if dense.similarity == "dot" else "cosine"
+        rows = Leg("faiss", dense.identity, {"dimension": dense.dimension, "metric": metric})
+        chosen = _dense_choice(dense_index)
+        legs["dense"] = with_parameters(rows, "dense", chosen.backend, chosen.parameters)
+        encoders["dense"] = dense
+    if sparse is not None:
+        chosen = sparse_index if isinstance(sparse_index, IndexChoice) else IndexChoice(sparse_index)
+        legs["sparse"] = with_parameters(Leg("impact", sparse.identity), "sparse", chosen.backend, chosen.parameters)
+        encoders["sparse"], vocabularies["sparse"] = sparse, sparse.vocabulary
+    return Plan(legs, encoders, vocabularies, check_fields(fields or {}))
+
+
+def is_built(path: str | Path, corpus: Iterable[Document], **wanted: Any) -> bool:
+    """Say whether a collection of this corpus stands at `path` that has all that a plan would give it.
+
+    Parameters
+    ----------
+    path, corpus
+        As for `build_collection`.
+    **wanted
+        As for `make_plan`. What it leaves open of an index's parameters may be as it is.
+    """
+    try:
+        manifest = read_manifest(Path(path))
+    except StorageError:
+        return False
+    plan, record = make_plan(**wanted), corpus_record(corpus)
+    return (
+        record["fingerprint"] is not None
+        and manifest.corpus.get("fingerprint") == record["fingerprint"]
+        and _reads_alike(manifest.corpus.get("reading") or {}, record["reading"])
+        and not (manifest.corpus.get("skipped") and getattr(corpus, "on_error", None) == "raise")
+        and all(name in manifest.legs and _serves(manifest.legs[name], leg) for name, leg in plan.legs.items())
+        and dict(plan.fields).items() <= dict(manifest.fields).items()
+    )
+
+
+def can_go_on(stored: Mapping[str, Leg], plan: Plan) -> bool:
+    """Say whether what a stopped build left is, bit for bit, what the plan would make."""
+    if stored.keys() != plan.legs.keys():
+        return False
+    for name, leg in plan.legs.items():
+        ours = json.loads(json.dumps({"encoder": dict(leg.encoder or {}), "parameters": dict(leg.parameters)}))
+        theirs = dict(stored[name].encoder or {})
+        if (
+            not agrees(stored[name], Leg(leg.backend, parameters=ours["parameters"]))
+            or stored[name].parameters.keys() - OF_ROWS - leg.parameters.keys()
+            or differences(theirs, ours["encoder"])
+            or theirs.get("dtype") != ours["encoder"].get("dtype")
+        ):
+            return False
+    return True
+
+
+def corpus_record(corpus: Iterable[Document]) -> dict[str, Any]:
+    """Say which corpus this is: its description and, where it knows, a fingerprint of its bytes and how it is read."""
+    if not isinstance(corpus, Corpus):
+        return {"description": description(corpus), "fingerprint": None}
+    return {"description": corpus.description, "fingerprint": corpus.fingerprint(), "reading": corpus.reading()}
+
+
+def description(corpus: Iterable[Document]) -> str:
+    """Say in a word where documents come from."""
+    return str(getattr(corpus, "description", type(corpus).__name__))
+
+
+def _dense_choice(index: DenseIndex | IndexChoice) -> IndexChoice:
+    if not isinstance(index, IndexChoice):
+        return IndexChoice("qdrant") if index == "qdrant" else IndexChoice("faiss", {"kind": index})
+    if index.backend == "faiss":
+        return IndexChoice("faiss", {"kind": "flat"} | dict(index.parameters))
+    return index
+
+
+def _serves(leg: Leg, wanted: Leg) -> bool:
+    """Say whether a leg that stands is as good as the wanted one."""
+    # Words in one field or in two give other scores: what is not asked for must not be there either.
+    alike = (leg.parameters.get("weights") or {}) == (wanted.parameters.get("weights") or {})
+    return alike and agrees(leg, wanted) and not differences(leg.encoder or {}, wanted.encoder or {})
+
+
+def _reads_alike(stored: Mapping[str, Any], reading: Mapping[str, Any]) -> bool:
+    """Say whether a corpus gives the same documents read either way: one without repeated ids, however they count."""
+    free = {} if "on_duplicate" in stored else {"on_duplicate": None}
+    return {**stored, **free} == {**reading, **free}

@@ -1,0 +1,1 @@
+"""Exact search by dot product over vectors in memory."""

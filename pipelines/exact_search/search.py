@@ -1,0 +1,195 @@
+"""Exact search of dense vectors by dot product: screened in bfloat16, scored in float32.
+
+Where the processor multiplies bfloat16 faster than float32, the whole product is made in bfloat16 only. How far such a
+score lies from the true one is bounded by the lengths of the vectors and of what rounding took from them
+(Cauchy-Schwarz), so the documents that could be among the best are known for certain; they alone are scored in float32.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.exact_search.top_k import GROUP, first, grouped, room_for_scores
+from retrieve.encoders.kernels.precision import has_fast_bfloat16
+
+if TYPE_CHECKING:
+    import torch
+
+Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Places of documents and their scores, [queries, k]."""
+
+ENOUGH_QUERIES, ENOUGH_DOCUMENTS = 256, 4096
+"""From here on a copy of the corpus in bfloat16 pays."""
+ROUNDING = 2.0**-8
+"""The most by which a number in bfloat16 differs from the one that it stands for, as a share of it."""
+DOCUMENTS_AT_ONCE = 4096
+"""Documents that are rounded at a time."""
+PAIRS_AT_ONCE = 256
+"""Queries with a document each that are scored at a time: they fit the processor's cache."""
+PAIRS_OF_A_TASK = 4096
+"""That a thread scores before it asks for more."""
+
+
+class ExactSearch:
+    """Finds the documents of the highest dot product with each query.
+
+    Parameters
+    ----------
+    corpus
+        float32 [documents, width].
+    rows
+        Queries whose scores stand in memory at a time, float32 [rows, documents].
+    queries
+        How many will be asked in all.
+    screen
+        Whether to screen in bfloat16; None: where that is faster.
+    """
+
+    def __init__(self, corpus: NDArray[np.float32], rows: int, queries: int, *, screen: bool | None = None) -> None:
+        import torch
+
+        self._documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
+        self._room = room_for_scores(rows, len(corpus))
+        if screen is None:
+            many = queries >= ENOUGH_QUERIES and len(corpus) >= ENOUGH_DOCUMENTS
+            screen = many and has_fast_bfloat16(torch.device("cpu"))
+        self._screen = _Screen(self._documents) if screen else None
+
+    def __call__(self, queries: NDArray[np.float32], k: int, ranks: NDArray[np.int64]) -> Found:
+        """Give the places and the scores of the `k` best documents of each query, both [queries, k], best first.
+
+        Parameters
+        ----------
+        queries
+            float32 [queries, width].
+        k
+            At most as many as there are documents.
+        ranks
+            Of each document; of equal scores, the lower ranks come first and stay at the cutoff.
+        """
+        import torch
+
+        asked = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
+        places = np.empty((len(asked), k), dtype=np.int64)
+        scores = np.empty((len(asked), k), dtype=np.float32)
+        low = 0
+        while low < len(asked):
+            if self._screen is None or guesses_for(k) > len(self._documents) // GROUP:
+                high = low + len(self._room)
+                found = self._scored(asked[low:high], k, ranks)
+            else:  # Scores in bfloat16 take half the room.
+                high = low + 2 * len(self._room)
+                found = self._screened(self._screen, asked[low:high], k, ranks)
+            places[low:high], scores[low:high] = found
+            low = high
+        return places, scores
+
+    def _screened(self, screen: "_Screen", asked: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> Found:
+        import torch
+
+        rounded = self._room.view(-1).view(torch.bfloat16)[: len(asked) * len(self._documents)]
+        columns, scores, certain = screen(asked, k, rounded.view(len(asked), -1))
+        at, values = first(scores, k, ranks[columns])
+        places = np.take_along_axis(columns, at, axis=1)
+        doubtful = np.flatnonzero(~certain)
+        for low in range(0, len(doubtful), len(self._room)):
+            some = doubtful[low : low + len(self._room)]
+            places[some], values[some] = self._scored(asked[some], k, ranks)
+        if 2 * len(doubtful) > len(asked):
+            self._screen = None  # Vectors of very different lengths, or too many nearly alike: it does not pay.
+        return places, values
+
+    def _scored(self, asked: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> Found:
+        import torch
+
+        return first(torch.mm(asked, self._documents.T, out=self._room[: len(asked)]), k, ranks)
+
+
+class _Screen:
+    """The corpus in bfloat16, and how far its vectors are from those that they stand for."""
+
+    def __init__(self, documents: "torch.Tensor") -> None:
+        import torch
+
+        self._documents = documents
+        self._rounded = room_for_scores(len(documents), documents.shape[1], torch.bfloat16)
+        measured = []
+        for low in range(0, len(documents), DOCUMENTS_AT_ONCE):
+            high = low + DOCUMENTS_AT_ONCE
+            measured.append(_round(documents[low:high], self._rounded[low:high]))
+        self._longest, self._lost = (float(torch.cat(parts).max()) for parts in zip(*measured, strict=True))
+
+    def __call__(
+        self, asked: "torch.Tensor", k: int, room: "torch.Tensor"
+    ) -> tuple[NDArray[np.int64], "torch.Tensor", NDArray[np.bool_]]:
+        """Give documents that may be among the `k` best of each query, and their scores, both [queries, some].
+
+        The scores of those that cannot be are -inf. The third value says of which queries none was left out.
+        """
+        import torch
+
+        rounded = torch.empty_like(asked, dtype=torch.bfloat16)
+        lengths, losses = _round(asked, rounded)
+        maxima, columns, guesses = grouped(torch.mm(rounded, self._rounded.T, out=room), guesses_for(k))
+        summing = (asked.shape[1] + 8) * 2.0**-22
+        # No product in bfloat16, before it is rounded itself, is further than this from that in float32.
+        apart = losses * self._longest + (lengths + losses) * self._lost + lengths * self._longest * summing
+        # The k-th best score is at least so high, as k groups have one that is; one so high has at least this guess.
+        floor = _less(_less(maxima[:, k - 1].double()) - 2 * apart)
+        certain = maxima[:, -1] < floor
+        rows, at = (guesses >= floor[:, None]).nonzero(as_tuple=True)
+        found = torch.bincount(rows, minlength=len(asked))
+        beside = torch.arange(len(rows)) - (found.cumsum(0) - found)[rows]
+        shape = (len(asked), max(k, int(found.max())))
+        scores, places = torch.full(shape, -torch.inf), torch.zeros(shape, dtype=torch.long)
+        places[rows, beside] = columns[rows, at]
+        scores[rows, beside] = torch.from_numpy(
+            _dots(asked.numpy(), self._documents.numpy(), rows.numpy(), columns[rows, at].numpy())
+        )
+        return places.numpy(), scores, certain.numpy()
+
+
+def guesses_for(k: int) -> int:
+    """Give the number of groups of documents that are looked at: those of the `k` best, and what rounding hides."""
+    return 2 * k + 32
+
+
+def _round(vectors: "torch.Tensor", out: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+    """Write them in bfloat16; give their lengths, and the lengths of what was lost, float64."""
+    import torch
+
+    out.copy_(vectors)
+    lost = out.float().sub_(vectors)
+    return torch.linalg.vector_norm(vectors, dim=1).double(), torch.linalg.vector_norm(lost, dim=1).double()
+
+
+def _less(scores: "torch.Tensor") -> "torch.Tensor":
+    return scores - 1.01 * ROUNDING * scores.abs()
+
+
+def _dots(
+    left: NDArray[np.float32], right: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Give the dot product of row rows[i] of one with row columns[i] of the other, each summed in the same order.
+
+    By threads of our own: torch's would wait for each other after every few pairs, which takes many times as long
+    where another process has one of the cores.
+    """
+    import torch
+
+    found = np.empty(len(rows), dtype=np.float32)
+
+    def score(start: int) -> None:
+        room = np.empty((2, PAIRS_AT_ONCE, left.shape[1]), dtype=np.float32)
+        for low in range(start, min(start + PAIRS_OF_A_TASK, len(rows)), PAIRS_AT_ONCE):
+            some = slice(low, min(low + PAIRS_AT_ONCE, start + PAIRS_OF_A_TASK, len(rows)))
+            one, other = room[:, : some.stop - low]
+            np.take(left, rows[some], axis=0, out=one, mode="clip")  # Other modes make a copy first.
+            np.take(right, columns[some], axis=0, out=other, mode="clip")
+            np.einsum("nd,nd->n", one, other, out=found[some])
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        list(threads.map(score, range(0, len(rows), PAIRS_OF_A_TASK)))
+    return found

@@ -1,0 +1,1 @@
+"""Measures of a ranking: formulas, judgements, averages and significance."""

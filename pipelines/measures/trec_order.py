@@ -1,0 +1,72 @@
+"""A run judged in trec_eval's order: scores as float32, highest first, ties by doc_id descending.
+
+A measure needs the ranks of the judged documents only, and a document's rank is how many stand above it. So no run is
+sorted by id and no id is looked at but those that were judged, and those that tie with them.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.errors import InputError
+from pipelines.measures.qrels import Judged, Qrels
+
+
+def judge_run(run: Mapping[str, Mapping[str, float]], qrels: Qrels) -> Judged:
+    """Find rank and grade of each judged document in a run ``{query_id: {doc_id: score}}``.
+
+    Queries that are not judged are not looked at; a query that the run lacks has no hits.
+
+    Raises
+    ------
+    InputError
+        For a score that is NaN, naming query and document.
+    """
+    names = qrels.doc_ids[qrels.codes].tolist()
+    bounds = qrels.offsets.tolist()
+    rows, ranks, judgements = [], [], []
+    counts = np.zeros(len(qrels), dtype=np.int64)
+    for row, query_id in enumerate(qrels.query_ids):
+        found = run.get(query_id)
+        if not found:
+            continue
+        counts[row] = len(found)
+        scores = _scores(found, query_id)
+        judged = [at for at in range(bounds[row], bounds[row + 1]) if names[at] in found]
+        places = _ranks(found, scores, [names[at] for at in judged])
+        order = np.argsort(places)
+        ranks.append(places[order])
+        judgements.append(np.array(judged, dtype=np.int64)[order])
+        rows.append(np.full(len(judged), row))
+    if not rows:
+        none = np.zeros(0, dtype=np.int64)
+        return Judged(qrels, none, none, none, counts)
+    return Judged(qrels, np.concatenate(rows), np.concatenate(ranks), qrels.grades[np.concatenate(judgements)], counts)
+
+
+def _scores(found: Mapping[str, float], query_id: str) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        scores = np.fromiter(found.values(), np.float64, len(found)).astype(np.float32)
+    if np.isnan(scores).any():
+        doc_id = list(found)[int(np.flatnonzero(np.isnan(scores))[0])]
+        raise InputError(f"the score of document {doc_id!r} for query {query_id!r} is NaN")
+    return scores
+
+
+def _ranks(found: Mapping[str, float], scores: NDArray[np.float32], names: list[str]) -> NDArray[np.int64]:
+    """Give the rank, from 1, of each of these documents of `found`."""
+    with np.errstate(over="ignore"):
+        own = np.array([found[name] for name in names], dtype=np.float64).astype(np.float32)
+    ascending = np.sort(scores)
+    above = np.searchsorted(ascending, own, side="right")
+    ranks = len(scores) - above + 1
+    tied = above - np.searchsorted(ascending, own, side="left") > 1
+    if tied.any():
+        all_names = list(found)
+        for score in np.unique(own[tied]):
+            group = sorted((all_names[at] for at in np.flatnonzero(scores == score)), reverse=True)
+            place = {name: at for at, name in enumerate(group)}
+            for at in np.flatnonzero(own == score):
+                ranks[at] += place[names[at]]
+    return ranks

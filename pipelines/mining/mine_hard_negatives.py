@@ -1,0 +1,333 @@
+"""`mine_hard_negatives`: negatives by an encoder, with the arguments and the rules of sentence-transformers 6.2."""
+
+import hashlib
+import json
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from indexing.disk import write_atomically
+from indexing.errors import InputError
+from pipelines.mining.candidates import QUERIES_AT_ONCE, Candidates, nearest
+from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
+from pipelines.mining.formatting import Format, Texts, formatted
+from pipelines.mining.positives import Positives, numbered
+from pipelines.mining.rescoring import PairScorer, cross_scores
+from retrieve.encoders.kernels.memory import give_back
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from retrieve.encoders import DenseEncoder
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MiningReport:
+    """What was found: statistics of scores, and what each limit ruled out."""
+
+    rows: int
+    possible: int
+    positive: NDArray[np.float32]
+    negative: NDArray[np.float32]
+    counts: Counts
+
+    def __str__(self) -> str:
+        lines = [f"{self.rows:,} rows", f"{'':8}{'positive':>10}{'negative':>10}"]
+        for name, function in _STATISTICS.items():
+            values = [
+                f"{function(scores):10.4f}" if len(scores) else f"{'-':>10}"
+                for scores in (self.positive, self.negative)
+            ]
+            lines.append(f"{name:8}{''.join(values)}")
+        for limit, skipped in self.counts.skipped.items():
+            lines.append(f"{limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
+        if self.rows < self.possible:
+            missing = f"{self.possible - self.rows:,} of {self.possible:,} rows"
+            lines.append(f"{missing} lack negatives: raise range_max or loosen the limits")
+        return "\n".join(lines)
+
+
+def mine_hard_negatives(
+    dataset: "Dataset",
+    model: "DenseEncoder",
+    anchor_column_name: str | None = None,
+    positive_column_name: str | None = None,
+    corpus: Sequence[str] | None = None,
+    cross_encoder: PairScorer | None = None,
+    range_min: int = 0,
+    range_max: int | None = None,
+    max_score: float | None = None,
+    min_score: float | None = None,
+    absolute_margin: float | None = None,
+    relative_margin: float | None = None,
+    num_negatives: int = 3,
+    sampling_strategy: Sampling = "top",
+    query_prompt_name: str | None = None,
+    query_prompt: str | None = None,
+    corpus_prompt_name: str | None = None,
+    corpus_prompt: str | None = None,
+    include_positives: bool = False,
+    output_format: Format = "triplet",
+    output_scores: bool = False,
+    *,
+    seed: int | None = None,
+    cache_folder: str | Path | None = None,
+    verbose: bool = True,
+) -> "Dataset":
+    """Find documents that look right to an encoder and are not among a query's positives.
+
+    Parameters
+    ----------
+    dataset
+        (anchor, positive) rows; an anchor on several rows has several positives.
+    model
+        Encodes queries and documents; its similarity is the score, of vectors of length 1.
+    anchor_column_name, positive_column_name
+        The first and the second column.
+    corpus
+        Where negatives are looked for, beside all positives (the positives alone).
+    cross_encoder
+        Scores candidates and positives anew, when there is a limit to compare them with.
+    range_min, range_max, max_score, min_score, absolute_margin, relative_margin
+        See `Limits`. `range_max` is, by default, `range_min` + `num_negatives` + the most positives of a query, with
+        ten times the negatives when there is a limit.
+    num_negatives, sampling_strategy, seed
+        How many for each query, and which of those left: the best ("top") or any ("random", drawn from `seed`).
+    query_prompt, query_prompt_name, corpus_prompt, corpus_prompt_name
+        Put before the texts, instead of what the checkpoint says for queries and documents.
+    include_positives
+        Keep positives among the candidates: the ranking as the encoder has it. Sets `output_format` to "n-tuple".
+    output_format, output_scores
+        See `formatted`.
+    cache_folder
+        Keep vectors there, under a hash of the encoder's identity, prompt and texts.
+    verbose
+        Progress bars, and a summary through the log.
+
+    Returns
+    -------
+    Dataset
+        With the columns of `output_format`, under the names of the dataset's own.
+
+    Raises
+    ------
+    InputError
+        For an empty dataset, one without two columns, a value that is no text, or numbers that leave no candidates.
+    """
+    import pyarrow as pa
+    from datasets import Dataset
+
+    pa.default_memory_pool().release_unused()  # What rows mined before have left there.
+    anchor, positive = _columns(dataset, anchor_column_name, positive_column_name)
+    if include_positives and output_format != "n-tuple":
+        logger.warning("include_positives keeps the ranking, which only output_format='n-tuple' shows: that is used")
+        output_format = "n-tuple"
+    queries, query_codes = numbered(_texts(dataset, anchor))
+    right = _texts(dataset, positive)
+    documents, codes = numbered([*(corpus or []), *right])
+    positives = Positives.of(query_codes, codes[len(codes) - len(right) :], len(queries))
+    del right  # A copy of each text: `documents` has the different ones.
+    limited = any(value is not None for value in (absolute_margin, relative_margin, max_score))
+    most = int(np.bincount(query_codes).max())
+    limits = Limits(
+        range_min,
+        _range_max(
+            range_max,
+            range_min,
+            num_negatives,
+            most=most,
+            wide=limited or (cross_encoder is not None and min_score is not None),
+        ),
+        absolute_margin,
+        relative_margin,
+        max_score,
+        min_score,
+    )
+    _check(limits, num_negatives)
+    encode = _Encoding(model, cache_folder, show_progress=verbose)
+    corpus_vectors = encode("document", documents, corpus_prompt, corpus_prompt_name)
+    query_vectors = encode("query", queries, query_prompt, query_prompt_name)
+
+    rescore = cross_encoder if limited or min_score is not None else None
+    counts, draw = Counts(), random.Random(seed)
+    mined: list[tuple[int, Positives, NDArray[np.float32], Candidates]] = []
+    blocks = nearest(query_vectors, corpus_vectors, limits.range_max + most, metric=model.similarity)
+    for first, found in zip(_starts(len(queries), verbose), blocks, strict=True):
+        own = positives.some(first, first + len(found.documents))
+        if rescore is None:
+            scores = _similarity(query_vectors[own.queries + first], corpus_vectors[own.documents], model.similarity)
+        else:
+            found, scores = _rescored(rescore, found, own, first, queries, documents)
+        left = filtered(found, own, scores, limits, counts, include_positives=include_positives)
+        mined.append((first, own, scores, chosen(left, num_negatives, sampling_strategy, draw)))
+    del blocks, corpus_vectors, query_vectors  # The rows come when the memory of the search is free again.
+    give_back()
+    query_texts, corpus_texts = Texts(queries), Texts(documents)
+    tables = [
+        formatted(
+            output_format,
+            query_texts,
+            corpus_texts,
+            first,
+            own,
+            scores,
+            taken,
+            scores=output_scores,
+            anchor=anchor,
+            positive=positive,
+        )
+        for first, own, scores, taken in mined
+    ]
+    result = _dataset(Dataset, tables)
+    if verbose:
+        possible = {
+            "triplet": len(positives.documents) * num_negatives,
+            "labeled-pair": len(positives.documents) + len(queries) * num_negatives,
+        }
+        report = MiningReport(
+            len(result),
+            possible.get(output_format, len(positives.documents)),
+            np.concatenate([scores for _, _, scores, _ in mined]),
+            np.concatenate([taken.scores[np.isfinite(taken.scores)] for *_, taken in mined]),
+            counts,
+        )
+        logger.info("%s", report)
+    return result
+
+
+class _Encoding:
+    def __init__(self, model: Any, cache_folder: str | Path | None, *, show_progress: bool) -> None:
+        self._model, self._folder, self._show = model, cache_folder, show_progress
+
+    def __call__(self, task: str, texts: list[str], prompt: str | None, prompt_name: str | None) -> NDArray[np.float32]:
+        if prompt is None and prompt_name is not None:
+            if prompt_name not in self._model.prompts:
+                known = ", ".join(self._model.prompts)
+                raise InputError(f"the model has no prompt {prompt_name!r}: there are {known}")
+            prompt = self._model.prompts[prompt_name]
+        path = None if self._folder is None else self._path(task, texts, prompt)
+        if path is not None and path.is_file():
+            found: NDArray[np.float32] = np.load(path, mmap_mode="c", allow_pickle=False)
+            return found
+        encode = self._model.encode_query if task == "query" else self._model.encode_document
+        vectors: NDArray[np.float32] = encode(texts, prompt=prompt, normalize=True, show_progress=self._show)
+        give_back()  # What encoding leaves in pieces is not the search's to use.
+        if path is not None:
+            write_atomically(path, lambda file: np.save(file, vectors, allow_pickle=False))
+        return vectors
+
+    def _path(self, task: str, texts: list[str], prompt: str | None) -> Path:
+        identity = {name: value for name, value in self._model.identity.items() if name not in ("name", "revision")}
+        told = hashlib.sha256(json.dumps([identity, task, prompt], sort_keys=True, default=str).encode())
+        for text in texts:
+            told.update(len(text).to_bytes(8, "little") + text.encode())
+        folder = Path(self._folder or ".")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{task}_embeddings_{told.hexdigest()}.npy"
+
+
+def _rescored(
+    scorer: PairScorer,
+    found: Candidates,
+    own: Positives,
+    first: int,
+    queries: Sequence[str],
+    documents: Sequence[str],
+) -> tuple[Candidates, NDArray[np.float32]]:
+    """Score a block's candidates and positives in one pass."""
+    rows, columns = np.nonzero(found.documents >= 0)
+    asked = [queries[first + row] for row in [*rows, *own.queries]]
+    read = [documents[at] for at in [*found.documents[rows, columns], *own.documents]]
+    scores = cross_scores(scorer, asked, read)
+    block = np.full(found.scores.shape, -np.inf, dtype=np.float32)
+    block[rows, columns] = scores[: len(rows)]
+    return found.with_scores(block), scores[len(rows) :]
+
+
+def _similarity(queries: NDArray, documents: NDArray, metric: str) -> NDArray[np.float32]:
+    if metric == "euclidean":
+        return -np.linalg.norm(queries - documents, axis=1).astype(np.float32)
+    if metric == "manhattan":
+        return -np.abs(queries - documents).sum(axis=1).astype(np.float32)
+    return np.einsum("nd,nd->n", queries, documents).astype(np.float32)
+
+
+def _columns(dataset: Any, anchor: str | None, positive: str | None) -> tuple[str, str]:
+    if not len(dataset):
+        raise InputError("the dataset has no rows")
+    names = dataset.column_names
+    for asked in (anchor, positive):
+        if asked is not None and asked not in names:
+            raise InputError(f"the dataset has no column {asked!r}: there are {', '.join(names)}")
+    if len(names) < 2:
+        raise InputError(f"the dataset needs two columns, queries and right documents; there is only {names[0]!r}")
+    return anchor or names[0], positive or names[1]
+
+
+def _texts(dataset: Any, column: str) -> list[str]:
+    # A slice is one list; to go through a column would decode it row by row.
+    texts: list[str] = list(dataset[column][:])
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"row {row} (from 0), column {column!r}: {repr(text)[:60]} is no text")
+    return texts
+
+
+def _range_max(given: int | None, range_min: int, negatives: int, *, most: int, wide: bool) -> int:
+    return range_min + negatives * (10 if wide else 1) + most if given is None else given
+
+
+def _check(limits: Limits, negatives: int) -> None:
+    if negatives < 1:
+        raise InputError(f"num_negatives must be at least 1, not {negatives}")
+    if limits.range_min < 0:
+        raise InputError(f"range_min must not be below 0, and is {limits.range_min}")
+    if limits.range_max - limits.range_min < negatives:
+        raise InputError(
+            f"{negatives} negatives cannot be taken from the ranks {limits.range_min} to {limits.range_max}: lower "
+            "num_negatives or range_min, or raise range_max"
+        )
+
+
+def _starts(queries: int, show: bool) -> Iterator[int]:
+    with tqdm(total=queries, desc="mining", unit="query", disable=not show) as bar:
+        for first in range(0, queries, QUERIES_AT_ONCE):
+            yield first
+            bar.update(min(QUERIES_AT_ONCE, queries - first))
+
+
+def _dataset(kind: Any, tables: Sequence[Any]) -> Any:
+    import pyarrow as pa
+    from datasets.fingerprint import Hasher
+
+    table = pa.concat_tables(tables)
+    fields = [
+        pa.field(field.name, pa.list_(field.type.value_type) if pa.types.is_large_list(field.type) else field.type)
+        for field in table.schema
+    ]
+    table = table.cast(pa.schema(fields))
+    # Left to itself, a dataset pickles all rows at once to find what they are called.
+    name = Hasher()
+    for batch in table.to_batches():
+        name.update(batch)
+    return kind(table, fingerprint=name.hexdigest())
+
+
+_STATISTICS: dict[str, Callable[[NDArray[np.float32]], Any]] = {
+    "mean": np.mean,
+    "median": np.median,
+    "std": np.std,
+    "min": np.min,
+    "25%": lambda scores: np.quantile(scores, 0.25),
+    "75%": lambda scores: np.quantile(scores, 0.75),
+    "max": np.max,
+}

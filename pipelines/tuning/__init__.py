@@ -1,0 +1,1 @@
+"""Choose a fusion and a reranker weight from judged queries."""

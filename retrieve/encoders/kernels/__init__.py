@@ -1,0 +1,1 @@
+"""How a processor runs the encoders: memory, precision, threads and faster layers."""

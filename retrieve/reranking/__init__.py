@@ -1,0 +1,1 @@
+"""The second stage: rerankers, their budget, and windows of long documents."""

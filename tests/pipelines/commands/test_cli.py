@@ -1,0 +1,410 @@
+"""The command line as a stranger uses it: in its own process, with wrong input on purpose, and with Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+
+CORPUS = [
+    {"_id": "1", "title": "Bread", "text": "Mix flour, water and yeast.", "year": 1999},
+    {"_id": "2", "title": "Sorting", "text": "Order the items of a list."},
+    {"_id": "3", "title": "", "text": "Network packets may be lost."},
+]
+
+
+def write(path: Path, lines: list) -> Path:
+    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.fixture
+def corpus_file(tmp_path) -> Path:
+    return write(tmp_path / "corpus.jsonl", CORPUS)
+
+
+def retrieve(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_index_search_info(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "collection"
+    assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
+    summary = capsys.readouterr().out
+    assert "3 documents" in summary
+    assert "dense encoding" in summary
+    assert f"retrieve search {directory}" in summary
+
+    assert main(["search", str(directory), "how to bake", "-k", "2"]) == 0
+    table = capsys.readouterr().out
+    assert table.splitlines()[1].startswith("  1. 1  ")
+    assert "dense #1" in table
+
+    assert main(["search", str(directory), "flour", "--json", "--fusion", "rrf", "--weights", "1,2"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["hits"][0]["doc_id"] == "1"
+    assert answer["hits"][0]["metadata"] == {"year": 1999}
+    assert set(answer["hits"][0]["legs"]) == {"bm25", "dense"}
+
+    assert main(["info", str(directory)]) == 0
+    assert "bm25: bm25, 3 documents" in capsys.readouterr().out
+    assert main(["info", str(directory), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["documents"] == 3
+
+    assert main(["index", str(corpus_file), "--to", str(directory)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
+    changed = [
+        CORPUS[0],
+        CORPUS[1] | {"text": "Arrange records by a key."},
+        {"_id": "4", "text": "Rivers run downhill."},
+    ]
+    write(tmp_path / "changed.jsonl", changed)
+    capsys.readouterr()
+
+    assert main(["index", str(tmp_path / "changed.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
+    assert "4 documents, 1 unchanged" in capsys.readouterr().out
+    assert main(["search", str(directory), "records key", "--json", "--legs", "bm25"]) == 0
+    assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["2"]
+
+    assert main(["delete", str(directory), "--ids", "3", "nothing"]) == 0
+    assert "1 documents deleted, 3 left; 1 of the ids were not there" in capsys.readouterr().out
+    assert main(["search", str(directory), "network packets", "--json"]) == 0
+    assert "3" not in [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]]
+
+    assert main(["reindex", str(directory), "--dense-index", "hnsw", "--hnsw-m", "8", "--quiet"]) == 0
+    assert "dense holds 3 documents" in capsys.readouterr().out
+    assert main(["compact", str(directory), "--quiet"]) == 0
+    assert "3 documents; 2 replaced or deleted ones removed" in capsys.readouterr().out
+    assert main(["verify", str(directory)]) == 0
+    assert capsys.readouterr().out == f"{directory}: nothing is wrong\n"
+
+    remove = [
+        "index",
+        str(tmp_path / "changed.jsonl"),
+        "--to",
+        str(directory),
+        "--update",
+        "--remove-missing",
+        "--quiet",
+    ]
+    assert main(remove) == 0
+    assert "3 documents, 3 unchanged" in capsys.readouterr().out
+    write(tmp_path / "changed.jsonl", changed[:1])
+    assert main(remove) == 0
+    assert "1 documents, 1 unchanged, 2 removed" in capsys.readouterr().out
+
+
+def test_a_leg_that_moved_to_qdrant_is_updated_and_reranked_like_any(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
+    assert main(["reindex", str(directory), "--dense-backend", "qdrant", "--quiet"]) == 0
+    write(tmp_path / "more.jsonl", [{"_id": "4", "text": "Rivers run downhill."}])
+    assert main(["index", str(tmp_path / "more.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
+    capsys.readouterr()
+    search = [
+        "search",
+        str(directory),
+        "where does water flow",
+        "--json",
+        "--legs",
+        "dense",
+        "--reranker",
+        "late-interaction",
+    ]
+    assert main(search) == 0
+    assert json.loads(capsys.readouterr().out)["hits"][0]["doc_id"] == "4"
+
+
+def test_a_dense_leg_is_built_into_qdrant_and_info_says_what_it_is(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    build = ["index", str(corpus_file), "--to", str(directory), "--quiet", "--filter-field", "year:number"]
+    qdrant = ["--dense-backend", "qdrant", "--hnsw-m", "8", "--quantization", "scalar", "--k1", "1.2"]
+    assert main([*build, *qdrant]) == 0
+    assert main([*build, *qdrant]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    where = ["--filter", '{"year": {"lt": 2000}}']
+    assert main(["search", str(directory), "bake a cake", "--json", "--legs", "dense", *where]) == 0
+    assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["1"]
+
+    assert main(["info", str(directory)]) == 0
+    told = capsys.readouterr().out
+    assert "filter fields: year (number)" in told
+    assert "dense: qdrant, 3 documents" in told
+    assert "metric cosine, m 8, quantization scalar" in told
+    assert "bm25: bm25, 3 documents" in told
+    assert "(k1 1.2)" in told
+    megabytes = float(re.search(r"dense: qdrant, 3 documents, ([\d.]+) MB", told)[1])
+    assert megabytes < 1
+
+    assert main(["reindex", str(directory), "--dense-index", "hnsw"]) == 1
+    says = "--dense-index is nothing to the leg 'dense', which is of backend qdrant"
+    assert says in (err := capsys.readouterr().err)
+    assert "--dense-backend faiss" in err
+    assert main(["reindex", str(directory), "--dense-backend", "faiss", "--dense-index", "hnsw", "--quiet"]) == 0
+    assert main(["reindex", str(directory), "--hnsw-m", "12", "--quiet"]) == 0
+    assert "kind hnsw, m 12" in capsys.readouterr().out
+    assert main(["reindex", str(directory), "--dense-index", "flat", "--quiet"]) == 0
+    assert "(dimension 384, metric cosine, kind flat)" in capsys.readouterr().out
+
+
+def test_filter_fields_are_declared_once_and_delete_uses_them(corpus_file, tmp_path, capsys):
+    build = ["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
+    assert main([*build, "--filter-field", "year:number"]) == 0
+    assert main(["delete", str(tmp_path / "c"), "--where", '{"year": {"lt": 2000}}']) == 0
+    assert "1 documents deleted, 2 left" in capsys.readouterr().out
+    for where, says in (('{"month": 1}', "declared are year"), ("{", "a JSON object"), ("{}", "not empty")):
+        assert main(["delete", str(tmp_path / "c"), "--where", where]) == 1
+        assert says in capsys.readouterr().err
+
+
+def test_verify_names_damage_and_repair_mends_it_with_the_encoder(corpus_file, tmp_path, capsys):
+    directory = tmp_path / "c"
+    main(["index", str(corpus_file), "--to", str(directory), "--quiet"])
+    capsys.readouterr()
+    shard = directory / "shards" / "dense" / "000000.shard"
+    shard.write_bytes(shard.read_bytes()[:-5])
+
+    assert main(["verify", str(directory)]) == 1
+    assert f"DAMAGE: {shard} ends at byte" in capsys.readouterr().out
+    assert main(["verify", str(directory), "--repair"]) == 0
+    assert capsys.readouterr().out.endswith("nothing is wrong\n")
+    assert main(["verify", str(directory)]) == 0
+
+
+def test_dry_run_reads_and_writes_nothing(corpus_file, tmp_path, capsys):
+    assert main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--dry-run", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "3 documents" in said
+    assert "dense encoding" in said
+    assert "dense encoded" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
+    write(corpus_file, [CORPUS[0], CORPUS[0]])
+    assert main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--dry-run", "--no-dense", "--quiet"]) == 1
+    assert "line 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("which", "text"), [("first", "flour"), ("last", "salt")])
+def test_on_duplicate_says_which_document_counts(tmp_path, capsys, which, text):
+    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], CORPUS[1], {"_id": "1", "text": "salt"}])
+    build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-duplicate", which]
+    assert main(build) == 0
+    assert "2 documents, 1 with an id that stood there already" in capsys.readouterr().out
+    assert main(["search", str(tmp_path / "c"), "flour salt", "--json"]) == 0
+    hit = json.loads(capsys.readouterr().out)["hits"][0]
+    assert hit["doc_id"] == "1"
+    assert text in hit["text"]
+    assert main(build) == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_queries_from_standard_input(corpus_file, tmp_path, capsys, monkeypatch):
+    main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"])
+    capsys.readouterr()
+    monkeypatch.setattr("sys.stdin", iter(["flour\n", "\n", "zebra\n"]))
+    assert main(["search", str(tmp_path / "c"), "-"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == ["zebra", "  nothing found"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ([*CORPUS, '{"_id": "4", "text": '], ["corpus.jsonl", "line 4"]),
+        ([*CORPUS, CORPUS[0]], ["corpus.jsonl", "line 4", "'1'"]),
+        ([*CORPUS, {"_id": "4", "title": "", "text": " "}], ["corpus.jsonl", "line 4", "text"]),
+        ([*CORPUS, {"_id": "4"}], ["corpus.jsonl", "line 4", "text"]),
+        ([*CORPUS, {"text": "no id"}], ["corpus.jsonl", "line 4", "id"]),
+        ([*CORPUS, {"_id": "4", "text": 7}], ["corpus.jsonl", "line 4", "text"]),
+        ([], ["corpus.jsonl"]),
+    ],
+    ids=["broken", "duplicate", "empty text", "no text", "no id", "wrong type", "no documents"],
+)
+def test_a_bad_corpus_is_an_error_that_says_where_and_leaves_nothing(tmp_path, capsys, lines, says):
+    file = write(tmp_path / "corpus.jsonl", lines)
+
+    assert main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]) == 1
+
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    for part in says:
+        assert part in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.jsonl"]
+
+
+def test_on_error_skip_keeps_the_good_and_records_the_bad(tmp_path, capsys):
+    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken", CORPUS[1], CORPUS[0], CORPUS[2]])
+
+    assert main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-error", "skip"]) == 0
+
+    summary = capsys.readouterr().out
+    assert "3 documents, 2 skipped" in summary
+    recorded = [json.loads(line) for line in (tmp_path / "c.skipped.jsonl").read_text().splitlines()]
+    assert len(recorded) == 2
+
+
+def test_a_corpus_whose_name_is_that_of_the_skipped_records_survives(tmp_path, capsys):
+    file = write(tmp_path / "c.skipped.jsonl", CORPUS)
+    for on_error in ("raise", "skip"):
+        main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-error", on_error])
+        assert len(file.read_text().splitlines()) == 3
+    assert "it is the corpus itself" in capsys.readouterr().err
+
+
+def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, capsys):
+    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken"])
+    build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
+    assert main([*build, "--on-error", "skip"]) == 0
+    assert main([*build, "--overwrite"]) == 1
+    assert "line 2" in capsys.readouterr().err
+    assert (tmp_path / "c.skipped.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["index", "nowhere.jsonl", "--to", "x", "--no-dense"], "nowhere.jsonl"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--no-bm25"], "needs a leg"),
+        (["index", "{corpus}", "--to", "x", "--dense", "./no-model"], "no-model"),
+        (["search", "nowhere", "query"], "retrieve index CORPUS --to nowhere"),
+        (["search", "{collection}", "query", "--legs", "dense"], "no leg 'dense': it has bm25"),
+        (["search", "{collection}", "query", "--weights", "a"], "--weights takes numbers"),
+        (["search", "{collection}", "query", "--reranker", "late-interaction"], "no dense leg"),
+        (["info", "nowhere"], "is not a collection"),
+        (["verify", "nowhere"], "is not a collection"),
+        (["compact", "nowhere"], "is not a collection"),
+        (["delete", "nowhere", "--ids", "1"], "is not a collection"),
+        (["index", "{corpus}", "--to", "nowhere", "--update"], "is not a collection"),
+        (["index", "{corpus}", "--to", "x", "--remove-missing"], "goes with --update"),
+        (["index", "{corpus}", "--to", "x", "--update", "--dense-index", "hnsw"], "--dense-index says how"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
+        (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
+        (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'bm25'"),
+        (["index", "{corpus}", "--to", "x", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'dense'"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--hnsw-m", "8"], "--no-dense builds none"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--qdrant-shards", "2"], "goes with --qdrant-url"),
+        (["index", "{corpus}", "--to", "x", "--update", "--dense-backend", "qdrant"], "--dense-backend says how"),
+        (["search", "{collection}", " "], "the query is empty"),
+        (["index", "{corpus}", "--to", "{corpus}/x", "--no-dense"], "cannot write in"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--text-field", "body"], "--text-field"),
+    ],
+)
+def test_wrong_arguments_are_explained(tmp_path, monkeypatch, capsys, corpus_file, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    main(["index", str(corpus_file), "--to", "collection", "--no-dense", "--quiet"])
+    capsys.readouterr()
+    filled = [part.format(corpus=corpus_file, collection="collection") for part in arguments]
+
+    assert main(filled) == 1
+
+    assert says in capsys.readouterr().err
+    assert not Path("x").exists()
+
+
+@pytest.mark.parametrize("arguments", [["search", "c", "q", "-k", "0"], ["index"], ["nothing"], []])
+def test_wrong_usage_ends_with_two(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_help_needs_no_heavy_import():
+    heavy = "torch", "transformers", "faiss", "jnius", "datasets", "scipy", "pyarrow", "numpy"
+    probe = (
+        "import sys, pipelines.cli\n"
+        "try: pipelines.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "search" in done.stdout
+
+
+def test_importing_the_packages_loads_no_engine():
+    probe = (
+        "import sys, indexing, retrieve, pipelines\n"
+        "print([name for name in ('torch', 'transformers', 'faiss', 'jnius') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_while_indexing_ends_cleanly_and_the_same_command_goes_on(tmp_path):
+    lines = [{"_id": str(number), "text": f"document {number} " + "word " * 200} for number in range(20_000)]
+    file = write(tmp_path / "corpus.jsonl", lines)
+    command = [sys.executable, "-m", "pipelines.cli", "index", str(file), "--to", str(tmp_path / "c"), "--no-dense"]
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    stored = _wait_for_documents(tmp_path / ".c.building")
+
+    os.kill(job.pid, signal.SIGINT)
+    _, error = job.communicate(timeout=60)
+
+    assert job.returncode == 130, error
+    assert "Traceback" not in error
+    assert "the same command goes on from there" in error
+    assert error.rstrip().endswith("stopped")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".c.building", "corpus.jsonl"]
+
+    again = retrieve("index", file, "--to", tmp_path / "c", "--no-dense", "--quiet")
+    assert again.returncode == 0, again.stderr
+    assert int(re.search(r"20,000 documents, ([\d,]+) unchanged", again.stdout)[1].replace(",", "")) >= stored
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "corpus.jsonl"]
+
+
+def test_a_killed_build_of_another_kind_is_no_obstacle_for_the_next(tmp_path, corpus_file):
+    lines = [{"_id": str(number), "text": "word " * 200} for number in range(20_000)]
+    large = write(tmp_path / "large.jsonl", lines)
+    command = [sys.executable, "-m", "pipelines.cli", "index", str(large), "--to", str(tmp_path / "c"), "--quiet"]
+    job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    _wait_for(tmp_path / ".c.building" / "manifest.json")
+    job.kill()
+    job.wait(timeout=30)
+    assert not (tmp_path / "c").exists()
+
+    again = retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
+
+    assert again.returncode == 0, again.stderr
+    assert "3 documents" in again.stdout
+    assert not (tmp_path / ".c.building").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path, corpus_file):
+    retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
+    command = f"{sys.executable} -m pipelines.cli search {tmp_path / 'c'} flour | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def _wait_for_documents(building: Path) -> int:
+    """Wait until a build has stored some."""
+    from indexing.collection.store import DocumentStore
+
+    _wait_for(building / "manifest.json")
+    deadline = time.monotonic() + 60
+    while True:
+        with DocumentStore.open(building / "documents.sqlite") as store:
+            if len(store):
+                return len(store)
+        assert time.monotonic() < deadline, "no document was stored"
+        time.sleep(0.05)
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.05)

@@ -1,0 +1,180 @@
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexing.errors import InputError, StorageError
+from indexing.hits import Hits
+from pipelines.mining.candidates import from_hits
+from pipelines.mining.filtering import limits_of
+from pipelines.mining.from_collection import MiningSettings, Positive, mine, positives_of_pairs, read_mined
+from pipelines.mining.positives import Positives
+from pipelines.mining.rescoring import ScoreCache, cross_scores
+from pipelines.training.data import read_columns
+
+TEXTS = {f"d{at}": f"text {at}" for at in range(20)} | {"copy": "text 0"}
+
+
+class Store:
+    def contents(self, ids: Sequence[str]) -> list[str]:
+        return [TEXTS[doc_id] for doc_id in ids]
+
+
+class Overlap:
+    """Scores a pair by the difference of the numbers in it; counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def predict(self, pairs, *, show_progress: bool = False):
+        self.asked += len(pairs)
+        return np.array([-abs(int(q.split()[-1]) - int(d.split()[-1])) / 20 for q, d in pairs], dtype=np.float32)
+
+
+QUERIES = {"a": "question 0", "b": "question 10", "none": "question 3"}
+RIGHT = {"a": [Positive("text 0", "d0")], "b": [Positive("text 10", "d10"), Positive("text 12", "d12")]}
+RUNS = {
+    "words": {
+        "a": {"d0": 9.0, "d1": 8.0, "copy": 7.5, "d2": 7.0, "d3": 6.0},
+        "b": {"d9": 3.0, "d12": 2.0, "d11": 1.0},
+    },
+    "vectors": {"a": {"d1": 0.9, "d5": 0.8, "d6": 0.7}, "b": {"d10": 0.9, "d9": 0.8, "d13": 0.7, "d14": 0.6}},
+}
+
+
+def run(path: Path, *, scorer=None, **settings):
+    settings = {"quotas": {"words": 2, "vectors": 1}} | settings
+    summary = mine(
+        QUERIES,
+        RIGHT,
+        Store(),
+        RUNS,
+        MiningSettings(**settings),
+        path,
+        scorer=scorer,
+        scorer_name="overlap",
+        show_progress=False,
+    )
+    return summary, read_mined(path).to_list()
+
+
+def test_quotas_ids_positives_and_copies_of_them(tmp_path):
+    summary, rows = run(tmp_path / "mined")
+    assert (summary.queries, summary.rows) == (2, 3)
+    first = rows[0]
+    assert (first["query_id"], first["query"], first["positive_id"]) == ("a", "question 0", "d0")
+    # d0 is right, the copy has its text, d1 belongs to the first source that found it.
+    assert [first[f"negative_{n}_id"] for n in (1, 2, 3)] == ["d1", "d2", "d5"]
+    assert first["negative_3"] == "text 5"
+    assert [row["positive_id"] for row in rows[1:]] == ["d10", "d12"]
+    assert [rows[1][f"negative_{n}_id"] for n in (1, 2, 3)] == ["d9", "d11", "d13"]
+
+
+def test_a_scorer_limits_and_lists_what_scores_above_a_positive(tmp_path):
+    scorer = Overlap()
+    summary, rows = run(
+        tmp_path / "mined",
+        scorer=scorer,
+        quotas={"words": 2, "vectors": 2},
+        output_format="labeled-list",
+        output_scores=True,
+        **limits_of("topk-marginpos", 0.05),
+    )
+    # For b the least positive is text 12 at -0.1: d9 and d11 (-0.05) score above it, d13 (-0.15) is at the margin.
+    lines = [json.loads(line) for path in sorted((tmp_path / "mined").glob("suspects-*")) for line in path.open()]
+    assert [(line["query_id"], line["doc_id"]) for line in lines] == [("b", "d11"), ("b", "d9")] or [
+        (line["query_id"], line["doc_id"]) for line in lines
+    ] == [("b", "d9"), ("b", "d11")]
+    assert summary.suspects == 2 and "right answers" in str(summary)
+    by_query = {row["query_id"]: row for row in rows}
+    assert by_query["b"]["positive_id"][1:] == ["d13", "d14"]
+    assert by_query["b"]["scores"][1:] == pytest.approx([-0.15, -0.2])
+    # Six different texts for each query, positives and candidates; the copy is none of its own.
+    assert scorer.asked == 12
+
+
+def test_a_stopped_run_goes_on_and_scores_nothing_twice(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.mining.from_collection.QUERIES_AT_ONCE", 1)
+    whole, rows = run(tmp_path / "whole", scorer=Overlap(), min_score=-1.0)
+    assert whole.resumed == 0
+
+    class Stops(Overlap):
+        def predict(self, pairs, *, show_progress: bool = False):
+            if pairs[0][0] == "question 10":
+                raise KeyboardInterrupt
+            return super().predict(pairs)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", scorer=Stops(), min_score=-1.0)
+    again = Overlap()
+    summary, resumed = run(tmp_path / "run", scorer=again, min_score=-1.0)
+    assert (summary.resumed, resumed) == (1, rows)
+    assert again.asked == 6
+    with pytest.raises(StorageError, match="other settings"):
+        run(tmp_path / "run", scorer=again, min_score=-0.5)
+
+
+def test_random_sampling_is_repeatable(tmp_path):
+    same = [run(tmp_path / name, sampling="random", seed=4)[1] for name in ("one", "two")]
+    assert same[0] == same[1]
+    assert run(tmp_path / "other", sampling="random", seed=5)[1] != same[0]
+
+
+def test_mined_rows_are_training_rows(tmp_path):
+    run(tmp_path / "mined", output_format="n-tuple")
+    roles, columns = read_columns(read_mined(tmp_path / "mined").select_columns(["query", "positive", "negative_1"]))
+    assert roles.inputs == ("query", "positive", "negative_1") and len(columns["query"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"quotas": {"nothing": 1}}, "no such source"),
+        ({"quotas": {"words": 0}}, "not all 0"),
+        ({"max_score": 0.5}, "cross-encoder"),
+        ({"range_min": 100}, "range_min"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(tmp_path, settings, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "mined", **settings)
+    assert not (tmp_path / "mined").exists()
+
+
+def test_pairs_with_one_query_are_its_positives():
+    queries, right = positives_of_pairs([("q", "a"), ("r", "b"), ("q", "c")])
+    assert list(queries.values()) == ["q", "r"]
+    assert [positive.text for positive in right[next(iter(queries))]] == ["a", "c"]
+
+
+def test_positives_are_grouped_and_found():
+    positives = Positives.of(np.array([1, 0, 1, 1]), np.array([5, 3, 7, 5]), 3)
+    assert positives.counts.tolist() == [1, 2, 0]
+    assert positives.documents.tolist() == [3, 5, 7]
+    mask = positives.mask(np.array([[3, 5, -1], [5, 3, 7], [5, 3, 7]]))
+    assert mask.tolist() == [[True, False, False], [True, False, True], [False, False, False]]
+
+
+def test_a_document_of_several_sources_belongs_to_the_first():
+    hits = {name: Hits.from_run(found, ["a", "b"]) for name, found in RUNS.items()}
+    numbers = {doc_id: at for at, doc_id in enumerate(TEXTS)}
+    found = from_hits(hits, numbers, 5)
+    assert np.isfinite(found.scores).sum(axis=1).tolist() == [7, 6]
+    alive = found.documents[0][np.isfinite(found.scores[0])]
+    assert len(set(alive.tolist())) == len(alive)
+
+
+def test_the_cache_of_scores_tells_scorers_and_pairs_apart(tmp_path):
+    scorer = Overlap()
+    with ScoreCache(tmp_path / "cache", "one") as cache:
+        first = cross_scores(scorer, ["question 1"] * 3, ["text 1", "text 4", "text 1"], cache=cache)
+        again = cross_scores(scorer, ["question 1"] * 2, ["text 4", "text 9"], cache=cache)
+    assert scorer.asked == 3
+    assert first.tolist() == [0.0, pytest.approx(-0.15), 0.0] and again[0] == first[1]
+    with ScoreCache(tmp_path / "cache", "two") as cache:
+        assert np.isnan(cache.get([("question 1", "text 1"), ("question 1tex", "t 1")])).all()
+    (tmp_path / "broken").write_text("no database, but long enough to be read as one" * 10)
+    with pytest.raises(StorageError, match="delete it"):
+        ScoreCache(tmp_path / "broken", "one")

@@ -1,0 +1,66 @@
+import pytest
+import torch
+
+from retrieve.encoders.kernels import largest_logits as module
+from retrieve.encoders.kernels.largest_logits import largest_logits
+
+LENGTHS = [[3, 3, 5], [4], [1, 1, 1], [2, 0, 2]]
+
+
+def plain(hidden: torch.Tensor, weight: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """Take the largest of all logits, and let torch find the gradient."""
+    texts = (hidden @ weight.T).split(lengths)
+    return torch.stack([text.max(dim=0).values if len(text) else torch.zeros(len(weight)) for text in texts])
+
+
+def make(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(sum(lengths))
+    return torch.randn(sum(lengths), 8, requires_grad=True), torch.randn(40, 8, requires_grad=True)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("at_once", [1, 30, 1 << 24])
+@pytest.mark.parametrize("lowered_by", [-100.0, 1.0, 100.0])
+def test_values_and_gradients_are_those_of_the_whole_product(
+    lengths: list[int], at_once: int, lowered_by: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOGITS_AT_ONCE", at_once)
+    hidden, weight = make(lengths)
+    found, expected = largest_logits(hidden, weight, lengths), plain(hidden, weight, lengths)
+    torch.testing.assert_close(found, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(largest_logits(hidden, weight, lengths), expected)
+    # As SPLADE does: most terms are lowered below zero, where they have no gradient.
+    ours, theirs = (
+        torch.autograd.grad((values - lowered_by).relu().log1p().pow(2).sum(), (hidden, weight))
+        for values in (found, expected)
+    )
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_no_text_gives_nothing() -> None:
+    hidden, weight = torch.empty(0, 8, requires_grad=True), torch.randn(40, 8, requires_grad=True)
+    assert largest_logits(hidden, weight, []).shape == (0, 40)
+
+
+def test_gradients_reach_only_what_asks_for_them() -> None:
+    hidden, weight = make([3, 2])
+    alone = largest_logits(hidden.detach(), weight, [3, 2])
+    alone.sum().backward()
+    assert weight.grad is not None and hidden.grad is None
+    largest_logits(hidden, weight.detach(), [3, 2]).sum().backward()
+    assert hidden.grad is not None
+
+
+def test_a_product_in_bfloat16_keeps_gradients_in_float32() -> None:
+    hidden, weight = make([30, 30])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = largest_logits(hidden, weight, [30, 30])
+    assert found.dtype == torch.float32
+    (found.relu()).sum().backward()
+    exact, other = (tensor.detach().clone().requires_grad_() for tensor in (hidden, weight))
+    plain(exact, other, [30, 30]).relu().sum().backward()
+    assert weight.grad is not None and other.grad is not None and weight.grad.dtype == torch.float32
+    # Another token may be the largest where two are equal in bfloat16; most are the same.
+    assert float((weight.grad - other.grad).norm() / other.grad.norm()) < 0.2

@@ -1,0 +1,132 @@
+import copy
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from retrieve.encoders import DenseEncoder
+from retrieve.encoders.kernels import packed_linear
+from retrieve.encoders.kernels.packed_linear import PackedLinear, pack
+
+
+@pytest.fixture
+def layer() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(24, 40)
+
+
+def packed(layer: nn.Linear) -> Any:
+    return _pack_all(nn.Sequential(copy.deepcopy(layer)))[0]
+
+
+def _pack_all(model: Any) -> Any:
+    pack(model)
+    return model
+
+
+def inferred(layer: nn.Module, rows: Tensor) -> Tensor:
+    with torch.inference_mode():
+        found: Tensor = layer(rows)
+    return found
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (3, 24), (2, 5, 24), (700, 24), (0, 24)])
+def test_products_are_those_of_a_linear_layer(layer: nn.Linear, shape: tuple[int, ...]) -> None:
+    rows = torch.randn(shape)
+    torch.testing.assert_close(inferred(packed(layer), rows), inferred(layer, rows), rtol=1e-5, atol=1e-6)
+
+
+def test_without_bias_and_in_bfloat16(layer: nn.Linear) -> None:
+    layer.bias = None  # type: ignore[assignment]
+    rows = torch.randn(9, 24)
+    torch.testing.assert_close(inferred(packed(layer), rows), inferred(layer, rows), rtol=1e-5, atol=1e-6)
+    half, exact = packed(layer.to(torch.bfloat16)), inferred(layer.float(), rows.bfloat16().float())
+    found = inferred(half, rows.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact, rtol=2**-8, atol=1e-6)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_weights_that_change_are_packed_anew(layer: nn.Linear, fused: bool) -> None:
+    mine, rows = packed(layer), torch.randn(5, 24)
+    before = inferred(mine, rows)
+    assert mine._packed is not None
+
+    optimizer = torch.optim.AdamW(mine.parameters(), lr=0.5, fused=fused)
+    mine(rows).square().sum().backward()
+    optimizer.step()
+    layer.load_state_dict(mine.state_dict())
+    trained = inferred(mine, rows)
+    assert not torch.allclose(trained, before)
+    torch.testing.assert_close(trained, inferred(layer, rows), rtol=1e-5, atol=1e-6)
+
+    mine.load_state_dict({name: 2 * weight for name, weight in layer.state_dict().items()})
+    torch.testing.assert_close(inferred(mine, rows), 2 * trained, rtol=1e-5, atol=1e-5)
+    assert inferred(mine.to(torch.bfloat16), rows.bfloat16()).dtype == torch.bfloat16
+
+
+def test_outside_of_inference_it_is_a_plain_layer(layer: nn.Linear) -> None:
+    mine, rows = packed(layer), torch.randn(5, 24)
+    assert torch.equal(mine(rows), layer(rows)) and mine(rows).requires_grad
+    with torch.no_grad():
+        assert torch.equal(mine(rows), layer(rows))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(mine(rows), layer(rows)) and mine(rows).dtype == torch.bfloat16
+    assert mine._packed is None
+    assert list(mine.state_dict()) == ["weight", "bias"]
+
+
+def test_a_copy_is_whole_and_its_own(layer: nn.Linear) -> None:
+    mine, rows = packed(layer), torch.randn(5, 24)
+    before = inferred(mine, rows)
+    for another in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
+        assert isinstance(another, PackedLinear) and another._packed is None
+        assert torch.equal(inferred(another, rows), before)
+        with torch.no_grad():
+            another.weight.zero_()
+        assert not torch.equal(inferred(another, rows), before)
+    assert torch.equal(inferred(mine, rows), before)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
+def test_a_transformer_is_what_it_was(activation: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    plain: Any = BertModel(BertConfig(vocab_size=50, hidden_act=activation, **sizes)).eval()
+    mine = _pack_all(copy.deepcopy(plain))
+    words = {"input_ids": torch.randint(0, 50, (3, 11)), "attention_mask": torch.ones(3, 11, dtype=torch.long)}
+    words["attention_mask"][1, 6:] = 0
+    with torch.inference_mode():
+        expected, found = plain(**words).last_hidden_state, mine(**words).last_hidden_state
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    fused = "forward" in vars(mine.encoder.layer[0].intermediate)
+    assert fused == (activation == "gelu")
+
+    another = copy.deepcopy(mine)
+    with torch.no_grad():
+        another.encoder.layer[0].intermediate.dense.weight.zero_()
+    with torch.inference_mode():
+        assert not torch.allclose(another(**words).last_hidden_state, expected, atol=1e-3)
+        assert torch.equal(mine(**words).last_hidden_state, found)
+    assert torch.equal(mine(**words).last_hidden_state, plain(**words).last_hidden_state)
+
+
+def test_large_models_keep_one_copy_of_their_weights(layer: nn.Linear, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_linear, "MOST_BYTES", layer.weight.nbytes - 1)
+    assert type(packed(layer)) is nn.Linear
+
+
+def test_encoders_on_a_processor_are_packed(minilm_path: str) -> None:
+    encoder = DenseEncoder(minilm_path, dtype="float32", device="cpu")
+    layers = [module for module in encoder.network.modules() if isinstance(module, nn.Linear)]
+    assert layers and all(type(layer) is PackedLinear for layer in layers)
+    vectors = encoder.encode(["a text", "another, longer text of some words"])
+    assert any(layer._packed is not None for layer in layers if isinstance(layer, PackedLinear))
+
+    for layer in layers:
+        layer.__class__ = nn.Linear
+    np.testing.assert_allclose(encoder.encode(["a text", "another, longer text of some words"]), vectors, atol=1e-5)

@@ -1,0 +1,133 @@
+"""Batches side by side: the same results in the same order, and no thread's settings but their own changed."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkpoints import write_bert
+from retrieve.encoders import DenseEncoder
+from retrieve.encoders.kernels.streams import MOST, count_streams, side_by_side
+from retrieve.encoders.modules.custom import Custom
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
+@given(st.integers(1, 512))
+def test_streams_leave_a_tenth_of_the_threads_at_most(threads: int) -> None:
+    streams = count_streams(threads)
+    assert 1 <= streams <= MOST
+    assert streams * (threads // streams) >= 0.9 * threads
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_two_run_at_a_time_each_on_one_thread() -> None:
+    together, threads = threading.Barrier(2), []
+
+    def work(item: int) -> int:
+        together.wait(timeout=20)
+        threads.append(torch.get_num_threads())
+        return item * item
+
+    assert list(side_by_side(work, range(6))) == [item * item for item in range(6)]
+    assert threads == [1] * 6
+    assert torch.get_num_threads() == 2
+    later: list[int] = []
+    thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert later == [2]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_any_number_of_items(count: int) -> None:
+    assert list(side_by_side(str, range(count))) == [str(item) for item in range(count)]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_fails_is_raised_and_nothing_is_begun_after_it() -> None:
+    begun = []
+
+    def work(item: int) -> int:
+        begun.append(item)
+        if item == 1:
+            raise MemoryError("too large")
+        return item
+
+    with pytest.raises(MemoryError, match="too large"):
+        list(side_by_side(work, range(100)))
+    assert len(begun) <= 4 and torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_no_more_is_begun_than_is_soon_taken() -> None:
+    begun = []
+    results = side_by_side(lambda item: begun.append(item) or item, range(100))
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    results.close()
+    assert len(begun) <= 6
+
+
+def test_one_thread_runs_all_in_the_caller() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        assert set(side_by_side(lambda _: threading.current_thread(), range(5))) == {threading.current_thread()}
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_autocast_holds_in_all(tmp_path) -> None:
+    encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
+    texts = [f"the energy of wave {at}" for at in range(40)]
+    with torch.autocast("cpu", torch.bfloat16):
+        several, one = encoder.encode(texts, token_budget=64), encoder.encode(texts)
+    np.testing.assert_allclose(several, one, atol=0.02)
+    assert np.abs(several - encoder.encode(texts)).max() > 1e-5
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_vectors_do_not_depend_on_streams(tmp_path) -> None:
+    encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
+    texts = [f"the energy of wave {'light ' * (at % 17)} {at}" for at in range(300)]
+    several = encoder.encode(texts, token_budget=128)
+    torch.set_num_threads(1)
+    np.testing.assert_allclose(encoder.encode(texts, token_budget=128), several, atol=1e-6)
+
+
+def test_code_that_is_not_ours_or_compiled_runs_in_one_thread(tmp_path) -> None:
+    encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
+    assert encoder.engine.streams
+    encoder.engine.modules.append(Custom("their.Module", torch.nn.Identity()))
+    assert not encoder.engine.streams
+    assert not DenseEncoder(tmp_path, dtype="float32", device="cpu", compile=True).engine.streams
+
+
+def test_positions_that_stretch_run_in_one_thread(tmp_path) -> None:
+    from types import SimpleNamespace
+
+    from retrieve.encoders.modules.backbone import reentrant
+
+    model = DenseEncoder(write_bert(tmp_path), device="cpu").engine.input.model
+    assert reentrant(model)
+    for settings in (
+        {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+        {"rope_parameters": {"rope_type": "longrope"}},
+        {"rope_parameters": {"full_attention": {"rope_type": "dynamic"}}},
+    ):
+        model.config = SimpleNamespace(**settings)
+        assert not reentrant(model)
+    model.config = SimpleNamespace(rope_scaling=None, rope_parameters={"rope_type": "default", "rope_theta": 1e4})
+    assert reentrant(model)
