@@ -1,7 +1,7 @@
-"""What a training run is told, from a file and from flags."""
+"""Settings of a training run, read from a YAML file and command-line flags."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -12,39 +12,51 @@ Kind: TypeAlias = Literal["dense", "sparse", "reranker"]
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """The settings of one run; what is None is chosen by kind, data and machine.
+    """Settings of one training run; None means a default chosen by the kind of model, the data and the machine.
 
     Parameters
     ----------
     model
-        What is trained: a folder or a Hub name.
+        The model to train: a folder or a Hub name.
     output
-        A folder: checkpoints, the log, and ``final``, the model.
+        Folder for the checkpoints, the log, and the trained model in ``final``.
     data
-        Rows to train on: a folder that ``retrieve mine`` wrote, JSONL, CSV, TSV, Parquet, or a `datasets` name.
-    split, columns
-        Of a `datasets` name; and which columns are read, in their order (all, but for ids).
+        Training rows: a folder written by ``retrieve mine``, JSONL, CSV, TSV, Parquet, or a `datasets` name.
+    split
+        Split of a `datasets` name.
+    columns
+        Columns to read, in this order; by default all except ids.
     eval_data
-        Held-out rows of the same columns, or a BEIR folder, whose queries are searched.
+        Held-out rows with the same columns, or a BEIR folder whose queries are searched.
     loss, loss_options
-        By the name of its class; see `losses.make_loss` for what is chosen by the columns.
+        Class name and arguments of the loss; by default `losses.default_loss` chooses by the columns.
     matryoshka
-        Train the first dimensions of dense vectors too: the widths.
+        Widths at which the first dimensions of dense vectors are trained too.
     document_weight, query_weight
-        Of SPLADE's regularisers.
+        Weights of SPLADE's regularizers.
     inference_free
-        Give queries a learned weight a term, and no transformer.
-    epochs, max_steps, batch_size, lr, warmup, seed, dropout, bf16, max_length
-        Rows a step: 32; 8 for a reranker's rows of several documents; 128 for a dense encoder's (query, positive [,
-        negative …]) rows, when there are 2,560 or more and no loss is named. max_steps counts before epochs; warmup is
-        a share of the steps; bf16 is by default what the machine computes in hardware; dropout 0 on a processor, else
-        the model's; lr 2e-5, but 2e-4 for a cross-encoder made of an encoder.
+        Encode queries by one learned weight per term, without a transformer.
+    epochs, max_steps
+        Length of the run; max_steps takes precedence over epochs.
+    batch_size
+        Rows per step. Default: 32; 8 for a reranker whose rows hold several documents; 128 for (query, positive[,
+        negative …]) rows of a dense encoder when there are 2,560 or more and no loss is named.
+    lr
+        Learning rate. Default: 2e-5; 2e-4 for a cross-encoder made from an encoder.
+    warmup
+        Share of the steps over which the learning rate rises.
+    dropout
+        Dropout of all layers. Default: 0 on a CPU, else the model's own.
+    bf16
+        Compute in bfloat16. Default: on if the hardware supports it.
+    seed, max_length
+        Seed of all random choices; maximum tokens of a text or pair.
     checkpoints
-        How often the model is saved (and evaluated) on the way.
+        Number of times the model is saved (and evaluated) during the run.
     resume
-        Go on with the newest checkpoint in `output`.
+        Resume from the newest checkpoint in `output`.
     arguments
-        Any other argument of `transformers.TrainingArguments` or ours.
+        Further `TrainingArguments`, those of `transformers` included.
     """
 
     model: str
@@ -74,21 +86,21 @@ class TrainSettings:
 
     @classmethod
     def read(cls, config: str | Path | None, flags: Mapping[str, Any], **defaults: Any) -> Self:
-        """Take settings from a YAML file, and over them what flags say.
+        """Read settings from a YAML file; flags override the file, which overrides the defaults.
 
         Parameters
         ----------
         config
-            A file of ``name: value`` lines; None for none.
+            A file of ``name: value`` lines, or None.
         flags
-            By name; None where a flag was not given.
+            Values by name; None for a flag that was not given.
         defaults
-            Where neither says anything.
+            Values of settings found in neither.
 
         Raises
         ------
         InputError
-            For a key that is no setting (all of them are listed), a value of another type, a missing one.
+            For an unknown key (the message lists all keys), a value of the wrong type, or a missing required setting.
         """
         told = defaults | (read_yaml(config) if config is not None else {})
         where = str(config) if config is not None else "the settings"
@@ -115,14 +127,10 @@ class TrainSettings:
             "lr must be above 0": self.lr is not None and not self.lr > 0,
             "max_steps must be at least 1, or -1 for all epochs": self.max_steps < 1 and self.max_steps != -1,
         }
-        found = [problem for problem, is_there in problems.items() if is_there]
-        if found:
-            raise InputError(f"{where}: {'; '.join(found)}")
+        violated = [problem for problem, is_violated in problems.items() if is_violated]
+        if violated:
+            raise InputError(f"{where}: {'; '.join(violated)}")
         return self
-
-    def at(self, **changes: Any) -> Self:
-        """Give the same settings, but for these."""
-        return replace(self, **changes)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

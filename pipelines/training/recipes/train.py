@@ -1,5 +1,6 @@
 """Fine-tuning a model of any kind on rows."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def train(kind: Kind, settings: TrainSettings) -> TrainReport:
             return done
         # What the first process made, the others load.
         made = not is_main() and (output / START).is_dir()
-        known = settings.at(model=str(output / START)) if made else settings
+        known = replace(settings, model=str(output / START)) if made else settings
         encoder = load_start(kind, known, rows, output / START)
     return train_on(kind, encoder, settings, rows)[0]
 

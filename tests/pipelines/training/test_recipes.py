@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,17 +127,17 @@ def test_many_rows_of_texts_train_a_dense_encoder_in_large_batches(
 def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
     encoder, rows = DenseEncoder(bert, dtype="float32"), rows_of(q="a", p="b", n="c")
     base = TrainSettings("m", "o")
-    loss: Any = make_loss("dense", base.at(loss="margin-mse", matryoshka=(32, 8)), encoder, rows)
+    loss: Any = make_loss("dense", replace(base, loss="margin-mse", matryoshka=(32, 8)), encoder, rows)
     assert isinstance(loss, MatryoshkaLoss) and isinstance(loss.loss, MarginMSELoss)
-    loss = make_loss("sparse", base.at(loss_options={"scale": 2}, document_weight=1e-3), encoder, rows)
+    loss = make_loss("sparse", replace(base, loss_options={"scale": 2}, document_weight=1e-3), encoder, rows)
     assert isinstance(loss, SpladeLoss) and loss.document_regularizer_weight == 1e-3
     assert (loss.loss.settings["similarity"], loss.loss.settings["scale"]) == ("dot", 2)
-    cached: Any = make_loss("sparse", base.at(loss="CachedMultipleNegativesRankingLoss"), encoder, rows)
+    cached: Any = make_loss("sparse", replace(base, loss="CachedMultipleNegativesRankingLoss"), encoder, rows)
     assert cached.loss.loss.settings["similarity"] == "dot"
     with pytest.raises(InputError, match=r"no loss 'nothing'.*MultipleNegativesRankingLoss"):
-        make_loss("dense", base.at(loss="nothing"), encoder, rows)
+        make_loss("dense", replace(base, loss="nothing"), encoder, rows)
     with pytest.raises(InputError, match=r"no option 'heat'.*scale"):
-        make_loss("dense", base.at(loss_options={"heat": 2}), encoder, rows)
+        make_loss("dense", replace(base, loss_options={"heat": 2}), encoder, rows)
     with pytest.raises(InputError, match="no loss goes without saying"):
         default_loss("dense", rows_of(q="a"))
 
