@@ -10,7 +10,7 @@ help:
 	@echo "make demo       make a corpus, index it, search it, score four systems on it (no download)"
 	@echo "make test       the tests"
 	@echo "make test-slow  the longer ones as well"
-	@echo "make lint       ruff and mypy"
+	@echo "make lint       ruff, mypy and the import contracts of pyproject.toml"
 
 setup: .venv/ready
 
@@ -46,6 +46,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 clean:
 	rm -rf results .pytest_cache .ruff_cache .mypy_cache .hypothesis
