@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
 from indexing.resources import Closing
-from retrieve.fusion import Fusion, weighted_sum
+from retrieve.fusion import Fusion, FusionMethod, default_fusion
 from retrieve.fusion.shares import ExplainingFusion, measured_shares, stated_shares
 from retrieve.retrievers import Retriever
 from retrieve.trace import Cancelled, Trace
@@ -21,6 +21,9 @@ from retrieve.trace import Cancelled, Trace
 logger = logging.getLogger(__name__)
 
 OnLegError = Literal["raise", "degrade"]
+
+DEPTH = 100
+"""Hits that each leg gives to the fusion by default."""
 
 SIDE_BY_SIDE = 4
 """How many searches at once have a thread for each of their legs; more wait for one."""
@@ -36,14 +39,15 @@ class HybridRetriever(Closing, Retriever):
     legs
         The retrievers, each with its own name; hits keep each leg's rank and score under it.
     fusion
-        `weighted_sum` (default) normalises scores by min-max for each query and leg and adds them:
+        A `FusionMethod`, or any function of the legs' hits; by default `fusion_for` these legs.
+        `weighted_sum` normalises scores by min-max for each query and leg and adds them:
         ``sum of weight * (s - min) / (max - min) / sum of weights``.
         `reciprocal_rank_fusion` adds ``weight / (k + rank)``, with ``k=60`` and ranks from 1.
         In both a leg that did not return a document adds nothing. Bind options with `functools.partial`:
         ``fusion=partial(reciprocal_rank_fusion, k=20)``.
     depth
         How many hits each leg gives to the fusion (more when more are asked for): one number, or one a leg by its
-        name; legs without one have 100.
+        name; `DEPTH` for legs without one.
     on_leg_error
         ``"raise"`` hands a leg's error on. ``"degrade"`` logs it, notes it in the trace and fuses what the other legs
         found; when all fail, the first error is raised. A wrong argument (`InputError`) is raised always. A leg that
@@ -59,8 +63,8 @@ class HybridRetriever(Closing, Retriever):
         self,
         legs: Sequence[Retriever],
         *,
-        fusion: Fusion = weighted_sum,
-        depth: int | Mapping[str, int] = 100,
+        fusion: Fusion | None = None,
+        depth: int | Mapping[str, int] = DEPTH,
         on_leg_error: OnLegError = "raise",
         name: str = "hybrid",
     ) -> None:
@@ -70,7 +74,8 @@ class HybridRetriever(Closing, Retriever):
             raise InputError(f"a hybrid needs legs with different names, not {names}")
         if on_leg_error not in get_args(OnLegError):
             raise InputError(f"on_leg_error must be 'raise' or 'degrade', not {on_leg_error!r}")
-        self.legs, self.fusion, self.on_leg_error = tuple(legs), fusion, on_leg_error
+        self.legs, self.on_leg_error = tuple(legs), on_leg_error
+        self.fusion: Fusion = fusion_for(legs) if fusion is None else fusion
         self.depth = leg_depths(depth, names)
         self._pool = ThreadPoolExecutor(max_workers=SIDE_BY_SIDE * len(legs), thread_name_prefix="leg")
 
@@ -159,7 +164,12 @@ def _note(leg: Retriever, error: BaseException, trace: Trace) -> None:
     logger.warning("the leg %r failed and is left out of the answer: %s", leg.name, reason)
 
 
-def leg_depths(depth: int | Mapping[str, int], names: Sequence[str], default: int = 100) -> dict[str, int]:
+def fusion_for(legs: Sequence[Retriever]) -> FusionMethod:
+    """Return the default fusion of these legs: `default_fusion` of their kinds of score."""
+    return default_fusion({leg.name: leg.score_kind for leg in legs})
+
+
+def leg_depths(depth: int | Mapping[str, int], names: Sequence[str], default: int = DEPTH) -> dict[str, int]:
     """Give each leg's depth by its name.
 
     Raises

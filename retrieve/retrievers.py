@@ -36,9 +36,12 @@ class Retriever(ABC):
     ----------
     encoder
         What encodes its queries, if anything does: retrievers with the same one may share what it gives.
+    score_kind
+        Scale of its scores, as `default_fusion` names it: ``"bm25"``, ``"cosine"``, or ``"other"``.
     """
 
     encoder: Any = None
+    score_kind: str = "other"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -146,6 +149,7 @@ class DenseRetriever(Retriever):
     def __init__(self, encoder: "DenseEncoder", index: VectorIndex, *, name: str = "dense") -> None:
         super().__init__(name)
         self.encoder, self.index = encoder, index
+        self.score_kind = "other" if encoder.similarity == "dot" else "cosine"
 
     def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
         """Give the queries' vectors, float32 [queries, dim]."""
@@ -182,6 +186,8 @@ class SparseRetriever(Retriever):
 
 class Bm25Retriever(Retriever):
     """BM25 (Robertson and Zaragoza 2009, Lucene's variant) over the words of title and text."""
+
+    score_kind = "bm25"
 
     def __init__(self, index: "Bm25Index", *, name: str = "bm25") -> None:
         super().__init__(name)

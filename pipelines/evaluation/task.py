@@ -25,9 +25,8 @@ from pipelines.evaluation.systems import Plan, SystemSpec
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.qrels import Qrels
 from pipelines.search import SearchPipeline
-from pipelines.search.fusing import score_kind
-from retrieve.fusion import FusionMethod, default_fusion, fusion_from_config
-from retrieve.hybrid import HybridRetriever
+from retrieve.fusion import FusionMethod, fusion_from_config
+from retrieve.hybrid import HybridRetriever, fusion_for
 from retrieve.retrievers import Retriever
 
 FORMAT = 1
@@ -153,7 +152,7 @@ def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sourc
 def fusion_of(system: SystemSpec, legs: Mapping[str, Retriever]) -> FusionMethod:
     """Give a system's fusion of these legs, by the names that their answers bear; what a search does for None."""
     if system.fusion is None and system.weights is None:
-        return default_fusion({name: score_kind(leg) for name, leg in legs.items()})
+        return fusion_for(list(legs.values()))
     config: dict[str, Any] = {"method": system.fusion or "weighted-sum"}
     if isinstance(system.fusion, Mapping):
         config = dict(system.fusion)

@@ -1,29 +1,30 @@
-"""A fusion from a configuration, and back."""
+"""Make a fusion from a configuration, and write one as a configuration."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from indexing.errors import InputError
-from retrieve.fusion import FUSIONS, Fusion, FusionMethod, default_fusion, fusion_from_config
-from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever
+from retrieve.fusion import FUSIONS, Fusion, FusionMethod, fusion_from_config
+from retrieve.hybrid import fusion_for
+from retrieve.retrievers import Retriever
 
 
 def make_fusion(config: Mapping[str, Any] | None, legs: Sequence[Retriever]) -> FusionMethod:
-    """Make the fusion that a configuration names (`fusion_from_config`); the default one for these legs for None.
+    """Return the fusion that a configuration names (`fusion_from_config`); for None, the default of these legs.
 
     Raises
     ------
     InputError
-        For a method or an option that there is not.
+        For an unknown method or option.
     """
     if config is not None:
         return fusion_from_config({"method": "weighted-sum", **config} if "like" not in config else config)
-    return default_fusion({leg.name: score_kind(leg) for leg in legs})
+    return fusion_for(legs)
 
 
 def fusion_config(fusion: Fusion, legs: Sequence[Retriever]) -> dict[str, Any] | None:
-    """Give what `make_fusion` makes this fusion of; None for the default.
+    """Return the configuration from which `make_fusion` makes this fusion; None for the default fusion.
 
     Raises
     ------
@@ -38,10 +39,3 @@ def fusion_config(fusion: Fusion, legs: Sequence[Retriever]) -> dict[str, Any] |
     if name is None:
         raise InputError(f"the fusion {fusion!r} is a function of your own, which a configuration file cannot name")
     return {"method": name, **{option: value for option, value in options.items() if value is not None}}
-
-
-def score_kind(leg: Retriever) -> str:
-    """Say what kind of scores a leg gives, as `default_fusion` calls it."""
-    if isinstance(leg, DenseRetriever):
-        return "dot" if leg.encoder.similarity == "dot" else "cosine"
-    return "bm25" if isinstance(leg, Bm25Retriever) else "another"

@@ -8,7 +8,7 @@ import pytest
 
 from indexing.errors import InputError, StorageError
 from indexing.hits import Hits
-from retrieve.fusion import reciprocal_rank_fusion, weighted_sum
+from retrieve.fusion import WeightedSum, default_fusion, reciprocal_rank_fusion, weighted_sum
 from retrieve.hybrid import HybridRetriever
 from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
@@ -47,6 +47,15 @@ def test_fuses_its_legs_and_says_where_each_hit_came_from():
 def test_takes_another_fusion():
     with HybridRetriever([WORDS, MEANING], fusion=partial(reciprocal_rank_fusion, k=0)) as hybrid:
         assert hybrid.search("query")[0].doc_id == "c"
+
+
+def test_fuses_by_default_as_the_kinds_of_its_legs_scores_ask():
+    words, meaning = Fixed("words", {"a": 1.0}), Fixed("meaning", {"a": 1.0})
+    words.score_kind, meaning.score_kind = "bm25", "cosine"
+    with HybridRetriever([words, meaning]) as hybrid:
+        assert hybrid.fusion == default_fusion({"words": "bm25", "meaning": "cosine"})
+    with HybridRetriever([WORDS, MEANING]) as hybrid:
+        assert hybrid.fusion == WeightedSum()
 
 
 def test_asks_legs_for_the_depth_or_for_more():
