@@ -1,1 +1,52 @@
-"""What is stored: documents, hits, and the vector and inverted indexes (floor 0: knows nothing of models)."""
+"""What is stored: documents, hits, and the vector and inverted indexes (floor 0: knows nothing of models).
+
+Names are loaded when first used, so importing this package is instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from indexing.collection.reader import Collection
+    from indexing.corpora import ChunkedCorpus, Chunking, Corpus, read_corpus, read_qrels, read_queries
+    from indexing.documents import Document
+    from indexing.hits import Hits
+    from indexing.runs import read_trec_run, write_trec_run
+
+_HOME = {
+    "ChunkedCorpus": "indexing.corpora",
+    "Chunking": "indexing.corpora",
+    "Collection": "indexing.collection.reader",
+    "Corpus": "indexing.corpora",
+    "Document": "indexing.documents",
+    "Hits": "indexing.hits",
+    "read_corpus": "indexing.corpora",
+    "read_qrels": "indexing.corpora",
+    "read_queries": "indexing.corpora",
+    "read_trec_run": "indexing.runs",
+    "write_trec_run": "indexing.runs",
+}
+
+__all__ = [
+    "ChunkedCorpus",
+    "Chunking",
+    "Collection",
+    "Corpus",
+    "Document",
+    "Hits",
+    "read_corpus",
+    "read_qrels",
+    "read_queries",
+    "read_trec_run",
+    "write_trec_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'indexing' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -21,7 +21,7 @@ from indexing.hits import Hits
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.java_functions import as_function, bind, compose, method
 from indexing.indexes.lucene.jvm import java_class
-from indexing.indexes.lucene.search import ranking
+from indexing.indexes.lucene.search import top_docs
 
 SEED = 0
 K = 100
@@ -132,7 +132,7 @@ def bare_search(index: ImpactIndex, weights: csr_matrix) -> Callable[[int], obje
     collect = method("java.util.stream.Stream", "collect", f"(L{stream}Collector;)Ljava/lang/Object;")
     mapped = method("java.util.stream.Stream", "map", f"(Ljava/util/function/Function;)L{stream}Stream;")
     with index.snapshot() as search:
-        each = as_function(compose(ranking(search.searcher, K)))
+        each = as_function(compose(top_docs(search.searcher, K)))
     counting = java_class("java.util.stream.Collectors").counting()
     whole = as_function(
         compose(

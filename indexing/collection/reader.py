@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from indexing.collection.legs import Index, codec, open_index
 from indexing.collection.manifest import Backend, Leg, Manifest, read_manifest
-from indexing.collection.staging import beside, building, recover, writing
+from indexing.collection.staging import building, hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.disk import folder_bytes
 from indexing.documents import Document
@@ -108,8 +108,8 @@ class Collection(Closing):
             For an encoder of another identity than the leg's.
         """
         path = Path(path)
-        if not path.exists() and beside(path.absolute(), "old").is_dir():
-            with writing(path):
+        if not path.exists() and hidden_sibling(path.absolute(), "old").is_dir():
+            with write_lock(path):
                 recover(path)
         if not read_only:
             from indexing.collection.writer import CollectionWriter

@@ -171,7 +171,7 @@ class Shards:
         """Read the rows of one piece; a `StorageError` when they are not what was written."""
         return self.codec.unpack(self._bytes(piece), len(piece.numbers))
 
-    def is_sound(self, piece: Piece) -> bool:
+    def is_intact(self, piece: Piece) -> bool:
         """Say whether a piece can be read as it was written."""
         try:
             self._bytes(piece)
@@ -179,7 +179,7 @@ class Shards:
             return False
         return True
 
-    def is_loose(self, alive: int) -> bool:
+    def needs_rewrite(self, alive: int) -> bool:
         """Say whether rewriting gains anything: rows that are not alive, or many small pieces."""
         return sum(len(piece.numbers) for piece in self._pieces) != alive or (
             len(self._pieces) > 2 * (alive // PIECE_ROWS + 1)
@@ -199,7 +199,7 @@ class Shards:
         files = sorted(self.folder.glob("*.shard")) if self.folder.is_dir() else []
         return {file: ends.get(file.name, 0) for file in files if file.stat().st_size > ends.get(file.name, 0)}
 
-    def cut(self) -> None:
+    def remove_leftovers(self) -> None:
         """Remove the leftovers."""
         named = {piece.shard for piece in self._pieces}
         for file, length in self.leftovers().items():
@@ -226,7 +226,7 @@ class Shards:
     def replace(self, pieces: Sequence[Piece]) -> None:
         """Count these pieces instead, and remove the files of the others."""
         self._set(pieces)
-        self.cut()
+        self.remove_leftovers()
 
     def remove(self) -> None:
         """Remove everything."""

@@ -39,18 +39,18 @@ class SqliteFile(Closing):
 
     def _share(self) -> None:
         """Let readers in other processes read what is committed while this one writes."""
-        with self._told():
+        with self._translate_errors():
             self._connection.execute("PRAGMA journal_mode = WAL")
             # Durable at each commit: a leg must never hold a write that the store has lost.
             self._connection.execute("PRAGMA synchronous = FULL")
 
     def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, self._told():
+        with self._lock, self._translate_errors():
             return self._connection.execute(statement, parameters).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._told():
+        with self._lock, self._translate_errors():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -61,7 +61,7 @@ class SqliteFile(Closing):
                 raise
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Tell SQLite's errors as ours."""
         try:
             yield

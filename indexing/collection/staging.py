@@ -25,10 +25,10 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         when another process writes there, or when nothing can be written there.
     """
     path = Path(path).absolute()
-    with writing(path):
+    with write_lock(path):
         recover(path)
         check_free(path, overwrite)
-        staging, old = beside(path, "building"), beside(path, "old")
+        staging, old = hidden_sibling(path, "building"), hidden_sibling(path, "old")
         shutil.rmtree(old, ignore_errors=True)
         staging.mkdir(parents=True, exist_ok=True)
         yield staging
@@ -56,7 +56,7 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def write_lock(path: Path) -> Iterator[None]:
     """Hold the right to write to the collection at `path`, against other threads and processes.
 
     Raises
@@ -66,7 +66,7 @@ def writing(path: Path) -> Iterator[None]:
     """
     import portalocker
 
-    lock = beside(path.resolve(), "lock")
+    lock = hidden_sibling(path.resolve(), "lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = _open_and_lock(lock)
@@ -85,12 +85,12 @@ def writing(path: Path) -> Iterator[None]:
 
 def recover(path: Path) -> None:
     """Put back what an overwrite had moved away when it was killed between its two renames."""
-    old = beside(path.absolute(), "old")
+    old = hidden_sibling(path.absolute(), "old")
     if old.is_dir() and not path.exists():
         old.rename(path)
 
 
-def beside(path: Path, role: str) -> Path:
+def hidden_sibling(path: Path, role: str) -> Path:
     """Name the hidden neighbour of a collection that has this role."""
     return path.with_name(f".{path.name}.{role}")
 

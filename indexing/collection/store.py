@@ -112,7 +112,7 @@ class DocumentStore(SqliteFile):
 
     @property
     def dead(self) -> int:
-        """How many documents were replaced or deleted since `forget_dead`."""
+        """How many documents were replaced or deleted since `reset_dead`."""
         return self._state("dead")
 
     @property
@@ -200,11 +200,11 @@ class DocumentStore(SqliteFile):
 
     def numbers(self) -> NDArray[np.int64]:
         """Give the numbers of all documents, deleted ones left out, ascending."""
-        with self._lock, self._told():
+        with self._lock, self._translate_errors():
             found = self._connection.execute("SELECT number FROM documents WHERE deleted = 0 ORDER BY number")
             return np.fromiter((row[0] for row in found), np.int64)
 
-    def numbered(self, numbers: NDArray[np.int64]) -> list[Document]:
+    def by_number(self, numbers: NDArray[np.int64]) -> list[Document]:
         """Give the documents of these numbers, those that are there, by ascending number."""
         found: list[Document] = []
         for start in range(0, len(numbers), _IDS_AT_ONCE):
@@ -225,7 +225,7 @@ class DocumentStore(SqliteFile):
         )
         return [Piece(np.frombuffer(row[0], "<i8"), *row[1:]) for row in rows]
 
-    def damage(self) -> list[str]:
+    def integrity_errors(self) -> list[str]:
         """Read everything, and say what SQLite finds wrong and which documents are not what was written."""
         try:
             found = [row[0] for row in self._connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
@@ -233,7 +233,7 @@ class DocumentStore(SqliteFile):
             found = [str(error)]
         return [f"{self.path} is damaged: {line}" for line in found]
 
-    def spoiled(self) -> list[str]:
+    def corrupt_ids(self) -> list[str]:
         """Give the ids of the documents whose digest is not that of their text, or that have none."""
         found: list[str] = []
         last = 0
@@ -307,12 +307,12 @@ class DocumentStore(SqliteFile):
                 self._change(sequence=1, documents=-gone, dead=gone)
         return gone
 
-    def spoil(self, ids: Sequence[str]) -> None:
+    def clear_digests(self, ids: Sequence[str]) -> None:
         """Forget the digests of these documents, so that the next update writes them again."""
         with self._transaction() as transaction:
             transaction.executemany("UPDATE documents SET digest = NULL WHERE doc_id = ?", [(i,) for i in ids])
 
-    def name_pieces(self, pieces: Mapping[str, Sequence[Piece]]) -> None:
+    def replace_pieces(self, pieces: Mapping[str, Sequence[Piece]]) -> None:
         """Name these pieces instead of all that these legs had."""
         with self._transaction() as transaction:
             for leg, named in pieces.items():
@@ -328,7 +328,7 @@ class DocumentStore(SqliteFile):
             transaction.execute("UPDATE state SET value = ? WHERE key = 'purged'", (self.sequence,))
         return gone
 
-    def forget_dead(self) -> None:
+    def reset_dead(self) -> None:
         """Begin to count replaced and deleted documents anew."""
         with self._transaction() as transaction:
             transaction.execute("UPDATE state SET value = 0 WHERE key = 'dead'")
@@ -342,7 +342,7 @@ class DocumentStore(SqliteFile):
 
     def shrink(self) -> None:
         """Give the room of what was removed back to the disk."""
-        with self._lock, self._told():
+        with self._lock, self._translate_errors():
             self._connection.execute("VACUUM")
 
     def _state(self, key: str) -> int:

@@ -14,7 +14,7 @@ from indexing.collection.legs import DocumentEncoder, codec, file_sum, open_inde
 from indexing.collection.manifest import Leg, Manifest, read_manifest
 from indexing.collection.reader import Collection
 from indexing.collection.shards import PIECE_ROWS, Shards
-from indexing.collection.staging import writing
+from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
 from indexing.errors import RetrieveError, StorageError
 from indexing.indexes.lucene.impact import ImpactIndex
@@ -64,9 +64,9 @@ def verify(path: str | Path) -> list[Problem]:
     """
     path = Path(path)
     read_manifest(path)
-    with writing(path), DocumentStore.open(path / "documents.sqlite") as store:
+    with write_lock(path), DocumentStore.open(path / "documents.sqlite") as store:
         manifest = read_manifest(path)
-        if damage := store.damage():
+        if damage := store.integrity_errors():
             way = f"build it again: retrieve index CORPUS --to {path} --overwrite"
             return [Problem("store", f"{line}; {way}") for line in damage]
         found = _check_documents(path, store)
@@ -112,12 +112,12 @@ def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = No
     found = verify(path)
     if any(problem.what == "store" for problem in found):
         return found
-    with writing(path), DocumentStore.open(path / "documents.sqlite", read_only=False) as store:
+    with write_lock(path), DocumentStore.open(path / "documents.sqlite", read_only=False) as store:
         manifest = read_manifest(path)
         store.recount()
         for problem in found:
             if problem.what == "document":
-                store.spoil(problem.ids)
+                store.clear_digests(problem.ids)
         for name in sorted({problem.leg for problem in found if problem.what == "vocabulary"}):
             leg = manifest.legs[name]
             terms = open_index(leg, path / "legs" / leg.folder, read_only=True)
@@ -141,7 +141,7 @@ def _check_documents(path: Path, store: DocumentStore) -> list[Problem]:
         found.append(
             Problem("behind", f"{store.path} counts {len(store):,} documents and holds {count:,}; --repair counts anew")
         )
-    spoiled = store.spoiled()
+    spoiled = store.corrupt_ids()
     if spoiled:
         some = ", ".join(map(repr, spoiled[:5])) + (" …" if len(spoiled) > 5 else "")
         found.append(
@@ -239,15 +239,15 @@ def _encode_again(
     check_identity(leg.encoder or {}, encoder.identity, name)
     shards = Shards(path / "shards" / name, rows, store.pieces(name))
     alive = store.numbers()
-    sound = [piece for piece in shards.pieces if shards.is_sound(piece)]
+    sound = [piece for piece in shards.pieces if shards.is_intact(piece)]
     covered = np.concatenate([piece.numbers for piece in sound] or [np.zeros(0, np.int64)])
     lacking = np.setdiff1d(alive, covered)
     logger.info("%s: encoding %d documents again for the leg %s", path, len(lacking), name)
     shards = Shards(path / "shards" / name, rows, sound)
     for numbers in _between(lacking, np.array([piece.numbers[0] for piece in sound], np.int64)):
-        texts = [document.contents for document in store.numbered(numbers)]
+        texts = [document.contents for document in store.by_number(numbers)]
         shards.accept(shards.append(numbers, encoder.encode_document(texts)))
-    store.name_pieces({name: shards.pieces})
+    store.replace_pieces({name: shards.pieces})
     shards.replace(store.pieces(name))
 
 

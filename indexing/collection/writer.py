@@ -27,7 +27,7 @@ from indexing.collection.legs import (
 from indexing.collection.manifest import Backend, Leg, Manifest, check_name, read_manifest, write_manifest
 from indexing.collection.reader import Collection
 from indexing.collection.shards import Shards
-from indexing.collection.staging import writing
+from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
@@ -101,7 +101,7 @@ class CollectionWriter(Collection):
         if not legs:
             raise InputError("a collection needs a leg")
         entries = {check_name(name): replace(leg, folder=name) for name, leg in legs.items()}
-        with writing(path):
+        with write_lock(path):
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise StorageError(f"{path} is there already: choose another directory")
             try:
@@ -144,7 +144,7 @@ class CollectionWriter(Collection):
         path = Path(path)
         read_manifest(path)  # what is no collection gets no lock beside it
         with ExitStack() as held:
-            held.enter_context(writing(path))
+            held.enter_context(write_lock(path))
             documents = DocumentStore.open(path / "documents.sqlite", read_only=False)
             held.callback(documents.close)
             collection = cls(path, read_manifest(path), documents, encoders=encoders, commit_seconds=commit_seconds)
@@ -290,8 +290,10 @@ class CollectionWriter(Collection):
         """
         self.commit()
         alive = self.documents.numbers()
-        fresh = {name: shards.rewrite(alive) for name, shards in self._shards.items() if shards.is_loose(len(alive))}
-        self.documents.name_pieces(fresh)
+        fresh = {
+            name: shards.rewrite(alive) for name, shards in self._shards.items() if shards.needs_rewrite(len(alive))
+        }
+        self.documents.replace_pieces(fresh)
         for name, pieces in fresh.items():
             self._shards[name].replace(pieces)
         self.documents.purge()
@@ -305,7 +307,7 @@ class CollectionWriter(Collection):
                     self.reindex(name, show_progress=show_progress)
             self.commit()
             # Counted until every leg is rid of them: a compact that is killed begins anew.
-            self.documents.forget_dead()
+            self.documents.reset_dead()
             self.documents.shrink()
 
     def index(self, name: str) -> Index:
@@ -342,7 +344,7 @@ class CollectionWriter(Collection):
             if rows is not None:
                 self._shards[name] = Shards(self.path / "shards" / name, rows, self.documents.pieces(name))
                 self._shards[name].check_lengths()
-                self._shards[name].cut()
+                self._shards[name].remove_leftovers()
             if name not in without:
                 options: dict[str, Any] = {"commit_seconds": self._commit_seconds}
                 writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **options)

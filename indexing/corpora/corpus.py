@@ -8,11 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
-from indexing.corpora.seen import SeenIds
 from indexing.corpora.sources import Record, Source, open_source
-from indexing.corpora.sources.records import at, take_id, take_text
+from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.seen_ids import SeenIds
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Corpus:
                             continue
                 except InputError as problem:
                     if self.on_error == "raise":
-                        raise at(self.source, record, problem) from None
+                        raise error_at(self.source, record, problem) from None
                     self.skipped += 1
                     skipped.write(record, self.source.unit, str(problem))
                     continue

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from indexing.corpora.sources import Source, open_source
-from indexing.corpora.sources.records import at, take_id, take_text
+from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.corpora.sources.text_files import TextFile
 from indexing.errors import InputError
 
@@ -47,7 +47,7 @@ def queries_of(source: Source) -> dict[str, str]:
             if query_id in queries:
                 raise InputError(f"the query id {query_id!r} already stands above; give each query its own")
         except InputError as problem:
-            raise at(source, record, problem) from None
+            raise error_at(source, record, problem) from None
         queries[query_id] = text
     return queries
 
@@ -101,7 +101,7 @@ def qrels_of(source: Source) -> dict[str, dict[str, int]]:
             for doc_id in several if isinstance(several, list) else [take_id(values, ("corpus-id",))]:
                 _judge(qrels, query_id, str(doc_id), str(values.get("score", 1)))
         except InputError as problem:
-            raise at(source, record, problem) from None
+            raise error_at(source, record, problem) from None
     return qrels
 
 

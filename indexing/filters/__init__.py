@@ -7,7 +7,7 @@
 Fields are declared with a type (keyword, number, date, boolean); see `parse_filter` for the language.
 """
 
-from indexing.filters.fields import Fields, FieldType, Values, check_fields, field_values, values_of
+from indexing.filters.fields import Fields, FieldType, Values, batch_field_values, check_fields, field_values
 from indexing.filters.parse import FilterLike, parse_filter
 from indexing.filters.sqlite import sqlite_indexes, sqlite_where
 from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Range
@@ -24,10 +24,10 @@ __all__ = [
     "Or",
     "Range",
     "Values",
+    "batch_field_values",
     "check_fields",
     "field_values",
     "parse_filter",
     "sqlite_indexes",
     "sqlite_where",
-    "values_of",
 ]

@@ -80,7 +80,7 @@ def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> di
     return found
 
 
-def values_of(
+def batch_field_values(
     fields: Fields, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]] | None
 ) -> list[dict[str, tuple[Value, ...]]]:
     """Read the declared fields of several documents, as `field_values` does; without metadata they have none."""

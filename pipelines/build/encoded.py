@@ -78,7 +78,7 @@ def read_rows(path: Path) -> Any:
     return csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
 
 
-def is_whole(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Say whether a file is there, and as it was written."""
     try:
         read_digests(path)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from indexing.corpora.seen import SeenIds
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.seen_ids import SeenIds
 from pipelines.build.ingest import BATCH_CHARACTERS, OnDuplicate
-from pipelines.build.job import BuildReport, build_legs, expected
+from pipelines.build.job import BuildReport, build_legs, expected_count
 from pipelines.build.plan import Plan
 
 SAMPLE = 512
@@ -84,7 +84,7 @@ def estimate_build(
     """
     start = time.perf_counter()
     seen, sample, characters, met = SeenIds(), _Sample(), 0, 0
-    with tqdm(corpus, total=expected(corpus), desc="reading", unit="doc", disable=not show_progress) as documents:
+    with tqdm(corpus, total=expected_count(corpus), desc="reading", unit="doc", disable=not show_progress) as documents:
         for document in documents:
             met += 1
             if not seen.add(document.doc_id):

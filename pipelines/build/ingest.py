@@ -13,9 +13,9 @@ from tqdm import tqdm
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.store import digest
 from indexing.collection.writer import CollectionWriter
-from indexing.corpora.seen import SeenIds
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.seen_ids import SeenIds
 
 OnDuplicate = Literal["error", "first", "last"]
 

@@ -23,9 +23,9 @@ from pipelines.build.plan import (
     IndexChoice,
     Plan,
     SparseIndex,
-    can_go_on,
+    can_resume,
+    corpus_description,
     corpus_record,
-    description,
     make_plan,
 )
 
@@ -179,7 +179,7 @@ def build_legs(
             with _staged(staging, plan, commit_seconds) as collection:
                 done = _take(collection, corpus, plan, clock, on_duplicate, show_progress)
                 if not len(collection) or not len(done.seen):
-                    raise InputError(f"there are no documents in {description(corpus)}")
+                    raise InputError(f"there are no documents in {corpus_description(corpus)}")
                 if done.unchanged or len(collection) != len(done.seen):
                     done.removed = prune(collection, done.seen)
                 _refuse_change(corpus, record)
@@ -250,7 +250,7 @@ def update_collection(
     return _report(Path(path), corpus, done, clock, started)
 
 
-def expected(corpus: Iterable[Document]) -> int | None:
+def expected_count(corpus: Iterable[Document]) -> int | None:
     """How many documents will come, where that can be known beforehand."""
     if hasattr(corpus, "count") and not isinstance(corpus, Sequence):
         count: int | None = corpus.count()
@@ -274,7 +274,7 @@ def _take(
         plan.encoders,
         clock=clock,
         on_duplicate=on_duplicate,
-        total=expected(corpus),
+        total=expected_count(corpus),
         show_progress=show_progress,
     )
     clock.seconds.update(collection.seconds)
@@ -285,7 +285,7 @@ def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWrite
     """Open what an earlier build left, if it can be gone on with; else begin anew."""
     try:
         manifest = read_manifest(staging)
-        if can_go_on(manifest.legs, plan) and manifest.fields == plan.fields:
+        if can_resume(manifest.legs, plan) and manifest.fields == plan.fields:
             return _reopened(staging, plan, commit_seconds)
         logger.warning("%s was begun with other legs, encoders or fields: begun anew", staging)
     except StorageError as problem:
@@ -346,4 +346,4 @@ def _refuse_path(corpus: Iterable[Document]) -> None:
 
 def _refuse_change(corpus: Iterable[Document], record: Mapping[str, Any]) -> None:
     if corpus_record(corpus) != record:
-        raise InputError(f"{description(corpus)} changed while it was indexed: run the job again")
+        raise InputError(f"{corpus_description(corpus)} changed while it was indexed: run the job again")

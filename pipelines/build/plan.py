@@ -118,7 +118,7 @@ def is_built(path: str | Path, corpus: Iterable[Document], **wanted: Any) -> boo
     )
 
 
-def can_go_on(stored: Mapping[str, Leg], plan: Plan) -> bool:
+def can_resume(stored: Mapping[str, Leg], plan: Plan) -> bool:
     """Say whether what a stopped build left is, bit for bit, what the plan would make."""
     if stored.keys() != plan.legs.keys():
         return False
@@ -138,11 +138,11 @@ def can_go_on(stored: Mapping[str, Leg], plan: Plan) -> bool:
 def corpus_record(corpus: Iterable[Document]) -> dict[str, Any]:
     """Say which corpus this is: its description and, where it knows, a fingerprint of its bytes and how it is read."""
     if not isinstance(corpus, Corpus):
-        return {"description": description(corpus), "fingerprint": None}
+        return {"description": corpus_description(corpus), "fingerprint": None}
     return {"description": corpus.description, "fingerprint": corpus.fingerprint(), "reading": corpus.reading()}
 
 
-def description(corpus: Iterable[Document]) -> str:
+def corpus_description(corpus: Iterable[Document]) -> str:
     """Say in a word where documents come from."""
     return str(getattr(corpus, "description", type(corpus).__name__))
 

@@ -20,9 +20,9 @@ from tqdm import tqdm
 from indexing.collection.identity import differences
 from indexing.collection.legs import DocumentEncoder
 from indexing.corpora.corpus import Corpus, Fields
-from indexing.corpora.sources.ranges import RANGE_BYTES, RANGE_ROWS, Range, cut
+from indexing.corpora.sources.ranges import RANGE_BYTES, RANGE_ROWS, Range, split_into_ranges
 from indexing.errors import InputError, ModelError, RetrieveError, SetupError
-from pipelines.build.encoded import EncodedTexts, file_name, is_whole, text_digests, write_encoded
+from pipelines.build.encoded import EncodedTexts, file_name, is_intact, text_digests, write_encoded
 
 if TYPE_CHECKING:
     from retrieve.encoders.base import PromptedEncoder
@@ -126,7 +126,7 @@ def encode_with_ray(
     if not encoders:
         raise InputError("there is nothing to encode: no leg has an encoder")
     started = time.perf_counter()
-    ranges = cut(corpus.source, rows=range_rows, size=range_bytes)
+    ranges = split_into_ranges(corpus.source, rows=range_rows, size=range_bytes)
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     job = _Job({leg: _recipe(encoder) for leg, encoder in encoders.items()}, corpus.fields, str(folder))
@@ -182,7 +182,7 @@ class _Worker:
         encoded = False
         for leg, recipe in self._job.recipes.items():
             path = Path(self._job.folder) / leg / file_name(recipe.identity, digests)
-            if texts and not is_whole(path):
+            if texts and not is_intact(path):
                 write_encoded(path, digests, self._encoder(leg).encode_document(texts))
                 encoded = True
             result[f"file {leg}"] = path.name

@@ -134,7 +134,7 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
         For the first record that lacks one, naming file and line.
     """
     from indexing.corpora.sources import open_source
-    from indexing.corpora.sources.records import at, take_text
+    from indexing.corpora.sources.records import error_at, take_text
 
     source = open_source(path, stem="pairs")
     pairs = []
@@ -148,7 +148,7 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
             if not query.strip() or not text.strip():
                 raise InputError("the query or its right text is empty")
         except InputError as problem:
-            raise at(source, record, problem) from None
+            raise error_at(source, record, problem) from None
         pairs.append((query, text))
     if not pairs:
         raise InputError(f"{path} holds no pairs")

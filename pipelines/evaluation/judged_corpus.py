@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from indexing.corpora.corpus import Corpus
-from indexing.corpora.seen import SeenIds
 from indexing.corpora.sources import Record, Source
-from indexing.corpora.sources.records import at
+from indexing.corpora.sources.records import error_at
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.seen_ids import SeenIds
 
 
 class JudgedCorpus(Corpus):
@@ -43,7 +43,7 @@ class JudgedCorpus(Corpus):
             try:
                 document = self.fields.document(record)
             except InputError as problem:
-                raise at(self.source, record, problem) from None
+                raise error_at(self.source, record, problem) from None
             if not seen.add(document.doc_id):
                 self._leave_out("repeated")
                 continue

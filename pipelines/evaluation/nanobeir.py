@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexing.corpora.sources.records import at
+from indexing.corpora.sources.records import error_at
 from indexing.errors import InputError
 from pipelines.evaluation.datasets import find_tables
 from pipelines.evaluation.tables import Tables, joined
@@ -121,5 +121,5 @@ def _rows(tables: Tables, config: str, split: str, key: str, value: str) -> Iter
     for record in source.records():
         missing = next((column for column in (key, value) if record.values.get(column) is None), None)
         if record.problem or missing:
-            raise at(source, record, record.problem or f"there is no {missing!r}")
+            raise error_at(source, record, record.problem or f"there is no {missing!r}")
         yield str(record.values[key]), record.values[value]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from indexing.errors import InputError
 from indexing.indexes.lucene.bm25 import Bm25Index
-from indexing.indexes.lucene.matched_words import Analyze, analyzed, matching_words
+from indexing.indexes.lucene.matched_words import Analyze, analyze_words, find_query_words
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
@@ -58,8 +58,8 @@ def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> l
     """
     name = next((name for name, leg in pipeline.collection.manifest.legs.items() if leg.backend == "bm25"), None)
     index = None if name is None else pipeline.collection.index(name)
-    analyze: Analyze = partial(analyzed, index) if isinstance(index, Bm25Index) else _folded
-    found = matching_words(query, texts, analyze)
+    analyze: Analyze = partial(analyze_words, index) if isinstance(index, Bm25Index) else _folded
+    found = find_query_words(query, texts, analyze)
     return [Highlight(text, spans) for text, spans in zip(texts, found, strict=True)]
 
 

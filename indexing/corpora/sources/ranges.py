@@ -85,7 +85,7 @@ class _Lines(JsonLines):
             raise InputError(f"{self.path} cannot be read: {error}") from error
 
 
-def cut(source: Source, *, rows: int = RANGE_ROWS, size: int = RANGE_BYTES) -> list[Range]:
+def split_into_ranges(source: Source, *, rows: int = RANGE_ROWS, size: int = RANGE_BYTES) -> list[Range]:
     """Cut a source into ranges, in the order it is read; of each file only the length is looked at.
 
     Parameters
@@ -101,7 +101,7 @@ def cut(source: Source, *, rows: int = RANGE_ROWS, size: int = RANGE_BYTES) -> l
         For a source of another kind.
     """
     if isinstance(source, Joined):
-        return [part for joined in source.parts for part in cut(joined, rows=rows, size=size)]
+        return [part for joined in source.parts for part in split_into_ranges(joined, rows=rows, size=size)]
     if isinstance(source, Parquet):
         return [
             Range(str(path.absolute()), start, min(start + rows, count))

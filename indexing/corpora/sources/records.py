@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
 
-def at(source: Source, record: Record, problem: object) -> InputError:
+def error_at(source: Source, record: Record, problem: object) -> InputError:
     """Make the error that says where `problem` stands."""
     return InputError(f"{record.file}, {source.unit} {record.place}: {problem}")
 

@@ -88,8 +88,8 @@ class FaissIndex:
         if (path / faiss_files.SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
-        learning = faiss_kinds.learns(chosen)
-        index = faiss_kinds.exact(dimension) if learning else faiss_kinds.make(chosen, 0)
+        learning = faiss_kinds.needs_training(chosen)
+        index = faiss_kinds.make_flat(dimension) if learning else faiss_kinds.make(chosen, 0)
         return cls(path, chosen, index, IdTable(), learning=learning)
 
     @classmethod
@@ -174,7 +174,7 @@ class FaissIndex:
             return 0
         if faiss_storage.changes_in_place(self._index):
             holes, movers = self._ids.swap_out(places)
-            faiss_storage.move_and_cut(self._index, holes, movers, len(self._ids))
+            faiss_storage.move_and_truncate(self._index, holes, movers, len(self._ids))
         else:
             self._ids.bury(places)
         self._touch()
@@ -244,10 +244,10 @@ class FaissIndex:
         if selector is not None and parameters is None:
             if places is not None:
                 return faiss_search.scan(self._index, queries, places, wanted, self._ids.strings)
-            scores, codes = faiss_search.search_around(self._index, queries, wanted, self._ids.alive())
+            scores, codes = faiss_search.search_past_deleted(self._index, queries, wanted, self._ids.alive())
         elif self._is_exact():
             most = len(self) if places is None else len(places)
-            scores, codes = faiss_search.search_to_the_last_tie(self._index, queries, wanted, parameters, most)
+            scores, codes = faiss_search.search_all_ties(self._index, queries, wanted, parameters, most)
         else:
             scores, codes = self._index.search(queries, wanted, params=parameters)
         rows = np.repeat(np.arange(len(queries)), codes.shape[1])
@@ -332,7 +332,7 @@ class FaissIndex:
 
     def close(self) -> None:
         """Let the memory go; what was not committed is lost."""
-        self._index, self._ids, self._alive = faiss_kinds.exact(self.settings.dimension), IdTable(), None
+        self._index, self._ids, self._alive = faiss_kinds.make_flat(self.settings.dimension), IdTable(), None
 
     @property
     def size_bytes(self) -> int:
@@ -342,7 +342,7 @@ class FaissIndex:
     @property
     def memory_bytes(self) -> int:
         """Bytes of codes, graph and list numbers; mapped, not held, when open for reading only. Ids come on top."""
-        return faiss_storage.held_bytes(self._index)
+        return faiss_storage.memory_bytes(self._index)
 
     def __len__(self) -> int:
         return self._ids.living

@@ -73,7 +73,7 @@ class FaissSettings:
             _from_factory(self.dimension, self.factory)
 
 
-def exact(dimension: int) -> "faiss.Index":
+def make_flat(dimension: int) -> "faiss.Index":
     """Make an empty Flat index."""
     import faiss
 
@@ -85,7 +85,7 @@ def make(settings: FaissSettings, sample: int) -> "faiss.Index":
     import faiss
 
     if settings.kind == "flat":
-        return exact(settings.dimension)
+        return make_flat(settings.dimension)
     if settings.kind == "hnsw":
         index = faiss.IndexHNSWFlat(settings.dimension, settings.m, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = settings.ef_construction
@@ -93,7 +93,7 @@ def make(settings: FaissSettings, sample: int) -> "faiss.Index":
     return _from_factory(settings.dimension, _factory_string(settings, sample))
 
 
-def learns(settings: FaissSettings) -> bool:
+def needs_training(settings: FaissSettings) -> bool:
     """Say whether this kind must see data before it can hold vectors."""
     if settings.kind in ("flat", "hnsw"):
         return False

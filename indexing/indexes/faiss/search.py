@@ -35,9 +35,7 @@ def scan(
     return Hits.ranked(len(queries), np.concatenate(rows), codes, np.concatenate(found), ids, k)
 
 
-def search_to_the_last_tie(
-    index: "faiss.Index", queries: NDArray[np.float32], k: int, parameters: Any, most: int
-) -> Found:
+def search_all_ties(index: "faiss.Index", queries: NDArray[np.float32], k: int, parameters: Any, most: int) -> Found:
     """Search an exact index until no query's k-th score is tied with one left out; there are `most` to be found."""
     depth = min(k + 1, most)
     scores, codes = index.search(queries, depth, params=parameters)
@@ -51,7 +49,7 @@ def search_to_the_last_tie(
     return scores, codes
 
 
-def search_around(index: "faiss.Index", queries: NDArray[np.float32], k: int, alive: NDArray[np.bool_]) -> Found:
+def search_past_deleted(index: "faiss.Index", queries: NDArray[np.float32], k: int, alive: NDArray[np.bool_]) -> Found:
     """Search deeper until enough hits of each query are alive: for kinds that take no selector."""
     depth = k
     while True:

@@ -25,7 +25,9 @@ def overwrite(index: "faiss.IndexFlatCodes", positions: NDArray[np.int64], rows:
     _codes(index)[positions] = index.sa_encode(rows)
 
 
-def move_and_cut(index: "faiss.IndexFlatCodes", holes: NDArray[np.int64], movers: NDArray[np.int64], left: int) -> None:
+def move_and_truncate(
+    index: "faiss.IndexFlatCodes", holes: NDArray[np.int64], movers: NDArray[np.int64], left: int
+) -> None:
     """Copy each mover into its hole and keep the first `left` positions only."""
     codes = _codes(index)
     codes[holes] = codes[movers]
@@ -116,17 +118,17 @@ def load(file: Path, *, mapped: bool) -> "faiss.Index":
         return faiss.read_index(str(file))
 
 
-def held_bytes(index: "faiss.Index") -> int:
+def memory_bytes(index: "faiss.Index") -> int:
     """Estimate the memory of codes, graph and list numbers."""
     import faiss
 
     if isinstance(index, faiss.IndexPreTransform):
-        return held_bytes(faiss.downcast_index(index.index))
+        return memory_bytes(faiss.downcast_index(index.index))
     if isinstance(index, faiss.IndexRefine):
         parts = (index.base_index, index.refine_index)
-        return sum(held_bytes(faiss.downcast_index(part)) for part in parts)
+        return sum(memory_bytes(faiss.downcast_index(part)) for part in parts)
     if isinstance(index, faiss.IndexHNSW):
-        return held_bytes(faiss.downcast_index(index.storage)) + 4 * index.hnsw.neighbors.size()
+        return memory_bytes(faiss.downcast_index(index.storage)) + 4 * index.hnsw.neighbors.size()
     lists = faiss.try_extract_index_ivf(index)
     return int(index.ntotal) * (index.sa_code_size() if lists is None else lists.code_size + 8)
 

@@ -7,7 +7,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.corpora.seen import SeenIds
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import Fields, FilterLike, Values, check_fields, field_values
@@ -28,7 +27,8 @@ from indexing.indexes.lucene.bm25_fields import (
 )
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, compose
-from indexing.indexes.lucene.search import CONTENTS, searcher_over
+from indexing.indexes.lucene.search import CONTENTS, make_searcher
+from indexing.seen_ids import SeenIds
 
 
 class Bm25Index(LuceneIndex):
@@ -155,7 +155,7 @@ class Bm25Index(LuceneIndex):
         if not isinstance(k1, dict) and not isinstance(b, dict):
             return super()._parser_over(reader)
         analyzer, weights = self._make_analyzer(), self.settings["weights"]
-        titles = searcher_over(reader, similarity(k1, b, TITLE))
+        titles = make_searcher(reader, similarity(k1, b, TITLE))
         return summed(
             compose(bag_of_words(CONTENTS, analyzer), weighted(weights[TEXT])),
             compose(bag_of_words(TITLE, analyzer), scored_by(titles), weighted(weights[TITLE])),

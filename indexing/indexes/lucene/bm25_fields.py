@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from indexing.errors import InputError
-from indexing.indexes.lucene.java_functions import bind, both, compose, constructor, method, unchanged
+from indexing.indexes.lucene.java_functions import bind, combine, compose, constructor, identity, method
 from indexing.indexes.lucene.jvm import java_class
 
 TITLE = "title"
@@ -84,7 +84,7 @@ def scored_by(searcher: Any) -> Any:
     rewrite = method(f"{_SEARCH}DoubleValuesSource", "rewrite", f"(L{_SEARCH}IndexSearcher;){_SOURCE}")
     bound = compose(source, bind(rewrite, 1, searcher))
     made = constructor("org/apache/lucene/queries/function/FunctionScoreQuery", f"({_QUERY}{_SOURCE})V")
-    return both(made, unchanged(), bound)
+    return combine(made, identity(), bound)
 
 
 def weighted(weight: float) -> Any:
@@ -97,7 +97,7 @@ def summed(first: Any, second: Any) -> Any:
     pair = method("java.util.List", "of", "(Ljava/lang/Object;Ljava/lang/Object;)Ljava/util/List;", static=True)
     # The best part's score and 1.0 of each other's: their sum.
     most = constructor(f"{_SEARCH}DisjunctionMaxQuery", "(Ljava/util/Collection;F)V")
-    return compose(both(pair, first, second), bind(most, 1, java_class("java.lang.Float")(1.0)))
+    return compose(combine(pair, first, second), bind(most, 1, java_class("java.lang.Float")(1.0)))
 
 
 def _of_field(parameter: Parameter, field: str) -> float:

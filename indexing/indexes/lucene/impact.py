@@ -17,12 +17,12 @@ from scipy.sparse import csr_matrix, issparse
 from indexing.disk import write_atomically
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import Fields, FilterLike, check_fields, values_of
+from indexing.filters import Fields, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, bind, constructor, method, supply
 from indexing.indexes.lucene.jvm import java_class
-from indexing.indexes.lucene.search import CONTENTS, escaped
+from indexing.indexes.lucene.search import CONTENTS, escape
 
 VOCABULARY = "vocabulary.txt"
 DELIMITER = SEPARATOR
@@ -53,7 +53,7 @@ class ImpactIndex(LuceneIndex):
         self.vocabulary = _read_vocabulary(path, settings["vocabulary_sha256"])
         self.scale: float = settings["scale"]
         self._document_terms = np.array([term + DELIMITER for term in self.vocabulary], dtype=object)
-        self._query_terms = np.array([escaped(term) + "^" for term in self.vocabulary], dtype=object)
+        self._query_terms = np.array([escape(term) + "^" for term in self.vocabulary], dtype=object)
         super().__init__(path, settings, create=create, read_only=read_only)
 
     @classmethod
@@ -117,7 +117,7 @@ class ImpactIndex(LuceneIndex):
                 f"the impacts of document {ids[row]!r} sum to {lengths[row]}, more than Lucene's {LARGEST_LENGTH}: "
                 f"a smaller scale than {self.scale} is needed"
             )
-        values = values_of(self.fields, ids, metadata)
+        values = batch_field_values(self.fields, ids, metadata)
         words = _in_words(matrix, impacts, self._document_terms)
         self._add(zip(ids, ((text,) for text in words), values, strict=True))
 

@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.corpora.seen import SeenIds
 from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
 from indexing.filters import FieldType, FilterLike, Values, parse_filter
@@ -23,6 +22,7 @@ from indexing.hits import Hits
 from indexing.indexes.lucene.jvm import java_calls, java_class, java_errors
 from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
+from indexing.seen_ids import SeenIds
 
 FORMAT = 1
 WRITE_BUFFER_MB = 64.0

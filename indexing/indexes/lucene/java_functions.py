@@ -64,7 +64,7 @@ def compose(*handles: Any) -> Any:
     return reduce(_handles().filterReturnValue, (handle.asType(generic) for handle in handles))
 
 
-def both(join: Any, first: Any, second: Any) -> Any:
+def combine(join: Any, first: Any, second: Any) -> Any:
     """Give the handle from one value to ``join(first(value), second(value))``."""
     kinds = java_class("java.lang.invoke.MethodType")
     one, two = kinds.genericMethodType(1), kinds.genericMethodType(2)
@@ -72,7 +72,7 @@ def both(join: Any, first: Any, second: Any) -> Any:
     return _handles().foldArguments(filled, first.asType(one))
 
 
-def unchanged() -> Any:
+def identity() -> Any:
     """Give the handle that returns what it is given."""
     return _handles().identity(_class("java.lang.Object"))
 

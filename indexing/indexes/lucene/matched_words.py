@@ -15,7 +15,7 @@ Analyze = Callable[[Sequence[str]], Sequence[str]]
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[\w])+(?:['’]\w+)?")
 
 
-def analyzed(index: Bm25Index, words: Sequence[str]) -> list[str]:
+def analyze_words(index: Bm25Index, words: Sequence[str]) -> list[str]:
     """Give each word as the index's analyzer makes of it (stemmed, say); empty for a stopword.
 
     One call into Java for all of them.
@@ -33,7 +33,7 @@ def analyzed(index: Bm25Index, words: Sequence[str]) -> list[str]:
     return text.split("\n")
 
 
-def matching_words(query: str, texts: Sequence[str], analyze: Analyze) -> list[list[tuple[int, int]]]:
+def find_query_words(query: str, texts: Sequence[str], analyze: Analyze) -> list[list[tuple[int, int]]]:
     """Say where words of the query stand in each text.
 
     Parameters
@@ -41,7 +41,7 @@ def matching_words(query: str, texts: Sequence[str], analyze: Analyze) -> list[l
     query, texts
         Any.
     analyze
-        What makes two words the same: ``partial(analyzed, index)``, for one. Each different word is analyzed once.
+        What makes two words the same: ``partial(analyze_words, index)``, for one. Each different word is analyzed once.
 
     Returns
     -------

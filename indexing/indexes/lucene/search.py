@@ -74,7 +74,7 @@ class LuceneSearch:
         self.reader = reader
         self.documents = int(reader.numDocs())
         self.users = 0
-        self.searcher = searcher_over(reader, similarity)
+        self.searcher = make_searcher(reader, similarity)
         self._parse = parse
         self._fields = fields
         self._functions: dict[tuple[int, Filter | None], tuple[Any, Any]] = {}
@@ -126,7 +126,7 @@ class LuceneSearch:
                 keyword = java_class("org.apache.lucene.analysis.core.KeywordAnalyzer")()
                 parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")(ID, keyword)
                 parser.setSplitOnWhitespace(True)
-                self._candidates.set(parser.parse(" ".join(map(escaped, ids))))
+                self._candidates.set(parser.parse(" ".join(map(escape, ids))))
             answers.add(apply(scorer, query))
         hits = answers.hits(np.array(answers.counts))
         found = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
@@ -141,7 +141,7 @@ class LuceneSearch:
             parse = self._parse
             if filter is not None:
                 parse = compose(parse, _joined("MUST", bind(_add("FILTER"), 1, lucene_filter(filter, self._fields))))
-            one = as_function(compose(parse, ranking(self.searcher, k), *_printing()))
+            one = as_function(compose(parse, top_docs(self.searcher, k), *_printing()))
             if len(self._functions) >= FUNCTIONS_KEPT:
                 self._functions.clear()
             functions = self._functions[k, filter] = one, for_each_part(one)
@@ -153,11 +153,11 @@ class LuceneSearch:
             self._candidates = java_class("java.util.concurrent.atomic.AtomicReference")()
         among = read_from(_add("FILTER"), 1, self._candidates, f"L{_SEARCH}Query;")
         query = compose(self._parse, _joined("SHOULD", among))
-        scorer = self._scorers[k] = as_function(compose(query, ranking(self.searcher, k), *_printing()))
+        scorer = self._scorers[k] = as_function(compose(query, top_docs(self.searcher, k), *_printing()))
         return scorer
 
 
-def searcher_over(reader: Any, similarity: Any) -> Any:
+def make_searcher(reader: Any, similarity: Any) -> Any:
     """Give Lucene's ``IndexSearcher``."""
     import jnius
 
@@ -168,7 +168,7 @@ def searcher_over(reader: Any, similarity: Any) -> Any:
     return searcher
 
 
-def escaped(term: str) -> str:
+def escape(term: str) -> str:
     """Write a term so that Lucene's classic query parser takes it literally."""
     if term in _OPERATORS:
         return "\\" + term
@@ -193,7 +193,7 @@ def _printing() -> tuple[Any, Any]:
     return scored, method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
 
 
-def ranking(searcher: Any, k: int) -> Any:
+def top_docs(searcher: Any, k: int) -> Any:
     """Give the handle from a Lucene ``Query`` to its ``TopFieldDocs``, sorted by score, then id."""
     search = method(
         "org.apache.lucene.search.IndexSearcher", "search", f"(L{_SEARCH}Query;IL{_SEARCH}Sort;)L{_SEARCH}TopFieldDocs;"

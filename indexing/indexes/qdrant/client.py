@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from indexing.errors import StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.engine import Found, PointBatch, Question, Sparse
+from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
 from indexing.indexes.qdrant.filters import Conditions
 from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, QdrantServer, QdrantSettings
 
@@ -120,7 +120,7 @@ class ClientEngine:
         answer = self._patiently(lambda: self._client.count(self._collection, count_filter=filter, exact=True))
         return int(answer.count)
 
-    def query(self, questions: Sequence[Question]) -> Found:
+    def query(self, questions: Sequence[PointQuery]) -> ScoredIds:
         """Answer several questions in one call."""
         requests = [self._request(question) for question in questions]
         answers = self._patiently(lambda: self._client.query_batch_points(self._collection, requests))
@@ -220,7 +220,7 @@ class ClientEngine:
                 partial(self._client.create_payload_index, self._collection, f"metadata.{name}", schema, wait=True)
             )
 
-    def _request(self, question: Question) -> Any:
+    def _request(self, question: PointQuery) -> Any:
         from qdrant_client import models
 
         params = None

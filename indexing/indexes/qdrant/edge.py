@@ -6,7 +6,7 @@ from typing import Any
 
 from indexing.errors import SetupError, StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.engine import Found, PointBatch, Question, Sparse
+from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
 from indexing.indexes.qdrant.filters import Conditions
 from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, QdrantSettings
 
@@ -92,7 +92,7 @@ class EdgeEngine:
         """Count the points that a filter keeps."""
         return int(self._shard.count(self._edge.CountRequest(exact=True, filter=filter)))
 
-    def query(self, questions: Sequence[Question]) -> Found:
+    def query(self, questions: Sequence[PointQuery]) -> ScoredIds:
         """Answer several questions in one call."""
         batch = self._edge.QueryBatchRequest([self._request(question) for question in questions])
         return [[(point.payload[DOC_ID], point.score) for point in points] for points in self._shard.query_batch(batch)]
@@ -115,7 +115,7 @@ class EdgeEngine:
     def _vector(self, one: Any) -> Any:
         return self._edge.SparseVector(one.indices, one.values) if isinstance(one, Sparse) else one
 
-    def _request(self, question: Question) -> Any:
+    def _request(self, question: PointQuery) -> Any:
         edge = self._edge
         params = edge.SearchParams(
             hnsw_ef=max(self._settings.ef_search, question.limit),

@@ -17,7 +17,7 @@ from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE
 NAMESPACE = UUID("5f0a3c52-8d0c-5f53-9f3e-2b8f6f0c6f11")
 """Of the UUIDs that ids are mapped to: changing it would lose every collection."""
 
-Found = list[list[tuple[str, float]]]
+ScoredIds = list[list[tuple[str, float]]]
 """For each query its hits, ids and scores, best first."""
 
 
@@ -88,7 +88,7 @@ class PointBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PointQuery:
     """One query to an engine: a dense or a sparse vector, or both to be fused."""
 
     dense: list[float] | None
@@ -115,7 +115,7 @@ class QdrantEngine(Protocol):
     def count(self, filter: Any = None) -> int:
         """Count the points that a filter keeps, exactly."""
 
-    def query(self, questions: Sequence[Question]) -> Found:
+    def query(self, questions: Sequence[PointQuery]) -> ScoredIds:
         """Answer several questions in one call."""
 
     def optimize(self) -> None:

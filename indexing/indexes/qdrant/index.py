@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from indexing.disk import folder_bytes
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import Fields, FieldType, FilterLike, check_fields, values_of
+from indexing.filters import Fields, FieldType, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
 from indexing.indexes.qdrant import files as qdrant_files
 from indexing.indexes.qdrant.client import ClientEngine
@@ -180,9 +180,9 @@ class QdrantIndex:
         for given in (dense, sparse):
             if given is not None and given.shape[0] != len(ids):
                 raise InputError(f"{len(ids)} ids for {given.shape[0]} rows")
-        values = values_of(self.fields, ids, metadata)
+        values = batch_field_values(self.fields, ids, metadata)
         if len(ids):
-            self._search.forget_counts()
+            self._search.clear_counts()
             self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
 
     def add(
@@ -204,7 +204,7 @@ class QdrantIndex:
         distinct = list(dict.fromkeys(ids))
         there = self._search.count_ids(distinct) if distinct else 0
         if there:
-            self._search.forget_counts()
+            self._search.clear_counts()
             self._engine.delete([point_id(doc_id) for doc_id in distinct])
         return there
 
@@ -215,7 +215,7 @@ class QdrantIndex:
         share a term. With a filter (see `parse_filter`) only what it keeps is found, exactly when that is at most
         `SCAN_BELOW` of all.
         """
-        return self._search.find(queries, k, filter)
+        return self._search.search(queries, k, filter)
 
     def fused_search(
         self,
@@ -248,7 +248,7 @@ class QdrantIndex:
         if fusion not in ("rrf", "dbsf"):
             raise InputError(f"unknown fusion {fusion!r}: there are 'rrf' and 'dbsf'")
         more = {"fusion": fusion, "rank_constant": rank_constant, "depth": max(depth, k)}
-        return self._search.fuse(vectors, weights, k, filter, **more)
+        return self._search.fused_search(vectors, weights, k, filter, **more)
 
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates: for query ``i`` the documents ``doc_ids[i]``, exactly.

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, issparse
 from indexing.errors import InputError
 from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
-from indexing.indexes.qdrant.engine import Found, QdrantEngine, Question, Sparse, point_id, sparse_rows
+from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, Sparse, point_id, sparse_rows
 from indexing.indexes.qdrant.filters import qdrant_filter
 from indexing.indexes.qdrant.settings import QdrantSettings
 from indexing.indexes.vectors import check_vectors, check_weights
@@ -46,13 +46,13 @@ class QdrantSearch:
         self._alone = alone
         self._counts: dict[Filter | None, int] = {}
 
-    def find(self, queries: Queries, k: int, filter: FilterLike | None) -> Hits:
+    def search(self, queries: Queries, k: int, filter: FilterLike | None) -> Hits:
         """As `QdrantIndex.search`."""
         dense, sparse = self._questions(queries)
         count = len(dense) if dense is not None else len(sparse or ())
         return self._ask(count, dense, sparse, k, filter)
 
-    def fuse(
+    def fused_search(
         self, vectors: NDArray[np.floating], weights: csr_matrix, k: int, filter: FilterLike | None, **more: Any
     ) -> Hits:
         """As `QdrantIndex.fused_search`."""
@@ -72,7 +72,7 @@ class QdrantSearch:
         for start in range(0, count, QUERIES_AT_ONCE):
             rows = [row for row in range(start, min(start + QUERIES_AT_ONCE, count)) if len(doc_ids[row])]
             questions = [
-                Question(
+                PointQuery(
                     dense=None if dense is None else dense[row],
                     sparse=None if sparse is None else sparse[row],
                     limit=len(doc_ids[row]),
@@ -101,7 +101,7 @@ class QdrantSearch:
         """Count those of these ids, no two alike, that are there."""
         return self._engine.count(self._among(doc_ids))
 
-    def forget_counts(self) -> None:
+    def clear_counts(self) -> None:
         """Count anew from now on: something was changed."""
         self._counts.clear()
 
@@ -128,7 +128,7 @@ class QdrantSearch:
         if not most:
             return Hits.empty(count)
         narrow = None if parsed is None else qdrant_filter(parsed, self._fields, self._engine.conditions)
-        question = Question(
+        question = PointQuery(
             dense=None,
             sparse=None,
             limit=min(k, most),
@@ -136,7 +136,7 @@ class QdrantSearch:
             exact=parsed is not None and most <= SCAN_BELOW * self.count(None),
             **more,
         )
-        found: Found = []
+        found: ScoredIds = []
         for start in range(0, count, QUERIES_AT_ONCE):
             found += self._engine.query(
                 [
@@ -171,7 +171,7 @@ class QdrantSearch:
         return conditions.group(must=[conditions.points([point_id(doc_id) for doc_id in doc_ids])])
 
 
-def _hits(found: Found) -> Hits:
+def _hits(found: ScoredIds) -> Hits:
     ids, codes = encode_strings([doc_id for hits in found for doc_id, _ in hits])
     scores = np.fromiter((score for hits in found for _, score in hits), np.float32, count=len(codes))
     rows = np.repeat(np.arange(len(found)), [len(hits) for hits in found])

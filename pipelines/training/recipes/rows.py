@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.corpora.sources import open_source
-from indexing.corpora.sources.records import at
+from indexing.corpora.sources.records import error_at
 from indexing.errors import InputError
 from pipelines.training.roles import LABELS, roles, row_problem
 
@@ -57,20 +57,24 @@ def _records(data: str | Path, split: str | None, columns: Sequence[str] | None)
     fields: set[str] = set()
     for record in source.records():
         if record.problem:
-            raise at(source, record, record.problem)
+            raise error_at(source, record, record.problem)
         values = dict(record.values)
         if not rows:
             fields, chosen = set(values), _chosen(data, columns, list(values))
             found = roles(chosen, str(data))
         elif set(values) != fields:
-            raise at(source, record, f"its fields are {', '.join(values)}, those of the first {', '.join(chosen)}")
+            raise error_at(
+                source, record, f"its fields are {', '.join(values)}, those of the first {', '.join(chosen)}"
+            )
         for name in LABELS:
             if isinstance(values.get(name), str):
-                values[name] = _number(values[name], at(source, record, f"the {name} {values[name]!r} is no number"))
+                values[name] = _number(
+                    values[name], error_at(source, record, f"the {name} {values[name]!r} is no number")
+                )
         rows.append({name: values[name] for name in chosen})
         problem = row_problem(rows[-1], rows[0], found)
         if problem:
-            raise at(source, record, problem)
+            raise error_at(source, record, problem)
     if not rows:
         raise InputError(f"{data} holds no rows")
     return rows

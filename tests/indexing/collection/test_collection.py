@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from indexing.collection.reader import Collection, Leg
-from indexing.collection.staging import writing
+from indexing.collection.staging import write_lock
 from indexing.collection.verify import verify
 from indexing.documents import Document
 from indexing.errors import InputError, ModelError, StorageError
@@ -239,7 +239,7 @@ class TestWhoMayWrite:
         collection.close()
         with pytest.raises(StorageError, match="is closed"):
             collection.delete(["d1"])
-        with writing(path):
+        with write_lock(path):
             pass
 
 

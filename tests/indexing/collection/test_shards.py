@@ -86,7 +86,7 @@ def test_rewriting_keeps_living_rows_in_new_files_until_they_replace_the_old(sha
     shards.replace(fresh)
     assert [file.name for file in shards.folder.iterdir()] == ["000001.shard"]
     np.testing.assert_array_equal(shards.read(alive), rows[alive - 1])
-    assert not shards.is_loose(4)
+    assert not shards.needs_rewrite(4)
 
 
 @pytest.mark.parametrize("place", [0, 30, 59])
@@ -98,4 +98,4 @@ def test_a_flipped_byte_is_found_by_whoever_reads_it(shards, place):
     file.write_bytes(data)
     with pytest.raises(StorageError, match=r"000000\.shard is damaged between bytes 0 and 60: .*--repair"):
         shards.read(np.array([3]))
-    assert not shards.is_sound(shards.pieces[0])
+    assert not shards.is_intact(shards.pieces[0])

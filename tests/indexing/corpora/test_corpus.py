@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from indexing.corpora.corpus import read_corpus
-from indexing.corpora.seen import SeenIds
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.seen_ids import SeenIds
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import random as random_sparse
 
 from indexing.errors import StorageError
-from pipelines.build.encoded import EncodedTexts, file_name, is_whole, text_digests, write_encoded
+from pipelines.build.encoded import EncodedTexts, file_name, is_intact, text_digests, write_encoded
 
 TEXTS = [f"text {number}" for number in range(1000)]
 IDENTITY = {"name": "here", "dtype": "float32", "weights_sha256": "7"}
@@ -44,11 +44,11 @@ def test_a_text_that_was_never_encoded_is_named(tmp_path):
 
 def test_a_damaged_file_is_found_and_named(tmp_path):
     file = kept(tmp_path, np.ones((1000, 2), np.float32))[1]
-    assert is_whole(file)
+    assert is_intact(file)
     data = bytearray(file.read_bytes())
     data[data.index(np.ones(4, np.float32).tobytes()) + 1] ^= 1
     file.write_bytes(data)
-    assert not is_whole(file)
+    assert not is_intact(file)
     with pytest.raises(StorageError, match=file.name):
         EncodedTexts(IDENTITY, [file]).encode_document(["text 300"])
 

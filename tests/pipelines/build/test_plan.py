@@ -15,7 +15,7 @@ from indexing.indexes.qdrant.index import QdrantIndex
 from pipelines import SearchPipeline, build_collection
 from pipelines.build.estimate import estimate_build
 from pipelines.build.job import build_legs, update_collection
-from pipelines.build.plan import IndexChoice, Plan, can_go_on, is_built, make_plan
+from pipelines.build.plan import IndexChoice, Plan, can_resume, is_built, make_plan
 
 QUIET = {"show_progress": False}
 EDGE = IndexChoice("qdrant", {"m": 8, "quantization": "scalar"})
@@ -122,10 +122,10 @@ def test_what_is_asked_for_must_be_there_and_what_is_left_open_may_be_anything(t
 
 def test_a_stopped_build_goes_on_with_just_the_same_parameters_and_the_server_that_was_named():
     begun = qdrant_plan(server={"url": "http://q:6333", "collection": "c-dense-0", "grpc": True}).legs
-    assert can_go_on(begun, qdrant_plan(server={"url": "http://q:6333", "grpc": True}))
-    assert not can_go_on(begun, qdrant_plan(server={"url": "http://other:6333"}))
-    assert not can_go_on(begun, qdrant_plan())
-    assert not can_go_on(qdrant_plan(ef_search=9).legs, qdrant_plan())
+    assert can_resume(begun, qdrant_plan(server={"url": "http://q:6333", "grpc": True}))
+    assert not can_resume(begun, qdrant_plan(server={"url": "http://other:6333"}))
+    assert not can_resume(begun, qdrant_plan())
+    assert not can_resume(qdrant_plan(ef_search=9).legs, qdrant_plan())
 
 
 @pytest.mark.parametrize(

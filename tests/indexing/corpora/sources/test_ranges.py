@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from indexing.corpora.corpus import read_corpus
 from indexing.corpora.sources import open_source
-from indexing.corpora.sources.ranges import cut
+from indexing.corpora.sources.ranges import split_into_ranges
 from indexing.errors import InputError
 
 
 def values(source, **sizes):
-    return [record.values for part in cut(source, **sizes) for record in part.records()]
+    return [record.values for part in split_into_ranges(source, **sizes) for record in part.records()]
 
 
 @given(
@@ -58,4 +58,4 @@ def test_a_folder_of_parts_is_one_corpus_in_the_order_of_their_names(tmp_path):
 def test_a_source_that_cannot_be_cut_is_refused(tmp_path):
     (tmp_path / "corpus.csv").write_text("id,text\n1,a\n")
     with pytest.raises(InputError, match=r"corpus\.csv cannot be cut"):
-        cut(open_source(tmp_path / "corpus.csv"))
+        split_into_ranges(open_source(tmp_path / "corpus.csv"))
