@@ -1,4 +1,4 @@
-"""Losses over embeddings, of dense and sparse encoders, one a file; those of cross-encoders are in ``cross``."""
+"""Losses over embeddings of dense and sparse encoders; ``cross`` holds the losses of cross-encoders."""
 
 from pipelines.training.losses.adaptive_layer import AdaptiveLayerLoss, Matryoshka2dLoss
 from pipelines.training.losses.batch_triplets import (

@@ -1,4 +1,4 @@
-"""Adaptive layers: the earlier layers are trained to give usable vectors too; with Matryoshka, in two dimensions."""
+"""Adaptive layers: train earlier layers to give usable vectors too, optionally combined with Matryoshka."""
 
 import math
 import random
@@ -10,31 +10,35 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, Features, total
+from pipelines.training.losses.base import EmbeddingLoss, Features, WrapperLoss, total
 from pipelines.training.losses.matryoshka import MatryoshkaLoss
+from pipelines.training.model import EmbeddingModel
 
 
-class AdaptiveLayerLoss(EmbeddingLoss):
-    """Another loss on the last layer and on some earlier ones, which are also drawn to the last by KL divergence.
+class AdaptiveLayerLoss(WrapperLoss):
+    """Another loss on the last layer and on some earlier ones, with a KL divergence of the earlier from the last.
 
     Parameters
     ----------
     loss
-        What is computed for each layer.
+        The loss of each layer's vectors.
     n_layers_per_step
-        So many earlier layers, drawn anew each step; -1 for all.
+        Number of earlier layers, drawn anew in each step; -1 for all.
     last_layer_weight, prior_layers_weight
-        Of the last layer's loss, and of the mean of the earlier ones'.
+        Weights of the last layer's loss and of the mean of the earlier layers' losses.
     kl_div_weight, kl_temperature
-        Of KL(softmax(last / T) || softmax(earlier / T)) * T over the vectors' dimensions; a temperature of 0 leaves
-        it out.
+        Weight and temperature T of KL(softmax(last / T) || softmax(earlier / T)) * T over the vectors' dimensions; a
+        temperature of 0 omits it.
     layer_weighting
-        Of layer i from 0, "uniform" 1, "linear" 1 / (1 + i), "log" 1 / (1 + log(1 + i)), or a function of i.
+        Weight of layer i, counted from 0: "uniform" 1, "linear" 1 / (1 + i), "log" 1 / (1 + log(1 + i)), or a function
+        of i.
 
     References
     ----------
     Li et al., "2D Matryoshka Sentence Embeddings", 2024.
     """
+
+    model: EmbeddingModel
 
     def __init__(
         self,
@@ -47,25 +51,25 @@ class AdaptiveLayerLoss(EmbeddingLoss):
         kl_temperature: float = 0.3,
         layer_weighting: Literal["uniform", "log", "linear"] | Callable[[int], float] = "uniform",
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, loss)
         if not callable(layer_weighting) and layer_weighting not in _WEIGHTS:
             raise InputError(f"layer_weighting must be uniform, log, linear or a function, not {layer_weighting!r}")
-        if not hasattr(self.model, "layers"):
-            raise InputError(f"{type(self).__name__} needs a transformer, whose layers can be told apart")
-        self.loss, self.n_layers_per_step = loss, n_layers_per_step
+        if not isinstance(self.model, EmbeddingModel):
+            raise InputError(f"{type(self).__name__} needs an encoder, whose layers can be run separately")
+        self.n_layers_per_step = n_layers_per_step
         self.last_layer_weight, self.prior_layers_weight = last_layer_weight, prior_layers_weight
         self.kl_div_weight, self.kl_temperature = kl_div_weight, kl_temperature
         self.layer_weighting = layer_weighting
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Tensor:
-        """Embed the columns at the last layer and at those drawn, and give the loss."""
+        """Embed the columns at the last layer and at the drawn earlier ones, and return the loss."""
         columns = list(columns)
         targets = self.loss.targets(columns, labels)
-        layers = [self.model.layers(column) for column in columns]  # type: ignore[operator]
+        layers = [self.model.layers(column) for column in columns]
         last = [column[-1]() for column in layers]
         loss = total(self.loss.loss_from_embeddings(last, targets)) * self.last_layer_weight
-        heat = self.kl_temperature
-        truth = torch.softmax(torch.cat(last) / heat, dim=-1).detach() if heat > 0 else None
+        temperature = self.kl_temperature
+        truth = torch.softmax(torch.cat(last) / temperature, dim=-1).detach() if temperature > 0 else None
         chosen: Sequence[int] = range(len(layers[0]) - 1)
         if 0 < self.n_layers_per_step < len(chosen):
             chosen = random.sample(chosen, self.n_layers_per_step)
@@ -75,12 +79,12 @@ class AdaptiveLayerLoss(EmbeddingLoss):
             part = total(self.loss.loss_from_embeddings(early, targets))
             loss = loss + part * weigh(layer) / len(chosen) * self.prior_layers_weight
             if truth is not None:
-                guess = torch.log_softmax(torch.cat(early) / heat, dim=-1)
-                loss = loss + F.kl_div(guess, truth, reduction="batchmean") * heat * self.kl_div_weight
+                guess = torch.log_softmax(torch.cat(early) / temperature, dim=-1)
+                loss = loss + F.kl_div(guess, truth, reduction="batchmean") * temperature * self.kl_div_weight
         return loss
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Refuse: one vector a text does not tell the layers apart."""
+        """Raise InputError: embeddings alone do not contain the layers."""
         raise InputError(f"{type(self).__name__} needs the layers of a transformer, so no other loss can wrap it")
 
 

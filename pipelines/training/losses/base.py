@@ -1,7 +1,7 @@
-"""What losses over embeddings share: each row of the data gives one embedding a column, and often a label."""
+"""Base classes and helpers of losses over embeddings: one embedding per column of a row, often with a label."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +11,16 @@ from pipelines.training.model import trained
 
 Features: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Tensor | dict[str, Tensor]
-"""One number, or several by name that are summed, each of which is logged."""
+"""A scalar, or scalars by name, which are summed and logged separately."""
+
+Column = TypeVar("Column")
 
 
 class EmbeddingLoss(nn.Module):
-    """A loss over the embeddings of a batch's columns.
+    """Base class of losses over the embeddings of a batch's columns.
 
-    `forward` embeds each column with the model; `loss_from_embeddings` is the loss itself, and what other losses
-    (Matryoshka, SPLADE, gradient caching) wrap.
+    `forward` embeds each column with the model. `loss_from_embeddings` computes the loss; it is what wrapper losses
+    (Matryoshka, SPLADE, gradient caching) call.
 
     Parameters
     ----------
@@ -34,59 +36,99 @@ class EmbeddingLoss(nn.Module):
         self.model = trained(model)
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
-        """Embed the columns and give the loss."""
+        """Embed the columns and return the loss."""
         columns = list(columns)
         embeddings = [self.model(column)["sentence_embedding"] for column in columns]
         return self.loss_from_embeddings(embeddings, self.targets(columns, labels))
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Loss:
-        """Give the loss of embeddings [rows, width], one tensor a column, and of what `targets` gave."""
+        """Return the loss of embeddings [rows, width], one tensor per column, and the result of `targets`."""
         raise NotImplementedError
 
     def parts(self, embeddings: Sequence[Tensor], labels: Any, rows: int) -> Iterator[Tensor]:
-        """Give the loss in parts that sum up to it, each of at most `rows` rows where the loss can be cut so."""
+        """Yield addends of the loss, each over at most `rows` rows if the loss can be split by rows."""
         yield total(self.loss_from_embeddings(embeddings, labels))
 
     def targets(self, columns: Sequence[Features], labels: Tensor | None) -> Any:
-        """Give what the embeddings are compared with; the labels, unless the loss makes it from the texts."""
+        """Return the targets of `loss_from_embeddings`: by default the labels."""
         return labels
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The loss's own arguments, for the model card."""
+        """Arguments of the loss, for the model card."""
         return {name: value for name, value in vars(self).items() if _is_plain(name, value)}
 
 
+class SplitLoss(EmbeddingLoss):
+    """Base class of losses that are computed in parts: subclasses implement `parts`."""
+
+    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
+        """Return the sum of all parts."""
+        return torch.stack(list(self.parts(embeddings, labels, len(embeddings[0])))).sum()
+
+
+class WrapperLoss(EmbeddingLoss):
+    """Base class of losses that compute another loss, `loss`, of the same targets."""
+
+    def __init__(self, model: Any, loss: EmbeddingLoss) -> None:
+        super().__init__(model)
+        self.loss = loss
+
+    def targets(self, columns: Sequence[Features], labels: Tensor | None) -> Any:
+        """Return the targets of the inner loss."""
+        return self.loss.targets(columns, labels)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Own arguments and, prefixed with ``loss.``, those of the inner loss."""
+        inner = {f"loss.{name}": value for name, value in self.loss.settings.items()}
+        return super().settings | {"loss": type(self.loss).__name__} | inner
+
+
 def total(loss: Loss) -> Tensor:
-    """Sum a loss of several parts up."""
+    """Return the sum of a loss of several parts."""
     return sum(loss.values(), start=torch.zeros(())) if isinstance(loss, dict) else loss
 
 
 def row_labels(labels: Tensor | None, rows: int, name: str) -> Tensor:
-    """Give one label a row, [rows].
+    """Return one label per row, [rows].
 
     Raises
     ------
     InputError
-        When there are none, or not as many as rows.
+        Without labels, or if their number differs from `rows`.
     """
     if labels is None:
         raise InputError(f"{name} needs labels: a column named label, labels, score or scores")
     if labels.numel() != rows:
-        raise InputError(f"{name} needs one label a row: {rows} rows, labels of shape {tuple(labels.shape)}")
+        raise InputError(f"{name} needs one label per row: {rows} rows, labels of shape {tuple(labels.shape)}")
     return labels.reshape(-1)
 
 
-def columns_of(embeddings: Sequence[Tensor], least: int, most: int | None, name: str, example: str) -> Sequence[Tensor]:
-    """Give the embeddings back, when there are as many columns as the loss reads; else say what it reads."""
-    if len(embeddings) < least or (most is not None and len(embeddings) > most):
+def check_columns(columns: Sequence[Column], least: int, most: int | None, name: str, example: str) -> Sequence[Column]:
+    """Return `columns` unchanged; raise InputError if the loss `name` reads another number of them."""
+    if len(columns) < least or (most is not None and len(columns) > most):
         wanted = str(least) if most == least else f"{least} or more" if most is None else f"{least} to {most}"
-        raise InputError(f"{name} reads {wanted} columns ({example}); the data has {len(embeddings)}")
-    return embeddings
+        raise InputError(f"{name} reads {wanted} columns ({example}); the data has {len(columns)}")
+    return columns
 
 
-def gathered(vectors: Tensor) -> tuple[Tensor, int]:
-    """Give the rows of all processes that train together, with gradients, and where this process's begin."""
+def row_slices(embeddings: Sequence[Tensor], rows: int, *, gather: bool) -> Iterator[tuple[list[Tensor], slice]]:
+    """Yield the columns and slices of at most `rows` rows, which together cover this process's rows.
+
+    With `gather` the columns hold the rows of all training processes. They are gathered anew for each slice, because
+    backward frees the graph of a slice.
+    """
+    count, first, columns = len(embeddings[0]), 0, list(embeddings)
+    for low in range(0, count, max(1, rows)):
+        if gather:
+            gathered = [gather_rows(column) for column in embeddings]
+            columns, first = [column for column, _ in gathered], gathered[0][1]
+        yield columns, slice(first + low, first + min(low + rows, count))
+
+
+def gather_rows(vectors: Tensor) -> tuple[Tensor, int]:
+    """Return the rows of all training processes, with gradients, and the position of this process's first row."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return vectors, 0
     from torch.distributed.nn.functional import all_gather

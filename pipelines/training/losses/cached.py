@@ -1,8 +1,8 @@
-"""Gradient caching: batches larger than memory, with the gradients of the whole batch.
+"""Gradient caching: train on batches larger than memory, with the gradients of the whole batch.
 
-The texts are embedded without gradients, the loss is computed over all embeddings and its gradient kept for each; then
-the texts are embedded again, a few at a time, with gradients, from the same random state, and the kept gradients are
-passed on. The result is that of one large batch, but for rounding.
+The first pass embeds the texts without gradients, computes the loss over all embeddings and stores its gradient with
+respect to each. The second pass embeds the texts again in mini-batches, from the same random state, and backpropagates
+the stored gradients. Up to rounding the result equals that of one large batch.
 
 References
 ----------
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, Features, Loss, total
+from pipelines.training.losses.base import EmbeddingLoss, Features, Loss, WrapperLoss, total
 from pipelines.training.losses.gist import GISTEmbedLoss
 from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
@@ -28,17 +28,17 @@ from pipelines.training.losses.random_state import RandomState
 from pipelines.training.losses.splade import SpladeLoss
 
 
-class CachedLoss(EmbeddingLoss):
+class CachedLoss(WrapperLoss):
     """Any loss over embeddings, with gradient caching.
 
     Parameters
     ----------
     loss
-        What is computed over the whole batch.
+        The loss of the whole batch.
     mini_batch_size
-        Texts that are embedded at a time, and rows of similarities that stand in memory (32).
+        Texts embedded at a time, and rows of the similarity matrix held in memory (32).
     mini_batch_num_tokens
-        Instead, so many tokens at a time: no waste on short texts.
+        Tokens embedded at a time, instead of texts: this wastes nothing on short texts.
     """
 
     def __init__(
@@ -49,25 +49,24 @@ class CachedLoss(EmbeddingLoss):
         mini_batch_size: int = 32,
         mini_batch_num_tokens: int | None = None,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, loss)
         if mini_batch_size < 1 or (mini_batch_num_tokens is not None and mini_batch_num_tokens < 1):
             raise InputError("mini_batch_size and mini_batch_num_tokens must be at least 1")
-        self.loss, self.mini_batch_size = loss, mini_batch_size
-        self.mini_batch_num_tokens = mini_batch_num_tokens
+        self.mini_batch_size, self.mini_batch_num_tokens = mini_batch_size, mini_batch_num_tokens
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
-        """Give the loss; backward through it embeds the texts a second time."""
+        """Return the loss; backward through it embeds the texts a second time."""
         pieces = [self._pieces(column) for column in columns]
         states: list[list[RandomState]] = []
         vectors: list[Tensor] = []
         for column in pieces:
             states.append([])
-            found = []
+            embedded = []
             for piece in column:
                 states[-1].append(RandomState([piece["attention_mask"].device]))
                 with torch.no_grad():
-                    found.append(self.model(piece)["sentence_embedding"])
-            vectors.append(torch.cat(found).detach().requires_grad_(torch.is_grad_enabled()))
+                    embedded.append(self.model(piece)["sentence_embedding"])
+            vectors.append(torch.cat(embedded).detach().requires_grad_(torch.is_grad_enabled()))
         targets = self.loss.targets(columns, labels)
         if not torch.is_grad_enabled():
             return self.loss.loss_from_embeddings(vectors, targets)
@@ -75,52 +74,53 @@ class CachedLoss(EmbeddingLoss):
         unused = [str(at) for at, column in enumerate(vectors) if column.grad is None]
         if unused:
             raise InputError(
-                f"{type(self.loss).__name__} does not use the column {', '.join(unused)} (counted from 0), which would "
-                "be embedded twice for nothing: leave it out of the data"
+                f"{type(self.loss).__name__} does not use column {', '.join(unused)} (counted from 0), which would be "
+                "embedded twice for nothing: leave it out of the data"
             )
-        whole = sum(values.values(), start=torch.zeros_like(next(iter(values.values())))).requires_grad_()
-        whole.register_hook(partial(self._pass_on, pieces, states, vectors))
+        loss = sum(values.values(), start=torch.zeros_like(next(iter(values.values())))).requires_grad_()
+        loss.register_hook(partial(self._backpropagate, pieces, states, vectors))
         if len(values) == 1:
-            return whole
-        # All parts are for the log; the gradient goes through the first.
+            return loss
+        # The parts are for the log; the gradient flows through the first.
         first, *others = values
-        return {first: whole - sum(values[name] for name in others), **{name: values[name] for name in others}}
+        return {first: loss - sum(values[name] for name in others), **{name: values[name] for name in others}}
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Loss:
-        """As the loss that is cached."""
+        """Return the inner loss."""
         return self.loss.loss_from_embeddings(embeddings, labels)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The loss's arguments and its own."""
-        return self.loss.settings | super().settings
+        """Arguments of the inner loss and own ones."""
+        return self.loss.settings | super(WrapperLoss, self).settings
 
     def _backward_to(self, vectors: list[Tensor], targets: Any) -> dict[str, Tensor]:
-        """Compute the loss and its gradients for `vectors`; give its value, or those of its parts by name."""
+        """Compute the loss and the gradients of `vectors`; return the values of the loss's parts by name."""
         if isinstance(self.loss, SpladeLoss):
             loss = self.loss.loss_from_embeddings(vectors, targets)
             total(loss).backward()
             return {name: value.detach() for name, value in loss.items()}
         value = torch.zeros((), device=vectors[0].device)
         for part in self.loss.parts(vectors, targets, self.mini_batch_size):
-            # Parts may share a graph, such as the cut of all vectors to fewer dimensions.
+            # Parts may share a graph, for example the truncation of all vectors to fewer dimensions.
             part.backward(retain_graph=True)
             value = value + part.detach()
         return {"loss": value}
 
-    def _pass_on(
+    def _backpropagate(
         self, pieces: list[list[Features]], states: list[list[RandomState]], vectors: list[Tensor], slope: Tensor
     ) -> None:
+        """Embed the texts again with gradients and pass on those of `vectors`, times the gradient of the loss."""
         with torch.enable_grad():
-            for column, random, kept in zip(pieces, states, vectors, strict=True):
+            for column, column_states, cached in zip(pieces, states, vectors, strict=True):
                 start = 0
-                for piece, state in zip(column, random, strict=True):
+                for piece, state in zip(column, column_states, strict=True):
                     with state:
-                        found = self.model(piece)["sentence_embedding"]
-                    gradient = kept.grad[start : start + len(found)] * slope  # type: ignore[index]
-                    start += len(found)
-                    if found.requires_grad:
-                        found.backward(gradient.to(found.dtype))
+                        embedded = self.model(piece)["sentence_embedding"]
+                    gradient = cached.grad[start : start + len(embedded)] * slope  # type: ignore[index]
+                    start += len(embedded)
+                    if embedded.requires_grad:
+                        embedded.backward(gradient.to(embedded.dtype))
 
     def _pieces(self, column: Features) -> list[Features]:
         mask = column["attention_mask"]
@@ -131,8 +131,8 @@ class CachedLoss(EmbeddingLoss):
         return [_rows(column, low, high) for low, high in pairwise(bounds)]
 
 
-class _CachedOf(CachedLoss):
-    """A loss of its own name with gradient caching: its arguments, and by keyword those of `CachedLoss`."""
+class _CachedVariant(CachedLoss):
+    """Base class of losses named after the cached loss: its arguments, and by keyword those of `CachedLoss`."""
 
     inner: ClassVar[type[EmbeddingLoss]]
 
@@ -148,25 +148,25 @@ class _CachedOf(CachedLoss):
         super().__init__(model, loss, mini_batch_size=mini_batch_size, mini_batch_num_tokens=mini_batch_num_tokens)
 
 
-class CachedMultipleNegativesRankingLoss(_CachedOf):
+class CachedMultipleNegativesRankingLoss(_CachedVariant):
     """`MultipleNegativesRankingLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
     inner = MultipleNegativesRankingLoss
 
 
-class CachedMultipleNegativesSymmetricRankingLoss(_CachedOf):
+class CachedMultipleNegativesSymmetricRankingLoss(_CachedVariant):
     """`MultipleNegativesSymmetricRankingLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
     inner = MultipleNegativesSymmetricRankingLoss
 
 
-class CachedGISTEmbedLoss(_CachedOf):
+class CachedGISTEmbedLoss(_CachedVariant):
     """`GISTEmbedLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
     inner = GISTEmbedLoss
 
 
-class CachedSpladeLoss(_CachedOf):
+class CachedSpladeLoss(_CachedVariant):
     """`SpladeLoss` with gradient caching: its arguments and those of `CachedLoss`."""
 
     inner = SpladeLoss
@@ -174,7 +174,7 @@ class CachedSpladeLoss(_CachedOf):
 
 
 def _rows(column: Features, low: int, high: int) -> Features:
-    """Give some rows of a column, without the padding that only longer rows need."""
+    """Return some rows of a column, without the padding that only longer rows need."""
     mask = column["attention_mask"]
     used = mask[low:high].any(dim=0).nonzero()
     width = int(used[-1]) + 1 if len(used) else mask.shape[1]
@@ -188,11 +188,12 @@ def _rows(column: Features, low: int, high: int) -> Features:
 
 
 def _token_bounds(lengths: Sequence[int], budget: int) -> Iterator[int]:
-    held = 0
+    """Yield the bounds of consecutive rows of at most `budget` tokens, or of one longer row."""
+    tokens = 0
     yield 0
-    for at, length in enumerate(lengths):
-        if held and held + length > budget:
-            yield at
-            held = 0
-        held += length
+    for row, length in enumerate(lengths):
+        if tokens and tokens + length > budget:
+            yield row
+            tokens = 0
+        tokens += length
     yield len(lengths)

@@ -1,4 +1,4 @@
-"""Contrastive: pairs of label 1 close together, pairs of label 0 at least a margin apart."""
+"""Contrastive losses: pairs of label 1 close together, pairs of label 0 at least a margin apart."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.training.losses.base import EmbeddingLoss, columns_of, row_labels
+from pipelines.training.losses.base import EmbeddingLoss, check_columns, row_labels
 from pipelines.training.losses.similarity import Distance, check_metric, distance
 
 
@@ -26,8 +26,8 @@ class ContrastiveLoss(EmbeddingLoss):
         self.distance, self.margin, self.size_average = distance, margin, size_average
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the rows, or the sum with ``size_average=False``."""
-        first, second = columns_of(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
+        """Return the mean over the rows, or the sum with ``size_average=False``."""
+        first, second = check_columns(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
         truth = row_labels(labels, len(first), type(self).__name__).float()
         far = distance(self.distance, first, second)
         losses = 0.5 * (truth * far**2 + (1 - truth) * F.relu(self.margin - far) ** 2)
@@ -35,10 +35,11 @@ class ContrastiveLoss(EmbeddingLoss):
 
 
 class OnlineContrastiveLoss(EmbeddingLoss):
-    """Contrastive over the batch's hard pairs only, summed.
+    """The sum of the contrastive loss over the batch's hard pairs only.
 
-    A pair of label 0 counts when it is closer than the farthest pair of label 1, and the other way round; where one
-    label is missing, when it is closer (or farther) than the mean of its kind.
+    A pair of label 0 is hard if it is closer than the farthest pair of label 1; a pair of label 1 is hard if it is
+    farther than the closest pair of label 0. If the other label is missing, the mean distance of the pair's own label
+    takes its place.
     """
 
     def __init__(self, model: Any, distance: Distance = "cosine", margin: float = 0.5) -> None:
@@ -47,8 +48,8 @@ class OnlineContrastiveLoss(EmbeddingLoss):
         self.distance, self.margin = distance, margin
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the sum over the hard pairs."""
-        first, second = columns_of(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
+        """Return the sum over the hard pairs."""
+        first, second = check_columns(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
         truth = row_labels(labels, len(first), type(self).__name__)
         far = distance(self.distance, first, second)
         negative, positive = far[truth == 0], far[truth == 1]

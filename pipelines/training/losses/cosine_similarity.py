@@ -1,4 +1,4 @@
-"""Cosine similarity as a regression: the cosine of two texts should be their label."""
+"""Cosine similarity as a regression: the cosine of two texts should equal their label."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.training.losses.base import EmbeddingLoss, columns_of, row_labels
+from pipelines.training.losses.base import EmbeddingLoss, check_columns, row_labels
 from pipelines.training.losses.similarity import row_by_row
 
 
@@ -19,7 +19,7 @@ class CosineSimilarityLoss(EmbeddingLoss):
     """
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the rows."""
-        first, second = columns_of(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
+        """Return the mean over the rows."""
+        first, second = check_columns(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
         truth = row_labels(labels, len(first), type(self).__name__).float()
         return F.mse_loss(row_by_row("cosine", first, second), truth)

@@ -1,4 +1,4 @@
-"""Distillation by KL divergence: a teacher's distribution over a query's candidates, learned by the student."""
+"""Distillation by KL divergence: the student learns a teacher's distribution over a query's candidates."""
 
 import math
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, columns_of
+from pipelines.training.losses.base import EmbeddingLoss, check_columns
 from pipelines.training.losses.similarity import Metric, check_metric, row_by_row
 
 
 def distill_kl_div(
     scores: Tensor, teacher: Tensor, *, student_temperature: float, teacher_temperature: float
 ) -> Tensor:
-    """Give T² * KL(softmax(teacher / T_teacher) || softmax(scores / T)), the mean over the rows.
+    """Return T² * KL(softmax(teacher / T_teacher) || softmax(scores / T)), the mean over the rows.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ class DistillKLDivLoss(EmbeddingLoss):
                 raise InputError(f"a temperature must be a finite number above 0, not {value}")
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the rows."""
+        """Return the mean over the rows."""
         name = type(self).__name__
-        query, *candidates = columns_of(embeddings, 3, None, name, "query, candidate, candidate ...")
+        query, *candidates = check_columns(embeddings, 3, None, name, "query, candidate, candidate ...")
         shape = (len(query), len(candidates))
         if labels is None or tuple(labels.shape) != shape:
             given = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
-            raise InputError(f"{name} needs the teacher's scores of shape {shape}, one a candidate; there are {given}")
+            raise InputError(f"{name} needs teacher scores of shape {shape}, one per candidate; the data has {given}")
         return distill_kl_div(
             torch.stack([row_by_row(self.similarity, query, column) for column in candidates], dim=1),
             labels.to(query.dtype),

@@ -1,4 +1,4 @@
-"""GIST: in-batch negatives that a guide takes for positives are left out."""
+"""GIST: leave out in-batch negatives that a guide encoder considers positives."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, Features, columns_of, gathered
+from pipelines.training.losses.base import Features, SplitLoss, check_columns, gather_rows, row_slices
 from pipelines.training.losses.similarity import all_pairs
 
 
 class Guide(Protocol):
-    """What guides: an encoder, for whose vectors no gradient is needed."""
+    """Protocol of the guide: an encoder, used without gradients."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Give vectors [texts, width]."""
+        """Return vectors [texts, width]."""
 
 
 def gist(
@@ -30,12 +30,12 @@ def gist(
     contrast_anchors: bool = True,
     contrast_positives: bool = True,
 ) -> Tensor:
-    """Give the loss of each row: [rows].
+    """Return the loss of each row, [rows].
 
-    Cross-entropy, over cosine / temperature, of anchor i's own positive among all positives, the anchors (for
-    anchor i), the positives (for positive i) and the negatives, less each pair whose similarity under the guide is
-    above the guide's similarity g of anchor i and positive i, less the margin (absolute: g - margin, relative:
-    g - margin * abs(g)).
+    It is the cross-entropy, over cosine / temperature, of anchor i's own positive among all positives, the anchors (for
+    anchor i), the positives (for positive i) and the negatives. With g the guide's similarity of anchor i and positive
+    i, a pair is left out if its similarity under the guide is above g - margin (absolute) or g - margin * abs(g)
+    (relative).
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def gist(
     guides
         The guide's vectors of the same texts.
     rows
-        The rows wanted (all).
+        Rows to compute the loss of (all).
 
     References
     ----------
@@ -53,7 +53,7 @@ def gist(
     rows = rows or slice(None)
     own = torch.arange(len(embeddings[0]), device=embeddings[0].device)[rows]
     at = torch.arange(len(own), device=own.device)
-    # Which column stands on the left, and which on the right.
+    # Pairs of columns to compare: (anchors, positives), (anchors, anchors), …
     sides = [(0, 1), *([(0, 0)] if contrast_anchors else []), *([(1, 1)] if contrast_positives else [])]
     sides += [(0, column) for column in range(2, len(embeddings))]
     truth = all_pairs("cosine", guides[0][own], guides[1])[at, own, None]
@@ -69,13 +69,13 @@ def gist(
     return torch.nn.functional.cross_entropy(logits, own, reduction="none")
 
 
-class GISTEmbedLoss(EmbeddingLoss):
+class GISTEmbedLoss(SplitLoss):
     """`gist` of (anchor, positive[, negative ...]), with an encoder as the guide.
 
     Parameters
     ----------
     guide
-        A `DenseEncoder`; it reads the texts itself, so its tokenizer may be another.
+        A `DenseEncoder`; it encodes the texts itself, so its tokenizer may differ from the model's.
     """
 
     def __init__(
@@ -101,32 +101,24 @@ class GISTEmbedLoss(EmbeddingLoss):
         self.gather_across_devices = gather_across_devices
 
     def targets(self, columns: Sequence[Features], labels: Tensor | None) -> list[Tensor]:
-        """Give the guide's vectors of each column's texts."""
+        """Return the guide's vectors of each column's texts."""
         return [torch.as_tensor(self._guide.encode(column["texts"])) for column in columns]
 
-    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the rows."""
-        return torch.stack(list(self.parts(embeddings, labels, len(embeddings[0])))).sum()
-
     def parts(self, embeddings: Sequence[Tensor], labels: Any, rows: int) -> Iterator[Tensor]:
-        """Cut the rows of anchors."""
-        columns_of(embeddings, 2, None, type(self).__name__, "anchor, positive[, negative ...]")
-        count, first = len(embeddings[0]), 0
-        columns, guides = list(embeddings), [guide.to(embeddings[0].device) for guide in labels]
+        """Yield addends of the mean over the rows, each over some of the anchors."""
+        check_columns(embeddings, 2, None, type(self).__name__, "anchor, positive[, negative ...]")
+        guides = [guide.to(embeddings[0].device) for guide in labels]
         if self.gather_across_devices:
-            guides = [gathered(guide)[0] for guide in guides]
-        for low in range(0, count, max(1, rows)):
-            if self.gather_across_devices:
-                both = [gathered(column) for column in embeddings]
-                columns, first = [column for column, _ in both], both[0][1]
+            guides = [gather_rows(guide)[0] for guide in guides]
+        for columns, part in row_slices(embeddings, rows, gather=self.gather_across_devices):
             losses = gist(
                 columns,
                 guides,
-                rows=slice(first + low, first + min(low + rows, count)),
+                rows=part,
                 temperature=self.temperature,
                 margin_strategy=self.margin_strategy,
                 margin=self.margin,
                 contrast_anchors=self.contrast_anchors,
                 contrast_positives=self.contrast_positives,
             )
-            yield losses.sum() / count
+            yield losses.sum() / len(embeddings[0])

@@ -1,4 +1,4 @@
-"""MarginMSE: a teacher's margin between positive and negative, learned by the student."""
+"""MarginMSE: the student learns a teacher's margin between positive and negative."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,19 +8,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, columns_of
+from pipelines.training.losses.base import EmbeddingLoss, check_columns
 from pipelines.training.losses.similarity import Metric, check_metric, row_by_row
 
 
 def margins(labels: Tensor, negatives: int, name: str) -> Tensor:
-    """Read a teacher's labels as margins [rows, negatives].
+    """Return a teacher's labels as margins [rows, negatives].
 
-    They are margins already, or the scores of the positive and each negative [rows, 1 + negatives].
+    Parameters
+    ----------
+    labels
+        Margins [rows, negatives], or scores of the positive and the negatives [rows, 1 + negatives].
 
     Raises
     ------
     InputError
-        When they are of neither shape.
+        If the labels have neither shape.
     """
     if labels.ndim == 2 and labels.shape[1] == negatives + 1:
         labels = labels[:, :1] - labels[:, 1:]
@@ -28,8 +31,8 @@ def margins(labels: Tensor, negatives: int, name: str) -> Tensor:
         labels = labels[:, None]
     if labels.ndim != 2 or labels.shape[1] != negatives:
         raise InputError(
-            f"{name} reads, for {negatives} negatives, as many margins a row or the {negatives + 1} scores of the "
-            f"positive and the negatives; the labels have the shape {tuple(labels.shape)}"
+            f"{name} with {negatives} negatives needs that many margins per row, or {negatives + 1} scores (of the "
+            f"positive and the negatives); the labels have the shape {tuple(labels.shape)}"
         )
     return labels.detach()
 
@@ -48,9 +51,9 @@ class MarginMSELoss(EmbeddingLoss):
         self.similarity = similarity
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over rows and negatives."""
+        """Return the mean over rows and negatives."""
         name = type(self).__name__
-        query, positive, *negatives = columns_of(embeddings, 3, None, name, "query, positive, negative ...")
+        query, positive, *negatives = check_columns(embeddings, 3, None, name, "query, positive, negative ...")
         if labels is None:
             raise InputError(f"{name} needs the teacher's scores: a column named label, labels, score or scores")
         truth = margins(labels, len(negatives), name).to(query.dtype)

@@ -14,7 +14,7 @@ from pipelines.training.losses.base import EmbeddingLoss
 class MSELoss(EmbeddingLoss):
     """The mean of (vector - teacher's vector)², over the columns.
 
-    The label is one vector a row for all columns [rows, width], or one for each [rows, columns, width].
+    The labels are one vector per row for all columns [rows, width], or one per column [rows, columns, width].
 
     References
     ----------
@@ -22,11 +22,11 @@ class MSELoss(EmbeddingLoss):
     """
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the columns."""
+        """Return the mean over the columns."""
         width = embeddings[0].shape[1]
         if labels is None or labels.ndim not in (2, 3) or labels.shape[-1] != width:
             given = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
-            raise InputError(f"MSELoss needs the teacher's vectors of width {width} as labels; there are {given}")
+            raise InputError(f"MSELoss needs the teacher's vectors of width {width} as labels; the data has {given}")
         if labels.ndim == 3 and labels.shape[1] != len(embeddings):
             raise InputError(f"MSELoss got vectors for {labels.shape[1]} columns; the data has {len(embeddings)}")
         teachers = [labels] * len(embeddings) if labels.ndim == 2 else labels.unbind(dim=1)

@@ -1,4 +1,4 @@
-"""Multiple negatives ranking: a query's own document against all others of the batch (InfoNCE)."""
+"""Multiple negatives ranking (InfoNCE): a query's own document against all others of the batch."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeAlias, get_args
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, columns_of, gathered
+from pipelines.training.losses.base import SplitLoss, check_columns, row_slices
 from pipelines.training.losses.similarity import Metric, all_pairs, check_metric
 
 Direction: TypeAlias = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
@@ -27,11 +27,11 @@ def multiple_negatives_ranking(
     hardness: Hardness | None = None,
     hardness_strength: float = 0.0,
 ) -> Tensor:
-    r"""Give the loss of each row: [rows].
+    r"""Return the loss of each row, [rows].
 
-    With s = scale * similarity, row i's loss is :math:`\log Z_i - s(q_i, d_i)`, where Z_i sums exp(s) over what the
-    directions name: all documents (query_to_doc), the other queries (query_to_query), all queries for d_i
-    (doc_to_query), the documents of other queries for d_i (doc_to_doc).
+    With s = scale * similarity, row i's loss is :math:`\log Z_i - s(q_i, d_i)`. Z_i sums exp(s) over the pairs that the
+    directions name: q_i with all documents (query_to_doc), q_i with the other queries (query_to_query), d_i with all
+    queries (doc_to_query), d_i with the documents of other queries (doc_to_doc).
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def multiple_negatives_ranking(
     documents
         Each [n, width]: the positives, then any number of columns of hard negatives.
     rows
-        The rows wanted (all); the others serve as negatives.
+        Rows to compute the loss of (all); the others serve as negatives.
     partition
         One Z over all directions ("joint"), or the mean of their log Z ("per_direction").
     hardness, hardness_strength
@@ -81,13 +81,13 @@ def multiple_negatives_ranking(
     return torch.stack([torch.logsumexp(part, dim=1) for part in logits.values()]).mean(dim=0) - positive
 
 
-class MultipleNegativesRankingLoss(EmbeddingLoss):
+class MultipleNegativesRankingLoss(SplitLoss):
     """`multiple_negatives_ranking` of (query, positive[, negative ...]).
 
     Parameters
     ----------
     gather_across_devices
-        Take the rows of all processes that train together as negatives.
+        Use the rows of all training processes as negatives.
     """
 
     def __init__(
@@ -109,22 +109,14 @@ class MultipleNegativesRankingLoss(EmbeddingLoss):
         self.directions, self.partition_mode = tuple(directions), partition_mode
         self.hardness_mode, self.hardness_strength = hardness_mode, hardness_strength
 
-    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the rows."""
-        return torch.stack(list(self.parts(embeddings, labels, len(embeddings[0])))).sum()
-
     def parts(self, embeddings: Sequence[Tensor], labels: Any, rows: int) -> Iterator[Tensor]:
-        """Cut the rows of queries: a part holds the similarities of some queries to all documents."""
-        columns_of(embeddings, 2, None, type(self).__name__, "query, positive[, negative ...]")
-        count, first, columns = len(embeddings[0]), 0, list(embeddings)
-        for low in range(0, count, max(1, rows)):
-            if self.gather_across_devices:  # anew for each part, whose graph is freed with it
-                both = [gathered(column) for column in embeddings]
-                columns, first = [column for column, _ in both], both[0][1]
+        """Yield addends of the mean over the rows: each compares some queries with all documents."""
+        check_columns(embeddings, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        for columns, part in row_slices(embeddings, rows, gather=self.gather_across_devices):
             losses = multiple_negatives_ranking(
                 columns[0],
                 columns[1:],
-                rows=slice(first + low, first + min(low + rows, count)),
+                rows=part,
                 scale=self.scale,
                 similarity=self.similarity,
                 directions=self.directions,
@@ -132,11 +124,11 @@ class MultipleNegativesRankingLoss(EmbeddingLoss):
                 hardness=self.hardness_mode,
                 hardness_strength=self.hardness_strength,
             )
-            yield losses.sum() / count
+            yield losses.sum() / len(embeddings[0])
 
 
 class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
-    """The mean of query to document and document to query, as CLIP has it.
+    """The mean of the losses query to document and document to query, as in CLIP.
 
     References
     ----------
@@ -162,11 +154,11 @@ class MultipleNegativesSymmetricRankingLoss(MultipleNegativesRankingLoss):
 
 
 def _penalty(weighted: Tensor, own_documents: Tensor, hardness: Hardness) -> Tensor:
-    """Keep the entries that a mode of hardness names, 0 elsewhere."""
+    """Return `weighted` at the entries that the mode of hardness selects, 0 elsewhere."""
     own = torch.zeros_like(weighted, dtype=torch.bool).scatter(1, own_documents, True)
     positive = torch.zeros_like(own).scatter(1, own_documents[:, :1], True)
-    kept = {"hard_negatives": own & ~positive, "in_batch_negatives": ~own, "all_negatives": ~positive}[hardness]
-    return weighted * kept
+    selected = {"hard_negatives": own & ~positive, "in_batch_negatives": ~own, "all_negatives": ~positive}[hardness]
+    return weighted * selected
 
 
 def _check(
@@ -178,15 +170,15 @@ def _check(
     if unknown:
         raise InputError(f"unknown direction {unknown[0]!r}: there are {', '.join(get_args(Direction))}")
     if "query_to_doc" not in directions:
-        raise InputError("directions must hold query_to_doc, which has the positive pair")
+        raise InputError("directions must include query_to_doc, which contains the positive pair")
     if partition not in get_args(Partition):
         raise InputError(f"partition_mode must be joint or per_direction, not {partition!r}")
     if partition == "per_direction" and {"query_to_query", "doc_to_doc"} & set(directions):
         raise InputError(
             "partition_mode='per_direction' needs the positive pair in each direction, and query_to_query and "
-            "doc_to_doc lack it: use 'joint'"
+            "doc_to_doc do not contain it: use 'joint'"
         )
     if hardness is not None and hardness not in get_args(Hardness):
         raise InputError(f"unknown hardness_mode {hardness!r}: there are {', '.join(get_args(Hardness))}")
     if hardness_strength < 0:
-        raise InputError(f"hardness_strength must not be below 0, and is {hardness_strength}")
+        raise InputError(f"hardness_strength must be at least 0, not {hardness_strength}")

@@ -1,4 +1,4 @@
-"""How alike vectors are, as losses need it: of all pairs of two sets, or row by row; and how far apart."""
+"""Similarities and distances of vectors, differentiable: of all pairs of two sets, or row by row."""
 
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -14,21 +14,21 @@ Distance: TypeAlias = Literal["cosine", "euclidean", "manhattan"]
 
 
 def all_pairs(metric: Metric, a: Tensor, b: Tensor) -> Tensor:
-    """Similarity of each row of `a` [n, width] to each of `b` [m, width]: [n, m]."""
+    """Return the similarity of each row of `a` [n, width] to each row of `b` [m, width], [n, m]."""
     if metric == "cosine":
         a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
     return a @ b.T
 
 
 def row_by_row(metric: Metric, a: Tensor, b: Tensor) -> Tensor:
-    """Similarity of row i of `a` to row i of `b`, both [n, width]: [n]."""
+    """Return the similarity of row i of `a` to row i of `b`, both [n, width], as [n]."""
     if metric == "cosine":
         a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
     return (a * b).sum(dim=-1)
 
 
 def angle(a: Tensor, b: Tensor) -> Tensor:
-    """Similarity of row i of `a` to row i of `b` by the angle between them as complex vectors: [n].
+    """Return the similarity of row i of `a` to row i of `b` by their angle as complex vectors, [n].
 
     The first half of each vector holds the real parts, the second the imaginary ones. With z = a / b in complex
     arithmetic, scaled by |b| / |a|, it is the absolute value of the sum of all real and imaginary parts of z.
@@ -48,12 +48,12 @@ def angle(a: Tensor, b: Tensor) -> Tensor:
 
 
 def distance(kind: Distance, a: Tensor, b: Tensor) -> Tensor:
-    """Distance of row i of `a` from row i of `b`: [n]. Cosine distance is 1 - cosine."""
+    """Return the distance of row i of `a` from row i of `b`, [n]; the cosine distance is 1 - cosine."""
     return _DISTANCES[kind](a, b)
 
 
 def distances_within(kind: Literal["cosine", "euclidean"], vectors: Tensor) -> Tensor:
-    """Distance of each row from each other row: [n, n]."""
+    """Return the distance of each row from each other row, [n, n]."""
     if kind == "cosine":
         return 1 - all_pairs("cosine", vectors, vectors)
     with torch.autocast(device_type=vectors.device.type, enabled=False):
@@ -61,13 +61,13 @@ def distances_within(kind: Literal["cosine", "euclidean"], vectors: Tensor) -> T
         products = vectors @ vectors.T
     squares = products.diagonal()
     squared = (squares[None, :] - 2.0 * products + squares[:, None]).clamp(min=0)
-    # The root has no finite slope at 0.
+    # The square root has no finite derivative at 0.
     same = (squared == 0).to(squared.dtype)
     return (1.0 - same) * (squared + same * 1e-16).sqrt()
 
 
 def check_metric(metric: str, known: tuple[str, ...] = ("cosine", "dot")) -> None:
-    """Refuse a name that is none of the known ones."""
+    """Raise InputError if the metric is unknown."""
     if metric not in known:
         raise InputError(f"unknown similarity {metric!r}: there are {', '.join(known)}")
 

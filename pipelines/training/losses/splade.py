@@ -1,4 +1,4 @@
-"""SPLADE: any loss over embeddings, and a price on the work that an inverted index would have with them."""
+"""SPLADE: any loss over embeddings, with a regularizer on the work of an inverted index."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.training.losses.base import EmbeddingLoss, Features, Loss
+from pipelines.training.losses.base import EmbeddingLoss, Loss, WrapperLoss
 
 
 def flops(weights: Tensor, *, threshold: int | None = None) -> Tensor:
-    """Give the sum over the terms of their mean weight squared: what an index is expected to multiply.
+    """Return the sum over the terms of their squared mean weight: the expected number of multiplications of an index.
 
     Parameters
     ----------
     weights
         [texts, terms].
     threshold
-        Texts of no more terms than this are left out of the sum, though they count in the mean.
+        Texts with at most this many terms contribute zeros to the means.
 
     References
     ----------
@@ -28,20 +28,20 @@ def flops(weights: Tensor, *, threshold: int | None = None) -> Tensor:
     return (weights.mean(dim=0) ** 2).sum()
 
 
-class SpladeLoss(EmbeddingLoss):
-    """Another loss, by dot product as a rule, and `flops` of documents and queries, each at a weight of its own.
+class SpladeLoss(WrapperLoss):
+    """The sum of another loss, usually by dot product, and the weighted `flops` of documents and queries.
 
     Parameters
     ----------
     loss
         For instance ``MultipleNegativesRankingLoss(model, scale=1.0, similarity="dot")`` or `MarginMSELoss`.
     document_regularizer_weight, query_regularizer_weight
-        Of `flops`; None leaves queries free, as for an inference-free query side. A trainer raises both from 0 to
-        these over the first third of its steps.
+        Weights of `flops`; None leaves queries unregularized, as for an inference-free query encoder. A trainer raises
+        both from 0 to these values over the first third of its steps.
     document_regularizer_threshold, query_regularizer_threshold
         See `flops`.
     use_document_regularizer_only
-        All columns are documents.
+        Treat all columns as documents.
 
     References
     ----------
@@ -59,35 +59,25 @@ class SpladeLoss(EmbeddingLoss):
         query_regularizer_threshold: int | None = None,
         use_document_regularizer_only: bool = False,
     ) -> None:
-        super().__init__(model)
-        self.loss, self.document_regularizer_weight = loss, document_regularizer_weight
+        super().__init__(model, loss)
+        self.document_regularizer_weight = document_regularizer_weight
         self.query_regularizer_weight = None if use_document_regularizer_only else query_regularizer_weight
         self.document_regularizer_threshold = document_regularizer_threshold
         self.query_regularizer_threshold = query_regularizer_threshold
         self.use_document_regularizer_only = use_document_regularizer_only
 
-    def targets(self, columns: Sequence[Features], labels: Tensor | None) -> Any:
-        """As the inner loss."""
-        return self.loss.targets(columns, labels)
-
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> dict[str, Tensor]:
-        """Give the inner loss and the prices, by name."""
+        """Return the inner loss and the regularizers by name."""
         losses = named(self.loss.loss_from_embeddings(embeddings, labels))
         documents = torch.cat(list(embeddings if self.use_document_regularizer_only else embeddings[1:]))
-        price = flops(documents, threshold=self.document_regularizer_threshold)
-        losses["document_regularizer_loss"] = price * self.document_regularizer_weight
+        cost = flops(documents, threshold=self.document_regularizer_threshold)
+        losses["document_regularizer_loss"] = cost * self.document_regularizer_weight
         if self.query_regularizer_weight is not None:
-            price = flops(embeddings[0], threshold=self.query_regularizer_threshold)
-            losses["query_regularizer_loss"] = price * self.query_regularizer_weight
+            cost = flops(embeddings[0], threshold=self.query_regularizer_threshold)
+            losses["query_regularizer_loss"] = cost * self.query_regularizer_weight
         return losses
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Its own arguments, and the inner loss's."""
-        inner = {f"loss.{name}": value for name, value in self.loss.settings.items()}
-        return super().settings | {"loss": type(self.loss).__name__} | inner
 
 
 def named(loss: Loss, name: str = "base_loss") -> dict[str, Tensor]:
-    """Give a loss's parts by name; one number is called `name`."""
+    """Return the parts of a loss by name; a scalar gets the name `name`."""
     return dict(loss) if isinstance(loss, dict) else {name: loss}

@@ -1,4 +1,4 @@
-"""Triplet: an anchor's negative at least a margin farther away than its positive."""
+"""Triplet loss: an anchor's negative should be at least a margin farther away than its positive."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.training.losses.base import EmbeddingLoss, columns_of
+from pipelines.training.losses.base import EmbeddingLoss, check_columns
 from pipelines.training.losses.similarity import Distance, check_metric, distance
 
 
@@ -24,7 +24,7 @@ class TripletLoss(EmbeddingLoss):
         self.distance, self.margin = distance, margin
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
-        """Give the mean over the rows."""
-        anchor, positive, negative = columns_of(embeddings, 3, 3, "TripletLoss", "anchor, positive, negative")
+        """Return the mean over the rows."""
+        anchor, positive, negative = check_columns(embeddings, 3, 3, "TripletLoss", "anchor, positive, negative")
         near, far = distance(self.distance, anchor, positive), distance(self.distance, anchor, negative)
         return F.relu(near - far + self.margin).mean()

@@ -1,4 +1,4 @@
-"""Losses over the scores of a cross-encoder, one a file."""
+"""Losses over the scores of a cross-encoder."""
 
 from pipelines.training.losses.cross.adr_mse import ADRMSELoss
 from pipelines.training.losses.cross.lambda_loss import LambdaLoss, RankNetLoss

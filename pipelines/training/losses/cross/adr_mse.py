@@ -1,4 +1,4 @@
-"""ADR-MSE: differentiable ranks, drawn to the true ones, the first ranks most."""
+"""ADR-MSE: squared errors of differentiable ranks, with most weight on the first ranks."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from pipelines.training.losses.cross.base import ListwiseLoss
 
 
 def adr_mse(scores: Tensor, labels: Tensor, mask: Tensor, *, alpha: float = 1.0) -> Tensor:
-    """Give (rank - approximate rank)² / log2(1 + rank), the mean over all documents.
+    """Return (rank - approximate rank)² / log2(1 + rank), the mean over all documents.
 
     The approximate rank of a document is 1 + the sum of sigmoid(alpha * (s_other - s)) over the others; tied labels
     share the mean of their ranks.
@@ -30,12 +30,12 @@ def adr_mse(scores: Tensor, labels: Tensor, mask: Tensor, *, alpha: float = 1.0)
 
 
 class ADRMSELoss(ListwiseLoss):
-    """`adr_mse` of (query, documents) with labels."""
+    """`adr_mse` over lists of documents."""
 
     def __init__(self, model: Any, alpha: float = 1.0, activation: nn.Module | None = None) -> None:
         super().__init__(model, activation)
         self.alpha = alpha
 
     def loss_from_lists(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Give the mean over the documents."""
+        """Return the mean over the documents."""
         return adr_mse(scores, labels, mask, alpha=self.alpha)

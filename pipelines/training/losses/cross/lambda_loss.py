@@ -1,4 +1,4 @@
-"""LambdaLoss: pairs of documents in the wrong order, each weighted by what it costs in nDCG; and RankNet, unweighted.
+"""LambdaLoss: pairs of documents weighted by their effect on nDCG; and RankNet, its unweighted form.
 
 References
 ----------
@@ -31,25 +31,25 @@ def lambda_loss(
     eps: float = 1e-10,
     base: Literal["natural", "binary"] = "binary",
 ) -> Tensor:
-    """Give -weight * log sigmoid(sigma * (s_i - s_j)), the mean over pairs with label_i > label_j.
+    """Return the mean of -weight * log sigmoid(sigma * (s_i - s_j)) over pairs with label_i > label_j.
 
-    Documents stand in the order of their scores; G is (2^label - 1) / ideal DCG, D the discount log2(1 + rank).
+    Ranks are those by score; the gain G is (2^label - 1) / ideal DCG, the discount D is log2(1 + rank).
 
     Parameters
     ----------
     scores, labels, mask
         [queries, documents].
     weighting
-        "none" 1; "ndcg1" G_i / D_i, over all pairs of documents; "ndcg2" by the difference of ranks
-        abs(1 / D_(d) - 1 / D_(d + 1)) * abs(G_i - G_j) with d = abs(i - j); "lambda_rank" abs(1 / D_i - 1 / D_j) *
-        abs(G_i - G_j); "ndcg2++" mu times the third and the fourth.
+        "none": 1. "ndcg1": G_i / D_i, over all pairs of documents. "ndcg2": abs(1 / D_(d) - 1 / D_(d + 1)) *
+        abs(G_i - G_j) with the difference of ranks d = abs(i - j). "lambda_rank": abs(1 / D_i - 1 / D_j) *
+        abs(G_i - G_j). "ndcg2++": mu * "ndcg2" + "lambda_rank".
     k
-        Only pairs with one of the first `k` (all).
+        Use only pairs in which at least one document is among the first `k` (None: all pairs).
     """
     ranked, order = scores.masked_fill(~mask, -1e16).sort(descending=True, dim=-1)
     hidden = labels.masked_fill(~mask, -torch.inf)
-    found = hidden.gather(1, order)
-    differences = found[:, :, None] - found[:, None, :]
+    grades = hidden.gather(1, order)
+    differences = grades[:, :, None] - grades[:, None, :]
     pairs = torch.isfinite(differences)
     if weighting != "ndcg1":
         pairs &= differences > 0
@@ -59,7 +59,7 @@ def lambda_loss(
     pairs &= (places[:, None] < cutoff) | (places[None, :] < cutoff)
     discount = torch.log2(2.0 + places.float())
     ideal = ((2 ** hidden.sort(descending=True, dim=-1).values.clamp(min=0) - 1) / discount)[:, :cutoff].sum(dim=-1)
-    gain = (2 ** found.clamp(min=0) - 1) / ideal.clamp(min=eps)[:, None]
+    gain = (2 ** grades.clamp(min=0) - 1) / ideal.clamp(min=eps)[:, None]
     difference = (ranked[:, :, None] - ranked[:, None, :]).clamp(min=-1e8, max=1e8)
     losses = _WEIGHTINGS[weighting](gain, discount, mu) * F.logsigmoid(sigma * difference)
     losses = losses[pairs] / (math.log(2) if base == "binary" else 1.0)
@@ -67,7 +67,7 @@ def lambda_loss(
 
 
 class LambdaLoss(ListwiseLoss):
-    """`lambda_loss` of (query, documents) with labels."""
+    """`lambda_loss` over lists of documents."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class LambdaLoss(ListwiseLoss):
         self.reduction_log = reduction_log
 
     def loss_from_lists(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Give the mean over the pairs."""
+        """Return the mean over the pairs."""
         return lambda_loss(
             scores,
             labels,
@@ -103,7 +103,7 @@ class LambdaLoss(ListwiseLoss):
 
 
 class RankNetLoss(LambdaLoss):
-    """`lambda_loss` with every pair at weight 1."""
+    """`lambda_loss` with weight 1 for every pair."""
 
     def __init__(
         self,
@@ -123,10 +123,10 @@ def _ndcg1(gain: Tensor, discount: Tensor, mu: float) -> Tensor:
 
 def _ndcg2(gain: Tensor, discount: Tensor, mu: float) -> Tensor:
     places = torch.arange(len(discount), device=discount.device)
-    apart = (places[:, None] - places[None, :]).abs()
-    # Two documents d ranks apart are weighted as ranks d and d + 1; the document and itself not at all.
+    distance = (places[:, None] - places[None, :]).abs()
+    # Two documents at distance d are weighted like the ranks d and d + 1; a document and itself have weight 0.
     inverse = torch.cat((discount.new_zeros(1), 1 / discount, discount.new_zeros(1)))
-    deltas = (inverse[apart] - inverse[apart + 1]).abs() * (apart > 0)
+    deltas = (inverse[distance] - inverse[distance + 1]).abs() * (distance > 0)
     return deltas * (gain[:, :, None] - gain[:, None, :]).abs()
 
 

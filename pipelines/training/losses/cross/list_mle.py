@@ -1,4 +1,4 @@
-"""ListMLE and its position-aware form: the likelihood of the right order under the scores."""
+"""ListMLE and its position-aware form: the likelihood of the true order under the scores."""
 
 from typing import Any
 
@@ -9,14 +9,15 @@ from pipelines.training.losses.cross.base import ListwiseLoss
 
 
 def list_mle(scores: Tensor, mask: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Give the negative log-likelihood of lists that stand in the right order, the mean over the lists.
+    """Return the negative log-likelihood of lists in their true order, the mean over the lists.
 
-    At each position it is log sum(exp(scores from here on)) - score; `weights` of the positions are brought to sum 1.
+    Each position contributes log sum(exp(scores from this position on)) - score; `weights` of the positions are
+    normalized to sum 1.
 
     Parameters
     ----------
     scores, mask, weights
-        [queries, documents], the best document first; `mask` says which entries are documents.
+        [queries, documents], the best document first; `mask` is False for padding.
 
     References
     ----------
@@ -32,7 +33,7 @@ def list_mle(scores: Tensor, mask: Tensor, weights: Tensor | None = None) -> Ten
 
 
 def position_weights(mask: Tensor) -> Tensor:
-    """Give 2^(n - rank) - 1 for the ranks from 1 of a list of n, scaled down where the power would be too large."""
+    """Return 2^(n - rank) - 1 for ranks 1 to n of a list of n, scaled down if the power would overflow."""
     counts = mask.sum(dim=1, keepdim=True)
     ranks = torch.arange(1, mask.shape[1] + 1, device=mask.device)
     scale = (counts - 127).clamp(min=0)
@@ -40,12 +41,12 @@ def position_weights(mask: Tensor) -> Tensor:
 
 
 class ListMLELoss(ListwiseLoss):
-    """`list_mle` of (query, documents) with labels.
+    """`list_mle` over lists of documents.
 
     Parameters
     ----------
     respect_input_order
-        The documents stand in the right order already; else they are sorted by label.
+        Take the order of the documents as the true one; otherwise sort them by label.
     """
 
     def __init__(self, model: Any, activation: nn.Module | None = None, *, respect_input_order: bool = True) -> None:
@@ -53,20 +54,20 @@ class ListMLELoss(ListwiseLoss):
         self.respect_input_order = respect_input_order
 
     def loss_from_lists(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Give the mean over the queries."""
+        """Return the mean over the queries."""
         if not self.respect_input_order:
             order = labels.masked_fill(~mask, -torch.inf).sort(descending=True, dim=1).indices
             scores, mask = scores.gather(1, order), mask.gather(1, order)
         return list_mle(scores, mask, self.weights(mask))
 
     def weights(self, mask: Tensor) -> Tensor | None:
-        """Give the weights of the positions; none."""
+        """Return the weights of the positions; None for equal ones."""
         return None
 
 
 class PListMLELoss(ListMLELoss):
-    """The same, with `position_weights`: the first positions count most."""
+    """`list_mle` with `position_weights`, which emphasize the first positions."""
 
     def weights(self, mask: Tensor) -> Tensor:
-        """Give the weights of the positions."""
+        """Return the weights of the positions."""
         return position_weights(mask)

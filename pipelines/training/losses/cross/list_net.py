@@ -1,4 +1,4 @@
-"""ListNet: the distribution of the scores over a list should be that of the labels."""
+"""ListNet: the distribution of the scores over a list should equal that of the labels."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,12 @@ from pipelines.training.losses.cross.base import ListwiseLoss
 
 
 def list_net(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-    """Give the cross-entropy of softmax(scores) against softmax(labels), the mean over the lists.
+    """Return the cross-entropy of softmax(scores) against softmax(labels), the mean over the lists.
 
     Parameters
     ----------
     scores, labels, mask
-        [queries, documents]; `mask` says which entries are documents.
+        [queries, documents]; `mask` is False for padding.
 
     References
     ----------
@@ -24,8 +24,8 @@ def list_net(scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
 
 
 class ListNetLoss(ListwiseLoss):
-    """`list_net` of (query, documents) with labels."""
+    """`list_net` over lists of documents."""
 
     def loss_from_lists(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
-        """Give the mean over the queries."""
+        """Return the mean over the queries."""
         return list_net(scores, labels, mask)

@@ -1,11 +1,11 @@
-"""MarginMSE for cross-encoders: a teacher's margin between positive and negative."""
+"""MarginMSE for cross-encoders: the student learns a teacher's margin between positive and negative."""
 
 from typing import Any
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipelines.training.losses.cross.base import Columns, TupleLoss, as_labels, one_score
+from pipelines.training.losses.cross.base import Columns, TupleLoss, as_labels, single_scores
 from pipelines.training.losses.margin_mse import margins
 
 
@@ -18,8 +18,8 @@ class MarginMSELoss(TupleLoss):
     """
 
     def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
-        """Give the mean over rows and negatives."""
+        """Return the mean over rows and negatives."""
         name, rows = type(self).__name__, len(columns[0])
-        scores = one_score(logits, name).float().reshape(-1, rows).T
+        scores = single_scores(logits, name).float().reshape(-1, rows).T
         truth = margins(as_labels(labels, name), len(columns) - 2, name).to(scores)
         return F.mse_loss(scores[:, :1] - scores[:, 1:], truth)

@@ -1,4 +1,4 @@
-"""Multiple negatives ranking for cross-encoders: the positive against documents of other queries."""
+"""Multiple negatives ranking for cross-encoders: a query's positive against documents of other queries."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,21 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, need_columns, need_texts, one_score
+from pipelines.training.losses.base import check_columns
+from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, check_texts, single_scores
 from pipelines.training.losses.random_state import RandomState
 
 
 class MultipleNegativesRankingLoss(TupleLoss):
-    """Cross-entropy of a query's positive among some documents of other queries and its own negatives.
+    """Cross-entropy of a query's positive among its own negatives and drawn documents of other queries.
 
     Parameters
     ----------
     num_negatives
-        Documents of other queries, drawn anew for each query (4); None for all: the cost grows with the batch squared.
+        Documents of other queries, drawn for each query (4); None for all, whose cost is quadratic in the batch size.
     scale
-        Of the activated logits (10).
+        Factor of the activated logits (10).
     activation
-        Sigmoid unless given.
+        By default sigmoid.
     """
 
     def __init__(
@@ -36,25 +37,25 @@ class MultipleNegativesRankingLoss(TupleLoss):
         self.num_negatives, self.scale = num_negatives, scale
 
     def pairs(self, columns: Columns) -> list[Pair]:
-        """Pair each query with its positive, the drawn documents and its negatives, column after column."""
-        need_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
-        need_texts(columns, type(self).__name__)
+        """Pair each query with its positive, the drawn documents and its own negatives, column after column."""
+        check_columns(columns, 2, None, type(self).__name__, "query, positive[, negative ...]")
+        check_texts(columns, type(self).__name__)
         drawn = in_batch_negatives(columns[1:], self.num_negatives)
         return super().pairs([*columns[:2], *drawn, *columns[2:]])
 
     def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
-        """Give the mean over the queries."""
-        scores = self.scale * one_score(logits, type(self).__name__).reshape(-1, len(columns[0])).T
+        """Return the mean over the queries."""
+        scores = self.scale * single_scores(logits, type(self).__name__).reshape(-1, len(columns[0])).T
         return F.cross_entropy(scores, torch.zeros(len(scores), dtype=torch.long, device=scores.device))
 
 
 class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
-    """The same, with gradient caching: pairs are scored some at a time, whatever the batch.
+    """`MultipleNegativesRankingLoss` with gradient caching: the memory does not grow with the batch.
 
     Parameters
     ----------
     mini_batch_size
-        Pairs that are scored at a time (32).
+        Pairs scored at a time (32).
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         self.mini_batch_size = mini_batch_size
 
     def forward(self, columns: Columns, labels: Any = None) -> Tensor:
-        """Give the loss; backward through it scores the pairs a second time."""
+        """Return the loss; backward through it scores the pairs a second time."""
         columns = [list(column) for column in columns]
         pairs = self.pairs(columns)
         pieces = [pairs[low : low + self.mini_batch_size] for low in range(0, len(pairs), self.mini_batch_size)]
@@ -80,27 +81,30 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
             states.append(RandomState(devices))
             with torch.no_grad():
                 logits.append(self.model(piece))
-        kept = torch.cat(logits).detach().requires_grad_(torch.is_grad_enabled())
-        loss = self.loss_from_logits(self.activation(kept) if self.activation else kept, columns, labels)
+        cached = torch.cat(logits).detach().requires_grad_(torch.is_grad_enabled())
+        loss = self.loss_from_logits(self.activated(cached), columns, labels)
         if not torch.is_grad_enabled():
             return loss
         loss.backward()
         value = loss.detach().requires_grad_()
-        value.register_hook(partial(self._pass_on, pieces, states, kept))
+        value.register_hook(partial(self._backpropagate, pieces, states, cached))
         return value
 
-    def _pass_on(self, pieces: list[list[Pair]], states: Sequence[RandomState], kept: Tensor, slope: Tensor) -> None:
+    def _backpropagate(
+        self, pieces: list[list[Pair]], states: Sequence[RandomState], cached: Tensor, slope: Tensor
+    ) -> None:
+        """Score the pairs again with gradients and pass on those of `cached`, times the gradient of the loss."""
         start = 0
         with torch.enable_grad():
             for piece, state in zip(pieces, states, strict=True):
                 with state:
-                    found = self.model(piece)
-                found.backward(kept.grad[start : start + len(found)] * slope)  # type: ignore[index]
-                start += len(found)
+                    scores = self.model(piece)
+                scores.backward(cached.grad[start : start + len(scores)] * slope)  # type: ignore[index]
+                start += len(scores)
 
 
 def in_batch_negatives(columns: Columns, count: int | None) -> list[list[str]]:
-    """Draw documents of other queries for each query, without putting one back: `count` columns of them, or all."""
+    """Draw documents of other queries for each query, without replacement: `count` columns of them, or all (None)."""
     documents = [text for column in columns for text in column]
     rows = len(columns[0])
     others = ~torch.eye(rows, dtype=torch.bool).repeat(1, len(columns))

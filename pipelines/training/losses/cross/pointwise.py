@@ -1,4 +1,4 @@
-"""Losses of one query-document pair and its label."""
+"""Losses of single query-document pairs with a label."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from indexing.errors import InputError
-from pipelines.training.losses.cross.base import Columns, PointwiseLoss, as_labels, one_score
+from pipelines.training.losses.base import row_labels
+from pipelines.training.losses.cross.base import Columns, PointwiseLoss, as_labels, single_scores
 
 
 class BinaryCrossEntropyLoss(PointwiseLoss):
@@ -16,7 +17,7 @@ class BinaryCrossEntropyLoss(PointwiseLoss):
     Parameters
     ----------
     pos_weight
-        How much a positive counts; the number of negatives a positive is a good choice.
+        Weight of positives; the number of negatives per positive is a good choice.
     """
 
     def __init__(
@@ -26,25 +27,25 @@ class BinaryCrossEntropyLoss(PointwiseLoss):
         self.pos_weight = None if pos_weight is None else float(pos_weight)
 
     def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
-        """Give the mean over the pairs."""
+        """Return the mean over the pairs."""
         scores, truth = _matched(logits, labels, type(self).__name__)
         weight = None if self.pos_weight is None else scores.new_tensor(self.pos_weight)
         return F.binary_cross_entropy_with_logits(scores, truth, pos_weight=weight)
 
 
 class MSELoss(PointwiseLoss):
-    """The mean of (logit - label)²: a teacher's score, learned."""
+    """The mean of (logit - label)², for learning a teacher's scores."""
 
     def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
-        """Give the mean over the pairs."""
+        """Return the mean over the pairs."""
         return F.mse_loss(*_matched(logits, labels, type(self).__name__))
 
 
 class CrossEntropyLoss(PointwiseLoss):
-    """Cross-entropy over a model's classes; the label is a class, or a probability for each."""
+    """Cross-entropy over a model's classes; the label is a class, or a probability for each class."""
 
     def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
-        """Give the mean over the pairs."""
+        """Return the mean over the pairs."""
         truth = as_labels(labels, type(self).__name__).to(logits.device)
         if not truth.is_floating_point():
             truth = truth.reshape(-1).long()
@@ -57,7 +58,7 @@ class CrossEntropyLoss(PointwiseLoss):
 
 
 def _matched(logits: Tensor, labels: Any, name: str) -> tuple[Tensor, Tensor]:
-    scores, truth = one_score(logits, name).float(), as_labels(labels, name)
-    if truth.numel() != len(scores):
-        raise InputError(f"{name} needs one label a row: {len(scores)} rows, labels of shape {tuple(truth.shape)}")
-    return scores, truth.detach().reshape(-1).to(scores.device, torch.float32)
+    """Return the scores and labels of the pairs, float32 [pairs] each."""
+    scores = single_scores(logits, name).float()
+    truth = row_labels(as_labels(labels, name), len(scores), name)
+    return scores, truth.detach().to(scores.device, torch.float32)
