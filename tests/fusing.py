@@ -1,4 +1,4 @@
-"""Small answers for the tests of fusion: written examples, and random ones with everything that goes wrong."""
+"""Small hits for the tests of fusion: examples by hand, and random ones with ties, gaps and equal scores."""
 
 from collections.abc import Callable
 
@@ -20,21 +20,21 @@ _KINDS: list[Callable[[np.random.Generator, int], np.ndarray]] = [
 
 
 def hits(*runs: dict[str, float]) -> Hits:
-    """Give one query's hits for each of these ``{doc_id: score}``."""
+    """Return `Hits` with one query for each of these ``{doc_id: score}``."""
     queries = [str(number) for number in range(len(runs))]
     return Hits.from_run(dict(zip(queries, runs, strict=True)), queries)
 
 
 def run(fused: Hits) -> list[dict[str, float]]:
-    """Give ``{doc_id: score}`` for each query, the best first."""
+    """Return ``{doc_id: score}`` for each query, best first."""
     return list(fused.to_run([str(number) for number in range(len(fused))]).values())
 
 
 def random_pairs(count: int = 200, *, seed: int = 0, empty: bool = True) -> tuple[Hits, Hits]:
-    """Two legs' answers to `count` queries: ties, documents that one lacks, single hits, equal and negative scores.
+    """Return two legs' hits for `count` queries, with ties, missing documents, single hits, equal and negative scores.
 
-    Scores lie on a grid of eighths, which floats hold exactly, or are spread evenly; those that are all equal are
-    eighths, so that nobody's mean of them is off by a rounding. With `empty`, a leg now and then finds nothing.
+    Scores are multiples of 1/8, which floats hold exactly, or random. Equal scores are multiples of 1/8, so that their
+    mean has no rounding error. With `empty`, a leg sometimes has no hits.
     """
     rng = np.random.default_rng(seed)
     legs: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])

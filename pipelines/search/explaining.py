@@ -25,7 +25,7 @@ def explain(legs: Sequence[Retriever], queries: Sequence[str], hits: Hits, trace
     trace
         Of the search that gave them, with ``explain=True``.
     """
-    places = trace.shares.places(hits) if trace.shares is not None else None
+    places = trace.shares.positions(hits) if trace.shares is not None else None
     by_leg = {leg.name: _of_leg(leg, queries, hits, trace, places) for leg in legs}
     return [
         Explanation({name: part for name, column in by_leg.items() if (part := column[at]) is not None}, *stages)

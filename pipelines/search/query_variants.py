@@ -54,7 +54,7 @@ def _explain(
     by_leg = explain(legs, wordings, shown, trace)
     inner = dict(zip(zip(shown.rows.tolist(), shown.doc_ids, strict=True), by_leg, strict=True))
     ids = hits.doc_ids
-    places = shares.places(hits).tolist()
+    places = shares.positions(hits).tolist()
     whole: list[dict[str, LegExplanation]] = [{} for _ in places]
     for row in range(len(wordings)):
         name = wording_name(row)

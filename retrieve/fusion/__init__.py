@@ -1,4 +1,4 @@
-"""Fusion: several legs' hits in, one ranking out. One algorithm a file, its formula in its docstring."""
+"""Fusion of the hits of several legs into one ranking. Each algorithm has its own file, with its formula."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,10 +23,11 @@ from retrieve.fusion.spread_weighted import SpreadWeightedSum, default_fusion
 from retrieve.fusion.weighted_sum import WeightedSum, weighted_sum
 
 Fusion = Callable[[Sequence[Hits]], Hits]
-"""Takes one `Hits` a leg and gives the fused one: a `FusionMethod`, or any function of yours."""
+"""Callable from one `Hits` per leg to the fused `Hits`: a `FusionMethod` or a function of your own."""
 
 FUSIONS = {"rrf": reciprocal_rank_fusion, "weighted-sum": weighted_sum}
-"""By the names of the command line."""
+"""Fusion functions by their names on the command line."""
+
 
 __all__ = [
     "FUSIONS",

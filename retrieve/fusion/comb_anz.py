@@ -13,10 +13,10 @@ from retrieve.fusion.score_method import ScoreMethod
 
 @dataclass(frozen=True, kw_only=True)
 class CombAnz(ScoreMethod):
-    """Fuse by the mean of normalised scores (Fox and Shaw, TREC-2, 1994).
+    """CombANZ: the mean of normalised scores (Fox and Shaw, TREC-2, 1994).
 
-    ``score(d) = sum over legs of s(d) / n(d)``, n(d) being the number of legs that have a score for `d`: with
-    ``missing="skip"``, the default, those that returned it; otherwise all.
+    ``score(d) = sum over legs of s(d) / n(d)``, where n(d) is the number of legs that have a score for `d`: with
+    ``missing="skip"`` (default) those that returned it, otherwise all.
     """
 
     name: ClassVar[str] = "comb-anz"

@@ -3,17 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from retrieve.fusion.method import or_zero
-from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.score_method import ScoreMethod
 
 
 @dataclass(frozen=True, kw_only=True)
 class CombSum(ScoreMethod):
-    """Fuse by the sum of normalised scores: ``score(d) = sum over legs of s(d)`` (Fox and Shaw, TREC-2, 1994)."""
+    """CombSUM: the sum of normalised scores, ``score(d) = sum over legs of s(d)`` (Fox and Shaw, TREC-2, 1994)."""
 
     name: ClassVar[str] = "comb-sum"
-
-    def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Add them up."""
-        return or_zero(values)

@@ -1,4 +1,4 @@
-"""Fusion as configuration: plain values in, a fusion out, and back."""
+"""Fusions from the plain values of a configuration file."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -39,26 +39,26 @@ METHODS: dict[str, type[FusionMethod]] = {
         LogInverseSquareRank,
     )
 }
-"""By their names in a configuration."""
+"""Fusion methods by their names in a configuration."""
 
 
 def fusion_from_config(config: Mapping[str, Any]) -> FusionMethod:
-    """Make a fusion from plain values, as a YAML or JSON file has them.
+    """Return the fusion that plain values describe, as read from a YAML or JSON file.
 
     Parameters
     ----------
     config
-        ``{"method": name, option: value, …}`` with a name of `METHODS` and the options of its class, as in
-        ``{"method": "weighted-sum", "normalizer": "min-max", "weights": {"bm25": 0.4, "dense": 0.6}}``; or
-        ``{"like": tool, …}`` for a `Preset`, as in ``{"like": "qdrant", "method": "dbsf"}``.
+        ``{"method": name, option: value, …}`` with a name of `METHODS` and the options of its class, for example
+        ``{"method": "weighted-sum", "normalizer": "min-max", "weights": {"bm25": 0.4, "dense": 0.6}}``. Or
+        ``{"like": tool, …}`` for a `Preset`, for example ``{"like": "qdrant", "method": "dbsf"}``.
 
     Raises
     ------
     InputError
-        For a method or option that is not known (naming those that are), or a value that cannot be used.
+        For an unknown method or option (the message lists the known ones), or an invalid value.
     """
     if not isinstance(config, Mapping):
-        raise InputError(f"a fusion's configuration is a mapping such as {{'method': 'rrf'}}, not {config!r}")
+        raise InputError(f"a fusion's configuration must be a mapping such as {{'method': 'rrf'}}, not {config!r}")
     options = dict(config)
     like, method = options.pop("like", None), options.pop("method", None)
     try:
@@ -68,19 +68,20 @@ def fusion_from_config(config: Mapping[str, Any]) -> FusionMethod:
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(f"the fusion {dict(config)!r} cannot be made: {error}") from error
+        raise InputError(f"the fusion {dict(config)!r} is not valid: {error}") from error
 
 
 def _method(name: Any, options: Mapping[str, Any]) -> FusionMethod:
     if not isinstance(name, str) or name not in METHODS:
-        raise InputError(f"there is no fusion method {name!r}: there are {', '.join(METHODS)}")
-    known = {field.name: field.default for field in fields(METHODS[name])}
+        raise InputError(f"there is no fusion method {name!r}; choose one of {', '.join(METHODS)}")
+    defaults = {field.name: field.default for field in fields(METHODS[name])}
     for option, value in options.items():
-        if option not in known:
-            raise InputError(f"the fusion method {name} has no option {option!r}: it has {', '.join(known)}")
-        default = known[option]
+        if option not in defaults:
+            raise InputError(f"the fusion method {name} has no option {option!r}; its options: {', '.join(defaults)}")
+        default = defaults[option]
         kinds = {bool: (bool,), int: (int, float), float: (int, float)}.get(type(default))
         if kinds and (not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(default, bool))):
-            wanted = "true or false" if isinstance(default, bool) else "a number"
-            raise InputError(f"{option} must be {wanted}, not {value!r}")
+            expected = "true or false" if isinstance(default, bool) else "a number"
+            raise InputError(f"{option} must be {expected}, not {value!r}")
+
     return METHODS[name](**options)

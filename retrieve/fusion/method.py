@@ -1,4 +1,4 @@
-"""FusionMethod: what every fusion is: options as a value, that fuses, explains itself, and can be written down."""
+"""Base classes of fusion methods: options as a value that fuses, explains its scores and has a configuration."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,17 +17,17 @@ from retrieve.fusion.weights import Weights, check_numbers, leg_name, leg_weight
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LegShare:
-    """One leg's part in a fusion, aligned with the fused hits; each column float64 [hits].
+    """One leg's part in the fused scores, in columns aligned with the fused hits, each float64 [hits].
 
     Parameters
     ----------
     normalized
-        The leg's score on the scale that was fused (for a method of ranks, what the rank is worth before weights);
-        NaN where the leg had nothing to say.
+        The leg's score on the fused scale (for a method of ranks, the value of the rank before weights); NaN where
+        the leg has none.
     contribution
-        What it added to the fused score: the legs' contributions sum to it.
+        The leg's summand in the fused score: the legs' contributions sum to the score.
     share
-        ``|contribution| / sum over legs of |contribution|``: 0 where no leg added anything.
+        ``|contribution| / sum over legs of |contribution|``; 0 where no leg contributed.
     """
 
     normalized: NDArray[np.float64]
@@ -37,13 +37,13 @@ class LegShare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explanation:
-    """Fused `hits`, and by each leg's name its part in them."""
+    """The fused `hits`, and each leg's part in their scores by the leg's name."""
 
     hits: Hits
     legs: Mapping[str, LegShare]
 
     def top(self, k: int) -> "Explanation":
-        """Keep the best `k` of each query."""
+        """Keep the best `k` hits of each query."""
         keep = self.hits.ranks <= k
         return Explanation(
             self.hits.where(keep),
@@ -56,15 +56,16 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class FusionMethod(ABC):
-    """A fusion with its options: call it with one `Hits` a leg, and it gives the fused ones.
+    """Base class of fusions with their options: a callable from one `Hits` per leg to the fused `Hits`.
 
-    Equal scores are ordered by doc_id. A method that treats its legs alike gives equal results in any order of them.
+    Equal scores are ordered by doc_id. The results of a method that treats all legs alike do not depend on the legs'
+    order.
 
     Parameters
     ----------
     missing
-        What a leg says of a candidate it did not return (`Missing`). Methods of ranks know ``"zero"`` (no rank adds
-        nothing) and ``"score"`` (each leg ranks the others' candidates too, by their true scores).
+        The score of a candidate that a leg did not return (`Missing`). Methods of ranks support ``"zero"`` (a missing
+        rank adds nothing) and ``"score"`` (each leg also ranks the other legs' candidates, by their true scores).
     """
 
     name: ClassVar[str]
@@ -75,60 +76,62 @@ class FusionMethod(ABC):
     def __post_init__(self) -> None:
         check_missing(self.missing)
         if self.missing not in self.policies:
-            raise InputError(f"{self.name} knows missing={' or '.join(map(repr, self.policies))}, not {self.missing!r}")
+            raise InputError(
+                f"{self.name} supports missing={' or '.join(map(repr, self.policies))}, not {self.missing!r}"
+            )
 
     def __call__(self, answers: Sequence[Hits], *, complete: Complete | None = None) -> Hits:
-        """Fuse.
+        """Fuse the legs' hits.
 
         Parameters
         ----------
         answers
-            One `Hits` a leg, all for the same queries.
+            One `Hits` per leg, all for the same queries.
         complete
-            With ``missing="score"``, who computes true scores.
+            Computes true scores for ``missing="score"``.
 
         Returns
         -------
         Hits
-            Scores float64; provenance of every leg carried along.
+            Float64 scores, with the provenance of every leg.
 
         Raises
         ------
         InputError
-            No leg, legs that answer different numbers of queries, two legs of one name, options that do not fit them.
+            For no leg, different numbers of queries, two legs with one name, or options that do not fit the legs.
         """
         pool = self._pool(answers, complete)
         return pool.ranked(self.contributions(self.values(pool), pool))[0]
 
     def explain(self, answers: Sequence[Hits], *, complete: Complete | None = None) -> Explanation:
-        """Fuse, and say what each leg added to each hit; a leg without a name is called by its place, ``leg 1``."""
+        """Fuse, and return each leg's part in each score; a leg without a name is called ``leg 1`` by its position."""
         pool = self._pool(answers, complete)
         values = self.values(pool)
         contributions = self.contributions(values, pool)
         size = np.abs(contributions)
-        whole = size.sum(axis=0)
-        shares = np.divide(size, whole, out=np.zeros_like(size), where=whole > 0)
+        total = size.sum(axis=0)
+        shares = np.divide(size, total, out=np.zeros_like(size), where=total > 0)
         hits, columns = pool.ranked(contributions, [values, contributions, shares])
-        names = [leg_name(leg, place) for place, leg in enumerate(answers)]
+        names = [leg_name(leg, position) for position, leg in enumerate(answers)]
         return Explanation(hits, {name: LegShare(*parts) for name, *parts in zip(names, *columns, strict=True)})
 
     def as_config(self) -> dict[str, Any]:
-        """Give the options as plain values for a configuration file: `fusion_from_config` reads them."""
-        options = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
-        if strange := next((name for name, value in options.items() if callable(value)), None):
-            raise InputError(f"{strange} is a function of your own: a configuration can only name one of ours")
+        """Return the options as plain values for a configuration file; `fusion_from_config` reads them."""
+        options = {field.name: plain(getattr(self, field.name)) for field in fields(self)}
+        if option := next((name for name, value in options.items() if callable(value)), None):
+            raise InputError(f"{option} is a function of your own: a configuration can only name a built-in one")
         return {"method": self.name, **{name: value for name, value in options.items() if value is not None}}
 
     def fit(self, answers: Sequence[Hits]) -> None:  # noqa: B027  # most methods have no options by leg
-        """Raise InputError where options by leg do not fit these legs; called before any work."""
+        """Raise InputError for options by leg that do not fit these legs; called before any work."""
 
     @abstractmethod
     def values(self, pool: Pool) -> Matrix:
-        """Bring the legs onto one scale: NaN where a leg has nothing to say of a candidate."""
+        """Bring the legs onto one scale; NaN where a leg has no value for a candidate."""
 
-    @abstractmethod
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Give what each leg adds to each candidate's fused score, without NaN."""
+        """Return each leg's summand in each candidate's fused score, without NaN; by default the value itself."""
+        return or_zero(values)
 
     def _pool(self, answers: Sequence[Hits], complete: Complete | None) -> Pool:
         pool = Pool.of(answers)
@@ -138,12 +141,12 @@ class FusionMethod(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedMethod(FusionMethod):
-    """A fusion in which legs have weights.
+    """Base class of fusions in which legs have weights.
 
     Parameters
     ----------
     weights
-        One for each leg, in their order or by their names; 1 each by default.
+        One weight per leg, in the legs' order or by their names; 1 each by default.
     """
 
     weights: Weights | None = None
@@ -158,18 +161,20 @@ class WeightedMethod(FusionMethod):
         leg_weights(answers, self.weights)
 
     def column(self, pool: Pool) -> Matrix:
-        """Give the legs' weights as a column, float64 [legs, 1]."""
+        """Return the legs' weights as a column, float64 [legs, 1]."""
         return np.array(leg_weights(pool.answers, self.weights))[:, np.newaxis]
 
 
 def or_zero(values: Matrix) -> Matrix:
-    """Put 0 where there is no value."""
+    """Replace NaN by 0."""
     return np.where(np.isnan(values), 0.0, values)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as dicts, lists and Python numbers, which YAML and JSON can hold."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
+
     return value.item() if isinstance(value, np.generic) else value

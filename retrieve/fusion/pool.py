@@ -1,4 +1,4 @@
-"""The pool: every candidate of every query once, with what each leg says of it, as one matrix a column."""
+"""Pool of all legs' candidates, each query's candidates once, and matrices of the legs' values for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, StringArray, align
 
 Matrix = NDArray[np.float64]
-"""float64 [legs, candidates]: one row a leg, one column a candidate of a query."""
+"""float64 [legs, candidates]; a candidate is one document of one query."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,16 +25,16 @@ class Pool:
     ids
         The table of doc_ids.
     rows, codes
-        int64 [candidates]: the query that each candidate answers, and its position in `ids`.
-    places
-        For each leg, int64 [its hits]: the candidate that each hit is.
+        int64 [candidates], each candidate's query, and the position of its doc_id in `ids`.
+    candidates
+        For each leg int64 [its hits], the number of each hit's candidate.
     """
 
     answers: tuple[Hits, ...]
     ids: StringArray
     rows: NDArray[np.int64]
     codes: NDArray[np.int64]
-    places: tuple[NDArray[np.int64], ...]
+    candidates: tuple[NDArray[np.int64], ...]
 
     @classmethod
     def of(cls, answers: Sequence[Hits]) -> Self:
@@ -43,7 +43,7 @@ class Pool:
         Raises
         ------
         InputError
-            No leg, legs that answer different numbers of queries, or two legs of one name.
+            For no leg, legs that answer different numbers of queries, or two legs with one name.
         """
         if not answers:
             raise InputError("there is no leg to fuse")
@@ -55,8 +55,8 @@ class Pool:
         ids, codes = align(answers)
         base = max(len(ids), 1)
         keys = np.concatenate([hits.rows * base + code for hits, code in zip(answers, codes, strict=True)])
-        merged, places = np.unique(keys, return_inverse=True)
-        parts = np.split(places, np.cumsum([len(code) for code in codes])[:-1])
+        merged, candidates = np.unique(keys, return_inverse=True)
+        parts = np.split(candidates, np.cumsum([len(code) for code in codes])[:-1])
         return cls(tuple(answers), ids, merged // base, merged % base, tuple(parts))
 
     def __len__(self) -> int:
@@ -64,28 +64,28 @@ class Pool:
 
     @property
     def queries(self) -> int:
-        """How many queries were asked."""
+        """Number of queries."""
         return len(self.answers[0])
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many candidates each candidate's query has, int64 [candidates]."""
+        """Number of candidates of each candidate's query, int64 [candidates]."""
         return np.bincount(self.rows, minlength=self.queries)[self.rows]
 
     def spread(self, columns: Sequence[NDArray[np.number]]) -> Matrix:
-        """Lay one column a leg, aligned with its hits, over the candidates: NaN where the leg returned none."""
+        """Align one column per leg, given by its hits, with the candidates; NaN where the leg did not return one."""
         matrix = np.full((len(self.answers), len(self)), np.nan)
-        for row, where, column in zip(matrix, self.places, columns, strict=True):
-            row[where] = column
+        for row, candidates, column in zip(matrix, self.candidates, columns, strict=True):
+            row[candidates] = column
         return matrix
 
     @property
     def ranks(self) -> Matrix:
-        """The rank of each candidate in each leg, from 1; NaN where the leg did not return it."""
+        """Rank of each candidate in each leg, from 1; NaN where the leg did not return it."""
         return self.spread([hits.ranks for hits in self.answers])
 
     def lowest(self, values: Matrix) -> Matrix:
-        """Give each candidate the lowest value that each leg has for its query; 0 where the leg has none."""
+        """Return each leg's lowest value for each candidate's query; 0 where the leg has none."""
         lows = np.full((len(values), self.queries), np.inf)
         for low, row in zip(lows, values, strict=True):
             known = ~np.isnan(row)
@@ -101,30 +101,30 @@ class Pool:
         contributions
             Without NaN.
         carried
-            Other matrices to be brought into the order of the hits.
+            Other matrices to put into the order of the hits.
 
         Returns
         -------
         hits
-            Scores float64, with the provenance of every leg.
+            Float64 scores, with the provenance of every leg.
         matrices
-            Those of `carried`, float64 [legs, hits].
+            The `carried` matrices, float64 [legs, hits].
         """
         legs: dict[str, LegColumns] = {}
-        for hits, where in zip(self.answers, self.places, strict=True):
+        for hits, candidates in zip(self.answers, self.candidates, strict=True):
             for name, leg in hits.legs.items():
                 ranks, scores = np.zeros(len(self), np.int32), np.full(len(self), np.nan)
-                ranks[where], scores[where] = leg.ranks, leg.scores
+                ranks[candidates], scores[candidates] = leg.ranks, leg.scores
                 legs[name] = LegColumns(ranks, scores)
-        # Whatever rides along as further legs is ordered in the one place where the order is made.
-        none = np.zeros(len(self), np.int32)
-        riders = {
-            f"\0{number} {row}": LegColumns(none, matrix[row])
+        # Carried as extra legs, the matrices are ordered by the same code as the hits.
+        no_ranks = np.zeros(len(self), np.int32)
+        extra = {
+            f"\0{number} {row}": LegColumns(no_ranks, matrix[row])
             for number, matrix in enumerate(carried)
             for row in range(len(matrix))
         }
         fused = Hits.ranked(
-            self.queries, self.rows, self.codes, ordered_sum(contributions), self.ids, legs={**legs, **riders}
+            self.queries, self.rows, self.codes, ordered_sum(contributions), self.ids, legs={**legs, **extra}
         )
         matrices = [
             np.stack([fused.legs[f"\0{number} {row}"].scores for row in range(len(matrix))])
@@ -137,8 +137,7 @@ class Pool:
 def ordered_sum(contributions: Matrix) -> NDArray[np.float64]:
     """Sum over the legs, each candidate's smallest contribution first.
 
-    Floats that are summed in another order may differ in their last bit, and a tie would then hang on the order of
-    the legs.
+    Summing floats in another order can change the last bit; ties would then depend on the order of the legs.
     """
     if len(contributions) > 2:
         contributions = np.sort(contributions, axis=0)

@@ -14,19 +14,19 @@ from retrieve.fusion.weights import Weights
 
 @dataclass(frozen=True, kw_only=True)
 class ReciprocalRank(WeightedMethod):
-    """Fuse by ranks alone (Cormack, Clarke and Büttcher, SIGIR 2009).
+    """Reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009).
 
     ``score(d) = sum over legs of weight / (k + rank(d))`` with ranks from 1; a leg that did not return `d` adds
     nothing. With weights of 1 these are the scores of the paper, Elasticsearch, ranx and Pyserini. (Qdrant divides the
-    *rank* by the weight and counts its `k` otherwise: `RankDivided`; LlamaIndex counts ranks from 0: ``k=59``.)
+    *rank* by the weight and defines `k` differently: `RankDivided`. LlamaIndex counts ranks from 0: ``k=59``.)
 
     Parameters
     ----------
     k
         The constant that flattens the top ranks, above -1; the paper's 60 by default.
     unit
-        Divide the weights by their sum and multiply by ``k + 1``, so that a document that every leg has first gets 1
-        (Haystack).
+        Divide the weights by their sum and multiply by ``k + 1``, so that a document ranked first by every leg scores
+        1 (Haystack).
     """
 
     name: ClassVar[str] = "rrf"
@@ -40,11 +40,11 @@ class ReciprocalRank(WeightedMethod):
             raise InputError(f"k must be above -1, not {self.k}")
 
     def values(self, pool: Pool) -> Matrix:
-        """Give ``1 / (k + rank)``."""
+        """Return ``1 / (k + rank)``."""
         return 1 / (self.k + pool.ranks)
 
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Multiply by the weights."""
+        """Multiply by the legs' weights."""
         weights = self.column(pool)
         return or_zero(values) * (weights * (self.k + 1) / weights.sum() if self.unit else weights)
 

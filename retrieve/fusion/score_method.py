@@ -1,8 +1,8 @@
-"""ScoreMethod: what the fusions of normalised scores share."""
+"""Base class of the fusions of normalised scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,19 +16,19 @@ from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.weights import by_leg
 
 Bounds = tuple[float, float | None]
-"""The lowest score a leg can give and the highest; None for the highest means the best of the query's returned ones."""
+"""A leg's lowest and highest possible score; None as the highest means the query's best returned score."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreMethod(FusionMethod):
-    """A fusion of scores.
+    """Base class of fusions of normalised scores.
 
     Parameters
     ----------
     normalizer
         A name of `NORMALIZERS` (``"min-max"``), or a function ``(scores, offsets) -> float64 [hits]``.
     bounds
-        For ``"theoretical-min-max"``: each leg's ``(lowest, highest)`` possible score, in the legs' order or by name.
+        Each leg's ``(lowest, highest)`` possible score for ``"theoretical-min-max"``, in the legs' order or by name.
     """
 
     policies: ClassVar[tuple[str, ...]] = ("zero", "min", "score", "skip")
@@ -39,7 +39,7 @@ class ScoreMethod(FusionMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         if isinstance(self.normalizer, str) and self.normalizer not in NORMALIZERS:
-            raise InputError(f"there is no normalizer {self.normalizer!r}: there are {', '.join(NORMALIZERS)}")
+            raise InputError(f"there is no normalizer {self.normalizer!r}; choose one of {', '.join(NORMALIZERS)}")
         if (self.bounds is None) == (self.normalizer == "theoretical-min-max"):
             raise InputError(
                 "the normalizer theoretical-min-max needs bounds, the (lowest, highest) score of each leg"
@@ -51,13 +51,13 @@ class ScoreMethod(FusionMethod):
                 raise InputError(f"the lowest bound must be below the highest, not {low} and {high}")
 
     def fit(self, answers: Sequence[Hits]) -> None:
-        """Check what is given by leg."""
+        """Check the options by leg."""
         super().fit(answers)
         if self.bounds is not None:
             by_leg(answers, self.bounds, "bounds")
 
     def values(self, pool: Pool) -> Matrix:
-        """Normalise each leg's scores for each query, and fill in what is missing."""
+        """Normalise each leg's scores for each query, and fill in the missing ones."""
         return fill(pool.spread(self._normalized(pool.answers)), pool, self.missing)
 
     def _normalized(self, answers: Sequence[Hits]) -> list[NDArray[np.float64]]:
@@ -68,3 +68,9 @@ class ScoreMethod(FusionMethod):
             ]
         normalize = NORMALIZERS[self.normalizer] if isinstance(self.normalizer, str) else self.normalizer
         return [normalize(hits.scores, hits.offsets) for hits in answers]
+
+
+def only_chosen(values: Matrix, argbest: Callable[..., Any]) -> Matrix:
+    """Keep one leg's value for each candidate, 0 for the other legs; `argbest` is ``np.nanargmax`` or the like."""
+    chosen = argbest(values, axis=0, keepdims=True)
+    return np.where(np.arange(len(values))[:, np.newaxis] == chosen, values, 0.0)

@@ -1,4 +1,4 @@
-"""Shares: how much of each fused score each leg brought."""
+"""Each leg's share of each fused score."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,46 +9,47 @@ from numpy.typing import NDArray
 
 from indexing.hits import Hits, align
 
-FLOOR = 1e-12
+SMALLEST_TOTAL = 1e-12
+"""Contributions that sum to no more than this count as none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shares:
-    """Each leg's part in fused scores, in columns aligned with `hits`.
+    """Each leg's share of the fused scores, in columns aligned with `hits`.
 
     Parameters
     ----------
     hits
-        The fused answer, whole.
+        All fused hits.
     normalized
-        For each leg the score that the fusion made of the leg's own, float64 [hits]; NaN where the leg did not return
-        the hit. A leg is missing where its fusion has none (ranks alone, say).
+        Each leg's normalised score, float64 [hits]; NaN where the leg did not return the hit. Empty where the fusion
+        does not report it.
     shares
-        For each leg its part of the fused score, from 0 to 1, float64 [hits].
+        Each leg's share of the fused score, from 0 to 1, float64 [hits].
     """
 
     hits: Hits
     normalized: Mapping[str, NDArray[np.float64]]
     shares: Mapping[str, NDArray[np.float64]]
 
-    def places(self, hits: Hits) -> NDArray[np.int64]:
-        """Say where each of these hits stands among all that were fused, int64 [hits]; -1 for one that is not there."""
-        return _places(self.hits, hits)
+    def positions(self, hits: Hits) -> NDArray[np.int64]:
+        """Return the position of each of these hits among the fused ones, int64 [hits]; -1 if absent."""
+        return _positions(self.hits, hits)
 
 
 @runtime_checkable
 class ExplainingFusion(Protocol):
-    """A fusion that says itself what each leg added, and that can ask for scores a leg did not return."""
+    """Protocol of fusions that report each leg's contribution and can ask for scores a leg did not return."""
 
     def __call__(self, answers: Sequence[Hits], *, complete: Any = None) -> Hits:
-        """Fuse; ``complete(leg, rows, doc_ids)`` gives a leg's true scores of candidates that it did not return."""
+        """Fuse; ``complete(leg_index, rows, doc_ids)`` computes scores of candidates that a leg did not return."""
 
     def explain(self, answers: Sequence[Hits], *, complete: Any = None) -> Any:
-        """Fuse; give ``hits``, and in ``legs`` by name what has ``normalized`` and ``share``, float64 [hits] each."""
+        """Fuse; return an object with ``hits``, and ``legs`` by name with ``normalized`` and ``share``, float64."""
 
 
 def stated_shares(fusion: ExplainingFusion, answers: Sequence[Hits], complete: Any) -> Shares:
-    """Fuse, and take the legs' parts from the fusion's own explanation."""
+    """Fuse, and take the legs' shares from the fusion's own explanation."""
     explained = fusion.explain(answers, complete=complete)
     return Shares(
         explained.hits,
@@ -58,55 +59,52 @@ def stated_shares(fusion: ExplainingFusion, answers: Sequence[Hits], complete: A
 
 
 def measured_shares(fusion: Callable[[Sequence[Hits]], Hits], answers: Sequence[Hits], fused: Hits) -> Shares:
-    """Measure the legs' parts in any fusion: what each would give alone, over the sum of what all would.
+    """Measure the legs' shares in any fusion, by fusing each leg alone.
 
     ``share(leg, d) = f(leg alone)(d) / sum over legs of f(that leg alone)(d)``, where alone means that the other legs
     returned nothing. For a fusion that adds (weighted sum, RRF, CombSUM) this is exactly the leg's summand over the
-    fused score; for others it is a way of speaking. Negative parts count by their size; where all are 0, the legs that
-    returned the hit share alike.
+    fused score; for others it is an approximation. Negative scores count by their absolute value. Where all are 0, the
+    legs that returned the hit have equal shares.
 
     Parameters
     ----------
     fusion
-        From one `Hits` a leg to the fused one.
+        Callable from one `Hits` per leg to the fused one.
     answers
-        What was fused, each with its own name as its only provenance.
+        The fused hits of each leg, with the leg's name as the only provenance.
     fused
-        What came of it.
+        The result of the fusion.
     """
-    parts: dict[str, NDArray[np.float64]] = {}
-    for place, answer in enumerate(answers):
-        alone = fusion(
-            [other if at == place else Hits.empty(len(other)).as_leg(*other.legs) for at, other in enumerate(answers)]
+    alone: dict[str, NDArray[np.float64]] = {}
+    for number, answer in enumerate(answers):
+        hits = fusion(
+            [leg if at == number else Hits.empty(len(leg)).as_leg(*leg.legs) for at, leg in enumerate(answers)]
         )
-        parts[next(iter(answer.legs))] = np.abs(_looked_up(alone, fused))
-    total = np.sum(list(parts.values()), axis=0)
-    returned = {name: (fused.legs[name].ranks > 0).astype(np.float64) for name in parts}
+        positions = _positions(hits, fused)
+        present = positions >= 0
+        scores = np.zeros(len(positions))
+        scores[present] = np.abs(hits.scores[positions[present]])
+        alone[next(iter(answer.legs))] = scores
+    total = np.sum(list(alone.values()), axis=0)
+    returned = {name: (fused.legs[name].ranks > 0).astype(np.float64) for name in alone}
     legs = np.maximum(np.sum(list(returned.values()), axis=0), 1)
     return Shares(
         fused,
         {},
         {
-            name: np.where(total > FLOOR, part / np.maximum(total, FLOOR), returned[name] / legs)
-            for name, part in parts.items()
+            name: np.where(total > SMALLEST_TOTAL, scores / np.maximum(total, SMALLEST_TOTAL), returned[name] / legs)
+            for name, scores in alone.items()
         },
     )
 
 
-def _looked_up(found: Hits, wanted: Hits) -> NDArray[np.float64]:
-    """Give the scores that `found` has for the hits of `wanted`, 0 where it has none."""
-    places = _places(found, wanted)
-    scores = np.zeros(len(places))
-    scores[places >= 0] = found.scores[places[places >= 0]]
-    return scores
-
-
-def _places(found: Hits, wanted: Hits) -> NDArray[np.int64]:
-    ids, (codes, wanted_codes) = align([found, wanted])
-    keys = found.rows * max(len(ids), 1) + codes
+def _positions(hits: Hits, wanted: Hits) -> NDArray[np.int64]:
+    """Return the position in `hits` of each hit of `wanted`, -1 if absent."""
+    ids, (codes, wanted_codes) = align([hits, wanted])
+    keys = hits.rows * max(len(ids), 1) + codes
     if not len(keys):
         return np.full(len(wanted_codes), -1)
     order = np.argsort(keys)
-    asked = wanted.rows * max(len(ids), 1) + wanted_codes
-    nearest = order[np.minimum(np.searchsorted(keys, asked, sorter=order), len(keys) - 1)]
-    return np.where(keys[nearest] == asked, nearest, -1)
+    wanted_keys = wanted.rows * max(len(ids), 1) + wanted_codes
+    nearest = order[np.minimum(np.searchsorted(keys, wanted_keys, sorter=order), len(keys) - 1)]
+    return np.where(keys[nearest] == wanted_keys, nearest, -1)

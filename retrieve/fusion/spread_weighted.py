@@ -1,4 +1,4 @@
-"""Weighted sum whose weights each query's own scores decide."""
+"""Weighted sum with weights computed from each query's scores, and the default fusion."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,43 +14,43 @@ from retrieve.fusion.method import FusionMethod, or_zero
 from retrieve.fusion.normalizers import min_max
 from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.weighted_sum import WeightedSum
-from retrieve.fusion.weights import Weights, by_leg, check_numbers
+from retrieve.fusion.weights import Weights, check_numbers, leg_values
 
 LOG_ODDS = {"bm25": 1.0, "cosine": 20.0}
-"""What one point of a leg's score is worth, by the kind of leg, so that differences are on the scale of log-odds.
+"""Factors by kind of leg that bring differences of scores to the scale of log-odds.
 
-BM25's points are (about) that; cosines are trained with a temperature, 1/20 in sentence-transformers. Measured with
-BM25 and all-MiniLM-L6-v2 (docs/fusion.md).
+BM25 scores are roughly log-odds already; cosines are trained with a temperature, 1/20 in sentence-transformers.
+Measured with BM25 and all-MiniLM-L6-v2 (docs/fusion.md).
 """
 
-COSINE_PART = 0.5
-"""The part of the weight that legs of cosines have by default, whatever the spreads."""
+COSINE_FLOOR = 0.5
+"""Default part of the weight that the cosine legs have together, whatever the spreads."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpreadWeightedSum(FusionMethod):
-    """Fuse by a weighted sum in which, for each query, a leg that tells its hits apart more sharply counts for more.
+    """Weighted sum that, query by query, gives more weight to a leg whose scores spread wider.
 
-    Ours; docs/fusion.md has what it was measured against. With ``spread = scale * (best score - mean score)`` of a
+    Our own method; docs/fusion.md compares it with others. With ``spread = scale * (best score - mean score)`` of a
     leg's hits for the query::
 
         score(d) = sum over legs of weight * min_max(score(d))
         weight   = floor + (1 - sum of floors) * spread^power / sum over legs of spread^power
 
-    A leg whose hits all have one score (a single hit, say) cannot be judged so: it counts as the widest of the others.
-    The floor of a leg without hits goes to the others by their spreads.
+    A leg whose hits all have the same score (a single hit, for example) gets the widest spread of the other legs. The
+    floor of a leg without hits goes to the others by their spreads.
 
     Parameters
     ----------
     scales
-        What a point of each leg's score is worth, in the legs' order or by their names; 1 each by default. `LOG_ODDS`
-        has values by the kind of leg, and `default_fusion` uses them.
+        Factor of each leg's scores, in the legs' order or by their names; 1 each by default. `default_fusion` takes
+        them from `LOG_ODDS`, by kind of leg.
     floors
-        The part of the weight that each leg has whatever its spread, in sum at most 1; 0 each by default. With a floor
-        for the dense leg, BM25 can be silenced where it learned little, but the dense leg cannot.
+        Part of the weight that each leg has whatever its spread, in sum at most 1; 0 each by default. With a floor for
+        the dense leg, the weight of BM25 can fall to 0, but not that of the dense leg.
     power
-        How sharply weights follow spreads: 0 or more, 6 by default. 1 without floors ranks nearly like the sum of the
-        scores themselves, each times its leg's `scale`; 0 is `WeightedSum` with equal weights.
+        How strongly weights follow spreads: 0 or more, 6 by default. 1 without floors ranks nearly like the sum of
+        ``scale * score``; 0 is `WeightedSum` with equal weights.
     """
 
     name: ClassVar[str] = "spread-weighted"
@@ -73,20 +73,20 @@ class SpreadWeightedSum(FusionMethod):
         self._floors(answers)
 
     def values(self, pool: Pool) -> Matrix:
-        """Give min-max scores."""
+        """Return min-max scores."""
         return pool.spread([min_max(hits.scores, hits.offsets) for hits in pool.answers])
 
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Multiply by the query's weights."""
+        """Multiply by each query's weights."""
         return or_zero(values) * self.weights(pool.answers)[:, pool.rows]
 
     def weights(self, answers: Sequence[Hits]) -> Matrix:
-        """Give each leg's weight for each query, float64 [legs, queries]: 0 for a leg without hits, and in sum 1."""
+        """Return each leg's weight for each query, float64 [legs, queries]; they sum to 1, 0 for a leg without hits."""
         spreads = np.stack([scale * _spread(hits) for scale, hits in zip(self._scales(answers), answers, strict=True)])
         answered = np.stack([hits.counts > 0 for hits in answers])
         widest = spreads.max(axis=0)
         known = np.where(spreads > 0, spreads, widest)
-        # In parts of the widest, a power neither overflows nor is 0 for all.
+        # Relative to the widest, a power neither overflows nor is 0 for all.
         parts = np.divide(known, widest, out=np.ones_like(known), where=widest > 0) ** self.power * answered
         total = np.add.reduce(np.sort(parts, axis=0), axis=0)
         floors = np.array(self._floors(answers))[:, np.newaxis] * answered
@@ -94,44 +94,41 @@ class SpreadWeightedSum(FusionMethod):
         return floors + rest * np.divide(parts, total, out=np.zeros_like(parts), where=total > 0)
 
     def _scales(self, answers: Sequence[Hits]) -> list[float]:
-        if self.scales is None:
-            return [1.0] * len(answers)
-        scales = [float(scale) for scale in by_leg(answers, self.scales, "scales")]
+        scales = leg_values(answers, self.scales, "scales", default=1.0)
         if not all(0 < scale < inf for scale in scales):
             raise InputError(f"scales must be above 0 and finite: {scales}")
         return scales
 
     def _floors(self, answers: Sequence[Hits]) -> list[float]:
-        if self.floors is None:
-            return [0.0] * len(answers)
-        floors = [float(floor) for floor in by_leg(answers, self.floors, "floors")]
+        floors = leg_values(answers, self.floors, "floors", default=0.0)
         if not (all(floor >= 0 for floor in floors) and sum(floors) <= 1):
-            raise InputError(f"floors must be 0 or more, and in sum at most 1: {floors}")
+            raise InputError(f"floors must be 0 or more, with a sum of at most 1: {floors}")
         return floors
 
 
 def default_fusion(kinds: Mapping[str, str]) -> FusionMethod:
-    """Give the fusion for legs of these kinds where nothing was tuned.
+    """Return the fusion to use for legs of these kinds unless another was configured or tuned.
 
-    For BM25 beside cosines, `SpreadWeightedSum` with the scales of `LOG_ODDS` and a floor of one half for the cosines.
-    With legs of any other kind, `WeightedSum` with equal weights: a scale that nobody measured could silence a leg.
+    For BM25 with cosine legs: `SpreadWeightedSum` with the scales of `LOG_ODDS` and a floor of 0.5 for the cosine legs
+    together. With legs of any other kind: `WeightedSum` with equal weights, because a scale that was never measured
+    could silence a leg.
 
     Parameters
     ----------
     kinds
-        Each leg's kind by its name: ``"bm25"``, ``"cosine"`` (dense, by cosine similarity), or another word.
+        Each leg's kind by its name: ``"bm25"``, ``"cosine"`` (dense, by cosine similarity), or any other string.
     """
     if set(kinds.values()) != set(LOG_ODDS):
         return WeightedSum()
     cosines = [name for name, kind in kinds.items() if kind == "cosine"]
     return SpreadWeightedSum(
         scales={name: LOG_ODDS[kind] for name, kind in kinds.items()},
-        floors={name: COSINE_PART / len(cosines) if name in cosines else 0.0 for name in kinds},
+        floors={name: COSINE_FLOOR / len(cosines) if name in cosines else 0.0 for name in kinds},
     )
 
 
 def _spread(hits: Hits) -> NDArray[np.float64]:
-    """Give how far each query's best score lies above the mean of its scores, float64 [queries]; 0 without hits."""
+    """Return each query's best score minus the mean of its scores, float64 [queries]; 0 without hits."""
     spreads = np.zeros(len(hits))
     answered = hits.counts > 0
     scores = hits.scores.astype(np.float64)

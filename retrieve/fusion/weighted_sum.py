@@ -13,15 +13,15 @@ from retrieve.fusion.weights import Weights
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedSum(ScoreMethod, WeightedMethod):
-    """Fuse by a convex combination of normalised scores (Bruch, Gai and Ingber, TOIS 2023).
+    """Convex combination of normalised scores (Bruch, Gai and Ingber, TOIS 2023).
 
-    ``score(d) = sum over legs of weight * normalized(d) / sum of weights``. With min-max and ``missing="zero"`` a leg
-    that did not return `d` says of it what it says of the last it returned, and scores lie in [0, 1].
+    ``score(d) = sum over legs of weight * normalized(d) / sum of weights``. With min-max and ``missing="zero"`` a
+    missing document scores like the leg's last hit, and scores lie in [0, 1].
 
     Parameters
     ----------
     convex
-        Divide by the sum of the weights; without it this is the plain weighted sum (Fox and Shaw, TREC-2; ranx).
+        Divide by the sum of the weights (default). False is the plain weighted sum (Fox and Shaw, TREC-2; ranx).
     """
 
     name: ClassVar[str] = "weighted-sum"
@@ -29,7 +29,7 @@ class WeightedSum(ScoreMethod, WeightedMethod):
     convex: bool = True
 
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Multiply by the weights."""
+        """Multiply by the legs' weights."""
         weights = self.column(pool)
         return or_zero(values) * (weights / weights.sum() if self.convex else weights)
 

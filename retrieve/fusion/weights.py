@@ -1,4 +1,4 @@
-"""The legs' weights: checked, and put into the order of the legs."""
+"""Weights and other options by leg: checks, and values in the order of the legs."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -12,23 +12,23 @@ from indexing.hits import Hits
 _T = TypeVar("_T")
 
 Weights = Sequence[float] | Mapping[str, float]
-"""One weight for each leg: in the legs' order, or by their names."""
+"""One weight per leg, in the legs' order or by their names."""
 
 
-def leg_name(hits: Hits, place: int) -> str:
-    """Name a leg as its provenance does (`Hits.as_leg`), else by its place."""
-    return next(iter(hits.legs)) if len(hits.legs) == 1 else f"leg {place + 1}"
+def leg_name(hits: Hits, position: int) -> str:
+    """Return a leg's name from its provenance (`Hits.as_leg`), or ``leg 1`` by its position."""
+    return next(iter(hits.legs)) if len(hits.legs) == 1 else f"leg {position + 1}"
 
 
 def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], what: str) -> list[_T]:
-    """Give one value a leg, from a list in the legs' order or from values by name.
+    """Return one value per leg, from a list in the legs' order or a mapping by name.
 
     Raises
     ------
     InputError
-        Another number of values than legs, or names that are not the legs'.
+        For a wrong number of values, or names that are not those of the legs.
     """
-    names = [leg_name(hits, place) for place, hits in enumerate(answers)]
+    names = [leg_name(hits, position) for position, hits in enumerate(answers)]
     if not isinstance(given, Mapping):
         if len(given) != len(answers):
             raise InputError(
@@ -45,7 +45,7 @@ def _legs(count: int) -> str:
 
 
 def check_numbers(given: object, what: str) -> None:
-    """Raise InputError unless these are numbers in a list, or by the names of legs."""
+    """Raise InputError unless `given` is a list of numbers, or a mapping of names to numbers."""
     values = list(given.values()) if isinstance(given, Mapping) else given
     if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
         raise InputError(f"{what} must be a list of numbers, or numbers by the names of the legs, not {given!r}")
@@ -53,17 +53,20 @@ def check_numbers(given: object, what: str) -> None:
         raise InputError(f"{what} must be numbers: {given!r}")
 
 
+def leg_values(answers: Sequence[Hits], given: Weights | None, what: str, *, default: float) -> list[float]:
+    """Return one number per leg as `by_leg` does, or the default for each."""
+    return [default] * len(answers) if given is None else [float(value) for value in by_leg(answers, given, what)]
+
+
 def leg_weights(answers: Sequence[Hits], weights: Weights | None) -> list[float]:
-    """Give one weight a leg, 1 each by default.
+    """Return one weight per leg, 1 each by default.
 
     Raises
     ------
     InputError
-        Weights that do not fit the legs, a negative or NaN weight, or only zeros.
+        For weights that do not fit the legs, a negative or NaN weight, or only zeros.
     """
-    if weights is None:
-        return [1.0] * len(answers)
-    checked = [float(weight) for weight in by_leg(answers, weights, "weights")]
+    checked = leg_values(answers, weights, "weights", default=1.0)
     if not all(0 <= weight < inf for weight in checked) or not sum(checked):
         raise InputError(f"weights must be 0 or more, finite, and not all 0: {checked}")
     return checked

@@ -17,7 +17,7 @@ QUERIES = [str(1000 + query) for query in range(len(LEFT))]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Our legs as Pyserini reads them: run files of distinct float32 scores, and the `Hits` that these are."""
+    """Return our legs as Pyserini's run files of distinct float32 scores, and as the equal `Hits`."""
     from indexing.hits import Hits
     from indexing.runs import read_trec_run
 
@@ -54,7 +54,7 @@ def test_runs(runs, method, options, function, theirs_options):
 
 @pytest.fixture(scope="module")
 def hybrid_results():
-    """`HybridSearcher._hybrid_results`, out of its file: importing the module asks for far more than it needs."""
+    """Return `HybridSearcher._hybrid_results`, read from its file because importing the module needs much more."""
     spec = find_spec("pyserini")
     assert spec is not None and spec.submodule_search_locations is not None
     file = Path(spec.submodule_search_locations[0]) / "search" / "hybrid" / "_searcher.py"

@@ -1,4 +1,4 @@
-"""like="qdrant" against Qdrant itself: the client's local mode, and Edge, the engine in process (float32)."""
+"""like="qdrant" against Qdrant: the client's local mode, and Edge, the in-process engine (float32)."""
 
 import pytest
 
@@ -11,7 +11,7 @@ OPTIONS = [{}, {"k": 60}, {"weights": [1, 2]}, {"k": 5, "weights": [0.25, 0.75]}
 
 
 class TestLocalMode:
-    """`qdrant_client.hybrid.fusion` is what the local mode calls."""
+    """The local mode calls `qdrant_client.hybrid.fusion`."""
 
     @staticmethod
     def responses(query: int):
@@ -40,7 +40,7 @@ class TestLocalMode:
 
 
 class TestEdge:
-    """The legs are sparse vectors of one weight a query: the weight is the document's score for it."""
+    """Legs are sparse vectors with one weight per query, which is the document's score."""
 
     @pytest.fixture(scope="class")
     @staticmethod
@@ -67,7 +67,7 @@ class TestEdge:
 
     @staticmethod
     def legs(shard, *, ranks: bool) -> list[Hits]:
-        """What Edge itself returns of each leg: scores, or ranks, because it orders equal scores its own way."""
+        """Return each leg's hits as Edge orders them, by score or by rank, because its order of ties differs."""
         edge = pytest.importorskip("qdrant_edge")
         answers = []
         for name in ("left", "right"):

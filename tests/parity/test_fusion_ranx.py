@@ -1,4 +1,4 @@
-"""like="ranx", and our own methods where they are the same, against ranx itself."""
+"""like="ranx", and those of our methods that equal ranx's, against ranx."""
 
 import pytest
 
@@ -17,13 +17,13 @@ from retrieve.fusion import (
     ReciprocalRank,
 )
 
-# ranx knows no query without hits.
+# ranx has no queries without hits.
 LEGS = random_pairs(empty=False)
 
 
 @pytest.fixture(scope="module")
 def fuse():
-    """ranx's `fuse` over our legs; interpreted, because compiling it takes longer than all its work here."""
+    """Return ranx's `fuse` of our legs, without numba's compilation, which takes longer than the tests."""
     config = pytest.importorskip("numba").config
     before, config.DISABLE_JIT = config.DISABLE_JIT, True
     try:
@@ -40,7 +40,7 @@ def fuse():
 
 
 def same(ours, theirs):
-    # Where ranx divides by 1e-9, scores reach 1e10: equal to a part in 1e9 then.
+    # Where ranx divides by 1e-9, scores reach 1e10, so the tolerance is relative too.
     return len(ours) == len(theirs) and all(
         found == pytest.approx(expected, abs=1e-9, rel=1e-9) for found, expected in zip(ours, theirs, strict=True)
     )

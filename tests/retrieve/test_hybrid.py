@@ -176,7 +176,7 @@ def test_shares_are_each_legs_part_of_the_fused_score(fusion):
     with HybridRetriever([WORDS, MEANING], fusion=fusion) as hybrid:
         trace = Trace(explain=True)
         hits = hybrid.search(["q1", "q2"], k=4, trace=trace)
-    places = trace.shares.places(hits)
+    places = trace.shares.positions(hits)
     words, meaning = (trace.shares.shares[name][places] for name in ("words", "meaning"))
     assert (words + meaning).tolist() == pytest.approx([1] * len(places))
     by_id = dict(zip(hits.doc_ids, words.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Normalisers: each brings one leg's scores onto a common scale, query by query. One a file."""
+"""Normalisers bring one leg's scores onto a common scale, query by query. Each has its own file."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ from retrieve.fusion.normalizers.total import total
 from retrieve.fusion.normalizers.z_score import z_score
 
 Normalizer = Callable[..., NDArray[np.float64]]
-"""``(scores, offsets) -> float64 [hits]``: query ``i`` owns ``scores[offsets[i]:offsets[i + 1]]``, the best first."""
+"""``(scores, offsets) -> float64 [hits]``; query ``i`` owns ``scores[offsets[i]:offsets[i + 1]]``, best first."""
 
 NORMALIZERS: dict[str, Callable[..., Any]] = {
     "min-max": min_max,
@@ -28,7 +28,8 @@ NORMALIZERS: dict[str, Callable[..., Any]] = {
     "dbsf": three_sigma,
     "none": identity,
 }
-"""By their names in a configuration."""
+"""Normalisers by their names in a configuration."""
+
 
 __all__ = [
     "NORMALIZERS",

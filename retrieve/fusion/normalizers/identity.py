@@ -5,5 +5,5 @@ from numpy.typing import NDArray
 
 
 def identity(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Take the scores as they are, float64 [hits]: for legs whose scores mean the same."""
+    """Return the scores unchanged, float64 [hits], for legs whose scores are on one scale already."""
     return np.asarray(scores, np.float64)

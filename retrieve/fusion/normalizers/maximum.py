@@ -1,4 +1,4 @@
-"""Normalisation by the highest score."""
+"""Maximum normalisation."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from retrieve.fusion.segments import per_hit
 
 
 def maximum(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Divide each query's scores by the greatest of their absolute values: ``s / max |s|``, float64 [hits].
+    """Divide each query's scores by their largest absolute value: ``s / max |s|``, float64 [hits].
 
-    For scores that are not negative this is the maximum norm ``s / max`` (Lee, SIGIR 1997); dividing by a negative
-    maximum would turn the order round. All zeros stay zeros.
+    Without negative scores this is the maximum norm ``s / max`` (Lee, SIGIR 1997); dividing by a negative maximum
+    would reverse the order. Zeros stay zeros.
     """
     exact = np.asarray(scores, np.float64)
     highest = per_hit(np.maximum, np.abs(exact), offsets)

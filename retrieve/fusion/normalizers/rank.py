@@ -1,4 +1,4 @@
-"""Ranks in the place of scores."""
+"""Rank normalisation."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ from retrieve.fusion.segments import counts_per_hit
 
 
 def rank(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the best of a query's n hits 1 and the last ``1 / n``: ``1 - (rank - 1) / n``, float64 [hits].
+    """Map ranks to scores from 1 for the best of a query's n hits to ``1 / n``: ``1 - (rank - 1) / n``, float64 [hits].
 
-    The rank norm of Renda and Straccia (SAC 2003). Scores must stand as in `Hits`, the best first.
+    The rank norm of Renda and Straccia (SAC 2003). Scores must be in the order of `Hits`, best first.
     """
     above = np.arange(len(scores)) - np.repeat(offsets[:-1], np.diff(offsets))
     return 1 - above / counts_per_hit(offsets)

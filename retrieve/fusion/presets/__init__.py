@@ -1,1 +1,1 @@
-"""Other tools' fusions, exactly: one module a tool, with its methods by their own names."""
+"""Other tools' fusions with equal scores: one module per tool, with the tool's own names of its methods."""

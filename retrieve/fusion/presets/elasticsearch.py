@@ -1,8 +1,8 @@
-"""Elasticsearch's retrievers, by their published source; there is no server here to compare with.
+"""Elasticsearch's retrievers, after their published source (not compared with a running server).
 
 - ``rrf`` (default): ``sum of weight / (rank_constant + rank)``, ranks from 1, ``k=60``; options `k`, `weights`.
-- ``linear``: ``sum of weight * normalized score``, weights not divided; options `weights` and `norm`: ``minmax``
-  (default; where a query's scores lie within 1e-6 of each other they stay as they are), ``l2_norm`` or ``none``.
+- ``linear``: ``sum of weight * normalized score``, weights not divided by their sum; options `weights` and `norm`:
+  ``minmax`` (default; scores of a query that differ by less than 1e-6 stay unchanged), ``l2_norm`` or ``none``.
 """
 
 from collections.abc import Callable
@@ -22,15 +22,16 @@ _SMALLEST = 1e-6
 
 
 def rrf(*, k: float = 60, weights: Weights | None = None) -> FusionMethod:
-    """Make the ``rrf`` retriever."""
+    """Return the fusion of the ``rrf`` retriever."""
     return ReciprocalRank(k=k, weights=weights)
 
 
 def linear(*, norm: str = "minmax", weights: Weights | None = None) -> FusionMethod:
-    """Make the ``linear`` retriever."""
+    """Return the fusion of the ``linear`` retriever."""
     norms: dict[str, Normalizer] = {"minmax": _minmax, "l2_norm": _l2_norm, "none": identity}
     if norm not in norms:
-        raise InputError(f"elasticsearch has no norm {norm!r} here: it has {', '.join(norms)}")
+        raise InputError(f"the preset elasticsearch has no norm {norm!r}; choose one of {', '.join(norms)}")
+
     return WeightedSum(normalizer=norms[norm], weights=weights, convex=False)
 
 

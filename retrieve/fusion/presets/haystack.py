@@ -1,10 +1,11 @@
-"""Haystack's `DocumentJoiner`, by its join modes; weights are divided by their sum.
+"""The join modes of Haystack's `DocumentJoiner`; weights are divided by their sum.
 
-- ``reciprocal_rank_fusion`` (default): ``61 * sum of weight / (60 + rank)``: the best possible score is 1; `weights`.
-- ``merge``: ``sum of weight * score``, not normalised; `weights`.
+- ``reciprocal_rank_fusion`` (default): ``61 * sum of weight / (60 + rank)``; the best possible score is 1; option
+  `weights`.
+- ``merge``: ``sum of weight * score``, not normalised; option `weights`.
 - ``concatenate``: the highest score, not normalised.
-- ``distribution_based_rank_fusion``: the *highest* of ``(score - (mean - 3 s)) / (6 s)`` with the population's
-  deviation s; equal scores stay as they are.
+- ``distribution_based_rank_fusion``: the *highest* of ``(score - (mean - 3 s)) / (6 s)`` with the population standard
+  deviation s; equal scores stay unchanged.
 """
 
 from collections.abc import Callable
@@ -16,35 +17,34 @@ from retrieve.fusion.comb_max import CombMax
 from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.normalizers import three_sigma
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
-from retrieve.fusion.segments import per_hit
+from retrieve.fusion.segments import varying
 from retrieve.fusion.weighted_sum import WeightedSum
 from retrieve.fusion.weights import Weights
 
 
 def reciprocal_rank_fusion(*, weights: Weights | None = None) -> FusionMethod:
-    """Make ``join_mode="reciprocal_rank_fusion"``."""
+    """Return the fusion of ``join_mode="reciprocal_rank_fusion"``."""
     return ReciprocalRank(k=60, weights=weights, unit=True)
 
 
 def merge(*, weights: Weights | None = None) -> FusionMethod:
-    """Make ``join_mode="merge"``."""
+    """Return the fusion of ``join_mode="merge"``."""
     return WeightedSum(normalizer="none", weights=weights)
 
 
 def concatenate() -> FusionMethod:
-    """Make ``join_mode="concatenate"``."""
+    """Return the fusion of ``join_mode="concatenate"``."""
     return CombMax(normalizer="none")
 
 
 def distribution_based_rank_fusion() -> FusionMethod:
-    """Make ``join_mode="distribution_based_rank_fusion"``."""
+    """Return the fusion of ``join_mode="distribution_based_rank_fusion"``."""
     return CombMax(normalizer=_three_sigma)
 
 
 def _three_sigma(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     exact = np.asarray(scores, np.float64)
-    varies = per_hit(np.maximum, exact, offsets) > per_hit(np.minimum, exact, offsets)
-    return np.where(varies, three_sigma(exact, offsets, freedom=0), exact)
+    return np.where(varying(exact, offsets), three_sigma(exact, offsets, freedom=0), exact)
 
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {

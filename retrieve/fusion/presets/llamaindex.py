@@ -1,10 +1,10 @@
-"""LlamaIndex's `QueryFusionRetriever` with ``num_queries=1``, by its modes.
+"""The modes of LlamaIndex's `QueryFusionRetriever` with ``num_queries=1``.
 
-- ``reciprocal_rerank`` (default): ``sum of 1 / (60 + rank)`` with ranks from *0*. It takes no weights: LlamaIndex
-  accepts them in this mode and leaves them out (run-llama/llama_index#21444).
-- ``relative_score``: ``sum of weight * min_max(score)``; where a query's scores are equal each is 1 if positive, else
-  0. `weights` are divided by their sum.
-- ``dist_based_score``: the same with ``(score - (mean - 3 s)) / (6 s)`` and the population's deviation s; `weights`.
+- ``reciprocal_rerank`` (default): ``sum of 1 / (60 + rank)`` with ranks from *0*. It has no option `weights`:
+  LlamaIndex accepts weights in this mode and ignores them (run-llama/llama_index#21444).
+- ``relative_score``: ``sum of weight * min_max(score)``. If a query's scores are equal, each becomes 1 if positive,
+  else 0. The option `weights` is divided by its sum.
+- ``dist_based_score``: the same with ``(score - (mean - 3 s)) / (6 s)`` and the population standard deviation s.
 - ``simple``: the highest score, not normalised.
 """
 
@@ -17,45 +17,44 @@ from retrieve.fusion.comb_max import CombMax
 from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.normalizers import min_max, three_sigma
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
-from retrieve.fusion.segments import per_hit
+from retrieve.fusion.segments import varying
 from retrieve.fusion.weighted_sum import WeightedSum
 from retrieve.fusion.weights import Weights
 
 
 def reciprocal_rerank() -> FusionMethod:
-    """Make ``mode="reciprocal_rerank"``."""
+    """Return the fusion of ``mode="reciprocal_rerank"``."""
     return ReciprocalRank(k=59)
 
 
 def relative_score(*, weights: Weights | None = None) -> FusionMethod:
-    """Make ``mode="relative_score"``."""
+    """Return the fusion of ``mode="relative_score"``."""
     return WeightedSum(normalizer=_min_max, weights=weights)
 
 
 def dist_based_score(*, weights: Weights | None = None) -> FusionMethod:
-    """Make ``mode="dist_based_score"``."""
+    """Return the fusion of ``mode="dist_based_score"``."""
     return WeightedSum(normalizer=_three_sigma, weights=weights)
 
 
 def simple() -> FusionMethod:
-    """Make ``mode="simple"``."""
+    """Return the fusion of ``mode="simple"``."""
     return CombMax(normalizer="none")
 
 
 def _min_max(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    return _equal_by_sign(scores, offsets, min_max(scores, offsets))
+    return _equal_scores_by_sign(scores, offsets, min_max(scores, offsets))
 
 
 def _three_sigma(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    return _equal_by_sign(scores, offsets, three_sigma(scores, offsets, freedom=0))
+    return _equal_scores_by_sign(scores, offsets, three_sigma(scores, offsets, freedom=0))
 
 
-def _equal_by_sign(
+def _equal_scores_by_sign(
     scores: NDArray[np.floating], offsets: NDArray[np.int64], normalized: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     exact = np.asarray(scores, np.float64)
-    high = per_hit(np.maximum, exact, offsets)
-    return np.where(high > per_hit(np.minimum, exact, offsets), normalized, high > 0)
+    return np.where(varying(exact, offsets), normalized, exact > 0)
 
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {

@@ -1,4 +1,4 @@
-"""Preset: another tool's fusion, by the tool's name and its own name for the method."""
+"""Preset: another tool's fusion, by the tool's name and its name of the method."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from retrieve.fusion.method import FusionMethod
+from retrieve.fusion.method import FusionMethod, plain
 from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.presets import elasticsearch, haystack, llamaindex, pyserini, qdrant, ranx
 
@@ -18,28 +18,29 @@ TOOLS: dict[str, Mapping[str, Callable[..., FusionMethod]]] = {
     "pyserini": pyserini.METHODS,
     "ranx": ranx.METHODS,
 }
-"""By tool, and by the tool's name for it: who makes the method. A tool's first is its default."""
+"""Functions that return each tool's fusions, by tool and the tool's name of the method; the first is the default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset(FusionMethod):
-    """Another tool's fusion, with its scores: its formula, its constants, its rules for one hit and for equal scores.
+    """Another tool's fusion with equal scores: its formula, constants, and rules for single hits and equal scores.
 
-    The order of equal scores stays ours (by doc_id): the tools leave it to chance or to the order of insertion.
+    Hits with equal scores are ordered by doc_id as in all our fusions; the tools' own order depends on chance or on
+    the order of insertion.
 
     Parameters
     ----------
     like
         ``"qdrant"``, ``"elasticsearch"``, ``"haystack"``, ``"llamaindex"``, ``"pyserini"`` or ``"ranx"``.
     method
-        The tool's own name of the method; by default its default. The modules of `retrieve.fusion.presets` list them.
+        The tool's name of the method; the tool's default if None. The modules of `retrieve.fusion.presets` list them.
     options
-        What the tool lets one choose for it: ``weights``, ``k``, ``alpha``, ``norm``.
+        The tool's options of the method: ``weights``, ``k``, ``alpha``, ``norm``.
 
     Raises
     ------
     InputError
-        For a tool, method or option that is not known, naming those that are.
+        For an unknown tool, method or option; the message lists the known ones.
     """
 
     name: ClassVar[str] = "preset"
@@ -52,44 +53,35 @@ class Preset(FusionMethod):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.like not in TOOLS:
-            raise InputError(f"there is no preset like={self.like!r}: there are {', '.join(TOOLS)}")
+            raise InputError(f"there is no preset like={self.like!r}; choose one of {', '.join(TOOLS)}")
         methods = TOOLS[self.like]
-        if self.method is not None and self.method not in methods:
-            raise InputError(f"{self.like} has no method {self.method!r} here: it has {', '.join(methods)}")
-        make = methods[self.method] if self.method is not None else next(iter(methods.values()))
-        known = make.__kwdefaults__ or {}
+        method = next(iter(methods)) if self.method is None else self.method
+        if method not in methods:
+            raise InputError(f"the preset {self.like} has no method {method!r}; choose one of {', '.join(methods)}")
+        known = methods[method].__kwdefaults__ or {}
         if unknown := sorted(set(self.options) - set(known)):
-            raise InputError(
-                f"{self.like}'s {self.method or next(iter(methods))} takes {', '.join(known) or 'no option'}, "
-                f"not {unknown[0]!r}"
-            )
-        object.__setattr__(self, "_inner", make(**self.options))
+            raise InputError(f"{self.like}'s {method} takes {', '.join(known) or 'no option'}, not {unknown[0]!r}")
+        object.__setattr__(self, "_inner", methods[method](**self.options))
 
     @property
     def inner(self) -> FusionMethod:
-        """The fusion of ours that it is."""
+        """Our fusion method that computes this preset."""
         inner: FusionMethod = self._inner  # type: ignore[attr-defined]  # set once, when the options were checked
         return inner
 
     def fit(self, answers: Sequence[Hits]) -> None:
-        """Check what is given by leg."""
+        """Check the options by leg."""
         self.inner.fit(answers)
 
     def values(self, pool: Pool) -> Matrix:
-        """Give what the method gives."""
+        """Return the inner method's values."""
         return self.inner.values(pool)
 
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Give what the method gives."""
+        """Return the inner method's contributions."""
         return self.inner.contributions(values, pool)
 
     def as_config(self) -> dict[str, Any]:
-        """Give ``{"like": …, "method": …, options}``."""
+        """Return ``{"like": …, "method": …, options}``."""
         method = {} if self.method is None else {"method": self.method}
-        return {"like": self.like, **method, **{name: _plain(value) for name, value in self.options.items()}}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+        return {"like": self.like, **method, **plain(self.options)}

@@ -1,13 +1,13 @@
-"""Pyserini's fusions: `pyserini.fusion` over runs, and `HybridSearcher`.
+"""Pyserini's fusions: `pyserini.fusion` of runs, and `HybridSearcher`.
 
 - ``rrf`` (default): ``sum of 1 / (k + rank)``, ranks from 1, ``k=60``; option `k`.
-- ``interpolation``: of two legs, ``alpha * s1 + (1 - alpha) * s2``, not normalised; option `alpha` (0.5).
+- ``interpolation``: ``alpha * s1 + (1 - alpha) * s2`` for two legs, not normalised; option `alpha` (0.5).
 - ``average``: the mean over all legs, not normalised, 0 for a missing document.
-- ``normalize``: the sum of min-max scores; equal scores are 1.
-- ``hybrid``: of the legs (sparse, dense), ``alpha * sparse + dense`` (`HybridSearcher`); a missing document gets the
-  leg's lowest score, and 0 from a leg without hits; options `alpha` (0.1) and `normalization` (False): with it each
-  score becomes ``(s - (min + max) / 2) / (max - min)``, which for equal scores (there it divides by zero) is 0 here,
-  and which for a leg without hits is -0.5 there, 0 here: the same order.
+- ``normalize``: the sum of min-max scores; equal scores become 1.
+- ``hybrid``: ``alpha * sparse + dense`` for the legs (sparse, dense) (`HybridSearcher`). A missing document gets the
+  leg's lowest score, and 0 from a leg without hits. Options `alpha` (0.1) and `normalization` (False). With
+  `normalization` each score becomes ``(s - (min + max) / 2) / (max - min)``. Equal scores become 0 here, where
+  Pyserini divides by zero; a leg without hits counts 0 here and -0.5 in Pyserini, with the same order.
 """
 
 from collections.abc import Callable
@@ -23,27 +23,27 @@ from retrieve.fusion.weighted_sum import WeightedSum
 
 
 def rrf(*, k: float = 60) -> FusionMethod:
-    """Make ``--method rrf``."""
+    """Return the fusion of ``--method rrf``."""
     return ReciprocalRank(k=k)
 
 
 def interpolation(*, alpha: float = 0.5) -> FusionMethod:
-    """Make ``--method interpolation``."""
+    """Return the fusion of ``--method interpolation``."""
     return WeightedSum(normalizer="none", weights=[alpha, 1 - alpha], convex=False)
 
 
 def average() -> FusionMethod:
-    """Make ``--method average``."""
+    """Return the fusion of ``--method average``."""
     return WeightedSum(normalizer="none")
 
 
 def normalize() -> FusionMethod:
-    """Make ``--method normalize``."""
+    """Return the fusion of ``--method normalize``."""
     return CombSum()
 
 
 def hybrid(*, alpha: float = 0.1, normalization: bool = False) -> FusionMethod:
-    """Make `HybridSearcher`'s combination."""
+    """Return the fusion of `HybridSearcher`."""
     return WeightedSum(
         normalizer=_centred if normalization else "none", weights=[alpha, 1], convex=False, missing="min"
     )

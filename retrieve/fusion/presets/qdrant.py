@@ -1,7 +1,8 @@
-"""Qdrant's fusions: the server, Edge (both in float32), and the Python client's local mode.
+"""Qdrant's fusions, as in the server, Edge (both in float32) and the Python client's local mode.
 
 - ``rrf`` (default): ``sum of 1 / (rank / weight + k - 1)``, ranks from 1, ``k=2``; options `k`, `weights`.
-- ``dbsf``: ``sum of (score - (mean - 3 s)) / (6 s)`` with the sample's deviation s; 0.5 for one hit or equal scores.
+- ``dbsf``: ``sum of (score - (mean - 3 s)) / (6 s)`` with the sample standard deviation s; 0.5 for a single hit or
+  equal scores.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from retrieve.fusion.weights import Weights
 
 
 def rrf(*, k: float = 2, weights: Weights | None = None) -> FusionMethod:
-    """Make ``Fusion.RRF``."""
+    """Return the fusion of ``Fusion.RRF``."""
     return RankDivided(k=k, weights=weights)
 
 
 def dbsf() -> FusionMethod:
-    """Make ``Fusion.DBSF``."""
+    """Return the fusion of ``Fusion.DBSF``."""
     return CombSum(normalizer="dbsf")
 
 

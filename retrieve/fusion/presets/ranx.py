@@ -1,10 +1,10 @@
-"""ranx's `fuse`, by its own names of methods and norms.
+"""The methods of ranx's `fuse`, by ranx's names of methods and norms.
 
-Methods: ``wsum`` (default; `weights`), ``sum``, ``mnz``, ``max``, ``min``, ``anz``, ``med``, ``rrf`` (`k`), ``isr``,
-``log_isr``, ``bordafuse``, ``w_bordafuse`` (`weights`). Those of scores take `norm`: ``min-max`` (default), ``max``,
-``sum``, ``zmuv``, ``rank`` or ``none``. Where a norm divides, ranx divides by 1e-9 at the least: so equal scores are 0
-in ``min-max``, ``sum`` and ``zmuv``, and negative ones grow large in ``max``. In ``max`` and ``min`` a missing document
-has -1e9 and 1e9. Weights are not divided by their sum.
+Methods: ``wsum`` (default; option `weights`), ``sum``, ``mnz``, ``max``, ``min``, ``anz``, ``med``, ``rrf`` (option
+`k`), ``isr``, ``log_isr``, ``bordafuse``, ``w_bordafuse`` (option `weights`). Methods of scores have the option `norm`:
+``min-max`` (default), ``max``, ``sum``, ``zmuv``, ``rank`` or ``none``. The divisor of a norm is at least 1e-9, so
+equal scores become 0 in ``min-max``, ``sum`` and ``zmuv``, and negative ones become very large in ``max``. In the
+methods ``max`` and ``min`` a missing document has -1e9 or 1e9. Weights are not divided by their sum.
 """
 
 from collections.abc import Callable
@@ -28,25 +28,25 @@ from retrieve.fusion.normalizers import Normalizer, identity, rank
 from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.score_method import ScoreMethod
-from retrieve.fusion.segments import counts_per_hit, per_hit
+from retrieve.fusion.segments import counts_per_hit, deviations, per_hit
 from retrieve.fusion.weighted_sum import WeightedSum
 from retrieve.fusion.weights import Weights
 
-_SMALLEST = 1e-9
+_SMALLEST_DIVISOR = 1e-9
 
 
 def wsum(*, norm: str = "min-max", weights: Weights | None = None) -> FusionMethod:
-    """Make ``method="wsum"``."""
+    """Return the fusion of ``method="wsum"``."""
     return WeightedSum(normalizer=_norm(norm), weights=weights, convex=False)
 
 
 def rrf(*, k: float = 60) -> FusionMethod:
-    """Make ``method="rrf"``."""
+    """Return the fusion of ``method="rrf"``."""
     return ReciprocalRank(k=k)
 
 
 def weighted_bordafuse(*, weights: Weights | None = None) -> FusionMethod:
-    """Make ``method="w_bordafuse"``."""
+    """Return the fusion of ``method="w_bordafuse"``."""
     return Borda(weights=weights)
 
 
@@ -62,14 +62,14 @@ class _Min(CombMin):
         return np.nan_to_num(super().values(pool), nan=1e9)
 
 
-def _of_scores(kind: type[ScoreMethod]) -> Callable[..., FusionMethod]:
+def _score_method(kind: type[ScoreMethod]) -> Callable[..., FusionMethod]:
     def make(*, norm: str = "min-max") -> FusionMethod:
         return kind(normalizer=_norm(norm))
 
     return make
 
 
-def _of_ranks(kind: type[FusionMethod]) -> Callable[..., FusionMethod]:
+def _rank_method(kind: type[FusionMethod]) -> Callable[..., FusionMethod]:
     def make() -> FusionMethod:
         return kind()
 
@@ -86,12 +86,12 @@ def _norm(name: str) -> Normalizer:
         "none": identity,
     }
     if name not in norms:
-        raise InputError(f"ranx has no norm {name!r} here: it has {', '.join(norms)}")
+        raise InputError(f"the preset ranx has no norm {name!r}; choose one of {', '.join(norms)}")
     return norms[name]
 
 
 def _divided(values: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
-    return values / np.maximum(by, _SMALLEST)
+    return values / np.maximum(by, _SMALLEST_DIVISOR)
 
 
 def _min_max(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -113,22 +113,21 @@ def _sum(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np
 
 def _zmuv(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     exact = np.asarray(scores, np.float64)
-    counts = counts_per_hit(offsets)
-    centred = exact - per_hit(np.add, exact, offsets) / counts
-    return _divided(centred, np.sqrt(per_hit(np.add, centred**2, offsets) / counts))
+    centred = deviations(exact, offsets)
+    return _divided(centred, np.sqrt(per_hit(np.add, centred**2, offsets) / counts_per_hit(offsets)))
 
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {
     "wsum": wsum,
-    "sum": _of_scores(CombSum),
-    "mnz": _of_scores(CombMnz),
-    "max": _of_scores(_Max),
-    "min": _of_scores(_Min),
-    "anz": _of_scores(CombAnz),
-    "med": _of_scores(CombMed),
+    "sum": _score_method(CombSum),
+    "mnz": _score_method(CombMnz),
+    "max": _score_method(_Max),
+    "min": _score_method(_Min),
+    "anz": _score_method(CombAnz),
+    "med": _score_method(CombMed),
     "rrf": rrf,
-    "isr": _of_ranks(InverseSquareRank),
-    "log_isr": _of_ranks(LogInverseSquareRank),
-    "bordafuse": _of_ranks(Borda),
+    "isr": _rank_method(InverseSquareRank),
+    "log_isr": _rank_method(LogInverseSquareRank),
+    "bordafuse": _rank_method(Borda),
     "w_bordafuse": weighted_bordafuse,
 }

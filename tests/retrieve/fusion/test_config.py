@@ -1,4 +1,4 @@
-"""Fusion as plain values: what is written is read back, and what is wrong is named."""
+"""Fusions from configuration: round trips and error messages."""
 
 import json
 
@@ -41,9 +41,12 @@ def test_options_reach_the_method():
     ("config", "says"),
     [
         ("rrf", "mapping"),
-        ({}, "no fusion method None: there are rrf"),
+        ({}, "no fusion method None; choose one of rrf"),
         ({"method": "RRF"}, "no fusion method 'RRF'"),
-        ({"method": "rrf", "normalizer": "max"}, "rrf has no option 'normalizer': it has missing, weights, k, unit"),
+        (
+            {"method": "rrf", "normalizer": "max"},
+            "rrf has no option 'normalizer'; its options: missing, weights, k, unit",
+        ),
         ({"method": "rrf", "k": "60"}, "k must be a number, not '60'"),
         ({"method": "rrf", "k": -2}, "above -1"),
         ({"method": "rrf", "k": True}, "k must be a number, not True"),
@@ -52,16 +55,16 @@ def test_options_reach_the_method():
         ({"method": "rrf", "weights": ["0.4", "0.6"]}, "weights must be numbers"),
         ({"method": "spread-weighted", "scales": {"bm25": None}}, "scales must be numbers"),
         ({"method": ["rrf"]}, r"no fusion method \['rrf'\]"),
-        ({"method": "weighted-sum", "normalizer": "minmax"}, "there are min-max, theoretical"),
+        ({"method": "weighted-sum", "normalizer": "minmax"}, "choose one of min-max, theoretical"),
         ({"method": "weighted-sum", "normalizer": "theoretical-min-max"}, "needs bounds"),
         ({"method": "weighted-sum", "bounds": [[0, 1]]}, "bounds are for the normalizer"),
         ({"method": "comb-sum", "normalizer": "theoretical-min-max", "bounds": [[1, 0]]}, "must be below"),
-        ({"method": "comb-sum", "normalizer": "theoretical-min-max", "bounds": [1]}, "cannot be made"),
+        ({"method": "comb-sum", "normalizer": "theoretical-min-max", "bounds": [1]}, "is not valid"),
         ({"method": "weighted-sum", "missing": None}, "missing must be one of"),
-        ({"like": "weaviate"}, "there are qdrant, elasticsearch"),
-        ({"like": "qdrant", "method": "linear"}, "qdrant has no method 'linear' here: it has rrf, dbsf"),
-        ({"like": "qdrant", "k": "60"}, "cannot be made"),
-        ({"like": ["qdrant"]}, "cannot be made"),
+        ({"like": "weaviate"}, "choose one of qdrant, elasticsearch"),
+        ({"like": "qdrant", "method": "linear"}, "preset qdrant has no method 'linear'; choose one of rrf, dbsf"),
+        ({"like": "qdrant", "k": "60"}, "is not valid"),
+        ({"like": ["qdrant"]}, "is not valid"),
         ({"like": "llamaindex", "weights": [1, 2]}, "takes no option, not 'weights'"),
         ({"like": "ranx", "norm": "minmax"}, "ranx has no norm 'minmax'"),
         ({"like": "elasticsearch", "method": "linear", "norm": "max"}, "elasticsearch has no norm 'max'"),

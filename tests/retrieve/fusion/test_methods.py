@@ -1,4 +1,4 @@
-"""What every fusion has in common: shapes, provenance, explanations, the order of equal scores and of legs, errors."""
+"""Behaviour common to all fusions: shapes, provenance, explanations, ties, the order of legs, errors."""
 
 import numpy as np
 import pytest

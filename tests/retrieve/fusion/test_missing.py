@@ -1,4 +1,4 @@
-"""What a leg says of a candidate it did not return."""
+"""Scores of candidates that a leg did not return."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ LEGS = [hits(BM25, DENSE), hits(DENSE, {})]
 
 
 def true_scores(asked):
-    """A leg that knows its true scores: b 5, and for d what lies below all it returned."""
+    """Return a leg's true scores: 5 for b, and for d a score below all it returned."""
 
     def complete(leg, rows, doc_ids):
         asked.append((leg, rows.tolist(), doc_ids))
@@ -94,5 +94,5 @@ def test_scores_that_cannot_be_had_are_asked_for_in_words():
 def test_a_policy_that_is_not_known_or_makes_no_sense_is_refused():
     with pytest.raises(InputError, match="zero, min, score, skip"):
         CombSum(missing="mean")
-    with pytest.raises(InputError, match="rrf knows missing='zero' or 'score'"):
+    with pytest.raises(InputError, match="rrf supports missing='zero' or 'score'"):
         ReciprocalRank(missing="min")

@@ -1,4 +1,4 @@
-"""Elasticsearch's fusions by hand (there is no server to compare with); the other tools: tests/parity/test_fusion_*."""
+"""Elasticsearch's fusions, worked by hand (not compared with a server); other tools: tests/parity/test_fusion_*."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Weights by each query's own spread of scores, worked by hand."""
+"""Weights from the spread of each query's scores, worked by hand."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_without_power_all_legs_weigh_the_same():
 def test_with_power_1_it_ranks_like_the_sum_of_scaled_scores():
     rng = np.random.default_rng(0)
     names = [f"d{number}" for number in range(30)]
-    # The tails are the same in both, so that (best - mean) is the same part of (best - worst).
+    # Both legs have the same tails, so (best - mean) is the same fraction of (best - worst).
     shape = np.concatenate(([0.0], rng.random(28), [1.0]))
     legs = [hits(dict(zip(rng.permutation(names), shape * factor, strict=True))) for factor in (6.0, 0.2)]
     fused = SpreadWeightedSum(scales=[1, 40], power=1)(legs)
@@ -81,7 +81,7 @@ def test_the_default_gives_equal_weights_to_kinds_that_were_not_measured(kinds):
         ({"scales": [1]}, "scales for 1 leg, not for 2 legs"),
         ({"scales": [1, 0]}, "above 0"),
         ({"floors": [0.5]}, "floors for 1 leg, not for 2 legs"),
-        ({"floors": [0.7, 0.5]}, "in sum at most 1"),
+        ({"floors": [0.7, 0.5]}, "a sum of at most 1"),
         ({"floors": [-0.1, 0.5]}, "0 or more"),
         ({"scales": {"bm25": 1, "splade": 1}}, "scales are for the legs"),
     ],

@@ -1,4 +1,4 @@
-"""Each normaliser against its written formula: three queries' scores (one has none), one hit, equal scores."""
+"""Each normaliser against its formula, worked by hand."""
 
 from math import sqrt
 
