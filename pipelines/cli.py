@@ -1,4 +1,4 @@
-"""The command ``retrieve``: each subcommand is a thin door to a job of this package."""
+"""The command ``retrieve``: parses the command line and runs one subcommand of ``pipelines.commands``."""
 
 import argparse
 import logging
@@ -12,25 +12,25 @@ from indexing.errors import RetrieveError
 from pipelines.commands import GROUPS
 
 INTERRUPTED = 130
-"""The exit status of a program that Ctrl-C ended, as shells count it."""
+"""Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand and give its exit status: 0, 1 for an error that was explained, 130 for Ctrl-C."""
+    """Run one subcommand; return 0 on success, 1 after an explained error, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     return run_safely(partial(options.run, options))
 
 
 def run_safely(job: partial[int]) -> int:
-    """Run a job; turn explained errors and Ctrl-C into a plain line and an exit status."""
+    """Run a job; print an explained error or Ctrl-C as one line and return the exit status."""
     try:
         return job()
     except RetrieveError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader (head, less) has gone; say nothing more, not even at the flush on exit.
+        # The process that read our output (head, less) has ended; the flush at exit would fail again.
         sys.stdout = None
         return 0
     except OSError as error:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Index a corpus, search it with several legs fused and reranked, measure it, train its models.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    # Listed by us, in groups, which argparse has not.
+    # argparse cannot list subcommands in groups, so the epilog lists them.
     commands = parser.add_subparsers(prog="retrieve", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     lines = []
     for purpose, members in GROUPS.items():
@@ -57,12 +57,14 @@ def _parser() -> argparse.ArgumentParser:
             command.add_parser(commands)
         lines += ["", f"{purpose}:"]
         lines += [_line(name, added) for name, added in commands.choices.items() if name not in before]
-    parser.epilog = "\n".join([*lines[1:], "", "`retrieve COMMAND --help` explains a command, with examples."])
+    parser.epilog = "\n".join(
+        [*lines[1:], "", "`retrieve COMMAND --help` shows options, defaults (in parentheses) and examples."]
+    )
     return parser
 
 
 def _line(name: str, command: argparse.ArgumentParser) -> str:
-    """Give a command's line in the list: the beginning of what it says of itself."""
+    """Return the line of one command in the list: its name and the first sentence of its description."""
     first = re.split(r"[.:;] ", " ".join((command.description or "").split()))[0].rstrip(".")
     return textwrap.fill(first, 98, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
 

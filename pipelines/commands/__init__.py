@@ -1,6 +1,6 @@
-"""The subcommands of ``retrieve``, one a file, in the groups and the order in which ``--help`` lists them.
+"""The subcommands of ``retrieve``, one per file.
 
-Each has ``add_parser(commands)``, which describes it, and ``run(options)``, which does it and gives the exit status.
+Each module has ``add_parser(commands)``, which adds its options, and ``run(options)``, which returns the exit status.
 """
 
 from pipelines.commands import (
@@ -20,10 +20,10 @@ from pipelines.commands import (
 )
 
 GROUPS = {
-    "make and keep a collection": (index, delete, reindex, compact, verify, info),
-    "search it": (search, tune),
-    "measure": (evaluate, compare),
-    "mine and train": (mine, train),
-    "try it without data of your own": (pydocs,),
+    "build and maintain a collection": (index, delete, reindex, compact, verify, info),
+    "search": (search, tune),
+    "evaluate": (evaluate, compare),
+    "train": (mine, train),
+    "get a test collection": (pydocs,),
 }
-"""By what they are for."""
+"""The subcommands by purpose, in the order in which ``--help`` lists them."""

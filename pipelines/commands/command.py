@@ -1,4 +1,4 @@
-"""What the subcommands share: how one is described, the types of their options, the models that options name."""
+"""Helpers shared by the subcommands: parsers, option types, and loading of the models that options name."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from indexing.errors import InputError
 
 
 def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
-    """Add a subcommand with its help and an example."""
+    """Add a subcommand with its summary and an example to ``--help``; return its parser."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -22,7 +22,7 @@ def command(commands: Any, name: str, run: Any, summary: str, example: str) -> a
 
 
 def dense_encoder(options: argparse.Namespace) -> Any:
-    """Load the encoder that ``--dense`` names, or the default."""
+    """Load the dense encoder that ``--dense`` names, or the default one."""
     from retrieve.default_models import default_dense_model
     from retrieve.encoders import DenseEncoder
 
@@ -30,21 +30,21 @@ def dense_encoder(options: argparse.Namespace) -> Any:
 
 
 def sparse_encoder(options: argparse.Namespace) -> Any:
-    """Load the encoder that ``--sparse`` names."""
+    """Load the sparse encoder that ``--sparse`` names."""
     from retrieve.encoders import SparseEncoder
 
     return SparseEncoder(options.sparse, dtype=options.dtype)
 
 
 def positive(text: str) -> int:
-    """Read a whole number of 1 or more."""
+    """Parse an integer of 1 or more."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 def numbers_by_field(text: str) -> dict[str, float]:
-    """Read ``title=1,text=0.5``."""
+    """Parse numbers by field, as in ``title=1,text=0.5``."""
     numbers = {}
     for part in text.split(","):
         field, _, number = part.strip().partition("=")
@@ -52,13 +52,13 @@ def numbers_by_field(text: str) -> dict[str, float]:
             numbers[field] = float(number)
         except ValueError:
             raise argparse.ArgumentTypeError(
-                f"fields and numbers are wanted, as in title=1,text=1, not {part!r}"
+                f"expected fields with numbers, as in title=1,text=1, not {part!r}"
             ) from None
     return numbers
 
 
 def number_or_by_field(text: str) -> float | dict[str, float]:
-    """Read one number, or one for each field."""
+    """Parse one number, or one for each field."""
     try:
         return float(text)
     except ValueError:
@@ -66,19 +66,19 @@ def number_or_by_field(text: str) -> float | dict[str, float]:
 
 
 def json_filter(text: str | None, option: str) -> dict[str, Any] | None:
-    """Read a filter; None where none was given.
+    """Parse a filter; return None if the option is absent.
 
     Raises
     ------
     InputError
-        For what is no JSON object, naming the option.
+        If the text is not a JSON object; the message names the option.
     """
     if text is None:
         return None
     try:
-        written = json.loads(text)
+        parsed = json.loads(text)
     except ValueError as error:
         raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text!r}: {error}') from None
-    if not isinstance(written, dict):
+    if not isinstance(parsed, dict):
         raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text}')
-    return written
+    return parsed

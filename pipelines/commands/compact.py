@@ -1,4 +1,4 @@
-"""``retrieve compact``: the room of replaced and deleted documents back."""
+"""``retrieve compact``: reclaim the space of replaced and deleted documents."""
 
 import argparse
 from typing import Any
@@ -7,21 +7,21 @@ from pipelines.commands.command import command
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "compact",
         run,
-        "Remove what updates and deletes left, from the texts, the encoded documents and the indexes: afterwards the "
-        "collection is as if it had been built of its present documents. No model is needed; readers go on meanwhile.",
+        "Reclaim the space of replaced and deleted documents, in the texts, the encoded documents and the indexes. "
+        "Loads no model; other processes can keep searching meanwhile.",
         "retrieve compact my-collection",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from indexing.collection.reader import Collection
 
     with Collection.open(options.directory, read_only=False) as collection:

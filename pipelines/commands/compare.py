@@ -1,4 +1,4 @@
-"""``retrieve compare``: two evaluations side by side, and whether they differ by more than chance."""
+"""``retrieve compare``: two evaluations side by side, with paired significance tests."""
 
 import argparse
 import json
@@ -15,27 +15,29 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "compare",
         run,
-        "Compare two evaluations: the second minus the first, system by system, with paired tests over the queries.",
+        "Compare two evaluations, system by system: the second minus the first, with paired tests over the queries.",
         "retrieve compare results/before results/after\n"
         "retrieve compare results/a results/b --systems bm25=splade --measures nDCG@10,R@100",
     )
-    parser.add_argument("first", metavar="A", help="a results.json or its folder: the baseline")
-    parser.add_argument("second", metavar="B", help="another, on the same datasets")
+    parser.add_argument("first", metavar="A", help="a results.json, or its folder; the baseline")
+    parser.add_argument("second", metavar="B", help="another one, on the same datasets")
     parser.add_argument(
-        "--systems", metavar="NAMES", help="which, as in dense,hybrid; bm25=splade sets A's bm25 beside B's splade"
+        "--systems",
+        metavar="NAMES",
+        help="systems, as in dense,hybrid; bm25=splade compares A's bm25 with B's splade (all that both have)",
     )
-    parser.add_argument("--measures", metavar="NAMES", help="which, as in nDCG@10,R@100 (all that both have)")
-    parser.add_argument("--datasets", metavar="NAMES", help="which (all that both have)")
-    parser.add_argument("--json", action="store_true", help="one JSON list, instead of the tables")
+    parser.add_argument("--measures", metavar="NAMES", help="measures, as in nDCG@10,R@100 (all that both have)")
+    parser.add_argument("--datasets", metavar="NAMES", help="datasets (all that both have)")
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of the tables")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from pipelines.evaluation.compare import compare_results
     from pipelines.evaluation.results import read_results
 
@@ -51,13 +53,13 @@ def run(options: argparse.Namespace) -> int:
         return 0
     for dataset in dict.fromkeys(side.dataset for side in sides):
         print(_table(dataset, [side for side in sides if side.dataset == dataset]))
-    print(f"A: {options.first}\nB: {options.second}\n* p (Holm) < 0.05: differs by more than chance")
+    print(f"A: {options.first}\nB: {options.second}\n* p (Holm) < 0.05: statistically significant")
     return 0
 
 
 def _table(dataset: str, sides: "Sequence[Side]") -> str:
     head = ["measure", "system", "A", "B", "B - A", "95% interval", "p t-test", "p random.", "p Holm", "W/T/L"]
-    lines = [[*_named(side), *_numbers(side)] for side in sides]
+    lines = [[*_measure_and_systems(side), *_numbers(side)] for side in sides]
     widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
     rows = [
         "  ".join(
@@ -66,27 +68,29 @@ def _table(dataset: str, sides: "Sequence[Side]") -> str:
         ).rstrip()
         for line in [head, *lines]
     ]
-    reasons = dict.fromkeys(f"{_named(side)[1]}: not paired: {side.unpaired}" for side in sides if side.unpaired)
+    reasons = dict.fromkeys(
+        f"{_measure_and_systems(side)[1]}: not paired: {side.unpaired}" for side in sides if side.unpaired
+    )
     return "\n".join([dataset, *rows, *reasons, ""])
 
 
-def _named(side: "Side") -> list[str]:
+def _measure_and_systems(side: "Side") -> list[str]:
     return [side.measure, side.first if side.first == side.second else f"{side.first} = {side.second}"]
 
 
 def _numbers(side: "Side") -> list[str]:
     first, second = side.means
-    found = side.comparison
-    shown = [f"{first:.4f}", f"{second:.4f}", f"{second - first:+.4f}"]
-    if found is None or side.p_holm is None:
-        return [*shown, "-", "-", "-", "-", "-"]
-    low, high = found.interval
+    comparison = side.comparison
+    means = [f"{first:.4f}", f"{second:.4f}", f"{second - first:+.4f}"]
+    if comparison is None or side.p_holm is None:
+        return [*means, "-", "-", "-", "-", "-"]
+    low, high = comparison.interval
     return [
-        *shown,
+        *means,
         f"{low:+.4f} to {high:+.4f}",
-        *(_p(value) for value in (found.p_t, found.p_fisher)),
+        *(_p(value) for value in (comparison.p_t, comparison.p_fisher)),
         _p(side.p_holm) + ("*" if side.p_holm < 0.05 else " "),
-        f"{found.wins}/{found.ties}/{found.losses}",
+        f"{comparison.wins}/{comparison.ties}/{comparison.losses}",
     ]
 
 
@@ -97,15 +101,15 @@ def _p(value: float) -> str:
 def _as_json(side: "Side") -> dict[str, Any]:
     from pipelines.measures.significance import as_json
 
-    found = asdict(side)
-    comparison = found.pop("comparison")
+    values = asdict(side)
+    comparison = values.pop("comparison")
     if side.comparison is not None and side.p_holm is not None:
         comparison = as_json(side.comparison, side.first, side.p_holm)
-    return {**found, "comparison": comparison}
+    return {**values, "comparison": comparison}
 
 
 def _names(text: str | None) -> list[str] | None:
-    """Split at commas, but not within the brackets of a measure's options."""
+    """Split at commas outside parentheses: a measure's options contain commas too."""
     return [name.strip() for name in re.split(r",(?![^()]*\))", text)] if text else None
 
 

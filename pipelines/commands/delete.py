@@ -1,4 +1,4 @@
-"""``retrieve delete``: documents out of a collection."""
+"""``retrieve delete``: delete documents from a collection."""
 
 import argparse
 import sys
@@ -9,40 +9,42 @@ from pipelines.commands.command import command, json_filter
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "delete",
         run,
-        "Delete documents from a collection, from all its legs at once. `retrieve compact` gives their room back.",
+        "Delete documents from a collection and all its legs. `retrieve compact` reclaims their space.",
         "retrieve delete my-collection --ids doc-17 doc-18\nretrieve delete my-collection --ids - < ids.txt\n"
         """retrieve delete my-collection --where '{"year": {"lt": 2000}}'""",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--ids", nargs="+", metavar="ID", help="their ids; - reads one from each line of standard input")
-    which.add_argument(
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    selection = parser.add_mutually_exclusive_group(required=True)
+    selection.add_argument(
+        "--ids", nargs="+", metavar="ID", help="document ids; - reads one per line from standard input"
+    )
+    selection.add_argument(
         "--where",
         "--filter",
         metavar="FILTER",
-        help="all that this filter keeps, a JSON object over declared fields",
+        help="all documents that match this filter, a JSON object over declared fields",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from indexing.collection.reader import Collection
 
-    which = {"ids": _ids(options.ids)} if options.ids else {"filter": _filter(options.where)}
+    selection = {"ids": _ids(options.ids)} if options.ids else {"filter": _filter(options.where)}
     with Collection.open(options.directory, read_only=False) as collection:
-        gone = collection.delete(**which)
-        if gone:
+        deleted = collection.delete(**selection)
+        if deleted:
             collection.commit(corpus={**collection.manifest.corpus, "fingerprint": None})
-        left = len(collection)
-    lacking = len(which.get("ids", ())) - gone
+        remaining = len(collection)
+    missing = len(selection.get("ids", ())) - deleted
     print(
-        f"{options.directory}: {gone:,} documents deleted, {left:,} left"
-        + (f"; {lacking:,} of the ids were not there" if lacking > 0 else "")
+        f"{options.directory}: {deleted:,} documents deleted, {remaining:,} left"
+        + (f"; {missing:,} of the ids were not found" if missing > 0 else "")
     )
     return 0
 
@@ -56,7 +58,7 @@ def _ids(given: list[str]) -> list[str]:
 
 
 def _filter(text: str) -> dict[str, Any]:
-    written = json_filter(text, "--where")
-    if not written:
+    parsed = json_filter(text, "--where")
+    if not parsed:
         raise InputError('--where takes a filter that is not empty, as in {"year": 2020}: {} would delete everything')
-    return written
+    return parsed

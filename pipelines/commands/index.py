@@ -1,4 +1,4 @@
-"""``retrieve index``: a corpus in, a collection out; or one that is there brought up to date."""
+"""``retrieve index``: build a collection from a corpus, or update one."""
 
 import argparse
 import sys
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "index",
         run,
-        "Build a collection from a corpus: BM25 and dense legs by default, a sparse one if you name its model. "
-        "A build or an update that was stopped or killed goes on when it is run again.",
+        "Build a collection from a corpus, with a BM25 and a dense leg, and a sparse one with --sparse; or update it. "
+        "Run the same command again to resume a build or an update that was stopped or killed.",
         "retrieve index corpus.jsonl --to my-collection\n"
         "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw\n"
         "retrieve index corpus.jsonl --to my-collection --dense-backend qdrant --hnsw-m 32\n"
@@ -46,110 +46,111 @@ def add_parser(commands: Any) -> None:
         help="a BEIR folder, a .jsonl, .csv, .tsv or .parquet file, a folder of Parquet files, or a `datasets` name",
     )
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
-    parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
+    parser.add_argument("--dense", metavar="MODEL", help="dense encoder, a path or a Hub name (all-MiniLM-L6-v2)")
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
     parser.add_argument(
-        "--dense-backend", choices=["faiss", "qdrant"], default="faiss", help="where its vectors are searched (faiss)"
+        "--dense-backend", choices=["faiss", "qdrant"], default="faiss", help="the index of the dense leg (faiss)"
     )
-    parser.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; adds a learned sparse leg")
+    parser.add_argument("--sparse", metavar="MODEL", help="SPLADE encoder, likewise; adds a learned sparse leg")
     parser.add_argument(
         "--sparse-backend",
         choices=["impact", "qdrant"],
         default="impact",
-        help="where its term weights are searched: impacts in Lucene (impact), or qdrant",
+        help="the index of the sparse leg: impacts in Lucene, or Qdrant (impact)",
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the encoders (auto)"
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="number format of the encoders (auto)"
     )
     parser.add_argument(
         "--on-error",
         choices=["raise", "skip"],
         default="raise",
-        help="at a malformed line stop and say where (raise), or record it in DIR.skipped.jsonl and go on (skip)",
+        help="at a malformed line: stop and report its place, or write it to DIR.skipped.jsonl and continue (raise)",
     )
     parser.add_argument(
         "--on-duplicate",
         choices=["error", "first", "last"],
         default="error",
-        help="when an id stands twice: as a malformed line (error), or the first or the last document counts",
+        help="if an id occurs twice: treat it as a malformed line, or keep the first or the last document (error)",
     )
     for role in ("id", "text", "title"):
-        parser.add_argument(f"--{role}-field", metavar="NAME", help=f"the field that holds a document's {role}")
+        parser.add_argument(f"--{role}-field", metavar="NAME", help=f"the field with a document's {role}")
     parser.add_argument(
         "--filter-field",
         action="append",
         default=[],
         metavar="NAME:TYPE",
-        help="a metadata field that can be filtered by, as in year:number; types: keyword, number, date, boolean",
+        help="a metadata field for filters, as in year:number; types: keyword, number, date, boolean; may be repeated",
     )
-    parser.add_argument("--config", metavar="NAME", help="of a `datasets` set")
-    parser.add_argument("--split", metavar="NAME", help="of a `datasets` set")
+    parser.add_argument("--config", metavar="NAME", help="the configuration of a `datasets` corpus")
+    parser.add_argument("--split", metavar="NAME", help="the split of a `datasets` corpus")
     parser.add_argument(
         "--chunk",
         choices=["tokens", "sentences", "markdown"],
-        help="cut documents into chunks, which keep their place: by words, whole sentences, or Markdown headings",
+        help="split documents into chunks: by tokens, whole sentences, or Markdown headings",
     )
-    parser.add_argument("--chunk-size", type=int, default=256, metavar="N", help="words and marks in a chunk (256)")
+    parser.add_argument("--chunk-size", type=int, default=256, metavar="N", help="words and marks per chunk (256)")
     parser.add_argument(
-        "--chunk-overlap", type=int, metavar="N", help="of which so many are the previous one's (an eighth)"
+        "--chunk-overlap", type=int, metavar="N", help="as many as it shares with the previous one (an eighth)"
     )
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--overwrite", action="store_true", help="build anew and replace the collection in DIR")
-    what.add_argument(
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--overwrite", action="store_true", help="build a new collection and replace the one in DIR")
+    mode.add_argument(
         "--update",
         action="store_true",
-        help="write the documents that are new or differ to the collection in DIR, with its own encoders",
+        help="add new and changed documents to the collection in DIR, with its own encoders",
     )
-    what.add_argument(
-        "--dry-run", action="store_true", help="read and check the corpus, say how long and how large, write nothing"
-    )
+    mode.add_argument("--dry-run", action="store_true", help="check the corpus, estimate time and size, write nothing")
     parser.add_argument(
-        "--remove-missing", action="store_true", help="with --update: delete documents that CORPUS does not have"
+        "--remove-missing", action="store_true", help="with --update: delete documents that CORPUS does not contain"
     )
-    words = parser.add_argument_group("the BM25 leg")
-    words.add_argument(
+    bm25 = parser.add_argument_group("BM25 leg")
+    bm25.add_argument(
         "--bm25-fields",
         type=numbers_by_field,
         metavar="title=W,text=W",
-        help="score title and text apart, with these weights (as one field)",
+        help="index title and text as separate fields with these weights (as one field)",
     )
-    words.add_argument(
+    bm25.add_argument(
         "--k1",
         type=number_or_by_field,
         metavar="N",
-        help="how slowly a repeated word saturates (0.9); with --bm25-fields also by field: title=0.6,text=0.9",
+        help="term frequency saturation (0.9); with --bm25-fields also by field: title=0.6,text=0.9",
     )
-    words.add_argument(
+    bm25.add_argument(
         "--b",
         type=number_or_by_field,
         metavar="N",
-        help="how far long documents are held back (0.4); with --bm25-fields also by field",
+        help="length normalization, 0 to 1 (0.4); with --bm25-fields also by field",
     )
-    words.add_argument(
-        "--analyzer", metavar="NAME", help="how texts become words: a language's code, as in de (Anserini's English)"
+    bm25.add_argument(
+        "--analyzer", metavar="NAME", help="Lucene analyzer: a language code, as in de (Anserini's English)"
     )
     add_index_options(parser)
-    ray = parser.add_argument_group("where one machine is too small")
+    ray = parser.add_argument_group("encoding on several machines")
     ray.add_argument(
         "--engine",
         choices=["local", "ray"],
         default="local",
-        help="encode here, or as a Ray Data job over parts of CORPUS (Parquet, JSON lines); the indexes are built here",
+        help="encode in this process, or as a Ray Data job over parts of CORPUS (Parquet, JSON lines); the indexes are "
+        "built in this process (local)",
     )
     ray.add_argument(
         "--ray-shards",
         metavar="FOLDER",
-        help="where workers put what they encoded, the same on every machine (DIR.encoded); kept, so that a job that "
-        "is run again encodes what is missing only; remove it when the collection is built",
+        help="folder for encoded documents, at the same path on every machine; a repeated job encodes only what is "
+        "missing there; delete it after the build (DIR.encoded)",
     )
-    ray.add_argument("--workers", type=positive, metavar="N", help="of Ray (one a GPU, or without any one a processor)")
-    ray.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster ($RAY_ADDRESS, else one begun here)")
+    ray.add_argument("--workers", type=positive, metavar="N", help="Ray workers (one per GPU, or else per processor)")
+    ray.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="a Ray cluster ($RAY_ADDRESS, else one started on this machine)"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from indexing.corpora.corpus import read_corpus
     from pipelines.build.job import build_legs
     from pipelines.build.plan import is_built, make_plan
@@ -169,9 +170,9 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.chunk:
         corpus = _chunked(corpus, options)
-    how: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not options.quiet}
+    build_options: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not options.quiet}
     if options.update:
-        return _run_safely(options, skipped_to, lambda: _update(options, corpus, how))
+        return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
     dense = None if options.no_dense else dense_encoder(options)
     sparse = sparse_encoder(options) if options.sparse else None
     wanted = {
@@ -185,22 +186,23 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         from pipelines.build.estimate import estimate_build
 
-        print(f"{options.corpus}: {estimate_build(corpus, plan, **how)}")
+        print(f"{options.corpus}: {estimate_build(corpus, plan, **build_options)}")
         return 0
     if not options.overwrite and is_built(options.to, corpus, **wanted):
-        print(f"{options.to} was built from this corpus with these models already: nothing to do")
+        print(f"{options.to} is already built from this corpus with these models: nothing to do")
         return 0
 
     def build() -> "BuildReport":
         encoders = _encoded(options, corpus, plan.encoders)
-        return build_legs(corpus, options.to, replace(plan, encoders=encoders), overwrite=options.overwrite, **how)
+        encoded_plan = replace(plan, encoders=encoders)
+        return build_legs(corpus, options.to, encoded_plan, overwrite=options.overwrite, **build_options)
 
     return _run_safely(options, skipped_to, build)
 
 
 def _check(options: argparse.Namespace) -> None:
     if options.remove_missing and not options.update:
-        raise InputError("--remove-missing goes with --update")
+        raise InputError("--remove-missing requires --update")
     if options.update:
         building = {
             "--dense-backend": options.dense_backend != "faiss",
@@ -213,49 +215,49 @@ def _check(options: argparse.Namespace) -> None:
         wrong = next((option for option, given in building.items() if given), None)
         if wrong is not None:
             raise InputError(
-                f"{wrong} says how a collection is built, and --update keeps the one that is there: leave it out, "
-                "change an index with `retrieve reindex`, or build anew with --overwrite"
+                f"{wrong} does not apply to --update, which keeps the existing indexes: leave it out, change an index "
+                "with `retrieve reindex`, or build a new collection with --overwrite"
             )
     given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]
     if given and options.engine != "ray":
-        raise InputError(f"--{given[0].replace('_', '-')} goes with --engine ray")
+        raise InputError(f"--{given[0].replace('_', '-')} requires --engine ray")
     if options.engine == "ray" and options.chunk:
-        raise InputError("--engine ray encodes whole documents: leave --chunk out, or encode here (--engine local)")
+        raise InputError("--engine ray cannot split documents into chunks: leave out --chunk, or use --engine local")
 
 
 def _indexes(options: argparse.Namespace) -> dict[str, Any]:
-    """Give the indexes that the options ask for, as `make_plan` takes them."""
+    """Return the index settings from the options, as keyword arguments of `make_plan`."""
     from pipelines.build.plan import IndexChoice
 
     given = index_parameters(options)
-    words: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
+    bm25: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
     if options.analyzer is not None:
-        words["analyzer"] = options.analyzer
+        bm25["analyzer"] = options.analyzer
     shared = {"server", "on_disk"} if options.sparse and options.sparse_backend == "qdrant" else set()
     sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in shared}
     if options.no_dense or options.dense_backend != "qdrant":
         given = {name: value for name, value in given.items() if name not in shared}
     if options.no_dense and given:
-        raise InputError(f"{option_of(next(iter(given)))} goes with a dense leg, and --no-dense builds none")
+        raise InputError(f"{option_of(next(iter(given)))} requires a dense leg, and --no-dense builds none")
     dense = {name: _for_leg(name, value, "dense") for name, value in given.items()}
     refuse_stray("dense", options.dense_backend, "vectors", dense.get("kind", "flat"), dense)
     return {
         "dense_index": IndexChoice(options.dense_backend, dense),
         "sparse_index": IndexChoice(options.sparse_backend, sparse),
         "bm25_fields": options.bm25_fields,
-        "bm25_parameters": words,
+        "bm25_parameters": bm25,
     }
 
 
 def _for_leg(name: str, value: Any, leg: str) -> Any:
-    """Give each leg a collection of its own on a server."""
+    """Return the value of a parameter for one leg: on a server each leg has its own collection."""
     if name != "server" or "collection" not in value:
         return value
     return {**value, "collection": f"{value['collection']}-{leg}"}
 
 
 def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[str, Any]") -> "Mapping[str, Any]":
-    """Give what encodes documents in a build: the encoders, or with Ray what they said on other machines."""
+    """Return the encoders, or with Ray lookups of what they encoded on other machines."""
     if options.engine == "local" or not encoders:
         return encoders
     from pipelines.build.ray_engine import Cluster, encode_with_ray
@@ -276,7 +278,7 @@ def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
     from indexing.corpora.chunking import Chunking
 
     if options.update and not options.remove_missing:
-        # Of a document that has become shorter, the last chunks would stay.
+        # Otherwise the last chunks of a document that became shorter would remain.
         raise InputError("--update of chunks needs the whole corpus and --remove-missing")
     return ChunkedCorpus(corpus, Chunking(options.chunk, options.chunk_size, options.chunk_overlap))
 
@@ -291,7 +293,7 @@ def _fields(declared: "Sequence[str]") -> dict[str, str]:
     return fields
 
 
-def _update(options: argparse.Namespace, corpus: "Corpus", how: dict[str, Any]) -> "BuildReport":
+def _update(options: argparse.Namespace, corpus: "Corpus", build_options: dict[str, Any]) -> "BuildReport":
     from pipelines.build.job import update_collection
     from pipelines.models import collection_encoders
 
@@ -299,17 +301,17 @@ def _update(options: argparse.Namespace, corpus: "Corpus", how: dict[str, Any]) 
         options.to, dense=options.dense, sparse=options.sparse, dtype=options.dtype
     )
     encoders = _encoded(options, corpus, encoders)
-    return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **how)
+    return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **build_options)
 
 
 def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
     try:
         report = job()
     except KeyboardInterrupt:
-        print("\nwhat is done is kept: the same command goes on from there", file=sys.stderr)
+        print("\nthe work so far is kept: run the same command again to resume", file=sys.stderr)
         raise
     print(report)
     if report.skipped:
-        print(f"  {report.skipped:,} malformed lines were left out; they are in {skipped_to}")
+        print(f"  {report.skipped:,} malformed lines were skipped; they are in {skipped_to}")
     print(f'  next: retrieve search {options.to} "your question"')
     return 0

@@ -1,4 +1,4 @@
-"""Options that say how an index is made; `retrieve index` and `retrieve reindex` share them."""
+"""Index options shared by `retrieve index` and `retrieve reindex`."""
 
 import argparse
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _OPTIONS = {
     "b": "--b",
     "scale": "--scale",
 }
-"""The option of each parameter."""
+"""Option of each index parameter."""
 _OF_SERVER = {
     "collection": "--qdrant-collection",
     "grpc": "--qdrant-grpc",
@@ -40,50 +40,50 @@ _OF_SERVER = {
 
 
 def add_index_options(parser: argparse.ArgumentParser) -> None:
-    """Describe them."""
-    faiss = parser.add_argument_group("a dense leg in FAISS")
-    faiss.add_argument("--dense-index", choices=KINDS, help="exact (flat, the default), or approximate")
+    """Add the options of FAISS and Qdrant legs, in groups."""
+    faiss = parser.add_argument_group("dense leg in FAISS")
+    faiss.add_argument("--dense-index", choices=KINDS, help="FAISS index; flat is exact, the others approximate (flat)")
     faiss.add_argument("--factory", metavar="STRING", help="with --dense-index factory, as in IVF1024,PQ48")
-    faiss.add_argument("--nlist", type=positive, metavar="N", help="clusters of ivf")
-    faiss.add_argument("--nprobe", type=positive, metavar="N", help="clusters that a query looks into (16)")
-    faiss.add_argument("--pq-bytes", type=positive, metavar="N", help="bytes that pq keeps of a vector")
+    faiss.add_argument("--nlist", type=positive, metavar="N", help="number of ivf clusters")
+    faiss.add_argument("--nprobe", type=positive, metavar="N", help="ivf clusters searched per query (16)")
+    faiss.add_argument("--pq-bytes", type=positive, metavar="N", help="bytes per vector in pq")
     faiss.add_argument(
-        "--training-sample", type=positive, metavar="N", help="vectors that ivf, pq and sq learn from (50000)"
+        "--training-sample", type=positive, metavar="N", help="vectors on which ivf, pq and sq are trained (50000)"
     )
-    graph = parser.add_argument_group("a dense leg in FAISS (--dense-index hnsw) or Qdrant")
-    graph.add_argument("--hnsw-m", type=positive, metavar="N", help="links of a node (32; qdrant: 16)")
+    graph = parser.add_argument_group("dense leg in FAISS (--dense-index hnsw) or Qdrant")
+    graph.add_argument("--hnsw-m", type=positive, metavar="N", help="links per node (32; qdrant: 16)")
     graph.add_argument(
-        "--hnsw-ef-construction", type=positive, metavar="N", help="breadth while building (200; qdrant: 128)"
+        "--hnsw-ef-construction", type=positive, metavar="N", help="search breadth while building (200; qdrant: 128)"
     )
-    graph.add_argument("--hnsw-ef-search", type=positive, metavar="N", help="breadth while searching (128)")
-    qdrant = parser.add_argument_group("a leg in Qdrant")
-    qdrant.add_argument("--quantization", choices=["scalar", "product", "binary"], help="of dense vectors (none)")
-    qdrant.add_argument("--on-disk", action="store_true", help="leave vectors and graph in files, not in memory")
+    graph.add_argument("--hnsw-ef-search", type=positive, metavar="N", help="search breadth while searching (128)")
+    qdrant = parser.add_argument_group("leg in Qdrant")
+    qdrant.add_argument("--quantization", choices=["scalar", "product", "binary"], help="for dense vectors (none)")
+    qdrant.add_argument("--on-disk", action="store_true", help="keep vectors and graph on disk instead of in memory")
     qdrant.add_argument(
         "--qdrant-url",
         metavar="URL",
-        help="a server or cluster, API key in QDRANT_API_KEY; without it Qdrant is embedded and serves one process",
+        help="a server or cluster, with its API key in QDRANT_API_KEY (embedded Qdrant, which serves one process)",
     )
     qdrant.add_argument(
-        "--qdrant-collection", metavar="NAME", help="its name on the server; `index` adds the leg's (a fresh one)"
+        "--qdrant-collection", metavar="NAME", help="its name on the server; `index` appends the leg's (a new name)"
     )
-    qdrant.add_argument("--qdrant-grpc", action="store_true", help="speak gRPC, port 6334")
-    qdrant.add_argument("--qdrant-shards", type=positive, metavar="N", help="of a cluster: parts it is cut into")
-    qdrant.add_argument("--qdrant-replicas", type=positive, metavar="N", help="of a cluster: copies of each part")
+    qdrant.add_argument("--qdrant-grpc", action="store_true", help="use gRPC, port 6334")
+    qdrant.add_argument("--qdrant-shards", type=positive, metavar="N", help="shards of the collection in a cluster")
+    qdrant.add_argument("--qdrant-replicas", type=positive, metavar="N", help="replicas of each shard in a cluster")
     qdrant.add_argument(
-        "--qdrant-write-consistency", type=positive, metavar="N", help="of a cluster: copies that confirm a write"
+        "--qdrant-write-consistency", type=positive, metavar="N", help="replicas that must confirm a write in a cluster"
     )
 
 
 def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
-    """Give the parameters that these options set, by their names in a manifest."""
+    """Return the parameters that the options set, by their names in the manifest."""
     given: dict[str, Any] = {
         name: getattr(options, _attribute(option), None) for name, option in _OPTIONS.items() if name != "server"
     }
     server = {name: getattr(options, _attribute(option)) or None for name, option in _OF_SERVER.items()}
     server = {name: value for name, value in server.items() if value is not None}
     if server and not options.qdrant_url:
-        raise InputError(f"{_OF_SERVER[next(iter(server))]} goes with --qdrant-url")
+        raise InputError(f"{_OF_SERVER[next(iter(server))]} requires --qdrant-url")
     given["on_disk"] = options.on_disk or None
     given["server"] = {"url": options.qdrant_url, **server} if options.qdrant_url else None
     return {name: value for name, value in given.items() if value is not None}
@@ -113,20 +113,20 @@ def refuse_stray(leg: str, backend: "Backend", rows: "Rows | None", kind: str, g
 
 
 def option_of(parameter: str) -> str:
-    """Name the option that sets a parameter."""
+    """Return the option that sets a parameter."""
     return _OPTIONS[parameter]
 
 
 def described(parameters: Mapping[str, Any]) -> str:
-    """Say in words what a leg's index is made of."""
-    told = {key: value for key, value in parameters.items() if not key.endswith("sha256") and value is not None}
-    server = told.pop("server", None)
-    words = [f"{key} {value}" for key, value in told.items() if not isinstance(value, Mapping)]
-    for key, value in told.items():
+    """Return a leg's parameters as text, for `retrieve info`."""
+    shown = {key: value for key, value in parameters.items() if not key.endswith("sha256") and value is not None}
+    server = shown.pop("server", None)
+    words = [f"{key} {value}" for key, value in shown.items() if not isinstance(value, Mapping)]
+    for key, value in shown.items():
         if isinstance(value, Mapping):
             words.append(f"{key} " + " ".join(f"{name}={one:g}" for name, one in value.items()))
     if server:
-        words.append(f"collection {server['collection']} of {server['url']}")
+        words.append(f"collection {server['collection']} on {server['url']}")
     return ", ".join(words) or "defaults"
 
 

@@ -1,4 +1,4 @@
-"""``retrieve info``: what a collection holds."""
+"""``retrieve info``: describe a collection."""
 
 import argparse
 import json
@@ -8,14 +8,15 @@ from pipelines.commands.command import command
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
-    parser = command(commands, "info", run, "Say what a collection holds.", "retrieve info my-collection")
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
-    parser.add_argument("--json", action="store_true", help="the manifest, as JSON")
+    """Add the subcommand and its options."""
+    summary = "Describe a collection: documents, filter fields, legs, encoders."
+    parser = command(commands, "info", run, summary, "retrieve info my-collection")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from dataclasses import asdict
 
     from indexing.collection.reader import Collection

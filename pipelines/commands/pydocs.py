@@ -1,4 +1,4 @@
-"""``retrieve pydocs``: a test collection with no download."""
+"""``retrieve pydocs``: write a test collection without a download."""
 
 import argparse
 from typing import Any
@@ -7,20 +7,20 @@ from pipelines.commands.command import command
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "pydocs",
         run,
-        "Make a test collection with no download: the docstrings of the installed Python packages, in BEIR layout. "
-        "A query is a summary sentence, its document the rest of the docstring.",
+        "Write a test collection without a download: the docstrings of the installed Python packages, in BEIR layout. "
+        "A query is the summary sentence of a docstring, its relevant document the rest.",
         "retrieve pydocs results/pydocs",
     )
     parser.add_argument("folder", metavar="FOLDER", help="where to write corpus.jsonl, queries.jsonl and qrels/")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from pipelines.evaluation.pydocs import build_pydocs
 
     build_pydocs(options.folder)

@@ -1,4 +1,4 @@
-"""``retrieve reindex``: another index for a leg, with no model and no corpus."""
+"""``retrieve reindex``: rebuild the index of a leg without a model or the corpus."""
 
 import argparse
 from pathlib import Path
@@ -10,19 +10,19 @@ from pipelines.commands.index_options import add_index_options, described, index
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "reindex",
         run,
-        "Make a leg's index again, of another kind or with other parameters, from the encoded documents that the "
-        "collection keeps: no model is loaded and nothing is encoded. Readers go on with the old index meanwhile.",
+        "Rebuild the index of a leg, as another kind or with other parameters, from the encoded documents that the "
+        "collection stores. Loads no model; other processes can keep searching the old index meanwhile.",
         "retrieve reindex my-collection --dense-index hnsw --hnsw-m 32\n"
         "retrieve reindex my-collection --dense-backend qdrant --hnsw-m 32\n"
         "retrieve reindex my-collection --leg bm25 --k1 1.2 --b 0.75",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
-    parser.add_argument("--leg", metavar="NAME", help="which leg (dense)")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    parser.add_argument("--leg", metavar="NAME", help="the leg (dense)")
     parser.add_argument(
         "--backend",
         "--dense-backend",
@@ -31,14 +31,14 @@ def add_parser(commands: Any) -> None:
         "term weights",
     )
     add_index_options(parser)
-    parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="of BM25; by field: title=0.6,text=0.9")
-    parser.add_argument("--b", type=number_or_by_field, metavar="N", help="of BM25, as --k1")
-    parser.add_argument("--scale", type=float, help="what a sparse leg's weights are multiplied by")
+    parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="BM25's k1; by field: title=0.6,text=0.9")
+    parser.add_argument("--b", type=number_or_by_field, metavar="N", help="BM25's b, as --k1")
+    parser.add_argument("--scale", type=float, help="factor by which the weights of a sparse leg are multiplied")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from indexing.collection.reader import Collection, read_manifest
 
     name = options.leg or "dense"

@@ -1,4 +1,4 @@
-"""``retrieve verify``: whether a collection is what it says it is."""
+"""``retrieve verify``: check a collection for damage, and repair it."""
 
 import argparse
 from pathlib import Path
@@ -13,44 +13,44 @@ DAMAGED = 1
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "verify",
         run,
-        "Read everything in a collection, compare counts and checksums, and say what is wrong and how to mend it. "
-        "Ends with 0 when nothing is.",
+        "Read a whole collection, compare counts and checksums, and list each problem with its remedy. "
+        "The exit status is 0 if there is no damage.",
         "retrieve verify my-collection\nretrieve verify my-collection --repair",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="encode damaged documents again, make damaged indexes again, remove what killed jobs left",
+        help="encode damaged documents again, rebuild damaged indexes, remove leftovers of killed jobs",
     )
-    parser.add_argument("--dense", metavar="MODEL", help="where the dense encoder is now, if it was moved")
-    parser.add_argument("--sparse", metavar="MODEL", help="where the sparse encoder is now, if it was moved")
+    parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, if it has moved since the build")
+    parser.add_argument("--sparse", metavar="MODEL", help="the sparse encoder, if it has moved since the build")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Run the subcommand and return its exit status."""
     from indexing.collection.verify import repair, verify
     from pipelines.models import collection_encoders
 
     path = Path(options.directory)
-    found = verify(path)
-    _show(path, found)
-    if options.repair and found:
-        needed = any(problem.what == "piece" for problem in found)
+    problems = verify(path)
+    _show(path, problems)
+    if options.repair and problems:
+        needed = any(problem.what == "piece" for problem in problems)
         encoders = collection_encoders(path, dense=options.dense, sparse=options.sparse) if needed else {}
-        print("mending …", flush=True)
-        found = repair(path, encoders)
-        _show(path, found)
-    return DAMAGED if any(not problem.harmless for problem in found) else 0
+        print("repairing …", flush=True)
+        problems = repair(path, encoders)
+        _show(path, problems)
+    return DAMAGED if any(not problem.harmless for problem in problems) else 0
 
 
-def _show(path: Path, found: "list[Problem]") -> None:
-    for problem in found:
+def _show(path: Path, problems: "list[Problem]") -> None:
+    for problem in problems:
         print(f"{'note' if problem.harmless else 'DAMAGE'}: {problem.message}")
-    if not any(not problem.harmless for problem in found):
-        print(f"{path}: nothing is wrong" + (" that the next writer would not mend" if found else ""))
+    if all(problem.harmless for problem in problems):
+        print(f"{path}: no damage" + (" beyond what the next writer repairs by itself" if problems else ""))

@@ -81,7 +81,7 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
     assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["2"]
 
     assert main(["delete", str(directory), "--ids", "3", "nothing"]) == 0
-    assert "1 documents deleted, 3 left; 1 of the ids were not there" in capsys.readouterr().out
+    assert "1 documents deleted, 3 left; 1 of the ids were not found" in capsys.readouterr().out
     assert main(["search", str(directory), "network packets", "--json"]) == 0
     assert "3" not in [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]]
 
@@ -90,7 +90,7 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
     assert main(["compact", str(directory), "--quiet"]) == 0
     assert "3 documents; 2 replaced or deleted ones removed" in capsys.readouterr().out
     assert main(["verify", str(directory)]) == 0
-    assert capsys.readouterr().out == f"{directory}: nothing is wrong\n"
+    assert capsys.readouterr().out == f"{directory}: no damage\n"
 
     remove = [
         "index",
@@ -181,7 +181,7 @@ def test_verify_names_damage_and_repair_mends_it_with_the_encoder(corpus_file, t
     assert main(["verify", str(directory)]) == 1
     assert f"DAMAGE: {shard} ends at byte" in capsys.readouterr().out
     assert main(["verify", str(directory), "--repair"]) == 0
-    assert capsys.readouterr().out.endswith("nothing is wrong\n")
+    assert capsys.readouterr().out.endswith("no damage\n")
     assert main(["verify", str(directory)]) == 0
 
 
@@ -287,16 +287,22 @@ def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, 
         (["compact", "nowhere"], "is not a collection"),
         (["delete", "nowhere", "--ids", "1"], "is not a collection"),
         (["index", "{corpus}", "--to", "nowhere", "--update"], "is not a collection"),
-        (["index", "{corpus}", "--to", "x", "--remove-missing"], "goes with --update"),
-        (["index", "{corpus}", "--to", "x", "--update", "--dense-index", "hnsw"], "--dense-index says how"),
+        (["index", "{corpus}", "--to", "x", "--remove-missing"], "requires --update"),
+        (
+            ["index", "{corpus}", "--to", "x", "--update", "--dense-index", "hnsw"],
+            "--dense-index does not apply to --update",
+        ),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
         (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
         (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'bm25'"),
         (["index", "{corpus}", "--to", "x", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'dense'"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--hnsw-m", "8"], "--no-dense builds none"),
-        (["index", "{corpus}", "--to", "x", "--no-dense", "--qdrant-shards", "2"], "goes with --qdrant-url"),
-        (["index", "{corpus}", "--to", "x", "--update", "--dense-backend", "qdrant"], "--dense-backend says how"),
+        (["index", "{corpus}", "--to", "x", "--no-dense", "--qdrant-shards", "2"], "requires --qdrant-url"),
+        (
+            ["index", "{corpus}", "--to", "x", "--update", "--dense-backend", "qdrant"],
+            "--dense-backend does not apply to --update",
+        ),
         (["search", "{collection}", " "], "the query is empty"),
         (["index", "{corpus}", "--to", "{corpus}/x", "--no-dense"], "cannot write in"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--text-field", "body"], "--text-field"),
@@ -355,7 +361,7 @@ def test_ctrl_c_while_indexing_ends_cleanly_and_the_same_command_goes_on(tmp_pat
 
     assert job.returncode == 130, error
     assert "Traceback" not in error
-    assert "the same command goes on from there" in error
+    assert "run the same command again to resume" in error
     assert error.rstrip().endswith("stopped")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".c.building", "corpus.jsonl"]
 
