@@ -20,7 +20,7 @@ from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtere
 from pipelines.mining.formatting import Format, Texts, formatted
 from pipelines.mining.positives import Positives, numbered
 from pipelines.mining.rescoring import PairScorer, cross_scores
-from retrieve.encoders.kernels.memory import give_back
+from retrieve.encoders.kernels.memory import release_freed_memory
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -170,7 +170,7 @@ def mine_hard_negatives(
         left = filtered(found, own, scores, limits, counts, include_positives=include_positives)
         mined.append((first, own, scores, chosen(left, num_negatives, sampling_strategy, draw)))
     del blocks, corpus_vectors, query_vectors  # The rows come when the memory of the search is free again.
-    give_back()
+    release_freed_memory()
     query_texts, corpus_texts = Texts(queries), Texts(documents)
     tables = [
         formatted(
@@ -220,7 +220,7 @@ class _Encoding:
             return found
         encode = self._model.encode_query if task == "query" else self._model.encode_document
         vectors: NDArray[np.float32] = encode(texts, prompt=prompt, normalize=True, show_progress=self._show)
-        give_back()  # What encoding leaves in pieces is not the search's to use.
+        release_freed_memory()  # What encoding leaves in pieces is not the search's to use.
         if path is not None:
             write_atomically(path, lambda file: np.save(file, vectors, allow_pickle=False))
         return vectors

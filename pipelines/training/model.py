@@ -71,9 +71,9 @@ class EmbeddingModel(_TrainedEncoder):
 
     def forward(self, features: "Features") -> "Features":
         """Embed the texts of one column: adds ``sentence_embedding``, float32 [texts, width]."""
-        from retrieve.encoders.modules.router import paths
+        from retrieve.encoders.modules.router import modules_for_task
 
-        modules = paths(self.encoder.modules, features.get("task"))
+        modules = modules_for_task(self.encoder.modules, features.get("task"))
         lengths = features["attention_mask"].sum(dim=1).cpu().numpy()
         batches = self._batches(lengths)
         if len(batches) <= 1:
@@ -94,10 +94,10 @@ class EmbeddingModel(_TrainedEncoder):
         InputError
             When the model is no transformer that gives token vectors.
         """
-        from retrieve.encoders.modules.router import paths
+        from retrieve.encoders.modules.router import modules_for_task
         from retrieve.encoders.modules.transformer import Transformer
 
-        first, *others = paths(self.encoder.modules, features.get("task"))
+        first, *others = modules_for_task(self.encoder.modules, features.get("task"))
         if not isinstance(first, Transformer) or first.transformer_task != "feature-extraction":
             raise InputError("only a transformer with pooling can be trained layer by layer")
         states = first.hidden_states(features)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedD
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
 from retrieve.encoders.engine import Engine, default_costs, default_device
-from retrieve.encoders.kernels.memory import bound_kernels
+from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
 from retrieve.encoders.saving import save_modules
 
@@ -117,7 +117,7 @@ class Encoder:
             raise InputError(f"max_length must be at least 1, not {max_length}")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        bound_kernels()
+        limit_kernel_cache()
         source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
         self._check_saved_as()
@@ -159,9 +159,9 @@ class Encoder:
         """
         import torch
 
-        from retrieve.encoders.modules.router import paths
+        from retrieve.encoders.modules.router import modules_for_task
 
-        modules = paths(self.modules, task)
+        modules = modules_for_task(self.modules, task)
         found = self._engines.get(key := tuple(map(id, modules)))
         if found is None:
             costs = default_costs(self.device, self.dtype.itemsize, self.max_rows, self.max_tokens)
@@ -170,10 +170,10 @@ class Encoder:
         return found
 
     def _has(self, task: str | None) -> bool:
-        from retrieve.encoders.modules.router import paths
+        from retrieve.encoders.modules.router import modules_for_task
 
         try:
-            paths(self.modules, task)
+            modules_for_task(self.modules, task)
         except InputError:
             return False
         return True
@@ -181,9 +181,9 @@ class Encoder:
     def _check(self, task: str | None) -> int:
         """Check that what texts pass for a task makes them into what this encoder is for; gives its width."""
         from retrieve.encoders.modules.module import InputModule
-        from retrieve.encoders.modules.router import paths
+        from retrieve.encoders.modules.router import modules_for_task
 
-        modules, listed = paths(self.modules, task), self.checkpoint.folder / "modules.json"
+        modules, listed = modules_for_task(self.modules, task), self.checkpoint.folder / "modules.json"
         if not modules or not isinstance(modules[0], InputModule):
             raise ModelError(f"{listed}: the first module must read text")
         if modules[-1].output != self.output:
@@ -358,7 +358,7 @@ class PromptedEncoder(Encoder):
     @property
     def recipe(self) -> tuple[type[Self], str, dict[str, Any]]:
         """What makes this encoder again in another process: its class, the model, and all arguments but the device."""
-        return type(self), self.checkpoint.name, {**self.arguments, **self._own_arguments()}
+        return type(self), self.checkpoint.name, {**self.arguments, **self._subclass_arguments()}
 
     def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Self]":
         """Load this encoder in other processes too, for `encode` and `predict` to take as ``pool``.
@@ -385,6 +385,6 @@ class PromptedEncoder(Encoder):
         """End the processes of a pool."""
         pool.close()
 
-    def _own_arguments(self) -> dict[str, Any]:
+    def _subclass_arguments(self) -> dict[str, Any]:
         """Give what the kind of encoder was made with, beside what every encoder is."""
         return {}

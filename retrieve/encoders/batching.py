@@ -15,7 +15,7 @@ _EXACT_WIDTH, _WIDTH_STEP = 64, 16
 STEP = 32
 """On a processor batches are of a multiple of so many tokens, where that can be had: oneDNN compiles kernels for every
 number of tokens that a layer is given, and keeps them, half a megabyte for each layer's shape, 300 MB for MiniLM."""
-MOST_PADDED = 2
+MAX_PADDING = 2
 """How many times a batch's tokens its rows may have places, where padding is not computed: they take memory."""
 
 
@@ -76,7 +76,7 @@ class Tokens:
         return features
 
 
-def laid_out(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def flatten_rows(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Give rows of token ids one after another, and their offsets [rows + 1], as `Tokens` has them."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1])), offsets
@@ -146,7 +146,7 @@ def fill_batches(
 ) -> list[NDArray[np.int64]]:
     """Divide texts into batches of about equally many tokens, where padding costs nothing but the place it takes.
 
-    Texts stand in order of length. A batch has at most `token_budget` tokens, `MOST_PADDED` times as many with
+    Texts stand in order of length. A batch has at most `token_budget` tokens, `MAX_PADDING` times as many with
     padding, and `max_rows` texts; a longer text goes alone.
 
     Returns
@@ -163,7 +163,7 @@ def fill_batches(
         share = -(-left // max(1, -(-left // token_budget)))
         stop = int(np.searchsorted(ends, done + max(share, 1), side="right"))
         padded = np.arange(1, stop - start + 1) * ascending[start:stop]
-        stop = start + int(np.searchsorted(padded, MOST_PADDED * token_budget, side="right"))
+        stop = start + int(np.searchsorted(padded, MAX_PADDING * token_budget, side="right"))
         stop = max(start + 1, stop if max_rows is None else min(stop, start + max_rows))
         batches.append(order[start:stop])
         start, done = stop, int(ends[stop - 1])

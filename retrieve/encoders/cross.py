@@ -12,7 +12,7 @@ from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.saving import save_modules
-from retrieve.encoders.workers import EncoderWorkers, borrowed
+from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,7 +123,7 @@ class CrossEncoder(PromptedEncoder):
         prompt = self.resolve_prompt(prompt, None, prompt_name)
         if pool is not None or device is not None:
             several: Iterable[Any] = pairs
-            with borrowed(self, pool, device) as workers:
+            with worker_pool(self, pool, device) as workers:
                 scored = list(
                     workers.predict_stream(
                         several, prompt=prompt, show_progress=show_progress, token_budget=token_budget
@@ -178,7 +178,7 @@ class CrossEncoder(PromptedEncoder):
         order = np.argsort(-scores, kind="stable")[:top_k]
         return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
 
-    def _own_arguments(self) -> dict[str, Any]:
+    def _subclass_arguments(self) -> dict[str, Any]:
         return {"activation": self.activation}
 
     def _default_activation(self) -> "Callable[[Tensor], Tensor]":

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
-from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
-from retrieve.encoders.workers import EncoderWorkers, borrowed
+from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +150,7 @@ class DenseEncoder(PromptedEncoder):
         Parameters
         ----------
         texts
-            One text, or any number; of a generator no more is held than `TEXTS_AT_ONCE` texts and the vectors.
+            One text, or any number; of a generator no more is held than `TEXTS_PER_CHUNK` texts and the vectors.
         task
             Whether they are queries or documents, which decides the prompt.
         prompt, prompt_name
@@ -263,7 +263,7 @@ class DenseEncoder(PromptedEncoder):
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
             options = {"task": task, "prompt": prompt, "normalize": normalize, "truncate_dim": dimension}
-            with borrowed(self, pool, device) as workers:
+            with worker_pool(self, pool, device) as workers:
                 yield from workers.encode_stream(
                     texts, chunk=chunk, show_progress=show_progress, token_budget=token_budget, **options
                 )
@@ -271,7 +271,7 @@ class DenseEncoder(PromptedEncoder):
         for some in self.engine_for(task).chunks(
             texts,
             prompt=prompt,
-            at_once=TEXTS_AT_ONCE if chunk is None else chunk,
+            chunk_size=TEXTS_PER_CHUNK if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
         ):

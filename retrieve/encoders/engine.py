@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
-from retrieve.encoders.kernels.memory import give_back
-from retrieve.encoders.kernels.streams import count_streams, side_by_side
+from retrieve.encoders.kernels.memory import release_freed_memory
+from retrieve.encoders.kernels.streams import count_streams, parallel_map
 
 if TYPE_CHECKING:
     import torch
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from retrieve.encoders.modules.module import Features, InputModule, Module
 
-TEXTS_AT_ONCE = 8192
+TEXTS_PER_CHUNK = 8192
 """Texts that are sorted by length together: what is held in memory at a time."""
-BATCHES_OF_PIECES = 48
+BATCHES_PER_RELEASE = 48
 """Full batches after which the heap is in pieces worth giving back: after 8 takes 2% of the time and saves 26 MB."""
 
 
@@ -76,7 +76,7 @@ class Chunk:
         def run(rows: NDArray[np.int64]) -> "tuple[NDArray[np.int64], Features]":
             return rows, self._engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
 
-        several = side_by_side if self._engine.streams else map
+        several = parallel_map if self._engine.streams else map
         for rows, features in several(run, interleave(batches)):
             yield rows, features
             self._bar.update(int(shares[rows].sum()))
@@ -85,7 +85,7 @@ class Chunk:
 class Engine:
     """Runs a network over any number of texts, or pairs of texts.
 
-    Memory is bounded by `TEXTS_AT_ONCE` texts and one batch. Equal texts within that many are run once. The order of
+    Memory is bounded by `TEXTS_PER_CHUNK` texts and one batch. Equal texts within that many are run once. The order of
     the texts and the batches they fall into change results by no more than rounding.
 
     Parameters
@@ -101,7 +101,7 @@ class Engine:
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
         self.network, self.device, self.costs = network, device, costs
         self.modules: list[Module] = list(network)  # type: ignore[arg-type]
-        self._tokens_since_given_back = 0
+        self._tokens_since_release = 0
         self.input: InputModule = network[0]  # type: ignore[assignment]
 
     def chunks(
@@ -110,12 +110,12 @@ class Engine:
         *,
         pairs: bool = False,
         prompt: str = "",
-        at_once: int = TEXTS_AT_ONCE,
+        chunk_size: int = TEXTS_PER_CHUNK,
         token_budget: int | None = None,
         show_progress: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> Iterator[Chunk]:
-        """Cut `texts` (or `pairs` of them) into chunks of `at_once`, in order; run each before asking for the next.
+        """Cut `texts` (or `pairs` of them) into chunks of `chunk_size`, in order; run each before asking for the next.
 
         Modules find `settings` among the features.
 
@@ -127,14 +127,14 @@ class Engine:
         from tqdm import tqdm
 
         _require_positive("token_budget", token_budget)
-        _require_positive("chunk", at_once)
+        _require_positive("chunk", chunk_size)
         costs = self.costs
         if token_budget is not None:
             costs = replace(costs, token_budget=min(token_budget, costs.max_tokens or token_budget))
         total = len(texts) if isinstance(texts, Sequence) else None
         texts, start = iter(texts), 0
         with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
-            while some := list(islice(texts, at_once)):
+            while some := list(islice(texts, chunk_size)):
                 if pairs:
                     some = [tuple(pair) if isinstance(pair, list) else pair for pair in some]
                 _check(some, start, pairs)
@@ -178,12 +178,12 @@ class Engine:
             name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows, width).items()
         }
         features["prompt_length"] = tokens.prompt_length
-        self._tokens_since_given_back += features["input_ids"].numel()
+        self._tokens_since_release += features["input_ids"].numel()
         with torch.inference_mode():
             output: Features = self.network(features)
-        if self._tokens_since_given_back >= BATCHES_OF_PIECES * self.costs.token_budget:
-            self._tokens_since_given_back = 0
-            give_back()
+        if self._tokens_since_release >= BATCHES_PER_RELEASE * self.costs.token_budget:
+            self._tokens_since_release = 0
+            release_freed_memory()
         return output
 
     def _tokenize(self, different: list[Any], prompt: str, some: list[Any], start: int) -> Tokens:

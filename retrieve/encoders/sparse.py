@@ -12,8 +12,8 @@ from scipy.sparse import csr_matrix, vstack
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
-from retrieve.encoders.engine import TEXTS_AT_ONCE, Chunk
-from retrieve.encoders.workers import EncoderWorkers, borrowed
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
+from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -175,13 +175,13 @@ class SparseEncoder(PromptedEncoder):
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
             options = {"task": task, "prompt": prompt, "max_active_dims": keep, "token_budget": token_budget}
-            with borrowed(self, pool, device) as workers:
+            with worker_pool(self, pool, device) as workers:
                 yield from workers.encode_stream(texts, chunk=chunk, show_progress=show_progress, **options)
             return
         for some in self.engine_for(task).chunks(
             texts,
             prompt=prompt,
-            at_once=TEXTS_AT_ONCE if chunk is None else chunk,
+            chunk_size=TEXTS_PER_CHUNK if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
             settings={"max_active_dims": keep},
@@ -218,7 +218,7 @@ class SparseEncoder(PromptedEncoder):
     def _weights(self, chunk: Chunk, keep: int | None) -> csr_matrix:
         order, counts, columns, weights = [], [], [], []
         for rows, features in chunk.run():
-            output = _strongest(features["sentence_embedding"], keep)
+            output = _keep_largest(features["sentence_embedding"], keep)
             active = output.nonzero(as_tuple=True)
             order.append(rows)
             counts.append(np.bincount(active[0].cpu().numpy(), minlength=len(rows)))
@@ -255,7 +255,7 @@ def sparsity(weights: csr_matrix) -> Sparsity:
     return Sparsity(active, 1 - active / columns if columns else 1.0)
 
 
-def _strongest(weights: "Tensor", keep: int | None) -> "Tensor":
+def _keep_largest(weights: "Tensor", keep: int | None) -> "Tensor":
     """Keep the `keep` largest of each row and set the others to 0."""
     import torch
 

@@ -1,8 +1,8 @@
-"""Several processes that encode side by side: processors, or GPUs, each with its own copy of the encoder."""
+"""Parallel encoding in worker processes, each with its own copy of the encoder on a CPU share or a GPU."""
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from pickle import PicklingError
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,37 +19,49 @@ from scipy.sparse import csr_matrix, issparse, vstack
 
 from indexing.errors import InputError, ModelError
 from indexing.resources import Closing
-from retrieve.encoders.base import PromptedEncoder
 
-E = TypeVar("E", bound=PromptedEncoder)
+if TYPE_CHECKING:
+    import torch
 
-CHUNK = 2048
-"""Texts that a worker takes at a time: enough to batch well, few enough that all end together."""
+CHUNK_SIZE = 2048
+"""Texts per worker task: enough to batch well, few enough that all workers finish together."""
 
 _encoder: Any = None
-"""In a worker: its copy of the encoder."""
+"""The encoder of a worker process."""
+
+
+class PoolableEncoder(Protocol):
+    """Interface of an encoder that can start worker processes with copies of itself."""
+
+    device: "torch.device"
+
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Any]":
+        """Load copies of this encoder in other processes."""
+
+
+E = TypeVar("E", bound=PoolableEncoder)
 
 
 class EncoderWorkers(Closing, Generic[E]):
-    """An encoder loaded in several processes, for the length of a ``with`` block.
+    """Pool of worker processes that each hold a copy of an encoder; use it in a ``with`` block.
 
-    The processes are spawned, not forked, so that they may use a GPU and a Java virtual machine may be running here;
-    a script that makes one needs ``if __name__ == "__main__":``. Results are those of one process, in order; which
-    texts share a batch differs, so they are equal up to rounding. `Encoder.start_multi_process_pool` makes one of an
-    encoder that is there already, whose `encode` or `predict` then takes it as ``pool``.
+    The processes are spawned, not forked, so they can use a GPU and the caller may be running a Java virtual machine.
+    A script that creates a pool therefore needs ``if __name__ == "__main__":``. Results come in input order and equal
+    those of one process up to rounding, because texts are batched differently. For an encoder that is already loaded,
+    call its `start_multi_process_pool` and pass the result to `encode` or `predict` as ``pool``.
 
     Parameters
     ----------
     encoder_class, model, arguments
-        What each process makes: ``encoder_class(model, device=..., **arguments)``.
+        Each process creates ``encoder_class(model, device=..., **arguments)``.
     devices
-        One process for each: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``. Those on "cpu" divide the processor's
-        threads among them.
+        The device of each process: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``. Processes on "cpu" divide the CPU's
+        threads among themselves.
 
     Raises
     ------
     InputError
-        For no devices.
+        If `devices` is empty or a string.
 
     Examples
     --------
@@ -57,26 +69,28 @@ class EncoderWorkers(Closing, Generic[E]):
     ...     vectors = workers.encode(texts, task="document")
     """
 
-    def __init__(self, encoder_class: type[E], model: str | Path, *, devices: Sequence[str], **arguments: Any) -> None:
+    def __init__(
+        self, encoder_class: Callable[..., E], model: str | Path, *, devices: Sequence[str], **arguments: Any
+    ) -> None:
         if not devices or isinstance(devices, str):
             raise InputError(f"devices must name at least one device in a list, not {devices!r}")
         context = get_context("spawn")
-        waiting = context.Queue()
+        queue = context.Queue()
         for device in devices:
-            waiting.put(str(device))
-        processors = [device for device in devices if str(device) == "cpu"]
-        threads = max(1, _processors() // len(processors)) if processors else None
+            queue.put(str(device))
+        cpu_workers = [str(device) for device in devices].count("cpu")
+        threads = max(1, _cpu_count() // cpu_workers) if cpu_workers else None
         self._count = len(devices)
         self._pool = ProcessPoolExecutor(
-            self._count, context, _start, (encoder_class, str(model), arguments, waiting, threads)
+            self._count, context, _start_worker, (encoder_class, str(model), arguments, queue, threads)
         )
 
     def encode(self, texts: Iterable[str], *, chunk: int | None = None, **options: Any) -> Any:
-        """Encode texts; options as the encoder's own `encode` has them, less `out`, `pool` and `device`.
+        """Encode texts; `options` are those of the encoder's `encode` except `out`, `pool` and `device`.
 
         Returns
         -------
-        what the encoder's `encode` returns: an array [texts, dim], or a csr_matrix [texts, vocabulary]
+        array [texts, dim], or csr_matrix [texts, vocabulary] from a sparse encoder
         """
         blocks = list(self.encode_stream(texts, chunk=chunk, **options))
         if not blocks:
@@ -84,7 +98,7 @@ class EncoderWorkers(Closing, Generic[E]):
         return csr_matrix(vstack(blocks, format="csr")) if issparse(blocks[0]) else np.concatenate(blocks)
 
     def predict(self, pairs: Iterable[tuple[str, str]], *, chunk: int | None = None, **options: Any) -> Any:
-        """Score pairs of texts; options as `CrossEncoder.predict` has them, less `pool` and `device`.
+        """Score pairs of texts; `options` are those of `CrossEncoder.predict` except `pool` and `device`.
 
         Returns
         -------
@@ -96,33 +110,33 @@ class EncoderWorkers(Closing, Generic[E]):
     def encode_stream(
         self, texts: Iterable[str], *, chunk: int | None = None, show_progress: bool = False, **options: Any
     ) -> Iterator[Any]:
-        """Encode texts without end: the blocks of `chunk` texts each, in order, at most two a process under way.
+        """Encode a stream of texts, yielding blocks in input order; at most two blocks per process are in flight.
 
         Parameters
         ----------
         texts, options
-            As the encoder's `encode` has them.
+            See the encoder's `encode`.
         chunk
-            Texts that a process takes at a time; by default 2,048, fewer where there are not enough for all processes.
+            Texts per block; by default 2,048, or fewer if there are not enough texts for all processes.
         show_progress
-            A progress bar on stderr, counted in texts.
+            Show a progress bar on stderr, counted in texts.
 
         Raises
         ------
         InputError
-            As the encoder's `encode`; positions count from the start of the block. Also for an option that would make
-            a block depend on the others: "int8" and "uint8" need `ranges` here.
+            As the encoder's `encode`, with positions counted from the start of the block; and for precision "int8" or
+            "uint8" without `ranges`, which would depend on all blocks.
         ModelError
-            When a process has ended, for want of memory or because the encoder cannot be loaded there.
+            If a process ended because it ran out of memory or could not load the encoder.
         """
         if options.get("precision") in ("int8", "uint8") and options.get("ranges") is None:
-            raise InputError(f"{options['precision']} needs ranges here: each process sees some of the vectors only")
+            raise InputError(f"{options['precision']} needs ranges in a pool: a process sees only part of the vectors")
         yield from self._stream("encode", texts, chunk, show_progress, options)
 
     def predict_stream(
         self, pairs: Iterable[tuple[str, str]], *, chunk: int | None = None, show_progress: bool = False, **options: Any
     ) -> Iterator[NDArray[np.float32]]:
-        """Score pairs without end, as `encode_stream` encodes texts."""
+        """Score a stream of pairs, yielding blocks as `encode_stream` does."""
         yield from self._stream("predict", pairs, chunk, show_progress, options)
 
     def _stream(
@@ -133,27 +147,26 @@ class EncoderWorkers(Closing, Generic[E]):
         if chunk is not None and chunk < 1:
             raise InputError(f"chunk must be at least 1, not {chunk}")
         total = len(items) if isinstance(items, Sized) else None
-        # Some four chunks a process, so that all end together.
-        chunk = chunk or (CHUNK if total is None else min(CHUNK, max(32, -(-total // (4 * self._count)))))
+        # About four chunks per process, so that all processes finish together.
+        chunk = chunk or (CHUNK_SIZE if total is None else min(CHUNK_SIZE, max(32, -(-total // (4 * self._count)))))
         items = iter(items)
-        underway: deque[Future[Any]] = deque()
+        pending: deque[Future[Any]] = deque()
         try:
             with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
                 while True:
-                    while len(underway) < 2 * self._count and (some := list(islice(items, chunk))):
-                        underway.append(self._submit(method, some, options))
-                    if not underway:
+                    while len(pending) < 2 * self._count and (batch := list(islice(items, chunk))):
+                        pending.append(self._submit(method, batch, options))
+                    if not pending:
                         return
-                    block = underway.popleft().result()
+                    block = pending.popleft().result()
                     bar.update(block.shape[0])
                     yield block
         except BrokenProcessPool as error:
             raise ModelError(
-                "an encoding process has ended: it could not load the encoder or ran out of memory; "
-                "what it wrote to stderr says which"
+                "an encoding process has ended: it could not load the encoder or ran out of memory; see its stderr"
             ) from error
         finally:
-            for future in underway:
+            for future in pending:
                 future.cancel()
 
     def close(self) -> None:
@@ -162,48 +175,48 @@ class EncoderWorkers(Closing, Generic[E]):
 
     def _submit(self, method: str, items: list[Any], options: dict[str, Any]) -> Future[Any]:
         try:
-            return self._pool.submit(_run, method, items, options)
+            return self._pool.submit(_call_encoder, method, items, options)
         except (PicklingError, AttributeError, TypeError) as error:
             raise InputError(
-                f"the encoder cannot be made in another process ({error}): an activation must be a torch module or a "
-                "function that can be imported"
+                f"the encoder cannot be sent to another process ({error}): an activation must be a torch module or an "
+                "importable function"
             ) from error
 
 
 @contextmanager
-def borrowed(
-    encoder: PromptedEncoder, pool: EncoderWorkers[Any] | None, device: Sequence[str] | None
+def worker_pool(
+    encoder: PoolableEncoder, pool: EncoderWorkers[Any] | None, device: Sequence[str] | None
 ) -> Iterator[EncoderWorkers[Any]]:
-    """Give the pool, or one on these devices that ends with the block.
+    """Use `pool`, or start a pool on the devices in `device` and close it at the end of the block.
 
     Raises
     ------
     InputError
-        For both, or for a device instead of a list of them.
+        If both are given, or `device` is not a list.
     """
     if pool is not None and device is not None:
-        raise InputError("give pool or device, not both: a pool has its devices already")
+        raise InputError("give pool or device, not both: a pool already has its devices")
     if pool is not None:
         yield pool
         return
     if isinstance(device, str) or not device:
         raise InputError(
-            f"device must be a list, of one process each, not {device!r}; this encoder runs on {encoder.device}, and "
-            "another one is made with device=..."
+            f"device must be a list with one device per process, not {device!r}; this encoder runs on "
+            f"{encoder.device}, and device=... in its constructor chooses another one"
         )
-    with encoder.start_multi_process_pool(device) as made:
-        yield made
+    with encoder.start_multi_process_pool(device) as temporary:
+        yield temporary
 
 
 def default_devices() -> list[str]:
-    """Give every CUDA GPU; without any, the processor as often as it has cores, at most four times."""
+    """Return all CUDA GPUs, or without any one "cpu" per core, at most four."""
     import torch
 
-    return [f"cuda:{at}" for at in range(torch.cuda.device_count())] or ["cpu"] * min(4, _processors())
+    return [f"cuda:{at}" for at in range(torch.cuda.device_count())] or ["cpu"] * min(4, _cpu_count())
 
 
-def _start(
-    encoder_class: type[PromptedEncoder],
+def _start_worker(
+    encoder_class: Callable[..., Any],
     model: str,
     arguments: dict[str, Any],
     devices: "Queue[str]",
@@ -218,10 +231,10 @@ def _start(
     _encoder = encoder_class(model, device=device, **arguments)
 
 
-def _run(method: str, items: list[Any], options: dict[str, Any]) -> Any:
+def _call_encoder(method: str, items: list[Any], options: dict[str, Any]) -> Any:
     return getattr(_encoder, method)(items, **options)
 
 
-def _processors() -> int:
-    """How many processors this process may run on."""
+def _cpu_count() -> int:
+    """Return the number of CPUs that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,12 +28,12 @@ QUERY_WEIGHTS = r"\.routes\.query\."
 
 def is_inference_free(encoder: Any) -> bool:
     """Tell whether an encoder's queries are weighed by `SparseStaticEmbedding` alone."""
-    from retrieve.encoders.modules.router import Router, paths
+    from retrieve.encoders.modules.router import Router, modules_for_task
     from retrieve.encoders.modules.sparse_static_embedding import SparseStaticEmbedding
 
     if not any(isinstance(module, Router) for module in encoder.modules):
         return False
-    return all(isinstance(module, SparseStaticEmbedding) for module in paths(encoder.modules, "query"))
+    return all(isinstance(module, SparseStaticEmbedding) for module in modules_for_task(encoder.modules, "query"))
 
 
 def arguments_for(encoder: Any, inputs: Sequence[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_LOGITS_AT_ONCE = 1 << 22
+_MAX_LOGITS = 1 << 22
 """The most logits that stand in memory at once, in each of several batches under way: 16 MB in float32."""
 
 
@@ -29,7 +29,7 @@ def largest_logits(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Te
         The number of each text's tokens.
     """
     if torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad):
-        found: Tensor = _Largest.apply(hidden, weight, tuple(lengths))
+        found: Tensor = _LargestLogits.apply(hidden, weight, tuple(lengths))
         return found
     largest = torch.zeros((len(lengths), len(weight)), device=hidden.device)
     for texts, block, logits in blocks(hidden, weight, lengths):
@@ -40,15 +40,15 @@ def largest_logits(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Te
 def blocks(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Iterator[tuple[slice, slice, Tensor]]:
     """Multiply, some terms at a time: give texts of one length, terms, and their logits [texts, length, terms]."""
     # Blocks of terms rather than of tokens, which a processor multiplies a quarter faster.
-    terms = max(1, _LOGITS_AT_ONCE // max(1, len(hidden)))
+    terms = max(1, _MAX_LOGITS // max(1, len(hidden)))
     for low in range(0, len(weight), terms):
         block = slice(low, low + terms)
         logits = torch.nn.functional.linear(hidden, weight[block])
-        for texts, tokens, length in _runs(lengths):
+        for texts, tokens, length in _equal_lengths(lengths):
             yield texts, block, logits[tokens].unflatten(0, (-1, length))
 
 
-class _Largest(torch.autograd.Function):
+class _LargestLogits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, lengths: tuple[int, ...]) -> Tensor:
         largest = torch.zeros((len(lengths), len(weight)), device=hidden.device)
@@ -82,7 +82,7 @@ class _Largest(torch.autograd.Function):
         return to_hidden, to_weight, None
 
 
-def _runs(lengths: Sequence[int]) -> Iterator[tuple[slice, slice, int]]:
+def _equal_lengths(lengths: Sequence[int]) -> Iterator[tuple[slice, slice, int]]:
     """Find neighbours of equal length, which are pooled in one step: their texts, their tokens, and the length."""
     text = token = 0
     for length, group in groupby(lengths):

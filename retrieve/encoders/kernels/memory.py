@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 _PAGE_OUT = 21  # MADV_PAGEOUT, in no module of Python's.
 
-KERNELS = 96
+KERNEL_CACHE_CAPACITY = 96
 """Enough for some twenty lengths of single queries."""
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Give freed memory back, where the C library can (glibc).
 
     Batches of ever new shapes leave its heap in pieces, which glibc keeps. Giving it back takes milliseconds.
@@ -27,7 +27,7 @@ def give_back() -> None:
         trim(0)
 
 
-def drop_copy_of_file(tensor: "Tensor") -> None:
+def page_out(tensor: "Tensor") -> None:
     """Let go of the memory of weights that are read straight from their file (Linux): they are read again when needed.
 
     Safetensors of the type that a model computes in are not copied, but mapped. Weights that were made or changed in
@@ -49,27 +49,27 @@ def _is_mapped(first: int, size: int) -> bool:
     return False
 
 
-def bound_kernels() -> None:
+def limit_kernel_cache() -> None:
     """Let oneDNN keep fewer compiled kernels, unless the user has said how many.
 
     It compiles one for each shape of a bfloat16 product, of about half a megabyte, and keeps 1,024: over a corpus,
     whose batches have ever new shapes, that is half a gigabyte. A batch needs a handful. It reads the number when it
     is first used, so this has no effect in a process that has multiplied in bfloat16 before.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNEL_CACHE_CAPACITY))
 
 
 @cache
 def _trim() -> Any:
-    return _of_c_library("malloc_trim")
+    return _c_function("malloc_trim")
 
 
 @cache
 def _advise() -> Any:
-    return _of_c_library("madvise") if sys.platform == "linux" else None
+    return _c_function("madvise") if sys.platform == "linux" else None
 
 
-def _of_c_library(name: str) -> Any:
+def _c_function(name: str) -> Any:
     try:
         return getattr(ctypes.CDLL(None), name, None)
     except (OSError, TypeError):  # not every system has a C library to be opened so

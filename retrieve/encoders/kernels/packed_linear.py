@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retrieve.encoders.kernels.memory import drop_copy_of_file
+from retrieve.encoders.kernels.memory import page_out
 
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 """Of weights in a model, above which a second copy of them is not worth the memory."""
 ROWS = 1024
 """For so many rows the blocks are chosen; they serve any number."""
@@ -27,13 +27,13 @@ def pack(model: nn.Module) -> None:
     """
     layers = [module for module in model.modules() if type(module) is nn.Linear]
     size = sum(layer.weight.nbytes for layer in layers)
-    if size > MOST_BYTES:
+    if size > MAX_BYTES:
         return
     for layer in layers:
         layer.__class__ = PackedLinear
     for module in model.modules():
-        if _is_gelu_of_linear(module):
-            module.forward = _GeluOfLinear(module)
+        if _is_linear_gelu(module):
+            module.forward = _FusedGelu(module)
 
 
 class PackedLinear(nn.Linear):
@@ -51,7 +51,7 @@ class PackedLinear(nn.Linear):
     def takes(self, rows: Tensor) -> bool:
         """Whether the packed weights can be used: for inference, on a processor, in the weights' own type."""
         return (
-            infers_on_a_processor(rows)
+            is_cpu_inference(rows)
             and self.weight.device.type == "cpu"
             and rows.dtype == self.weight.dtype
             and rows.dtype in _types()
@@ -67,7 +67,7 @@ class PackedLinear(nn.Linear):
         key = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
         if self._packed is None or self._packed[0] != key:
             self._packed = key, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS)
-            drop_copy_of_file(self.weight)
+            page_out(self.weight)
         return self._packed[1]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class PackedLinear(nn.Linear):
         return {name: value for name, value in vars(self).items() if name != "_packed"}
 
 
-class _GeluOfLinear:
+class _FusedGelu:
     """Stands for the forward pass of a module that is a linear layer and GELU behind it, as BERT's ``intermediate``."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -89,7 +89,7 @@ class _GeluOfLinear:
         return plain
 
 
-def _is_gelu_of_linear(module: nn.Module) -> bool:
+def _is_linear_gelu(module: nn.Module) -> bool:
     children = dict(module.named_children())
     if set(children) != {"dense", "intermediate_act_fn"} or type(children["dense"]) is not PackedLinear:
         return False
@@ -97,7 +97,7 @@ def _is_gelu_of_linear(module: nn.Module) -> bool:
     return type(module).__name__.endswith("Intermediate") and getattr(activation, "act", None) is nn.functional.gelu
 
 
-def infers_on_a_processor(rows: Tensor) -> bool:
+def is_cpu_inference(rows: Tensor) -> bool:
     """Whether these are computed for inference, as they are, on a processor: not compiled, nor in autocast's types."""
     return (
         torch.is_inference_mode_enabled()

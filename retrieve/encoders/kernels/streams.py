@@ -13,16 +13,16 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
-MOST = 8
+MAX_STREAMS = 8
 """Streams: each holds a batch."""
 
 
 def count_streams(threads: int) -> int:
     """Give how many streams share this many threads, of which one in ten at most is left without work."""
-    return max(streams for streams in range(1, MOST + 1) if 10 * (threads % streams) <= threads)
+    return max(streams for streams in range(1, MAX_STREAMS + 1) if 10 * (threads % streams) <= threads)
 
 
-def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Give `function` of each item, in order; as many run at a time as torch has threads to share.
 
     No more results are held than are under way. What `function` raises is raised here.

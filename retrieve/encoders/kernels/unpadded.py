@@ -16,17 +16,17 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from retrieve.encoders.batching import STEP
-from retrieve.encoders.kernels.packed_linear import infers_on_a_processor
+from retrieve.encoders.kernels.packed_linear import is_cpu_inference
 
 _STACKS = {"BertEncoder", "RobertaEncoder", "XLMRobertaEncoder", "CamembertEncoder", "ElectraEncoder"}
 _EXPECTED = {"use_cache", "return_dict", "position_ids", "cache_position"}
-STEPPED = 512
+ROUND_FROM = 512
 """From so many tokens on a batch is filled up to a multiple of `STEP`."""
 LENGTH_STEP = 16
 """Texts that attend in bfloat16 are filled up to a multiple of it, for the same reason."""
-FEW_TOKENS = 64
+MIN_TOKENS = 64
 """Fewer than these, as those of one query, torch's own attention takes at once; ours has a dozen steps."""
-MOST_SCORES = 480_000
+MAX_SCORES = 480_000
 """Attention scores that are held at a time: a megabyte in bfloat16, what a core's cache has room for."""
 
 
@@ -62,7 +62,7 @@ class Layout(NamedTuple):
         rows, columns = attended[order].nonzero(as_tuple=True)
         places = order[rows] * attended.shape[1] + columns
         tokens = len(places)
-        if tokens >= STEPPED:
+        if tokens >= ROUND_FROM:
             places = torch.cat((places, places[: -tokens % STEP]))
         found, counts = (column.tolist() for column in lengths.unique_consecutive(return_counts=True))
         starts = accumulate((count * length for count, length in zip(counts, found, strict=True)), initial=0)
@@ -93,11 +93,11 @@ class _Unpadded:
     def _takes(self, hidden: Tensor, mask: Tensor | None, options: dict[str, Any]) -> bool:
         """Whether nothing is asked for that only the plain pass gives, such as each layer's states."""
         return (
-            infers_on_a_processor(hidden)
+            is_cpu_inference(hidden)
             and not self._stack.training
-            and (mask is None or _hides_the_same_from_all(mask))
+            and (mask is None or _is_padding_mask(mask))
             and options.get("return_dict", True) is not False
-            and all(name in _EXPECTED or _is_nothing(value) for name, value in options.items())
+            and all(name in _EXPECTED or _is_unset(value) for name, value in options.items())
             and not any(module._forward_hooks or module._forward_pre_hooks for module in self._stack.modules())
         )
 
@@ -117,13 +117,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, layout: Layout
             tensor[start : start + count * length].view(count, length, heads, -1).transpose(1, 2)
             for tensor in (query, key, value, found)
         )
-        _attend_of_equal_length(*parts)
+        _attend_group(*parts)
     return found
 
 
-def _attend_of_equal_length(query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
+def _attend_group(query: Tensor, key: Tensor, value: Tensor, out: Tensor) -> None:
     """Attend in `out`; all are [texts, heads, length, width]."""
-    if query.dtype != torch.bfloat16 or query.shape[0] * query.shape[2] < FEW_TOKENS:
+    if query.dtype != torch.bfloat16 or query.shape[0] * query.shape[2] < MIN_TOKENS:
         out.copy_(scaled_dot_product_attention(query, key, value))
         return
     beyond = _attend_in_bfloat16(query, key, value, out)
@@ -148,7 +148,7 @@ def _attend_in_bfloat16(query: Tensor, key: Tensor, value: Tensor, out: Tensor) 
     scaled, shifted, values = laid.flatten(1, 2)
     shifted = shifted.transpose(1, 2)
     mixed, sums = torch.empty_like(scaled), query.new_empty(texts * heads, length, 1)
-    sizes = _powers_of_two(texts, max(1, MOST_SCORES // (heads * length * length)))
+    sizes = _powers_of_two(texts, max(1, MAX_SCORES // (heads * length * length)))
     room = query.new_empty(sizes[0] * heads, rounded, rounded)
     low = 0
     for size in sizes:
@@ -177,12 +177,12 @@ def _attended(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return columns if columns.dtype == torch.bool else columns == 0
 
 
-def _hides_the_same_from_all(mask: Tensor) -> bool:
+def _is_padding_mask(mask: Tensor) -> bool:
     """Whether every query and head sees the same tokens of a text, as those of a padded batch do."""
     return mask.dim() == 4 and mask.shape[1] == 1 and bool((mask == mask[:, :, :1]).all())
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_unset(value: Any) -> bool:
     return value is None or value is False or (isinstance(value, list) and all(item is None for item in value))
 
 

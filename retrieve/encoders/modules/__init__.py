@@ -61,9 +61,9 @@ def module_loader(reference: str, home: Path, options: "LoadOptions") -> "Callab
     """
     if is_known(reference):
         return module_class(reference).load
-    from retrieve.encoders.modules.custom import own_loader
+    from retrieve.encoders.modules.custom import custom_loader
 
-    return own_loader(reference, home, options)
+    return custom_loader(reference, home, options)
 
 
 def module_files(reference: str, folder: Path) -> list[Path]:

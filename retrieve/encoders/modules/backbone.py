@@ -43,12 +43,12 @@ def load_config(folder: Path, options: LoadOptions, stored: Mapping[str, Any]) -
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: there is no config.json, so this is not a transformers model")
-    own = own_classes(read_json(folder / "config.json"))
+    own = custom_classes(read_json(folder / "config.json"))
     try:
         config = AutoConfig.from_pretrained(folder, **options.reading, **stored)
     except Exception as error:  # code of the checkpoint may raise anything
         if own and not options.trust_remote_code:
-            raise own_code_error(folder, own) from error
+            raise custom_code_error(folder, own) from error
         raise ModelError(f"{folder / 'config.json'}: transformers cannot read it ({first_line(error)})") from error
     if own and not options.trust_remote_code:
         logger.warning(
@@ -94,7 +94,7 @@ def load_model(
     """
     from safetensors import SafetensorError
 
-    _lost_shards(folder)
+    _check_shards(folder)
     pickled = require_weights(folder, allow_bin=options.allow_bin)
     arguments: dict[str, Any] = {"key_mapping": {f"^{prefix}".replace(".", r"\."): ""}} if prefix else {}
     if hasattr(model_class, "_model_mapping"):  # only the automatic ones look for code
@@ -110,9 +110,9 @@ def load_model(
             **(stored or {}),
         )
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        own = own_classes(read_json(folder / "config.json"))
+        own = custom_classes(read_json(folder / "config.json"))
         if own and not options.trust_remote_code and "trust_remote_code" in str(error):
-            raise own_code_error(folder, own) from error
+            raise custom_code_error(folder, own) from error
         raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
     missing = sorted(name for name in report["missing_keys"] if optional is None or optional not in name)
     if missing:
@@ -152,13 +152,13 @@ def reentrant(model: Any) -> bool:
     return type(model).__module__.startswith(("transformers.", "retrieve.")) and not kinds & {"dynamic", "longrope"}
 
 
-def own_classes(config: Mapping[str, Any]) -> list[str]:
+def custom_classes(config: Mapping[str, Any]) -> list[str]:
     """Give the classes of its own that a checkpoint's config.json names, in the file that it brings."""
     named = config.get("auto_map")
     return sorted({str(name) for name in named.values() if name}) if isinstance(named, dict) else []
 
 
-def own_code_error(folder: Path, own: list[str]) -> ModelError:
+def custom_code_error(folder: Path, own: list[str]) -> ModelError:
     """Say that a checkpoint needs code of its own, and whose."""
     return ModelError(
         f"{folder}: this model brings its own Python code ({', '.join(own)}), which is not run unless "
@@ -166,7 +166,7 @@ def own_code_error(folder: Path, own: list[str]) -> ModelError:
     )
 
 
-def _lost_shards(folder: Path) -> None:
+def _check_shards(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(read_json(index)["weight_map"].values()))

@@ -14,7 +14,7 @@ PAIR_ROLES = ("query", "document")
 # Known to want plain strings, whatever their templates look like.
 _FLAT_MODELS = {"apertus", "deepseek_v3", "gpt_oss", "seed_oss"}
 # In a template they mean that a message's content is a list of parts.
-_SIGNS_OF_PARTS = ("content[0]", ".type", "'type'", '"type"', "message.content[")
+_STRUCTURED_MARKERS = ("content[0]", ".type", "'type'", '"type"', "message.content[")
 # Of two fillers whose tokens differ from the last on, so that what both end in is the template's.
 _FILLERS = ("0", "1 2 3 4")
 _PROBES = (("alpha", "bravo"), ("charlie", "bravo"), ("alpha", "foxtrot"))
@@ -72,7 +72,7 @@ class ChatTemplate:
             raise ModelError(f"{folder}: the chat template depends on the task, which it is not told here")
         form = modalities.get("message", {}).get("format", "auto")
         if form == "auto":
-            flat = isinstance(template, str) and not any(sign in template for sign in _SIGNS_OF_PARTS)
+            flat = isinstance(template, str) and not any(sign in template for sign in _STRUCTURED_MARKERS)
             form = "flat" if flat or model_type in _FLAT_MODELS else "structured"
         arguments = {name: value for name, value in stored.get("chat_template", {}).items() if name not in _SIZES}
         return cls(tokenizer, structured=form == "structured", arguments=arguments)

@@ -51,7 +51,7 @@ class Custom(Module):
         )
 
 
-def own_loader(reference: str, home: Path, options: LoadOptions) -> Callable[..., Custom]:
+def custom_loader(reference: str, home: Path, options: LoadOptions) -> Callable[..., Custom]:
     """Import a class from the checkpoint in `home`; gives what loads a module of it from (folder, options, config).
 
     Raises

@@ -56,7 +56,7 @@ class Dense(Module):
             self.residual = torch.nn.Linear(in_features, out_features, bias=False)
 
     @classmethod
-    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
         """Leave out settings that other libraries add; so does sentence-transformers."""
         foreign = sorted(set(config) - set(cls.config_keys))
         if foreign:

@@ -30,7 +30,7 @@ class LatentAttention(torch.nn.Module):
     def __init__(self, *, width: int, latents: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.latents = torch.nn.Parameter(torch.zeros(latents, width))
-        self.cross_attend_blocks = torch.nn.ModuleList([_Attend(width, heads, head_width), _FeedForwardBlock(width)])
+        self.cross_attend_blocks = torch.nn.ModuleList([_CrossAttention(width, heads, head_width), _FeedForward(width)])
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Turn [texts, tokens, width] into as many vectors of that width."""
@@ -39,7 +39,7 @@ class LatentAttention(torch.nn.Module):
         return tokens + feed_forward(tokens)
 
 
-class _Attend(torch.nn.Module):
+class _CrossAttention(torch.nn.Module):
     def __init__(self, width: int, heads: int, head_width: int) -> None:
         super().__init__()
         self.fn = torch.nn.ModuleDict(
@@ -51,8 +51,8 @@ class _Attend(torch.nn.Module):
         )
         self.norm, self.norm_context = torch.nn.LayerNorm(width), torch.nn.LayerNorm(width)
         self.heads = heads
-        self._known: tuple[Tensor, Tensor] | None = None
-        self._known_of: tuple[tuple[int, int], ...] = ()
+        self._cached: tuple[Tensor, Tensor] | None = None
+        self._cache_key: tuple[tuple[int, int], ...] = ()
 
     def forward(self, tokens: Tensor, latents: Tensor) -> Tensor:
         keys, values = self._keys_and_values(latents)
@@ -70,15 +70,15 @@ class _Attend(torch.nn.Module):
         project, norm = self.fn["to_kv"], self.norm_context
         weights = (latents, *project.parameters(), *norm.parameters())
         state = tuple((weight.data_ptr(), weight._version) for weight in weights)
-        if self._known is not None and self._known_of == state and not torch.is_grad_enabled():
-            return self._known
+        if self._cached is not None and self._cache_key == state and not torch.is_grad_enabled():
+            return self._cached
         both = project(norm(latents)).unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
         found = both[0][None].contiguous(), both[1][None].contiguous()
-        self._known, self._known_of = (None if torch.is_grad_enabled() else found), state
+        self._cached, self._cache_key = (None if torch.is_grad_enabled() else found), state
         return found
 
 
-class _FeedForwardBlock(torch.nn.Module):
+class _FeedForward(torch.nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fn = torch.nn.ModuleDict(

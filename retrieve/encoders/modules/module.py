@@ -94,10 +94,10 @@ class Module(torch.nn.Module):
     def read_config(cls, folder: Path) -> dict[str, Any]:
         """Read the module's settings in today's names; none when it has no config file."""
         path = folder / cls.config_file
-        return cls.modernise(read_json(path)) if path.is_file() else {}
+        return cls.upgrade_config(read_json(path)) if path.is_file() else {}
 
     @classmethod
-    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
         """Translate the settings of older checkpoint generations into today's."""
         return config
 

@@ -18,7 +18,7 @@ _LEGACY_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_LATER = ("pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
+_LATER_FLAGS = ("pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
 
 
 class Pooling(Module):
@@ -46,7 +46,7 @@ class Pooling(Module):
             raise ModelError(f"pooling mode {unknown} is not one of {', '.join(_LEGACY_MODES.values())}")
 
     @classmethod
-    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
         """Read the six booleans of the older config files; with none set it is the mean."""
         if "word_embedding_dimension" in config:
             config["embedding_dimension"] = config.pop("word_embedding_dimension")
@@ -63,7 +63,7 @@ class Pooling(Module):
             return self.config
         flags = {name: mode in modes for name, mode in _LEGACY_MODES.items()}
         # The last two modes and `include_prompt` came later: older releases do not know the names.
-        known = [name for name in flags if flags[name] or name not in _LATER]
+        known = [name for name in flags if flags[name] or name not in _LATER_FLAGS]
         config = {"word_embedding_dimension": self.embedding_dimension} | {name: flags[name] for name in known}
         return config if self.include_prompt else config | {"include_prompt": False}
 

@@ -135,11 +135,11 @@ class Router(Module):
         return name
 
 
-def paths(modules: Iterable[Module], task: str | None) -> list[Any]:
+def modules_for_task(modules: Iterable[Module], task: str | None) -> list[Any]:
     """Give the modules that a text passes for a task, those of the routes in place of their router."""
     passed: list[Module] = []
     for module in modules:
-        passed += paths(module.route(module.resolve(task)), task) if isinstance(module, Router) else [module]
+        passed += modules_for_task(module.route(module.resolve(task)), task) if isinstance(module, Router) else [module]
     return passed
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.batching import Tokens, laid_out
+from retrieve.encoders.batching import Tokens, flatten_rows
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.weights import load_weights
@@ -83,7 +83,7 @@ class SparseStaticEmbedding(InputModule):
                 return_token_type_ids=False,
                 verbose=False,
             )["input_ids"]
-        return Tokens(*laid_out(ids), pad_id=self.tokenizer.pad_token_id or 0)
+        return Tokens(*flatten_rows(ids), pad_id=self.tokenizer.pad_token_id or 0)
 
     def forward(self, features: Features) -> Features:
         """Weigh the terms into `sentence_embedding`, float32 [texts, vocabulary]."""

@@ -37,7 +37,7 @@ class SpladePooling(Module):
         self.embedding_dimension = embedding_dimension
 
     @classmethod
-    def modernise(cls, config: dict[str, Any]) -> dict[str, Any]:
+    def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
         """Read the older name of the vocabulary's size."""
         if "word_embedding_dimension" in config:
             config["embedding_dimension"] = config.pop("word_embedding_dimension")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.batching import Tokens, laid_out
+from retrieve.encoders.batching import Tokens, flatten_rows
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions
 from retrieve.encoders.modules.weights import first_line, read_weights
 
-_TOKENIZED_AT_ONCE = 1024
+_TOKENIZER_BATCH = 1024
 
 
 class StaticEmbedding(InputModule):
@@ -59,10 +59,10 @@ class StaticEmbedding(InputModule):
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Cut texts into tokens, without special ones."""
         ids: list[list[int]] = []
-        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-            some = [prompt + text for text in texts[start : start + _TOKENIZED_AT_ONCE]]
+        for start in range(0, len(texts), _TOKENIZER_BATCH):
+            some = [prompt + text for text in texts[start : start + _TOKENIZER_BATCH]]
             ids += [coded.ids for coded in self.tokenizer.encode_batch(some, add_special_tokens=False)]
-        return Tokens(*laid_out(ids))
+        return Tokens(*flatten_rows(ids))
 
     def forward(self, features: Features) -> Features:
         """Average into `sentence_embedding` [texts, width]."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.batching import Tokens, laid_out
+from retrieve.encoders.batching import Tokens, flatten_rows
 from retrieve.encoders.modules.backbone import (
     encoder_class,
     load_config,
@@ -46,7 +46,7 @@ _SAVED_TYPES = {
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
 # Architectures with code of their own that we have natively: model_type, and where the class is.
 _NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
-_TOKENIZED_AT_ONCE = 256
+_TOKENIZER_BATCH = 256
 
 
 class VocabularyLogits(NamedTuple):
@@ -101,7 +101,7 @@ class Transformer(InputModule):
             model.pooler.forward = _nothing
         if do_lower_case:
             lower(tokenizer)
-        self._pairs_types = "token_type_ids" in tokenizer.model_input_names
+        self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
         self._tokenizing = Lock()
         self.reentrant = reentrant(model)
 
@@ -197,18 +197,18 @@ class Transformer(InputModule):
         pairs = bool(texts) and not isinstance(texts[0], str)
         ids, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
         types: list[NDArray[np.int32]] = []
-        for start in range(0, len(texts), _TOKENIZED_AT_ONCE):
-            some = texts[start : start + _TOKENIZED_AT_ONCE]
+        for start in range(0, len(texts), _TOKENIZER_BATCH):
+            some = texts[start : start + _TOKENIZER_BATCH]
             if self.chat is not None:
-                coded = {"input_ids": self._code_chats(self.chat, some, prompt)}
+                coded = {"input_ids": self._encode_chats(self.chat, some, prompt)}
             else:
                 first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
-                coded = self._code(first, [text[1] for text in some] if pairs else None)
-            laid, offsets = laid_out(coded["input_ids"])
+                coded = self._encode(first, [text[1] for text in some] if pairs else None)
+            laid, offsets = flatten_rows(coded["input_ids"])
             ids.append(laid)
             lengths.append(np.diff(offsets))
-            if pairs and self.chat is None and self._pairs_types:
-                types.append(laid_out(coded["token_type_ids"])[0])
+            if pairs and self.chat is None and self._has_type_ids:
+                types.append(flatten_rows(coded["token_type_ids"])[0])
         return Tokens(
             ids=np.concatenate(ids),
             offsets=np.cumsum(np.concatenate(lengths)),
@@ -270,8 +270,8 @@ class Transformer(InputModule):
             f"[column{at}]" for at in range(known, columns)
         ]
 
-    def _code_chats(self, chat: ChatTemplate, texts: Sequence[Any], prompt: str) -> list[list[int]]:
-        ids: list[list[int]] = self._code(chat.render(texts, prompt), None, special=False)["input_ids"]
+    def _encode_chats(self, chat: ChatTemplate, texts: Sequence[Any], prompt: str) -> list[list[int]]:
+        ids: list[list[int]] = self._encode(chat.render(texts, prompt), None, special=False)["input_ids"]
         full = [row for row in ids if self.max_length is not None and len(row) >= self.max_length]
         if full:
             with self._tokenizing:
@@ -280,7 +280,7 @@ class Transformer(InputModule):
                 row[max(0, len(row) - len(end)) :] = end[-len(row) :]
         return ids
 
-    def _code(self, first: list[str], second: list[str] | None, *, special: bool = True) -> Any:
+    def _encode(self, first: list[str], second: list[str] | None, *, special: bool = True) -> Any:
         # The tokenizer keeps its truncation setting inside, and a change while it runs in another thread fails.
         with self._tokenizing:
             return self.tokenizer(
@@ -290,12 +290,12 @@ class Transformer(InputModule):
                 truncation="longest_first" if self.max_length else False,
                 max_length=self.max_length,
                 return_attention_mask=False,
-                return_token_type_ids=second is not None and self._pairs_types,
+                return_token_type_ids=second is not None and self._has_type_ids,
                 verbose=False,
             )
 
     def _prompt_length(self, prompt: str) -> int:
-        ids = self._code([prompt], None)["input_ids"][0]
+        ids = self._encode([prompt], None)["input_ids"][0]
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieve.encoders.batching import MOST_PADDED, Tokens, fill_batches, interleave, plan_batches, round_widths
+from retrieve.encoders.batching import MAX_PADDING, Tokens, fill_batches, interleave, plan_batches, round_widths
 
 Lengths = st.lists(st.integers(0, 40), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 
@@ -40,7 +40,7 @@ def test_batches_without_padding_are_filled_with_tokens(lengths, budget, max_row
     assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
     for batch in batches:
         assert len(batch) == 1 or lengths[batch].sum() <= budget
-        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= MOST_PADDED * budget
+        assert len(batch) == 1 or len(batch) * lengths[batch].max() <= MAX_PADDING * budget
         assert max_rows is None or len(batch) <= max_rows
     longest = [int(lengths[batch].max()) for batch in batches]
     assert longest == sorted(longest, reverse=True)

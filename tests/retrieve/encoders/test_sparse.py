@@ -60,7 +60,7 @@ def test_logits_in_small_parts_give_the_same_weights(splade, texts, monkeypatch)
     encoder = load(splade)
     whole = encoder.encode(texts).toarray()
 
-    monkeypatch.setattr(largest_logits, "_LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(largest_logits, "_MAX_LOGITS", 1)
 
     np.testing.assert_allclose(encoder.encode(texts).toarray(), whole, atol=1e-6)
 
@@ -111,8 +111,8 @@ def test_pooling_of_padded_rows_in_parts_of_any_size(monkeypatch, strategy, acti
     expected = activated.amax(dim=1) if strategy == "max" else activated.sum(dim=1)
     pooling = splade_pooling.SpladePooling(strategy, activation)
 
-    for at_once in (1, 30, 60, 1000):
-        monkeypatch.setattr(largest_logits, "_LOGITS_AT_ONCE", at_once)
+    for chunk_size in (1, 30, 60, 1000):
+        monkeypatch.setattr(largest_logits, "_MAX_LOGITS", chunk_size)
         features = {"token_embeddings": VocabularyLogits(hidden, weight, bias), "attention_mask": mask}
         torch.testing.assert_close(pooling(features)["sentence_embedding"], expected)
 

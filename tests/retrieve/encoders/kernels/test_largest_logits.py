@@ -19,12 +19,12 @@ def make(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("at_once", [1, 30, 1 << 24])
+@pytest.mark.parametrize("chunk_size", [1, 30, 1 << 24])
 @pytest.mark.parametrize("lowered_by", [-100.0, 1.0, 100.0])
 def test_values_and_gradients_are_those_of_the_whole_product(
-    lengths: list[int], at_once: int, lowered_by: float, monkeypatch: pytest.MonkeyPatch
+    lengths: list[int], chunk_size: int, lowered_by: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "_MAX_LOGITS", chunk_size)
     hidden, weight = make(lengths)
     found, expected = largest_logits(hidden, weight, lengths), plain(hidden, weight, lengths)
     torch.testing.assert_close(found, expected)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from retrieve.encoders.kernels.memory import drop_copy_of_file
+from retrieve.encoders.kernels.memory import page_out
 
 SCRIPT = """
 import sys, threading, numpy as np
@@ -57,7 +57,7 @@ def test_weights_that_their_file_has_too_are_let_go_and_read_again(tmp_path):
     weights[:1000] = -1.0
     before = _resident("weights.safetensors")
 
-    drop_copy_of_file(weights)
+    page_out(weights)
 
     assert before > 7000
     assert _resident("weights.safetensors") < before / 2 or not _may_page_out(tmp_path)
@@ -68,8 +68,8 @@ def test_weights_that_their_file_has_too_are_let_go_and_read_again(tmp_path):
 def test_weights_of_no_file_are_left_alone():
     weights = torch.ones(1_000_000)
 
-    drop_copy_of_file(weights)
-    drop_copy_of_file(torch.ones(0))
+    page_out(weights)
+    page_out(torch.ones(0))
 
     assert weights.sum() == 1_000_000
 

@@ -116,7 +116,7 @@ def test_a_transformer_is_what_it_was(activation: str) -> None:
 
 
 def test_large_models_keep_one_copy_of_their_weights(layer: nn.Linear, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_linear, "MOST_BYTES", layer.weight.nbytes - 1)
+    monkeypatch.setattr(packed_linear, "MAX_BYTES", layer.weight.nbytes - 1)
     assert type(packed(layer)) is nn.Linear
 
 

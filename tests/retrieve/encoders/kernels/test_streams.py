@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from checkpoints import write_bert
 from retrieve.encoders import DenseEncoder
-from retrieve.encoders.kernels.streams import MOST, count_streams, side_by_side
+from retrieve.encoders.kernels.streams import MAX_STREAMS, count_streams, parallel_map
 from retrieve.encoders.modules.custom import Custom
 
 
@@ -26,7 +26,7 @@ def two_threads() -> Iterator[None]:
 @given(st.integers(1, 512))
 def test_streams_leave_a_tenth_of_the_threads_at_most(threads: int) -> None:
     streams = count_streams(threads)
-    assert 1 <= streams <= MOST
+    assert 1 <= streams <= MAX_STREAMS
     assert streams * (threads // streams) >= 0.9 * threads
 
 
@@ -39,7 +39,7 @@ def test_two_run_at_a_time_each_on_one_thread() -> None:
         threads.append(torch.get_num_threads())
         return item * item
 
-    assert list(side_by_side(work, range(6))) == [item * item for item in range(6)]
+    assert list(parallel_map(work, range(6))) == [item * item for item in range(6)]
     assert threads == [1] * 6
     assert torch.get_num_threads() == 2
     later: list[int] = []
@@ -52,7 +52,7 @@ def test_two_run_at_a_time_each_on_one_thread() -> None:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_any_number_of_items(count: int) -> None:
-    assert list(side_by_side(str, range(count))) == [str(item) for item in range(count)]
+    assert list(parallel_map(str, range(count))) == [str(item) for item in range(count)]
 
 
 @pytest.mark.usefixtures("two_threads")
@@ -66,14 +66,14 @@ def test_what_fails_is_raised_and_nothing_is_begun_after_it() -> None:
         return item
 
     with pytest.raises(MemoryError, match="too large"):
-        list(side_by_side(work, range(100)))
+        list(parallel_map(work, range(100)))
     assert len(begun) <= 4 and torch.get_num_threads() == 2
 
 
 @pytest.mark.usefixtures("two_threads")
 def test_no_more_is_begun_than_is_soon_taken() -> None:
     begun = []
-    results = side_by_side(lambda item: begun.append(item) or item, range(100))
+    results = parallel_map(lambda item: begun.append(item) or item, range(100))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     results.close()
     assert len(begun) <= 6
@@ -83,7 +83,7 @@ def test_one_thread_runs_all_in_the_caller() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        assert set(side_by_side(lambda _: threading.current_thread(), range(5))) == {threading.current_thread()}
+        assert set(parallel_map(lambda _: threading.current_thread(), range(5))) == {threading.current_thread()}
     finally:
         torch.set_num_threads(threads)
 

@@ -31,7 +31,7 @@ from transformers import (
 from retrieve.encoders import DenseEncoder
 from retrieve.encoders.batching import STEP
 from retrieve.encoders.kernels import unpadded
-from retrieve.encoders.kernels.unpadded import STEPPED, Layout, attend, unpad
+from retrieve.encoders.kernels.unpadded import ROUND_FROM, Layout, attend, unpad
 
 SIZES = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 MODELS = [
@@ -113,7 +113,7 @@ def test_layers_are_given_tokens_alone_and_few_different_numbers_of_them() -> No
     seen.clear()
     for count in range(20):
         run(mine, words([40 + count, *[40] * 23]))
-    assert min(seen) >= STEPPED and all(tokens % STEP == 0 for tokens in seen) and len(seen) == 2
+    assert min(seen) >= ROUND_FROM and all(tokens % STEP == 0 for tokens in seen) and len(seen) == 2
 
 
 @pytest.mark.parametrize("spread", [0.3, 3.0])
@@ -152,8 +152,8 @@ def test_attention_is_that_of_each_text(
     query, key, value = (torch.randn(len(layout.places), heads * 8, generator=draw).to(dtype) for _ in range(3))
     query *= strength
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
-        patch.setattr(unpadded, "MOST_SCORES", most)
-        patch.setattr(unpadded, "FEW_TOKENS", few)
+        patch.setattr(unpadded, "MAX_SCORES", most)
+        patch.setattr(unpadded, "MIN_TOKENS", few)
         found = attend(query, key, value, heads, layout)
         assert not found[layout.tokens :].any()
         start, slack = 0, 2**-6 if dtype == torch.bfloat16 else 1e-5
