@@ -1,23 +1,21 @@
-"""SearchConfig: a search pipeline as a file: which legs, how fused, what reranks."""
+"""SearchConfig: a search system as a file describes it: its legs, their fusion, and the reranker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self
 
-from indexing.disk import write_atomically
 from indexing.errors import InputError
-from retrieve.hybrid import OnLegError
+from indexing.settings_files import read_dataclass, read_yaml, write_yaml
+from retrieve.hybrid import DEPTH, OnLegError
 from retrieve.reranking.budget import Budget
 from retrieve.reranking.passages import Passages
 
 SEARCH_FILE = "search.yaml"
-"""In a collection's directory: how it is searched unless the caller says otherwise."""
+"""File in a collection's directory with the configuration of its searches."""
 
 CANDIDATES = 50
-"""How many first-stage hits a reranker may read, where nobody says."""
-
-T = TypeVar("T")
+"""Number of first-stage hits that a reranker reads by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +25,14 @@ class LegConfig:
     Parameters
     ----------
     depth
-        How many hits it gives to the fusion; by default the pipeline's.
+        Number of hits that the leg gives to the fusion; by default the system's.
     encoder
-        The query encoder's path or Hub name; by default the one that the collection names.
+        Path or Hub name of the query encoder; by default the one that the collection's manifest names.
     dtype
-        In which the encoder computes, as for every encoder.
+        Precision in which the encoder computes.
     """
 
-    depth: int | None = None
+    depth: int | None = field(default=None, metadata={"min": 1})
     encoder: str | None = None
     dtype: str = "auto"
 
@@ -46,204 +44,146 @@ class RerankerConfig:
     Parameters
     ----------
     model
-        A cross-encoder's path or Hub name, or ``late-interaction``.
+        Path or Hub name of a cross-encoder, or ``late-interaction``.
     candidates
-        How many first-stage hits it may read.
+        Number of first-stage hits that it may read.
     weight
-        The part of the first stage's score that is kept; by default the reranker's own default.
+        Share of the first stage's score in the final score; by default the reranker's own default.
     passages, overlap
         See `CandidateReranker`.
     max_pairs, max_ms, early_exit
         See `Budget`.
     dtype
-        In which the model computes.
+        Precision in which the model computes.
     """
 
-    model: str
-    candidates: int = CANDIDATES
-    weight: float | None = None
+    model: str = field(metadata={"is": "a cross-encoder, or late-interaction"})
+    candidates: int = field(default=CANDIDATES, metadata={"min": 1})
+    weight: float | None = field(default=None, metadata={"min": 0})
     passages: Passages = "first"
-    overlap: int = 32
-    max_pairs: int | None = None
-    max_ms: float | None = None
-    early_exit: float | None = None
+    overlap: int = field(default=32, metadata={"min": 0})
+    max_pairs: int | None = field(default=None, metadata={"min": 1})
+    max_ms: float | None = field(default=None, metadata={"above": 0})
+    early_exit: float | None = field(default=None, metadata={"above": 0})
     dtype: str = "auto"
 
     @property
     def budget(self) -> Budget:
-        """What it may spend on a query."""
+        """Limits of what the reranker reads for a query."""
         return Budget(self.max_pairs, self.max_ms, self.early_exit)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchConfig:
-    """A whole search pipeline.
+    """Description of a search system.
 
     Parameters
     ----------
     collection
-        The directory of the collection, as seen from the file; none in the file that lies in that directory.
+        Directory of the collection, relative to the file; not needed in a file that lies in that directory.
     legs
-        By name; by default all that the collection has.
+        The legs by name; by default all of the collection.
     fusion
-        As `pipelines.search.fusing.make_fusion` reads it; by default that of `retrieve.fusion.default_fusion`.
+        As `pipelines.search.fusing.make_fusion` reads it; by default `retrieve.hybrid.fusion_for` the legs.
     depth
-        How many hits each leg gives to the fusion, where the leg does not say.
+        Number of hits that each leg gives to the fusion, unless the leg has a depth of its own.
     reranker
-        The second stage, if any.
+        The second stage; None for none.
     on_leg_error
         ``raise``, or ``degrade``: see `HybridRetriever`.
     workers
-        How many searches ``asearch`` runs at once.
+        Number of searches that ``asearch`` runs at once.
     cache
-        How many answers are kept; 0 keeps none.
+        Number of answers kept in memory; 0 keeps none.
     """
 
     collection: str | None = None
     legs: Mapping[str, LegConfig] | None = None
     fusion: Mapping[str, Any] | None = None
-    depth: int = 100
+    depth: int = field(default=DEPTH, metadata={"min": 1})
     reranker: RerankerConfig | None = None
     on_leg_error: OnLegError = "raise"
-    workers: int = 4
-    cache: int = 0
-    source: str = field(default="the configuration", compare=False)
+    workers: int = field(default=4, metadata={"min": 1})
+    cache: int = field(default=0, metadata={"min": 0})
 
     @classmethod
-    def load(cls, source: str | Path | Mapping[str, Any]) -> Self:
-        """Read a YAML file, or a mapping of the same form.
+    def load(cls, source: str | Path | Mapping[str, Any], where: str = "the configuration") -> Self:
+        """Read a YAML or JSON file, or a mapping of the same form.
+
+        Parameters
+        ----------
+        source
+            The file's path, or its content. In short, `legs` may be a list of names and `reranker` a model.
+        where
+            What error messages call a mapping.
 
         Raises
         ------
         InputError
-            For a file that cannot be read, a key that there is not (the message lists those there are) or a value of
-            another kind: the message names the file and the key.
+            For a file that cannot be read, an unknown key (the message lists the known ones) or a value of the wrong
+            type: the message names the file and the key.
         """
         if isinstance(source, Mapping):
-            return cls._parse(source, "the configuration")
-        import yaml
-
-        path = Path(source)
-        try:
-            content = yaml.safe_load(path.read_text("utf-8"))
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        return cls._parse({} if content is None else content, str(path))
+            return read_dataclass(cls, _expanded(source, where), where)
+        content = read_yaml(source)
+        return read_dataclass(cls, _expanded({} if content is None else content, str(source)), str(source))
 
     @classmethod
     def of_collection(cls, directory: str | Path) -> Self:
-        """Read the collection's own file, or give the defaults where it has none."""
+        """Read ``search.yaml`` in a collection's directory; without the file, return the defaults."""
         path = Path(directory) / SEARCH_FILE
         return cls.load(path) if path.is_file() else cls()
 
     @classmethod
     def of(cls, given: "Self | str | Path | Mapping[str, Any] | None", directory: str | Path) -> Self:
-        """Give the configuration that a caller gave, loaded; that of the collection in `directory` for None."""
+        """Return a configuration given in any form; for None, that of the collection in `directory`."""
         if given is None:
             return cls.of_collection(directory)
         return given if isinstance(given, cls) else cls.load(given)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
-        """Write the file, only what differs from the defaults; all of it or nothing."""
-        import yaml
-
-        text = yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True)
-        write_atomically(Path(path), lambda file: file.write(text.encode()))
+        """Write what differs from the defaults to a YAML file, atomically."""
+        write_yaml(path, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the content of the file: what differs from the defaults."""
-        plain = _differing(self)
-        plain.pop("source", None)
+        """Return the file's content: what differs from the defaults."""
+        values = _changed(self)
         if self.legs is not None:
-            plain["legs"] = {name: _differing(leg) for name, leg in self.legs.items()}
+            values["legs"] = {name: _changed(leg) for name, leg in self.legs.items()}
         if self.reranker is not None:
-            plain["reranker"] = _differing(self.reranker)
+            values["reranker"] = _changed(self.reranker)
         if self.fusion is not None:
-            plain["fusion"] = {key: _plain(value) for key, value in self.fusion.items()}
-        return plain
-
-    @classmethod
-    def _parse(cls, content: Any, where: str) -> Self:
-        config = _read(cls, content, where, "")
-        legs, reranker = config.legs, config.reranker
-        if isinstance(legs, list | tuple):
-            legs = {key: {} for key in legs}
-        if legs is not None:
-            if not isinstance(legs, Mapping) or not legs:
-                raise InputError(f"{where}: legs must be a list of names, or options by name, not {legs!r}")
-            legs = {
-                str(name): leg if isinstance(leg, LegConfig) else _read(LegConfig, leg or {}, where, f"legs.{name}")
-                for name, leg in legs.items()
-            }
-        if isinstance(reranker, str):
-            reranker = {"model": reranker}
-        if reranker is not None and not isinstance(reranker, RerankerConfig):
-            reranker = _read(RerankerConfig, reranker, where, "reranker")
-            try:
-                _ = reranker.budget
-            except InputError as error:
-                raise InputError(f"{where}: reranker.{error}") from None
-        return replace(config, legs=legs, reranker=reranker, source=where)
+            values["fusion"] = {key: _plain(value) for key, value in self.fusion.items()}
+        return values
 
 
-_KINDS: dict[str, tuple[type, ...]] = {
-    "collection": (str,),
-    "fusion": (Mapping,),
-    "encoder": (str,),
-    "model": (str,),
-    "dtype": (str,),
-    "weight": (int, float),
-    "max_ms": (int, float),
-    "early_exit": (int, float),
-    "overlap": (int,),
-    "cache": (int,),
-}
-_AT_LEAST_ONE = ("depth", "workers", "candidates", "max_pairs")
-_AT_LEAST_ZERO = ("overlap", "cache", "weight")
-_CHOICES: dict[str, tuple[str, ...]] = {"passages": get_args(Passages), "on_leg_error": get_args(OnLegError)}
+def update_search_file(directory: str | Path, changes: Mapping[str, Any]) -> Path:
+    """Write these keys to a collection's ``search.yaml``, atomically; its other keys stay as they are."""
+    path = Path(directory) / SEARCH_FILE
+    write_yaml(path, {**((read_yaml(path) or {}) if path.is_file() else {}), **changes})
+    return path
 
 
-def _read(kind: type[T], content: Any, where: str, key: str) -> T:
-    """Make one of the dataclasses from a mapping."""
-    at = f"{where}: {key or 'the content'}"
+def _expanded(content: Any, where: str) -> Any:
+    """Return the content with its short forms written out: a list of legs, a leg without options, a reranker's name."""
     if not isinstance(content, Mapping):
-        raise InputError(f"{at} must be keys with values, not {content!r}")
-    known = {entry.name: entry for entry in fields(kind) if entry.name != "source"}  # type: ignore[arg-type]
-    for name, value in content.items():
-        path = f"{key}.{name}" if key else str(name)
-        if name not in known:
-            raise InputError(f"{where}: unknown key {path!r}: known are {', '.join(known)}")
-        if value is not None or known[name].default is not None:
-            _check(value, name, f"{where}: {path}")
-    if kind is RerankerConfig and "model" not in content:
-        raise InputError(f"{where}: reranker.model is missing: a cross-encoder, or late-interaction")
-    return kind(**content)
+        return content
+    content = dict(content)
+    legs = content.get("legs")
+    if legs is not None:
+        legs = {name: {} for name in legs} if isinstance(legs, list | tuple) else legs
+        if not isinstance(legs, Mapping) or not legs:
+            raise InputError(f"{where}: legs must be a list of names, or options by name, not {legs!r}")
+        content["legs"] = {name: {} if leg is None else leg for name, leg in legs.items()}
+    if isinstance(content.get("reranker"), str):
+        content["reranker"] = {"model": content["reranker"]}
+    return content
 
 
-def _check(value: Any, name: str, at: str) -> None:
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise InputError(f"{at} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
-    if name in _AT_LEAST_ONE and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise InputError(f"{at} must be a whole number of at least 1, not {value!r}")
-    kinds = _KINDS.get(name)
-    if kinds is None:
-        return
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        names = {str: "text", int: "a whole number", float: "a number", Mapping: "keys with values"}
-        raise InputError(f"{at} must be {names[kinds[-1]]}, not {value!r}")
-    if name in _AT_LEAST_ZERO and not value >= 0:  # type: ignore[operator]  # a number, as was just checked
-        raise InputError(f"{at} must be at least 0, not {value!r}")
-
-
-def _differing(config: Any) -> dict[str, Any]:
-    """Give the fields of a dataclass that are not at their defaults."""
-    return {
-        entry.name: getattr(config, entry.name)
-        for entry in fields(config)
-        if getattr(config, entry.name) != entry.default
-    }
+def _changed(config: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults."""
+    values = {entry.name: (getattr(config, entry.name), entry.default) for entry in fields(config)}
+    return {name: value for name, (value, default) in values.items() if value != default}
 
 
 def _plain(value: Any) -> Any:

@@ -18,9 +18,12 @@ def make_fusion(config: Mapping[str, Any] | None, legs: Sequence[Retriever]) -> 
     InputError
         For an unknown method or option.
     """
-    if config is not None:
-        return fusion_from_config({"method": "weighted-sum", **config} if "like" not in config else config)
-    return fusion_for(legs)
+    return fusion_for(legs) if config is None else fusion_from_config(with_method(config))
+
+
+def with_method(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a fusion's configuration with its method: ``weighted-sum`` where neither method nor preset is named."""
+    return config if "like" in config else {"method": "weighted-sum", **config}
 
 
 def fusion_config(fusion: Fusion, legs: Sequence[Retriever]) -> dict[str, Any] | None:

@@ -10,21 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexing.disk import write_atomically
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.measures import Measure
 from pipelines.measures.qrels import Qrels
 from pipelines.measures.significance import SAMPLES, bootstrap_interval
+from pipelines.search.config import SearchConfig, update_search_file
+from pipelines.search.fusing import with_method
 from retrieve.fusion import FusionMethod, fusion_from_config
 from retrieve.fusion.pool import Pool, ordered_sum
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
-
-SEARCH_FILE = "search.yaml"
-"""The file in a collection that says how it is searched: keys ``fusion`` and ``depth`` are written here."""
 
 DEPTHS = (50, 100, 200)
 UNTUNED_DEPTH = 100
@@ -309,42 +307,18 @@ def tune(
 
 
 def read_choice(directory: str | Path) -> Choice | None:
-    """Read the fusion and depth that a collection's ``search.yaml`` names; None where it names no fusion."""
-    settings = _read_settings(Path(directory) / SEARCH_FILE)
-    if not settings.get("fusion"):
+    """Return the fusion and depth that a collection's ``search.yaml`` names; None where it names no fusion."""
+    config = SearchConfig.of_collection(directory)
+    if not config.fusion:
         return None
-    fusion_from_config(settings["fusion"])
-    return Choice(settings["fusion"], int(settings.get("depth", 100)))
+    fusion = with_method(config.fusion)
+    fusion_from_config(fusion)
+    return Choice(fusion, config.depth)
 
 
 def write_choice(directory: str | Path, choice: Choice) -> Path:
-    """Put a fusion and depth into a collection's ``search.yaml``, atomically; its other keys stay."""
-    return write_settings(directory, {"fusion": dict(choice.fusion), "depth": choice.depth})
-
-
-def write_settings(directory: str | Path, chosen: Mapping[str, Any]) -> Path:
-    """Put these keys into a collection's ``search.yaml``, atomically; its other keys stay."""
-    import yaml
-
-    path = Path(directory) / SEARCH_FILE
-    settings = {**_read_settings(path), **chosen}
-    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
-    write_atomically(path, lambda file: file.write(text.encode()))
-    return path
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        settings = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StorageError(f"{path} is not YAML: {error}; mend it, or delete it and tune again") from error
-    if not isinstance(settings, dict):
-        raise StorageError(f"{path} must hold keys such as fusion and depth, not {settings!r}")
-    return settings
+    """Write a fusion and its depth to a collection's ``search.yaml``, atomically; its other keys stay."""
+    return update_search_file(directory, {"fusion": dict(choice.fusion), "depth": choice.depth})
 
 
 def _fuse(method: FusionMethod, pool: Pool, k: int | None) -> Hits:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipelines.measures.evaluate import evaluate
-from pipelines.tuning.fusion import FOLDS, Choice, Interval, bootstrap, held_out, write_settings
+from pipelines.search.config import update_search_file
+from pipelines.tuning.fusion import FOLDS, Choice, Interval, bootstrap, held_out
 from retrieve.reranking.cross_encoder import reweighted
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def write_weight(directory: str | Path, report: WeightReport) -> Path:
 
     config = SearchConfig.of_collection(directory)
     second = replace(reranker_of(config.reranker, report.model, report.candidates), weight=report.chosen)
-    return write_settings(directory, {"reranker": replace(config, reranker=second).as_dict()["reranker"]})
+    return update_search_file(directory, {"reranker": replace(config, reranker=second).as_dict()["reranker"]})
 
 
 def reranker_of(stated: "RerankerConfig | None", model: str, candidates: int | None) -> "RerankerConfig":

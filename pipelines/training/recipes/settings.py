@@ -1,11 +1,12 @@
 """Settings of a training run, read from a YAML file and command-line flags."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from indexing.errors import InputError
+from indexing.settings_files import read_dataclass, read_yaml
 
 Kind: TypeAlias = Literal["dense", "sparse", "reranker"]
 
@@ -71,16 +72,16 @@ class TrainSettings:
     document_weight: float = 3e-5
     query_weight: float = 5e-5
     inference_free: bool = False
-    epochs: float = 1.0
-    max_steps: int = -1
-    batch_size: int | None = None
-    lr: float | None = None
-    warmup: float = 0.1
+    epochs: float = field(default=1.0, metadata={"above": 0})
+    max_steps: int = field(default=-1, metadata={"min": -1})
+    batch_size: int | None = field(default=None, metadata={"min": 1})
+    lr: float | None = field(default=None, metadata={"above": 0})
+    warmup: float = field(default=0.1, metadata={"min": 0, "below": 1})
     seed: int = 42
     dropout: float | None = None
     bf16: bool | None = None
     max_length: int | None = None
-    checkpoints: int = 4
+    checkpoints: int = field(default=4, metadata={"min": 1})
     resume: bool = True
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -102,96 +103,25 @@ class TrainSettings:
         InputError
             For an unknown key (the message lists all keys), a value of the wrong type, or a missing required setting.
         """
-        told = defaults | (read_yaml(config) if config is not None else {})
-        where = str(config) if config is not None else "the settings"
-        known = {one.name: one for one in fields(cls)}
-        unknown = [name for name in told if name not in known]
-        if unknown:
+        where = "the settings" if config is None else str(config)
+        content = {} if config is None else read_yaml(config)
+        if not isinstance(content, Mapping):
+            raise InputError(f"{where}: it must hold lines of 'name: value', as in 'model: my-encoder'")
+        names = [setting.name for setting in fields(cls)]
+        values = {str(name).replace("-", "_"): value for name, value in content.items()}
+        if unknown := [name for name in values if name not in names]:
             raise InputError(
-                f"{where}: unknown settings {', '.join(map(repr, unknown))}; there are {', '.join(known)} "
+                f"{where}: unknown settings {', '.join(map(repr, unknown))}; there are {', '.join(names)} "
                 "(any other argument of the trainer goes under 'arguments')"
             )
-        told |= {name: value for name, value in flags.items() if value is not None and name in known}
-        lacking = [one.name for one in known.values() if _is_required(one) and not told.get(one.name)]
-        if lacking:
-            raise InputError(f"{where}: {' and '.join(lacking)} must be given, in the file or as --{lacking[0]}")
-        values = {name: _read_value(name, value, known[name].type, where) for name, value in told.items()}
-        return cls(**values)._checked(where)
-
-    def _checked(self, where: str) -> Self:
-        problems = {
-            "batch_size must be at least 1": self.batch_size is not None and self.batch_size < 1,
-            "epochs must be above 0": not self.epochs > 0,
-            "checkpoints must be at least 1": self.checkpoints < 1,
-            "warmup must be from 0 to below 1": not 0 <= self.warmup < 1,
-            "lr must be above 0": self.lr is not None and not self.lr > 0,
-            "max_steps must be at least 1, or -1 for all epochs": self.max_steps < 1 and self.max_steps != -1,
-        }
-        violated = [problem for problem, is_violated in problems.items() if is_violated]
-        if violated:
-            raise InputError(f"{where}: {'; '.join(violated)}")
-        return self
+        values = defaults | _given(values) | {name: flags[name] for name in _given(flags) if name in names}
+        if missing := [name for name in ("model", "output") if not values.get(name)]:
+            raise InputError(f"{where}: {' and '.join(missing)} must be given, in the file or as --{missing[0]}")
+        settings = read_dataclass(cls, values, where)
+        if not settings.max_steps:
+            raise InputError(f"{where}: max_steps must be at least 1, or -1 for all epochs")
+        return settings
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file of names and values.
-
-    Raises
-    ------
-    InputError
-        When it is not there, or is no YAML, naming the line; or holds no names.
-    """
-    import yaml
-
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise InputError(f"{file} is not there: give a YAML file of settings, as in 'model: my-encoder'")
-    try:
-        told = yaml.safe_load(file.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: no YAML: {' '.join(str(error).split())}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: not UTF-8: {error.reason}") from error
-    if not isinstance(told, dict):
-        raise InputError(f"{file}: it must hold lines of 'name: value'")
-    return {str(name).replace("-", "_"): value for name, value in told.items() if value is not None}
-
-
-_MAPPING = str(Mapping[str, Any])
-
-
-def _is_required(one: Any) -> bool:
-    return one.default is MISSING and one.default_factory is MISSING
-
-
-def _read_value(name: str, value: Any, type_: Any, where: str) -> Any:
-    """Check a value against the type of its setting; numbers may be written as text, as YAML has it with 2e-5."""
-    wanted = type_.__name__ if isinstance(type_, type) else str(type_).removesuffix(" | None")
-    try:
-        match wanted:
-            case "int" if not isinstance(value, bool) and int(value) == float(value):
-                return int(value)
-            case "float" if not isinstance(value, bool):
-                return float(value)
-            case "bool" if isinstance(value, bool):
-                return value
-            case "str" if isinstance(value, str):
-                return value
-            case "tuple[str, ...]" if isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
-                return tuple(value)
-            case "tuple[int, ...]" if isinstance(value, list | tuple):
-                return tuple(int(one) for one in value)
-            case _ if wanted == _MAPPING and isinstance(value, Mapping):
-                return dict(value)
-    except (TypeError, ValueError):
-        pass
-    kinds = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "str": "text",
-        "tuple[str, ...]": "a list of names",
-        "tuple[int, ...]": "a list of whole numbers",
-        _MAPPING: "names with values",
-    }
-    raise InputError(f"{where}: {name} must be {kinds[wanted]}, not {value!r}")
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -40,10 +40,10 @@ def test_settings_come_from_a_file_and_flags_stand_over_it(tmp_path: Path) -> No
     [
         ("model: m\noutput: o\nrate: 1\nepoch: 2\n", "unknown settings 'rate', 'epoch'; there are model, output"),
         ("output: o\n", "model must be given"),
-        ("model: m\noutput: o\nlr: fast\n", "lr must be a number, not 'fast'"),
-        ("model: m\noutput: o\nbatch_size: 0\n", "batch_size must be at least 1"),
-        ("model: m\noutput: o\nbf16: 1\n", "bf16 must be true or false"),
-        ("model: [\n", "no YAML"),
+        ("model: m\noutput: o\nlr: fast\n", "lr must be a number above 0, not 'fast'"),
+        ("model: m\noutput: o\nbatch_size: 0\n", "batch_size must be a whole number of at least 1, not 0"),
+        ("model: m\noutput: o\nbf16: 1\n", "bf16 must be true or false, not 1"),
+        ("model: [\n", "is not YAML"),
         ("- a\n", "name: value"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from indexing.documents import Document
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.build.job import build_collection
 from pipelines.cli import main
@@ -156,7 +156,7 @@ def test_writing_keeps_what_else_the_file_says(tmp_path):
 @pytest.mark.parametrize("text", ["fusion: [", "- a list"])
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / "search.yaml").write_text(text, "utf-8")
-    with pytest.raises(StorageError, match=r"search\.yaml"):
+    with pytest.raises(InputError, match=r"search\.yaml"):
         read_choice(tmp_path)
 
 
