@@ -1,4 +1,4 @@
-"""HybridRetriever: several legs at once, fused into one ranking that remembers where each hit came from."""
+"""HybridRetriever: searches several legs concurrently and fuses their hits."""
 
 import logging
 import threading
@@ -23,21 +23,21 @@ logger = logging.getLogger(__name__)
 OnLegError = Literal["raise", "degrade"]
 
 DEPTH = 100
-"""Hits that each leg gives to the fusion by default."""
+"""Default number of hits of each leg that are fused."""
 
-SIDE_BY_SIDE = 4
-"""How many searches at once have a thread for each of their legs; more wait for one."""
+CONCURRENT_SEARCHES = 4
+"""Number of searches that have a thread for each of their legs at the same time; more wait."""
 
 
 class HybridRetriever(Closing, Retriever):
-    """Runs its legs concurrently and fuses what they find.
+    """Retriever that searches its legs concurrently and fuses their hits.
 
-    A batch of queries is encoded in one go, once for all legs that have the same encoder.
+    A batch of queries is encoded at once, and once for all legs with the same encoder.
 
     Parameters
     ----------
     legs
-        The retrievers, each with its own name; hits keep each leg's rank and score under it.
+        Retrievers with different names; hits keep each leg's rank and score under its name.
     fusion
         A `FusionMethod`, or any function of the legs' hits; by default `fusion_for` these legs.
         `weighted_sum` normalises scores by min-max for each query and leg and adds them:
@@ -46,17 +46,17 @@ class HybridRetriever(Closing, Retriever):
         In both a leg that did not return a document adds nothing. Bind options with `functools.partial`:
         ``fusion=partial(reciprocal_rank_fusion, k=20)``.
     depth
-        How many hits each leg gives to the fusion (more when more are asked for): one number, or one a leg by its
-        name; `DEPTH` for legs without one.
+        Number of hits of each leg that are fused (`k` if it is larger): one number, or a mapping of the legs' names to
+        numbers; `DEPTH` for legs that it lacks.
     on_leg_error
-        ``"raise"`` hands a leg's error on. ``"degrade"`` logs it, notes it in the trace and fuses what the other legs
-        found; when all fail, the first error is raised. A wrong argument (`InputError`) is raised always. A leg that
-        fails only when it is asked for the scores of others' candidates (``missing="score"``) keeps what it found.
+        ``"raise"`` raises a leg's error. ``"degrade"`` logs it, records it in the trace and fuses the other legs' hits;
+        if all legs fail, the first error is raised. An `InputError` is always raised. A leg that fails only at scoring
+        other legs' candidates (``missing="score"``) keeps its hits.
 
     Raises
     ------
     InputError
-        For legs without different names, a depth below 1 or for a leg there is not.
+        For legs that share a name, a depth below 1, or the depth of an unknown leg.
     """
 
     def __init__(
@@ -77,10 +77,10 @@ class HybridRetriever(Closing, Retriever):
         self.legs, self.on_leg_error = tuple(legs), on_leg_error
         self.fusion: Fusion = fusion_for(legs) if fusion is None else fusion
         self.depth = leg_depths(depth, names)
-        self._pool = ThreadPoolExecutor(max_workers=SIDE_BY_SIDE * len(legs), thread_name_prefix="leg")
+        self._pool = ThreadPoolExecutor(max_workers=CONCURRENT_SEARCHES * len(legs), thread_name_prefix="leg")
 
     def close(self) -> None:
-        """Let the threads go; the legs stay open."""
+        """Stop the threads; the legs stay open."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
@@ -94,16 +94,16 @@ class HybridRetriever(Closing, Retriever):
             except Exception as error:
                 return error
 
-        # The last leg on this thread: a search of one leg less to hand over, and one that needs no other thread.
+        # The last leg runs on the calling thread, so a search of a single leg needs no other thread.
         *others, last = self.legs
-        waiting = [self._pool.submit(answer, leg) for leg in others]
+        futures = [self._pool.submit(answer, leg) for leg in others]
         try:
-            ours = answer(last)
-            found = [future.result() for future in waiting]
+            last_outcome = answer(last)
+            outcomes = [future.result() for future in futures]
         finally:
-            for future in waiting:
+            for future in futures:
                 future.cancel()
-        answers = self._carry_on([*found, ours], len(queries), trace)
+        answers = self._surviving([*outcomes, last_outcome], len(queries), trace)
         with trace.stage("fusion"):
             return self._fused(answers, encodings, trace).top(k)
 
@@ -118,12 +118,12 @@ class HybridRetriever(Closing, Retriever):
                 trace.shares = measured_shares(fusion, answers, fused)
             return fused
 
-        def complete(place: int, rows: NDArray[np.int64], doc_ids: Sequence[str]) -> NDArray[np.floating] | None:
-            """Give a leg's true scores of candidates, asked query by query whatever their order."""
-            leg, order = self.legs[place], np.argsort(rows, kind="stable")
+        def complete(leg_index: int, rows: NDArray[np.int64], doc_ids: Sequence[str]) -> NDArray[np.floating] | None:
+            """Return a leg's true scores of candidates, in any order of their queries; None if the leg failed."""
+            leg, order = self.legs[leg_index], np.argsort(rows, kind="stable")
             if leg.name in trace.failures:
                 return None
-            bounds = np.searchsorted(rows[order], np.arange(len(answers[place]) + 1))
+            bounds = np.searchsorted(rows[order], np.arange(len(answers[leg_index]) + 1))
             wanted = [[doc_ids[at] for at in order[low:high].tolist()] for low, high in pairwise(bounds.tolist())]
             scores = np.empty(len(rows))
             try:
@@ -133,7 +133,7 @@ class HybridRetriever(Closing, Retriever):
             except Exception as error:
                 if self.on_leg_error == "raise" or isinstance(error, InputError | Cancelled):
                     raise
-                _note(leg, error, trace)
+                _record_failure(leg, error, trace)
                 return None
             return scores
 
@@ -142,26 +142,26 @@ class HybridRetriever(Closing, Retriever):
         trace.shares = stated_shares(fusion, answers, complete)
         return trace.shares.hits
 
-    def _carry_on(self, found: Sequence[Hits | BaseException], queries: int, trace: Trace) -> list[Hits]:
-        """Give the legs' answers, an empty one for a leg that failed; raise what must be raised."""
-        errors = [answer for answer in found if isinstance(answer, BaseException)]
+    def _surviving(self, outcomes: Sequence[Hits | BaseException], queries: int, trace: Trace) -> list[Hits]:
+        """Return the legs' hits, empty ones for failed legs, or raise an error as `on_leg_error` demands."""
+        errors = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         fatal = next((error for error in errors if isinstance(error, InputError | Cancelled)), None)
-        if fatal is not None or (errors and (self.on_leg_error == "raise" or len(errors) == len(found))):
+        if fatal is not None or (errors and (self.on_leg_error == "raise" or len(errors) == len(outcomes))):
             raise fatal or errors[0]
         answers = []
-        for leg, answer in zip(self.legs, found, strict=True):
-            if isinstance(answer, BaseException):
-                _note(leg, answer, trace)
-                answer = Hits.empty(queries).as_leg(leg.name)
-            answers.append(answer)
+        for leg, outcome in zip(self.legs, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                _record_failure(leg, outcome, trace)
+                outcome = Hits.empty(queries).as_leg(leg.name)
+            answers.append(outcome)
         return answers
 
 
-def _note(leg: Retriever, error: BaseException, trace: Trace) -> None:
-    """Log and note that a leg failed."""
+def _record_failure(leg: Retriever, error: BaseException, trace: Trace) -> None:
+    """Log a leg's failure and record it in the trace."""
     reason = str(error) if isinstance(error, RetrieveError) else f"{type(error).__name__}: {error}"
     trace.failures[leg.name] = reason
-    logger.warning("the leg %r failed and is left out of the answer: %s", leg.name, reason)
+    logger.warning("the leg %r failed; its hits are missing from the results: %s", leg.name, reason)
 
 
 def fusion_for(legs: Sequence[Retriever]) -> FusionMethod:
@@ -170,40 +170,40 @@ def fusion_for(legs: Sequence[Retriever]) -> FusionMethod:
 
 
 def leg_depths(depth: int | Mapping[str, int], names: Sequence[str], default: int = DEPTH) -> dict[str, int]:
-    """Give each leg's depth by its name.
+    """Return each leg's depth by its name.
 
     Raises
     ------
     InputError
-        For a depth below 1, or one for a leg there is not.
+        For a depth below 1, or the depth of an unknown leg.
     """
-    given = dict.fromkeys(names, depth) if isinstance(depth, int) else dict(depth)
-    unknown = next((name for name in given if name not in names), None)
+    depths = dict.fromkeys(names, depth) if isinstance(depth, int) else dict(depth)
+    unknown = next((name for name in depths if name not in names), None)
     if unknown is not None:
-        raise InputError(f"there is a depth for the leg {unknown!r}, and the legs are {', '.join(names)}")
-    wrong = next((value for value in given.values() if value < 1), None)
-    if wrong is not None:
-        raise InputError(f"depth must be at least 1, not {wrong}")
-    return {name: given.get(name, default) for name in names}
+        raise InputError(f"there is a depth for the leg {unknown!r}, but the legs are {', '.join(names)}")
+    invalid = next((value for value in depths.values() if value < 1), None)
+    if invalid is not None:
+        raise InputError(f"depth must be at least 1, not {invalid}")
+    return {name: depths.get(name, default) for name in names}
 
 
 class _Encodings:
-    """One batch of queries, encoded once for all legs whose encoder is the same."""
+    """Encodings of one batch of queries, shared by all legs with the same encoder."""
 
     def __init__(self, legs: Sequence[Retriever], queries: Sequence[str], trace: Trace) -> None:
         self._queries, self._trace = queries, trace
-        self._turns = {self._key(leg): threading.Lock() for leg in legs}
-        self._made: dict[tuple[type, int], Any] = {}
+        self._locks = {self._key(leg): threading.Lock() for leg in legs}
+        self._encoded: dict[tuple[type, int], Any] = {}
 
     def of(self, leg: Retriever) -> Any:
         if leg.encoder is None:
             return leg.encode(self._queries)
         key = self._key(leg)
-        with self._turns[key]:
-            if key not in self._made:
+        with self._locks[key]:
+            if key not in self._encoded:
                 with self._trace.stage(f"{leg.name}.encode"):
-                    self._made[key] = leg.encode(self._queries)
-            return self._made[key]
+                    self._encoded[key] = leg.encode(self._queries)
+            return self._encoded[key]
 
     @staticmethod
     def _key(leg: Retriever) -> tuple[type, int]:

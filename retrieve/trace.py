@@ -1,4 +1,4 @@
-"""Trace: what one search call did, told by its stages as they run, and the way to stop it half-way."""
+"""Trace of one search call: timings, failures and shares recorded by its stages, and cancellation."""
 
 import threading
 import time
@@ -13,34 +13,34 @@ if TYPE_CHECKING:
     from retrieve.fusion.shares import Shares
 
 
-class Cancelled(Exception):  # noqa: N818  # no error: somebody no longer wants the answer
-    """Raised within a call whose caller has gone."""
+class Cancelled(Exception):  # noqa: N818  # not an error: the caller no longer wants the answer
+    """Raised inside a call that its caller has cancelled."""
 
 
 class Trace:
-    """What one call to a retriever or reranker did.
+    """Record of one call to a retriever or reranker.
 
     Stages of one call may run in several threads; each writes under its own name.
 
     Parameters
     ----------
     explain
-        Ask the fusion for each leg's part in each score, at some cost.
+        Compute each leg's share of each fused score, at some cost.
     cancelled
-        When this event is set, the next stage does not begin: `Cancelled` is raised instead.
+        Once this event is set, the next stage raises `Cancelled` instead of starting.
 
     Attributes
     ----------
     seconds
-        By stage: ``dense.encode``, ``dense.search``, ``bm25.search``, ``fusion``, ``reranker``, …
+        Time by stage: ``dense.encode``, ``dense.search``, ``bm25.search``, ``fusion``, ``reranker``, …
     failures
-        By leg, why it gave nothing, where a hybrid carries on without it.
+        Reason of each failed leg, by its name, where a hybrid continues without it.
     shares
-        Each leg's part in the fused scores, when it was asked for and something was fused.
+        Each leg's share of the fused scores, with `explain` and a fusion.
     scored
-        How many of each query's candidates the reranker read, int64 [queries]; None without one.
+        Number of each query's candidates that the reranker read, int64 [queries]; None without a reranker.
     out_of_time
-        Whether a reranker stopped because of its time.
+        Whether the reranker's time limit left candidates unread.
     """
 
     def __init__(self, *, explain: bool = False, cancelled: threading.Event | None = None) -> None:
@@ -53,7 +53,7 @@ class Trace:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what stands in the block, adding to what a stage of this name took before."""
+        """Add the time of the ``with`` block to the stage of this name."""
         self.check()
         start = time.perf_counter()
         try:
@@ -62,6 +62,6 @@ class Trace:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
     def check(self) -> None:
-        """Raise `Cancelled` when the caller has gone."""
+        """Raise `Cancelled` if the caller has cancelled the call."""
         if self._cancelled is not None and self._cancelled.is_set():
             raise Cancelled

@@ -21,7 +21,6 @@ from pipelines.measures.qrels import Qrels
 from pipelines.search import LATE_INTERACTION, SearchPipeline
 from pipelines.tuning.fusion import Interval, bootstrap
 from retrieve.encoders import CrossEncoder, DenseEncoder
-from retrieve.encoders.base import Encoder
 from retrieve.reranking.budget import Budget
 from retrieve.reranking.cross_encoder import RERANKER, CandidateReranker, Contents, Reranker
 from retrieve.reranking.late_interaction import LateInteractionReranker
@@ -37,13 +36,9 @@ class Remembering(CandidateReranker):
     """Another reranker, of which each pair is scored once only."""
 
     def __init__(self, inner: CandidateReranker) -> None:
-        super().__init__(weight=inner.weight)
+        super().__init__(weight=inner.weight, encoder=inner.encoder)
         self._inner = inner
         self._known: dict[tuple[str, str], float] = {}
-
-    @property
-    def _encoder(self) -> Encoder | None:
-        return self._inner._encoder
 
     def _scores(
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]

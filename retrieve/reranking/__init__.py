@@ -1,1 +1,1 @@
-"""The second stage: rerankers, their budget, and windows of long documents."""
+"""Rerankers, their budget, and passages of long documents."""

@@ -1,4 +1,4 @@
-"""Budget: how much a reranker may read, and in what portions it reads so that it can stop at any time."""
+"""Budget of a reranker, and the batches in which it reads candidates so that it can stop at any time."""
 
 import time
 from dataclasses import dataclass
@@ -10,34 +10,34 @@ from indexing.errors import InputError
 from indexing.hits import Hits
 from retrieve.fusion.normalizers.min_max import min_max
 
-FIRST_WAVE = 8
-"""Candidates that are read before anything is known of the model's speed."""
-EXIT_WAVE = 16
-"""Candidates of a query after which it is asked again whether the rest can still matter."""
+FIRST_BATCH = 8
+"""Candidates read while the model's speed is unknown."""
+EXIT_BATCH = 16
+"""Candidates of a query between two checks for an early exit."""
 TOP = 10
-"""How many of the best matter to an early exit, where nobody says."""
-SPENT_AT_ONCE = 0.5
-"""The part of the time left that a portion may be expected to take: a wrong guess then costs little."""
+"""Default of `Budget.top`."""
+MAX_TIME_SHARE = 0.5
+"""Largest expected share of the remaining time for one batch; it limits the cost of a wrong estimate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a reranker may spend on each query. Within it candidates are read best first; the others keep their order.
+    """Limit of a reranker's work for each query: candidates are read best first, and unread ones keep their order.
 
     Parameters
     ----------
     max_pairs
-        The most pairs (of the query and a document, or a passage of one) that the model reads for a query. The best
-        candidate is read always.
+        Maximum number of pairs (the query and a document or passage) that the model reads for a query. The best
+        candidate is always read.
     max_ms
-        Milliseconds for a query, counted from the call of ``rerank``: several queries in one call have the sum
-        together. No portion is begun that would end later at the speed seen so far, but the best candidate's.
+        Milliseconds per query from the call of ``rerank``; the queries of one call share the sum. Apart from the best
+        candidate, no batch starts that would end later at the speed measured so far.
     early_exit
-        Stop a query when no candidate left is expected among its best `top`: its remaining candidates are taken to
-        score at most the mean of the last `EXIT_WAVE` that were read, plus so many of their standard deviations.
-        Smaller stops sooner. What it costs: ``python benchmarks/run_speed.py budget``.
+        Stop a query when none of its unread candidates is expected among its best `top`. They are expected to score at
+        most the mean of the last `EXIT_BATCH` scores plus this many of their standard deviations. Smaller values stop
+        sooner. ``python benchmarks/run_speed.py budget`` measures the loss of quality.
     top
-        How many of the best matter to `early_exit`: in a pipeline as many as are asked for, else 10.
+        Number of best candidates that `early_exit` protects: the number of requested hits in a pipeline, else 10.
     """
 
     max_pairs: int | None = None
@@ -56,36 +56,36 @@ class Budget:
                 raise InputError(f"{name} must be above 0, not {value!r}")
 
 
-class Portions:
-    """Deals the candidates of a block of queries out in portions, best ranks first, until the budget ends.
+class CandidateBatches:
+    """Splits the candidates of a block of queries into batches, best ranks first, until the budget is spent.
 
     Parameters
     ----------
     budget
-        As given to ``rerank``.
+        The argument of ``rerank``.
     head
         The block's candidates.
     pairs
-        int64 [candidates], how many pairs each is to the model.
+        int64 [candidates], number of pairs that the model reads for each.
     costs
-        float64 [candidates], what each costs the model, in any unit.
+        float64 [candidates], estimated cost of each to the model, in any unit.
     rate
-        Seconds that a unit took lately; None when that is not known.
+        Recent seconds per unit of cost; None if unknown.
     deadline
-        In `time.perf_counter`'s seconds; None for no end.
+        In `time.perf_counter`'s seconds; None for no limit.
     weight
-        The part of the first stage's score in the final one.
+        Weight of the first stage's score in the final one.
 
     Attributes
     ----------
     scores
-        float64 [candidates], of those that were read.
+        float64 [candidates], scores of the candidates read so far.
     read
-        bool [candidates], which were; of each query they are its first ones.
+        bool [candidates], whether each was read; those of a query are its best.
     out_of_time
-        Whether candidates were left because of the deadline.
+        Whether the deadline left candidates unread.
     rate
-        Seconds a unit, as the largest portion took them.
+        Seconds per unit of cost of the largest batch.
     """
 
     def __init__(
@@ -108,13 +108,13 @@ class Portions:
             used = np.cumsum(pairs)
             before = np.concatenate(([0], used))[head.offsets[:-1]]
             allowed = (used - before[self._rows] <= budget.max_pairs) | (self._ranks == 1)
-            # A long document stops its query: what comes after it must not overtake it unread.
+            # A document beyond the limit ends its query: later candidates must not overtake it unread.
             ends = np.where(allowed, len(pairs), self._ranks)
             first_end = np.full(len(head), len(pairs))
             np.minimum.at(first_end, self._rows, ends)
             allowed = self._ranks < first_end[self._rows]
         best_first = np.lexsort((self._rows, self._ranks))
-        self._waiting = best_first[allowed[best_first]]
+        self._unread = best_first[allowed[best_first]]
         self.scores = np.zeros(len(pairs))
         self.read = np.zeros(len(pairs), np.bool_)
         self.out_of_time = False
@@ -122,54 +122,54 @@ class Portions:
         self._largest = 0.0
 
     def next(self) -> NDArray[np.int64]:
-        """Give the candidates to read now, by number, ascending; none when it is over."""
-        wave = self._waiting
-        if self._budget.early_exit is not None and len(wave):
-            started = self._ranks[wave].min() > 1
-            size = EXIT_WAVE if started else max(EXIT_WAVE, self._top)
-            wave = wave[self._ranks[wave] < self._ranks[wave[0]] + size]
-        if self._deadline is not None and len(wave):
-            wave = wave[: self._fitting(wave)]
-            self.out_of_time |= not len(wave)
-        self._waiting = self._waiting[len(wave) :]
-        return np.sort(wave)
+        """Return the numbers of the candidates to read now, ascending; none at the end."""
+        batch = self._unread
+        if self._budget.early_exit is not None and len(batch):
+            started = self._ranks[batch].min() > 1
+            size = EXIT_BATCH if started else max(EXIT_BATCH, self._top)
+            batch = batch[self._ranks[batch] < self._ranks[batch[0]] + size]
+        if self._deadline is not None and len(batch):
+            batch = batch[: self._count_in_time(batch)]
+            self.out_of_time |= not len(batch)
+        self._unread = self._unread[len(batch) :]
+        return np.sort(batch)
 
-    def done(self, wave: NDArray[np.int64], scores: NDArray[np.floating], seconds: float) -> None:
-        """Note what a portion's candidates scored and how long that took."""
-        self.scores[wave], self.read[wave] = scores, True
-        cost = max(float(self._costs[wave].sum()), 1.0)
+    def done(self, batch: NDArray[np.int64], scores: NDArray[np.floating], seconds: float) -> None:
+        """Record the scores of a batch's candidates and the time it took."""
+        self.scores[batch], self.read[batch] = scores, True
+        cost = max(float(self._costs[batch].sum()), 1.0)
         self._rate = seconds / cost
         if cost >= self._largest:
             self._largest, self.rate = cost, self._rate
-        if self._budget.early_exit is not None and len(self._waiting):
-            decided = self._decided(np.unique(self._rows[wave]))
-            self._waiting = self._waiting[~decided[self._rows[self._waiting]]]
+        if self._budget.early_exit is not None and len(self._unread):
+            decided = self._decided(np.unique(self._rows[batch]))
+            self._unread = self._unread[~decided[self._rows[self._unread]]]
 
-    def _fitting(self, wave: NDArray[np.int64]) -> int:
-        """Say how many of these candidates may be begun now."""
+    def _count_in_time(self, batch: NDArray[np.int64]) -> int:
+        """Return how many of these candidates may start now."""
         if self._rate is None:
-            return FIRST_WAVE
+            return FIRST_BATCH
         left = (self._deadline or 0.0) - time.perf_counter()
-        expected = self._rate * np.cumsum(self._costs[wave])
-        if expected[-1] <= SPENT_AT_ONCE * left:
-            return len(wave)
-        several = int(np.searchsorted(expected, SPENT_AT_ONCE * left, side="right"))
+        expected = self._rate * np.cumsum(self._costs[batch])
+        if expected[-1] <= MAX_TIME_SHARE * left:
+            return len(batch)
+        count = int(np.searchsorted(expected, MAX_TIME_SHARE * left, side="right"))
         if not self.read.any():
-            # The speed of a slow moment must not stand for ever: one is read always, and says how it is now.
-            return max(several, 1)
-        return several or int(expected[0] <= left)
+            # One candidate is always read: it measures the speed anew, so that one slow moment has no lasting effect.
+            return max(count, 1)
+        return count or int(expected[0] <= left)
 
     def _decided(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Say for which of these queries no candidate left is expected among the best, bool [queries]."""
+        """Return whether each query is among `rows` and has no unread candidate expected among its best."""
         decided = np.zeros(len(self._head), np.bool_)
         for row in rows.tolist():
             start, stop = int(self._head.offsets[row]), int(self._head.offsets[row + 1])
             read = start + np.flatnonzero(self.read[start:stop])
-            if read[-1] + 1 == stop or len(read) < max(self._top, EXIT_WAVE):
+            if read[-1] + 1 == stop or len(read) < max(self._top, EXIT_BATCH):
                 continue
-            last = self.scores[read[-EXIT_WAVE:]]
+            last = self.scores[read[-EXIT_BATCH:]]
             ceiling = float(last.mean() + (self._budget.early_exit or 0.0) * last.std())
-            # The best that the next candidate is expected to reach, beside those that were read.
+            # The highest score expected of the next candidate, after those that were read.
             now = np.append(self.scores[read], ceiling)
             first = np.append(self._head.scores[read], self._head.scores[read[-1] + 1])
             bounds = np.array([0, len(now)])

@@ -1,4 +1,4 @@
-"""Rerankers: the second stage, which reads each candidate beside the query and orders them anew."""
+"""Rerankers: the base class that reads and reorders candidates, and the cross-encoder's."""
 
 import time
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, Ranking
 from retrieve.fusion.normalizers.min_max import min_max
-from retrieve.reranking.budget import Budget, Portions
+from retrieve.reranking.budget import Budget, CandidateBatches
 from retrieve.reranking.passages import Passages, Windows, reduce_passages
 from retrieve.trace import Trace
 
@@ -22,48 +22,59 @@ if TYPE_CHECKING:
     from retrieve.encoders.base import Encoder
 
 FIRST_STAGE = "first-stage"
-"""The provenance under which reranked hits keep the rank and score they came with."""
+"""Provenance name of a reranked hit's rank and score before reranking."""
 
 RERANKER = "reranker"
-"""The provenance under which they have the reranker's own rank and score, before any of the first stage's is added."""
+"""Provenance name of the reranker's own rank and score, without the first stage's part."""
 
-CANDIDATES_AT_ONCE = 8192
-"""How many candidates' texts are held at a time, whatever the number of queries."""
+MAX_CANDIDATES = 8192
+"""Maximum number of candidates whose texts are in memory at a time, for any number of queries."""
 
-CHARACTERS = 5
-"""Of a token, roughly: what lies beyond `max_length` tokens costs nothing."""
+CHARS_PER_TOKEN = 5
+"""Rough estimate: text beyond `max_length` tokens costs nothing."""
 
 
 class Contents(Protocol):
-    """Where a reranker reads the candidates' texts: a `DocumentStore`, for one."""
+    """Source of the candidates' texts, such as a `DocumentStore`."""
 
     def contents(self, ids: Sequence[str]) -> Sequence[str]:
-        """Give the text of each id, in order."""
+        """Return the text of each id, in order."""
 
 
 class CandidateReranker(ABC):
-    """What all rerankers share: which candidates are read, in what passages, and what becomes of the scores.
+    """Base class of rerankers: reads candidates and their passages within a budget, and reorders the hits.
 
     Parameters
     ----------
     weight
-        The part of the first stage's score that is kept, 0 (none) to 1. With ``weight`` w the new score is
+        Weight of the first stage's score, from 0 to 1. With weight w the new score is
         ``(1 - w) * min_max(reranker) + w * min_max(first stage)``, both normalised over a query's candidates that
         were read; at 0 it is the reranker's own score.
     passages
-        What stands for a document that is longer than the model reads: its first window, as the model cuts it;
-        the ``"max"`` of all windows' scores; or their ``"mean"``.
+        Score of a document that is longer than the model reads: that of its ``"first"`` window, as the model truncates
+        it; the ``"max"`` of all windows' scores; or their ``"mean"``.
     overlap
-        How many tokens a window shares with the one before, at most half a window.
+        Number of tokens that a window shares with the one before, at most half a window.
+    encoder
+        The model, whose tokenizer cuts passages; None for a reranker without one, which reads documents whole.
     """
 
-    def __init__(self, *, weight: float = 0.0, passages: Passages = "first", overlap: int = 32) -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 0.0,
+        passages: Passages = "first",
+        overlap: int = 32,
+        encoder: "Encoder | None" = None,
+    ) -> None:
         if not 0 <= weight <= 1:
             raise InputError(f"weight must be between 0 and 1, not {weight}")
         if passages not in get_args(Passages):
             raise InputError(f"passages must be one of {', '.join(get_args(Passages))}, not {passages!r}")
-        self.weight, self.passages, self.overlap = weight, passages, overlap
-        self._windows = None if passages == "first" else self._make_windows()
+        self.weight, self.passages, self.overlap, self.encoder = weight, passages, overlap, encoder
+        if passages != "first" and encoder is None:
+            raise InputError(f"{type(self).__name__} reads documents whole: passages must be 'first'")
+        self._windows = None if passages == "first" or encoder is None else Windows(encoder, overlap=overlap)
         self._rate: float | None = None
 
     @overload
@@ -101,38 +112,38 @@ class CandidateReranker(ABC):
         trace: Trace | None = None,
         show_progress: bool = False,
     ) -> Ranking | Hits:
-        """Order each query's hits by what this reranker makes of their texts.
+        """Rerank each query's hits by their texts.
 
         Parameters
         ----------
         queries, hits
             One query with its `Ranking`, or several with their `Hits`.
         documents
-            Where the texts are: an object with ``contents(ids)``, or a mapping of doc_id to text.
+            The texts: an object with ``contents(ids)``, or a mapping of doc_id to text.
         depth
-            How many of each query's hits are reranked (all by default). The others keep their order, below.
+            Number of each query's hits to rerank (default: all). The others keep their order below.
         budget
-            What it may cost. Whatever is not read keeps its order, below what is.
+            Limit of the work. Unread candidates keep their order below those that were read.
         trace
-            Is told how many candidates were read, and how long it took.
+            Records the number of candidates read and the time.
 
         Returns
         -------
         Ranking or Hits
-            The same documents with new scores. Provenance is kept; ``first-stage`` (the rank and score before) and
-            ``reranker`` (the reranker's own, of the hits that it read) are added.
+            The same documents with new scores. The provenance gains ``first-stage`` (the rank and score before) and
+            ``reranker`` (the reranker's own, for the hits that it read).
 
         Raises
         ------
         InputError
-            When the numbers of queries and of rankings differ, or a text is missing.
+            When the numbers of queries and rankings differ, or a text is missing.
         """
         if depth is not None and depth < 1:
             raise InputError(f"depth must be at least 1, not {depth}")
         budget, trace = budget or Budget(), trace or Trace()
         if isinstance(queries, str):
             if not isinstance(hits, Ranking):
-                raise InputError("one query goes with one Ranking; for Hits give a list of queries")
+                raise InputError("one query goes with one Ranking; for Hits pass a list of queries")
             return self._rerank([queries], hits.as_hits(), documents, depth, budget, trace, show_progress)[0]
         if not isinstance(hits, Hits) or len(queries) != len(hits):
             raise InputError(
@@ -146,23 +157,12 @@ class CandidateReranker(ABC):
     ) -> NDArray:
         """Score pairs, float32 [pairs]: pair ``i`` is of ``queries[rows[i]]`` and ``texts[places[i]]``.
 
-        `rows` ascend. Not every query or text need be in a pair.
+        `rows` ascend. Some queries or texts may be in no pair.
         """
 
-    @property
-    def _encoder(self) -> "Encoder | None":
-        """The model, by which long documents are cut into passages."""
-        return None
-
     def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:
-        """Say how many tokens of a document the model reads for each query, int64 [queries]."""
+        """Return how many tokens of a document the model reads for each query, int64 [queries]."""
         return windows.room(queries)
-
-    def _make_windows(self) -> Windows:
-        encoder = self._encoder
-        if encoder is None:
-            raise InputError(f"{type(self).__name__} reads documents whole: passages must be 'first'")
-        return Windows(encoder, overlap=self.overlap)
 
     def _rerank(
         self,
@@ -180,11 +180,11 @@ class CandidateReranker(ABC):
             with tqdm(total=len(scores), desc="reranking", unit="pair", disable=not show_progress) as bar:
                 for start, stop in _blocks(head.offsets):
                     part = slice(int(head.offsets[start]), int(head.offsets[stop]))
-                    portions = self._read(
+                    batches = self._read(
                         queries[start:stop], head.part(start, stop), documents, budget, trace, bar.update
                     )
-                    scores[part], read[part] = portions.scores, portions.read
-                    trace.out_of_time |= portions.out_of_time
+                    scores[part], read[part] = batches.scores, batches.read
+                    trace.out_of_time |= batches.out_of_time
             counts = np.bincount(head.rows[read], minlength=len(hits))
             trace.scored = counts
             return self._merged(hits, hits.where(hits.ranks <= counts[hits.rows]), scores[read])
@@ -197,51 +197,53 @@ class CandidateReranker(ABC):
         budget: Budget,
         trace: Trace,
         progress: Callable[[int], object],
-    ) -> Portions:
+    ) -> CandidateBatches:
         """Score as many of a block's candidates as the budget allows."""
         deadline = None if budget.max_ms is None else time.perf_counter() + len(block) * budget.max_ms / 1000
         codes, places = np.unique(block.codes, return_inverse=True)
         texts = _texts(documents, block.ids[codes].tolist())
-        # Candidates that are one document or passage for several queries are one text.
+        # A document or passage that is a candidate of several queries is one text.
         rows, counts = block.rows, np.ones(len(block.codes), np.int64)
         if self._windows is not None:
-            texts, places, counts = _in_windows(self._windows, texts, places, self._room(self._windows, queries)[rows])
+            sizes = self._room(self._windows, queries)[rows]
+            texts, places, counts = _cut_into_windows(self._windows, texts, places, sizes)
             rows = np.repeat(rows, counts)
-        owners = np.repeat(np.arange(len(counts)), counts)
-        portions = Portions(
+        candidates = np.repeat(np.arange(len(counts)), counts)
+        batches = CandidateBatches(
             budget,
             block,
             counts,
-            np.bincount(owners, self._costs(queries, rows, texts, places), len(counts)).astype(np.float64),
+            np.bincount(candidates, self._costs(queries, rows, texts, places), len(counts)).astype(np.float64),
             rate=self._rate,
             deadline=deadline,
             weight=self.weight,
         )
-        while len(wave := portions.next()):
+        while len(batch := batches.next()):
             trace.check()
-            begun = time.perf_counter()
-            pairs = np.flatnonzero(np.isin(owners, wave)) if len(wave) < len(counts) else np.arange(len(owners))
+            start = time.perf_counter()
+            pairs = np.arange(len(candidates))
+            if len(batch) < len(counts):
+                pairs = np.flatnonzero(np.isin(candidates, batch))
             scores = self._scores(queries, rows[pairs], texts, places[pairs])
             if self.passages != "first":
-                scores = reduce_passages(scores, np.flatnonzero(np.diff(owners[pairs], prepend=-1)), self.passages)
-            portions.done(wave, scores, time.perf_counter() - begun)
-            progress(len(wave))
-        self._rate = portions.rate
-        return portions
+                starts = np.flatnonzero(np.diff(candidates[pairs], prepend=-1))
+                scores = reduce_passages(scores, starts, self.passages)
+            batches.done(batch, scores, time.perf_counter() - start)
+            progress(len(batch))
+        self._rate = batches.rate
+        return batches
 
     def _costs(
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Guess what each pair costs the model: its characters, as far as they are read."""
-        encoder = self._encoder
-        longest = encoder.max_length if encoder is not None else None
+        """Estimate each pair's cost to the model: the number of characters that it reads."""
         documents = np.fromiter(map(len, texts), np.float64, count=len(texts))
-        if longest is not None:
-            documents = np.minimum(documents, CHARACTERS * longest)
+        if self.encoder is not None and self.encoder.max_length is not None:
+            documents = np.minimum(documents, CHARS_PER_TOKEN * self.encoder.max_length)
         return documents[places] + np.fromiter(map(len, queries), np.float64, count=len(queries))[rows]
 
     def _merged(self, hits: Hits, read: Hits, scores: NDArray[np.float64]) -> Hits:
-        """Rank the hits that were read by their new scores, and the others below them as they were."""
+        """Rank the hits that were read by their new scores, and the others below in their old order."""
         own = Hits.ranked(
             len(hits),
             read.rows,
@@ -267,27 +269,23 @@ class CandidateReranker(ABC):
 
 
 class Reranker(CandidateReranker):
-    """Reranks with a cross-encoder, which reads query and document together (Nogueira and Cho 2019).
+    """Reranker with a cross-encoder, which reads query and document together (Nogueira and Cho 2019).
 
-    All pairs of a block of queries are scored in one pass, batched by length, each different pair of texts once.
+    The pairs of a block of queries are scored together, batched by length; equal pairs of texts are scored once.
 
     Parameters
     ----------
     model
         A `CrossEncoder` with one label.
     weight, passages, overlap
-        As for every reranker.
+        See `CandidateReranker`.
     """
 
     def __init__(
         self, model: "CrossEncoder", *, weight: float = 0.0, passages: Passages = "first", overlap: int = 32
     ) -> None:
         self.model = model
-        super().__init__(weight=weight, passages=passages, overlap=overlap)
-
-    @property
-    def _encoder(self) -> "Encoder | None":
-        return self.model
+        super().__init__(weight=weight, passages=passages, overlap=overlap, encoder=model)
 
     def _scores(
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
@@ -300,23 +298,23 @@ class Reranker(CandidateReranker):
 
 
 def reweighted(hits: Hits, weight: float) -> Hits:
-    """Order reranked hits as a reranker with another `weight` would have, without reading anything again.
+    """Reorder reranked hits by another weight of the first stage, without reading texts again.
 
     Parameters
     ----------
     hits
-        What ``rerank`` gave, every hit read.
+        The result of ``rerank``, with every hit read.
     weight
-        As in `CandidateReranker`.
+        See `CandidateReranker`.
 
     Raises
     ------
     InputError
-        For hits that were not reranked, or of which some were not read.
+        For hits that were not reranked, or not all read.
     """
     own, first = hits.legs.get(RERANKER), hits.legs.get(FIRST_STAGE)
     if own is None or first is None or not own.ranks.all():
-        raise InputError("only hits that a reranker has read, all of them, can be given another weight")
+        raise InputError("cannot change the weight: a reranker must have read all of the hits")
     scores = own.scores
     if weight:
         now, before = min_max(own.scores, hits.offsets), min_max(first.scores, hits.offsets)
@@ -324,40 +322,40 @@ def reweighted(hits: Hits, weight: float) -> Hits:
     return Hits.ranked(len(hits), hits.rows, hits.codes, scores, hits.ids, legs=hits.legs)
 
 
-def _in_windows(
+def _cut_into_windows(
     windows: Windows, texts: Sequence[str], places: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[list[str], NDArray[np.int64], NDArray[np.int64]]:
-    """Cut each candidate's text into windows of its size.
+    """Cut each candidate's text, ``texts[places[i]]``, into windows of at most ``sizes[i]`` tokens.
 
     Returns
     -------
     texts
         The different windows.
     places
-        int64 [pairs], which of them each pair reads; a candidate's pairs one after another.
+        int64 [pairs], each pair's window; the pairs of a candidate are consecutive.
     counts
-        int64 [candidates], how many pairs each has.
+        int64 [candidates], each candidate's number of pairs.
     """
     spans = windows.spans(texts)
     numbers: dict[str, int] = {}
     cuts: dict[tuple[int, int], list[int]] = {}
-    found = []
+    by_candidate = []
     for key in zip(places.tolist(), sizes.tolist(), strict=True):
         if key not in cuts:
             place, size = key
             cuts[key] = [
                 numbers.setdefault(text, len(numbers)) for text in windows.cut(texts[place], spans[place], size)
             ]
-        found.append(cuts[key])
-    counts = np.fromiter(map(len, found), np.int64, count=len(found))
-    return list(numbers), np.fromiter(chain.from_iterable(found), np.int64, count=int(counts.sum())), counts
+        by_candidate.append(cuts[key])
+    counts = np.fromiter(map(len, by_candidate), np.int64, count=len(by_candidate))
+    return list(numbers), np.fromiter(chain.from_iterable(by_candidate), np.int64, count=int(counts.sum())), counts
 
 
 def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Cut the queries into runs of at most `CANDIDATES_AT_ONCE` candidates, a query at least."""
+    """Yield blocks of at least one query and at most `MAX_CANDIDATES` candidates, as (start, stop) of queries."""
     start, queries = 0, len(offsets) - 1
     while start < queries:
-        stop = int(np.searchsorted(offsets, offsets[start] + CANDIDATES_AT_ONCE, side="right")) - 1
+        stop = int(np.searchsorted(offsets, offsets[start] + MAX_CANDIDATES, side="right")) - 1
         stop = min(max(stop, start + 1), queries)
         yield start, stop
         start = stop
@@ -373,9 +371,9 @@ def _texts(documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Seque
 
 
 def _with_tail(hits: Hits, read: Hits, scores: NDArray[np.float64], places: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Give the hits that were not read scores that fall from the lowest of the others, by their own fall, less 1.
+    """Return the new scores, and for unread hits scores below: by 1 plus their old distance from the last hit read.
 
-    Those that were read are the first of each query's, at `places` among the hits.
+    The hits that were read are the first of each query, at `places` among all hits.
     """
     complete = hits.scores.astype(np.float64)
     shift = np.zeros(len(hits))

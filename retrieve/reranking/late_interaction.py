@@ -1,4 +1,4 @@
-"""LateInteractionReranker: MaxSim over any dense encoder's token vectors, a rerank stage with no weights of its own."""
+"""LateInteractionReranker: MaxSim over the token vectors of any dense encoder, without weights of its own."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,27 +14,28 @@ from retrieve.reranking.passages import Passages, Windows
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder
-    from retrieve.encoders.base import Encoder
     from retrieve.encoders.dense import TokenVectors
 
 
 class LateInteractionReranker(CandidateReranker):
-    """Reranks by late interaction (ColBERT, Khattab and Zaharia 2020) on an encoder that was not trained for it.
+    """Reranker by late interaction (ColBERT, Khattab and Zaharia 2020) on an encoder that was not trained for it.
 
     ``score(q, d) = mean over q's tokens of the highest cosine with any of d's tokens``, in [-1, 1].
 
     Parameters
     ----------
     encoder
-        Any `DenseEncoder`: its token vectors are used before pooling.
+        Any `DenseEncoder`; its token vectors before pooling are compared.
     weight
-        As for every reranker; half of the first stage's score is kept by default, since an encoder that was trained
-        for whole texts orders candidates less surely by their tokens (figures: docs/architecture.md).
+        See `CandidateReranker`; 0.5 by default, because an encoder trained for whole texts orders candidates less
+        reliably by their tokens (figures: docs/architecture.md).
     passages, overlap
-        As for every reranker. Windows are scored each by its own MaxSim.
+        See `CandidateReranker`. Each window has its own MaxSim score.
     cache_bytes
-        Token vectors of the documents last seen are kept, as float16, up to this many bytes; 0 keeps none.
+        Size of the cache of the most recent documents' token vectors, as float16; 0 disables it.
     """
+
+    encoder: "DenseEncoder"
 
     def __init__(
         self,
@@ -45,16 +46,12 @@ class LateInteractionReranker(CandidateReranker):
         overlap: int = 32,
         cache_bytes: int = 512 * 1024 * 1024,
     ) -> None:
-        self.encoder, self.cache_bytes = encoder, cache_bytes
-        super().__init__(weight=weight, passages=passages, overlap=overlap)
+        super().__init__(weight=weight, passages=passages, overlap=overlap, encoder=encoder)
+        self.cache_bytes = cache_bytes
         self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
-        self._caching = Lock()
+        self._cache_lock = Lock()
         self._queries: tuple[tuple[str, ...], TokenVectors] | None = None
-
-    @property
-    def _encoder(self) -> "Encoder | None":
-        return self.encoder
 
     def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:
         return np.repeat(windows.room(None), len(queries))
@@ -74,32 +71,32 @@ class LateInteractionReranker(CandidateReranker):
         return scores
 
     def _query_vectors(self, queries: Sequence[str]) -> "TokenVectors":
-        """Encode the queries, unless they are those of the last portion."""
+        """Return the queries' token vectors, encoding them unless the last batch had the same queries."""
         key, last = tuple(queries), self._queries
         if last is None or last[0] != key:
             self._queries = last = key, self.encoder.encode_tokens(queries)
         return last[1]
 
     def _token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
-        """Give each text's token vectors, encoding only those that are not kept."""
-        with self._caching:
-            found = {text: self._cache[text] for text in texts if text in self._cache}
-            for text in found:
+        """Return each text's token vectors, encoding those that are not cached."""
+        with self._cache_lock:
+            by_text = {text: self._cache[text] for text in texts if text in self._cache}
+            for text in by_text:
                 self._cache.move_to_end(text)
-        unknown = [text for text in texts if text not in found]
-        if unknown:
-            encoded = self.encoder.encode_tokens(unknown)
+        uncached = [text for text in texts if text not in by_text]
+        if uncached:
+            encoded = self.encoder.encode_tokens(uncached)
             vectors = np.split(encoded.vectors.astype(np.float16), encoded.offsets[1:-1])
-            found.update(zip(unknown, vectors, strict=True))
-            with self._caching:
-                for text in unknown:
-                    self._keep(text, found[text])
-        return [found[text] for text in texts]
+            by_text.update(zip(uncached, vectors, strict=True))
+            with self._cache_lock:
+                for text in uncached:
+                    self._add_to_cache(text, by_text[text])
+        return [by_text[text] for text in texts]
 
-    def _keep(self, text: str, vectors: NDArray[np.float16]) -> None:
+    def _add_to_cache(self, text: str, vectors: NDArray[np.float16]) -> None:
         if vectors.nbytes > self.cache_bytes or text in self._cache:
             return
-        # A copy: a view would keep the whole batch it was encoded in alive.
+        # A view would keep the vectors of its whole batch in memory.
         self._cache[text] = vectors.copy()
         self._cached_bytes += vectors.nbytes
         while self._cached_bytes > self.cache_bytes:
@@ -107,14 +104,14 @@ class LateInteractionReranker(CandidateReranker):
 
 
 def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:
-    """Score documents by the mean over query tokens of the best-matching document token.
+    """Return each document's mean, over the query's tokens, of the similarity of the best-matching document token.
 
     Parameters
     ----------
     query
         float32 [query tokens, dim], rows of length 1.
     documents
-        For each document [tokens, dim], rows of length 1; one with no tokens scores 0.
+        For each document [tokens, dim], rows of length 1; a document without tokens scores 0.
 
     Returns
     -------

@@ -15,7 +15,7 @@ from retrieve.trace import Trace
 
 
 class Fixed(Retriever):
-    """Answers every query with the same run."""
+    """Retriever that returns the same run for every query."""
 
     def __init__(self, name, run):
         super().__init__(name)
@@ -108,7 +108,7 @@ def test_each_leg_may_have_its_own_depth():
     with HybridRetriever([one, two], depth={"two": 7}) as hybrid:
         hybrid.search("query", k=3)
     assert (one.asked[0][1], two.asked[0][1]) == (100, 7)
-    with pytest.raises(InputError, match="a depth for the leg 'three', and the legs are one, two"):
+    with pytest.raises(InputError, match="a depth for the leg 'three', but the legs are one, two"):
         HybridRetriever([one, two], depth={"three": 7})
 
 
@@ -186,7 +186,7 @@ def test_shares_are_each_legs_part_of_the_fused_score(fusion):
 
 
 def test_a_fusion_that_explains_itself_is_asked_and_may_ask_for_true_scores():
-    """Adds raw scores; what a leg did not return, it scores."""
+    """The fusion explains itself, and asks the leg for the scores of three candidates."""
 
     class Explained(NamedTuple):
         hits: Hits

@@ -18,7 +18,7 @@ QUERIES = ["one", "two", "three"]
 
 
 class ByLength(CandidateReranker):
-    """Long texts first: enough of a model to see what becomes of scores."""
+    """Reranker that scores a text by its length, without a model."""
 
     def _scores(self, queries, rows, texts, places):
         return np.array([float(len(texts[place])) for place in places], np.float32)
@@ -58,7 +58,7 @@ def test_another_weight_needs_no_second_reading():
         assert again.scores.tolist() == pytest.approx(right.scores.tolist())
         assert again.doc_ids == right.doc_ids and set(again.legs) == {"first-stage", "reranker"}
     for some in (hits(), ByLength().rerank(QUERIES, hits(), TEXTS, depth=2)):
-        with pytest.raises(InputError, match="only hits that a reranker has read"):
+        with pytest.raises(InputError, match="must have read all"):
             rerankers.reweighted(some, 0.5)
 
 
@@ -78,7 +78,7 @@ def test_below_the_depth_the_order_stays(weight):
 
 def test_the_same_in_blocks_as_in_one(monkeypatch):
     whole = ByLength().rerank(QUERIES, hits(), TEXTS)
-    monkeypatch.setattr(rerankers, "CANDIDATES_AT_ONCE", 1)
+    monkeypatch.setattr(rerankers, "MAX_CANDIDATES", 1)
     assert ByLength().rerank(QUERIES, hits(), TEXTS).doc_ids == whole.doc_ids
 
 
@@ -195,7 +195,7 @@ class TestBudget:
         assert reranker._rate == pytest.approx(1 / (len("a") + len("one"))), "a slow moment does not stand for ever"
 
     def test_stops_in_time_with_a_full_ranking(self, monkeypatch):
-        """By a clock of its own: each character takes a millisecond, and the first guess of the speed is far off."""
+        """On a fake clock, each character takes a millisecond; the first estimate of the speed is far off."""
         now = [0.0]
         monkeypatch.setattr(rerankers.time, "perf_counter", lambda: now[0])
         texts = {f"d{at:03}": "x" * 10 for at in range(200)}
@@ -252,7 +252,7 @@ class TestBudget:
     def test_several_queries_and_blocks_are_read_as_each_alone(self, monkeypatch):
         budget = Budget(max_pairs=2)
         alone = [ByLength().rerank(q, h, TEXTS, budget=budget).doc_ids for q, h in zip(QUERIES, hits(), strict=True)]
-        monkeypatch.setattr(rerankers, "CANDIDATES_AT_ONCE", 1)
+        monkeypatch.setattr(rerankers, "MAX_CANDIDATES", 1)
         blocks = ByLength().rerank(QUERIES, hits(), TEXTS, budget=budget)
         assert [ranking.doc_ids for ranking in blocks] == alone
 
