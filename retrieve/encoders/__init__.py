@@ -1,6 +1,6 @@
-"""Encoders: models that turn text into vectors (dense), weighted terms (sparse) or a score for a pair (cross).
+"""Encoders: models that map text to vectors (dense) or weighted terms (sparse), or score a pair of texts (cross).
 
-Importing this loads neither torch nor transformers; making an encoder does.
+Importing this package loads neither torch nor transformers; creating an encoder does.
 """
 
 from retrieve.encoders.cross import CrossEncoder

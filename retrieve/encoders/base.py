@@ -1,4 +1,4 @@
-"""What all encoders share: how they are loaded and known again, and their prompts."""
+"""Base classes of all encoders: loading, saving, identity and prompts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedD
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.checkpoint import Checkpoint, Source, Step
-from retrieve.encoders.engine import Engine, default_costs, default_device
+from retrieve.encoders.engine import Engine, default_costs, default_device, require_positive
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
 from retrieve.encoders.saving import save_modules
@@ -23,19 +23,19 @@ _PROMPT_NAMES: dict[Task, tuple[str, ...]] = {"query": ("query",), "document": (
 
 
 class ModelCard(Protocol):
-    """What is written beside a saved encoder for people to read; made by what trains or evaluates it."""
+    """Interface of the model card written beside a saved encoder, filled in by training or evaluation."""
 
     def set_evaluation_metrics(
         self, evaluator: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
     ) -> None:
-        """Take down what an evaluator found, at a step of training or outside of it."""
+        """Record the metrics of an evaluator, at a training step or outside training."""
 
     def text(self, encoder: "Encoder") -> str:
-        """Give the card as Markdown."""
+        """Return the card as Markdown."""
 
 
 class LoadArguments(TypedDict, total=False):
-    """The keyword arguments of every encoder's constructor; `Encoder` and `PromptedEncoder` say what they mean."""
+    """Keyword arguments of every encoder's constructor, documented in `Encoder` and `PromptedEncoder`."""
 
     device: "str | torch.device | None"
     dtype: str
@@ -52,35 +52,36 @@ class LoadArguments(TypedDict, total=False):
 
 
 class Encoder:
-    """A checkpoint, loaded, and the engine that runs it.
+    """Base class of encoders: a loaded checkpoint and the engine that runs it.
 
     Parameters
     ----------
     model
-        A folder in sentence-transformers' or plain transformers' layout, or a name on the Hub.
+        A folder in the layout of sentence-transformers or plain transformers, or a name on the Hub.
     device
-        "cpu", "cuda", "cuda:1", …; by default a GPU where there is one.
+        "cpu", "cuda", "cuda:1", …; by default a GPU if there is one.
     dtype
-        In which the transformer computes: "float32", "bfloat16", "float16" or "auto" (see `precision.resolve_dtype`).
-        Pooling, normalising and activations are float32 always.
+        The type the transformer computes in: "float32", "bfloat16", "float16" or "auto" (see
+        `precision.resolve_dtype`). Pooling, normalisation and activations always compute in float32.
     max_length
-        Cut texts to this many tokens; by default what the checkpoint says, at most what the model has positions for.
+        Truncate texts to this many tokens; by default the checkpoint's setting. Never more than the model has
+        positions for.
     local_files_only, cache_folder, revision, token
-        As in the Hub's own library; see `checkpoint.Source`.
+        As in the Hub's library; see `checkpoint.Source`.
     allow_bin
-        Where there is no model.safetensors, read pytorch_model.bin: a pickle, of which only tensors are taken.
+        Without a model.safetensors, read pytorch_model.bin. It is a pickle, of which only tensors are loaded.
     trust_remote_code
-        Run Python code that the checkpoint brings, in this process and with all its rights: a transformers
-        architecture of its own, or modules behind the first. Otherwise such a checkpoint is refused, and nothing of it
-        is run, unless its architecture is known here or in transformers.
+        Run Python code from the checkpoint (its own transformers architecture, or modules after the first) in this
+        process with all its rights. By default such code never runs, and the checkpoint is refused unless its
+        architecture is known here or in transformers.
     compile
-        Have ``torch.compile`` make one program of the transformer, the first time it runs: minutes for a large model,
-        and a C++ compiler on a processor. Results are equal up to rounding.
+        Compile the transformer with ``torch.compile`` on its first run. This takes minutes for a large model, and
+        needs a C++ compiler on a CPU. Results are equal up to rounding.
 
     Raises
     ------
     ModelError
-        When the checkpoint cannot be found, is damaged, or is not one for this kind of encoder.
+        If the checkpoint cannot be found, is damaged, or belongs to another kind of encoder.
     """
 
     kind: ClassVar[str]
@@ -92,7 +93,7 @@ class Encoder:
     max_rows: ClassVar[int | None] = None
     max_tokens: ClassVar[int | None] = None
     model_card_data: ModelCard | None = None
-    """What `save` writes as README.md; None until the encoder is trained or evaluated."""
+    """Model card that `save` writes as README.md; None until the encoder is trained or evaluated."""
 
     def __init__(
         self,
@@ -113,16 +114,15 @@ class Encoder:
 
         from retrieve.encoders.modules.module import LoadOptions
 
-        if max_length is not None and max_length < 1:
-            raise InputError(f"max_length must be at least 1, not {max_length}")
+        require_positive(max_length=max_length)
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         limit_kernel_cache()
         source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
-        self._check_saved_as()
+        self._check_kind()
         options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
-        self.modules = self.checkpoint.load(self._plain_steps(), options)
+        self.modules = self.checkpoint.load(self._implied_steps(), options)
         self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
         self.arguments: LoadArguments = {
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -139,10 +139,10 @@ class Encoder:
             self._compile()
         elif self.device.type == "cpu":
             self._pack()
-        tasks = [task for task in (None, "document", "query") if self._has(task)]
-        widths = {self._check(task) for task in tasks}
+        tasks = [task for task in (None, "document", "query") if self._supports(task)]
+        widths = {self._checked_dimension(task) for task in tasks}
         if len(widths) != 1:
-            raise ModelError(f"{self.checkpoint.folder}: its routes give vectors of different widths, {sorted(widths)}")
+            raise ModelError(f"{self.checkpoint.folder}: its routes make vectors of different widths, {sorted(widths)}")
         self.dimension = widths.pop()
         self._engines: dict[tuple[int, ...], Engine] = {}
         engines = [self.engine_for(task) for task in tasks]
@@ -150,26 +150,26 @@ class Encoder:
         self.input = self.engine.input
 
     def engine_for(self, task: str | None) -> Engine:
-        """Give the engine that encodes texts for a task: most models have one for all.
+        """Return the engine that encodes texts for a task; most models have the same one for all tasks.
 
         Raises
         ------
         InputError
-            When the model has different routes and none for this task.
+            If the model has routes, but none for this task.
         """
         import torch
 
         from retrieve.encoders.modules.router import modules_for_task
 
         modules = modules_for_task(self.modules, task)
-        found = self._engines.get(key := tuple(map(id, modules)))
-        if found is None:
+        engine = self._engines.get(key := tuple(map(id, modules)))
+        if engine is None:
             costs = default_costs(self.device, self.dtype.itemsize, self.max_rows, self.max_tokens)
             network = torch.nn.Sequential(*modules).eval()
-            found = self._engines.setdefault(key, Engine(network, self.device, costs))
-        return found
+            engine = self._engines.setdefault(key, Engine(network, self.device, costs))
+        return engine
 
-    def _has(self, task: str | None) -> bool:
+    def _supports(self, task: str | None) -> bool:
         from retrieve.encoders.modules.router import modules_for_task
 
         try:
@@ -178,32 +178,35 @@ class Encoder:
             return False
         return True
 
-    def _check(self, task: str | None) -> int:
-        """Check that what texts pass for a task makes them into what this encoder is for; gives its width."""
+    def _checked_dimension(self, task: str | None) -> int:
+        """Return the output width for a task; check that its modules read text and make this encoder's output."""
         from retrieve.encoders.modules.module import InputModule
         from retrieve.encoders.modules.router import modules_for_task
 
-        modules, listed = modules_for_task(self.modules, task), self.checkpoint.folder / "modules.json"
+        modules, path = modules_for_task(self.modules, task), self.checkpoint.folder / "modules.json"
         if not modules or not isinstance(modules[0], InputModule):
-            raise ModelError(f"{listed}: the first module must read text")
+            raise ModelError(f"{path}: the first module must read text")
         if modules[-1].output != self.output:
             raise ModelError(
-                f"{listed}: its modules end in {modules[-1].output}, and {type(self).__name__} needs {self.output}"
+                f"{path}: its modules end in {modules[-1].output}, but {type(self).__name__} needs {self.output}"
             )
-        return self._dimension(modules)
+        width: int | None = None
+        for module in modules:
+            width = module.dimension(width)
+        return width or 0
 
     @property
     def max_length(self) -> int | None:
-        """The most tokens of a text that are read; None for no limit. Of several routes, the largest."""
+        """Number of tokens that texts are truncated to, the largest of all routes; None for no limit."""
         lengths = [engine.input.max_length for engine in self._engines.values()]
         return None if None in lengths else max(length for length in lengths if length is not None)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the vectors: two encoders of equal identity may share an index.
+        """Everything that determines the vectors, in JSON values: encoders of equal identity may share an index.
 
-        `name`, `revision` and `dtype` are there for the record, not for comparing: a copy elsewhere, or the same
-        model in another precision, is the same encoder. JSON values only. The weights are hashed on first use.
+        `name`, `revision` and `dtype` are informative and not compared: a copy of the model elsewhere or in another
+        precision is the same encoder. The weights are hashed on first use.
         """
         return {
             "name": self.checkpoint.name,
@@ -218,24 +221,24 @@ class Encoder:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What config_sentence_transformers.json says of this encoder when it is saved."""
+        """Content of config_sentence_transformers.json in a saved encoder."""
         return {"model_type": self.saved_as}
 
     def save(self, path: str | Path) -> None:
-        """Write the encoder as safetensors, in the layout that every release of sentence-transformers reads.
+        """Save the encoder as safetensors, in the layout that every release of sentence-transformers reads.
 
-        The transformer's weights are written as they are held, so load with ``dtype="float32"`` to lose nothing. An
-        encoder that was trained or evaluated gets its card, with the figures.
+        The transformer's weights are saved in the type they were loaded in: load with ``dtype="float32"`` to lose
+        nothing. An encoder that was trained or evaluated gets a model card with its metrics.
 
         Parameters
         ----------
         path
-            A folder that is not there yet, or is empty; it appears when all is written.
+            A folder that does not exist or is empty; it appears once everything is written.
 
         Raises
         ------
         InputError
-            When something is there.
+            If the folder has content.
         """
         save_modules(self.modules, Path(path), self.settings, card=self._card())
 
@@ -244,7 +247,7 @@ class Encoder:
 
     def _compile(self) -> None:
         for module in self._transformers():
-            # Batches have any number of rows and of columns: one program for all of them.
+            # Batches vary in rows and columns: compile once for all shapes.
             module.model.compile(dynamic=True)
             module.reentrant = False
 
@@ -265,7 +268,7 @@ class Encoder:
         modules = " > ".join(type(module).__name__ for module in self.network)
         return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
 
-    def _check_saved_as(self) -> None:
+    def _check_kind(self) -> None:
         saved_as = self.checkpoint.settings.get("model_type", "SentenceTransformer") if self.checkpoint.steps else None
         if saved_as is not None and saved_as != self.saved_as:
             raise ModelError(
@@ -275,34 +278,25 @@ class Encoder:
         if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":
             raise ModelError(f"{self.checkpoint.folder} holds a {architectures[0]}: CrossEncoder reads that")
 
-    def _plain_steps(self) -> Sequence[Step]:
-        """Give what stands in for the list of modules that a plain transformers checkpoint lacks."""
-        return self.causal_steps if self._is_causal() and self.causal_steps else self.default_steps
-
-    def _is_causal(self) -> bool:
+    def _implied_steps(self) -> Sequence[Step]:
+        """Return the modules of a plain transformers checkpoint, which has no modules.json."""
         config = self.checkpoint.config
         architectures = config.get("architectures") or [""]
-        return architectures[0].endswith("ForCausalLM") and config.get("is_causal", True)
-
-    @staticmethod
-    def _dimension(modules: Sequence[Any]) -> int:
-        width: int | None = None
-        for module in modules:
-            width = module.dimension(width)
-        return width or 0
+        causal = architectures[0].endswith("ForCausalLM") and config.get("is_causal", True)
+        return self.causal_steps if causal and self.causal_steps else self.default_steps
 
 
 class PromptedEncoder(Encoder):
-    """An encoder with the prompts that its checkpoint wants before texts, or before the first of two.
+    """Encoder that puts prompts before texts, or before the first text of a pair.
 
     Parameters
     ----------
     model, arguments
         See `Encoder`.
     prompts
-        {name: text}, before those of the checkpoint of the same names.
+        {name: text}; they replace the checkpoint's prompts of the same names.
     default_prompt_name
-        Which of them texts get that are neither queries nor documents; by default what the checkpoint says.
+        Name of the prompt for texts that are neither queries nor documents; by default the checkpoint's setting.
     """
 
     def __init__(
@@ -319,31 +313,32 @@ class PromptedEncoder(Encoder):
         self.prompts: dict[str, str] = {"query": "", "document": ""} | stored | dict(prompts or {})
         self.default_prompt_name: str | None = default_prompt_name or settings.get("default_prompt_name")
         if self.default_prompt_name is not None and self.default_prompt_name not in self.prompts:
-            named = f"default_prompt_name {self.default_prompt_name!r} is none of its prompts {sorted(self.prompts)}"
+            problem = f"default_prompt_name {self.default_prompt_name!r} is not in its prompts {sorted(self.prompts)}"
             if default_prompt_name is not None:
-                raise InputError(f"{self.checkpoint.name}: {named}")
-            raise ModelError(f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: {named}")
+                raise InputError(f"{self.checkpoint.name}: {problem}")
+            raise ModelError(f"{self.checkpoint.folder / 'config_sentence_transformers.json'}: {problem}")
 
     @property
     def identity(self) -> dict[str, Any]:
-        """As every encoder's, and its prompts."""
+        """Identity of the encoder, including its prompts."""
         return super().identity | {"prompts": dict(self.prompts), "default_prompt_name": self.default_prompt_name}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As every encoder's, and its prompts."""
+        """Settings of the encoder, including its prompts."""
         return super().settings | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
     def resolve_prompt(self, prompt: str | None, task: Task | None, prompt_name: str | None = None) -> str:
-        """Give the prompt to use: the one given, else the one named, the task's, the checkpoint's default, or none.
+        """Return the first of these that exists: `prompt`, the prompt of that name, of the task, the default, "".
 
-        A query's is named "query"; a document's "document", "passage" or "corpus", the first there is. As in
-        sentence-transformers these two exist, empty, where a checkpoint names none, and then keep the default out.
+        The prompt of queries is named "query"; that of documents is the first of "document", "passage" and "corpus".
+        As in sentence-transformers, a checkpoint without prompts "query" and "document" gets empty ones, so that the
+        default prompt does not apply to queries and documents.
 
         Raises
         ------
         InputError
-            For a name that is none of `prompts`.
+            If `prompt_name` is not in `prompts`.
         """
         if prompt is not None:
             return prompt
@@ -357,22 +352,22 @@ class PromptedEncoder(Encoder):
 
     @property
     def recipe(self) -> tuple[type[Self], str, dict[str, Any]]:
-        """What makes this encoder again in another process: its class, the model, and all arguments but the device."""
+        """Class, model and arguments (without the device) that recreate this encoder in another process."""
         return type(self), self.checkpoint.name, {**self.arguments, **self._subclass_arguments()}
 
     def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Self]":
-        """Load this encoder in other processes too, for `encode` and `predict` to take as ``pool``.
+        """Load copies of this encoder in other processes, for the argument ``pool`` of `encode` and `predict`.
 
         Parameters
         ----------
         target_devices
-            One process for each: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``; by default every CUDA GPU, without any
-            the processor as often as it has cores, at most four times.
+            The device of each process: ``["cuda:0", "cuda:1"]``, or ``["cpu"] * 4``; by default all CUDA GPUs, or
+            without any one process per CPU core, at most four.
 
         Returns
         -------
         EncoderWorkers
-            For a ``with`` block, or to be ended by `stop_multi_process_pool`.
+            Use it in a ``with`` block, or close it with `stop_multi_process_pool`.
         """
         from retrieve.encoders.workers import EncoderWorkers, default_devices
 
@@ -386,5 +381,5 @@ class PromptedEncoder(Encoder):
         pool.close()
 
     def _subclass_arguments(self) -> dict[str, Any]:
-        """Give what the kind of encoder was made with, beside what every encoder is."""
+        """Return the constructor arguments that only the subclass has."""
         return {}

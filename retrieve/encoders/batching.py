@@ -1,4 +1,4 @@
-"""Batches of texts of unlike length: which go together, in what order, and how their tokens stand in one array."""
+"""Batches of texts of different lengths: planning, order and padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ T = TypeVar("T")
 _GOLDEN = 0.6180339887498949
 _EXACT_WIDTH, _WIDTH_STEP = 64, 16
 STEP = 32
-"""On a processor batches are of a multiple of so many tokens, where that can be had: oneDNN compiles kernels for every
-number of tokens that a layer is given, and keeps them, half a megabyte for each layer's shape, 300 MB for MiniLM."""
+"""On a CPU, batches have a multiple of this many tokens where possible. oneDNN compiles and caches a kernel for every
+number of tokens a layer is given: half a megabyte per layer shape, 300 MB for MiniLM."""
 MAX_PADDING = 2
-"""How many times a batch's tokens its rows may have places, where padding is not computed: they take memory."""
+"""Maximum ratio of padded to real tokens in a batch where padding is not computed: it still takes memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
-    """The token ids of several texts, one after another without padding.
+    """Concatenated token ids of several texts, without padding.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class Tokens:
     offsets
         int64 [texts + 1].
     type_ids
-        int32 [tokens], which part of a pair a token belongs to; None when the model takes none.
+        int32 [tokens], the part of a pair that each token belongs to; None if the model does not use it.
     pad_id
-        The id that fills a row up.
+        Token id of padding.
     pad_left
-        Fill up on the left, as decoders want it.
+        Pad on the left, as decoders need it.
     prompt_length
-        How many leading tokens of each text are the prompt; 0 when none was given.
+        Number of leading tokens of each text that are the prompt; 0 without a prompt.
     """
 
     ids: NDArray[np.int32]
@@ -48,13 +48,13 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """The number of tokens of each text."""
+        """Number of tokens of each text."""
         return np.diff(self.offsets)
 
-    def places(self, rows: NDArray[np.int64], width: int | None = None) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-        """Lay these texts out in rows: where tokens stand (bool [rows, width]), and which token stands there.
+    def layout(self, rows: NDArray[np.int64], width: int | None = None) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Return the padded layout of the texts `rows`: token mask, bool [rows, width], and index of each token.
 
-        They are as wide as the longest, unless a larger width is given.
+        The width is that of the longest text unless a larger one is given.
         """
         lengths = self.lengths[rows]
         columns = np.arange(width or max(1, int(lengths.max(initial=0))))
@@ -63,8 +63,8 @@ class Tokens:
         return mask, (self.offsets[rows][:, None] + columns - first)[mask]
 
     def padded(self, rows: NDArray[np.int64], width: int | None = None) -> dict[str, NDArray[np.int64]]:
-        """Give these texts' tokens as int64 [rows, width] arrays, under the names that models take them by."""
-        mask, sources = self.places(rows, width)
+        """Return the tokens of the texts `rows` as int64 [rows, width] arrays, under the models' argument names."""
+        mask, sources = self.layout(rows, width)
         features = {
             "input_ids": np.full(mask.shape, self.pad_id, dtype=np.int64),
             "attention_mask": mask.astype(np.int64),
@@ -77,47 +77,47 @@ class Tokens:
 
 
 def flatten_rows(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Give rows of token ids one after another, and their offsets [rows + 1], as `Tokens` has them."""
+    """Concatenate rows of token ids; return them with their offsets [rows + 1], as `Tokens` holds them."""
     offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     return np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1])), offsets
 
 
-def round_widths(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Round lengths above 64 up to multiples of 16, but none beyond `most`: few widths make few shapes of batches.
+def round_widths(lengths: NDArray[np.int64], max_width: int) -> NDArray[np.int64]:
+    """Round lengths above 64 up to multiples of 16, at most `max_width`, so that batches have few shapes.
 
-    What is computed in vain costs no more time than attention over such widths saves.
+    The extra padding costs no more time than attention over such widths saves.
     """
-    rounded = np.minimum(-(-lengths // _WIDTH_STEP) * _WIDTH_STEP, most)
+    rounded = np.minimum(-(-lengths // _WIDTH_STEP) * _WIDTH_STEP, max_width)
     return np.where(lengths > _EXACT_WIDTH, np.maximum(lengths, rounded), lengths)
 
 
 def plan_batches(
     lengths: NDArray[np.integer], *, token_budget: int, batch_cost: int = 64, max_rows: int | None = None, step: int = 1
 ) -> list[NDArray[np.int64]]:
-    """Divide texts into batches so that the least is computed in vain.
+    """Divide texts into the batches of least total cost.
 
-    A batch costs its padded tokens (rows times its longest text) plus `batch_cost`. Texts stand in order of length
-    and are cut where the sum of the costs is least; a dynamic programme over the distinct lengths finds the optimum
-    (a few milliseconds for thousands of texts). Filling every batch up to the budget instead pads a hundred
-    candidates of one query to twice their tokens.
+    A batch costs its padded tokens (rows times its longest text) plus `batch_cost`. The texts are sorted by length,
+    and dynamic programming over the distinct lengths finds the optimal cuts (a few milliseconds for thousands of
+    texts). Filling every batch up to the budget instead would pad a hundred candidates of one query to twice their
+    tokens.
 
     Parameters
     ----------
     lengths
         Tokens of each text, [texts].
     token_budget
-        The most padded tokens in a batch; a longer text goes alone.
+        Maximum padded tokens in a batch; a longer text is a batch of its own.
     batch_cost
-        What starting one more batch costs, in tokens.
+        Cost of starting a batch, in tokens.
     max_rows
-        The most texts in a batch.
+        Maximum texts in a batch.
     step
-        A batch has padded tokens to a multiple of this, where there are texts enough.
+        The padded tokens of a batch are a multiple of this where there are enough texts.
 
     Returns
     -------
     list of int64 arrays
-        The texts of each batch by number, longest batches first.
+        Indices of each batch's texts, longest batches first.
     """
     if not len(lengths):
         return []
@@ -125,42 +125,42 @@ def plan_batches(
     rows = np.maximum(1, token_budget // np.maximum(widths, 1))
     if max_rows is not None:
         rows = np.minimum(rows, max_rows)
-    whole = step // np.gcd(np.maximum(widths, 1), step)
-    whole = np.where(rows >= whole, whole, 1)
-    rows -= rows % whole
+    row_step = step // np.gcd(np.maximum(widths, 1), step)
+    row_step = np.where(rows >= row_step, row_step, 1)
+    rows -= rows % row_step
     cuts = _cheapest_cuts(np.maximum(widths, 1), counts, rows, batch_cost)
     order = np.argsort(lengths, kind="stable")
     ends = np.cumsum(counts)
     batches = []
     for low, high in pairwise(cuts):
         group = order[ends[low - 1] if low else 0 : ends[high - 1]]
-        # Equal shares: a full batch and a crumb cost the same padding but one poor matrix product.
-        number = -(-len(group) // rows[high - 1])
-        shares = -(-np.arange(1, number) * len(group) // (number * whole[high - 1])) * whole[high - 1]
-        batches += np.split(group, shares)
+        # Equal shares: a full batch and a small rest would cost the same padding, but one inefficient matrix product.
+        count, multiple = -(-len(group) // rows[high - 1]), row_step[high - 1]
+        bounds = -(-np.arange(1, count) * len(group) // (count * multiple)) * multiple
+        batches += np.split(group, bounds)
     return batches[::-1]
 
 
 def fill_batches(
     lengths: NDArray[np.integer], token_budget: int, max_rows: int | None = None
 ) -> list[NDArray[np.int64]]:
-    """Divide texts into batches of about equally many tokens, where padding costs nothing but the place it takes.
+    """Divide texts, sorted by length, into batches of about equally many tokens, where padding only costs memory.
 
-    Texts stand in order of length. A batch has at most `token_budget` tokens, `MAX_PADDING` times as many with
-    padding, and `max_rows` texts; a longer text goes alone.
+    A batch has at most `token_budget` tokens, `MAX_PADDING` times as many with padding, and `max_rows` texts; a longer
+    text is a batch of its own.
 
     Returns
     -------
     list of int64 arrays
-        The texts of each batch by number, longest batches first.
+        Indices of each batch's texts, longest batches first.
     """
     order = np.argsort(lengths, kind="stable")
     ascending = np.asarray(lengths)[order]
     ends = np.cumsum(ascending)
     batches, start, done = [], 0, 0
     while start < len(order):
-        left = int(ends[-1]) - done
-        share = -(-left // max(1, -(-left // token_budget)))
+        rest = int(ends[-1]) - done
+        share = -(-rest // max(1, -(-rest // token_budget)))
         stop = int(np.searchsorted(ends, done + max(share, 1), side="right"))
         padded = np.arange(1, stop - start + 1) * ascending[start:stop]
         stop = start + int(np.searchsorted(padded, MAX_PADDING * token_budget, side="right"))
@@ -173,7 +173,7 @@ def fill_batches(
 def _cheapest_cuts(
     widths: NDArray[np.int64], counts: NDArray[np.int64], rows: NDArray[np.int64], batch_cost: int
 ) -> list[int]:
-    """Cut ascending `widths` into runs of least total cost; returns the cuts, from 0 to their number."""
+    """Return the cuts, from 0 to len(widths), that divide ascending `widths` into runs of least total cost."""
     below = np.concatenate(([0], np.cumsum(counts)))
     cost = np.zeros(len(widths) + 1)
     start = np.zeros(len(widths) + 1, dtype=np.int64)
@@ -189,10 +189,10 @@ def _cheapest_cuts(
 
 
 def interleave(batches: list[T]) -> list[T]:
-    """Order batches so that any stretch of them is a fair sample, the first one staying first.
+    """Reorder batches so that any stretch of them is a fair sample; the first batch stays first.
 
-    With the longest first throughout, a progress bar counts few texts at the start and promises too long an end.
-    The first batch is the largest: what does not fit into memory fails at once.
+    With the longest batches first, a progress bar would count few texts at the start and predict too late an end.
+    The first batch is the largest, so that running out of memory shows at once.
     """
-    places = np.arange(len(batches)) * _GOLDEN % 1.0
-    return [batches[place] for place in np.argsort(places, kind="stable")]
+    keys = np.arange(len(batches)) * _GOLDEN % 1.0
+    return [batches[at] for at in np.argsort(keys, kind="stable")]

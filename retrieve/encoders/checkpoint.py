@@ -1,4 +1,4 @@
-"""Checkpoints: a folder, or a name on the Hub, in sentence-transformers' or plain transformers' layout."""
+"""Checkpoints in the layout of sentence-transformers or plain transformers, from a folder or the Hub."""
 
 import hashlib
 import logging
@@ -24,22 +24,22 @@ _HUB_FOLDERS_UNUSED = ["onnx/*", "openvino/*", "original/*", "coreml/*"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a checkpoint may come from.
+    """Options for fetching a checkpoint from the Hub.
 
     Parameters
     ----------
     revision
-        Branch, tag or commit on the Hub.
+        Branch, tag or commit.
     cache_folder
-        The Hub's cache; None for sentence-transformers' own if SENTENCE_TRANSFORMERS_HOME names one, else the usual.
+        Cache of the Hub; by default SENTENCE_TRANSFORMERS_HOME if that is set, or else the Hub's usual cache.
     local_files_only
-        Ask no network.
+        Do not use the network.
     token
-        For private models; True for the stored one.
+        Access token for private models; True for the stored one.
     allow_bin
-        Fetch pickled weights where there are no others.
+        Fetch pickled weights if there are no others.
     with_code
-        Fetch Python code too.
+        Also fetch Python code.
     """
 
     revision: str | None = None
@@ -52,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One entry of a checkpoint's list of modules: which class, in which folder, and what stands in for its config."""
+    """Entry of a checkpoint's list of modules: class, folder, and a config to use instead of the folder's."""
 
     reference: str
     path: str = ""
@@ -61,22 +61,22 @@ class Step:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk.
+    """Checkpoint on disk.
 
     Parameters
     ----------
     name
-        By which it is found again: an absolute path, or a Hub name.
+        Absolute path, or name on the Hub.
     folder
-        Where its files are.
+        Folder of its files.
     steps
         Its modules; empty for a plain transformers model.
     settings
-        What config_sentence_transformers.json says.
+        Content of config_sentence_transformers.json.
     config
-        What config.json says, transformers' own.
+        Content of transformers' config.json.
     revision
-        The commit on the Hub it was fetched from, if any.
+        Commit that was fetched from the Hub; None for a local folder.
     """
 
     name: str
@@ -88,37 +88,37 @@ class Checkpoint:
 
     @classmethod
     def open(cls, model: str | Path, source: Source, *, organisation: str) -> "Checkpoint":
-        """Find a checkpoint and read how it is laid out; loads no weights.
+        """Find a checkpoint and read its configuration, without loading weights.
 
         Parameters
         ----------
         model
             A folder, or a name on the Hub.
         source
-            Where it may come from.
+            Options for fetching it.
         organisation
-            Whose a Hub name without a slash is, before it is tried as it stands.
+            Organisation that is tried first for a name without a slash.
 
         Raises
         ------
         ModelError
-            When it cannot be found or is not a model.
+            If it cannot be found or is not a model.
         """
         from retrieve.encoders.modules.module import read_json
 
         folder, revision = locate(model, source, organisation=organisation)
-        layout, settings, config = (
+        entries, settings, config = (
             read_json(folder / name) if (folder / name).is_file() else None
             for name in ("modules.json", "config_sentence_transformers.json", "config.json")
         )
-        if layout is None and config is None:
+        if entries is None and config is None:
             raise ModelError(f"{folder} is not a model: it has neither modules.json nor config.json")
-        steps = [_step(entry, folder) for entry in layout or ()]
+        steps = [_step(entry, folder) for entry in entries or ()]
         name = str(folder) if revision is None else str(model)
         return cls(name, folder, steps, settings or {}, config or {}, revision)
 
     def load(self, default: Sequence[Step], options: "LoadOptions") -> "list[Module]":
-        """Load the modules, those of `default` when the checkpoint lists none."""
+        """Load the listed modules, or those of `default` if the checkpoint lists none."""
         from retrieve.encoders.modules import is_known, module_loader
 
         modules: list[Module] = []
@@ -126,7 +126,7 @@ class Checkpoint:
             try:
                 load = module_loader(step.reference, self.folder, options)
                 if not modules and not is_known(step.reference):
-                    raise ModelError(f"the first module {step.reference!r} is code of its own; only later ones may be")
+                    raise ModelError(f"the first module {step.reference!r} is custom code; only later modules may be")
             except ModelError as error:
                 raise ModelError(f"{self.folder / 'modules.json'}: {error}") from error
             modules.append(load(self.folder / step.path, options, step.config))
@@ -134,7 +134,7 @@ class Checkpoint:
 
     @cached_property
     def weights_sha256(self) -> str:
-        """The SHA-256 of the weights: of the file where there is one, else of the files' own one after another."""
+        """SHA-256 of the weights' file; of several files, the SHA-256 of their concatenated hex digests."""
         from retrieve.encoders.modules import module_files
 
         steps = self.steps or [Step("Transformer")]
@@ -144,12 +144,12 @@ class Checkpoint:
 
 
 def locate(model: str | Path, source: Source, *, organisation: str) -> tuple[Path, str | None]:
-    """Give the folder that holds a checkpoint, fetched from the Hub if need be, and its commit there."""
+    """Return a checkpoint's folder, fetching it from the Hub if needed, and its commit there."""
     path = Path(model).expanduser()
     if path.is_dir():
         return path.absolute(), None
     if path.exists():
-        raise ModelError(f"{model} is a file, not a model folder: name the folder that holds it")
+        raise ModelError(f"{model} is a file, not a model folder: give the folder that contains it")
     name = str(model)
     if isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
         raise ModelError(f"there is no model folder {model}")
@@ -188,7 +188,7 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
         if source.allow_bin and not any(folder.rglob("*.safetensors")):
             download(allow_patterns=_HUB_PICKLES)
     except HFValidationError as error:
-        raise ModelError(f"{name!r} is neither a folder nor a name that the Hub could have") from error
+        raise ModelError(f"{name!r} is neither a folder nor a valid name on the Hub") from error
     except GatedRepoError as error:
         raise ModelError(
             f"the model {name!r} on {constants.ENDPOINT} is gated: accept its terms there, then give token=..."
@@ -201,26 +201,26 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
     except RevisionNotFoundError as error:
         raise ModelError(f"the model {name!r} on {constants.ENDPOINT} has no revision {source.revision!r}") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reached = (
-            "asking the network was ruled out"
+        reason = (
+            "the network was ruled out"
             if source.local_files_only or constants.HF_HUB_OFFLINE
             else f"{constants.ENDPOINT} could not be reached"
         )
         raise ModelError(
-            f"the model {name!r} is not a folder here, not in the cache {cache}, and {reached}. Give the path of a "
-            f"folder that holds it; or fetch it where there is a network (`hf download {name}`) and copy that cache, "
+            f"the model {name!r} is not a local folder and not in the cache {cache}, and {reason}. Give the path of a "
+            f"folder that contains it; or run `hf download {name}` on a machine with a network and copy that cache, "
             "or set HF_HOME to one that has it"
         ) from error
     return folder, folder.name if folder.parent.name == "snapshots" else None
 
 
 def _step(entry: Any, folder: Path) -> Step:
-    layout = folder / "modules.json"
+    source = folder / "modules.json"
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        raise ModelError(f"{layout}: an entry has no 'type': {entry!r}")
+        raise ModelError(f"{source}: an entry has no 'type': {entry!r}")
     path = entry.get("path", "")
     if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{layout}: the path {path!r} leads out of the model's folder")
+        raise ModelError(f"{source}: the path {path!r} leads out of the model's folder")
     return Step(entry["type"], path)
 
 

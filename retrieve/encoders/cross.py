@@ -1,4 +1,4 @@
-"""CrossEncoder: reads two texts together and scores how well they match."""
+"""Cross-encoder: reads two texts together and scores how well they match."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -21,17 +21,18 @@ logger = logging.getLogger(__name__)
 
 
 class CrossEncoder(PromptedEncoder):
-    """Scores pairs of texts with a sequence-classification model, or a language model that says yes or no.
+    """Scorer of text pairs, by a sequence-classification model or a language model that answers yes or no.
 
     Nogueira and Cho, "Passage Re-ranking with BERT", 2019.
 
     Parameters
     ----------
-    model
-        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
+    model, arguments
+        See `Encoder` and `PromptedEncoder`.
     activation
-        Applied to the logits, in float32. By default what the checkpoint names (in config_sentence_transformers.json,
-        then config.json), else a sigmoid for one label and nothing for several, as in sentence-transformers.
+        Applied to the logits in float32. By default the one named in the checkpoint's
+        config_sentence_transformers.json or config.json, or else a sigmoid for one label and the identity for several,
+        as in sentence-transformers.
     """
 
     kind = "cross"
@@ -53,27 +54,27 @@ class CrossEncoder(PromptedEncoder):
 
     @property
     def labels(self) -> int:
-        """How many scores the model gives to a pair."""
+        """Number of scores per pair."""
         return self.dimension
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As every prompted encoder's, and its activation."""
+        """Settings of the encoder, including its activation."""
         from retrieve.encoders.modules.activation import activation_path
 
         return super().settings | {"activation_fn": activation_path(self.activation)}
 
     def save(self, path: str | Path) -> None:
-        """Write the encoder; a sequence classifier as transformers does, which every release reads.
+        """Save the encoder as `Encoder.save` does; a sequence classifier in plain transformers layout.
 
-        See `Encoder.save`. An activation that is no class of torch is written by name and not found again.
+        An activation that is not a class of torch is saved by name, and ignored with a warning when loaded.
         """
         from retrieve.encoders.modules.transformer import Transformer
 
         first = self.modules[0]
         if len(self.modules) > 1 or not isinstance(first, Transformer):
             return super().save(path)
-        # Where releases before 5.4 look for it.
+        # sentence-transformers before 5.4 reads the activation from here.
         first.model.config.sentence_transformers = {"activation_fn": self.settings["activation_fn"]}
         return save_modules(self.modules, Path(path), self.settings, listed=False, card=self._card())
 
@@ -93,28 +94,27 @@ class CrossEncoder(PromptedEncoder):
         Parameters
         ----------
         pairs
-            Any number of (query, document); what is longer than `max_length` loses from its longer part.
+            Any number of (query, document), or one. In a pair longer than `max_length`, the longer text is truncated.
         prompt, prompt_name
-            Put before each first text, instead of the checkpoint's default: this, or the one of the encoder's `prompts`
-            that has the name.
+            Prompt before each first text instead of the default one, as text or by its name in the encoder's `prompts`.
         show_progress
-            A progress bar on stderr, counted in pairs.
+            Show a progress bar on stderr, counted in pairs.
         token_budget
-            The most tokens in a batch, with padding where that is computed, instead of what is best for the device.
+            Maximum tokens in a batch, including padding that is computed; by default the best for the device.
         pool
-            Other processes to score in, of `start_multi_process_pool`.
+            Worker processes to score in, from `start_multi_process_pool`.
         device
-            A list of devices instead, of one process each, which end with the call.
+            List of devices to score on, with one process each for the length of the call.
 
         Returns
         -------
-        float32 [pairs], or [pairs, labels] when the model has several
-            In the order of `pairs`; of one pair a number, or [labels].
+        float32 [pairs], or [pairs, labels] if the model has several
+            In the order of `pairs`; for a single pair a number, or [labels].
 
         Raises
         ------
         InputError
-            Naming the position of something that is not a pair of texts.
+            If an item is not a pair of texts; the message has its position.
         """
         if isinstance(pairs, tuple) and [type(part) for part in pairs] == [str, str]:
             return self.predict(
@@ -122,12 +122,10 @@ class CrossEncoder(PromptedEncoder):
             )[0]
         prompt = self.resolve_prompt(prompt, None, prompt_name)
         if pool is not None or device is not None:
-            several: Iterable[Any] = pairs
+            items: Iterable[Any] = pairs
             with worker_pool(self, pool, device) as workers:
                 scored = list(
-                    workers.predict_stream(
-                        several, prompt=prompt, show_progress=show_progress, token_budget=token_budget
-                    )
+                    workers.predict_stream(items, prompt=prompt, show_progress=show_progress, token_budget=token_budget)
                 )
             return np.concatenate(scored) if scored else self.predict([])
         blocks = [np.empty((0, self.labels), np.float32)]
@@ -153,20 +151,20 @@ class CrossEncoder(PromptedEncoder):
         pool: EncoderWorkers[Any] | None = None,
         device: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Order documents by their score for a query; options as `predict` has them.
+        """Rank documents by their score for a query; see `predict` for the options.
 
         Returns
         -------
         list of {"corpus_id": position in `documents`, "score": float}
-            Best first, equal scores in their given order; the first `top_k`.
+            The `top_k` best (by default all), best first; equal scores stay in input order.
 
         Raises
         ------
         InputError
-            When the model gives several scores to a pair.
+            If the model has several labels.
         """
         if self.labels != 1:
-            raise InputError(f"rank needs a model with one label, and {self.checkpoint.name} has {self.labels}")
+            raise InputError(f"rank needs a model with one label, but {self.checkpoint.name} has {self.labels}")
         scores = self.predict(
             [(query, document) for document in documents],
             prompt=prompt,
@@ -176,7 +174,7 @@ class CrossEncoder(PromptedEncoder):
             device=device,
         )
         order = np.argsort(-scores, kind="stable")[:top_k]
-        return [{"corpus_id": int(place), "score": float(scores[place])} for place in order]
+        return [{"corpus_id": int(at), "score": float(scores[at])} for at in order]
 
     def _subclass_arguments(self) -> dict[str, Any]:
         return {"activation": self.activation}
@@ -187,16 +185,15 @@ class CrossEncoder(PromptedEncoder):
         from retrieve.encoders.modules.activation import torch_activation
 
         config = self.checkpoint.config
-        for named in (
+        for name in (
             self.checkpoint.settings.get("activation_fn"),
             (config.get("sentence_transformers") or {}).get("activation_fn"),
             config.get("sbert_ce_default_activation_function"),
         ):
-            found = torch_activation(named) if named else None
-            if found is not None:
-                return found
-            if named:
+            if name and (activation := torch_activation(name)) is not None:
+                return activation
+            if name:
                 logger.warning(
-                    "%s: the activation %r is not one of torch's and is left out", self.checkpoint.name, named
+                    "%s: ignoring the activation %r, which is not a torch module", self.checkpoint.name, name
                 )
         return torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity()

@@ -1,4 +1,4 @@
-"""DenseEncoder: from texts to vectors."""
+"""Dense encoder: texts to vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.checkpoint import Step
-from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, require_positive
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class TokenVectors(NamedTuple):
-    """The vectors of each text's tokens, for late interaction.
+    """Vectors of each text's tokens, for late interaction.
 
     Parameters
     ----------
     offsets
         int64 [texts + 1]; text ``i`` owns ``vectors[offsets[i]:offsets[i + 1]]``.
     vectors
-        float32 [tokens, dim], rows of length 1.
+        float32 [tokens, dim], of unit length.
     """
 
     offsets: NDArray[np.int64]
@@ -34,7 +34,7 @@ class TokenVectors(NamedTuple):
 
 
 class DenseOptions(TypedDict, total=False):
-    """The keyword arguments that all of `DenseEncoder`'s encode methods take; `encode` says what they mean."""
+    """Keyword arguments of `DenseEncoder`'s encode methods, documented in `encode`."""
 
     prompt: str | None
     prompt_name: str | None
@@ -50,18 +50,18 @@ class DenseOptions(TypedDict, total=False):
 
 
 class DenseEncoder(PromptedEncoder):
-    """Encodes texts as float32 vectors.
+    """Encoder of texts as float32 vectors.
 
-    Reads sentence-transformers checkpoints and gives their vectors; a plain transformers checkpoint is pooled by the
+    Vectors equal those of sentence-transformers for its checkpoints. A plain transformers checkpoint is pooled by the
     mean, a causal language model by its last token. Reimers and Gurevych, "Sentence-BERT", 2019.
 
     Parameters
     ----------
-    model
-        See `Encoder` and `PromptedEncoder`, also for the arguments that are not named here.
+    model, arguments
+        See `Encoder` and `PromptedEncoder`.
     truncate_dim
-        Keep only so many dimensions, the first, of a model trained for that (Kusupati et al., "Matryoshka
-        Representation Learning", 2022); by default what the checkpoint says, else all.
+        Keep only this many leading dimensions, of a model trained for that (Kusupati et al., "Matryoshka
+        Representation Learning", 2022); by default the checkpoint's setting, or all.
 
     Examples
     --------
@@ -78,9 +78,9 @@ class DenseEncoder(PromptedEncoder):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As every prompted encoder's, its similarity, and the width that vectors are cut to."""
-        cut = {} if self.truncate_dim is None else {"truncate_dim": self.truncate_dim}
-        return super().settings | {"similarity_fn_name": self.similarity} | cut
+        """Settings of the encoder, including its similarity and `truncate_dim`."""
+        truncation = {} if self.truncate_dim is None else {"truncate_dim": self.truncate_dim}
+        return super().settings | {"similarity_fn_name": self.similarity} | truncation
 
     def __init__(
         self, model: str | Path, *, truncate_dim: int | None = None, **arguments: Unpack[LoadArguments]
@@ -92,21 +92,21 @@ class DenseEncoder(PromptedEncoder):
         self._full_dimension = self.dimension
         self.dimension = self._width(truncate_dim)
 
-    def _plain_steps(self) -> Sequence[Step]:
+    def _implied_steps(self) -> Sequence[Step]:
         if self.checkpoint.config.get("model_type") != "nvembed":
-            return super()._plain_steps()
-        from retrieve.encoders.modules.nv_embed import plain_steps
+            return super()._implied_steps()
+        from retrieve.encoders.modules.nv_embed import implied_steps
 
-        return plain_steps(self.checkpoint.config)
+        return implied_steps(self.checkpoint.config)
 
     @property
     def similarity(self) -> str:
-        """The similarity that the vectors are meant for: "cosine", "dot", "euclidean" or "manhattan"."""
+        """Similarity that the model was trained for: "cosine", "dot", "euclidean" or "manhattan"."""
         return self.checkpoint.settings.get("similarity_fn_name") or "cosine"
 
     @property
     def identity(self) -> dict[str, Any]:
-        """As every prompted encoder's, and its similarity."""
+        """Identity of the encoder, including its similarity."""
         return super().identity | {"similarity": self.similarity}
 
     @overload
@@ -150,41 +150,41 @@ class DenseEncoder(PromptedEncoder):
         Parameters
         ----------
         texts
-            One text, or any number; of a generator no more is held than `TEXTS_PER_CHUNK` texts and the vectors.
+            One text, or any number. A generator is read `TEXTS_PER_CHUNK` texts at a time.
         task
-            Whether they are queries or documents, which decides the prompt.
+            "query" or "document"; selects the prompt, and the route of a model with several.
         prompt, prompt_name
-            Put before each text instead: this, or the one of the encoder's `prompts` that has the name.
+            Prompt to use instead of the task's, as text or by its name in the encoder's `prompts`.
         normalize
-            Divide each vector by its length, also where the checkpoint does not.
+            Scale each vector to unit length, even if the checkpoint does not.
         truncate_dim
-            Keep only so many dimensions, the first, instead of as many as the encoder was made with; before
-            `normalize`, so that without it shortened vectors are not of length 1.
+            Keep only this many leading dimensions, instead of the encoder's setting. Applies before `normalize`;
+            without it, truncated vectors are not of unit length.
         precision, ranges
-            Write the vectors in fewer bits; see `quantize`. "int8" and "uint8" without `ranges` take them from all
-            vectors of this call, which are then held in float32.
+            Quantize the vectors; see `quantize`. "int8" and "uint8" without `ranges` compute them from all vectors of
+            this call, which are then held in float32.
         show_progress
-            A progress bar on stderr, counted in texts.
+            Show a progress bar on stderr, counted in texts.
         token_budget
-            The most tokens in a batch, with padding where that is computed, instead of what is best for the device.
+            Maximum tokens in a batch, including padding that is computed; by default the best for the device.
         out
-            An array to fill, [texts, dim] (more rows than a generator has texts are left alone); may be a memmap.
+            Array to fill, [texts, dim], such as a memmap; rows beyond the texts of a generator are not changed.
         pool
-            Other processes to encode in, of `start_multi_process_pool`.
+            Worker processes to encode in, from `start_multi_process_pool`.
         device
-            A list of devices instead, of one process each, which end with the call.
+            List of devices to encode on, with one process each for the length of the call.
         convert_to
-            "numpy", or "torch" for a tensor (on the processor).
+            "numpy", or "torch" for a tensor on the CPU.
 
         Returns
         -------
-        float32 [texts, dim], or as `precision` says
-            In the order of `texts`; of one text [dim]. With `out`, the part of it that was filled.
+        float32 [texts, dim], or the type of `precision`
+            In the order of `texts`; [dim] for a single text. With `out`, the part of it that was filled.
 
         Raises
         ------
         InputError
-            Naming the position of something that is not a text, or when `out` or `ranges` do not fit.
+            If an item is not a text (the message has its position), or `out` or `ranges` do not fit.
         """
         check_precision(precision)
         if convert_to not in ("numpy", "torch"):
@@ -217,7 +217,11 @@ class DenseEncoder(PromptedEncoder):
         encoded = _gather(blocks, width, dtype, count) if out is None else _fill(out, blocks)
         if single:
             encoded = encoded[0]
-        return _tensor(encoded) if convert_to == "torch" else encoded
+        if convert_to == "numpy":
+            return encoded
+        import torch
+
+        return torch.from_numpy(encoded)
 
     @overload
     def encode_query(
@@ -228,7 +232,7 @@ class DenseEncoder(PromptedEncoder):
         self, texts: str | Iterable[str], *, convert_to: Literal["torch"], **options: Unpack[DenseOptions]
     ) -> "Tensor": ...
     def encode_query(self, texts: str | Iterable[str], **options: Any) -> "NDArray[Any] | Tensor":
-        """Encode queries: `encode` with their prompt."""
+        """Encode queries: `encode` with task="query"."""
         return self.encode(texts, task="query", **options)
 
     @overload
@@ -240,7 +244,7 @@ class DenseEncoder(PromptedEncoder):
         self, texts: str | Iterable[str], *, convert_to: Literal["torch"], **options: Unpack[DenseOptions]
     ) -> "Tensor": ...
     def encode_document(self, texts: str | Iterable[str], **options: Any) -> "NDArray[Any] | Tensor":
-        """Encode documents: `encode` with their prompt."""
+        """Encode documents: `encode` with task="document"."""
         return self.encode(texts, task="document", **options)
 
     def encode_stream(
@@ -258,7 +262,7 @@ class DenseEncoder(PromptedEncoder):
         pool: EncoderWorkers[Any] | None = None,
         device: Sequence[str] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
-        """Encode texts without end: float32 [up to `chunk`, dim] at a time, in order; options as `encode`'s."""
+        """Encode a stream of texts, yielding blocks float32 [up to `chunk`, dim] in order; see `encode`."""
         dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
@@ -268,14 +272,14 @@ class DenseEncoder(PromptedEncoder):
                     texts, chunk=chunk, show_progress=show_progress, token_budget=token_budget, **options
                 )
             return
-        for some in self.engine_for(task).chunks(
+        for block in self.engine_for(task).chunks(
             texts,
             prompt=prompt,
             chunk_size=TEXTS_PER_CHUNK if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
         ):
-            yield self._vectors(some, normalize, dimension)
+            yield self._vectors(block, normalize, dimension)
 
     def encode_tokens(
         self,
@@ -285,26 +289,26 @@ class DenseEncoder(PromptedEncoder):
         prompt: str | None = None,
         prompt_name: str | None = None,
     ) -> TokenVectors:
-        """Encode each token of each text, for MaxSim: what the transformer gives before pooling, at length 1.
+        """Encode every token of each text for MaxSim: the token vectors before pooling, scaled to unit length.
 
-        All attended tokens, the special ones too: MaxSim of MiniLM's vectors over 1,200 docstrings has nDCG@10 .524
-        with them and .513 without.
+        Special tokens are included: MaxSim of MiniLM's vectors over 1,200 docstrings has nDCG@10 .524 with them and
+        .513 without.
 
         Raises
         ------
         InputError
-            When the model makes no vectors of tokens in their context, as a static embedding.
+            If the model makes no contextual token vectors, such as a static embedding.
         """
         engine = self.engine_for(task)
         if all(module.output != "token_embeddings" for module in engine.modules):
-            made = " > ".join(type(module).__name__ for module in engine.modules)
+            modules = " > ".join(type(module).__name__ for module in engine.modules)
             raise InputError(
-                f"{self.checkpoint.name} gives no vectors of tokens ({made}): encode_tokens and late interaction need "
+                f"{self.checkpoint.name} makes no token vectors ({modules}): encode_tokens and late interaction need "
                 "a model with a transformer"
             )
         blocks = [
-            self._token_vectors(some)
-            for some in engine.chunks(
+            self._token_vectors(chunk)
+            for chunk in engine.chunks(
                 [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task, prompt_name)
             )
         ]
@@ -332,8 +336,8 @@ class DenseEncoder(PromptedEncoder):
             output = torch.nn.functional.normalize(features["token_embeddings"].float(), dim=-1).cpu().numpy()
             if vectors is None:
                 vectors = np.empty((len(tokens.ids), output.shape[-1]), np.float32)
-            mask, places = tokens.places(rows, output.shape[1])
-            vectors[places] = output[mask]
+            mask, sources = tokens.layout(rows, output.shape[1])
+            vectors[sources] = output[mask]
         assert vectors is not None  # a chunk is never empty
         lengths = tokens.lengths[chunk.inverse]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -343,18 +347,15 @@ class DenseEncoder(PromptedEncoder):
         return TokenVectors(offsets, vectors[np.arange(offsets[-1]) + shift])
 
     def _width(self, truncate_dim: int | None) -> int:
-        """Give the number of dimensions that are kept."""
-        if truncate_dim is None:
-            return self._full_dimension
-        if truncate_dim < 1:
-            raise InputError(f"truncate_dim must be at least 1, not {truncate_dim}")
-        return min(truncate_dim, self._full_dimension)
+        """Return the width of truncated vectors."""
+        require_positive(truncate_dim=truncate_dim)
+        return self._full_dimension if truncate_dim is None else min(truncate_dim, self._full_dimension)
 
 
 def _check_out(out: NDArray[Any], count: int | None, width: int, dtype: "np.dtype[Any]") -> None:
     if out.ndim != 2 or out.shape[1] != width or (count is not None and len(out) != count):
-        wanted = f"[{'texts' if count is None else count}, {width}]"
-        raise InputError(f"out must have the shape {wanted}, not {list(out.shape)}")
+        expected = f"[{'texts' if count is None else count}, {width}]"
+        raise InputError(f"out must have the shape {expected}, not {list(out.shape)}")
     if dtype == np.float32 and not np.issubdtype(out.dtype, np.floating):
         raise InputError(f"out must hold floating-point numbers, not {out.dtype}")
     if dtype != np.float32 and out.dtype != dtype:
@@ -365,14 +366,14 @@ def _fill(out: NDArray[Any], blocks: Iterator[NDArray[Any]]) -> NDArray[Any]:
     filled = 0
     for block in blocks:
         if filled + len(block) > len(out):
-            raise InputError(f"out has {len(out)} rows, and there are more texts than that")
+            raise InputError(f"out has {len(out)} rows, but there are more texts")
         out[filled : filled + len(block)] = block
         filled += len(block)
     return out[:filled]
 
 
 def _gather(blocks: Iterator[NDArray[Any]], width: int, dtype: "np.dtype[Any]", count: int | None) -> NDArray[Any]:
-    """Join blocks into one array: of `count` rows, or grown in place, so that at no time the vectors exist twice."""
+    """Join blocks into an array of `count` rows, or one that grows in place, so that the vectors never exist twice."""
     if count is not None:
         return _fill(np.empty((count, width), dtype), blocks)
     gathered = np.empty((0, width), dtype)
@@ -381,9 +382,3 @@ def _gather(blocks: Iterator[NDArray[Any]], width: int, dtype: "np.dtype[Any]", 
         gathered.resize((filled + len(block), width), refcheck=False)
         gathered[filled:] = block
     return gathered
-
-
-def _tensor(vectors: NDArray[Any]) -> "Tensor":
-    import torch
-
-    return torch.from_numpy(vectors)

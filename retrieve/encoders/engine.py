@@ -1,4 +1,4 @@
-"""The encode engine: cut texts into tokens once, plan batches, run them, say which texts each result is for."""
+"""Encode engine: tokenize texts once, plan batches, run them, and map the results back to the texts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,17 +20,27 @@ if TYPE_CHECKING:
     from retrieve.encoders.modules.module import Features, InputModule, Module
 
 TEXTS_PER_CHUNK = 8192
-"""Texts that are sorted by length together: what is held in memory at a time."""
+"""Texts that are sorted by length together, and so held in memory at a time."""
 BATCHES_PER_RELEASE = 48
-"""Full batches after which the heap is in pieces worth giving back: after 8 takes 2% of the time and saves 26 MB."""
+"""Full batches between releases of freed memory: after every 8, it takes 2% of the time and saves 26 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a batch may hold and what it costs to start one, both in tokens, and the most texts in it.
+    """Limits of a batch and the cost of starting one.
 
-    `max_tokens` is the most that a caller may ask for: more are taken as that many. With a `step` above 1 batches are
-    of few shapes: of a multiple of so many tokens, where that can be had.
+    Parameters
+    ----------
+    token_budget
+        Maximum tokens in a batch.
+    batch_cost
+        Cost of starting a batch, in tokens.
+    max_rows
+        Maximum texts in a batch.
+    max_tokens
+        Upper limit of the `token_budget` that a caller may ask for.
+    step
+        Above 1, batches have few shapes: their tokens are a multiple of this where possible.
     """
 
     token_budget: int
@@ -41,16 +51,16 @@ class Costs:
 
 
 class Chunk:
-    """Some consecutive texts, cut into tokens, each different one once.
+    """Consecutive texts, with each distinct text tokenized once.
 
     Parameters
     ----------
     tokens
-        Of the different texts.
+        Tokens of the distinct texts.
     inverse
-        int64 [texts], which of the different texts each one is.
+        int64 [texts], index of each text among the distinct ones.
     settings
-        Features that every batch starts with.
+        Features added to every batch.
     """
 
     def __init__(
@@ -69,33 +79,33 @@ class Chunk:
         return len(self.tokens.lengths)
 
     def run(self) -> "Iterator[tuple[NDArray[np.int64], Features]]":
-        """Run the network batch by batch: the numbers of a batch's different texts, and what came out for them."""
-        shares = np.bincount(self.inverse, minlength=len(self))
+        """Run the network batch by batch, yielding the indices of a batch's distinct texts and its output features."""
+        counts = np.bincount(self.inverse, minlength=len(self))
         widths, batches = self._engine.plan(self.tokens, self._costs)
 
         def run(rows: NDArray[np.int64]) -> "tuple[NDArray[np.int64], Features]":
             return rows, self._engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
 
-        several = parallel_map if self._engine.streams else map
-        for rows, features in several(run, interleave(batches)):
+        map_batches = parallel_map if self._engine.streams else map
+        for rows, features in map_batches(run, interleave(batches)):
             yield rows, features
-            self._bar.update(int(shares[rows].sum()))
+            self._bar.update(int(counts[rows].sum()))
 
 
 class Engine:
-    """Runs a network over any number of texts, or pairs of texts.
+    """Engine that runs a network over any number of texts or pairs of texts.
 
-    Memory is bounded by `TEXTS_PER_CHUNK` texts and one batch. Equal texts within that many are run once. The order of
-    the texts and the batches they fall into change results by no more than rounding.
+    It holds one chunk (by default `TEXTS_PER_CHUNK` texts) and the running batches in memory. Equal texts in a chunk
+    are run once. Results depend on the order of the texts and their batches by no more than rounding.
 
     Parameters
     ----------
     network
-        Modules one after another, the first an `InputModule`.
+        Sequence of modules; the first is an `InputModule`.
     device
-        Where it runs.
+        Device to run on.
     costs
-        How large its batches are.
+        Batch limits.
     """
 
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
@@ -115,47 +125,46 @@ class Engine:
         show_progress: bool = False,
         settings: Mapping[str, Any] | None = None,
     ) -> Iterator[Chunk]:
-        """Cut `texts` (or `pairs` of them) into chunks of `chunk_size`, in order; run each before asking for the next.
+        """Tokenize texts (or with `pairs`, pairs of texts) in chunks of `chunk_size`; run each before the next.
 
-        Modules find `settings` among the features.
+        `settings` are passed to the modules among the features.
 
         Raises
         ------
         InputError
-            Naming the position of something that is not a text.
+            If an item is not a text; the message has its position.
         """
         from tqdm import tqdm
 
-        _require_positive("token_budget", token_budget)
-        _require_positive("chunk", chunk_size)
+        require_positive(token_budget=token_budget, chunk=chunk_size)
         costs = self.costs
         if token_budget is not None:
             costs = replace(costs, token_budget=min(token_budget, costs.max_tokens or token_budget))
         total = len(texts) if isinstance(texts, Sequence) else None
         texts, start = iter(texts), 0
         with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
-            while some := list(islice(texts, chunk_size)):
+            while chunk := list(islice(texts, chunk_size)):
                 if pairs:
-                    some = [tuple(pair) if isinstance(pair, list) else pair for pair in some]
-                _check(some, start, pairs)
-                places = {text: place for place, text in enumerate(dict.fromkeys(some))}
-                tokens = self._tokenize(list(places), prompt, some, start)
-                inverse = np.fromiter((places[text] for text in some), np.int64, count=len(some))
+                    chunk = [tuple(pair) if isinstance(pair, list) else pair for pair in chunk]
+                _check_types(chunk, start, pairs)
+                index = {text: at for at, text in enumerate(dict.fromkeys(chunk))}
+                tokens = self._tokenize(list(index), prompt, chunk, start)
+                inverse = np.fromiter((index[text] for text in chunk), np.int64, count=len(chunk))
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
-                start += len(some)
+                start += len(chunk)
 
     @property
     def streams(self) -> bool:
-        """Whether batches run side by side: on a processor, through modules that several threads may run at once."""
+        """Whether batches run in parallel threads: only on a CPU, and if all modules are reentrant."""
         return self.device.type == "cpu" and all(module.reentrant for module in self.modules)
 
     def plan(self, tokens: Tokens, costs: Costs) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-        """Give how many columns each text takes in a batch, and the texts of each batch, longest batches first."""
+        """Return the padded width of each text and the texts of each batch, longest batches first."""
         if self.input.unpadded:
             return tokens.lengths, fill_batches(tokens.lengths, costs.token_budget, costs.max_rows)
-        widths, most = tokens.lengths, self.input.max_length
-        if costs.step > 1 and most is not None and not tokens.pad_left:  # Padding on the left moves what is read.
-            widths = round_widths(widths, most)
+        widths, max_length = tokens.lengths, self.input.max_length
+        if costs.step > 1 and max_length is not None and not tokens.pad_left:  # Left padding would shift the tokens.
+            widths = round_widths(widths, max_length)
         return widths, plan_batches(
             widths,
             token_budget=costs.token_budget,
@@ -171,7 +180,7 @@ class Engine:
         settings: Mapping[str, Any] | None = None,
         width: int | None = None,
     ) -> "Features":
-        """Run the network on these texts as one batch, as wide as the longest or wider."""
+        """Run the network on the texts `rows` as one batch, padded to the longest text or to `width`."""
         import torch
 
         features: Features = dict(settings or {}) | {
@@ -186,18 +195,18 @@ class Engine:
             release_freed_memory()
         return output
 
-    def _tokenize(self, different: list[Any], prompt: str, some: list[Any], start: int) -> Tokens:
+    def _tokenize(self, distinct: list[Any], prompt: str, chunk: list[Any], start: int) -> Tokens:
         try:
-            return self.input.tokenize(different, prompt)
+            return self.input.tokenize(distinct, prompt)
         except (UnicodeEncodeError, TypeError) as error:  # tokenizers raises either
-            at = next((start + place for place, text in enumerate(some) if not _encodable(text)), None)
+            at = next((at for at, text in enumerate(chunk, start) if not _encodable(text)), None)
             if at is None:
                 raise
-            raise InputError(f"text number {at} (from 0) holds half a surrogate pair, which is no character") from error
+            raise InputError(f"text number {at} (from 0) contains half a surrogate pair, not a character") from error
 
 
 def default_device(device: "str | torch.device | None") -> "torch.device":
-    """Give the device asked for, else a CUDA GPU, Apple's, or the processor, whichever is there first."""
+    """Return `device`, or by default the first available of a CUDA GPU, an Apple GPU and the CPU."""
     import torch
 
     if device is None:
@@ -211,12 +220,12 @@ def default_device(device: "str | torch.device | None") -> "torch.device":
 def default_costs(
     device: "torch.device", width: int, max_rows: int | None = None, max_tokens: int | None = None
 ) -> Costs:
-    """Give the batch sizes for a kind of device and numbers of `width` bytes.
+    """Return the batch limits for a type of device and numbers of `width` bytes.
 
-    On a processor 1k to 32k tokens for each thread of a stream are within 4% of each other, so memory decides: 1k in
-    float32, and 3k in bfloat16, where a token takes half the memory and half the time (2% less time than 2k). Starting
-    a batch costs as much as some 64 tokens. A GPU needs more tokens to be busy, and its start-up weighs more; there
-    `max_tokens` does not hold.
+    On a CPU, 1k to 32k tokens per thread of a stream are within 4% of each other, so memory decides: 1k in float32,
+    and 3k in bfloat16, where a token takes half the memory and half the time (2% less time than 2k). Starting a batch
+    costs as much as about 64 tokens. A GPU needs more tokens to be busy, and starting a batch costs more; `max_tokens`
+    does not apply there.
     """
     import torch
 
@@ -225,14 +234,14 @@ def default_costs(
     threads = torch.get_num_threads()
     streams = count_streams(threads)
     tokens = (1024 if width > 2 else 3072) * (threads // streams)
-    most = None if max_tokens is None else max(1, max_tokens // streams)
-    return Costs(min(tokens, most or tokens), 64, max_rows, most, STEP)
+    limit = None if max_tokens is None else max(1, max_tokens // streams)
+    return Costs(min(tokens, limit or tokens), 64, max_rows, limit, STEP)
 
 
-def _check(some: list[Any], start: int, pairs: bool) -> None:
-    if set(map(type, some)) == {str} and not pairs:
+def _check_types(chunk: list[Any], start: int, pairs: bool) -> None:
+    if set(map(type, chunk)) == {str} and not pairs:
         return
-    for at, text in enumerate(some, start):
+    for at, text in enumerate(chunk, start):
         if pairs and not (isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text)):
             raise InputError(f"pair number {at} (from 0) must be two strings, not {repr(text)[:80]}")
         if not pairs and not isinstance(text, str):
@@ -247,6 +256,8 @@ def _encodable(text: Any) -> bool:
     return True
 
 
-def _require_positive(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise InputError(f"{name} must be at least 1, not {value}")
+def require_positive(**arguments: int | None) -> None:
+    """Raise InputError for an argument below 1; None is allowed."""
+    for name, value in arguments.items():
+        if value is not None and value < 1:
+            raise InputError(f"{name} must be at least 1, not {value}")

@@ -1,4 +1,4 @@
-"""Vectors in fewer bits: a byte for each dimension, or one bit."""
+"""Scalar and binary quantization of vectors: one byte or one bit per dimension."""
 
 from typing import Any, Literal, get_args
 
@@ -12,44 +12,45 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 def value_ranges(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Give the least and the largest value of each dimension, float32 [2, dim], for `quantize`.
+    """Return the minimum and maximum of each dimension, float32 [2, dim], for `quantize`.
 
     Raises
     ------
     InputError
-        When there are not at least two vectors [vectors, dim]: one has no range.
+        For fewer than two vectors [vectors, dim].
     """
     if vectors.ndim != 2 or len(vectors) < 2:
         raise InputError(
-            f"int8 and uint8 take their ranges from at least 2 vectors, not from the shape {list(vectors.shape)}: "
+            f"int8 and uint8 compute their ranges from at least 2 vectors, not from the shape {list(vectors.shape)}: "
             "pass ranges, the value_ranges of a sample"
         )
     return np.stack([vectors.min(axis=0), vectors.max(axis=0)]).astype(np.float32)
 
 
 def quantize(vectors: NDArray[Any], precision: Precision, *, ranges: NDArray[Any] | None = None) -> NDArray[Any]:
-    """Write vectors in fewer bits, as ``sentence_transformers.util.quantize_embeddings`` does.
+    """Quantize vectors, as ``sentence_transformers.util.quantize_embeddings`` does.
 
     Parameters
     ----------
     vectors
         Floating-point [..., dim].
     precision
-        "uint8": which of 256 equal parts of its dimension's range a value falls into, 0 to 255; "int8": 128 less;
-        what lies outside the range goes to its end. "ubinary": a bit for each dimension, 1 where it is above 0,
-        eight in a byte, the first highest; "binary": the same byte, 128 less. "float32": as they are.
+        "uint8": divide the range of each dimension into 256 equal parts and return the part of each value, 0 to 255;
+        values outside the range are clipped. "int8": the same, less 128. "ubinary": one bit per dimension, 1 for
+        values above 0, eight in a byte with the first dimension in the highest bit. "binary": the same byte, less 128.
+        "float32": unchanged.
     ranges
-        [2, dim], the least and the largest value of each dimension, for "int8" and "uint8"; by default
-        `value_ranges` of the vectors themselves. Vectors that are to be compared need the same ranges.
+        [2, dim], minimum and maximum of each dimension, for "int8" and "uint8"; by default the `value_ranges` of the
+        vectors themselves. Vectors that are compared with each other need the same ranges.
 
     Returns
     -------
-    float32, int8 or uint8 [..., dim], or [..., ceil(dim / 8)] for the binary ones
+    float32, int8 or uint8 [..., dim], or [..., ceil(dim / 8)] for the binary precisions
 
     Raises
     ------
     InputError
-        For an unknown precision, vectors that are integers already, or ranges that are missing or do not fit.
+        For an unknown precision, integer vectors, or ranges that are missing or do not fit.
     """
     check_precision(precision)
     if not np.issubdtype(vectors.dtype, np.floating):
@@ -73,16 +74,16 @@ def quantize(vectors: NDArray[Any], precision: Precision, *, ranges: NDArray[Any
 
 
 def quantized_width(dimension: int, precision: Precision) -> int:
-    """Give the number of columns of quantized vectors."""
+    """Return the number of columns of quantized vectors."""
     return -(-dimension // 8) if precision in ("binary", "ubinary") else dimension
 
 
 def quantized_type(precision: Precision) -> "np.dtype[Any]":
-    """Give the dtype of quantized vectors."""
+    """Return the dtype of quantized vectors."""
     return np.dtype({"binary": "int8", "ubinary": "uint8"}.get(precision, precision))
 
 
 def check_precision(precision: str) -> None:
-    """Refuse what is not one of `PRECISIONS`."""
+    """Raise InputError unless `precision` is one of `PRECISIONS`."""
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")

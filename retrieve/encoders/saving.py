@@ -1,4 +1,4 @@
-"""Encoders on disk, in the layout that every release of sentence-transformers reads."""
+"""Saving of encoders in the layout that every release of sentence-transformers reads."""
 
 import logging
 import shutil
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The release whose layout is written: newer ones read it, and older ones what they know of it.
+# The sentence-transformers release whose layout is written; newer releases read it too.
 _LAYOUT = "5.0.0"
 
 
@@ -26,16 +26,16 @@ def save_modules(
     listed: bool = True,
     card: str | None = None,
 ) -> None:
-    """Write modules and settings as a checkpoint: in full or not at all.
+    """Save modules and settings as a checkpoint, atomically.
 
     Parameters
     ----------
     modules
-        One after another; the first is written into the folder itself, each other into a folder of its own.
+        Sequence of modules; the first is saved in the folder itself, each other one in a folder of its own.
     folder
-        Must not be there yet, or be empty.
+        Must not exist, or be empty.
     settings
-        Of config_sentence_transformers.json.
+        Content of config_sentence_transformers.json.
     listed
         Write modules.json; without it the folder is a plain transformers model.
     card
@@ -44,50 +44,50 @@ def save_modules(
     Raises
     ------
     InputError
-        When something is at `folder`.
+        If `folder` has content.
     """
     from retrieve.encoders.modules.module import write_json
 
     folder = folder.expanduser().absolute()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} is there already: save into a new folder, or delete that one first")
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+        raise InputError(f"{folder} already exists: save into a new folder, or delete that one first")
+    staging = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
     try:
         entries = []
         for at, module in enumerate(modules):
             path = f"{at}_{module.saved_type.rpartition('.')[2]}" if at else ""
-            (aside / path).mkdir(exist_ok=True)
-            module.save(aside / path)
+            (staging / path).mkdir(exist_ok=True)
+            module.save(staging / path)
             entries.append({"idx": at, "name": str(at), "path": path, "type": module.saved_type})
         versions = {
             "sentence_transformers": _LAYOUT,
             "transformers": version("transformers"),
             "pytorch": version("torch"),
         }
-        write_json(aside / "config_sentence_transformers.json", {"__version__": versions, **settings})
+        write_json(staging / "config_sentence_transformers.json", {"__version__": versions, **settings})
         if listed:
-            write_json(aside / "modules.json", entries)
+            write_json(staging / "modules.json", entries)
         if card is not None:
-            (aside / "README.md").write_text(card, "utf-8")
-        aside.replace(folder)
+            (staging / "README.md").write_text(card, "utf-8")
+        staging.replace(folder)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
 def write_into(folder: Path, save: Callable[[Path], None], *, keep: Sequence[str] = ()) -> None:
-    """Write a checkpoint into a folder that holds other files, or an older one of the same name; `keep` stays."""
-    aside = folder.with_name(f".{folder.name}.model")
-    shutil.rmtree(aside, ignore_errors=True)
+    """Save a checkpoint into a folder with other files, replacing those of an older checkpoint except `keep`."""
+    staging = folder.with_name(f".{folder.name}.model")
+    shutil.rmtree(staging, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    save(aside)
+    save(staging)
     for name in keep:
-        (aside / name).unlink(missing_ok=True)
-    for entry in aside.iterdir():
+        (staging / name).unlink(missing_ok=True)
+    for entry in staging.iterdir():
         target = folder / entry.name
         if target.is_dir():
             shutil.rmtree(target)
         entry.replace(target)
-    aside.rmdir()
+    staging.rmdir()

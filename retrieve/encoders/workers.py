@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 
 from indexing.errors import InputError, ModelError
 from indexing.resources import Closing
+from retrieve.encoders.engine import require_positive
 
 if TYPE_CHECKING:
     import torch
@@ -144,8 +145,7 @@ class EncoderWorkers(Closing, Generic[E]):
     ) -> Iterator[Any]:
         from tqdm import tqdm
 
-        if chunk is not None and chunk < 1:
-            raise InputError(f"chunk must be at least 1, not {chunk}")
+        require_positive(chunk=chunk)
         total = len(items) if isinstance(items, Sized) else None
         # About four chunks per process, so that all processes finish together.
         chunk = chunk or (CHUNK_SIZE if total is None else min(CHUNK_SIZE, max(32, -(-total // (4 * self._count)))))

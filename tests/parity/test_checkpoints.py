@@ -103,7 +103,7 @@ def test_static_embedding(tmp_path, bert):
     assert ours.max_length is None
     equal(ours.encode(TEXTS), reference.encode(TEXTS))
     equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
-    with pytest.raises(InputError, match=r"no vectors of tokens \(StaticEmbedding\)"):
+    with pytest.raises(InputError, match=r"no token vectors \(StaticEmbedding\)"):
         ours.encode_tokens(TEXTS)
 
 

@@ -113,7 +113,7 @@ def test_nothing_is_written_over(tmp_path):
     path = write_bert(tmp_path / "bert")
     encoder = load(DenseEncoder, path)
 
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         encoder.save(path)
     (tmp_path / "empty").mkdir()
     encoder.save(tmp_path / "empty")

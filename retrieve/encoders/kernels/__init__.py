@@ -1,1 +1,1 @@
-"""How a processor runs the encoders: memory, precision, threads and faster layers."""
+"""Hardware-specific parts of the encoders: memory, precision, threads and faster layers for CPUs."""

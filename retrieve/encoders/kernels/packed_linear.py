@@ -1,8 +1,8 @@
-"""Linear layers whose weights are laid out for the processor once, not at every product, and GELU computed with it.
+"""Linear layers that pack their weights for the CPU once instead of at every call, and fuse a following GELU.
 
-oneDNN multiplies by weights in blocks of its own. Given a plain matrix it makes them anew at each call: a tenth of the
-time of a large batch, a third of that of a short query. Only inference is changed: a layer that is trained, compiled or
-on another device does what it did.
+oneDNN multiplies by weights in its own blocked layout. It packs a plain matrix at each call, which takes a tenth of the
+time of a large batch and a third of that of a short query. Only inference changes: a layer that is trained, compiled or
+on another device computes as before.
 """
 
 from functools import cache
@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from retrieve.encoders.kernels.memory import page_out
 
 MAX_BYTES = 1 << 30
-"""Of weights in a model, above which a second copy of them is not worth the memory."""
+"""Limit of a model's linear weights, above which a packed copy is not worth the memory."""
 ROWS = 1024
-"""For so many rows the blocks are chosen; they serve any number."""
+"""Number of rows that the layout is chosen for; it works for any number."""
 
 
 def pack(model: nn.Module) -> None:
-    """Have the linear layers of a model computed with packed weights, where the processor can.
+    """Make a model's linear layers compute with packed weights if the CPU can.
 
-    The weights stay as they are, with a second copy of those of linear layers beside them: 21 MB for all-MiniLM-L6-v2
-    in bfloat16. Weights that change are packed anew when they are next used.
+    The packed weights are a second copy of those of all linear layers: 21 MB for all-MiniLM-L6-v2 in bfloat16. Changed
+    weights are packed again on their next use.
     """
     layers = [module for module in model.modules() if type(module) is nn.Linear]
     size = sum(layer.weight.nbytes for layer in layers)
@@ -37,33 +37,34 @@ def pack(model: nn.Module) -> None:
 
 
 class PackedLinear(nn.Linear):
-    """`torch.nn.Linear`, with its weights packed when it is first used for inference on a processor."""
+    """`torch.nn.Linear` that packs its weights on its first inference on a CPU."""
 
     _packed: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Give ``rows @ weight.T + bias``, [..., out_features]."""
-        if self.takes(rows):
-            return self.product(rows)
-        self._packed = None  # It may be trained: fused optimizers change weights without a trace in their version.
+        """Return ``rows @ weight.T + bias``, [..., out_features]."""
+        if self.can_pack(rows):
+            return self.packed_product(rows)
+        self._packed = None  # In training, fused optimizers change weights without increasing their version.
         return super().forward(rows)
 
-    def takes(self, rows: Tensor) -> bool:
-        """Whether the packed weights can be used: for inference, on a processor, in the weights' own type."""
+    def can_pack(self, rows: Tensor) -> bool:
+        """Return whether packed weights can be used: for inference on a CPU, in the type of the weights."""
         return (
             is_cpu_inference(rows)
             and self.weight.device.type == "cpu"
             and rows.dtype == self.weight.dtype
-            and rows.dtype in _types()
+            and rows.dtype in _supported_types()
             and rows.numel() > 0
         )
 
-    def product(self, rows: Tensor, activation: str = "none") -> Tensor:
-        """Give the product, through an activation that oneDNN knows: "none" or "gelu", the exact one."""
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._weight(), self.bias, activation, [], "none")
-        return found
+    def packed_product(self, rows: Tensor, activation: str = "none") -> Tensor:
+        """Return the activated product; `activation` is oneDNN's "none" or "gelu", the exact one."""
+        weight = self._packed_weight()
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, self.bias, activation, [], "none")
+        return product
 
-    def _weight(self) -> Tensor:
+    def _packed_weight(self) -> Tensor:
         key = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
         if self._packed is None or self._packed[0] != key:
             self._packed = key, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS)
@@ -71,22 +72,22 @@ class PackedLinear(nn.Linear):
         return self._packed[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the packed copy out of copies: it cannot be copied, and is made again."""
+        """Leave out the packed weights: they cannot be copied, and copies pack their own."""
         return {name: value for name, value in vars(self).items() if name != "_packed"}
 
 
 class _FusedGelu:
-    """Stands for the forward pass of a module that is a linear layer and GELU behind it, as BERT's ``intermediate``."""
+    """Forward pass of a module made of a linear layer and GELU, such as BERT's ``intermediate``, in one operation."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
 
     def __call__(self, hidden_states: Tensor) -> Tensor:
         layer: Any = self._module.dense
-        if isinstance(layer, PackedLinear) and layer.takes(hidden_states):
-            return layer.product(hidden_states, "gelu")
-        plain: Tensor = type(self._module).forward(self._module, hidden_states)
-        return plain
+        if isinstance(layer, PackedLinear) and layer.can_pack(hidden_states):
+            return layer.packed_product(hidden_states, "gelu")
+        output: Tensor = type(self._module).forward(self._module, hidden_states)
+        return output
 
 
 def _is_linear_gelu(module: nn.Module) -> bool:
@@ -98,7 +99,7 @@ def _is_linear_gelu(module: nn.Module) -> bool:
 
 
 def is_cpu_inference(rows: Tensor) -> bool:
-    """Whether these are computed for inference, as they are, on a processor: not compiled, nor in autocast's types."""
+    """Return whether this is inference on a CPU, neither compiled nor with autocast."""
     return (
         torch.is_inference_mode_enabled()
         and rows.device.type == "cpu"
@@ -108,9 +109,9 @@ def is_cpu_inference(rows: Tensor) -> bool:
 
 
 @cache
-def _types() -> tuple[torch.dtype, ...]:
-    """Give the types that this torch and this processor have the products in: they are made for torch's compiler."""
-    possible = []
+def _supported_types() -> tuple[torch.dtype, ...]:
+    """Return the types in which this torch and CPU have the packed operations, which are internals of torch."""
+    supported = []
     for dtype in (torch.float32, torch.bfloat16):
         try:
             with torch.inference_mode():
@@ -118,5 +119,5 @@ def _types() -> tuple[torch.dtype, ...]:
                 torch.ops.mkldnn._linear_pointwise(torch.ones(2, 16, dtype=dtype), weight, None, "gelu", [], "none")
         except (AttributeError, RuntimeError, NotImplementedError):
             continue
-        possible.append(dtype)
-    return tuple(possible)
+        supported.append(dtype)
+    return tuple(supported)

@@ -1,4 +1,4 @@
-"""In which floating-point type a model computes."""
+"""Floating-point type that a model computes in."""
 
 from typing import TYPE_CHECKING
 
@@ -11,14 +11,14 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
-    """Turn a name into a torch dtype; "auto" is bfloat16 where `has_fast_bfloat16`, else float32.
+    """Return the torch dtype of a name; "auto" is bfloat16 if `has_fast_bfloat16`, or else float32.
 
-    Only the transformer computes in it: pooling, normalising and activations are float32 always.
+    Only the transformer computes in it; pooling, normalisation and activations always compute in float32.
 
     Raises
     ------
     InputError
-        For a name that is not one of `DTYPES`.
+        If the name is not one of `DTYPES`.
     """
     import torch
 
@@ -31,11 +31,11 @@ def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
 
 
 def has_fast_bfloat16(device: "torch.device") -> bool:
-    """Whether matrix products in bfloat16 run in hardware on this device.
+    """Return whether the device multiplies matrices in bfloat16 in hardware.
 
-    On a processor that means AMX or avx512_bf16 (Intel since Cooper Lake, AMD since Zen 4). With AMX a matrix product
-    is some 10 times as fast as in float32, with avx512_bf16 some 2 times, and MiniLM encodes 1.8 times as many texts.
-    Elsewhere bfloat16 is emulated and slower than float32.
+    A CPU needs AMX or avx512_bf16 (Intel since Cooper Lake, AMD since Zen 4). With AMX a matrix product is about 10
+    times as fast as in float32; with avx512_bf16 about 2 times, and MiniLM encodes 1.8 times as many texts. Other CPUs
+    emulate bfloat16, which is slower than float32.
     """
     import torch
 

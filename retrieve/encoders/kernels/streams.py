@@ -1,7 +1,7 @@
-"""Several batches run at a time on a processor, each in a thread with its share of the processor's threads.
+"""Parallel batches on a CPU, each in a stream with its share of the CPU's threads.
 
-One batch over all threads has them wait for each other at every layer: two batches on one thread each took 11% less
-time than the same two on two threads, one after the other (all-MiniLM-L6-v2, two cores).
+In one batch over all threads, the threads wait for each other at every layer. Two batches on one thread each took 11%
+less time than the same two one after the other on two threads (all-MiniLM-L6-v2, two cores).
 """
 
 from collections import deque
@@ -14,18 +14,18 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MAX_STREAMS = 8
-"""Streams: each holds a batch."""
+"""Limit of streams: each holds a batch in memory."""
 
 
 def count_streams(threads: int) -> int:
-    """Give how many streams share this many threads, of which one in ten at most is left without work."""
+    """Return the largest number of streams that leaves at most a tenth of the threads idle."""
     return max(streams for streams in range(1, MAX_STREAMS + 1) if 10 * (threads % streams) <= threads)
 
 
 def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Give `function` of each item, in order; as many run at a time as torch has threads to share.
+    """Map `function` over items in parallel streams that share torch's threads; yield the results in order.
 
-    No more results are held than are under way. What `function` raises is raised here.
+    At most one item more than there are streams is submitted at a time. Exceptions of `function` are raised here.
     """
     import torch
 
@@ -33,16 +33,16 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     streams = count_streams(threads)
     items = iter(items)
     first = list(islice(items, 2))
-    if streams == 1 or len(first) < 2 or torch.is_autocast_enabled("cpu"):  # Autocast is each thread's own.
+    if streams == 1 or len(first) < 2 or torch.is_autocast_enabled("cpu"):  # Autocast is a setting of one thread.
         yield from map(function, first)
         yield from map(function, items)
         return
     pool = ThreadPoolExecutor(streams, "encoding", torch.set_num_threads, (threads // streams,))
-    underway: deque[Future[R]] = deque(pool.submit(function, item) for item in first)
+    pending: deque[Future[R]] = deque(pool.submit(function, item) for item in first)
     try:
-        while underway:
-            underway.extend(pool.submit(function, item) for item in islice(items, streams + 1 - len(underway)))
-            yield underway.popleft().result()
+        while pending:
+            pending.extend(pool.submit(function, item) for item in islice(items, streams + 1 - len(pending)))
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # For threads that are made later: a thread's own number is the last one set.
+        torch.set_num_threads(threads)  # New threads start with the number that was last set in any thread.

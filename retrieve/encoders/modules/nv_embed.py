@@ -154,7 +154,7 @@ class _Bidirectional(MistralModel):
         return super().forward(input_ids, attention_mask=mask, use_cache=False, **options)
 
 
-def plain_steps(config: Mapping[str, Any]) -> Sequence[Step]:
+def implied_steps(config: Mapping[str, Any]) -> Sequence[Step]:
     """Give the modules that NV-Embed's config.json implies where there is no modules.json."""
     leaves_prompt_out = config.get("is_mask_instruction", True) and config.get("padding_side", "right") == "right"
     steps = [

@@ -1,4 +1,4 @@
-"""From masked-language-model logits to one weight for each term of the vocabulary."""
+"""SPLADE pooling: masked-language-model logits to one weight per vocabulary term."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
-from retrieve.encoders.kernels.largest_logits import blocks, largest_logits
+from retrieve.encoders.kernels.largest_logits import largest_logits, logit_blocks
 from retrieve.encoders.modules.module import Features, Module
 from retrieve.encoders.modules.transformer import VocabularyLogits
 
 
 class SpladePooling(Module):
-    """Term weights log(1 + relu(logit)), the largest ("max", SPLADE++) or the sum ("sum", SPLADE) over the tokens.
+    """Term weights log(1 + relu(logit)), with the maximum ("max", SPLADE++) or sum ("sum", SPLADE) over the tokens.
 
-    "log1p_relu" takes log(1 + ·) once more (Opensearch's sparse encoders). The activation never decreases, so the
-    largest logit is found first and only it is activated; the logits of some terms exist at a time.
+    "log1p_relu" applies log(1 + ·) once more (OpenSearch's sparse encoders). The activation is monotonic, so for "max"
+    only the largest logit is activated. Logits are computed for a block of terms at a time.
 
     References
     ----------
@@ -38,14 +38,14 @@ class SpladePooling(Module):
 
     @classmethod
     def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Read the older name of the vocabulary's size."""
+        """Translate the older name of the vocabulary size."""
         if "word_embedding_dimension" in config:
             config["embedding_dimension"] = config.pop("word_embedding_dimension")
         return config
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings, the vocabulary's size under its older name."""
+        """Settings with the vocabulary size under its older name."""
         config = self.config
         return config | {"word_embedding_dimension": config.pop("embedding_dimension")}
 
@@ -53,22 +53,22 @@ class SpladePooling(Module):
         """Pool `token_embeddings` (`VocabularyLogits`) into `sentence_embedding`, float32 [texts, vocabulary]."""
         logits: VocabularyLogits = features["token_embeddings"]
         mask = features["attention_mask"].bool()
-        # Only attended tokens are multiplied out, one text behind another.
+        # Compute the logits of attended tokens only.
         hidden, lengths = logits.hidden[mask], mask.sum(dim=1).tolist()
         bias = torch.zeros(len(logits.weight), device=hidden.device) if logits.bias is None else logits.bias.float()
         if self.pooling_strategy == "max":
-            # The bias is the same for all tokens, so the largest logit is the largest without it.
+            # The bias is equal for all tokens and can be added after taking the maximum.
             pooled = self._activate(largest_logits(hidden, logits.weight, lengths) + bias)
             features["sentence_embedding"] = pooled if all(lengths) else pooled * mask.any(dim=1, keepdim=True)
             return features
         pooled = torch.zeros((len(mask), len(logits.weight)), device=hidden.device)
-        for texts, block, some in blocks(hidden, logits.weight, lengths):
-            pooled[texts, block] = self._activate(some.float() + bias[block]).sum(dim=1)
+        for texts, block, values in logit_blocks(hidden, logits.weight, lengths):
+            pooled[texts, block] = self._activate(values.float() + bias[block]).sum(dim=1)
         features["sentence_embedding"] = pooled
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give the vocabulary's size."""
+        """Return the vocabulary size."""
         return incoming
 
     def _activate(self, logits: Tensor) -> Tensor:

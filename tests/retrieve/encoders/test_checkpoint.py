@@ -171,7 +171,7 @@ def test_a_name_that_is_not_in_the_cache_while_offline(tmp_path, name):
 
 
 def test_a_name_that_the_hub_cannot_have():
-    with pytest.raises(ModelError, match="neither a folder nor a name"):
+    with pytest.raises(ModelError, match="neither a folder nor a valid name"):
         load("acme/what is this?")
 
 

@@ -149,7 +149,7 @@ def test_attention_is_that_of_each_text(
     layout = Layout.of(mask)
     assert layout.tokens == sum(lengths)
     draw = torch.Generator().manual_seed(sum(lengths))
-    query, key, value = (torch.randn(len(layout.places), heads * 8, generator=draw).to(dtype) for _ in range(3))
+    query, key, value = (torch.randn(len(layout.positions), heads * 8, generator=draw).to(dtype) for _ in range(3))
     query *= strength
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(unpadded, "MAX_SCORES", most)
