@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` shows the pipeline on real text, `make test` passes the tests.
+# `make demo` runs the pipeline on real text, `make test` runs the tests; both set up .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := results/demo
@@ -6,17 +6,17 @@ DEMO := results/demo
 .PHONY: help setup demo test test-slow lint clean
 
 help:
-	@echo "make setup      a virtual environment in .venv with everything for the demo and for development"
-	@echo "make demo       make a corpus, index it, search it, score four systems on it (no download)"
-	@echo "make test       the tests"
-	@echo "make test-slow  the longer ones as well"
-	@echo "make lint       ruff, mypy and the import contracts of pyproject.toml"
+	@echo "make setup      create .venv with everything for the demo and for development"
+	@echo "make demo       create a corpus, index it, search it, score four systems on it (no download)"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the tests and the slow ones"
+	@echo "make lint       run ruff, mypy and the import contracts of pyproject.toml"
 
 setup: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed; say which: make setup PYTHON=python3.12"; exit 1; }
+		{ echo "Python 3.11 or newer is required: make setup PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv .venv
 	@echo "installing into .venv: some 3 GB, about two minutes on a fast connection"
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on \
@@ -24,15 +24,15 @@ setup: .venv/ready
 	@touch $@
 
 demo: setup
-	@echo; echo "== 1. A corpus: docstrings of the installed packages =="
+	@echo; echo "== 1. Create a corpus: docstrings of the installed packages =="
 	$(BIN)/retrieve pydocs $(DEMO)/pydocs
 	@echo; echo "== 2. Index it: BM25 in Lucene, all-MiniLM-L6-v2 vectors in FAISS =="
 	$(BIN)/retrieve index $(DEMO)/pydocs --to $(DEMO)/index --overwrite
-	@echo; echo "== 3. Search it: both legs, fused; each hit says where it came from =="
+	@echo; echo "== 3. Search it: both legs, fused; each hit shows its rank in each leg =="
 	$(BIN)/retrieve search $(DEMO)/index "compute the singular value decomposition of a matrix" -k 3
 	@echo
 	$(BIN)/retrieve search $(DEMO)/index "run a shell command and capture what it prints" -k 3 --reranker late-interaction
-	@echo; echo "== 4. Score it on held-out queries =="
+	@echo; echo "== 4. Score four systems on held-out queries =="
 	$(BIN)/python benchmarks/run_beir.py --dataset $(DEMO)/pydocs --systems bm25,dense,hybrid,hybrid+rerank \
 		--limit-queries 500 --candidates 20 --index $(DEMO)/index --output $(DEMO)
 

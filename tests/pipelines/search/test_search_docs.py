@@ -1,4 +1,4 @@
-"""The examples of docs/search.md, as they stand there."""
+"""The examples of docs/search.md, run unchanged."""
 
 import json
 import re
@@ -37,14 +37,14 @@ def test_the_first(run):
     assert len(lines) == 6 and lines[0].startswith("1 bread ") and lines[-1].endswith(" 8 False")
 
 
-def test_a_prompt_of_several_wordings(run):
-    blocks = run("wordings = [").strip().split("\n\n")
+def test_a_prompt_from_query_variants(run):
+    blocks = run("variants = [").strip().split("\n\n")
     assert 1 <= len(blocks) <= 4 and all(block.startswith("[") for block in blocks)
 
 
 def test_an_event_loop(run):
-    told = run("async def serve")
-    assert "'bake bread': ['bread'" in told and told.count("bread") > 2
+    printed = run("async def serve")
+    assert "'bake bread': ['bread'" in printed and printed.count("bread") > 2
 
 
 def test_what_an_explanation_holds_is_what_the_page_shows(run):
