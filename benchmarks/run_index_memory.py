@@ -1,12 +1,13 @@
-"""Measure the memory of indexing as a corpus grows: it must be bounded by the batch and what the index itself holds.
+"""Measure the memory of indexing as a corpus grows; it must be bounded by the batch and the index itself.
 
     python benchmarks/run_index_memory.py --documents 10000 1000000 --output results/index-memory
 
-Generated documents with random vectors in place of an encoder go through the same job as `retrieve index`, each size
-in a process of its own. The peak of its anonymous resident memory (RssAnon) is sampled from outside: Qdrant Edge lets
-no other thread run while it builds. "above" is that peak less what the indexes report to hold at the end. "instant"
-takes off what they reported last before: FAISS doubles its room when it is full, and while it copies has the old and
-the new. Edge on disk reports none: for it "above" is the whole process. Linux only. Writes OUTPUT/memory.json.
+Generated documents with random vectors go through the same job as `retrieve index`, each size in its own process.
+The parent process samples the anonymous resident memory (RssAnon), because Qdrant Edge blocks all threads of its
+process while it builds. "above" is the peak minus the memory that the indexes report at the end. "instant" subtracts
+the memory that they report at the moment of each sample: FAISS doubles its buffer when it is full, and holds both
+buffers while it copies. Edge on disk reports no memory, so its "above" is that of the whole process. Linux only.
+Writes OUTPUT/memory.json.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules beside it
 
 import numpy as np
 
@@ -33,14 +34,14 @@ from indexing.errors import InputError, RetrieveError
 from pipelines.build.ingest import Stopwatch, ingest
 from pipelines.cli import run_safely
 
-EVERY = 0.02
+SAMPLE_INTERVAL = 0.02
 """Seconds between two samples."""
 ALLOWED_MB = 500.0
-"""How far the largest size may lie above the smallest."""
+"""Largest allowed growth of "above" from the first to the last size."""
 
 
 def known_legs(encoder: "RandomVectors") -> dict[str, Leg]:
-    """Give what can be measured."""
+    """Return the legs that can be measured."""
     vectors: dict[str, Any] = {"dimension": encoder.identity["dimension"]}
     return {
         "bm25": Leg("bm25"),
@@ -51,14 +52,14 @@ def known_legs(encoder: "RandomVectors") -> dict[str, Leg]:
 
 
 class RandomVectors:
-    """Stands where an encoder would."""
+    """Encoder stand-in that returns random vectors."""
 
     def __init__(self, dimension: int) -> None:
         self.identity: dict[str, Any] = {"name": "random-vectors", "weights_sha256": "0", "dimension": dimension}
         self._dimension, self._random = dimension, np.random.default_rng(0)
 
     def encode_document(self, texts: Sequence[str]) -> np.ndarray:
-        """Give a vector for each text."""
+        """Return a random vector for each text."""
         return self._random.standard_normal((len(texts), self._dimension), dtype=np.float32)
 
 
@@ -73,12 +74,12 @@ def documents(count: int) -> Iterator[Document]:
 
 
 def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None) -> dict[str, Any]:
-    """Index so many documents in a process of its own, and say what memory it took.
+    """Index `count` documents in a separate process; return its memory figures and speed.
 
     Raises
     ------
     RetrieveError
-        When that process fails; it has printed why.
+        If that process fails; it prints the reason.
     """
     context = multiprocessing.get_context("spawn")
     held, (here, there) = context.Value("d", 0.0, lock=False), context.Pipe()
@@ -86,16 +87,16 @@ def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None)
     process.start()
     there.close()
     peak = instant = 0.0
-    while not here.poll(EVERY):
+    while not here.poll(SAMPLE_INTERVAL):
         try:
             now = memory("RssAnon", process.pid or "self")
-        except (KeyError, OSError):  # it has just ended
+        except (KeyError, OSError):  # the process has just ended
             continue
         peak, instant = max(peak, now), max(instant, now - held.value)
     try:
         seconds = here.recv()
     except EOFError:
-        raise RetrieveError(f"indexing {count:,} documents failed: it has printed why") from None
+        raise RetrieveError(f"indexing {count:,} documents failed; the reason is printed above") from None
     finally:
         process.join()
     return {
@@ -110,7 +111,7 @@ def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None)
 
 
 def _index(pipe: Any, held: Any, count: int, legs: Sequence[str], dimension: int, folder: str | None) -> None:
-    """Index; keep in `held` the MB that the indexes report, and send the seconds that it took."""
+    """Index; update `held` with the MB that the indexes report, and send the seconds taken."""
     encoder = RandomVectors(dimension)
     chosen = {name: leg for name, leg in known_legs(encoder).items() if name in legs}
     encoders = {name: encoder for name, leg in chosen.items() if leg.encoder}
@@ -127,12 +128,12 @@ def _index(pipe: Any, held: Any, count: int, legs: Sequence[str], dimension: int
 
 @contextmanager
 def _reporting(indexes: Sequence[Any], held: Any) -> Iterator[None]:
-    """Keep in `held` the MB that the indexes report to hold, to the end."""
+    """Update `held` with the MB that the indexes report, until the block ends."""
     ended = threading.Event()
 
     def report() -> None:
         while True:
-            last = ended.wait(EVERY)
+            last = ended.wait(SAMPLE_INTERVAL)
             held.value = sum(getattr(index, "memory_bytes", 0) for index in indexes) / 2**20
             if last:
                 return
@@ -147,28 +148,30 @@ def _reporting(indexes: Sequence[Any], held: Any) -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit status: 1 when memory grows by more than it may."""
+    """Run the benchmark and return its exit status: 1 if memory grows by more than `ALLOWED_MB`."""
     options = parser().parse_args(arguments)
     return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="run_index_memory.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 1_000_000], metavar="N", help="sizes")
     parser.add_argument(
-        "--legs", default="flat", help="of bm25, flat, hnsw and edge (Qdrant Edge, on disk), with commas between (flat)"
+        "--documents", type=int, nargs="+", default=[10_000, 1_000_000], metavar="N", help="sizes (10000 1000000)"
     )
-    parser.add_argument("--dimension", type=int, default=384, help="of the vectors (384)")
-    parser.add_argument("--folder", help="where the collections are built for the time (the system's)")
-    parser.add_argument("--output", metavar="DIR", help="where memory.json goes (nowhere)")
+    parser.add_argument(
+        "--legs", default="flat", help="comma-separated: bm25, flat, hnsw, edge (Qdrant Edge, on disk) (flat)"
+    )
+    parser.add_argument("--dimension", type=int, default=384, help="dimension of the vectors (384)")
+    parser.add_argument("--folder", help="folder for temporary collections (the system's)")
+    parser.add_argument("--output", metavar="DIR", help="folder for memory.json (not written)")
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure each size, print and keep the rows."""
+    """Measure each size; print the rows and write them to `--output`."""
     legs, known = options.legs.split(","), known_legs(RandomVectors(options.dimension))
     if unknown := [leg for leg in legs if leg not in known]:
         raise InputError(f"--legs: {', '.join(unknown)} cannot be measured, only {', '.join(known)} can")
@@ -181,14 +184,14 @@ def run(options: argparse.Namespace) -> int:
             f"{row['documents']:>10,}  {row['peak_mb']:>8.0f}  {row['held_mb']:>8.0f}  {row['above_mb']:>8.0f}  "
             f"{row['instant_mb']:>10.0f}  {row['documents_per_second']:>7.0f}"
         )
-    grown = rows[-1]["above_mb"] - rows[0]["above_mb"]
-    print(f"above the indexes, the last size takes {grown:.0f} MB more than the first (at most {ALLOWED_MB:.0f})")
+    growth = rows[-1]["above_mb"] - rows[0]["above_mb"]
+    print(f"above the indexes, the last size takes {growth:.0f} MB more than the first (at most {ALLOWED_MB:.0f})")
     if options.output:
         folder = Path(options.output)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "memory.json", rows)
         print(folder / "memory.json")
-    return 0 if grown <= ALLOWED_MB else 1
+    return 0 if growth <= ALLOWED_MB else 1
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How much memory encoding takes beside the model's own: anonymous memory, the largest while it runs.
+"""Measure the memory that encoding takes beside the model: the largest growth of anonymous memory while it runs.
 
     python benchmarks/run_memory.py dense --output results/memory
     python benchmarks/run_memory.py sparse --output results/memory
 
 `dense` encodes short texts from a generator into a memmap; `sparse` encodes long texts in batches of several sizes.
-Prints a table and writes OUTPUT/memory.json. Each row is measured in a process of its own, on Linux.
+Prints a table and writes OUTPUT/memory.json. Each row is measured in its own process. Linux only.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules beside it
 
 from indexing.disk import write_json
 from indexing.errors import InputError
@@ -26,43 +26,43 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit status."""
+    """Run the benchmark and return its exit status."""
     options = parser().parse_args(arguments)
     return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="run_memory.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     tasks = parser.add_subparsers(metavar="TASK", required=True)
     dense = tasks.add_parser("dense", help="short texts from a generator into a memmap")
     dense.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
-    dense.add_argument("--texts", type=int, default=200_000, metavar="N", help="how many (200000)")
+    dense.add_argument("--texts", type=int, default=200_000, metavar="N", help="number of texts (200000)")
     dense.set_defaults(run=run_dense)
     sparse = tasks.add_parser("sparse", help="texts of 512 tokens as term weights, in small and large batches")
-    sparse.add_argument("--model", help="a checkpoint (one of BERT-base's size with random weights)")
+    sparse.add_argument("--model", help="a checkpoint (a random one of BERT-base's size)")
     sparse.add_argument(
         "--token-budgets",
         type=int,
         nargs="+",
         default=[0, 32_768, 131_072],
         metavar="N",
-        help="padded tokens in a batch; 0 for the default (0 32768 131072)",
+        help="padded tokens per batch; 0 for the default (0 32768 131072)",
     )
     sparse.set_defaults(run=run_sparse)
     for task in (dense, sparse):
-        task.add_argument("--dtype", default="auto", help="float32, bfloat16, … (auto)")
-        task.add_argument("--threads", type=int, metavar="N", help="as many as torch wants")
-        task.add_argument("--output", metavar="DIR", help="where memory.json goes (nowhere)")
+        task.add_argument("--dtype", default="auto", help="number format, as in float32 or bfloat16 (auto)")
+        task.add_argument("--threads", type=int, metavar="N", help="threads (torch's choice)")
+        task.add_argument("--output", metavar="DIR", help="folder for memory.json (not written)")
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one task, print its rows and keep them."""
+    """Run one task; print its rows and write them to `--output`."""
     if not Path("/proc/self/status").is_file():
-        raise InputError("anonymous memory is read from /proc, which only Linux has")
+        raise InputError("anonymous memory is read from /proc, which exists on Linux only")
     rows: list[Growth] = options.run(options)
     print(f"{'growth MB':>10} {'model MB':>10} {'seconds':>9}  what")
     for row in rows:
@@ -76,8 +76,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_dense(options: argparse.Namespace) -> "list[Growth]":
-    """Encode as many different short texts as are asked for."""
-    from benchmarks.speed.memory import dense_into_memmap, measured
+    """Encode `--texts` different short texts."""
+    from benchmarks.speed.memory import dense_into_memmap, measure
     from retrieve.default_models import default_dense_model
 
     if options.texts < 1:
@@ -85,20 +85,20 @@ def run_dense(options: argparse.Namespace) -> "list[Growth]":
     model = options.model or default_dense_model()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "vectors.npy")
-        return [measured(dense_into_memmap, model, options.dtype, path, options.texts, threads=options.threads)]
+        return [measure(dense_into_memmap, model, options.dtype, path, options.texts, threads=options.threads)]
 
 
 def run_sparse(options: argparse.Namespace) -> "list[Growth]":
-    """Encode one batch of each size, full of the longest texts that the model reads."""
+    """Encode one batch of each size, filled with texts of the maximum length."""
     from benchmarks.speed.inputs import write_splade
-    from benchmarks.speed.memory import longest_texts, measured, sparse_batches
+    from benchmarks.speed.memory import longest_texts, measure, sparse_batches
     from retrieve.default_models import default_dense_model
 
     with tempfile.TemporaryDirectory() as folder:
         base = default_dense_model()
         model = options.model or str(write_splade(Path(folder), base, longest_texts(4)))
         return [
-            measured(sparse_batches, model, options.dtype, budget, threads=options.threads)
+            measure(sparse_batches, model, options.dtype, budget, threads=options.threads)
             for budget in options.token_budgets
         ]
 

@@ -4,9 +4,9 @@
     python benchmarks/run_nanobeir.py --datasets scifact,nfcorpus --systems bm25,dense --output results/nano
     python benchmarks/run_nanobeir.py --repository lightonai/NanoBEIR-de --output results/nano-de
 
-Whole corpora are searched, by each system itself. (sentence-transformers' NanoBEIR evaluator of cross-encoders
-reranks stored BM25 hits with all relevant documents put among them, and skips ArguAna and Touché: its figures are of
-another task.) Everything else is as in run_beir.py.
+Each system searches the whole corpus. (sentence-transformers' NanoBEIR evaluator of cross-encoders instead reranks
+stored BM25 hits to which all relevant documents were added, and skips ArguAna and Touché, so its figures are not
+comparable.) Everything else works as in run_beir.py.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-# Run as a script, only this folder is on the path; its files are known by the folder's name everywhere.
+# A script has only its own folder on the path, but benchmarks are imported as a package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.run_beir import add_benchmark_options, score
@@ -25,23 +25,23 @@ from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, split_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit status."""
+    """Run the benchmark and return its exit status."""
     options = parser().parse_args(arguments)
     return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="run_nanobeir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     data = parser.add_argument_group("data")
-    data.add_argument("--datasets", metavar="NAMES", help=f"some of {', '.join(NAMES)} (all)")
+    data.add_argument("--datasets", metavar="NAMES", help=f"datasets, of {', '.join(NAMES)} (all)")
     data.add_argument(
         "--repository",
         default=NANOBEIR,
         metavar="NAME|DIR",
-        help=f"the Hub's dataset, or a copy of it ({NANOBEIR}); translations have the same splits",
+        help=f"dataset on the Hub, or a copy of it; translations have the same splits ({NANOBEIR})",
     )
     add_benchmark_options(data)
     add_system_options(parser)
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Score on the samples."""
+    """Score the systems on the selected samples."""
     names = [name.strip() for name in options.datasets.split(",")] if options.datasets else list(NAMES)
     return score([(options.repository, split_name(name)) for name in names], options)
 

@@ -1,11 +1,11 @@
-"""Time this project beside the tools it would replace; a ratio is their time over ours, so above 1 we are faster.
+"""Time this project beside other tools. A ratio is their time divided by ours: above 1 ours is faster.
 
     python benchmarks/run_speed.py encode --output results/speed
     python benchmarks/run_speed.py rerank --data path/to/beir/folder --output results/speed
     python benchmarks/run_speed.py search --sizes 10000,100000 --output results/speed
 
-Prints a table and writes OUTPUT/speed.json, in which the rows of other tasks stay. Both sides run by turns, and times
-are medians; encoders run each in a process of its own, so that each has its own peak of memory.
+Prints a table and writes OUTPUT/speed.json, which keeps the rows of other tasks. Both sides run in alternation, and
+times are medians. Encoders run in separate processes, so that each has its own peak memory.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules beside it
 
 from indexing.disk import write_json
 from indexing.errors import InputError
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit status."""
+    """Run the benchmark and return its exit status."""
     options = parser().parse_args(arguments)
     return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="run_speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -43,21 +43,17 @@ def parser() -> argparse.ArgumentParser:
     encode = _task(tasks, "encode", run_encode, "a dense encoder beside sentence-transformers")
     encode.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
     sparse = _task(tasks, "encode-sparse", run_encode_sparse, "a SPLADE encoder beside sentence-transformers")
-    sparse.add_argument("--model", help="a checkpoint (one of BERT-base's size with random weights)")
+    sparse.add_argument("--model", help="a checkpoint (a random one of BERT-base's size)")
     rerank = _task(tasks, "rerank", run_rerank, "a cross-encoder beside sentence-transformers")
-    rerank.add_argument("--model", help="a checkpoint (one of MiniLM's size with a random head)")
-    rerank.add_argument("--queries", type=int, metavar="N", help="how many (50; quick: 5)")
-    rerank.add_argument("--candidates", type=int, metavar="N", help="of each query (100; quick: 20)")
+    rerank.add_argument("--model", help="a checkpoint (MiniLM with a random head)")
+    rerank.add_argument("--queries", type=int, metavar="N", help="number of queries (50; quick: 5)")
+    rerank.add_argument("--candidates", type=int, metavar="N", help="candidates per query (100; quick: 20)")
     mine = _task(tasks, "mine", run_mine, "hard-negative mining beside sentence-transformers")
     mine.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
-    mine.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 100)")
-    mine.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
-    mine.add_argument(
-        "--settings",
-        default="default,best,float32,given",
-        metavar="NAMES",
-        help="which of (default,best,float32,given)",
-    )
+    mine.add_argument("--queries", type=int, metavar="N", help="number of queries (10000; quick: 100)")
+    mine.add_argument("--split", default="train", help="qrels of a BEIR folder (train)")
+    settings = "default,best,float32,given"
+    mine.add_argument("--settings", default=settings, metavar="NAMES", help=f"settings to time ({settings})")
     train = _task(tasks, "train", run_train, "training a dense encoder beside sentence-transformers")
     train.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
     splade = _task(
@@ -65,70 +61,68 @@ def parser() -> argparse.ArgumentParser:
     )
     splade.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2 with a head tied to its word embeddings)")
     for task, steps, batch_size in ((train, 30, 64), (splade, 10, 16)):
-        task.add_argument("--steps", type=int, metavar="N", help=f"how many ({steps}; quick: 3)")
-        task.add_argument("--batch-size", type=int, metavar="N", help=f"rows a step ({batch_size}; quick: 8)")
-        task.add_argument("--split", default="train", help="which qrels of a folder in BEIR layout (train)")
+        task.add_argument("--steps", type=int, metavar="N", help=f"training steps ({steps}; quick: 3)")
+        task.add_argument("--batch-size", type=int, metavar="N", help=f"rows per step ({batch_size}; quick: 8)")
+        task.add_argument("--split", default="train", help="qrels of a BEIR folder (train)")
     for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
-        task.add_argument("--texts", type=int, metavar="N", help=f"how many ({full}; quick: {quick})")
+        task.add_argument("--texts", type=int, metavar="N", help=f"number of texts ({full}; quick: {quick})")
     for task in (encode, sparse, rerank, mine, train, splade):
-        task.add_argument(
-            "--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a folder in BEIR layout (pydocs)"
-        )
-        task.add_argument("--device", default="cpu", help="cpu, cuda, … (cpu)")
-        task.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
+        task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
+        task.add_argument("--device", default="cpu", help="device of both sides (cpu)")
+        task.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
     for name, documents in (("evaluate", "dense"), ("evaluate-sparse", "sparse")):
         evaluate = _task(
             tasks,
             name,
             partial(run_evaluate, sparse=documents == "sparse"),
-            f"the evaluator, {documents} vectors given",
+            f"the information retrieval evaluator with {documents} vectors given",
         )
-        evaluate.add_argument("--queries", type=int, metavar="N", help="how many (1000; quick: 50)")
-        evaluate.add_argument("--documents", type=int, metavar="N", help="how many (100000; quick: 2000)")
-        evaluate.add_argument("--threads", type=int, metavar="N", help="of each side (as many as torch wants)")
+        evaluate.add_argument("--queries", type=int, metavar="N", help="number of queries (1000; quick: 50)")
+        evaluate.add_argument("--documents", type=int, metavar="N", help="number of documents (100000; quick: 2000)")
+        evaluate.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
     impact = _task(tasks, "impact", run_impact, "the impact index beside pyserini, Anserini and Lucene")
-    impact.add_argument("--documents", type=int, metavar="N", help="how many (20000; quick: 2000)")
+    impact.add_argument("--documents", type=int, metavar="N", help="number of documents (20000; quick: 2000)")
     metrics = _task(tasks, "metrics", run_metrics, "eight measures beside pytrec_eval and ranx")
-    metrics.add_argument("--queries", type=int, metavar="N", help="how many (10000; quick: 200)")
-    metrics.add_argument("--hits", type=int, metavar="N", help="of each query (1000; quick: 100)")
+    metrics.add_argument("--queries", type=int, metavar="N", help="number of queries (10000; quick: 200)")
+    metrics.add_argument("--hits", type=int, metavar="N", help="hits per query (1000; quick: 100)")
     for name, run_task, summary in (
         ("index", run_index, "building the dense indexes, and BM25 beside bm25s"),
-        ("search", run_search, "searching the indexes, with filters too, BM25 beside bm25s; how they grow"),
+        ("search", run_search, "searching the indexes, also with filters, and BM25 beside bm25s"),
     ):
         task = _task(tasks, name, run_task, summary)
-        task.add_argument("--sizes", metavar="N,N", help="vectors (10000,100000,1000000; quick: 2000)")
-        task.add_argument("--texts", type=int, metavar="N", help="texts of BM25 (100000; quick: 2000)")
-        task.add_argument("--queries", type=int, metavar="N", help="how many (200; quick: 20)")
+        task.add_argument("--sizes", metavar="N,N", help="numbers of vectors (10000,100000,1000000; quick: 2000)")
+        task.add_argument("--texts", type=int, metavar="N", help="number of BM25 texts (100000; quick: 2000)")
+        task.add_argument("--queries", type=int, metavar="N", help="number of queries (200; quick: 20)")
     pipeline = _task(tasks, "pipeline", run_pipeline, "the search pipeline beside its own parts")
-    pipeline.add_argument("--documents", type=int, metavar="N", help="how many (100000; quick: 2000)")
-    pipeline.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="(flat)")
-    pipeline.add_argument("--queries", type=int, metavar="N", help="how many (1000; quick: 60)")
-    budget = _task(tasks, "budget", run_budget, "what a reranker's budget costs in quality")
-    budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="(late-interaction)")
-    budget.add_argument("--queries", type=int, metavar="N", help="how many (300; quick: 20)")
+    pipeline.add_argument("--documents", type=int, metavar="N", help="number of documents (100000; quick: 2000)")
+    pipeline.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="FAISS index (flat)")
+    pipeline.add_argument("--queries", type=int, metavar="N", help="number of queries (1000; quick: 60)")
+    budget = _task(tasks, "budget", run_budget, "the cost in quality of a reranker's budget")
+    budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="reranker (late-interaction)")
+    budget.add_argument("--queries", type=int, metavar="N", help="number of queries (300; quick: 20)")
     for task, quick in ((pipeline, 40), (budget, 50)):
-        task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="(pydocs)")
-        task.add_argument("--candidates", type=int, metavar="N", help=f"the reranker's (200; quick: {quick})")
-        task.add_argument("--max-ms", type=float, default=200, metavar="MS", help="the reranker's budget (200)")
+        task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
+        task.add_argument("--candidates", type=int, metavar="N", help=f"candidates per query (200; quick: {quick})")
+        task.add_argument("--max-ms", type=float, default=200, metavar="MS", help="time limit of the reranker (200)")
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run one task, print its rows and keep them."""
+    """Run one task; print its rows and write them to `--output`."""
     rows = options.run(options)
     print(table(rows))
     if options.output:
         path = Path(options.output) / "speed.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         tasks = {row["task"] for row in rows}
-        write_json(path, [row for row in kept if row["task"] not in tasks] + rows)
+        write_json(path, [row for row in stored if row["task"] not in tasks] + rows)
         print(f"\n{path}")
     return 0
 
 
 def run_encode(options: argparse.Namespace) -> "list[Row]":
-    """Encode different texts as vectors."""
+    """Encode different texts as dense vectors."""
     from benchmarks.speed.encoding import DENSE, compare
     from benchmarks.speed.inputs import different_texts
     from retrieve.default_models import default_dense_model
@@ -151,7 +145,7 @@ def run_encode_sparse(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_rerank(options: argparse.Namespace) -> "list[Row]":
-    """Score every candidate of every query, in one call."""
+    """Score all candidates of all queries in one call."""
     from benchmarks.speed.encoding import PAIRS, compare
     from benchmarks.speed.inputs import candidate_pairs, write_cross_encoder
     from retrieve.default_models import default_dense_model
@@ -164,7 +158,7 @@ def run_rerank(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_mine(options: argparse.Namespace) -> "list[Row]":
-    """Mine negatives for queries and their documents among all documents."""
+    """Mine hard negatives for (query, document) rows among all documents."""
     from benchmarks.speed.inputs import training_rows
     from benchmarks.speed.mining import SETTINGS, compare
     from retrieve.default_models import default_dense_model
@@ -188,7 +182,7 @@ def run_mine(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row]":
-    """Train on queries and their documents, the same steps on both sides."""
+    """Train on (query, document) rows, with the same steps on both sides."""
     from benchmarks.speed.inputs import training_rows
     from benchmarks.speed.training import compare
     from pipelines.training.recipes.mlm_head import write_mlm_start
@@ -216,7 +210,7 @@ def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row
 
 
 def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":
-    """Search for the best documents and measure them, as the information retrieval evaluator does."""
+    """Search and compute measures, as the information retrieval evaluator does."""
     from benchmarks.speed.evaluators import compare
 
     queries, documents = _size(options, "queries", 1000, 50), _size(options, "documents", 100_000, 2000)
@@ -224,7 +218,7 @@ def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":
 
 
 def run_impact(options: argparse.Namespace) -> "list[Row]":
-    """Index impacts, and search them."""
+    """Index and search impacts."""
     from benchmarks.speed.impact import indexing_beside_anserini, searching_beside_lucene
     from benchmarks.speed.pyserini_search import searching_beside_pyserini
     from retrieve.default_models import default_dense_model
@@ -239,7 +233,7 @@ def run_impact(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_metrics(options: argparse.Namespace) -> "list[Row]":
-    """Score made-up results of many queries: the values of each query, and their means."""
+    """Compute measures of generated runs: the values per query and their means."""
     from benchmarks.speed.metrics import compare
 
     queries, depth = _size(options, "queries", 10_000, 200), _size(options, "hits", 1000, 100)
@@ -247,7 +241,7 @@ def run_metrics(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_index(options: argparse.Namespace) -> "list[Row]":
-    """Build every dense index at several sizes, and BM25; with --output, growth-index.png shows how the time grows."""
+    """Build every dense index at several sizes, and BM25; with --output, growth-index.png plots build time over n."""
     from benchmarks.speed.growth import growth, plot
     from benchmarks.speed.indexes import dense, words
 
@@ -260,7 +254,7 @@ def run_index(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_search(options: argparse.Namespace) -> "list[Row]":
-    """Search every index, one query a call; with --output, growth.png shows how the time grows with n."""
+    """Search every index, one query per call; with --output, growth.png plots search time over n."""
     from benchmarks.speed.growth import growth, plot
     from benchmarks.speed.indexes import dense, filtered, words
 
@@ -274,7 +268,7 @@ def run_search(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_pipeline(options: argparse.Namespace) -> "list[Row]":
-    """Search one by one, in a batch, from an event loop, and rerank in a given time."""
+    """Search one by one, in a batch and from an event loop, and rerank within a time limit."""
     from benchmarks.speed.pipeline import searching
     from retrieve.default_models import default_dense_model
 
@@ -290,7 +284,7 @@ def run_pipeline(options: argparse.Namespace) -> "list[Row]":
 
 
 def run_budget(options: argparse.Namespace) -> "list[Row]":
-    """Rerank within budgets; a ratio is the pairs of the whole over those that were read."""
+    """Rerank within budgets; a ratio is the number of all pairs divided by the number of pairs read."""
     from benchmarks.speed.budget import quality_of_budgets
     from retrieve.default_models import default_dense_model
 
@@ -305,7 +299,7 @@ def run_budget(options: argparse.Namespace) -> "list[Row]":
 
 
 def table(rows: "Sequence[Row]") -> str:
-    """Lay the rows out for a terminal."""
+    """Return the rows as a text table."""
     head = ["task", "peer", "setting", "ratio", "agreement", "ours s", "theirs s", "ours MB", "theirs MB"]
     lines = [
         [
@@ -338,9 +332,9 @@ def _task(
     summary: str,
 ) -> argparse.ArgumentParser:
     task = tasks.add_parser(name, help=summary, description=getattr(run, "func", run).__doc__)
-    task.add_argument("--output", metavar="DIR", help="where speed.json goes (nowhere)")
+    task.add_argument("--output", metavar="DIR", help="folder for speed.json (not written)")
     task.add_argument("--repeats", type=int, metavar="N", help="runs of each side (3; quick: 1)")
-    task.add_argument("--quick", action="store_true", help="a small run, to see that it works")
+    task.add_argument("--quick", action="store_true", help="run with small sizes, to test the setup")
     task.set_defaults(run=run)
     return task
 
@@ -348,7 +342,7 @@ def _task(
 def _size(options: argparse.Namespace, name: str, full: int, quick: int) -> int:
     value: int | None = getattr(options, name)
     if value is not None and value < 1:
-        raise InputError(f"--{name} must be at least 1, not {value}")
+        raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
     return value or (quick if options.quick else full)
 
 
@@ -360,7 +354,7 @@ def _sizes(options: argparse.Namespace) -> list[int]:
     except ValueError:
         sizes = [0]
     if sizes[0] < 100:
-        raise InputError(f"--sizes must be numbers of at least 100 with commas between, not {options.sizes!r}")
+        raise InputError(f"--sizes takes comma-separated numbers of at least 100, not {options.sizes!r}")
     return sizes
 
 

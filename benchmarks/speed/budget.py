@@ -1,7 +1,8 @@
-"""What a reranker's budget costs in quality: nDCG@10 beside the share of pairs that are read, and whether time is kept.
+"""Measure what a reranker's budget costs in quality (nDCG@10), and whether time limits hold.
 
-Budgets of pairs and early exits read from scores that one pass over all candidates made: their seconds are those of the
-pass, by the share of pairs that they read. Budgets of time run for real, one query a call, nothing remembered.
+Budgets of pairs and early exits look up scores that one pass over all candidates computed: their seconds are the
+seconds of that pass times the share of pairs that they read. Time limits are measured, one query per call, without
+stored scores.
 """
 
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speed.measure import Row
+from benchmarks.speed.measure import Row, timed_row
 from indexing.hits import Hits
 from pipelines.build.job import build_collection
 from pipelines.evaluation.datasets import load_evaluation_set
@@ -32,8 +33,8 @@ K = 10
 WARM_UP = 5
 
 
-class Remembering(CandidateReranker):
-    """Another reranker, of which each pair is scored once only."""
+class CachingReranker(CandidateReranker):
+    """Wrapper of another reranker that scores each pair only once."""
 
     def __init__(self, inner: CandidateReranker) -> None:
         super().__init__(weight=inner.weight, encoder=inner.encoder)
@@ -55,10 +56,10 @@ class Remembering(CandidateReranker):
 def quality_of_budgets(
     model: str | Path, data: str, *, reranker: str, queries: int, candidates: int, max_ms: float
 ) -> list[Row]:
-    """Rerank all candidates of every query, then within budgets of pairs, by early exit, and within times.
+    """Rerank all candidates of every query, then within budgets of pairs, with early exit, and within time limits.
 
-    Ratio is the pairs of the whole over those that were read; agreement the share of queries whose top ten is that of
-    the whole, in the same order.
+    The ratio is the number of all pairs divided by the number of pairs read. Agreement is the share of queries whose
+    top ten equals that of full reranking, in the same order.
     """
     dataset = load_evaluation_set(data, check_corpus=False).limited(queries)
     encoder = DenseEncoder(model)
@@ -68,8 +69,8 @@ def quality_of_budgets(
     def ndcg(hits: Hits) -> NDArray[np.float64]:
         return Measure.parse(f"ndcg@{K}")(qrels.judge(hits, query_ids))
 
-    second: CandidateReranker = (
-        # Nothing kept of a document: the next budget would find it read.
+    inner: CandidateReranker = (
+        # Without a cache: the next budget would find documents encoded already.
         LateInteractionReranker(encoder, cache_bytes=0)
         if reranker == LATE_INTERACTION
         else Reranker(CrossEncoder(reranker))
@@ -80,27 +81,27 @@ def quality_of_budgets(
         with SearchPipeline.open(path, dense=encoder, depth=max(100, candidates), reranker=None) as pipeline:
             found = pipeline.retrieve(texts, candidates)
             documents = pipeline.collection.documents
-            remembering, start = Remembering(second), time.perf_counter()
-            whole = remembering.rerank(texts, found, documents)
-            whole_s = time.perf_counter() - start
+            caching, start = CachingReranker(inner), time.perf_counter()
+            full = caching.rerank(texts, found, documents)
+            full_s = time.perf_counter() - start
             rows, before = [], ndcg(found)
             for pairs in (*(count for count in PAIRS if count < candidates), candidates):
-                hits = remembering.rerank(texts, found, documents, budget=Budget(max_pairs=pairs))
+                hits = caching.rerank(texts, found, documents, budget=Budget(max_pairs=pairs))
                 now = ndcg(hits)
                 gain = f"{bootstrap(now - before)} over the budget before"
-                rows.append(_row(f"max_pairs={pairs}", hits, whole, whole_s, f"nDCG@{K} {now.mean():.4f}, {gain}"))
+                rows.append(_row(f"max_pairs={pairs}", hits, full, full_s, f"nDCG@{K} {now.mean():.4f}, {gain}"))
                 before = now
             for spread in SPREADS:
-                hits = remembering.rerank(texts, found, documents, budget=Budget(early_exit=spread, top=K))
+                hits = caching.rerank(texts, found, documents, budget=Budget(early_exit=spread, top=K))
                 now = ndcg(hits)
                 loss = f"{bootstrap(now - before)} over all candidates"
-                rows.append(_row(f"early_exit={spread:g}", hits, whole, whole_s, f"nDCG@{K} {now.mean():.4f}, {loss}"))
+                rows.append(_row(f"early_exit={spread:g}", hits, full, full_s, f"nDCG@{K} {now.mean():.4f}, {loss}"))
             before = ndcg(found)
             for limit in (max_ms / 4, max_ms / 2, max_ms):
-                hits, taken = _one_by_one(second, texts, found, documents, Budget(max_ms=limit))
+                hits, taken = _one_by_one(inner, texts, found, documents, Budget(max_ms=limit))
                 now = ndcg(hits)
                 step = bootstrap(now - before)
-                rows.append(_in_time(limit, hits, whole, whole_s, taken, float(now.mean()), step))
+                rows.append(_in_time(limit, hits, full, full_s, taken, float(now.mean()), step))
                 before = now
     return rows
 
@@ -108,7 +109,7 @@ def quality_of_budgets(
 def _one_by_one(
     reranker: CandidateReranker, texts: Sequence[str], found: Hits, documents: Contents, budget: Budget
 ) -> tuple[Hits, NDArray[np.float64]]:
-    """Rerank query by query; give the answers and the seconds of each."""
+    """Rerank query by query; return the hits and the seconds per query."""
     for row in range(min(WARM_UP, len(texts))):
         reranker.rerank(texts[row], found[row], documents, budget=budget)
     parts, seconds = [], []
@@ -120,31 +121,23 @@ def _one_by_one(
 
 
 def _in_time(
-    limit: float, hits: Hits, whole: Hits, whole_s: float, taken: NDArray[np.float64], ndcg: float, step: Interval
+    limit: float, hits: Hits, full: Hits, full_s: float, taken: NDArray[np.float64], ndcg: float, step: Interval
 ) -> Row:
-    full = np.array_equal(hits.counts, whole.counts)
+    complete = np.array_equal(hits.counts, full.counts)
     p50, p95 = 1000 * np.percentile(taken, [50, 95])
     detail = (
         f"nDCG@{K} {ndcg:.4f}, {step} over the budget before, p50 {p50:.0f} ms, p95 {p95:.0f} ms, "
-        f"{'every ranking full' if full else 'rankings are cut short'}"
+        f"{'every ranking full' if complete else 'rankings are cut short'}"
     )
-    row = _row(f"max_ms={limit:g}", hits, whole, whole_s, detail)
+    row = _row(f"max_ms={limit:g}", hits, full, full_s, detail)
     row["ours_s"] = float(taken.sum())
     return row
 
 
-def _row(setting: str, hits: Hits, whole: Hits, whole_s: float, detail: str) -> Row:
-    pairs, all_pairs = (int((found.legs[RERANKER].ranks > 0).sum()) for found in (hits, whole))
-    tops = zip(hits.top(K), whole.top(K), strict=True)
-    return {
-        "task": "budget",
-        "peer": "all candidates",
-        "setting": setting,
-        "ratio": all_pairs / max(pairs, 1),
-        "agreement": float(np.mean([ours.doc_ids == theirs.doc_ids for ours, theirs in tops])),
-        "ours_s": whole_s * pairs / max(all_pairs, 1),
-        "theirs_s": whole_s,
-        "ours_peak_mb": None,
-        "theirs_peak_mb": None,
-        "detail": f"{detail}, {pairs / max(len(hits), 1):.1f} pairs a query, {len(hits)} queries",
-    }
+def _row(setting: str, hits: Hits, full: Hits, full_s: float, detail: str) -> Row:
+    pairs, all_pairs = (int((ranked.legs[RERANKER].ranks > 0).sum()) for ranked in (hits, full))
+    tops = zip(hits.top(K), full.top(K), strict=True)
+    agreement = float(np.mean([ours.doc_ids == theirs.doc_ids for ours, theirs in tops]))
+    detail += f", {pairs / max(len(hits), 1):.1f} pairs a query, {len(hits)} queries"
+    row = timed_row("budget", "all candidates", setting, full_s * max(pairs, 1) / all_pairs, full_s, agreement, detail)
+    return {**row, "ratio": all_pairs / max(pairs, 1)}

@@ -1,8 +1,8 @@
-"""Encoders beside sentence-transformers: vectors, term weights and scores of pairs.
+"""Time encoders beside sentence-transformers: vectors, term weights and scores of pairs.
 
-Four sides stand loaded in a process each and run by turns: ours as it comes, ours in float32, theirs as it comes
-(float32, batches of 32), and theirs at its best: the fastest 16-bit type of the device and the best of four batch
-sizes, found beforehand.
+Four sides run in alternation, each loaded in its own process: ours with its defaults, ours in float32, theirs with its
+defaults (float32, batches of 32), and theirs at its best (the fastest number format of the device and the best of four
+batch sizes, which a run beforehand determines).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from benchmarks.speed.measure import Job, Row, Side, by_turns
+from benchmarks.speed.measure import Job, Row, Side, by_turns, timed_row
 
 BATCH_SIZES = (16, 32, 64, 128)
 DEFAULT_BATCH_SIZE = 32
 WARM_UP = 64
-"""Texts run once before anything is timed."""
+"""Number of texts encoded before timing starts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What an encoding task compares, and by what it says that the two agree."""
+    """The two sides of an encoding task and the measure of their agreement."""
 
     task: str
     ours: Callable[..., Job]
@@ -35,14 +35,14 @@ class Comparison:
 def compare(
     comparison: Comparison, model: str, inputs: Sequence[Any], *, device: str, repeats: int, threads: int | None = None
 ) -> list[Row]:
-    """Time both on `inputs`: against their default, their best, and float32 against float32."""
+    """Time both on `inputs`: ours beside their defaults, ours beside their best, and both in float32."""
     fast = best_dtype(device)
     with Side(comparison.theirs, model, inputs, fast, device, threads=threads) as sweep:
         taken = {size: sweep.run(size) for size in BATCH_SIZES}
         sweep.finish()
     batch_size = min(taken, key=lambda size: taken[size])
     with ExitStack() as stack:
-        # Ours, ours in float32, theirs as it comes, theirs at its best.
+        # Ours, ours in float32, theirs with its defaults, theirs at its best.
         sides = [
             stack.enter_context(side)
             for side in (
@@ -61,25 +61,15 @@ def compare(
         ("best", (0, 3), f"{fast}, batches of {batch_size}"),
         ("float32", (1, 2), f"float32 on both sides, batches of {DEFAULT_BATCH_SIZE}"),
     ):
-        rows.append(
-            {
-                "task": comparison.task,
-                "peer": "sentence-transformers",
-                "setting": setting,
-                "ratio": sides[peer].median / sides[mine].median,
-                "agreement": comparison.agreement(results[mine][0], reference),
-                "ours_s": sides[mine].median,
-                "theirs_s": sides[peer].median,
-                "ours_peak_mb": results[mine][1],
-                "theirs_peak_mb": results[peer][1],
-                "detail": f"{len(inputs)} inputs; theirs: {detail}; agreement: {comparison.agreement_name}",
-            }
-        )
+        agreement = comparison.agreement(results[mine][0], reference)
+        detail = f"{len(inputs)} inputs; theirs: {detail}; agreement: {comparison.agreement_name}"
+        medians, peaks = (sides[mine].median, sides[peer].median), (results[mine][1], results[peer][1])
+        rows.append(timed_row(comparison.task, "sentence-transformers", setting, *medians, agreement, detail, peaks))
     return rows
 
 
 def best_dtype(device: str) -> str:
-    """Give the type in which sentence-transformers is fastest: float16 on a GPU, bfloat16 on a fast processor."""
+    """Return the fastest number format for sentence-transformers: float16 on a GPU, bfloat16 where a CPU has it."""
     import torch
 
     from retrieve.encoders.kernels.precision import has_fast_bfloat16
@@ -89,8 +79,8 @@ def best_dtype(device: str) -> str:
     return "bfloat16" if has_fast_bfloat16(torch.device("cpu")) else "float32"
 
 
-def least_cosine(ours: Any, theirs: Any) -> float:
-    """Give the least cosine of a row of ours to theirs."""
+def smallest_cosine(ours: Any, theirs: Any) -> float:
+    """Return the smallest cosine similarity between a row of ours and the same row of theirs."""
     if isinstance(ours, csr_matrix):
         products, lengths = ours.multiply(theirs).sum(axis=1).A1, [_lengths(ours), _lengths(theirs)]
     else:
@@ -99,12 +89,12 @@ def least_cosine(ours: Any, theirs: Any) -> float:
 
 
 def largest_difference(ours: Any, theirs: Any) -> float:
-    """Give the largest difference of a score of ours to theirs."""
+    """Return the largest absolute difference between our scores and theirs."""
     return float(np.abs(ours - theirs).max())
 
 
 def ours_dense(model: str, texts: list[str], dtype: str, device: str) -> Job:
-    """Load our DenseEncoder."""
+    """Load and warm up our DenseEncoder."""
     from retrieve.encoders import DenseEncoder
 
     encoder = DenseEncoder(model, dtype=dtype, device=device)
@@ -113,7 +103,7 @@ def ours_dense(model: str, texts: list[str], dtype: str, device: str) -> Job:
 
 
 def theirs_dense(model: str, texts: list[str], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE) -> Job:
-    """Load their SentenceTransformer."""
+    """Load and warm up their SentenceTransformer."""
     from sentence_transformers import SentenceTransformer
 
     from retrieve.encoders.modules.transformer import quiet
@@ -128,7 +118,7 @@ def theirs_dense(model: str, texts: list[str], dtype: str, device: str, batch_si
 
 
 def ours_sparse(model: str, texts: list[str], dtype: str, device: str) -> Job:
-    """Load our SparseEncoder."""
+    """Load and warm up our SparseEncoder."""
     from retrieve.encoders import SparseEncoder
 
     encoder = SparseEncoder(model, dtype=dtype, device=device)
@@ -137,7 +127,7 @@ def ours_sparse(model: str, texts: list[str], dtype: str, device: str) -> Job:
 
 
 def theirs_sparse(model: str, texts: list[str], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE) -> Job:
-    """Load their SparseEncoder."""
+    """Load and warm up their SparseEncoder."""
     from sentence_transformers import SparseEncoder
 
     from retrieve.encoders.modules.transformer import quiet
@@ -145,11 +135,11 @@ def theirs_sparse(model: str, texts: list[str], dtype: str, device: str, batch_s
     with quiet():
         encoder = SparseEncoder(model, device=device, model_kwargs={"dtype": dtype})
     encoder.encode(texts[:WARM_UP])
-    return lambda size=batch_size: encoder.encode(texts, batch_size=size, show_progress_bar=False), _rows_of_coo
+    return lambda size=batch_size: encoder.encode(texts, batch_size=size, show_progress_bar=False), _csr_of_coo
 
 
 def ours_pairs(model: str, pairs: list[tuple[str, str]], dtype: str, device: str) -> Job:
-    """Load our CrossEncoder."""
+    """Load and warm up our CrossEncoder."""
     from retrieve.encoders import CrossEncoder
 
     encoder = CrossEncoder(model, dtype=dtype, device=device)
@@ -160,7 +150,7 @@ def ours_pairs(model: str, pairs: list[tuple[str, str]], dtype: str, device: str
 def theirs_pairs(
     model: str, pairs: list[tuple[str, str]], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Job:
-    """Load their CrossEncoder."""
+    """Load and warm up their CrossEncoder."""
     from sentence_transformers import CrossEncoder
 
     from retrieve.encoders.modules.transformer import quiet
@@ -171,8 +161,10 @@ def theirs_pairs(
     return lambda size=batch_size: encoder.predict(pairs, batch_size=size, show_progress_bar=False), np.asarray
 
 
-DENSE = Comparison("encode", ours_dense, theirs_dense, least_cosine, "least cosine to theirs in float32")
-SPARSE = Comparison("encode-sparse", ours_sparse, theirs_sparse, least_cosine, "least cosine to theirs in float32")
+DENSE = Comparison("encode", ours_dense, theirs_dense, smallest_cosine, "smallest cosine to theirs in float32")
+SPARSE = Comparison(
+    "encode-sparse", ours_sparse, theirs_sparse, smallest_cosine, "smallest cosine to theirs in float32"
+)
 PAIRS = Comparison("rerank", ours_pairs, theirs_pairs, largest_difference, "largest difference to theirs in float32")
 
 
@@ -180,7 +172,7 @@ def _lengths(rows: csr_matrix) -> Any:
     return np.sqrt(rows.multiply(rows).sum(axis=1)).A1
 
 
-def _rows_of_coo(weights: Any) -> csr_matrix:
+def _csr_of_coo(weights: Any) -> csr_matrix:
     weights = weights.coalesce().cpu()
     rows, columns = weights.indices().numpy()
     return csr_matrix((weights.values().float().numpy(), (rows, columns)), shape=tuple(weights.shape))

@@ -1,4 +1,4 @@
-"""How the time of the dense indexes grows with n: as a table, and as a plot."""
+"""Show how the time of the dense indexes grows with n, as a table and as a plot."""
 
 import math
 from collections.abc import Sequence
@@ -10,34 +10,34 @@ from benchmarks.speed.measure import Row
 
 
 def growth(rows: Sequence[Row]) -> str:
-    """Lay out what the dense rows of several sizes say: a line for each index and size.
+    """Return a table of the dense rows: one line per index and size.
 
-    The last column is the power of n that time grew with since the size before: 1 is in proportion to n, 0 not at all.
+    The last column is the exponent of n with which time grew since the previous size: 1 is linear, 0 is constant.
     """
     points = _points(rows)
-    what = "build s" if points and points[0].task == "index" else "p50 ms"
-    lines = [f"index                       n  {what:>9}  recall@10  grows as n^"]
-    for name, mine in _by_index(points).items():
-        before = None
-        for point in mine:
-            power = f"{_power(before, point):.2f}" if before else ""
+    unit = "build s" if points and points[0].task == "index" else "p50 ms"
+    lines = [f"index                       n  {unit:>9}  recall@10  grows as n^"]
+    for name, series in _by_index(points).items():
+        previous = None
+        for point in series:
+            power = f"{_exponent(previous, point):.2f}" if previous else ""
             lines.append(f"{name:<20} {point.n:>8,}  {point.shown:>9.3f}  {point.recall:>9.4f}  {power:>11}".rstrip())
-            before = point
+            previous = point
     return "\n".join(lines)
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Draw median search time, or time to build, over n, both logarithmic, a line for each index."""
+    """Plot median search time, or build time, over n, on logarithmic axes, one line per index."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
     points = _points(rows)
-    for name, mine in _by_index(points).items():
-        axes.plot([point.n for point in mine], [point.shown for point in mine], marker="o", label=name)
+    for name, series in _by_index(points).items():
+        axes.plot([point.n for point in series], [point.shown for point in series], marker="o", label=name)
     building = bool(points) and points[0].task == "index"
     title = "Building, vectors in memory" if building else "One query at a time, k=10"
-    label = "seconds to build" if building else "median ms a query"
+    label = "build time, s" if building else "median ms per query"
     axes.set(xscale="log", yscale="log", xlabel="vectors", ylabel=label, title=title)
     axes.grid(True, which="both", alpha=0.3)
     axes.legend()
@@ -47,7 +47,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Point:
-    """What a dense row says: seconds to build, or of a search."""
+    """One measurement of a dense index: seconds to build it, or seconds per search."""
 
     task: str
     name: str
@@ -61,13 +61,13 @@ class _Point:
 
 
 def _points(rows: Sequence[Row]) -> list[_Point]:
-    """Read the dense rows, by ascending size."""
-    found = []
+    """Return the measurements in the dense rows, by ascending size."""
+    points = []
     for row in rows:
         if row["peer"].startswith("FAISS Flat"):
             size, _, name = row["setting"].partition(f" x {DIMENSION}, ")
-            found.append(_Point(row["task"], name, int(size.replace(",", "")), row["ours_s"], row["agreement"]))
-    return sorted(found, key=lambda point: point.n)
+            points.append(_Point(row["task"], name, int(size.replace(",", "")), row["ours_s"], row["agreement"]))
+    return sorted(points, key=lambda point: point.n)
 
 
 def _by_index(points: Sequence[_Point]) -> dict[str, list[_Point]]:
@@ -75,5 +75,5 @@ def _by_index(points: Sequence[_Point]) -> dict[str, list[_Point]]:
     return {name: [point for point in points if point.name == name] for name in names}
 
 
-def _power(before: _Point, after: _Point) -> float:
-    return math.log(after.seconds / before.seconds) / math.log(after.n / before.n)
+def _exponent(smaller: _Point, larger: _Point) -> float:
+    return math.log(larger.seconds / smaller.seconds) / math.log(larger.n / smaller.n)

@@ -1,7 +1,7 @@
-"""The impact index beside Anserini's indexer and Lucene's bare search.
+"""Time the impact index beside Anserini's indexer and Lucene's own search.
 
-Both sides run by turns in one process, so one JVM; times are medians. A ratio is their time over ours: 2 means that
-we take half as long. Peaks of memory cannot be told apart in one process, so they are left out.
+Both sides run in alternation in one process, hence in one JVM; times are medians. One process has only one peak of
+memory, so the rows have none.
 """
 
 import json
@@ -31,10 +31,10 @@ WARM_UP = 10
 def indexing_beside_anserini(
     vocabulary: Sequence[str], documents: int = 20_000, terms: int = 140, repeats: int = 3
 ) -> list[Row]:
-    """Time add and commit beside ``IndexCollection`` on a ``JsonVectorCollection``, with one thread and with more.
+    """Time indexing and commit beside ``IndexCollection`` on a ``JsonVectorCollection``, with one and more threads.
 
-    Theirs reads JSON from the disk, ours a CSR matrix in memory: each its own way in. Agreement is the share of
-    queries for which Anserini's searcher on its index and ours on ours give the same ids and scores.
+    Each side reads its own input format: theirs JSON from disk, ours a CSR matrix in memory. Agreement is the share of
+    queries for which Anserini's searcher on its index and ours on ours return the same ids and scores.
     """
     rng = np.random.default_rng(SEED)
     weights, queries = (
@@ -68,10 +68,10 @@ def indexing_beside_anserini(
 def searching_beside_lucene(
     vocabulary: Sequence[str], documents: int = 20_000, terms: int = 34, queries: int = 200, repeats: int = 7
 ) -> list[Row]:
-    """Time the whole search call beside ``IndexSearcher.search`` of ready-made queries, looped within one JNI call.
+    """Time our search call beside a loop of ``IndexSearcher.search`` over parsed queries within one JNI call.
 
-    Once with a call for each query, once with one call for all. Agreement is the share of queries for which
-    Anserini's searcher on the same index gives the same ids and scores.
+    Ours makes one call per query in one row, one call for all queries in the other. Agreement is the share of queries
+    for which Anserini's searcher on the same index returns the same ids and scores.
     """
     rng = np.random.default_rng(SEED)
     batch = random_weights(queries, terms, len(vocabulary), rng)
@@ -90,7 +90,7 @@ def searching_beside_lucene(
                 ("one query a call", lambda run: [index.search(single, K) for single in singles]),
                 ("all in one call", lambda run: index.search(batch, K)),
             ):
-                # The first rounds are for Java's compiler.
+                # Warm up Java's compiler.
                 by_turns(ours, bare, WARM_UP)
                 ours_s, theirs_s = by_turns(ours, bare, repeats)
                 detail = f"{documents} documents, {queries} queries, {terms} terms, k={K}, {name}"
@@ -101,7 +101,7 @@ def searching_beside_lucene(
 
 
 def random_weights(rows: int, terms: int, columns: int, rng: np.random.Generator) -> csr_matrix:
-    """Give SPLADE-like weights: exactly `terms` a row, frequent terms first, mean impact about 80 at scale 100."""
+    """Return SPLADE-like weights: `terms` per row, terms of skewed frequency, mean impact about 80 at scale 100."""
     share = 1 / np.arange(10, columns + 10) ** 0.8
     drawn = rng.choice(columns, (rows, 4 * terms), p=share / share.sum())
     chosen = [np.sort(rng.permutation(np.unique(row))[:terms]) for row in drawn]
@@ -110,31 +110,31 @@ def random_weights(rows: int, terms: int, columns: int, rng: np.random.Generator
 
 
 def by_turns(ours: Callable[[int], object], theirs: Callable[[int], object], repeats: int) -> tuple[float, float]:
-    """Run the two by turns; give the median seconds of each."""
+    """Run the two in alternation; return the median seconds of each."""
     times: tuple[list[float], list[float]] = [], []
     for run in range(repeats):
-        for function, taken in zip((ours, theirs), times, strict=True):
+        for function, seconds in zip((ours, theirs), times, strict=True):
             start = time.perf_counter()
             function(run)
-            taken.append(time.perf_counter() - start)
+            seconds.append(time.perf_counter() - start)
     return median(times[0]), median(times[1])
 
 
 def bare_search(index: ImpactIndex, weights: csr_matrix) -> Callable[[int], object]:
-    """Give a function that searches all queries, parsed beforehand, with Lucene alone and inside Java."""
+    """Return a function that searches all queries, parsed beforehand, with one call into Java."""
     stream, function = "java/util/stream/", "java.util.function.Function"
     parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")
     keyword = java_class("org.apache.lucene.analysis.core.KeywordAnalyzer")()
-    ready = java_class("java.util.ArrayList")()
+    parsed = java_class("java.util.ArrayList")()
     for text in index.query_texts(weights):
-        ready.add(parser("contents", keyword).parse(text))
-    # A count as the last step brings one number back; Java may not skip the searches, as it may for Stream.count().
+        parsed.add(parser("contents", keyword).parse(text))
+    # The count returns one number. Unlike Stream.count(), a counting collector does not let Java skip the searches.
     collect = method("java.util.stream.Stream", "collect", f"(L{stream}Collector;)Ljava/lang/Object;")
     mapped = method("java.util.stream.Stream", "map", f"(Ljava/util/function/Function;)L{stream}Stream;")
     with index.snapshot() as search:
         each = as_function(compose(top_docs(search.searcher, K)))
     counting = java_class("java.util.stream.Collectors").counting()
-    whole = as_function(
+    search_all = as_function(
         compose(
             method("java.util.Collection", "stream", f"()L{stream}Stream;"),
             bind(mapped, 1, each),
@@ -143,11 +143,11 @@ def bare_search(index: ImpactIndex, weights: csr_matrix) -> Callable[[int], obje
     )
     import jnius
 
-    return lambda run: jnius.cast(function, whole).apply(ready)
+    return lambda run: jnius.cast(function, search_all).apply(parsed)
 
 
 def search_with_anserini(path: Path, weights: csr_matrix, vocabulary: Sequence[str]) -> list[list[tuple[str, float]]]:
-    """Search with ``SimpleImpactSearcher``: ids and scores for each row."""
+    """Search with Anserini's ``SimpleImpactSearcher``; return ids and scores for each row."""
     searcher = java_class("io.anserini.search.SimpleImpactSearcher")(str(path))
     found = []
     for row in weights:
@@ -160,7 +160,7 @@ def search_with_anserini(path: Path, weights: csr_matrix, vocabulary: Sequence[s
 
 
 def share_equal(hits: Hits, expected: Sequence[Sequence[tuple[str, float]]]) -> float:
-    """Give the share of queries with the same ids and scores in the same order."""
+    """Return the share of queries with the same ids and scores in the same order."""
     return float(
         np.mean(
             [
@@ -174,7 +174,7 @@ def share_equal(hits: Hits, expected: Sequence[Sequence[tuple[str, float]]]) -> 
 def write_json_vectors(
     folder: Path, ids: Sequence[str], weights: csr_matrix, vocabulary: Sequence[str], files: int
 ) -> Path:
-    """Write the documents as Anserini's ``JsonVectorCollection``; a file is what one of its threads takes."""
+    """Write the documents as a ``JsonVectorCollection``; Anserini reads each file with one thread."""
     folder.mkdir()
     impacts = np.rint(weights.data * np.float32(100)).astype(int).tolist()
     columns, bounds = weights.indices.tolist(), weights.indptr.tolist()
@@ -189,7 +189,7 @@ def write_json_vectors(
 
 
 def run_index_collection(corpus: Path, index: Path, threads: int) -> None:
-    """Run Anserini's indexer in our JVM, its log put aside."""
+    """Run Anserini's indexer in our JVM, without its log."""
     arguments = ["-collection", "JsonVectorCollection", "-input", str(corpus), "-index", str(index)]
     arguments += ["-generator", "DefaultLuceneDocumentGenerator", "-threads", str(threads), "-impact", "-pretokenized"]
     with silence():
@@ -198,15 +198,15 @@ def run_index_collection(corpus: Path, index: Path, threads: int) -> None:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Put aside what Java prints: it writes to the process's own streams."""
-    kept = [os.dup(1), os.dup(2)]
+    """Discard what Java writes to the standard streams of the process."""
+    saved = [os.dup(1), os.dup(2)]
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
         yield
     finally:
-        for stream, copy in zip((1, 2), kept, strict=True):
+        for stream, copy in zip((1, 2), saved, strict=True):
             os.dup2(copy, stream)
             os.close(copy)
         os.close(nowhere)

@@ -1,4 +1,4 @@
-"""How two sides are timed: each in its own process, by turns, with its own peak of memory."""
+"""Time two or more implementations in alternation, each in its own process with its own peak memory."""
 
 import multiprocessing
 import platform
@@ -10,9 +10,11 @@ from statistics import median
 from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict
 
+from indexing.errors import RetrieveError
+
 
 class Row(TypedDict):
-    """One comparison: `ratio` is their time over ours, so above 1 we are faster."""
+    """One comparison: `ratio` is their time divided by ours, so above 1 ours is faster."""
 
     task: str
     peer: str
@@ -26,8 +28,17 @@ class Row(TypedDict):
     detail: NotRequired[str]
 
 
-def timed_row(task: str, peer: str, setting: str, ours_s: float, theirs_s: float, agreement: float, detail: str) -> Row:
-    """Make the row of a comparison within one process, where no side has a peak of memory of its own."""
+def timed_row(
+    task: str,
+    peer: str,
+    setting: str,
+    ours_s: float,
+    theirs_s: float,
+    agreement: float,
+    detail: str,
+    peaks_mb: tuple[float | None, float | None] = (None, None),
+) -> Row:
+    """Return the row of a comparison; `peaks_mb`, ours and theirs, is known only for sides in separate processes."""
     return {
         "task": task,
         "peer": peer,
@@ -36,27 +47,34 @@ def timed_row(task: str, peer: str, setting: str, ours_s: float, theirs_s: float
         "agreement": agreement,
         "ours_s": ours_s,
         "theirs_s": theirs_s,
-        "ours_peak_mb": None,
-        "theirs_peak_mb": None,
+        "ours_peak_mb": peaks_mb[0],
+        "theirs_peak_mb": peaks_mb[1],
         "detail": detail,
     }
 
 
 Job = tuple[Callable[..., Any], Callable[[Any], Any]]
-"""What a side makes: the call to be timed, and how its last answer is turned into arrays afterwards."""
+"""The call to time, and the function that converts its last result for sending to the parent process."""
 
 
 class Side:
-    """One of the sides of a comparison, loaded and waiting in a process of its own.
+    """One side of a comparison, loaded in its own process and waiting for `run`.
 
     Parameters
     ----------
     make
-        Loads and warms up, in the process; gives a `Job`.
+        Loads and warms up in the process; returns a `Job`.
     arguments
-        For `make`.
+        Arguments of `make`.
     threads
-        How many torch may use; by default as many as it wants.
+        Threads of torch; by default torch's own choice.
+
+    Raises
+    ------
+    RetrieveError
+        If the process raises one.
+    RuntimeError
+        If the process fails in any other way.
     """
 
     def __init__(self, make: Callable[..., Job], *arguments: Any, threads: int | None = None) -> None:
@@ -66,32 +84,32 @@ class Side:
         self._process.start()
         theirs.close()
         self.seconds: list[float] = []
-        self._hear()
+        self._receive()
 
     def run(self, *arguments: Any) -> float:
-        """Run the job once; give the seconds it took, and note them."""
+        """Run the job once; record and return its seconds."""
         self._pipe.send(arguments)
-        self.seconds.append(self._hear())
+        self.seconds.append(self._receive())
         return self.seconds[-1]
 
     @property
     def median(self) -> float:
-        """The median of all runs, in seconds."""
+        """Median of all runs, in seconds."""
         return median(self.seconds)
 
     def finish(self) -> tuple[Any, float]:
-        """End the process; give the answer of its last run and its peak of resident memory in MB."""
+        """End the process; return the result of its last run and its peak resident memory in MB."""
         self._pipe.send(None)
-        result, peak = self._hear()
+        result, peak = self._receive()
         self._process.join()
         return result, peak
 
-    def _hear(self) -> Any:
+    def _receive(self) -> Any:
         try:
             kind, value = self._pipe.recv()
         except EOFError:
             self._process.join()
-            raise RuntimeError(f"a side of the comparison died (exit status {self._process.exitcode})") from None
+            raise RuntimeError(f"the measured process died (exit status {self._process.exitcode})") from None
         if kind == "error":
             raise value
         return value
@@ -107,19 +125,19 @@ class Side:
 
 
 def by_turns(sides: list[Side], repeats: int) -> None:
-    """Run the sides one after another, `repeats` times round, so that a busy minute hits them alike."""
+    """Run the sides in alternation, `repeats` times each, so that other load on the machine affects them alike."""
     for _ in range(repeats):
         for side in sides:
             side.run()
 
 
 def memory(name: str, process: int | str = "self") -> float:
-    """Read one of a process's memory figures on Linux (VmHWM, RssAnon, …), in MB: this one's, or by its number.
+    """Return one of the memory figures of a process on Linux (VmHWM, RssAnon, …), in MB; `process` is its id.
 
     Raises
     ------
     KeyError
-        When it has none of that name: a process that has ended has none.
+        If the process has no such figure; a process that has ended has none.
     """
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):
@@ -128,9 +146,9 @@ def memory(name: str, process: int | str = "self") -> float:
 
 
 def peak_memory() -> float:
-    """Give the most memory that this process has had resident, in MB."""
+    """Return the peak resident memory of this process, in MB."""
     if platform.system() == "Linux":
-        # Not ru_maxrss: a child inherits its parent's.
+        # ru_maxrss is not usable: a child process inherits its parent's.
         return memory("VmHWM")
     import resource
 
@@ -139,7 +157,10 @@ def peak_memory() -> float:
 
 def _serve(pipe: Connection, make: Callable[..., Job], arguments: tuple[Any, ...], threads: int | None) -> None:
     try:
-        _use_threads(threads)
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
         run, arrays = make(*arguments)
         pipe.send(("ready", None))
         result = None
@@ -149,12 +170,7 @@ def _serve(pipe: Connection, make: Callable[..., Job], arguments: tuple[Any, ...
             pipe.send(("seconds", time.perf_counter() - start))
         peak = peak_memory()
         pipe.send(("result", (arrays(result), peak)))
+    except RetrieveError as error:
+        pipe.send(("error", error))
     except Exception as error:
         pipe.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
-
-
-def _use_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)

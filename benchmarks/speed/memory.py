@@ -1,6 +1,5 @@
-"""What encoding takes in memory beside the model: in a fresh process, watched from a thread of its own."""
+"""Measure the memory that encoding takes beside the model, in a fresh process, sampled by a thread."""
 
-import multiprocessing
 import threading
 import time
 from collections.abc import Callable
@@ -8,16 +7,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from benchmarks.speed.measure import memory
-from indexing.errors import RetrieveError
+from benchmarks.speed.measure import Job, Side, memory
 
 LONGEST = 512
-"""Tokens of the longest texts that models of BERT's kind read."""
+"""Maximum sequence length of BERT models, in tokens."""
 _WORDS = ("water", "energy", "light", "market", "price", "cell", "wave", "fire", "heat", "stock", "house", "river")
 
 
 class Growth(TypedDict):
-    """By how much anonymous memory grew over the loaded model's, at the most."""
+    """Largest growth of anonymous memory (`growth_mb`) over that of the loaded model (`model_mb`)."""
 
     what: str
     growth_mb: float
@@ -26,33 +24,23 @@ class Growth(TypedDict):
 
 
 Work = tuple[Callable[[], Any], str]
-"""What is run, loaded and warmed up, and what it is."""
+"""The call to measure, with its model loaded and warmed up, and its description."""
 
 
-def measured(make: Callable[..., Work], *arguments: Any, threads: int | None = None) -> Growth:
-    """Run what `make` makes in a process of its own, and give how much memory it took.
+def measure(make: Callable[..., Work], *arguments: Any, threads: int | None = None) -> Growth:
+    """Run the call that `make` returns in a separate process; return how much memory it took.
 
     Raises
     ------
     RetrieveError
-        Of that process, as it was.
+        If the process raises one.
     RuntimeError
-        When it fails in any other way.
+        If the process fails in any other way.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, make, arguments, threads), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        found: Growth | Exception = ours.recv()
-    except EOFError:
-        process.join()
-        raise RuntimeError(f"the process that was measured died (exit status {process.exitcode})") from None
-    process.join()
-    if isinstance(found, Exception):
-        raise found
-    return found
+    with Side(_sampled, make, *arguments, threads=threads) as side:
+        side.run()
+        growth: Growth = side.finish()[0]
+        return growth
 
 
 def dense_into_memmap(model: str, dtype: str, path: str, count: int) -> Work:
@@ -72,7 +60,7 @@ def dense_into_memmap(model: str, dtype: str, path: str, count: int) -> Work:
 
 
 def sparse_batches(model: str, dtype: str, token_budget: int) -> Work:
-    """Encode texts of `LONGEST` tokens as term weights: two batches of the default size, or one as large as asked."""
+    """Encode texts of `LONGEST` tokens as term weights, in default batches or in one batch of `token_budget` tokens."""
     from retrieve.encoders import SparseEncoder
 
     encoder = SparseEncoder(model, dtype=dtype, device="cpu", max_length=LONGEST)
@@ -84,7 +72,7 @@ def sparse_batches(model: str, dtype: str, token_budget: int) -> Work:
 
 
 def longest_texts(count: int) -> list[str]:
-    """Give different texts that are cut at `LONGEST` tokens."""
+    """Return different texts of at least `LONGEST` tokens."""
     rng = np.random.default_rng(0)
     return [" ".join(rng.choice(_WORDS, LONGEST)) for _ in range(count)]
 
@@ -93,30 +81,27 @@ def _name(encoder: Any) -> str:
     return f"{type(encoder).__name__} in {str(encoder.dtype).removeprefix('torch.')}"
 
 
-def _serve(pipe: Any, make: Callable[..., Work], arguments: tuple[Any, ...], threads: int | None) -> None:
-    try:
-        if threads is not None:
-            import torch
+def _sampled(make: Callable[..., Work], *arguments: Any) -> Job:
+    work, what = make(*arguments)
 
-            torch.set_num_threads(threads)
-        run, what = make(*arguments)
-        before, most, done = memory("RssAnon"), [0.0], threading.Event()
+    def run() -> Growth:
+        before, done = memory("RssAnon"), threading.Event()
+        largest = before
 
-        def watch() -> None:
+        def sample() -> None:
+            nonlocal largest
             while not done.wait(0.005):
-                most[0] = max(most[0], memory("RssAnon"))
+                largest = max(largest, memory("RssAnon"))
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+        sampler = threading.Thread(target=sample)
+        sampler.start()
         start = time.perf_counter()
         try:
-            run()
+            work()
         finally:
             done.set()
-            watcher.join()
+            sampler.join()
         seconds = time.perf_counter() - start
-        pipe.send(Growth(what=what, growth_mb=max(0.0, most[0] - before), model_mb=before, seconds=seconds))
-    except RetrieveError as error:
-        pipe.send(error)
-    except Exception as error:
-        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        return Growth(what=what, growth_mb=largest - before, model_mb=before, seconds=seconds)
+
+    return run, lambda growth: growth

@@ -1,7 +1,7 @@
-"""Hard-negative mining beside sentence-transformers: encoding included, and with the embeddings given.
+"""Time hard-negative mining beside sentence-transformers, with encoding and with precomputed embeddings.
 
-Both read the same rows and corpus with the same limits. With the embeddings given, the models of both look up what was
-encoded beforehand, the same vectors.
+Both sides mine the same rows and corpus with the same limits. With precomputed embeddings both models look up the same
+vectors.
 """
 
 import tempfile
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.encoding import DEFAULT_BATCH_SIZE, best_dtype
-from benchmarks.speed.measure import Job, Row, Side, by_turns
+from benchmarks.speed.measure import Job, Row, Side, by_turns, timed_row
 
 SETTINGS = ("default", "best", "float32", "given")
 OPTIONS: dict[str, Any] = {"relative_margin": 0.05, "num_negatives": 5}
@@ -31,9 +31,9 @@ def compare(
     repeats: int,
     threads: int | None,
 ) -> list[Row]:
-    """Time both in some of `SETTINGS`: ours as it comes beside theirs in float32 or at best, float32 on both, given."""
+    """Time both in the given `SETTINGS`: default, their best number format, float32 on both, embeddings given."""
     fast = best_dtype(device)
-    pairs = {
+    sides_of = {
         "default": ("ours", "theirs", f"theirs float32, batches of {DEFAULT_BATCH_SIZE}"),
         "best": ("ours", "theirs best", f"theirs {fast}, batches of {DEFAULT_BATCH_SIZE}"),
         "float32": ("ours float32", "theirs", "float32 on both sides"),
@@ -51,7 +51,7 @@ def compare(
             "ours given": (ours, "float32", folder),
             "theirs given": (theirs, "float32", folder),
         }
-        wanted = dict.fromkeys(name for setting in settings for name in pairs[setting][:2])
+        wanted = dict.fromkeys(name for setting in settings for name in sides_of[setting][:2])
         with ExitStack() as stack:
             sides = {
                 name: stack.enter_context(
@@ -64,30 +64,20 @@ def compare(
             measured = {name: (side.median, *side.finish()) for name, side in sides.items()}
     result: list[Row] = []
     for setting in settings:
-        mine, other, detail = pairs[setting]
-        found, reference = (
-            measured[mine][1],
-            measured["theirs" if setting == "best" and "theirs" in wanted else other][1],
-        )
-        result.append(
-            {
-                "task": "mine",
-                "peer": "sentence-transformers",
-                "setting": setting,
-                "ratio": measured[other][0] / measured[mine][0],
-                "agreement": len(found & reference) / max(1, len(found | reference)),
-                "ours_s": measured[mine][0],
-                "theirs_s": measured[other][0],
-                "ours_peak_mb": measured[mine][2],
-                "theirs_peak_mb": measured[other][2],
-                "detail": f"{len(rows):,} rows, {len(corpus):,} documents; {detail}; agreement: rows in common of all",
-            }
-        )
+        mine, other, detail = sides_of[setting]
+        seconds, mined, peak = measured[mine]
+        their_seconds, their_mined, their_peak = measured[other]
+        if setting == "best" and "theirs" in wanted:
+            their_mined = measured["theirs"][1]  # in float32, as agreement is defined
+        agreement = len(mined & their_mined) / max(1, len(mined | their_mined))
+        detail = f"{len(rows):,} rows, {len(corpus):,} documents; {detail}; agreement: rows in common of all"
+        times, peaks = (seconds, their_seconds), (peak, their_peak)
+        result.append(timed_row("mine", "sentence-transformers", setting, *times, agreement, detail, peaks))
     return result
 
 
 def encoded(model: str, rows: list[Any], corpus: list[str], device: str, folder: str) -> Job:
-    """Encode what both will be given."""
+    """Encode queries and corpus, and save the vectors for both sides."""
     from retrieve.encoders import DenseEncoder
 
     encoder = DenseEncoder(model, device=device)
@@ -101,7 +91,7 @@ def encoded(model: str, rows: list[Any], corpus: list[str], device: str, folder:
 
 
 def ours(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str, given: str | None) -> Job:
-    """Load our encoder, or what answers as it would from vectors that are given."""
+    """Load our encoder; with a folder `given` it looks up the saved vectors there."""
     from pipelines.mining.mine_hard_negatives import mine_hard_negatives
     from retrieve.encoders import DenseEncoder
 
@@ -110,7 +100,7 @@ def ours(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str
 
 
 def theirs(model: str, rows: list[Any], corpus: list[str], dtype: str, device: str, given: str | None) -> Job:
-    """Load their encoder, or what answers as it would from vectors that are given."""
+    """Load their encoder; with a folder `given` it looks up the saved vectors there."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
@@ -131,19 +121,19 @@ def _job(mine: Callable[..., Any], encoder: Any, rows: list[Any], corpus: list[s
         queries, texts = _texts(rows, corpus)
         encoder.encode_query = _look_up(queries, Path(given) / QUERIES)
         encoder.encode_document = _look_up(texts, Path(given) / CORPUS)
-        run()  # A run is short: the first, which imports what it needs, does not count.
+        run()  # Runs without encoding are short, so the first, which imports modules, must not count.
     return run, _rows
 
 
 def _look_up(texts: list[str], path: Path) -> Callable[..., NDArray[np.float32]]:
     vectors: NDArray[np.float32] = np.load(path)
     places = {text: place for place, text in enumerate(texts)}
-    return lambda asked, **options: vectors[[places[text] for text in asked]]
+    return lambda texts, **options: vectors[[places[text] for text in texts]]
 
 
 def _texts(rows: list[Any], corpus: list[str]) -> tuple[list[str], list[str]]:
-    queries, right = zip(*rows, strict=True)
-    return list(dict.fromkeys(queries)), list(dict.fromkeys([*corpus, *right]))
+    queries, positives = zip(*rows, strict=True)
+    return list(dict.fromkeys(queries)), list(dict.fromkeys([*corpus, *positives]))
 
 
 def _dataset(rows: list[Any]) -> Any:

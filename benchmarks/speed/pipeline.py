@@ -1,7 +1,7 @@
-"""The search pipeline beside its own parts: what it adds to its legs, what a batch saves, whether budgets hold.
+"""Time the search pipeline beside its parts: its overhead over its legs, the gain of a batch, and whether budgets hold.
 
-All in one process, on a collection of any size: texts are pieces of real ones, and of documents' vectors only those of
-some real texts are encoded, the others scattered around them. Queries are encoded for real.
+Everything runs in one process, on a collection of any size. Texts are pieces of real ones. Only some real texts are
+encoded; the vectors of the documents are scattered around theirs. Queries are encoded.
 """
 
 import asyncio
@@ -32,15 +32,15 @@ NEAR = 1e-5
 K = 10
 
 
-class Scattering(DenseEncoder):
-    """Encodes queries as any dense encoder does, and gives documents the vectors of some real texts, with noise."""
+class ScatteringEncoder(DenseEncoder):
+    """Dense encoder whose document vectors are those of some real texts with noise added."""
 
-    def around(self, texts: Sequence[str]) -> None:
+    def set_centres(self, texts: Sequence[str]) -> None:
         """Encode the real texts."""
         self._centres = super().encode_document(texts)
 
     def encode_document(self, texts: Any, **options: Any) -> NDArray[np.float32]:
-        """Give vectors [texts, dim] of length 1; those of equal texts are equal."""
+        """Return unit vectors [texts, dim]; equal texts have equal vectors."""
         seeds = [zlib.crc32(text.encode()) for text in texts]
         noise = np.stack([np.random.default_rng(seed).standard_normal(self.dimension) for seed in seeds])
         vectors = self._centres[np.array(seeds) % len(self._centres)] + 0.5 * noise / np.sqrt(self.dimension)
@@ -57,16 +57,16 @@ def searching(
     max_ms: float,
     dense_index: Literal["flat", "hnsw"],
 ) -> list[Row]:
-    """Time single searches, a batch, an event loop and a reranker under a budget, on one collection."""
+    """Time single searches, a batch, an event loop and a reranker with a time limit, on one collection."""
     texts = different_texts(data, REAL_TEXTS)
-    encoder = Scattering(model, dtype="float32")
-    encoder.around(texts)
+    encoder = ScatteringEncoder(model, dtype="float32")
+    encoder.set_centres(texts)
     rng = np.random.default_rng(SEED)
     asked = {str(at): " ".join(_piece(texts, rng, QUERY_WORDS)) for at in range(queries)}
     shape = f"{documents} documents, {dense_index}, float32"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "collection"
-        build_collection(_stretched(texts, documents), path, dense=encoder, dense_index=dense_index)
+        build_collection(_documents(texts, documents), path, dense=encoder, dense_index=dense_index)
         cross = CrossEncoder(write_cross_encoder(Path(folder) / "cross", model, _pairs(texts)))
         with SearchPipeline.open(path, dense=encoder) as pipeline:
             for query in list(asked.values())[:WARM_UP]:
@@ -91,7 +91,7 @@ def _one_by_one(pipeline: SearchPipeline, asked: dict[str, str]) -> tuple[dict[s
 
 
 def _overhead(singles: dict[str, SearchResults], shape: str) -> Row:
-    """Compare the whole call with its slowest leg, query encoding included: what is left is the pipeline's own."""
+    """Compare the whole call with its slowest leg including query encoding; the rest is the pipeline's overhead."""
     totals = np.array([answer.timings["total"] for answer in singles.values()])
     legs = np.array([_slowest_leg(answer.timings) for answer in singles.values()])
     share = float(np.median((totals - legs) / totals))
@@ -101,8 +101,8 @@ def _overhead(singles: dict[str, SearchResults], shape: str) -> Row:
         float(np.median(totals)) / 1000,
         float(np.median(legs)) / 1000,
         1.0,
-        f"p50 {np.median(totals - legs):.2f} ms of {np.median(totals):.2f} ms are not the slowest leg's or query "
-        f"encoding's: {share:.1%}; {shape}, {len(singles)} queries",
+        f"overhead over the slowest leg with query encoding: p50 {np.median(totals - legs):.2f} ms of "
+        f"{np.median(totals):.2f} ms, {share:.1%}; {shape}, {len(singles)} queries",
     )
 
 
@@ -122,7 +122,7 @@ def _batch(
 
 
 def _batch_in_bfloat16(pipeline: SearchPipeline, asked: dict[str, str], shape: str) -> Row:
-    """Compare a batch with single searches where padding may change a last bit: agreement is mean overlap@10."""
+    """Compare a batch with single searches in bfloat16; padding changes last bits, so agreement is mean overlap@10."""
     singles, alone_s = _one_by_one(pipeline, asked)
     start = time.perf_counter()
     answers = pipeline.batch_search(asked, K)
@@ -131,12 +131,12 @@ def _batch_in_bfloat16(pipeline: SearchPipeline, asked: dict[str, str], shape: s
         len({hit.doc_id for hit in answers[query_id]} & {hit.doc_id for hit in alone}) / max(len(alone), 1)
         for query_id, alone in singles.items()
     ]
-    detail = f"least overlap@{K} {min(overlaps):.1f}, {len(asked)} queries, {shape}"
+    detail = f"smallest overlap@{K} {min(overlaps):.1f}, {len(asked)} queries, {shape}"
     return _row("batch, bfloat16", "one by one", taken, alone_s, float(np.mean(overlaps)), detail)
 
 
 def _same(ours: SearchResults, theirs: SearchResults) -> bool:
-    """Say whether the hits are the same, but for the order of near-ties."""
+    """Return whether the hits are equal up to the order of near-ties."""
     scores = {hit.doc_id: hit.score for hit in theirs}
     return len(ours) == len(theirs) and all(
         abs(one.score - other.score) <= NEAR
@@ -148,11 +148,11 @@ def _same(ours: SearchResults, theirs: SearchResults) -> bool:
 def _event_loop(
     pipeline: SearchPipeline, asked: dict[str, str], singles: dict[str, SearchResults], alone_s: float, shape: str
 ) -> Row:
-    async def all_of_them() -> list[SearchResults]:
+    async def search_all() -> list[SearchResults]:
         return await asyncio.gather(*(pipeline.asearch(query, K) for query in asked.values()))
 
     start = time.perf_counter()
-    answers = asyncio.run(all_of_them())
+    answers = asyncio.run(search_all())
     taken = time.perf_counter() - start
     agreement = float(np.mean([_same(*both) for both in zip(answers, singles.values(), strict=True)]))
     return _row(
@@ -161,11 +161,11 @@ def _event_loop(
 
 
 def _in_time(pipeline: SearchPipeline, queries: Sequence[str], candidates: int, max_ms: float, shape: str) -> Row:
-    """Compare reranking under `max_ms` with reranking all; agreement is the share of full rankings."""
+    """Compare reranking within `max_ms` with reranking all; agreement is the share of complete rankings."""
     budget = Budget(max_ms=max_ms)
     for query in queries[:3]:
         pipeline.search(query, candidates, budget=budget)
-    whole = [pipeline.search(query, candidates).timings["reranker"] for query in queries[:5]]
+    unlimited = [pipeline.search(query, candidates).timings["reranker"] for query in queries[:5]]
     answers = [pipeline.search(query, candidates, budget=budget) for query in queries]
     taken = np.array([answer.timings["reranker"] for answer in answers])
     read = np.mean([answer.reranked or 0 for answer in answers])
@@ -173,7 +173,7 @@ def _in_time(pipeline: SearchPipeline, queries: Sequence[str], candidates: int, 
         f"max_ms={max_ms:g}",
         "no budget",
         float(np.percentile(taken, 95)) / 1000,
-        float(np.median(whole)) / 1000,
+        float(np.median(unlimited)) / 1000,
         float(np.mean([len(answer) == candidates for answer in answers])),
         f"p95 {np.percentile(taken, 95):.0f} ms, p50 {np.median(taken):.0f} ms, {read:.0f} of {candidates} candidates "
         f"read on average, {len(queries)} queries, {shape}",
@@ -184,17 +184,17 @@ def _row(setting: str, peer: str, ours_s: float, theirs_s: float, agreement: flo
     return timed_row("pipeline", peer, setting, ours_s, theirs_s, agreement, detail)
 
 
-def _stretched(texts: Sequence[str], count: int) -> Iterator[Document]:
-    """Make so many documents of pieces of real texts, some 80 words each."""
+def _documents(texts: Sequence[str], count: int) -> Iterator[Document]:
+    """Generate `count` documents of some 80 words from pieces of real texts."""
     rng = np.random.default_rng(SEED + 1)
     for number in range(count):
         yield Document(f"d{number:07}", " ".join(_piece(texts, rng, 50) + _piece(texts, rng, 30)), f"Number {number}")
 
 
 def _piece(texts: Sequence[str], rng: np.random.Generator, words: int) -> list[str]:
-    found = texts[int(rng.integers(len(texts)))].split()
-    start = int(rng.integers(max(1, len(found) - words + 1)))
-    return found[start : start + words]
+    drawn = texts[int(rng.integers(len(texts)))].split()
+    start = int(rng.integers(max(1, len(drawn) - words + 1)))
+    return drawn[start : start + words]
 
 
 def _pairs(texts: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,8 +1,8 @@
-"""The impact index beside pyserini's ``LuceneImpactSearcher``: the whole Python call of each, on one index.
+"""Time the impact index beside pyserini's ``LuceneImpactSearcher``: the whole Python call, on one index.
 
-A query is encoded beforehand on both sides: theirs looks up the weights of its terms, ours has a row of a matrix.
-Theirs gives Java objects, from which ids and scores must be read one by one; ours gives them in columns. So each
-comparison is made twice: of the bare call, and with the id and the score of every hit read.
+Queries are encoded beforehand: theirs looks up the term weights of a query, ours has them as a row of a matrix. Theirs
+returns Java objects, from which ids and scores are read one by one; ours returns columns. So each comparison runs
+twice: the call alone, and the call with the id and score of every hit read.
 """
 
 import os
@@ -22,21 +22,21 @@ from indexing.indexes.lucene import jvm
 from indexing.indexes.lucene.impact import ImpactIndex
 
 
-class Encoded:
-    """Stands where pyserini asks an encoder: gives the weights that a query has."""
+class WeightLookup:
+    """Query encoder for pyserini that looks up precomputed weights."""
 
     def __init__(self, weights: Mapping[str, Mapping[str, int]]) -> None:
         self._weights = weights
 
     def encode(self, query: str) -> Mapping[str, int]:
-        """Give the weight of each term."""
+        """Return the weight of each term of a query."""
         return self._weights[query]
 
 
 def searching_beside_pyserini(
     vocabulary: Sequence[str], documents: int = 20_000, terms: int = 34, queries: int = 200, repeats: int = 7
 ) -> list[Row]:
-    """Time ``search`` and ``batch_search`` beside ours, by turns; agreement is the share of queries with equal hits."""
+    """Time ``search`` and ``batch_search`` beside ours; agreement is the share of queries with equal hits."""
     rng = np.random.default_rng(SEED)
     batch = random_weights(queries, terms, len(vocabulary), rng)
     singles = [batch[number] for number in range(queries)]
@@ -48,21 +48,21 @@ def searching_beside_pyserini(
             ids = [f"d{number:08}" for number in range(documents)]
             index.add(ids, random_weights(documents, 140, len(vocabulary), rng))
         with (
-            _searcher(path, Encoded(dict(zip(names, _terms(batch, vocabulary), strict=True)))) as theirs,
+            _searcher(path, WeightLookup(dict(zip(names, _terms(batch, vocabulary), strict=True)))) as theirs,
             ImpactIndex.open(path, read_only=True) as index,
         ):
 
             def one_by_one(read: bool) -> list[Any]:
-                found = [theirs.search(name, k=K) for name in names]
-                return [_read(hits) for hits in found] if read else found
+                answers = [theirs.search(name, k=K) for name in names]
+                return [_read(hits) for hits in answers] if read else answers
 
             def all_at_once(read: bool) -> list[Any]:
                 answers = theirs.batch_search(names, names, k=K, threads=threads)
                 return [_read(answers[name]) for name in names] if read else [answers[name] for name in names]
 
             def ours_one_by_one(read: bool) -> Any:
-                found = [index.search(single, K) for single in singles]
-                return [(hits.doc_ids, hits.scores.tolist()) for hits in found] if read else found
+                answers = [index.search(single, K) for single in singles]
+                return [(hits.doc_ids, hits.scores.tolist()) for hits in answers] if read else answers
 
             def ours_at_once(read: bool) -> Any:
                 hits = index.search(batch, K)
@@ -84,14 +84,14 @@ def searching_beside_pyserini(
 def _timed(
     ours: Callable[[bool], object], theirs: Callable[[bool], object], read: bool, repeats: int
 ) -> tuple[float, float]:
-    # The first rounds are for Java's compiler.
+    # Warm up Java's compiler.
     by_turns(lambda run: ours(read), lambda run: theirs(read), WARM_UP)
     return by_turns(lambda run: ours(read), lambda run: theirs(read), repeats)
 
 
 @contextmanager
-def _searcher(path: Path, encoder: Encoded) -> Iterator[Any]:
-    """Open pyserini's searcher in our JVM; its import asks for a key of OpenAI's, and any text will do."""
+def _searcher(path: Path, encoder: WeightLookup) -> Iterator[Any]:
+    """Open pyserini's searcher in our JVM; its import requires an OpenAI key, but does not use it."""
     jvm.start()
     key = os.environ.get("OPENAI_API_KEY")
     os.environ.setdefault("OPENAI_API_KEY", "none")
@@ -99,13 +99,13 @@ def _searcher(path: Path, encoder: Encoded) -> Iterator[Any]:
         from pyserini.search.lucene import LuceneImpactSearcher
     except Exception as error:
         raise SetupError(
-            f"pyserini cannot be imported ({error}): it needs what `pip install pyserini` brings"
+            f"pyserini cannot be imported ({error}): install it with all its requirements (`pip install pyserini`)"
         ) from error
     finally:
         if key is None:
             del os.environ["OPENAI_API_KEY"]
     with silence():
-        # It leaves terms out whose idf is too small: none may be.
+        # By default the searcher drops terms with a small idf.
         searcher = LuceneImpactSearcher(str(path), encoder, min_idf=float("-inf"))
     try:
         yield searcher

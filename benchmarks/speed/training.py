@@ -1,4 +1,4 @@
-"""Training beside sentence-transformers: the same model, rows, order, loss and settings.
+"""Time training beside sentence-transformers, with the same model, rows, order, loss and settings.
 
 Dropout is off on both sides, so that the losses of the steps can be compared.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.measure import Job, Row, Side, by_turns
+from benchmarks.speed.measure import Job, Row, Side, by_turns, timed_row
 
 SETTINGS: dict[str, Any] = {
     "learning_rate": 2e-5,
@@ -22,8 +22,8 @@ SETTINGS: dict[str, Any] = {
     "seed": 12,
 }
 
-PRICES = (3e-5, 5e-5)
-"""Of the terms of documents and of queries."""
+REGULARIZERS = (3e-5, 5e-5)
+"""Weights of the document and query regularizers of SPLADE."""
 
 
 def compare(
@@ -39,7 +39,7 @@ def compare(
 ) -> list[Row]:
     """Time multiple negatives ranking over (query, document) rows, in float32 and with autocast to bfloat16.
 
-    Of a dense encoder, or of SPLADE with its prices of terms.
+    Trains a dense encoder, or with `sparse` a SPLADE encoder with its regularizers.
     """
     result: list[Row] = []
     for setting, bf16 in (("default", False), ("best", True)):
@@ -49,26 +49,18 @@ def compare(
             other = stack.enter_context(Side(theirs_sparse if sparse else theirs, *arguments, threads=threads))
             by_turns([mine, other], repeats)
             (losses, peak), (expected, their_peak) = mine.finish(), other.finish()
-        result.append(
-            {
-                "task": "train-sparse" if sparse else "train",
-                "peer": "sentence-transformers",
-                "setting": setting,
-                "ratio": other.median / mine.median,
-                "agreement": float(np.abs(losses - expected).max()),
-                "ours_s": mine.median,
-                "theirs_s": other.median,
-                "ours_peak_mb": peak,
-                "theirs_peak_mb": their_peak,
-                "detail": f"{steps} steps of {batch_size} rows, {'bf16 autocast' if bf16 else 'float32'}; "
-                "agreement: largest difference of a step's loss",
-            }
+        detail = (
+            f"{steps} steps of {batch_size} rows, {'bf16 autocast' if bf16 else 'float32'}; "
+            "agreement: largest difference of a step's loss"
         )
+        task, agreement = "train-sparse" if sparse else "train", float(np.abs(losses - expected).max())
+        times, peaks = (mine.median, other.median), (peak, their_peak)
+        result.append(timed_row(task, "sentence-transformers", setting, *times, agreement, detail, peaks))
     return result
 
 
 def ours(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Train our dense encoder, from the checkpoint's weights each time."""
+    """Return the job that trains our dense encoder from the checkpoint."""
     from pipelines.training.arguments import DenseTrainingArguments
     from pipelines.training.losses import MultipleNegativesRankingLoss
     from pipelines.training.trainer import DenseTrainer
@@ -83,7 +75,7 @@ def ours(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, d
 
 
 def ours_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Train our SPLADE, from the checkpoint's weights each time."""
+    """Return the job that trains our SPLADE encoder from the checkpoint."""
     from pipelines.training.arguments import SparseTrainingArguments
     from pipelines.training.losses import MultipleNegativesRankingLoss, SpladeLoss
     from pipelines.training.trainer import SparseTrainer
@@ -92,14 +84,14 @@ def ours_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: 
     def trainer(folder: str) -> Any:
         encoder = SparseEncoder(model, dtype="float32", device=device)
         arguments = SparseTrainingArguments(folder, dropout=0.0, **_settings(steps, batch_size, bf16, device))
-        loss = SpladeLoss(encoder, MultipleNegativesRankingLoss(encoder, scale=1.0, similarity="dot"), *PRICES)
+        loss = SpladeLoss(encoder, MultipleNegativesRankingLoss(encoder, scale=1.0, similarity="dot"), *REGULARIZERS)
         return SparseTrainer(encoder, arguments, _dataset(rows), loss=loss)
 
     return _job(trainer)
 
 
 def theirs(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Train their dense encoder, from the checkpoint's weights each time."""
+    """Return the job that trains their dense encoder from the checkpoint."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
@@ -116,7 +108,7 @@ def theirs(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool,
 
 
 def theirs_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Train their SPLADE, from the checkpoint's weights each time."""
+    """Return the job that trains their SPLADE encoder from the checkpoint."""
     from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
     from sentence_transformers.sparse_encoder.trainer import SparseEncoderTrainer
@@ -125,7 +117,7 @@ def theirs_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16
     def trainer(folder: str) -> Any:
         encoder = _without_dropout(SparseEncoder, model, device)
         arguments = SparseEncoderTrainingArguments(folder, **_settings(steps, batch_size, bf16, device))
-        loss = SpladeLoss(encoder, SparseMultipleNegativesRankingLoss(encoder), *PRICES)
+        loss = SpladeLoss(encoder, SparseMultipleNegativesRankingLoss(encoder), *REGULARIZERS)
         return SparseEncoderTrainer(encoder, arguments, _dataset(rows), loss=loss)
 
     return _job(trainer)
@@ -134,9 +126,9 @@ def theirs_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16
 def _job(trainer: Callable[[str], Any]) -> Job:
     def run() -> Any:
         with tempfile.TemporaryDirectory() as folder:
-            begun = trainer(folder)
-            begun.train()
-        return begun.state.log_history
+            fresh = trainer(folder)
+            fresh.train()
+        return fresh.state.log_history
 
     return run, _losses
 

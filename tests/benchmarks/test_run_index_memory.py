@@ -8,7 +8,7 @@ from benchmarks.run_index_memory import main
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
 
-def test_memory_is_told_for_each_size_with_what_the_indexes_hold(tmp_path, capsys):
+def test_memory_is_reported_for_each_size_with_that_of_the_indexes(tmp_path, capsys):
     assert main(["--documents", "500", "1500", "--legs", "flat", "--dimension", "64", "--output", str(tmp_path)]) == 0
 
     rows = json.loads((tmp_path / "memory.json").read_text())

@@ -39,7 +39,7 @@ def test_sparse_measures_each_size_of_batch(tmp_path):
     assert ["default" in rows[0]["what"], "900" in rows[1]["what"]] == [True, True]
 
 
-def test_what_fails_is_said(tmp_path):
+def test_errors_are_explained(tmp_path):
     done = run_memory("dense", "--model", tmp_path / "nowhere")
 
     assert done.returncode == 1
