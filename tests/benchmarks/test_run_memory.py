@@ -1,4 +1,4 @@
-"""The memory benchmark on tiny models, run as its users run it."""
+"""The memory benchmark on tiny models, run as a script."""
 
 import json
 import subprocess

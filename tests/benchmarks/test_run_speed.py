@@ -1,4 +1,4 @@
-"""The speed benchmark on tiny models and texts, run as its users run it."""
+"""The speed benchmark on tiny models and texts, run as a script."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The command line as a stranger uses it: in its own process, with wrong input on purpose, and with Ctrl-C."""
+"""The command line in its own process, with wrong input, and with Ctrl-C."""
 
 import json
 import os
@@ -141,13 +141,13 @@ def test_a_dense_leg_is_built_into_qdrant_and_info_says_what_it_is(corpus_file, 
     assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["1"]
 
     assert main(["info", str(directory)]) == 0
-    told = capsys.readouterr().out
-    assert "filter fields: year (number)" in told
-    assert "dense: qdrant, 3 documents" in told
-    assert "metric cosine, m 8, quantization scalar" in told
-    assert "bm25: bm25, 3 documents" in told
-    assert "(k1 1.2)" in told
-    megabytes = float(re.search(r"dense: qdrant, 3 documents, ([\d.]+) MB", told)[1])
+    printed = capsys.readouterr().out
+    assert "filter fields: year (number)" in printed
+    assert "dense: qdrant, 3 documents" in printed
+    assert "metric cosine, m 8, quantization scalar" in printed
+    assert "bm25: bm25, 3 documents" in printed
+    assert "(k1 1.2)" in printed
+    megabytes = float(re.search(r"dense: qdrant, 3 documents, ([\d.]+) MB", printed)[1])
     assert megabytes < 1
 
     assert main(["reindex", str(directory), "--dense-index", "hnsw"]) == 1
@@ -396,7 +396,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path, corpus_file):
 
 
 def _wait_for_documents(building: Path) -> int:
-    """Wait until a build has stored some."""
+    """Wait until a build has stored documents; return how many."""
     from indexing.collection.store import DocumentStore
 
     _wait_for(building / "manifest.json")

@@ -1,4 +1,4 @@
-"""``retrieve search``, with all that can be asked of it."""
+"""``retrieve search`` with its options."""
 
 import json
 
@@ -133,11 +133,11 @@ def test_of_chunks_their_documents_are_shown(tmp_path, capsys):
 def test_help_lists_the_commands_by_what_they_are_for(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
-    told = capsys.readouterr().out
+    help_text = capsys.readouterr().out
     for purpose, commands in GROUPS.items():
-        assert f"\n{purpose}:\n" in told
+        assert f"\n{purpose}:\n" in help_text
         for command in commands:
-            assert f"\n  {command.__name__.rpartition('.')[2]} " in told
+            assert f"\n  {command.__name__.rpartition('.')[2]} " in help_text
     with pytest.raises(SystemExit):
         main(["delete", "--help"])
     assert capsys.readouterr().out.startswith("usage: retrieve delete [-h]")

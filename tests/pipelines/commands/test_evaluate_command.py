@@ -1,4 +1,4 @@
-"""``retrieve evaluate``: one's own collection on one's own judged queries."""
+"""``retrieve evaluate`` on a collection with its own judged queries."""
 
 import json
 from dataclasses import replace
