@@ -355,7 +355,7 @@ class PromptedEncoder(Encoder):
         """Class, model and arguments (without the device) that recreate this encoder in another process."""
         return type(self), self.checkpoint.name, {**self.arguments, **self._subclass_arguments()}
 
-    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Self]":
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers":
         """Load copies of this encoder in other processes, for the argument ``pool`` of `encode` and `predict`.
 
         Parameters
@@ -376,7 +376,7 @@ class PromptedEncoder(Encoder):
         return EncoderWorkers(kind, model, devices=devices, **arguments)
 
     @staticmethod
-    def stop_multi_process_pool(pool: "EncoderWorkers[Any]") -> None:
+    def stop_multi_process_pool(pool: "EncoderWorkers") -> None:
         """End the processes of a pool."""
         pool.close()
 

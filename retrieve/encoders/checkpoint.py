@@ -215,12 +215,11 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
 
 
 def _step(entry: Any, folder: Path) -> Step:
-    source = folder / "modules.json"
+    from retrieve.encoders.modules.module import subfolder
+
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        raise ModelError(f"{source}: an entry has no 'type': {entry!r}")
-    path = entry.get("path", "")
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{source}: the path {path!r} leads out of the model's folder")
+        raise ModelError(f"{folder / 'modules.json'}: an entry has no 'type': {entry!r}")
+    subfolder(folder, path := entry.get("path", ""))
     return Step(entry["type"], path)
 
 

@@ -86,7 +86,7 @@ class CrossEncoder(PromptedEncoder):
         prompt_name: str | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
-        pool: EncoderWorkers[Any] | None = None,
+        pool: EncoderWorkers | None = None,
         device: Sequence[str] | None = None,
     ) -> NDArray[np.float32]:
         """Score pairs of texts.
@@ -148,7 +148,7 @@ class CrossEncoder(PromptedEncoder):
         prompt: str | None = None,
         prompt_name: str | None = None,
         show_progress: bool = False,
-        pool: EncoderWorkers[Any] | None = None,
+        pool: EncoderWorkers | None = None,
         device: Sequence[str] | None = None,
     ) -> list[dict[str, Any]]:
         """Rank documents by their score for a query; see `predict` for the options.

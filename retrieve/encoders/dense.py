@@ -45,7 +45,7 @@ class DenseOptions(TypedDict, total=False):
     show_progress: bool
     token_budget: int | None
     out: NDArray[Any] | None
-    pool: EncoderWorkers[Any] | None
+    pool: EncoderWorkers | None
     device: Sequence[str] | None
 
 
@@ -141,7 +141,7 @@ class DenseEncoder(PromptedEncoder):
         show_progress: bool = False,
         token_budget: int | None = None,
         out: NDArray[Any] | None = None,
-        pool: EncoderWorkers[Any] | None = None,
+        pool: EncoderWorkers | None = None,
         device: Sequence[str] | None = None,
         convert_to: Literal["numpy", "torch"] = "numpy",
     ) -> "NDArray[Any] | Tensor":
@@ -259,7 +259,7 @@ class DenseEncoder(PromptedEncoder):
         truncate_dim: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
-        pool: EncoderWorkers[Any] | None = None,
+        pool: EncoderWorkers | None = None,
         device: Sequence[str] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode a stream of texts, yielding blocks float32 [up to `chunk`, dim] in order; see `encode`."""

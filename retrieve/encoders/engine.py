@@ -27,20 +27,10 @@ BATCHES_PER_RELEASE = 48
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Limits of a batch and the cost of starting one.
+    """Maximum tokens and texts (`max_rows`) in a batch, and the cost of starting one, in tokens.
 
-    Parameters
-    ----------
-    token_budget
-        Maximum tokens in a batch.
-    batch_cost
-        Cost of starting a batch, in tokens.
-    max_rows
-        Maximum texts in a batch.
-    max_tokens
-        Upper limit of the `token_budget` that a caller may ask for.
-    step
-        Above 1, batches have few shapes: their tokens are a multiple of this where possible.
+    `max_tokens` limits the `token_budget` that a caller may ask for. With a `step` above 1, batches have few shapes:
+    their tokens are a multiple of it where possible.
     """
 
     token_budget: int
@@ -50,6 +40,7 @@ class Costs:
     step: int = 1
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """Consecutive texts, with each distinct text tokenized once.
 
@@ -63,17 +54,12 @@ class Chunk:
         Features added to every batch.
     """
 
-    def __init__(
-        self,
-        engine: "Engine",
-        tokens: Tokens,
-        inverse: NDArray[np.int64],
-        costs: Costs,
-        bar: "tqdm",
-        settings: Mapping[str, Any],
-    ) -> None:
-        self.tokens, self.inverse, self.settings = tokens, inverse, settings
-        self._engine, self._costs, self._bar = engine, costs, bar
+    engine: "Engine"
+    tokens: Tokens
+    inverse: NDArray[np.int64]
+    costs: Costs
+    bar: "tqdm"
+    settings: Mapping[str, Any]
 
     def __len__(self) -> int:
         return len(self.tokens.lengths)
@@ -81,15 +67,15 @@ class Chunk:
     def run(self) -> "Iterator[tuple[NDArray[np.int64], Features]]":
         """Run the network batch by batch, yielding the indices of a batch's distinct texts and its output features."""
         counts = np.bincount(self.inverse, minlength=len(self))
-        widths, batches = self._engine.plan(self.tokens, self._costs)
+        widths, batches = self.engine.plan(self.tokens, self.costs)
 
         def run(rows: NDArray[np.int64]) -> "tuple[NDArray[np.int64], Features]":
-            return rows, self._engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
+            return rows, self.engine.forward(self.tokens, rows, self.settings, int(widths[rows].max()))
 
-        map_batches = parallel_map if self._engine.streams else map
+        map_batches = parallel_map if self.engine.streams else map
         for rows, features in map_batches(run, interleave(batches)):
             yield rows, features
-            self._bar.update(int(counts[rows].sum()))
+            self.bar.update(int(counts[rows].sum()))
 
 
 class Engine:

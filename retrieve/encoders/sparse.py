@@ -27,7 +27,7 @@ class SparseOptions(TypedDict, total=False):
     max_active_dims: int | None
     show_progress: bool
     token_budget: int | None
-    pool: EncoderWorkers[Any] | None
+    pool: EncoderWorkers | None
     device: Sequence[str] | None
 
 
@@ -95,7 +95,7 @@ class SparseEncoder(PromptedEncoder):
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
-        pool: EncoderWorkers[Any] | None = None,
+        pool: EncoderWorkers | None = None,
         device: Sequence[str] | None = None,
     ) -> csr_matrix:
         """Encode texts.
@@ -166,7 +166,7 @@ class SparseEncoder(PromptedEncoder):
         max_active_dims: int | None = None,
         show_progress: bool = False,
         token_budget: int | None = None,
-        pool: EncoderWorkers[Any] | None = None,
+        pool: EncoderWorkers | None = None,
         device: Sequence[str] | None = None,
     ) -> Iterator[csr_matrix]:
         """Encode a stream of texts, yielding blocks of up to `chunk` rows in order; see `encode`."""

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from pickle import PicklingError
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +36,11 @@ class PoolableEncoder(Protocol):
 
     device: "torch.device"
 
-    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers[Any]":
+    def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers":
         """Load copies of this encoder in other processes."""
 
 
-E = TypeVar("E", bound=PoolableEncoder)
-
-
-class EncoderWorkers(Closing, Generic[E]):
+class EncoderWorkers(Closing):
     """Pool of worker processes that each hold a copy of an encoder; use it in a ``with`` block.
 
     The processes are spawned, not forked, so they can use a GPU and the caller may be running a Java virtual machine.
@@ -71,7 +68,7 @@ class EncoderWorkers(Closing, Generic[E]):
     """
 
     def __init__(
-        self, encoder_class: Callable[..., E], model: str | Path, *, devices: Sequence[str], **arguments: Any
+        self, encoder_class: Callable[..., Any], model: str | Path, *, devices: Sequence[str], **arguments: Any
     ) -> None:
         if not devices or isinstance(devices, str):
             raise InputError(f"devices must name at least one device in a list, not {devices!r}")
@@ -185,8 +182,8 @@ class EncoderWorkers(Closing, Generic[E]):
 
 @contextmanager
 def worker_pool(
-    encoder: PoolableEncoder, pool: EncoderWorkers[Any] | None, device: Sequence[str] | None
-) -> Iterator[EncoderWorkers[Any]]:
+    encoder: PoolableEncoder, pool: EncoderWorkers | None, device: Sequence[str] | None
+) -> Iterator[EncoderWorkers]:
     """Use `pool`, or start a pool on the devices in `device` and close it at the end of the block.
 
     Raises

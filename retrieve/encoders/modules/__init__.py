@@ -1,4 +1,4 @@
-"""The modules that encoders are made of, found by class name."""
+"""Modules of encoders, looked up by their class names in checkpoints."""
 
 from importlib import import_module
 from pathlib import Path
@@ -28,46 +28,46 @@ _HOME = {
 
 
 def module_class(reference: str) -> "type[Module]":
-    """Give the class that a checkpoint's `type` names.
+    """Return the class that a checkpoint's `type` names.
 
-    sentence-transformers has moved its classes twice, so of its dotted paths only the last part counts. A class of
-    any other path is code that the checkpoint brings along, whatever its name.
+    sentence-transformers has moved its classes twice, so only the last part of its dotted paths counts. A class with
+    any other path is the checkpoint's own code, whatever its name.
 
     Raises
     ------
     ModelError
-        For a class that is not one of ours.
+        If the class is not implemented here.
     """
     name = reference.rpartition(".")[2]
     if name not in _HOME or not is_known(reference):
         raise ModelError(f"the module {reference!r} is not known here (known: {', '.join(sorted(_HOME))})")
-    found: type[Module] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-    return found
+    module: type[Module] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return module
 
 
 def is_known(reference: str) -> bool:
-    """Whether a `type` claims to be one of sentence-transformers' own classes, or names no home at all."""
-    home, _, _ = reference.rpartition(".")
-    return not home or home.split(".")[0] == "sentence_transformers"
+    """Return whether a `type` has a path in sentence-transformers, or none."""
+    package, _, _ = reference.rpartition(".")
+    return not package or package.split(".")[0] == "sentence_transformers"
 
 
-def module_loader(reference: str, home: Path, options: "LoadOptions") -> "Callable[..., Module]":
-    """Give what loads a module from its (folder, options, config), for a `type` of the checkpoint in `home`.
+def module_loader(reference: str, checkpoint: Path, options: "LoadOptions") -> "Callable[..., Module]":
+    """Return a function (folder, options, config) that loads a module of this `type` in a checkpoint.
 
     Raises
     ------
     ModelError
-        When its class is not known and the checkpoint's code is not trusted, or is not there.
+        If its class is not known here, and the checkpoint's code is not trusted or is missing.
     """
     if is_known(reference):
         return module_class(reference).load
     from retrieve.encoders.modules.custom import custom_loader
 
-    return custom_loader(reference, home, options)
+    return custom_loader(reference, checkpoint, options)
 
 
 def module_files(reference: str, folder: Path) -> list[Path]:
-    """Give the files that decide what a module makes, beside its configuration."""
+    """Return the files, beside its configuration, that determine a module's output."""
     if is_known(reference):
         return module_class(reference).files(folder)
     from retrieve.encoders.modules.weights import weight_files

@@ -1,4 +1,4 @@
-"""Activation functions by the dotted path that checkpoints name them by."""
+"""Activation functions, looked up by their dotted paths in checkpoints."""
 
 from importlib import import_module
 
@@ -6,15 +6,15 @@ import torch
 
 
 def torch_activation(reference: str) -> torch.nn.Module | None:
-    """Make the torch module that a checkpoint names; None for anything else, which could be any code."""
-    home, _, name = reference.rpartition(".")
-    if not home.startswith("torch.nn"):
+    """Create the torch module of this name; return None for any other name, which could run arbitrary code."""
+    package, _, name = reference.rpartition(".")
+    if not package.startswith("torch.nn"):
         return None
-    found = getattr(import_module(home), name, None)
-    return found() if isinstance(found, type) and issubclass(found, torch.nn.Module) else None
+    kind = getattr(import_module(package), name, None)
+    return kind() if isinstance(kind, type) and issubclass(kind, torch.nn.Module) else None
 
 
 def activation_path(activation: object) -> str:
-    """Give the dotted path of an activation's class, or of the function itself."""
-    named = activation if hasattr(activation, "__qualname__") else type(activation)
-    return f"{named.__module__}.{named.__qualname__}"
+    """Return the dotted path of an activation's class, or of a function."""
+    kind = activation if hasattr(activation, "__qualname__") else type(activation)
+    return f"{kind.__module__}.{kind.__qualname__}"

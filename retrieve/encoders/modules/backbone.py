@@ -1,4 +1,4 @@
-"""A transformers model, from the files of a checkpoint."""
+"""Loading of the transformers model in a checkpoint."""
 
 import logging
 from collections.abc import Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from indexing.errors import ModelError
 from retrieve.encoders.modules.module import LoadOptions, read_json
@@ -13,9 +14,16 @@ from retrieve.encoders.modules.weights import first_line, require_weights
 
 logger = logging.getLogger(__name__)
 
-# Stored arguments that are ours to decide, or that would run code from the checkpoint.
-_OURS = {"trust_remote_code", "torch_dtype", "dtype", "attn_implementation", "device_map", "use_safetensors"}
-# Encoder-decoder models by model_type, and transformers' class of their encoder alone.
+# Stored arguments that the caller decides, or that would run code from the checkpoint.
+_IGNORED = {
+    "trust_remote_code",
+    "torch_dtype",
+    "dtype",
+    "attn_implementation",
+    "device_map",
+    "use_safetensors",
+}
+# Encoder-decoder models: model_type -> transformers' class of the encoder alone.
 _ENCODERS = {
     "t5": "T5EncoderModel",
     "mt5": "MT5EncoderModel",
@@ -26,9 +34,9 @@ _ENCODERS = {
 
 
 def stored_arguments(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    """Give the arguments that a checkpoint stores for transformers, less those that are ours to decide."""
+    """Return the arguments for transformers stored under the first of `names`, without those the caller decides."""
     stored: Mapping[str, Any] = next((settings[name] for name in names if settings.get(name)), {})
-    return {name: value for name, value in stored.items() if name not in _OURS}
+    return {name: value for name, value in stored.items() if name not in _IGNORED}
 
 
 def load_config(folder: Path, options: LoadOptions, stored: Mapping[str, Any]) -> Any:
@@ -37,25 +45,25 @@ def load_config(folder: Path, options: LoadOptions, stored: Mapping[str, Any]) -
     Raises
     ------
     ModelError
-        When there is none, or none that can be read without running the checkpoint's own code, which is named.
+        If there is none, or reading it would run the checkpoint's own code, which the message names.
     """
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: there is no config.json, so this is not a transformers model")
-    own = custom_classes(read_json(folder / "config.json"))
+    custom = custom_classes(read_json(folder / "config.json"))
     try:
-        config = AutoConfig.from_pretrained(folder, **options.reading, **stored)
+        config = AutoConfig.from_pretrained(folder, **options.transformers_options, **stored)
     except Exception as error:  # code of the checkpoint may raise anything
-        if own and not options.trust_remote_code:
-            raise custom_code_error(folder, own) from error
+        if custom and not options.trust_remote_code:
+            raise custom_code_error(folder, custom) from error
         raise ModelError(f"{folder / 'config.json'}: transformers cannot read it ({first_line(error)})") from error
-    if own and not options.trust_remote_code:
+    if custom and not options.trust_remote_code:
         logger.warning(
-            "%s brings its own classes (%s), which are not run: transformers' own %s stands in, whose vectors may "
-            "differ; trust_remote_code=True runs them",
+            "%s has its own classes (%s), which are not run: using transformers' %s instead, whose vectors may differ; "
+            "trust_remote_code=True runs them",
             folder,
-            ", ".join(own),
+            ", ".join(custom),
             config.model_type,
         )
     return config
@@ -70,35 +78,33 @@ def load_model(
     stored: Mapping[str, Any] | None = None,
     prefix: str = "",
     optional: str | None = None,
-    without: str = "",
+    hint: str = "",
 ) -> Any:
     """Load a transformers model with all of its weights.
 
     Parameters
     ----------
     model_class
-        Of transformers, an automatic one or not.
+        Class of transformers, which may be an automatic one.
     folder, config, options, stored
-        Where from, and how; `stored` are further arguments that the checkpoint names.
+        Folder of the checkpoint, its configuration, how to load it, and further arguments that it stores.
     prefix
-        Of the weights' names, where they stand beside others.
+        Prefix of the model's weights, if the files have weights of other models too.
     optional
         Weights with this in their name may be missing.
-    without
-        Said, beside the names, of a checkpoint that lacks weights.
+    hint
+        Added to the error about missing weights.
 
     Raises
     ------
     ModelError
-        When weights are missing, damaged or of other shapes.
+        If weights are missing, damaged or of the wrong shape.
     """
-    from safetensors import SafetensorError
-
     _check_shards(folder)
     pickled = require_weights(folder, allow_bin=options.allow_bin)
     arguments: dict[str, Any] = {"key_mapping": {f"^{prefix}".replace(".", r"\."): ""}} if prefix else {}
-    if hasattr(model_class, "_model_mapping"):  # only the automatic ones look for code
-        arguments |= options.reading
+    if hasattr(model_class, "_model_mapping"):  # only automatic classes take these arguments
+        arguments |= options.transformers_options
     try:
         model, report = model_class.from_pretrained(
             folder,
@@ -110,40 +116,40 @@ def load_model(
             **(stored or {}),
         )
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        own = custom_classes(read_json(folder / "config.json"))
-        if own and not options.trust_remote_code and "trust_remote_code" in str(error):
-            raise custom_code_error(folder, own) from error
+        custom = custom_classes(read_json(folder / "config.json"))
+        if custom and not options.trust_remote_code and "trust_remote_code" in str(error):
+            raise custom_code_error(folder, custom) from error
         raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
     missing = sorted(name for name in report["missing_keys"] if optional is None or optional not in name)
     if missing:
-        shown = ", ".join(prefix + name for name in missing[:3])
-        shown += f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise ModelError(f"{folder}: the checkpoint lacks the weights {shown}{without}")
+        names = ", ".join(prefix + name for name in missing[:3])
+        names += f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ModelError(f"{folder}: the checkpoint lacks the weights {names}{hint}")
     return model
 
 
 def encoder_class(config: Any) -> Any:
-    """Give the class of the encoder alone of an encoder-decoder model (sentence-t5 and its kin); None for others."""
+    """Return the class of the encoder alone for an encoder-decoder model such as sentence-t5; None for others."""
     import transformers
 
     name = _ENCODERS.get(config.model_type)
     return getattr(transformers, name) if name is not None else None
 
 
-def usable_length(asked: int | None, tokenizer: Any, model: Any) -> int | None:
-    """Give the tokens that a text may have: as asked or as the tokenizer says, but no more than the model can place."""
-    length = int(asked) if asked else int(tokenizer.model_max_length)
-    places = getattr(model.config, "max_position_embeddings", None)
-    if places and places > 0:
-        length = min(length, places - _reserved_positions(model))
-    # Tokenizers without a limit of their own carry 1e30.
+def usable_length(requested: int | None, tokenizer: Any, model: Any) -> int | None:
+    """Return the maximum tokens of a text: `requested` or the tokenizer's limit, bounded by the model's positions."""
+    length = int(requested) if requested else int(tokenizer.model_max_length)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if positions and positions > 0:
+        length = min(length, positions - _reserved_positions(model))
+    # Tokenizers without a limit have 1e30.
     return length if length < 1 << 30 else None
 
 
 def reentrant(model: Any) -> bool:
-    """Whether several threads may run a model at once: not one with its own code, nor one that stretches positions.
+    """Return whether several threads may run a model at once.
 
-    Rotary positions that depend on the longest text seen are changed in place.
+    Not if it has custom code, or rotary positions that are changed in place as longer texts are seen.
     """
     config = model.config
     ropes = [getattr(config, name, None) or {} for name in ("rope_parameters", "rope_scaling")]
@@ -153,16 +159,16 @@ def reentrant(model: Any) -> bool:
 
 
 def custom_classes(config: Mapping[str, Any]) -> list[str]:
-    """Give the classes of its own that a checkpoint's config.json names, in the file that it brings."""
-    named = config.get("auto_map")
-    return sorted({str(name) for name in named.values() if name}) if isinstance(named, dict) else []
+    """Return the custom classes that a checkpoint's config.json names."""
+    auto_map = config.get("auto_map")
+    return sorted({str(name) for name in auto_map.values() if name}) if isinstance(auto_map, dict) else []
 
 
-def custom_code_error(folder: Path, own: list[str]) -> ModelError:
-    """Say that a checkpoint needs code of its own, and whose."""
+def custom_code_error(folder: Path, custom: list[str]) -> ModelError:
+    """Create the error for a checkpoint that needs its own code."""
     return ModelError(
-        f"{folder}: this model brings its own Python code ({', '.join(own)}), which is not run unless "
-        "trust_remote_code=True says so; or use a checkpoint whose architecture transformers knows"
+        f"{folder}: this model has its own Python code ({', '.join(custom)}), which is only run with "
+        "trust_remote_code=True; or use a checkpoint whose architecture transformers knows"
     )
 
 
@@ -170,13 +176,13 @@ def _check_shards(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = sorted(set(read_json(index)["weight_map"].values()))
-        lost = [name for name in shards if not (folder / name).is_file()]
-        if lost:
-            raise ModelError(f"{folder}: the weights {', '.join(lost)} named by {index.name} are missing")
+        missing = [name for name in shards if not (folder / name).is_file()]
+        if missing:
+            raise ModelError(f"{folder}: the weights {', '.join(missing)} named by {index.name} are missing")
 
 
 def _reserved_positions(model: Any) -> int:
-    """How many positions never hold a token: RoBERTa and its kin count from behind the padding id."""
+    """Return the number of positions that no token uses: models like RoBERTa count from after the padding id."""
     for module in model.modules():
         positions = getattr(module, "position_embeddings", None)
         if isinstance(getattr(module, "padding_idx", None), int) and isinstance(positions, torch.nn.Embedding):

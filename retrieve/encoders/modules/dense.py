@@ -1,4 +1,4 @@
-"""A linear layer with an activation: vectors of another width."""
+"""Linear layer with an activation, which changes the width of vectors."""
 
 import logging
 from typing import Any
@@ -12,9 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 class Dense(Module):
-    """activation(W x + b), in float32; with `use_residual` plus x, or plus R x where the widths differ.
+    """Linear layer activation(W x + b) in float32; `use_residual` adds x, or R x if the widths differ.
 
-    The activation is a class of torch by its dotted path; any other falls back to tanh, as in sentence-transformers.
+    The activation is the dotted path of a torch module; any other falls back to tanh, as in sentence-transformers.
     """
 
     config_keys = (
@@ -38,17 +38,12 @@ class Dense(Module):
         use_residual: bool = False,
     ) -> None:
         super().__init__()
-        self.in_features, self.out_features, self.bias, self.use_residual = (
-            in_features,
-            out_features,
-            bias,
-            use_residual,
-        )
-        self.module_input_name = module_input_name
+        self.in_features, self.out_features, self.bias = in_features, out_features, bias
+        self.module_input_name, self.use_residual = module_input_name, use_residual
         self.module_output_name = self.output = module_output_name or module_input_name
         activation = torch_activation(activation_function)
         if activation is None:
-            logger.warning("the activation %r is not one of torch's: tanh stands in", activation_function)
+            logger.warning("the activation %r is not a torch module: using tanh instead", activation_function)
         self.activation = activation or torch.nn.Tanh()
         self.activation_function = activation_path(self.activation)
         self.linear = torch.nn.Linear(in_features, out_features, bias=bias)
@@ -57,20 +52,20 @@ class Dense(Module):
 
     @classmethod
     def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Leave out settings that other libraries add; so does sentence-transformers."""
-        foreign = sorted(set(config) - set(cls.config_keys))
-        if foreign:
-            logger.warning("Dense has no setting %s: left out", ", ".join(foreign))
+        """Ignore settings added by other libraries, as sentence-transformers does."""
+        unknown = sorted(set(config) - set(cls.config_keys))
+        if unknown:
+            logger.warning("ignoring settings that Dense does not have: %s", ", ".join(unknown))
         return {key: value for key, value in config.items() if key in cls.config_keys}
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its settings; `use_residual`, which older releases do not know, only where it is set."""
+        """Settings; `use_residual`, unknown to older releases, only if it is set."""
         return {key: value for key, value in super().config.items() if key != "use_residual" or value}
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings, less the names of what it reads and writes where these are the usual ones."""
+        """Settings without the names of input and output if these are the default."""
         names = ("module_input_name", "module_output_name")
         return {key: value for key, value in self.config.items() if key not in names or value != "sentence_embedding"}
 
@@ -84,5 +79,5 @@ class Dense(Module):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give `out_features`."""
+        """Return `out_features`."""
         return self.out_features

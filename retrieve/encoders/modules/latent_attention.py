@@ -1,4 +1,4 @@
-"""Token vectors that have looked at a learned dictionary: the layer that NV-Embed pools after."""
+"""Latent attention: cross-attention of token vectors to a learned dictionary, NV-Embed's last layer before pooling."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 
 class LatentAttention(torch.nn.Module):
-    """Cross-attention of token vectors to learned latents, then a feed-forward net, each before a residual.
+    """Cross-attention of token vectors to learned latents, then a feed-forward network, both with a residual.
 
     With h the token vectors and L the latents: ``h = h + W_o attention(W_q norm(h), W_kv norm'(L))``, in `heads` heads
     of `head_width`, then ``h = h + W_2 (a * gelu(g)) + b_2`` with ``[a, g] = W_1 norm''(h) + b_1``, four times as wide
@@ -15,16 +15,16 @@ class LatentAttention(torch.nn.Module):
     Parameters
     ----------
     width
-        Of token vectors and of latents.
+        Width of token vectors and latents.
     latents
-        How many latents there are.
+        Number of latents.
     heads, head_width
-        Of the attention.
+        Number and width of the attention heads.
 
     References
     ----------
-    Lee et al., "NV-Embed: Improved Techniques for Training LLMs as Generalist Embedding Models", 2024, section 3.1;
-    weights are named as in NVIDIA's own `LatentAttentionModel`.
+    Lee et al., "NV-Embed: Improved Techniques for Training LLMs as Generalist Embedding Models", 2024, section 3.1.
+    Weights are named as in NVIDIA's `LatentAttentionModel`.
     """
 
     def __init__(self, *, width: int, latents: int, heads: int, head_width: int) -> None:
@@ -33,7 +33,7 @@ class LatentAttention(torch.nn.Module):
         self.cross_attend_blocks = torch.nn.ModuleList([_CrossAttention(width, heads, head_width), _FeedForward(width)])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Turn [texts, tokens, width] into as many vectors of that width."""
+        """Transform token vectors [texts, tokens, width] into the same shape."""
         attend, feed_forward = self.cross_attend_blocks
         tokens = tokens + attend(tokens, self.latents)
         return tokens + feed_forward(tokens)
@@ -58,24 +58,24 @@ class _CrossAttention(torch.nn.Module):
         keys, values = self._keys_and_values(latents)
         queries = self.fn["to_q"](self.norm(tokens)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         shape = (len(tokens), -1, -1, -1)
-        found = scaled_dot_product_attention(queries, keys.expand(shape), values.expand(shape))
-        return self.fn["to_out"](found.transpose(1, 2).flatten(2))
+        output = scaled_dot_product_attention(queries, keys.expand(shape), values.expand(shape))
+        return self.fn["to_out"](output.transpose(1, 2).flatten(2))
 
     def _keys_and_values(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Give [1, heads, latents, head_width] twice.
+        """Return keys and values, each [1, heads, latents, head_width].
 
-        At 512 latents of width 4,096 they cost as much as 300 tokens do, so inference computes them once for as long as
-        no weight that they come from is changed.
+        For 512 latents of width 4,096 they cost as much as 300 tokens, so inference caches them until one of their
+        weights changes.
         """
         project, norm = self.fn["to_kv"], self.norm_context
         weights = (latents, *project.parameters(), *norm.parameters())
-        state = tuple((weight.data_ptr(), weight._version) for weight in weights)
-        if self._cached is not None and self._cache_key == state and not torch.is_grad_enabled():
+        key = tuple((weight.data_ptr(), weight._version) for weight in weights)
+        if self._cached is not None and self._cache_key == key and not torch.is_grad_enabled():
             return self._cached
         both = project(norm(latents)).unflatten(-1, (2, self.heads, -1)).permute(1, 2, 0, 3)
-        found = both[0][None].contiguous(), both[1][None].contiguous()
-        self._cached, self._cache_key = (None if torch.is_grad_enabled() else found), state
-        return found
+        keys_and_values = both[0][None].contiguous(), both[1][None].contiguous()
+        self._cached, self._cache_key = (None if torch.is_grad_enabled() else keys_and_values), key
+        return keys_and_values
 
 
 class _FeedForward(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""From a language model's logits to the score of a pair: how much rather it would say yes than no."""
+"""Score of a pair from a language model's logits of "yes" and "no"."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +10,14 @@ from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet
 
 
 class LogitScore(Module):
-    """The logit of one token at the last place, less that of another where there is one; float32.
+    """Logit of one token at the last position, minus that of a second token if given; float32.
 
     References
     ----------
     Nogueira et al., "Document Ranking with a Pretrained Sequence-to-Sequence Model", 2020 (the idea).
     """
 
-    home = "sentence_transformers.cross_encoder.modules.logit_score"
+    saved_package = "sentence_transformers.cross_encoder.modules.logit_score"
     config_keys = ("true_token_id", "false_token_id", "module_input_name")
     output = "scores"
 
@@ -30,7 +30,7 @@ class LogitScore(Module):
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """As every module's; without settings the two tokens are the tokenizer's "yes" and "no"."""
+        """Load the settings; with an empty `config`, use the tokenizer's tokens "yes" and "no"."""
         if config is None or config:
             return super().load(folder, options, config)
         with quiet():
@@ -39,12 +39,12 @@ class LogitScore(Module):
         if {None, tokenizer.unk_token_id} & set(ids):
             raise ModelError(
                 f"{folder}: a language model scores pairs by its tokens 'yes' and 'no', and its tokenizer lacks them; "
-                "a modules.json with a LogitScore says which tokens stand for them"
+                "a modules.json with a LogitScore can name other tokens"
             )
         return cls(*ids)
 
     def forward(self, features: Features) -> Features:
-        """Score `causal_logits` [texts, places, vocabulary] into `scores` [texts, 1]."""
+        """Compute `scores` [texts, 1] from `causal_logits` [texts, positions, vocabulary]."""
         last = features[self.module_input_name][:, -1].float()
         scores = last[:, self.true_token_id]
         if self.false_token_id is not None:
@@ -53,5 +53,5 @@ class LogitScore(Module):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """One score."""
+        """Return 1: one score per pair."""
         return 1

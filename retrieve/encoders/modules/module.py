@@ -1,4 +1,4 @@
-"""What every module of an encoder is: a torch module whose config keys are declared once, then read and written."""
+"""Base classes of the modules of an encoder, and the options to load them."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,26 @@ from retrieve.encoders.batching import Tokens
 from retrieve.encoders.modules.weights import load_weights, weight_files, write_weights
 
 Features = dict[str, Any]
-"""What modules hand on to each other, under sentence-transformers' names: `input_ids`, `attention_mask`,
-`token_embeddings`, `sentence_embedding`, `scores`, `prompt_length`."""
+"""Input and output of modules, under sentence-transformers' names: `input_ids`, `attention_mask`, `token_embeddings`,
+`sentence_embedding`, `scores`, `prompt_length`."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """How to load a module.
+    """Options for loading a module.
 
     Parameters
     ----------
     dtype
-        In which transformers compute.
+        Type that transformers compute in.
     max_length
-        Cut texts to this many tokens; None for what the checkpoint says.
+        Truncate texts to this many tokens; None for the checkpoint's setting.
     allow_bin
-        Read weights that are there only as a pickle.
+        Read pickled weights if there are no others.
     trust_remote_code
-        Run Python code that the checkpoint brings.
+        Run Python code from the checkpoint.
     local_files_only
-        Ask no network for that code either.
+        Do not use the network, not even for that code.
     """
 
     dtype: torch.dtype
@@ -42,9 +42,9 @@ class LoadOptions:
     local_files_only: bool = True
 
     @property
-    def reading(self) -> dict[str, Any]:
-        """Give what transformers' automatic classes need to know: the files are here, code of theirs may not be."""
-        # A checkpoint's code may stand in another repository, of which nothing is here yet.
+    def transformers_options(self) -> dict[str, Any]:
+        """Arguments for transformers' automatic classes; the network may be needed for custom code only."""
+        # A checkpoint's code may be in another repository, which has not been fetched.
         return {
             "trust_remote_code": self.trust_remote_code,
             "local_files_only": self.local_files_only or not self.trust_remote_code,
@@ -52,24 +52,24 @@ class LoadOptions:
 
 
 class Module(torch.nn.Module):
-    """One step from text to vector, term weights or score.
+    """Base class of modules: one step from text to vector, term weights or score.
 
-    A subclass names its `config_keys` once: they are the attributes that hold its configuration, the arguments of
-    its constructor and the keys of its config file.
+    A subclass lists its `config_keys` once: they are the attributes that hold its configuration, the arguments of its
+    constructor and the keys of its config file.
     """
 
     config_file: ClassVar[str] = "config.json"
     config_keys: ClassVar[tuple[str, ...]] = ()
-    home: ClassVar[str] = "sentence_transformers.models"
-    """Where sentence-transformers has the class, under the name that all its releases know."""
+    saved_package: ClassVar[str] = "sentence_transformers.models"
+    """Package of the class in sentence-transformers, under the name that all its releases know."""
     output: str = "sentence_embedding"
-    """The name under which it leaves what it made."""
+    """Name of the feature that it adds."""
     reentrant: bool = True
-    """Whether several threads may run it at once."""
+    """Whether several threads may run it at the same time."""
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Make the module from its folder in a checkpoint; `config` stands in for a config file."""
+        """Load the module from its folder in a checkpoint, with `config` instead of its config file if given."""
         config = cls.read_config(folder) if config is None else config
         unknown = sorted(set(config) - set(cls.config_keys))
         if unknown:
@@ -87,65 +87,65 @@ class Module(torch.nn.Module):
 
     @classmethod
     def files(cls, folder: Path) -> list[Path]:
-        """Give the files in its folder, beside the configuration, that decide what it makes."""
+        """Return the files in its folder, beside the configuration, that determine its output."""
         return weight_files(folder)
 
     @classmethod
     def read_config(cls, folder: Path) -> dict[str, Any]:
-        """Read the module's settings in today's names; none when it has no config file."""
+        """Read the module's settings under their current names; {} without a config file."""
         path = folder / cls.config_file
         return cls.upgrade_config(read_json(path)) if path.is_file() else {}
 
     @classmethod
     def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Translate the settings of older checkpoint generations into today's."""
+        """Translate the settings of older checkpoint formats into the current ones."""
         return config
 
     @property
     def config(self) -> dict[str, Any]:
-        """The module's settings."""
+        """Settings of the module."""
         return {key: getattr(self, key) for key in self.config_keys}
 
     @property
     def saved_type(self) -> str:
-        """The dotted path that a list of modules names it by."""
-        return f"{self.home}.{type(self).__name__}"
+        """Dotted path of its class in modules.json."""
+        return f"{self.saved_package}.{type(self).__name__}"
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings under the names that all releases of sentence-transformers read; none needs no file."""
+        """Settings under the names that all releases of sentence-transformers read; {} writes no file."""
         return self.config
 
     def save(self, folder: Path) -> None:
-        """Write settings and weights into its folder of a checkpoint."""
+        """Save settings and weights into its folder of a checkpoint."""
         if config := self.saved_config:
             write_json(folder / self.config_file, config)
         if self.state_dict():
             write_weights(self, folder)
 
     def forward(self, features: Features) -> Features:
-        """Add to `features` what this module makes of them."""
+        """Add the module's output to `features`."""
         raise NotImplementedError
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give the width of the vectors it makes from vectors of width `incoming`."""
+        """Return the width of its output for input vectors of width `incoming`."""
         return incoming
 
     @property
     def vocabulary(self) -> list[str] | None:
-        """The term of each column, of a module whose columns are terms; None for any other."""
+        """Term of each output column; None if the columns are not terms."""
         return None
 
 
 class InputModule(Module):
-    """A module that stands first: it turns texts into tokens."""
+    """Base class of modules that come first and tokenize texts."""
 
     max_length: int | None
     unpadded: bool = False
-    """Whether padding costs it nothing."""
+    """Whether it computes no padding."""
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Cut texts (or pairs of texts) into tokens, without padding, `prompt` before each."""
+        """Tokenize texts (or pairs of texts), each with `prompt` before it, without padding."""
         raise NotImplementedError
 
 
@@ -155,12 +155,19 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     ModelError
-        When it is not JSON.
+        If it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not valid JSON ({error}); fetch the checkpoint again") from error
+
+
+def subfolder(folder: Path, name: str) -> Path:
+    """Return a module's folder in a checkpoint; raise ModelError if it is outside `folder`."""
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise ModelError(f"{folder}: the module path {name!r} leads out of the model's folder")
+    return folder / name
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Vectors of length one."""
+"""Normalization of vectors to unit length."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from retrieve.encoders.modules.module import Features, Module
 
 
 class Normalize(Module):
-    """Divide each vector by its Euclidean length (at least 1e-12)."""
+    """Division of each vector by its Euclidean norm (at least 1e-12)."""
 
     config_keys = ("module_input_name", "module_output_name")
 
@@ -21,11 +21,11 @@ class Normalize(Module):
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings where they are not the usual ones: older releases have none."""
-        usual = self.module_input_name == self.module_output_name == "sentence_embedding"
-        return {} if usual else self.config
+        """Settings if they are not the default: older releases have none."""
+        default = self.module_input_name == self.module_output_name == "sentence_embedding"
+        return {} if default else self.config
 
     def forward(self, features: Features) -> Features:
-        """Normalise over the last dimension."""
+        """Normalize the last dimension."""
         features[self.module_output_name] = torch.nn.functional.normalize(features[self.module_input_name], dim=-1)
         return features

@@ -1,4 +1,4 @@
-"""NV-Embed: a Mistral decoder without its causal mask, and latent attention over what it gives."""
+"""NV-Embed: a Mistral decoder without its causal mask, followed by latent attention."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from retrieve.encoders.modules.latent_attention import LatentAttention
 from retrieve.encoders.modules.module import LoadOptions, read_json, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.transformer import Transformer
-from retrieve.encoders.modules.weights import fill, read_named_weights
+from retrieve.encoders.modules.weights import read_named_weights, set_weights
 
-# What NVIDIA's configuration classes say where config.json is silent, as the published one is on the latents.
+# Defaults of NVIDIA's configuration classes; the published config.json does not set the latents.
 _LATENTS = {
     "num_latents_value": 512,
     "num_cross_heads": 8,
@@ -33,12 +33,12 @@ _CODE = {"AutoConfig": "configuration_nvembed.NVEmbedConfig", "AutoModel": "mode
 
 
 class NVEmbed(Transformer):
-    """nvidia/NV-Embed-v2's network, of the checkpoint's own layout and without its code, up to the pooling.
+    """Network of nvidia/NV-Embed-v2 up to the pooling, read from the checkpoint's own layout without its code.
 
-    Gives `token_embeddings`; a `Pooling` by the mean without the prompt and a `Normalize` make them NV-Embed's vectors
-    (a checkpoint without modules.json gets these). As its own `encode` does, each text gets a last token </s> (which
-    truncating takes away again), and of a prompt as many leading tokens count as it has without special ones: the <s>
-    before it makes up for its last space ("Query: "), which becomes part of the first word.
+    It computes `token_embeddings`; a mean `Pooling` without the prompt and a `Normalize` turn them into NV-Embed's
+    vectors (the default for a checkpoint without modules.json). As in the checkpoint's own `encode`, each text gets a
+    last token </s>, which truncation may remove. The length of a prompt is its number of tokens without special ones:
+    the <s> before it makes up for its last space ("Query: "), which becomes part of the first word.
 
     References
     ----------
@@ -47,14 +47,14 @@ class NVEmbed(Transformer):
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Load both networks, each from its share of the weights, and the tokenizer."""
+        """Load both networks and the tokenizer."""
         settings = cls.read_config(folder) if config is None else config
         stored = read_json(folder / "config.json")
         with quiet():
             model = _Network.load(folder, stored, options)
             tokenizer = load_tokenizer(folder, options)
         if tokenizer.eos_token is None:
-            raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, which NV-Embed puts behind texts")
+            raise ModelError(f"{folder}: the tokenizer has no end-of-sequence token, which NV-Embed puts after texts")
         tokenizer.padding_side = stored.get("padding_side", "right")
         if stored.get("add_pad_token", True):
             tokenizer.pad_token = tokenizer.eos_token
@@ -67,7 +67,7 @@ class NVEmbed(Transformer):
         )
 
     def save(self, folder: Path) -> None:
-        """Write it in its own layout; the code that other tools need to read it is named, not written."""
+        """Save it in the checkpoint's own layout, with a reference to the code that other tools need to read it."""
         from huggingface_hub import save_torch_model
 
         write_json(folder / self.config_file, self.saved_config)
@@ -77,7 +77,7 @@ class NVEmbed(Transformer):
         save_torch_model(self.model, folder)
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Cut texts into tokens, </s> last where the configuration wants it and the text has none."""
+        """Tokenize texts, with a last token </s> unless the text has one or the configuration disables it."""
         if self.model.settings.get("add_eos", True):
             end = self.tokenizer.eos_token
             texts = [text if text.endswith(end) else text + end for text in texts]
@@ -88,7 +88,7 @@ class NVEmbed(Transformer):
 
 
 class _Network(torch.nn.Module):
-    """The decoder and the latent attention, under the names that checkpoints give their weights."""
+    """Decoder and latent attention, under the weight names of the checkpoint."""
 
     def __init__(self, backbone: "_Bidirectional", latent: LatentAttention, settings: dict[str, Any]) -> None:
         super().__init__()
@@ -97,13 +97,13 @@ class _Network(torch.nn.Module):
 
     @classmethod
     def load(cls, folder: Path, settings: dict[str, Any], options: LoadOptions) -> Self:
-        """Load both, in the dtype that transformers compute in."""
+        """Load both networks in the dtype of `options`."""
         text = dict(settings.get("text_config") or {})
-        kind = text.pop("model_type", None)
-        if kind != "bidir_mistral":
+        model_type = text.pop("model_type", None)
+        if model_type != "bidir_mistral":
             raise ModelError(
-                f"{folder / 'config.json'}: text_config is of the type {kind!r}, and of an nvembed model "
-                "only 'bidir_mistral' can be run here"
+                f"{folder / 'config.json'}: the text_config of an nvembed model must have the type 'bidir_mistral', "
+                f"not {model_type!r}"
             )
         for name in ("architectures", "auto_map", "_name_or_path", "torch_dtype", "dtype"):
             text.pop(name, None)
@@ -122,22 +122,22 @@ class _Network(torch.nn.Module):
             head_width=latents["cross_dim_head"],
         ).to(options.dtype)
         weights = read_named_weights(folder, _LATENT, allow_bin=options.allow_bin)
-        fill(latent, weights, f"{folder}: the weights {_LATENT}* do not fit")
+        set_weights(latent, weights, f"{folder}: the weights {_LATENT}* do not fit")
         return cls(backbone, latent, settings)
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its config.json, in which the classes that read it elsewhere are named by the repository that has them."""
+        """Content of config.json, with the repository of the custom classes in their names."""
         settings = copy.deepcopy(self.settings)
-        named = settings.get("auto_map") or _CODE
+        classes = settings.get("auto_map") or _CODE
         settings["auto_map"] = {
-            kind: name if "--" in name else f"nvidia/NV-Embed-v2--{name}" for kind, name in named.items()
+            kind: name if "--" in name else f"nvidia/NV-Embed-v2--{name}" for kind, name in classes.items()
         }
         settings.pop("torch_dtype", None)
         return settings | {"dtype": str(self.latent_attention_model.latents.dtype).removeprefix("torch.")}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> BaseModelOutput:
-        """Give [texts, tokens, width], and of each layer on request."""
+        """Return the token vectors [texts, tokens, width], and those of each layer on request."""
         output = self.embedding_model(input_ids, attention_mask=attention_mask, **options)
         states = tuple(map(self.latent_attention_model, output.hidden_states or ()))
         return BaseModelOutput(
@@ -146,20 +146,20 @@ class _Network(torch.nn.Module):
 
 
 class _Bidirectional(MistralModel):
-    """Mistral, whose tokens attend to all others of their text, before them and behind, however far away."""
+    """Mistral with bidirectional attention: tokens attend to all tokens of their text."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, **options: Any) -> Any:
-        # A mask of four dimensions is taken as it is; transformers makes one of two causal.
+        # transformers uses a mask of four dimensions as it is, but makes one of two dimensions causal.
         mask = attention_mask.bool()[:, None, None, :].expand(-1, 1, attention_mask.shape[1], -1)
         return super().forward(input_ids, attention_mask=mask, use_cache=False, **options)
 
 
 def implied_steps(config: Mapping[str, Any]) -> Sequence[Step]:
-    """Give the modules that NV-Embed's config.json implies where there is no modules.json."""
-    leaves_prompt_out = config.get("is_mask_instruction", True) and config.get("padding_side", "right") == "right"
+    """Return the modules implied by NV-Embed's config.json, for a checkpoint without modules.json."""
+    excludes_prompt = config.get("is_mask_instruction", True) and config.get("padding_side", "right") == "right"
     steps = [
         Step("Transformer", config={}),
-        Step("Pooling", config={"pooling_mode": "mean", "include_prompt": not leaves_prompt_out}),
+        Step("Pooling", config={"pooling_mode": "mean", "include_prompt": not excludes_prompt}),
     ]
     normalizes = (config.get("latent_attention_config") or {}).get("output_normalize", True)
     return (*steps, Step("Normalize", config={})) if normalizes else steps

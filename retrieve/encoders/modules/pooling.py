@@ -1,4 +1,4 @@
-"""From the vectors of a text's tokens to one vector of the text."""
+"""Pooling of a text's token vectors into one vector."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 from indexing.errors import ModelError
 from retrieve.encoders.modules.module import Features, Module
 
-# In the order in which the older config files join several.
+# In the order in which older config files concatenate several modes.
 _LEGACY_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -22,11 +22,12 @@ _LATER_FLAGS = ("pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
 
 
 class Pooling(Module):
-    """Pool token vectors in float32; several modes stand side by side, in the order given.
+    """Pooling of token vectors in float32; several modes are concatenated in the given order.
 
-    Over the attended tokens: "cls" the first; "max" the largest value of each dimension; "mean"; "mean_sqrt_len_tokens"
-    their sum by the square root of their number; "weightedmean" weights 1, 2, 3, … from the first token on (SGPT);
-    "lasttoken" the last. With ``include_prompt=False`` the prompt's tokens are attended but not pooled.
+    Modes, over the attended tokens: "cls", the first; "max", the maximum of each dimension; "mean", the average;
+    "mean_sqrt_len_tokens", the sum divided by the square root of their number; "weightedmean", the average with weights
+    1, 2, 3, … from the first token on (SGPT); "lasttoken", the last. With ``include_prompt=False`` the prompt's tokens
+    are attended to but not pooled.
     """
 
     config_keys = ("embedding_dimension", "pooling_mode", "include_prompt")
@@ -47,7 +48,7 @@ class Pooling(Module):
 
     @classmethod
     def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        """Read the six booleans of the older config files; with none set it is the mean."""
+        """Translate the six booleans of older config files; with none set the mode is the mean."""
         if "word_embedding_dimension" in config:
             config["embedding_dimension"] = config.pop("word_embedding_dimension")
         flags = {name: config.pop(name) for name in tuple(config) if name in _LEGACY_MODES}
@@ -57,12 +58,12 @@ class Pooling(Module):
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings as booleans, which cannot say an order of several modes other than their own."""
+        """Settings as booleans, unless the order of several modes cannot be expressed that way."""
         modes = [mode for mode in _LEGACY_MODES.values() if mode in self.pooling_mode]
         if modes != self.pooling_mode:
             return self.config
         flags = {name: mode in modes for name, mode in _LEGACY_MODES.items()}
-        # The last two modes and `include_prompt` came later: older releases do not know the names.
+        # The last two modes and `include_prompt` are unknown to older releases, so write them only if used.
         known = [name for name in flags if flags[name] or name not in _LATER_FLAGS]
         config = {"word_embedding_dimension": self.embedding_dimension} | {name: flags[name] for name in known}
         return config if self.include_prompt else config | {"include_prompt": False}
@@ -74,20 +75,20 @@ class Pooling(Module):
         starts = attended.int().argmax(dim=1)
         pooled = attended
         if not self.include_prompt and features.get("prompt_length"):
-            places = torch.arange(attended.shape[1], device=attended.device)
-            pooled = attended & (places >= (starts + features["prompt_length"])[:, None])
+            positions = torch.arange(attended.shape[1], device=attended.device)
+            pooled = attended & (positions >= (starts + features["prompt_length"])[:, None])
         vectors = [_POOL[mode](tokens, pooled, starts) for mode in self.pooling_mode]
         features["sentence_embedding"] = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """One width for each mode; a pooling that was not told its width learns it here, to be saved with it."""
+        """Return the input width times the number of modes; the input width is stored if it was not set."""
         self.embedding_dimension = width = self.embedding_dimension or incoming
         return width * len(self.pooling_mode) if width else None
 
 
 def _sum(tokens: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum over the tokens, as one batched product: no masked copy of `tokens`."""
+    """Return the weighted sum over the tokens as one batched product, without a masked copy of `tokens`."""
     return torch.bmm(weights[:, None, :], tokens).squeeze(1)
 
 
@@ -102,8 +103,8 @@ def _mean_sqrt_length(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
 
 
 def _weighted_mean(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
-    places = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) - starts[:, None]
-    weights = pooled * places.to(tokens.dtype)
+    positions = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) - starts[:, None]
+    weights = pooled * positions.to(tokens.dtype)
     return _sum(tokens, weights) / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
 
 

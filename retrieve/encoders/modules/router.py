@@ -1,4 +1,4 @@
-"""Different modules for queries and for documents."""
+"""Router: different modules for queries and documents."""
 
 from ast import literal_eval
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,22 +8,22 @@ from typing import Any, Self
 import torch
 
 from indexing.errors import InputError, ModelError
-from retrieve.encoders.modules.module import LoadOptions, Module, read_json, write_json
+from retrieve.encoders.modules.module import LoadOptions, Module, read_json, subfolder, write_json
 
 _CONFIG_FILES = ("router_config.json", "config.json")
 
 
 class Router(Module):
-    """Holds a sequence of modules for each route; `paths` puts the one for a task in its place.
+    """Container of a sequence of modules per route; `modules_for_task` selects the route of a task.
 
     Parameters
     ----------
     routes
-        {name: modules one after another}, usually of "query" and "document"; they may share modules.
+        {name: sequence of modules}, usually for "query" and "document"; routes may share modules.
     default_route
-        Of texts that are neither; None for the first, or for none where `allow_empty_key` is False.
+        Route of texts without a task; None for the first route, or for no route if `allow_empty_key` is False.
     route_mappings
-        {(task or None for any, modality or None for any): name}, asked before the names themselves.
+        {(task or None for any, modality or None for any): route}; takes precedence over the names of the routes.
     """
 
     def __init__(
@@ -40,18 +40,18 @@ class Router(Module):
         self.routes = torch.nn.ModuleDict({name: torch.nn.Sequential(*modules) for name, modules in routes.items()})
         self.default_route = default_route or (next(iter(routes)) if allow_empty_key else None)
         self.allow_empty_key, self.route_mappings = allow_empty_key, dict(route_mappings or {})
-        lost = {self.default_route or next(iter(routes)), *self.route_mappings.values()} - set(routes)
-        if lost:
-            raise ModelError(f"the router names {sorted(lost)}, which is none of its routes {sorted(routes)}")
+        unknown = {self.default_route or next(iter(routes)), *self.route_mappings.values()} - set(routes)
+        if unknown:
+            raise ModelError(f"the router names {sorted(unknown)}, which are not among its routes {sorted(routes)}")
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Load every module once, from its own folder below."""
+        """Load every module once, from its own subfolder."""
         from retrieve.encoders.modules import module_loader
 
-        settings = config or _read(folder)
+        settings = config or _read_settings(folder)
         modules = {
-            name: module_loader(reference, folder, options)(_below(folder, name), options)
+            name: module_loader(reference, folder, options)(subfolder(folder, name), options)
             for name, reference in settings["types"].items()
         }
         parameters = settings.get("parameters") or {}
@@ -68,11 +68,11 @@ class Router(Module):
 
     @property
     def saved_type(self) -> str:
-        """The dotted path; that of older routers reads today's layout too."""
-        return f"{self.home}.Router"
+        """Dotted path of its class; also for `Asym`, which is saved in the current layout."""
+        return f"{self.saved_package}.Router"
 
     def save(self, folder: Path) -> None:
-        """Write every module once, in its own folder below."""
+        """Save every module once, in its own subfolder."""
         names: dict[int, str] = {}
         types: dict[str, str] = {}
         structure: dict[str, list[str]] = {}
@@ -91,15 +91,15 @@ class Router(Module):
 
     @classmethod
     def files(cls, folder: Path) -> list[Path]:
-        """Give the files of all its modules."""
+        """Return the files of all its modules."""
         from retrieve.encoders.modules import module_files
 
-        types = _read(folder)["types"]
-        return [file for name in types for file in module_files(types[name], _below(folder, name))]
+        types = _read_settings(folder)["types"]
+        return [file for name in types for file in module_files(types[name], subfolder(folder, name))]
 
     @property
     def config(self) -> dict[str, Any]:
-        """The routes' modules with their settings, and which route is whose."""
+        """Settings of the router and of the modules of each route."""
         return {
             "routes": {
                 name: [{"type": type(module).__name__, **module.config} for module in self.route(name)]
@@ -111,17 +111,17 @@ class Router(Module):
         }
 
     def route(self, name: str) -> list[Any]:
-        """Give the modules of a route."""
+        """Return the modules of a route."""
         modules: Any = self.routes[name]
         return list(modules)
 
     def resolve(self, task: str | None) -> str:
-        """Give the route of a task, in sentence-transformers' order: mappings, the route of its name, the default.
+        """Return the route of a task, in sentence-transformers' order: by mapping, by name, or the default.
 
         Raises
         ------
         InputError
-            When there is none.
+            If there is none.
         """
         for key in ((task, "text"), (task, None), (None, "text"), (None, None)):
             if key in self.route_mappings:
@@ -130,32 +130,26 @@ class Router(Module):
         if name is None and task is None:
             name = self.default_route
         if name is None:
-            asked = "no task" if task is None else f"the task {task!r}"
-            raise InputError(f"the model has no route for {asked}, only {', '.join(sorted(self.routes))}")
+            requested = "no task" if task is None else f"the task {task!r}"
+            raise InputError(f"the model has no route for {requested}, only {', '.join(sorted(self.routes))}")
         return name
 
 
 def modules_for_task(modules: Iterable[Module], task: str | None) -> list[Any]:
-    """Give the modules that a text passes for a task, those of the routes in place of their router."""
-    passed: list[Module] = []
+    """Return the modules that run for a task, with every router replaced by the modules of its route."""
+    chosen: list[Module] = []
     for module in modules:
-        passed += modules_for_task(module.route(module.resolve(task)), task) if isinstance(module, Router) else [module]
-    return passed
+        chosen += modules_for_task(module.route(module.resolve(task)), task) if isinstance(module, Router) else [module]
+    return chosen
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    found = next((folder / name for name in _CONFIG_FILES if (folder / name).is_file()), None)
-    settings = read_json(found) if found is not None else {}
+def _read_settings(folder: Path) -> dict[str, Any]:
+    path = next((folder / name for name in _CONFIG_FILES if (folder / name).is_file()), None)
+    settings = read_json(path) if path is not None else {}
     if not isinstance(settings.get("types"), dict) or not isinstance(settings.get("structure"), dict):
         raise ModelError(f"{folder}: there is no {_CONFIG_FILES[0]} with the routes' types and structure")
     return settings
 
 
-def _below(folder: Path, name: str) -> Path:
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{folder}: the router's module {name!r} leads out of the model's folder")
-    return folder / name
-
-
 class Asym(Router):
-    """The router of sentence-transformers before 5.0."""
+    """Router of sentence-transformers before 5.0."""

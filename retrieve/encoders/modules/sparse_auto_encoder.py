@@ -1,4 +1,4 @@
-"""From a dense vector to a few active latents."""
+"""Sparse autoencoder: a dense vector to a few active latents."""
 
 import torch
 from torch import Tensor
@@ -9,27 +9,28 @@ _ACTIVE = 1e-5
 
 
 class SparseAutoEncoder(Module):
-    """relu of the `k` largest of W (x - b_pre) + b, in float32: a sparse autoencoder.
+    """Sparse autoencoder: relu of the `k` largest of W (x - b_pre) + b, in float32.
 
-    `max_active_dims` among the features takes the place of `k`. With `normalize` x is first brought to mean 0 and
-    standard deviation 1 over its dimensions.
+    `max_active_dims` among the features replaces `k`.
 
     Parameters
     ----------
     input_dim, hidden_dim
-        Width of the vectors, and how many latents there are.
+        Width of the vectors, and number of latents.
     k
-        How many of them a text has at most.
+        Maximum active latents of a text.
     k_aux, dead_threshold
-        While training, the `k_aux` largest of the latents that were last above 0 more than `dead_threshold` steps ago
-        are decoded too, so that they may come back to life. A batch counts as two steps a column.
+        A latent is dead if it was last above 0 more than `dead_threshold` steps ago; a batch counts as two steps per
+        column. In training the `k_aux` largest dead latents are decoded too, so that they can revive.
+    normalize
+        Scale x to mean 0 and standard deviation 1 over its dimensions first.
 
     References
     ----------
     Wen et al., "Beyond Matryoshka: Revisiting Sparse Coding for Adaptive Representation", 2025.
     """
 
-    home = "sentence_transformers.sparse_encoder.models"
+    saved_package = "sentence_transformers.sparse_encoder.models"
     config_keys = ("input_dim", "hidden_dim", "k", "k_aux", "normalize", "dead_threshold")
 
     def __init__(
@@ -52,36 +53,36 @@ class SparseAutoEncoder(Module):
         self.register_buffer("stats_last_nonzero", torch.zeros(hidden_dim, dtype=torch.long))
 
     def forward(self, features: Features) -> Features:
-        """Turn `sentence_embedding` [texts, input_dim] into latents [texts, hidden_dim].
+        """Encode `sentence_embedding` [texts, input_dim] as latents [texts, hidden_dim].
 
-        Outside of ``torch.inference_mode``, as when training, what `CSRLoss` compares is added: the vector itself, and
-        what is decoded of the k largest latents, of the 4k largest, and of the `k_aux` largest dead ones.
+        Outside ``torch.inference_mode``, it adds what `CSRLoss` compares: the vector, and its reconstructions from the
+        k largest latents, the 4k largest, and the `k_aux` largest dead ones.
         """
         vectors = features["sentence_embedding"].float()
-        keep = features.get("max_active_dims") or self.k
+        k = features.get("max_active_dims") or self.k
         if torch.is_inference_mode_enabled():
             latents = self._latents(self._scaled(vectors)[0])
-            features["sentence_embedding"] = self._largest(latents, keep)
+            features["sentence_embedding"] = self._largest(latents, k)
             return features
         scaled, mean, deviation = self._scaled(vectors)
         latents = self._latents(scaled)
-        few = self._largest(latents, keep)
-        # Which latents are dead is asked between the two, and each counts as a step: the reference's order.
+        largest = self._largest(latents, k)
+        # As in the reference, k and 4k count as a step each, and dead latents are determined between the two.
         dead = self._largest(latents * (self.stats_last_nonzero > self.dead_threshold), self.k_aux, count_steps=False)
-        more = self._largest(latents, 4 * keep)
-        decoded = self._decoded(few) * deviation + mean
+        largest_4k = self._largest(latents, 4 * k)
+        decoded = self._decoded(largest) * deviation + mean
         features |= {
-            "sentence_embedding": few,
+            "sentence_embedding": largest,
             "sentence_embedding_backbone": vectors,
             "decoded_embedding_k": decoded,
-            "decoded_embedding_4k": self._decoded(more) * deviation + mean,
+            "decoded_embedding_4k": self._decoded(largest_4k) * deviation + mean,
             "decoded_embedding_aux": self._decoded(dead) * deviation if self.k_aux else None,
             "decoded_embedding_k_pre_bias": decoded - self.pre_bias * deviation,
         }
         return features
 
     def _scaled(self, vectors: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
-        """Give what is encoded, and the mean and deviation that were taken out."""
+        """Return the standardized vectors with their mean and standard deviation, if `normalize` is set."""
         if not self.normalize:
             return vectors, 0.0, 1.0
         mean = vectors.mean(dim=-1, keepdim=True)
@@ -95,7 +96,7 @@ class SparseAutoEncoder(Module):
         return torch.nn.functional.linear(latents, self.encoder.weight.T) + self.pre_bias
 
     def _largest(self, latents: Tensor, count: int, *, count_steps: bool = True) -> Tensor:
-        """Keep the relu of the `count` largest; while training, note which latents were above 0."""
+        """Return the relu of the `count` largest latents; in training, record which were above 0."""
         values, columns = latents.topk(min(count, self.hidden_dim), dim=-1)
         if count_steps and self.training and torch.is_grad_enabled():
             active = torch.zeros_like(self.stats_last_nonzero)
@@ -104,17 +105,17 @@ class SparseAutoEncoder(Module):
         return torch.zeros_like(latents).scatter_(-1, columns, values.relu())
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give the number of latents."""
+        """Return the number of latents."""
         return self.hidden_dim
 
     @property
     def vocabulary(self) -> list[str]:
-        """Latents have no words: they are numbered."""
+        """Numbered name of each latent."""
         return [f"[latent{at}]" for at in range(self.hidden_dim)]
 
 
 class _Tied(torch.nn.Module):
-    """The decoder, whose weights are the encoder's: it stands here because checkpoints list them twice."""
+    """Decoder that shares the encoder's weights; checkpoints list them twice."""
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One weight for each term that a text has: queries without a transformer."""
+"""Sparse static embedding: one weight per term of a text, for queries without a transformer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +18,16 @@ _NO_LIMIT = 1 << 30
 
 
 class SparseStaticEmbedding(InputModule):
-    """A learned or inverse-document-frequency weight for each token present, however often; special ones left out.
+    """A learned or inverse-document-frequency weight for each distinct token of a text, without special tokens.
 
-    Before it another module may have weighed the terms: then the two are multiplied.
+    If an earlier module has weighted the terms too, the weights are multiplied.
 
     References
     ----------
     Geng et al., "Towards Competitive Search Relevance For Inference-Free Learned Sparse Retrievers", 2024.
     """
 
-    home = "sentence_transformers.sparse_encoder.models"
+    saved_package = "sentence_transformers.sparse_encoder.models"
     config_keys = ("frozen",)
 
     def __init__(self, tokenizer: Any, weight: Tensor, *, max_length: int | None = None, frozen: bool = False) -> None:
@@ -38,7 +38,7 @@ class SparseStaticEmbedding(InputModule):
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Load the tokenizer and the weights: model.safetensors, or the JSON file {term: weight} the config names."""
+        """Load the tokenizer and the weights, from model.safetensors or the config's JSON file {term: weight}."""
         settings = cls.read_config(folder) if config is None else config
         with quiet():
             tokenizer = load_tokenizer(folder, options)
@@ -54,25 +54,25 @@ class SparseStaticEmbedding(InputModule):
             load_weights(module, folder, allow_bin=options.allow_bin)
         else:
             terms = read_json(table)
-            places = torch.tensor(tokenizer.convert_tokens_to_ids(list(terms)), dtype=torch.long)
-            module.weight.data[places] = torch.tensor(list(terms.values()), dtype=torch.float32)
+            columns = torch.tensor(tokenizer.convert_tokens_to_ids(list(terms)), dtype=torch.long)
+            module.weight.data[columns] = torch.tensor(list(terms.values()), dtype=torch.float32)
         return module
 
     @classmethod
     def files(cls, folder: Path) -> list[Path]:
-        """Give the weights' file."""
+        """Return the files with the weights."""
         table = _table(folder, cls.read_config(folder))
         return super().files(folder) if table is None else [table]
 
     def save(self, folder: Path) -> None:
-        """Write settings, weights and tokenizer."""
+        """Save settings, weights and tokenizer."""
         super().save(folder)
         with self._tokenizing:
             save_tokenizer(self.tokenizer, folder, self.max_length)
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Cut texts into tokens, without special ones, at most `max_length` a text."""
-        # The tokenizer keeps its truncation setting inside, and a change while it runs in another thread fails.
+        """Tokenize texts without special tokens, truncated to `max_length`."""
+        # The tokenizer stores its truncation setting, and changing that while it runs in another thread fails.
         with self._tokenizing:
             ids = self.tokenizer(
                 [prompt + text for text in texts],
@@ -86,10 +86,10 @@ class SparseStaticEmbedding(InputModule):
         return Tokens(*flatten_rows(ids), pad_id=self.tokenizer.pad_token_id or 0)
 
     def forward(self, features: Features) -> Features:
-        """Weigh the terms into `sentence_embedding`, float32 [texts, vocabulary]."""
+        """Compute the term weights `sentence_embedding`, float32 [texts, vocabulary]."""
         attended = features["attention_mask"].to(self.weight.dtype)
         present = attended.new_zeros(len(attended), len(self.weight))
-        # The largest, not the last, of what is written: a padding id may be a text's own token too.
+        # Keep the maximum rather than the last value: the padding id may also be a token of the text.
         present.scatter_reduce_(1, features["input_ids"], attended, "amax")
         weights = present * self.weight
         before = features.get("sentence_embedding")
@@ -97,23 +97,22 @@ class SparseStaticEmbedding(InputModule):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give the vocabulary's size."""
+        """Return the vocabulary size."""
         return len(self.weight)
 
     @property
     def vocabulary(self) -> list[str]:
-        """The term of each column."""
+        """Term of each column."""
         terms = self.tokenizer.convert_ids_to_tokens(range(len(self.weight)))
         return [term if term is not None else f"[column{at}]" for at, term in enumerate(terms)]
 
 
 def _table(folder: Path, settings: Mapping[str, Any]) -> Path | None:
-    """Give the file of weights by term that the settings name, from the module's folder or the one above."""
-    named = str(settings.get("path") or "")
-    if not named.endswith(".json"):
+    """Return the file of term weights that the settings name, in the module's folder or its parent; None without."""
+    name = str(settings.get("path") or "")
+    if not name.endswith(".json"):
         return None
-    places = [home / Path(named).name for home in (folder, folder.parent)]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise ModelError(f"{folder / 'config.json'}: there is no file {named} in that folder or the one above")
-    return found
+    table = next((path for home in (folder, folder.parent) if (path := home / Path(name).name).is_file()), None)
+    if table is None:
+        raise ModelError(f"{folder / 'config.json'}: there is no file {name} in that folder or its parent")
+    return table

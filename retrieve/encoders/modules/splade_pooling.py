@@ -22,7 +22,7 @@ class SpladePooling(Module):
     Formal et al., "SPLADE v2: Sparse lexical and expansion model for information retrieval", 2021.
     """
 
-    home = "sentence_transformers.sparse_encoder.models"
+    saved_package = "sentence_transformers.sparse_encoder.models"
     config_keys = ("pooling_strategy", "activation_function", "embedding_dimension")
 
     def __init__(

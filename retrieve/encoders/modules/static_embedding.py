@@ -1,4 +1,4 @@
-"""One vector for each token, whatever stands beside it: no transformer."""
+"""Static embedding: one vector per token regardless of context, without a transformer."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ _TOKENIZER_BATCH = 1024
 
 
 class StaticEmbedding(InputModule):
-    """The mean of the tokens' vectors, in float32; special tokens are not added, a text without tokens gives 0.
+    """Mean of the tokens' vectors in float32, without special tokens; 0 for a text without tokens.
 
-    Reads what sentence-transformers and model2vec write (the latter's `mapping` and `weights` multiplied out).
+    Reads the formats of sentence-transformers and model2vec, whose `mapping` and `weights` it applies when loading.
     """
 
     def __init__(self, tokenizer: Any, weight: Tensor, *, max_length: int | None = None) -> None:
@@ -52,16 +52,16 @@ class StaticEmbedding(InputModule):
         return cls(tokenizer, weight, max_length=options.max_length)
 
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` and the vectors."""
+        """Save `tokenizer.json` and the vectors."""
         super().save(folder)
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Cut texts into tokens, without special ones."""
+        """Tokenize texts without special tokens."""
         ids: list[list[int]] = []
         for start in range(0, len(texts), _TOKENIZER_BATCH):
-            some = [prompt + text for text in texts[start : start + _TOKENIZER_BATCH]]
-            ids += [coded.ids for coded in self.tokenizer.encode_batch(some, add_special_tokens=False)]
+            batch = [prompt + text for text in texts[start : start + _TOKENIZER_BATCH]]
+            ids += [encoding.ids for encoding in self.tokenizer.encode_batch(batch, add_special_tokens=False)]
         return Tokens(*flatten_rows(ids))
 
     def forward(self, features: Features) -> Features:
@@ -72,5 +72,5 @@ class StaticEmbedding(InputModule):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give the width of the vectors."""
+        """Return the width of the vectors."""
         return self.embedding.embedding_dim

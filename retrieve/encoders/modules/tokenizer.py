@@ -1,4 +1,4 @@
-"""Tokenizers, from the files of a checkpoint."""
+"""Loading and saving of the tokenizer in a checkpoint."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,26 +14,26 @@ _FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model", "*.tiktoken", 
 
 
 def load_tokenizer(folder: Path, options: LoadOptions, stored: Mapping[str, Any] | None = None) -> Any:
-    """Load a transformers tokenizer from its files; `stored` are further arguments that the checkpoint names.
+    """Load a transformers tokenizer from its files, with the arguments `stored` in the checkpoint.
 
     Raises
     ------
     ModelError
-        When there are none or they are damaged.
+        If the files are missing or damaged.
     """
     from transformers import AutoTokenizer
 
-    # Without any of these transformers makes up an empty vocabulary, and every word is unknown.
+    # Without any of these files transformers creates an empty vocabulary, to which every word is unknown.
     if not any(path for pattern in _FILES for path in folder.glob(pattern)):
         raise ModelError(f"{folder}: there is no tokenizer ({', '.join(_FILES)})")
     try:
-        return AutoTokenizer.from_pretrained(folder, **options.reading, **(stored or {}))
+        return AutoTokenizer.from_pretrained(folder, **options.transformers_options, **(stored or {}))
     except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
         raise ModelError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
 
 
-def lower(tokenizer: Any) -> None:
-    """Make a cased tokenizer lower its texts first."""
+def lowercase(tokenizer: Any) -> None:
+    """Make a tokenizer lowercase its texts first."""
     from tokenizers.normalizers import Lowercase
     from tokenizers.normalizers import Sequence as Steps
 
@@ -43,7 +43,7 @@ def lower(tokenizer: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and advice off the screen; errors still raise."""
+    """Suppress transformers' progress bars and warnings; errors are still raised."""
     from transformers.utils import logging as transformers_logging
 
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
@@ -60,15 +60,15 @@ def quiet() -> Iterator[None]:
 
 
 def save_tokenizer(tokenizer: Any, folder: Path, max_length: int | None) -> None:
-    """Write a transformers tokenizer, with the longest text that it should let through."""
+    """Save a transformers tokenizer, with the length that it truncates to."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        # What the last call set is no part of the tokenizer, and other readers of tokenizer.json would obey it.
+        # Reset the settings of the last call, which other readers of tokenizer.json would apply.
         backend.no_truncation()
         backend.no_padding()
-    kept = tokenizer.model_max_length
-    tokenizer.model_max_length = max_length or kept
+    original = tokenizer.model_max_length
+    tokenizer.model_max_length = max_length or original
     try:
         tokenizer.save_pretrained(folder)
     finally:
-        tokenizer.model_max_length = kept
+        tokenizer.model_max_length = original

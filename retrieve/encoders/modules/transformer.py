@@ -1,4 +1,4 @@
-"""The transformer that stands first in nearly every encoder, with its tokenizer."""
+"""Transformer with its tokenizer, the first module of nearly every encoder."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -23,13 +23,13 @@ from retrieve.encoders.modules.backbone import (
 )
 from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
-from retrieve.encoders.modules.tokenizer import load_tokenizer, lower, quiet, save_tokenizer
+from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
 
 _CONFIG_FILES = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-# For each task: the transformers class, and what a checkpoint that lacks weights for it is told.
+# For each task: the transformers class, and the end of the error for a checkpoint without its weights.
 _TASKS = {
     "feature-extraction": ("AutoModel", ""),
     "fill-mask": ("AutoModelForMaskedLM", ": it has no trained masked-language-model head, which SPLADE reads"),
@@ -44,20 +44,22 @@ _SAVED_TYPES = {
     "text-generation": "sentence_transformers.base.modules.transformer.Transformer",
 }
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
-# Architectures with code of their own that we have natively: model_type, and where the class is.
+# Architectures that transformers lacks and this package implements: model_type -> module and class.
 _NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
 _TOKENIZER_BATCH = 256
 
 
 class VocabularyLogits(NamedTuple):
-    """Masked-language-model logits not yet multiplied out: whoever pools them does so a few terms at a time.
+    """Input and weights of the last layer of a masked-language-model head.
+
+    The pooling multiplies them a few terms at a time, so that the full logits never exist.
 
     Parameters
     ----------
     hidden
-        [texts, tokens, width], what the head hands to its last layer.
+        [texts, tokens, width], input of the last layer.
     weight, bias
-        Of that layer: [vocabulary, width] and [vocabulary].
+        [vocabulary, width] and [vocabulary].
     """
 
     hidden: Tensor
@@ -66,10 +68,10 @@ class VocabularyLogits(NamedTuple):
 
 
 class Transformer(InputModule):
-    """A transformers model and its tokenizer, for one of four tasks.
+    """Transformers model and its tokenizer, for one of four tasks.
 
-    "feature-extraction" gives `token_embeddings`; "fill-mask" gives them as `VocabularyLogits`;
-    "sequence-classification" gives `scores` (logits); "text-generation" gives `causal_logits` of the last token.
+    Task and output: "feature-extraction" `token_embeddings`, "fill-mask" `token_embeddings` as `VocabularyLogits`,
+    "sequence-classification" `scores` (logits), "text-generation" `causal_logits` of the last token.
     """
 
     config_file = "sentence_bert_config.json"
@@ -91,29 +93,29 @@ class Transformer(InputModule):
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
         self.output = _OUTPUTS.get(transformer_task, "token_embeddings")
         if transformer_task == "text-generation":
-            # Padding on the left puts every text's last token into the last column.
+            # Left padding puts the last token of every text into the last column.
             tokenizer.padding_side = "left"
         if transformer_task == "fill-mask":
-            # The layer stays in its place, with its weights, but hands its input through.
-            self.project.forward = _unchanged  # type: ignore[method-assign, assignment]
+            # Keep the last layer and its weights, but return its input: the pooling multiplies by them.
+            self.project.forward = _identity  # type: ignore[method-assign, assignment]
         if transformer_task == "feature-extraction" and isinstance(getattr(model, "pooler", None), torch.nn.Module):
-            # Likewise: nobody reads what it makes.
-            model.pooler.forward = _nothing
+            # Skip the pooler, whose output is not used.
+            model.pooler.forward = _skip
         if do_lower_case:
-            lower(tokenizer)
+            lowercase(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
         self._tokenizing = Lock()
         self.reentrant = reentrant(model)
 
     @classmethod
     def read_config(cls, folder: Path) -> dict[str, Any]:
-        """Read the settings from whichever of the historical file names is there."""
-        found = next((folder / name for name in _CONFIG_FILES if (folder / name).is_file()), None)
-        return read_json(found) if found is not None else {}
+        """Read the settings from the first of the historical file names that exists."""
+        path = next((folder / name for name in _CONFIG_FILES if (folder / name).is_file()), None)
+        return read_json(path) if path is not None else {}
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
-        """Load weights and tokenizer from a checkpoint's folder; its code is run only when that is trusted."""
+        """Load weights and tokenizer from a checkpoint's folder; its own code runs only if it is trusted."""
         import transformers
 
         if cls is Transformer and (native := _native(folder)) is not None:
@@ -123,7 +125,7 @@ class Transformer(InputModule):
         task = settings.get("transformer_task") or cls.default_task
         if task not in _TASKS:
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
-        auto_class, no_head = _TASKS[task]
+        auto_class, missing_head = _TASKS[task]
         with quiet():
             model_config = load_config(folder, options, stored_arguments(settings, "config_kwargs", "config_args"))
             encoder = encoder_class(model_config) if task == "feature-extraction" else None
@@ -133,9 +135,9 @@ class Transformer(InputModule):
                 model_config,
                 options,
                 stored=stored_arguments(settings, "model_kwargs", "model_args"),
-                # BERT's pooler feeds only the classification head of pre-training; checkpoints often leave it out.
+                # BERT's pooler is only used by the classification head of pre-training; many checkpoints lack it.
                 optional="pooler." if task == "feature-extraction" else None,
-                without=no_head,
+                hint=missing_head,
             )
             stored = stored_arguments(settings, "processor_kwargs", "tokenizer_args")
             tokenizer = load_tokenizer(folder, options, stored)
@@ -154,76 +156,74 @@ class Transformer(InputModule):
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its settings, and the chat template where its texts go through one."""
+        """Settings, including those of the chat template if there is one."""
         return super().config | ({} if self.chat is None else {"chat": self.chat.identity})
 
     @property
     def saved_type(self) -> str:
-        """The dotted path by task: what reads vocabulary logits had a class of its own, a generator has no old path."""
-        return _SAVED_TYPES.get(self.transformer_task, f"{self.home}.Transformer")
+        """Dotted path of its class, which depends on the task."""
+        return _SAVED_TYPES.get(self.transformer_task, f"{self.saved_package}.Transformer")
 
     @property
     def saved_config(self) -> dict[str, Any]:
-        """Its settings as older releases read them; of a generator or a chat's reader as those since 5.4 do."""
+        """Settings in the older format, or in that of 5.4 and later for text generation and chat templates."""
         config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case}
         if self.transformer_task != "text-generation" and self.chat is None:
             return config
-        made = "last_hidden_state" if self.transformer_task == "feature-extraction" else "logits"
-        reads: dict[str, Any] = {"text": {"method": "forward", "method_output_name": made}}
+        output = "last_hidden_state" if self.transformer_task == "feature-extraction" else "logits"
+        modalities: dict[str, Any] = {"text": {"method": "forward", "method_output_name": output}}
         stored: dict[str, Any] = {}
         if self.chat is not None:
-            reads["message"] = reads["text"] | self.chat.config
+            modalities["message"] = modalities["text"] | self.chat.config
             stored = {"processing_kwargs": {"chat_template": self.chat.arguments}} if self.chat.arguments else {}
         return {
             "transformer_task": self.transformer_task,
-            "modality_config": reads,
+            "modality_config": modalities,
             "module_output_name": self.output,
             **stored,
             **config,
         }
 
     def save(self, folder: Path) -> None:
-        """Write the model, its tokenizer and the settings."""
+        """Save the model, its tokenizer and the settings."""
         write_json(folder / self.config_file, self.saved_config)
         with quiet(), self._tokenizing:
             self.model.save_pretrained(folder)
             save_tokenizer(self.tokenizer, folder, self.max_length)
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Cut texts or pairs into tokens with the model's special ones, at most `max_length` a text.
+        """Tokenize texts or pairs with the model's special tokens, truncated to `max_length`.
 
-        Too long a pair loses from its longer part.
+        In a pair that is too long, the longer text is truncated.
         """
         pairs = bool(texts) and not isinstance(texts[0], str)
         ids, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
         types: list[NDArray[np.int32]] = []
         for start in range(0, len(texts), _TOKENIZER_BATCH):
-            some = texts[start : start + _TOKENIZER_BATCH]
+            batch = texts[start : start + _TOKENIZER_BATCH]
             if self.chat is not None:
-                coded = {"input_ids": self._encode_chats(self.chat, some, prompt)}
+                encoded = {"input_ids": self._encode_chats(self.chat, batch, prompt)}
             else:
-                first = [prompt + (text[0] if pairs else text) for text in some] if prompt or pairs else list(some)
-                coded = self._encode(first, [text[1] for text in some] if pairs else None)
-            laid, offsets = flatten_rows(coded["input_ids"])
-            ids.append(laid)
+                first = [prompt + (text[0] if pairs else text) for text in batch] if prompt or pairs else list(batch)
+                encoded = self._encode(first, [text[1] for text in batch] if pairs else None)
+            flat, offsets = flatten_rows(encoded["input_ids"])
+            ids.append(flat)
             lengths.append(np.diff(offsets))
             if pairs and self.chat is None and self._has_type_ids:
-                types.append(flatten_rows(coded["token_type_ids"])[0])
+                types.append(flatten_rows(encoded["token_type_ids"])[0])
         return Tokens(
             ids=np.concatenate(ids),
             offsets=np.cumsum(np.concatenate(lengths)),
             type_ids=np.concatenate(types) if types else None,
             pad_id=self.tokenizer.pad_token_id or 0,
             pad_left=self.tokenizer.padding_side == "left",
-            # Where a chat's template puts the prompt is its own affair: it is pooled with the rest.
+            # A chat template may put the prompt anywhere, so it is pooled with the text.
             prompt_length=self._prompt_length(prompt) if prompt and self.chat is None else 0,
         )
 
     def forward(self, features: Features) -> Features:
         """Run the transformer over padded `input_ids` [texts, tokens]."""
-        inputs = {
-            name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
-        }
+        inputs = _model_inputs(features)
         if self.transformer_task == "text-generation":
             features["causal_logits"] = self.model(**inputs, logits_to_keep=1, use_cache=False, return_dict=True).logits
             return features
@@ -237,15 +237,13 @@ class Transformer(InputModule):
         return features
 
     def hidden_states(self, features: Features) -> tuple[Tensor, ...]:
-        """Give the token vectors [texts, tokens, width] before the first layer and after each."""
-        inputs = {
-            name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features
-        }
-        states: tuple[Tensor, ...] = self.model(**inputs, output_hidden_states=True, return_dict=True).hidden_states
+        """Return the token vectors [texts, tokens, width] before the first layer and after each layer."""
+        output = self.model(**_model_inputs(features), output_hidden_states=True, return_dict=True)
+        states: tuple[Tensor, ...] = output.hidden_states
         return states
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Give the hidden width, the vocabulary's size or the number of labels, by task."""
+        """Return the hidden width, the vocabulary size or the number of labels, depending on the task."""
         if self.transformer_task in ("fill-mask", "text-generation"):
             return self.project.out_features
         config = self.model.config
@@ -254,15 +252,15 @@ class Transformer(InputModule):
 
     @property
     def project(self) -> torch.nn.Linear:
-        """The layer from hidden width to vocabulary that a masked-language-model head ends in."""
-        found = self.model.get_output_embeddings()
-        if not isinstance(found, torch.nn.Linear):
-            raise ModelError(f"{type(self.model).__name__} ends in no linear layer over its vocabulary")
-        return found
+        """Last layer of a language-model head, from hidden width to vocabulary."""
+        layer = self.model.get_output_embeddings()
+        if not isinstance(layer, torch.nn.Linear):
+            raise ModelError(f"{type(self.model).__name__} does not end in a linear layer over its vocabulary")
+        return layer
 
     @property
     def vocabulary(self) -> list[str]:
-        """The term of each column that the vocabulary layer gives out; those beyond the tokenizer's are numbered."""
+        """Term of each column of the vocabulary layer; columns beyond the tokenizer's vocabulary are numbered."""
         columns = self.dimension(None) or 0
         known = min(columns, len(self.tokenizer))
         terms = self.tokenizer.convert_ids_to_tokens(range(known))
@@ -272,16 +270,16 @@ class Transformer(InputModule):
 
     def _encode_chats(self, chat: ChatTemplate, texts: Sequence[Any], prompt: str) -> list[list[int]]:
         ids: list[list[int]] = self._encode(chat.render(texts, prompt), None, special=False)["input_ids"]
-        full = [row for row in ids if self.max_length is not None and len(row) >= self.max_length]
-        if full:
+        truncated = [row for row in ids if self.max_length is not None and len(row) >= self.max_length]
+        if truncated:
             with self._tokenizing:
-                end = chat.end(prompt, pairs=not isinstance(texts[0], str))
-            for row in full:
+                end = chat.closing_tokens(prompt, pairs=not isinstance(texts[0], str))
+            for row in truncated:
                 row[max(0, len(row) - len(end)) :] = end[-len(row) :]
         return ids
 
     def _encode(self, first: list[str], second: list[str] | None, *, special: bool = True) -> Any:
-        # The tokenizer keeps its truncation setting inside, and a change while it runs in another thread fails.
+        # The tokenizer stores its truncation setting, and changing that while it runs in another thread fails.
         with self._tokenizing:
             return self.tokenizer(
                 first,
@@ -300,22 +298,26 @@ class Transformer(InputModule):
 
 
 class MLMTransformer(Transformer):
-    """The transformer of sparse encoders saved by sentence-transformers 5.0 to 5.3."""
+    """Transformer of sparse encoders saved by sentence-transformers 5.0 to 5.3."""
 
     default_task = "fill-mask"
 
 
 def _native(folder: Path) -> Any:
-    """Give the class that reads a checkpoint whose architecture is ours and not transformers'; None for any other."""
+    """Return the class in `_NATIVE` for a checkpoint's architecture, or None."""
     path = folder / "config.json"
     model_type = str(read_json(path).get("model_type")) if path.is_file() else ""
-    home, name = _NATIVE.get(model_type, ("", ""))
-    return getattr(import_module(home), name) if home else None
+    module, name = _NATIVE.get(model_type, ("", ""))
+    return getattr(import_module(module), name) if module else None
 
 
-def _unchanged(hidden: Tensor) -> Tensor:
+def _model_inputs(features: Features) -> Features:
+    return {name: features[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in features}
+
+
+def _identity(hidden: Tensor) -> Tensor:
     return hidden
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """Pool nothing."""
+def _skip(*_: Any, **__: Any) -> None:
+    return None

@@ -1,9 +1,11 @@
-"""The weights of a module: safetensors, or the pickles of older checkpoints where these are allowed."""
+"""Loading and saving of a module's weights: safetensors, or pickles of older checkpoints if allowed."""
 
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_model
 from torch import Tensor
 
 from indexing.errors import ModelError
@@ -13,17 +15,17 @@ _PICKLE = "pytorch_model.bin"
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Give the files that hold a folder's weights: its safetensors, without any its pickles."""
+    """Return the files with a folder's weights: its safetensors, or its pickles if it has none."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
 
 
 def require_weights(folder: Path, *, allow_bin: bool) -> bool:
-    """Check that a folder has weights; gives whether they are pickled.
+    """Check that a folder has weights; return whether they are pickled.
 
     Raises
     ------
     ModelError
-        When there are none, or only a pickle and that is not allowed.
+        If there are none, or only a pickle without `allow_bin`.
     """
     if any((folder / name).is_file() for name in (_FILE, f"{_FILE}.index.json")):
         return False
@@ -37,8 +39,8 @@ def require_weights(folder: Path, *, allow_bin: bool) -> bool:
         raise ModelError(f"{folder}: there are no weights ({_FILE})")
     if not allow_bin:
         raise ModelError(
-            f"{folder}: the weights are there only as {pickled[0]}, a pickle; {_FILE} is needed. To read the pickle "
-            "all the same, tensors only and no code, give allow_bin=True"
+            f"{folder}: the weights exist only as {pickled[0]}, a pickle; {_FILE} is needed. To read the tensors of "
+            "the pickle, without running its code, pass allow_bin=True"
         )
     return True
 
@@ -49,89 +51,83 @@ def read_weights(folder: Path, *, allow_bin: bool) -> dict[str, Tensor]:
     Raises
     ------
     ModelError
-        As `require_weights`, and when they are damaged.
+        As `require_weights`, or if they are damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     pickled = require_weights(folder, allow_bin=allow_bin)
     path = folder / (_PICKLE if pickled else _FILE)
     try:
-        found: dict[str, Tensor] = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
+        weights: dict[str, Tensor] = torch.load(path, "cpu", weights_only=True) if pickled else load_file(path)
     except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, EOFError) as error:
         raise ModelError(f"{path}: the weights cannot be loaded ({first_line(error)})") from error
-    return found
+    return weights
 
 
 def load_weights(module: torch.nn.Module, folder: Path, *, allow_bin: bool) -> None:
-    """Fill a module's parameters and buffers from its folder, each of them and nothing else.
+    """Load exactly a module's parameters and buffers from its folder.
 
     Raises
     ------
     ModelError
-        As `read_weights`, and naming a weight that is missing, of another shape or not expected.
+        As `read_weights` and `set_weights`.
     """
-    fill(module, read_weights(folder, allow_bin=allow_bin), f"{folder}: the weights do not fit {type(module).__name__}")
+    weights = read_weights(folder, allow_bin=allow_bin)
+    set_weights(module, weights, f"{folder}: the weights do not fit {type(module).__name__}")
 
 
-def fill(module: torch.nn.Module, weights: dict[str, Tensor], otherwise: str) -> None:
-    """Fill a module's parameters and buffers, each of them and nothing else; `otherwise` begins the error.
+def set_weights(module: torch.nn.Module, weights: dict[str, Tensor], error_prefix: str) -> None:
+    """Set exactly a module's parameters and buffers.
 
     Raises
     ------
     ModelError
-        Naming a weight that is missing, of another shape or not expected.
+        If a weight is missing, unexpected or of the wrong shape; the message starts with `error_prefix`.
     """
-    # safetensors holds one copy of weights that stand in two places, under either name.
-    for names in _shared(module):
+    # safetensors stores weights that are shared under two names once, under either name.
+    for names in _shared_weights(module):
         stored = next((weights[name] for name in names if name in weights), None)
         weights |= {name: stored for name in names if stored is not None}
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         detail = " ".join(line.strip() for line in str(error).splitlines()[1:])
-        raise ModelError(f"{otherwise} ({detail})") from error
+        raise ModelError(f"{error_prefix} ({detail})") from error
 
 
 def read_named_weights(folder: Path, prefix: str, *, allow_bin: bool) -> dict[str, Tensor]:
-    """Read the weights of a folder, in however many files, whose names begin with a prefix; gives them without it.
+    """Read the weights whose names start with `prefix` from all files of a folder; return them without the prefix.
 
     Raises
     ------
     ModelError
         As `read_weights`.
     """
-    from safetensors import SafetensorError, safe_open
-
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     pickled = require_weights(folder, allow_bin=allow_bin)
     for path in weight_files(folder):
         try:
             if pickled:
-                held = torch.load(path, "cpu", weights_only=True, mmap=True)
-                found |= {name: held[name] for name in held if name.startswith(prefix)}
+                stored = torch.load(path, "cpu", weights_only=True, mmap=True)
+                weights |= {name: stored[name] for name in stored if name.startswith(prefix)}
                 continue
             with safe_open(path, "pt") as file:
-                found |= {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+                weights |= {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
         except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, EOFError) as error:
             raise ModelError(f"{path}: the weights cannot be loaded ({first_line(error)})") from error
-    return {name.removeprefix(prefix): weight for name, weight in found.items()}
+    return {name.removeprefix(prefix): weight for name, weight in weights.items()}
 
 
 def write_weights(module: torch.nn.Module, folder: Path) -> None:
-    """Write a module's parameters and buffers as safetensors."""
-    from safetensors.torch import save_model
-
+    """Save a module's parameters and buffers as safetensors."""
     save_model(module, str(folder / _FILE))
 
 
 def first_line(error: BaseException) -> str:
-    """Give what an error says first."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _shared(module: torch.nn.Module) -> list[list[str]]:
+def _shared_weights(module: torch.nn.Module) -> list[list[str]]:
     names: dict[int, list[str]] = {}
     for name, weight in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(weight), []).append(name)
-    return [several for several in names.values() if len(several) > 1]
+    return [group for group in names.values() if len(group) > 1]
