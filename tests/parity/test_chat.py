@@ -1,4 +1,4 @@
-"""Models that read chats: equal scores and vectors here and in sentence-transformers, whatever their template."""
+"""Scores and vectors of models with chat templates equal those of sentence-transformers."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every module and layout that sentence-transformers writes, or wrote: equal vectors here and there."""
+"""Vectors equal those of sentence-transformers for every module and layout that it writes or wrote."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def equal(ours, reference) -> None:
 
 
 def saved(folder: Path, *modules, kind: type = theirs.SentenceTransformer, **settings):
-    """Have sentence-transformers make and save a model of these modules with random weights, and read it again."""
+    """Save a sentence-transformers model of these modules with random weights, and load it again."""
     torch.manual_seed(5)
     for module in modules:
         for weight in module.parameters() if not isinstance(module, Transformer) else ():
@@ -118,7 +118,7 @@ def test_static_embedding_as_model2vec_writes_it(tmp_path, bert):
         "weights": torch.rand(tokens),
     }
     save_file(weights, tmp_path / "saved" / "model.safetensors")
-    # Each token's row, times its weight.
+    # Row of each token, times its weight.
     folded = weights["embeddings"][weights["mapping"]] * weights["weights"][:, None]
     ids = AutoTokenizer.from_pretrained(bert)("water is light", add_special_tokens=False)["input_ids"]
 
@@ -165,10 +165,10 @@ def test_sparse_auto_encoder(tmp_path, bert, normalize):
 
     assert ours.dimension == 96 == len(ours.vocabulary)
     equal(ours.encode(TEXTS).toarray(), rows(reference.encode(TEXTS)))
-    for keep in (3, 20, 96):  # k is 12: the argument takes its place, upwards too
-        expected = rows(reference.encode(TEXTS, max_active_dims=keep))
-        equal(ours.encode(TEXTS, max_active_dims=keep).toarray(), expected)
-        equal(ours_sparse(tmp_path / "saved", max_active_dims=keep).encode(TEXTS).toarray(), expected)
+    for limit in (3, 20, 96):  # replaces k, which is 12, also by a larger number
+        expected = rows(reference.encode(TEXTS, max_active_dims=limit))
+        equal(ours.encode(TEXTS, max_active_dims=limit).toarray(), expected)
+        equal(ours_sparse(tmp_path / "saved", max_active_dims=limit).encode(TEXTS).toarray(), expected)
 
 
 @pytest.mark.parametrize("config_file", ["router_config.json", "config.json"])

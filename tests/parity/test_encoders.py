@@ -1,4 +1,4 @@
-"""Equal vectors, term weights and scores here and in sentence-transformers, on checkpoints that it wrote itself."""
+"""Vectors, term weights and scores equal those of sentence-transformers, on checkpoints that it saved."""
 
 import json
 import string
@@ -94,7 +94,7 @@ def test_minilm_facts(minilm):
 
 CONFIGS = {
     "bert": (BertConfig, BertModel, BertForMaskedLM, 40),
-    # These two count positions from behind the padding id.
+    # These two count positions from after the padding id.
     "roberta": (RobertaConfig, RobertaModel, RobertaForMaskedLM, 42),
     "mpnet": (MPNetConfig, MPNetModel, MPNetForMaskedLM, 42),
     "albert": (AlbertConfig, None, AlbertForMaskedLM, 40),
@@ -167,7 +167,7 @@ def test_poolings_in_the_layout_of_2_0(tmp_path, pooling):
     reference = theirs.SentenceTransformer(modules=modules, device="cpu")
     reference.save(str(tmp_path / "saved"))
     as_saved_by_2_0(tmp_path / "saved", [pooling] if isinstance(pooling, str) else pooling)
-    # The older files cannot say in which order several modes stand: this one is theirs.
+    # The older config files do not store the order of several modes, so compare with the model loaded from them.
     again = theirs.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
 
     ours = DenseEncoder(tmp_path / "saved", dtype="float32", device="cpu")
@@ -202,7 +202,7 @@ def test_prompts(tmp_path, include_prompt):
         ours.encode(TEXTS, prompt_name="nowhere")
 
 
-def test_prompts_given_stand_before_those_of_the_checkpoint(tmp_path):
+def test_given_prompts_replace_those_of_the_checkpoint(tmp_path):
     stored = {"query": "the light of ", "other": "of "}
     modules = [Transformer(write_model(tmp_path / "bare")), Pooling(32)]
     theirs.SentenceTransformer(modules=modules, prompts=stored, device="cpu").save(str(tmp_path / "saved"))
@@ -248,7 +248,7 @@ def test_splade(tmp_path, layout, strategy):
 
     ours = SparseEncoder(path, dtype="float32", device="cpu")
 
-    # Of a sum over 24 tokens, up to 15, float32 itself leaves 1e-6: theirs in float64 is 1.7e-5 from both.
+    # Sums over 24 tokens reach 15, with a relative error of 1e-6 in float32: a float64 sum is 1.7e-5 from both.
     equal(ours.encode(TEXTS).toarray(), dense(reference.encode(TEXTS)), rtol=1e-6 if strategy == "sum" else 0)
     equal(ours.encode_query(TEXTS[3]).toarray()[0], dense(reference.encode_query(TEXTS[3])))
     equal(ours.encode(TEXTS, max_active_dims=4).toarray(), dense(reference.encode(TEXTS, max_active_dims=4)))
@@ -271,7 +271,7 @@ def test_splade_on_other_masked_language_models(tmp_path, family):
 
 
 def as_saved_by_2_0(folder: Path, modes: list[str]) -> None:
-    """Turn a saved dense encoder into what sentence-transformers 2 wrote, and nearly every model on the Hub is."""
+    """Convert a saved dense encoder to the layout of sentence-transformers 2, that of nearly every model on the Hub."""
     modules = json.loads((folder / "modules.json").read_text())
     for module, name in zip(modules, ["Transformer", "Pooling", "Normalize"], strict=True):
         module["type"] = f"sentence_transformers.models.{name}"
@@ -295,7 +295,7 @@ def as_saved_by_2_0(folder: Path, modes: list[str]) -> None:
 
 
 def as_saved_by_5_0(folder: Path) -> None:
-    """Turn a saved sparse encoder into what sentence-transformers 5.0 to 5.3 wrote: other paths, an older config."""
+    """Convert a saved sparse encoder to the layout of sentence-transformers 5.0 to 5.3: other paths, older config."""
     modules = json.loads((folder / "modules.json").read_text())
     for module, name in zip(modules, ["MLMTransformer", "SpladePooling"], strict=True):
         module["type"] = f"sentence_transformers.sparse_encoder.models.{name}"

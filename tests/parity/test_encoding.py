@@ -1,4 +1,4 @@
-"""Encoding options give here what they give in sentence-transformers: precisions, shortened vectors, decoded terms."""
+"""Encoding options give the results of sentence-transformers: precisions, truncated vectors, decoded terms."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_encode_in_fewer_bits(dense, precision):
 
     assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
     if precision.endswith("int8"):
-        # A value on the border of two parts may fall to either side by rounding.
+        # A value on the border of two parts may be rounded to either.
         assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
         assert (found != expected).mean() < 0.02
     else:

@@ -1,4 +1,4 @@
-"""What is saved here, sentence-transformers reads; saved again there, it is read here: equal vectors throughout."""
+"""Encoders saved here load in sentence-transformers and the other way round, with equal vectors."""
 
 import json
 
@@ -109,7 +109,7 @@ def test_cross(tmp_path, labels):
     equal(load(CrossEncoder, tmp_path / "ours").predict(PAIRS), scores)
 
 
-def test_nothing_is_written_over(tmp_path):
+def test_existing_folders_are_not_overwritten(tmp_path):
     path = write_bert(tmp_path / "bert")
     encoder = load(DenseEncoder, path)
 

@@ -1,4 +1,4 @@
-"""Tiny checkpoints, written by transformers and by hand in sentence-transformers' layouts."""
+"""Fixtures of tiny checkpoints in the layouts of transformers and sentence-transformers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Maker = Callable[..., Path]
 
 @pytest.fixture
 def make_dense(tmp_path: Path) -> Maker:
-    """Write a dense checkpoint in the layout of sentence-transformers 2: what nearly every model on the Hub has."""
+    """Write a dense checkpoint in the layout of sentence-transformers 2, that of nearly every model on the Hub."""
 
     def make(pooling: dict[str, Any] | None = None, *, normalize: bool = True, **settings: Any) -> Path:
         folder = write_bert(tmp_path / "dense")
@@ -61,5 +61,5 @@ def three_labels(tmp_path: Path) -> Path:
 @pytest.fixture
 def texts() -> list[str]:
     """Texts of 0 to 40 words, two of them equal."""
-    made = [" ".join(WORDS[(at * 7 + word) % len(WORDS)] for word in range(at)) for at in range(0, 41, 2)]
-    return [*made, "energy", "the price of water", "energy", "naïve 日本 😀", "   "]
+    texts = [" ".join(WORDS[(at * 7 + word) % len(WORDS)] for word in range(at)) for at in range(0, 41, 2)]
+    return [*texts, "energy", "the price of water", "energy", "naïve 日本 😀", "   "]

@@ -68,16 +68,16 @@ def test_all_batches_of_a_width_but_one_have_tokens_to_a_multiple_of_the_step(wi
     assert len(sizes) <= -(-texts // max(1, most // 2))
 
 
-@given(lengths=st.lists(st.integers(0, 600), max_size=20), most=st.integers(1, 600))
-def test_widths_are_rounded_up_to_few_but_never_beyond_what_a_model_can_place(lengths, most):
-    lengths = np.minimum(np.array(lengths, dtype=np.int64), most)
+@given(lengths=st.lists(st.integers(0, 600), max_size=20), max_width=st.integers(1, 600))
+def test_widths_are_rounded_up_but_never_beyond_the_models_positions(lengths, max_width):
+    lengths = np.minimum(np.array(lengths, dtype=np.int64), max_width)
 
-    widths = round_widths(lengths, most)
+    widths = round_widths(lengths, max_width)
 
     assert np.all(widths >= lengths)
-    assert np.all(widths <= np.maximum(lengths, most))
+    assert np.all(widths <= np.maximum(lengths, max_width))
     assert np.array_equal(widths[lengths <= 64], lengths[lengths <= 64])
-    assert all(width % 16 == 0 or width == most for width in widths[lengths > 64])
+    assert all(width % 16 == 0 or width == max_width for width in widths[lengths > 64])
     assert np.all(widths - lengths < 16)
 
 

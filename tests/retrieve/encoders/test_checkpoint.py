@@ -47,7 +47,7 @@ def test_an_adapter_without_its_base_model(dense):
         load(dense)
 
 
-def test_the_cache_that_sentence_transformers_is_told_of(dense, tmp_path, monkeypatch):
+def test_the_cache_that_sentence_transformers_home_names(dense, tmp_path, monkeypatch):
     commit = "0123456789012345678901234567890123456789"
     home = tmp_path / "cache" / "models--acme--tiny"
     (home / "refs").mkdir(parents=True)
@@ -131,7 +131,7 @@ def test_a_module_list_that_ends_before_there_is_a_vector(dense):
         load(dense)
 
 
-def test_a_model_that_brings_its_own_code(dense):
+def test_a_model_with_custom_code(dense):
     change(dense / "config.json", model_type="theirs", auto_map={"AutoModel": "theirs.Model"})
 
     with pytest.raises(ModelError, match="own Python code"):

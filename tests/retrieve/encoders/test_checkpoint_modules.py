@@ -1,4 +1,4 @@
-"""Pickled weights, and what is said of modules that are damaged."""
+"""Pickled weights, and the errors for damaged modules."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def pickled(folder: Path) -> None:
 
 @pytest.fixture
 def projected(make_dense) -> Path:
-    """A dense checkpoint that ends in a linear layer to 8 dimensions."""
+    """Dense checkpoint that ends in a linear layer to 8 dimensions."""
     folder = make_dense(normalize=False)
     entries = json.loads((folder / "modules.json").read_text())
     entries.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})

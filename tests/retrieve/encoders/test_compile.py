@@ -1,4 +1,4 @@
-"""torch.compile is an option, and changes nothing but rounding."""
+"""Compiled encoders give the results of plain ones, up to rounding."""
 
 import numpy as np
 import pytest
@@ -8,15 +8,15 @@ from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [DenseEncoder, SparseEncoder, CrossEncoder])
-def test_a_compiled_encoder_gives_what_a_plain_one_does(kind, dense, splade, cross, texts, tmp_path):
+def test_a_compiled_encoder_gives_the_results_of_a_plain_one(kind, dense, splade, cross, texts, tmp_path):
     path = {DenseEncoder: dense, SparseEncoder: splade, CrossEncoder: cross}[kind]
-    plain, compiled = (kind(path, dtype="float32", device="cpu", compile=made) for made in (False, True))
+    plain, compiled = (kind(path, dtype="float32", device="cpu", compile=flag) for flag in (False, True))
 
     def run(encoder, **options):
         if kind is CrossEncoder:
             return encoder.predict([("water", text) for text in texts], **options)
-        found = encoder.encode(texts, **options)
-        return found.toarray() if kind is SparseEncoder else found
+        encoded = encoder.encode(texts, **options)
+        return encoded.toarray() if kind is SparseEncoder else encoded
 
     expected = run(plain)
     for budget in (None, 30):
@@ -26,9 +26,9 @@ def test_a_compiled_encoder_gives_what_a_plain_one_does(kind, dense, splade, cro
 
 
 def test_only_a_transformer_is_compiled(dense):
-    plain, compiled = (DenseEncoder(dense, dtype="float32", compile=made) for made in (False, True))
+    plain, compiled = (DenseEncoder(dense, dtype="float32", compile=flag) for flag in (False, True))
 
-    def programs(encoder):
+    def compiled_modules(encoder):
         return [type(module).__name__ for module in encoder.network.modules() if module._compiled_call_impl is not None]
 
-    assert programs(plain) == [] and programs(compiled) == ["BertModel"]
+    assert compiled_modules(plain) == [] and compiled_modules(compiled) == ["BertModel"]

@@ -51,7 +51,7 @@ def test_order_and_batches_change_nothing_but_rounding(cross):
     assert encoder.predict([]).shape == (0,)
 
 
-def test_the_second_text_is_told_from_the_first(cross):
+def test_the_order_of_a_pair_matters(cross):
     encoder = load(cross)
 
     forward, backward = encoder.predict([("water", "fire"), ("fire", "water")])
@@ -96,7 +96,7 @@ def test_the_checkpoints_own_activation_is_used(cross, file, settings):
 
 
 @pytest.mark.parametrize("name", ["os.system", "torch.hub.load", "torch.nn.init.zeros_", "torch.nn.NoSuch"])
-def test_an_activation_that_is_not_torchs_is_left_out_with_a_warning(cross, caplog, name):
+def test_an_activation_that_is_not_a_torch_module_is_ignored_with_a_warning(cross, caplog, name):
     scores = load(cross).predict(PAIRS)
     config = json.loads((cross / "config.json").read_text())
     (cross / "config.json").write_text(json.dumps(config | {"sentence_transformers": {"activation_fn": name}}))
@@ -106,6 +106,6 @@ def test_an_activation_that_is_not_torchs_is_left_out_with_a_warning(cross, capl
 
 
 @pytest.mark.parametrize("bad", ["ab", ("a",), ("a", None), ("a", "b", "c"), None])
-def test_what_is_not_a_pair_is_named_by_its_position(cross, bad):
+def test_the_error_for_an_item_that_is_not_a_pair_has_its_position(cross, bad):
     with pytest.raises(InputError, match="pair number 1 "):
         load(cross).predict([("a", "b"), bad])

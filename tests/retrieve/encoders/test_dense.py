@@ -94,7 +94,7 @@ def test_too_small_an_array_for_a_generator_is_refused(dense):
 
 
 @pytest.mark.parametrize("bad", [None, 3, b"bytes", ["nested"], float("nan")])
-def test_what_is_not_a_text_is_named_by_its_position(dense, bad):
+def test_the_error_for_an_item_that_is_not_a_text_has_its_position(dense, bad):
     with pytest.raises(InputError, match="text number 2 "):
         load(dense).encode(["a", "b", bad, "c"])
     with pytest.raises(InputError, match="text number 3 "):
@@ -156,7 +156,7 @@ def test_queries_and_documents_get_their_prompts(make_dense):
     np.testing.assert_array_equal(encoder.encode_query("water"), encoder.encode("the price of water", prompt=""))
     np.testing.assert_array_equal(encoder.encode("water"), encoder.encode("it is water", prompt=""))
     np.testing.assert_array_equal(encoder.encode("water", prompt="a "), encoder.encode("a water", prompt=""))
-    # As in sentence-transformers: a "document" prompt is always there, empty, and goes before "passage".
+    # As in sentence-transformers, the prompt "document" always exists, empty, and takes precedence over "passage".
     np.testing.assert_array_equal(encoder.encode_document("water"), encoder.encode("water", prompt=""))
 
 
@@ -178,7 +178,7 @@ def test_a_prompt_can_be_left_out_of_the_pooling(make_dense):
     assert not np.allclose(whole, expected, atol=1e-2)
 
 
-def test_identity_tells_models_apart_but_not_places_or_precisions(make_dense, tmp_path):
+def test_identity_distinguishes_models_but_not_folders_or_precisions(make_dense, tmp_path):
     path = make_dense(prompts={"query": "the "})
     encoder = load(path)
     identity = encoder.identity

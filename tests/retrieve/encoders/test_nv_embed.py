@@ -1,4 +1,4 @@
-"""NV-Embed in its own layout, beside a float64 calculation that shares nothing with the code under test."""
+"""NV-Embed's vectors equal those of an independent implementation in float64."""
 
 import json
 
@@ -30,7 +30,7 @@ def load(folder, **options) -> DenseEncoder:
 
 
 class Reference:
-    """NV-Embed from its definition, one text at a time, in float64."""
+    """NV-Embed as defined in its paper, one text at a time, in float64."""
 
     def __init__(self, folder) -> None:
         self.config = json.loads((folder / "config.json").read_text())
@@ -45,9 +45,9 @@ class Reference:
     def encode(self, text: str, instruction: str = "") -> np.ndarray:
         words = (instruction + text).split(" ") if instruction + text else []
         ids = [1, *(self.ids.get(word, 0) for word in words), 2][:MAX_LENGTH]
-        left_out = len(instruction.split(" ")) if instruction else 0
+        excluded = len(instruction.split(" ")) if instruction else 0
         tokens = self.attend_latents(self.decode(ids))
-        pooled = tokens[left_out:].mean(axis=0)
+        pooled = tokens[excluded:].mean(axis=0)
         return pooled / np.sqrt((pooled**2).sum())
 
     def decode(self, ids: list[int]) -> np.ndarray:
@@ -98,14 +98,14 @@ class Reference:
         query = layer_norm(hidden, f"{attend}.norm") @ w[f"{attend}.fn.to_q.weight"].T
         both = layer_norm(w["latents"], f"{attend}.norm_context") @ w[f"{attend}.fn.to_kv.weight"].T
         key, value = both[:, : heads * size], both[:, heads * size :]
-        found = np.concatenate(
+        mixed = np.concatenate(
             [
                 softmax(query[:, part] @ key[:, part].T / np.sqrt(size)) @ value[:, part]
                 for part in (slice(head * size, (head + 1) * size) for head in range(heads))
             ],
             axis=1,
         )
-        hidden = hidden + found @ w[f"{attend}.fn.to_out.weight"].T
+        hidden = hidden + mixed @ w[f"{attend}.fn.to_out.weight"].T
         wide = layer_norm(hidden, f"{feed}.norm") @ w[f"{feed}.fn.net.0.weight"].T + w[f"{feed}.fn.net.0.bias"]
         values, gates = np.split(wide, 2, axis=-1)
         gated = values * gates * 0.5 * (1 + erf(gates / np.sqrt(2)))

@@ -1,4 +1,4 @@
-"""Code that a checkpoint brings: never run by default, run when it is trusted."""
+"""Custom code of a checkpoint never runs by default, and runs if it is trusted."""
 
 import json
 import logging
@@ -58,14 +58,14 @@ AUTO = {
 
 @pytest.fixture(autouse=True)
 def _code_cache(tmp_path, monkeypatch):
-    """Trusted code is imported from transformers' own cache of it, which is not to outlive the test."""
+    """Keep transformers' cache of trusted code in the test's folder."""
     home = tmp_path / "modules"
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(home))
     monkeypatch.syspath_prepend(str(home))
 
 
 def own(folder: Path, architecture: type = BertModel, **settings) -> Path:
-    """A BERT whose architecture transformers does not know; its code leaves a mark where it is run."""
+    """Write a BERT with a custom architecture, whose code creates the file `ran` when it runs."""
     write_bert(folder, architecture, **settings)
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", config | {"model_type": "acme-own", "auto_map": AUTO})
@@ -74,7 +74,7 @@ def own(folder: Path, architecture: type = BertModel, **settings) -> Path:
 
 
 @pytest.mark.parametrize("kind", [DenseEncoder, SparseEncoder, CrossEncoder])
-def test_an_architecture_of_its_own_is_refused_by_name_and_not_run(tmp_path, kind):
+def test_a_custom_architecture_is_named_in_the_error_and_not_run(tmp_path, kind):
     folder = own(tmp_path / "own")
 
     with pytest.raises(ModelError, match=r"modeling_own\.OwnModel.*trust_remote_code=True"):
@@ -117,7 +117,7 @@ def test_an_architecture_that_transformers_knows_needs_no_code_but_a_warning(tmp
 
 @pytest.fixture
 def halving(make_dense) -> Path:
-    """A dense checkpoint whose last module is its own code, under a name that sentence-transformers has too."""
+    """Dense checkpoint whose last module is custom code."""
     folder = make_dense(normalize=False)
     entries = json.loads((folder / "modules.json").read_text())
     entries.append({"idx": 2, "name": "2", "path": "2_Halve", "type": "halving.Halve"})
@@ -127,14 +127,14 @@ def halving(make_dense) -> Path:
     return folder
 
 
-def test_a_module_of_its_own_is_refused_by_name_and_not_run(halving):
+def test_a_custom_module_is_named_in_the_error_and_not_run(halving):
     with pytest.raises(ModelError, match=r"modules\.json: the module 'halving\.Halve' .*trust_remote_code=True"):
         DenseEncoder(halving, dtype="float32")
 
     assert not (halving / "ran").exists()
 
 
-def test_a_known_name_in_a_module_of_its_own_is_not_taken_for_ours(halving):
+def test_a_custom_module_with_the_name_of_a_known_one_is_still_custom(halving):
     entries = json.loads((halving / "modules.json").read_text())
     entries[0]["type"] = "custom_st.Transformer"
     write_json(halving / "modules.json", entries)
@@ -168,7 +168,7 @@ def test_code_that_fails_is_an_error_that_names_it(halving):
         DenseEncoder(halving, dtype="float32", trust_remote_code=True)
 
 
-def test_a_first_module_of_its_own_is_refused_even_when_trusted(halving):
+def test_a_custom_first_module_is_an_error_even_if_trusted(halving):
     entries = json.loads((halving / "modules.json").read_text())
     write_json(halving / "modules.json", entries[::-1])
 

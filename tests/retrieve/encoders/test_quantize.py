@@ -21,7 +21,7 @@ def test_a_byte_loses_at_most_one_part_of_the_range(vectors):
 
 
 @given(VECTORS)
-def test_a_bit_says_what_is_above_zero(vectors):
+def test_a_bit_is_set_for_values_above_zero(vectors):
     bits = np.unpackbits(quantize(vectors, "ubinary"), axis=1, count=vectors.shape[1])
 
     np.testing.assert_array_equal(bits, vectors > 0)
@@ -34,7 +34,7 @@ def test_width_and_type_are_known_beforehand(precision):
         assert found.shape == (rows, quantized_width(13, precision)) and found.dtype == quantized_type(precision)
 
 
-def test_what_cannot_be_quantized_is_refused():
+def test_unsupported_input_is_an_error():
     ones = np.ones((1, 4), np.float32)
     with pytest.raises(InputError, match=r"ranges.*sample"):
         quantize(ones, "int8")

@@ -1,4 +1,4 @@
-"""On a processor batches are of few shapes: what is computed must be what each text alone, unpadded, gives."""
+"""On a CPU batches have few shapes; results equal those of each text alone, without padding."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from checkpoints import write_bert
 from retrieve.encoders import DenseEncoder
 
 LONGEST = 77
-"""As CLIP's text model has it: no multiple of the step of widths."""
+"""Positions of CLIP's text model: not a multiple of the step of widths."""
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ def test_wider_batches_change_no_vector(encoder, tmp_path):
     vectors = encoder.encode(texts, normalize=False)
 
     for text, vector in zip(texts, vectors, strict=True):
-        coded = encoder.engine.input.tokenizer(text, truncation=True, max_length=LONGEST, return_tensors="pt")
+        tokens = encoder.engine.input.tokenizer(text, truncation=True, max_length=LONGEST, return_tensors="pt")
         with torch.inference_mode():
-            alone = plain(**coded).last_hidden_state[0].mean(dim=0)
+            alone = plain(**tokens).last_hidden_state[0].mean(dim=0)
         np.testing.assert_allclose(vector, alone.numpy(), atol=1e-5)
 
 
-def test_no_batch_is_wider_than_the_model_can_place(encoder, monkeypatch):
+def test_no_batch_is_wider_than_the_models_positions(encoder, monkeypatch):
     shapes = []
     forward = encoder.engine.network.forward
     monkeypatch.setattr(
@@ -60,7 +60,7 @@ def test_a_corpus_is_run_in_few_shapes(encoder):
     assert len(seen) < batches_of_any_shape / 2
 
 
-def test_token_vectors_stand_where_the_tokens_are(encoder):
+def test_token_vectors_are_in_the_order_of_the_tokens(encoder):
     texts = [words(count, count) for count in (2, 66, 70)]
 
     vectors = encoder.encode_tokens(texts)

@@ -17,7 +17,7 @@ def load(path, **options):
 
 
 def reference(path, texts):
-    """SPLADE-max as its paper has it: activate every logit, then take the largest."""
+    """Compute SPLADE-max as in its paper: activate every logit, then take the maximum."""
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
     rows = []
     for text in texts:
@@ -58,21 +58,21 @@ def test_order_batches_and_chunks_change_nothing_but_rounding(splade, texts):
 
 def test_logits_in_small_parts_give_the_same_weights(splade, texts, monkeypatch):
     encoder = load(splade)
-    whole = encoder.encode(texts).toarray()
+    expected = encoder.encode(texts).toarray()
 
     monkeypatch.setattr(largest_logits, "_MAX_LOGITS", 1)
 
-    np.testing.assert_allclose(encoder.encode(texts).toarray(), whole, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(texts).toarray(), expected, atol=1e-6)
 
 
 def test_only_the_heaviest_terms_are_kept(splade, texts):
     encoder = load(splade, max_active_dims=5)
-    whole = load(splade).encode(texts).toarray()
+    complete = load(splade).encode(texts).toarray()
 
-    kept = encoder.encode(texts)
+    pruned = encoder.encode(texts)
 
-    assert (np.diff(kept.indptr) <= 5).all()
-    for row, full in zip(kept, whole, strict=True):
+    assert (np.diff(pruned.indptr) <= 5).all()
+    for row, full in zip(pruned, complete, strict=True):
         np.testing.assert_allclose(np.sort(row.data), np.sort(full[full > 0])[-5:], atol=1e-5)
     assert np.diff(encoder.encode(texts, max_active_dims=2).indptr).max() == 2
     with pytest.raises(InputError, match="max_active_dims"):
@@ -94,7 +94,7 @@ def test_one_text_gives_one_row_and_no_text_none(splade):
     assert encoder.encode([]).shape == (0, encoder.dimension)
 
 
-def test_what_is_not_a_text_is_named_by_its_position(splade):
+def test_the_error_for_an_item_that_is_not_a_text_has_its_position(splade):
     with pytest.raises(InputError, match="text number 1 "):
         load(splade).encode(["a", None])
 
@@ -111,8 +111,8 @@ def test_pooling_of_padded_rows_in_parts_of_any_size(monkeypatch, strategy, acti
     expected = activated.amax(dim=1) if strategy == "max" else activated.sum(dim=1)
     pooling = splade_pooling.SpladePooling(strategy, activation)
 
-    for chunk_size in (1, 30, 60, 1000):
-        monkeypatch.setattr(largest_logits, "_MAX_LOGITS", chunk_size)
+    for max_logits in (1, 30, 60, 1000):
+        monkeypatch.setattr(largest_logits, "_MAX_LOGITS", max_logits)
         features = {"token_embeddings": VocabularyLogits(hidden, weight, bias), "attention_mask": mask}
         torch.testing.assert_close(pooling(features)["sentence_embedding"], expected)
 
@@ -132,11 +132,11 @@ def test_terms_are_named_heaviest_first(splade):
         encoder.decode(weights[:, :3])
 
 
-def test_batches_on_a_processor_are_bounded_whatever_is_asked_for(splade, texts, monkeypatch):
+def test_batches_on_a_cpu_are_bounded_for_any_token_budget(splade, texts, monkeypatch):
     monkeypatch.setattr(SparseEncoder, "max_tokens", 100 * count_streams(torch.get_num_threads()))
     engine = SparseEncoder(splade, dtype="float32", device="cpu").engine
 
-    for asked, most in ((60, 60), (1 << 20, 100), (None, 100)):
-        [chunk] = engine.chunks(texts, token_budget=asked)
+    for requested, limit in ((60, 60), (1 << 20, 100), (None, 100)):
+        [chunk] = engine.chunks(texts, token_budget=requested)
         sizes = [int(chunk.tokens.lengths[rows].sum()) for rows, _ in chunk.run()]
-        assert most // 2 < max(sizes) <= most
+        assert limit // 2 < max(sizes) <= limit

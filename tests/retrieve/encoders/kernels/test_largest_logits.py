@@ -8,7 +8,7 @@ LENGTHS = [[3, 3, 5], [4], [1, 1, 1], [2, 0, 2]]
 
 
 def plain(hidden: torch.Tensor, weight: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-    """Take the largest of all logits, and let torch find the gradient."""
+    """Compute the maximum of all logits, with torch's gradient."""
     texts = (hidden @ weight.T).split(lengths)
     return torch.stack([text.max(dim=0).values if len(text) else torch.zeros(len(weight)) for text in texts])
 
@@ -19,18 +19,18 @@ def make(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("lengths", LENGTHS)
-@pytest.mark.parametrize("chunk_size", [1, 30, 1 << 24])
+@pytest.mark.parametrize("max_logits", [1, 30, 1 << 24])
 @pytest.mark.parametrize("lowered_by", [-100.0, 1.0, 100.0])
-def test_values_and_gradients_are_those_of_the_whole_product(
-    lengths: list[int], chunk_size: int, lowered_by: float, monkeypatch: pytest.MonkeyPatch
+def test_values_and_gradients_are_those_of_the_full_product(
+    lengths: list[int], max_logits: int, lowered_by: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_LOGITS", chunk_size)
+    monkeypatch.setattr(module, "_MAX_LOGITS", max_logits)
     hidden, weight = make(lengths)
     found, expected = largest_logits(hidden, weight, lengths), plain(hidden, weight, lengths)
     torch.testing.assert_close(found, expected)
     with torch.no_grad():
         torch.testing.assert_close(largest_logits(hidden, weight, lengths), expected)
-    # As SPLADE does: most terms are lowered below zero, where they have no gradient.
+    # As in SPLADE, most terms are below zero, where they have no gradient.
     ours, theirs = (
         torch.autograd.grad((values - lowered_by).relu().log1p().pow(2).sum(), (hidden, weight))
         for values in (found, expected)
@@ -44,7 +44,7 @@ def test_no_text_gives_nothing() -> None:
     assert largest_logits(hidden, weight, []).shape == (0, 40)
 
 
-def test_gradients_reach_only_what_asks_for_them() -> None:
+def test_only_tensors_that_require_a_gradient_get_one() -> None:
     hidden, weight = make([3, 2])
     alone = largest_logits(hidden.detach(), weight, [3, 2])
     alone.sum().backward()
@@ -62,5 +62,5 @@ def test_a_product_in_bfloat16_keeps_gradients_in_float32() -> None:
     exact, other = (tensor.detach().clone().requires_grad_() for tensor in (hidden, weight))
     plain(exact, other, [30, 30]).relu().sum().backward()
     assert weight.grad is not None and other.grad is not None and weight.grad.dtype == torch.float32
-    # Another token may be the largest where two are equal in bfloat16; most are the same.
+    # Where two tokens are equal in bfloat16, another one may be the largest; most are the same.
     assert float((weight.grad - other.grad).norm() / other.grad.norm()) < 0.2

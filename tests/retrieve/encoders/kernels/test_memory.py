@@ -1,4 +1,4 @@
-"""Memory stays bounded however many texts there are: measured, in a process of its own."""
+"""Memory stays bounded for any number of texts, measured in a separate process."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def test_200_000_texts_into_a_memmap(dense, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_weights_that_their_file_has_too_are_let_go_and_read_again(tmp_path):
+def test_mapped_weights_are_paged_out_and_read_again(tmp_path):
     save_file({"mine": torch.arange(2_000_000, dtype=torch.float32)}, tmp_path / "weights.safetensors")
     weights = load_file(tmp_path / "weights.safetensors")["mine"]
     assert weights.sum() > 0
@@ -65,7 +65,7 @@ def test_weights_that_their_file_has_too_are_let_go_and_read_again(tmp_path):
     assert torch.equal(weights[:1000], torch.full((1000,), -1.0))
 
 
-def test_weights_of_no_file_are_left_alone():
+def test_weights_in_memory_are_kept():
     weights = torch.ones(1_000_000)
 
     page_out(weights)
@@ -75,18 +75,18 @@ def test_weights_of_no_file_are_left_alone():
 
 
 def _resident(name: str) -> int:
-    """Kilobytes of a mapped file that are in memory."""
-    found, at_it = 0, False
+    """Return the kilobytes of a mapped file that are in memory."""
+    size, matches = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split(maxsplit=1)[0]:
-            at_it = line.endswith(name)
-        elif at_it and line.startswith("Rss:"):
-            found += int(line.split()[1])
-    return found
+            matches = line.endswith(name)
+        elif matches and line.startswith("Rss:"):
+            size += int(line.split()[1])
+    return size
 
 
 def _may_page_out(folder: Path) -> bool:
-    """Whether the system writes pages of this folder's files back: one in memory has nowhere to write them."""
+    """Return whether files of this folder can be paged out: those of a file system in memory cannot."""
     kinds = {line.split()[1]: line.split()[2] for line in Path("/proc/mounts").read_text().splitlines()}
     home = next(str(parent) for parent in [folder, *folder.parents] if str(parent) in kinds)
     return kinds[home] not in ("tmpfs", "ramfs")

@@ -51,7 +51,7 @@ def test_without_bias_and_in_bfloat16(layer: nn.Linear) -> None:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_weights_that_change_are_packed_anew(layer: nn.Linear, fused: bool) -> None:
+def test_changed_weights_are_packed_again(layer: nn.Linear, fused: bool) -> None:
     mine, rows = packed(layer), torch.randn(5, 24)
     before = inferred(mine, rows)
     assert mine._packed is not None
@@ -80,7 +80,7 @@ def test_outside_of_inference_it_is_a_plain_layer(layer: nn.Linear) -> None:
     assert list(mine.state_dict()) == ["weight", "bias"]
 
 
-def test_a_copy_is_whole_and_its_own(layer: nn.Linear) -> None:
+def test_a_copy_is_complete_and_independent(layer: nn.Linear) -> None:
     mine, rows = packed(layer), torch.randn(5, 24)
     before = inferred(mine, rows)
     for another in (copy.deepcopy(mine), pickle.loads(pickle.dumps(mine))):
@@ -93,7 +93,7 @@ def test_a_copy_is_whole_and_its_own(layer: nn.Linear) -> None:
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu"])
-def test_a_transformer_is_what_it_was(activation: str) -> None:
+def test_a_transformer_gives_the_same_results(activation: str) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     plain: Any = BertModel(BertConfig(vocab_size=50, hidden_act=activation, **sizes)).eval()

@@ -23,7 +23,7 @@ def test_auto_is_bfloat16_only_where_it_is_fast():
 
 
 @pytest.mark.parametrize("name", DTYPES[1:])
-def test_a_name_stands_for_torchs_dtype(name):
+def test_a_name_is_that_of_torchs_dtype(name):
     assert str(resolve_dtype(name, CPU)) == f"torch.{name}"
 
 

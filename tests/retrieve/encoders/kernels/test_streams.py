@@ -1,4 +1,4 @@
-"""Batches side by side: the same results in the same order, and no thread's settings but their own changed."""
+"""Parallel batches give the same results in the same order and leave the settings of other threads alone."""
 
 import threading
 from collections.abc import Iterator
@@ -8,10 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import Gemma3TextConfig, Gemma3TextModel, LlamaConfig, LlamaModel
 
 from checkpoints import write_bert
 from retrieve.encoders import DenseEncoder
 from retrieve.encoders.kernels.streams import MAX_STREAMS, count_streams, parallel_map
+from retrieve.encoders.modules.backbone import reentrant
 from retrieve.encoders.modules.custom import Custom
 
 
@@ -56,27 +58,27 @@ def test_any_number_of_items(count: int) -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_what_fails_is_raised_and_nothing_is_begun_after_it() -> None:
-    begun = []
+def test_an_error_is_raised_and_nothing_is_started_after_it() -> None:
+    started = []
 
     def work(item: int) -> int:
-        begun.append(item)
+        started.append(item)
         if item == 1:
             raise MemoryError("too large")
         return item
 
     with pytest.raises(MemoryError, match="too large"):
         list(parallel_map(work, range(100)))
-    assert len(begun) <= 4 and torch.get_num_threads() == 2
+    assert len(started) <= 4 and torch.get_num_threads() == 2
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_no_more_is_begun_than_is_soon_taken() -> None:
-    begun = []
-    results = parallel_map(lambda item: begun.append(item) or item, range(100))
+def test_few_items_are_started_ahead_of_the_results() -> None:
+    started = []
+    results = parallel_map(lambda item: started.append(item) or item, range(100))
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     results.close()
-    assert len(begun) <= 6
+    assert len(started) <= 6
 
 
 def test_one_thread_runs_all_in_the_caller() -> None:
@@ -89,25 +91,25 @@ def test_one_thread_runs_all_in_the_caller() -> None:
 
 
 @pytest.mark.usefixtures("two_threads")
-def test_autocast_holds_in_all(tmp_path) -> None:
+def test_autocast_applies_to_all_batches(tmp_path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
     texts = [f"the energy of wave {at}" for at in range(40)]
     with torch.autocast("cpu", torch.bfloat16):
-        several, one = encoder.encode(texts, token_budget=64), encoder.encode(texts)
-    np.testing.assert_allclose(several, one, atol=0.02)
-    assert np.abs(several - encoder.encode(texts)).max() > 1e-5
+        small, large = encoder.encode(texts, token_budget=64), encoder.encode(texts)
+    np.testing.assert_allclose(small, large, atol=0.02)
+    assert np.abs(small - encoder.encode(texts)).max() > 1e-5
 
 
 @pytest.mark.usefixtures("two_threads")
 def test_vectors_do_not_depend_on_streams(tmp_path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
     texts = [f"the energy of wave {'light ' * (at % 17)} {at}" for at in range(300)]
-    several = encoder.encode(texts, token_budget=128)
+    parallel = encoder.encode(texts, token_budget=128)
     torch.set_num_threads(1)
-    np.testing.assert_allclose(encoder.encode(texts, token_budget=128), several, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(texts, token_budget=128), parallel, atol=1e-6)
 
 
-def test_code_that_is_not_ours_or_compiled_runs_in_one_thread(tmp_path) -> None:
+def test_custom_and_compiled_modules_run_in_one_thread(tmp_path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu")
     assert encoder.engine.streams
     encoder.engine.modules.append(Custom("their.Module", torch.nn.Identity()))
@@ -115,19 +117,19 @@ def test_code_that_is_not_ours_or_compiled_runs_in_one_thread(tmp_path) -> None:
     assert not DenseEncoder(tmp_path, dtype="float32", device="cpu", compile=True).engine.streams
 
 
-def test_positions_that_stretch_run_in_one_thread(tmp_path) -> None:
-    from types import SimpleNamespace
+SIZES = {"vocab_size": 9, "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+DEFAULT = {"rope_type": "default", "rope_theta": 1e4}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
+LONG = {"rope_type": "longrope", "rope_theta": 1e4, "factor": 2.0, "short_factor": [1.0] * 2, "long_factor": [2.0] * 2}
 
-    from retrieve.encoders.modules.backbone import reentrant
 
-    model = DenseEncoder(write_bert(tmp_path), device="cpu").engine.input.model
-    assert reentrant(model)
-    for settings in (
-        {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
-        {"rope_parameters": {"rope_type": "longrope"}},
-        {"rope_parameters": {"full_attention": {"rope_type": "dynamic"}}},
-    ):
-        model.config = SimpleNamespace(**settings)
-        assert not reentrant(model)
-    model.config = SimpleNamespace(rope_scaling=None, rope_parameters={"rope_type": "default", "rope_theta": 1e4})
-    assert reentrant(model)
+def test_models_that_change_their_positions_in_place_run_in_one_thread(tmp_path) -> None:
+    def gemma(kind: dict) -> Gemma3TextModel:
+        rope = {"full_attention": kind, "sliding_attention": DEFAULT}
+        return Gemma3TextModel(Gemma3TextConfig(**SIZES, head_dim=4, rope_parameters=rope))
+
+    assert reentrant(DenseEncoder(write_bert(tmp_path), device="cpu").engine.input.model)
+    assert reentrant(LlamaModel(LlamaConfig(**SIZES, rope_parameters=DEFAULT))) and reentrant(gemma(DEFAULT))
+    assert not reentrant(LlamaModel(LlamaConfig(**SIZES, rope_parameters=DYNAMIC)))
+    assert not reentrant(LlamaModel(LlamaConfig(**SIZES, rope_parameters=LONG)))
+    assert not reentrant(gemma(DYNAMIC))

@@ -1,4 +1,4 @@
-"""Layers over texts laid end to end: what each text gets must be what it gets in padded rows, and alone."""
+"""Layers over concatenated texts give the results of padded rows, and of each text alone."""
 
 import copy
 from typing import Any
@@ -75,19 +75,15 @@ def attended(found: Tensor, features: dict[str, Tensor]) -> Tensor:
 @pytest.mark.parametrize(
     ("lengths", "left"), [([5, 1, 9, 9, 4], False), ([5, 1, 9, 9, 4], True), ([7, 7], False), ([70] * 12, False)]
 )
-def test_texts_get_what_they_get_in_padded_rows(model: Any, config: Any, lengths: list[int], left: bool) -> None:
+def test_results_are_those_of_padded_rows(model: Any, config: Any, lengths: list[int], left: bool) -> None:
     plain = made(model, config)
     mine = copy.deepcopy(plain)
     assert unpad(mine)
     features = words(lengths, left=left)
-    if left and found_at_the_front(plain):
+    if left and "Classification" in type(plain).__name__:
         pytest.skip("its head reads the first column")
     found, expected = (attended(run(one, features), features) for one in (mine, plain))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-def found_at_the_front(model: Any) -> bool:
-    return "Classification" in type(model).__name__
 
 
 def test_tokens_may_be_masked_anywhere_and_a_text_be_empty() -> None:
@@ -102,7 +98,7 @@ def test_tokens_may_be_masked_anywhere_and_a_text_be_empty() -> None:
     assert not run(mine, features)[1].any()
 
 
-def test_layers_are_given_tokens_alone_and_few_different_numbers_of_them() -> None:
+def test_layers_get_no_padding_and_few_different_numbers_of_tokens() -> None:
     mine, seen = made(), set()
     unpad(mine)
     dense = mine.encoder.layer[1].output.dense
@@ -117,8 +113,8 @@ def test_layers_are_given_tokens_alone_and_few_different_numbers_of_them() -> No
 
 
 @pytest.mark.parametrize("spread", [0.3, 3.0])
-def test_bfloat16_is_as_near_to_float32_as_padded_rows_are(spread: float) -> None:
-    """With a wide spread scores leave the range of their exponentials, and torch's own attention steps in."""
+def test_bfloat16_is_as_close_to_float32_as_padded_rows_are(spread: float) -> None:
+    """With a wide spread the exponentials of scores overflow, and torch's attention is used instead."""
     exact = made()
     with torch.no_grad():
         for layer in exact.encoder.layer:
@@ -184,7 +180,7 @@ def test_not_a_number_stays_in_its_text() -> None:
     assert found[1].isnan().all() and found[0, :4].isfinite().all() and found[2].isfinite().all()
 
 
-def test_what_only_a_plain_pass_gives_is_given() -> None:
+def test_calls_that_need_the_plain_forward_pass_get_it() -> None:
     plain, features = made(), words([5, 9])
     mine = copy.deepcopy(plain)
     unpad(mine)
@@ -199,15 +195,15 @@ def test_what_only_a_plain_pass_gives_is_given() -> None:
         unpad(dropping)
         assert not torch.equal(dropping(**features).last_hidden_state, dropping(**features).last_hidden_state)
         assert isinstance(plain(**features, return_dict=False), tuple)
-    heard: list[Any] = []
+    calls: list[Any] = []
     again = copy.deepcopy(plain)
     unpad(again)
-    again.encoder.layer[0].register_forward_hook(lambda *said: heard.append(said))
+    again.encoder.layer[0].register_forward_hook(lambda *arguments: calls.append(arguments))
     run(again, features)
-    assert heard
+    assert calls
 
 
-def test_a_mask_of_each_query_is_kept() -> None:
+def test_a_mask_per_query_is_obeyed() -> None:
     plain, features = made(), words([9, 9])
     mine = copy.deepcopy(plain)
     unpad(mine)
@@ -232,7 +228,7 @@ def test_a_copy_runs_its_own_weights() -> None:
     assert torch.equal(run(mine, features), before)
 
 
-def test_others_are_left_alone() -> None:
+def test_other_models_are_unchanged() -> None:
     distil = DistilBertModel(DistilBertConfig(vocab_size=50, dim=32, hidden_dim=64, n_layers=1, n_heads=4))
     decoder = made(is_decoder=True)
     assert not unpad(distil) and not unpad(decoder)
