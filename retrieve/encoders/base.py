@@ -88,7 +88,7 @@ class Encoder:
     organisation: ClassVar[str]
     default_steps: ClassVar[Sequence[Step]]
     causal_steps: ClassVar[Sequence[Step]] = ()
-    saved_as: ClassVar[str]
+    model_type: ClassVar[str]
     output: ClassVar[str] = "sentence_embedding"
     max_rows: ClassVar[int | None] = None
     max_tokens: ClassVar[int | None] = None
@@ -222,7 +222,7 @@ class Encoder:
     @property
     def settings(self) -> dict[str, Any]:
         """Content of config_sentence_transformers.json in a saved encoder."""
-        return {"model_type": self.saved_as}
+        return {"model_type": self.model_type}
 
     def save(self, path: str | Path) -> None:
         """Save the encoder as safetensors, in the layout that every release of sentence-transformers reads.
@@ -269,10 +269,10 @@ class Encoder:
         return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
 
     def _check_kind(self) -> None:
-        saved_as = self.checkpoint.settings.get("model_type", "SentenceTransformer") if self.checkpoint.steps else None
-        if saved_as is not None and saved_as != self.saved_as:
+        model_type = self.checkpoint.settings.get("model_type", "SentenceTransformer")
+        if self.checkpoint.steps and model_type not in (None, self.model_type):
             raise ModelError(
-                f"{self.checkpoint.folder} was saved as a {saved_as}, which {type(self).__name__} does not read"
+                f"{self.checkpoint.folder} was saved as a {model_type}, which {type(self).__name__} does not read"
             )
         architectures = self.checkpoint.config.get("architectures") or [""]
         if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":

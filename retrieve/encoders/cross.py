@@ -37,7 +37,7 @@ class CrossEncoder(PromptedEncoder):
 
     kind = "cross"
     organisation = "cross-encoder"
-    saved_as = "CrossEncoder"
+    model_type = "CrossEncoder"
     default_steps = (Step("Transformer", config={"transformer_task": "sequence-classification"}),)
     causal_steps = (Step("Transformer", config={"transformer_task": "text-generation"}), Step("LogitScore", config={}))
     output = "scores"

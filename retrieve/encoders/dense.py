@@ -72,7 +72,7 @@ class DenseEncoder(PromptedEncoder):
 
     kind = "dense"
     organisation = "sentence-transformers"
-    saved_as = "SentenceTransformer"
+    model_type = "SentenceTransformer"
     default_steps = (Step("Transformer", config={}), Step("Pooling", config={}))
     causal_steps = (Step("Transformer", config={}), Step("Pooling", config={"pooling_mode": "lasttoken"}))
 

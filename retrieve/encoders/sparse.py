@@ -47,7 +47,7 @@ class SparseEncoder(PromptedEncoder):
 
     kind = "sparse"
     organisation = "sparse-encoder"
-    saved_as = "SparseEncoder"
+    model_type = "SparseEncoder"
     default_steps = (Step("MLMTransformer", config={}), Step("SpladePooling", config={}))
     # A batch is a dense [texts, vocabulary] array before it becomes sparse: 256 x 30,522 floats are 31 MB.
     max_rows = 256

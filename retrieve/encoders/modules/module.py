@@ -65,7 +65,7 @@ class Module(torch.nn.Module):
     output: str = "sentence_embedding"
     """Name of the feature that it adds."""
     reentrant: bool = True
-    """Whether several threads may run it at the same time."""
+    """True if several threads may run it at the same time."""
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
@@ -142,7 +142,7 @@ class InputModule(Module):
 
     max_length: int | None
     unpadded: bool = False
-    """Whether it computes no padding."""
+    """True if it computes no padding."""
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
         """Tokenize texts (or pairs of texts), each with `prompt` before it, without padding."""
