@@ -85,12 +85,12 @@ class Encoder:
     """
 
     kind: ClassVar[str]
-    organisation: ClassVar[str]
-    default_steps: ClassVar[Sequence[Step]]
-    causal_steps: ClassVar[Sequence[Step]] = ()
-    model_type: ClassVar[str]
-    output: ClassVar[str] = "sentence_embedding"
-    max_rows: ClassVar[int | None] = None
+    organisation: ClassVar[str]  # tried first for a name without a slash on the Hub
+    default_steps: ClassVar[Sequence[Step]]  # modules of a plain transformers checkpoint
+    causal_steps: ClassVar[Sequence[Step]] = ()  # the same for a causal language model
+    model_type: ClassVar[str]  # in config_sentence_transformers.json
+    output: ClassVar[str] = "sentence_embedding"  # feature that the last module must add
+    max_rows: ClassVar[int | None] = None  # limits of a batch, see `engine.Costs`
     max_tokens: ClassVar[int | None] = None
     model_card_data: ModelCard | None = None
     """Model card that `save` writes as README.md; None until the encoder is trained or evaluated."""
@@ -329,7 +329,7 @@ class PromptedEncoder(Encoder):
         return super().settings | {"prompts": self.prompts, "default_prompt_name": self.default_prompt_name}
 
     def resolve_prompt(self, prompt: str | None, task: Task | None, prompt_name: str | None = None) -> str:
-        """Return the first of these that exists: `prompt`, the prompt of that name, of the task, the default, "".
+        """Return the prompt to use: `prompt`, or else the one of `prompt_name`, of `task`, the default one, or "".
 
         The prompt of queries is named "query"; that of documents is the first of "document", "passage" and "corpus".
         As in sentence-transformers, a checkpoint without prompts "query" and "document" gets empty ones, so that the
