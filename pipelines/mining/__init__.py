@@ -1,1 +1,1 @@
-"""Hard-negative mining, in five steps a file each: candidates, positives, rescoring, filtering, formatting."""
+"""Hard-negative mining: candidates, positives, rescoring, filtering and formatting, one module per step."""

@@ -1,6 +1,7 @@
-"""Filtering and choosing: what is no negative goes, and of the rest some are taken."""
+"""Filter out candidates that are not negatives, then sample the rest."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -17,18 +18,18 @@ Method: TypeAlias = Literal["topk-marginpos", "topk-percpos", "topk-abs"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a negative must satisfy; p is the lowest score of the query's positives.
+    """Conditions that a negative must satisfy; p is the lowest score of the query's positives.
 
     Parameters
     ----------
     range_min, range_max
-        Ranks to choose from, counted among the candidates that are left after filtering.
+        Ranks to sample from, among the candidates that remain after filtering: from range_min to below range_max.
     absolute_margin
-        A score of at most p - margin.
+        Require a score of at most p - margin.
     relative_margin
-        A score of at most p - margin * abs(p): 0.05 is NV-Retriever's TopK-PercPos at 95%.
+        Require a score of at most p - margin * abs(p): 0.05 is NV-Retriever's TopK-PercPos at 95%.
     max_score, min_score
-        Of the score itself.
+        Bounds of the score itself.
     """
 
     range_min: int
@@ -41,20 +42,20 @@ class Limits:
 
 @dataclass
 class Counts:
-    """How many candidates there were, and how many each limit ruled out."""
+    """Number of candidates, and of those excluded by each limit."""
 
     candidates: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
 
     def add(self, limit: str, mask: NDArray[np.bool_]) -> None:
-        """Count what a limit ruled out."""
+        """Count the candidates excluded by a limit."""
         self.skipped[limit] = self.skipped.get(limit, 0) + int(mask.sum())
 
 
 def limits_of(method: Method, value: float) -> dict[str, float]:
-    """Give the limit that a method of NV-Retriever stands for.
+    """Return the limit that implements a method of NV-Retriever.
 
-    "topk-marginpos": scores of at most p - value; "topk-percpos": of at most value * p; "topk-abs": of at most value.
+    "topk-marginpos" allows scores up to p - value, "topk-percpos" up to value * p, "topk-abs" up to value.
 
     References
     ----------
@@ -70,7 +71,7 @@ def limits_of(method: Method, value: float) -> dict[str, float]:
 
 
 def filtered(
-    found: Candidates,
+    candidates: Candidates,
     positives: Positives,
     positive_scores: NDArray[np.float32],
     limits: Limits,
@@ -78,47 +79,36 @@ def filtered(
     *,
     include_positives: bool = False,
 ) -> Candidates:
-    """Rule out positives and what is beyond a limit, and give the ranks asked for, best first."""
+    """Exclude positives and candidates beyond a limit; return the ranks from range_min to range_max, best first."""
     if not include_positives:
-        found = found.without(positives.mask(found.documents))
-    counts.candidates += found.scores.size
+        candidates = candidates.without(positives.mask(candidates.documents))
+    counts.candidates += candidates.scores.size
     lowest = positives.lowest(positive_scores)[:, None]
-    if limits.absolute_margin is not None:
-        found = _ruled_out(found, found.scores + np.float32(limits.absolute_margin) > lowest, "absolute_margin", counts)
-    if limits.relative_margin is not None:
-        bound = lowest - np.abs(lowest) * np.float32(limits.relative_margin)
-        found = _ruled_out(found, found.scores > bound, "relative_margin", counts)
-    if limits.max_score is not None:
-        found = _ruled_out(found, found.scores > np.float32(limits.max_score), "max_score", counts)
-    if limits.min_score is not None:
-        found = _ruled_out(found, found.scores < np.float32(limits.min_score), "min_score", counts)
-    found = found.sorted()
-    ranks = np.arange(limits.range_min, max(limits.range_min, min(limits.range_max, found.scores.shape[1])))
-    return found.take(np.broadcast_to(ranks, (len(found.scores), len(ranks))))
+    for name, violates in _VIOLATIONS.items():
+        limit = getattr(limits, name)
+        if limit is not None:
+            mask = violates(candidates.scores, np.float32(limit), lowest)
+            counts.add(name, mask & np.isfinite(candidates.scores))
+            candidates = candidates.without(mask)
+    candidates = candidates.sorted()
+    ranks = np.arange(limits.range_min, max(limits.range_min, min(limits.range_max, candidates.scores.shape[1])))
+    return candidates.take(np.broadcast_to(ranks, (len(candidates.scores), len(ranks))))
 
 
-def chosen(found: Candidates, count: int, sampling: Sampling, draw: random.Random) -> Candidates:
-    """Take `count` of each query's candidates: the first, or any, which then stand by score."""
-    found = _at_least(found, count)
+def chosen(candidates: Candidates, count: int, sampling: Sampling, draw: random.Random) -> Candidates:
+    """Return `count` candidates of each query, sorted by score: the first ("top") or random ones."""
+    candidates = candidates.padded(count)
     if sampling == "top":
-        return found.take(np.broadcast_to(np.arange(count), (len(found.scores), count)))
-    options = np.maximum(np.isfinite(found.scores).sum(axis=1), count)
-    places = [draw.sample(range(of_one), k=count) for of_one in options.tolist()]
-    return found.take(np.array(places, dtype=np.int64).reshape(-1, count)).sorted()
+        return candidates.take(np.broadcast_to(np.arange(count), (len(candidates.scores), count)))
+    available = np.maximum(np.isfinite(candidates.scores).sum(axis=1), count)
+    positions = [draw.sample(range(number), k=count) for number in available.tolist()]
+    return candidates.take(np.array(positions, dtype=np.int64).reshape(-1, count)).sorted()
 
 
-def _ruled_out(found: Candidates, mask: NDArray[np.bool_], limit: str, counts: Counts) -> Candidates:
-    counts.add(limit, mask & np.isfinite(found.scores))
-    return found.without(mask)
-
-
-def _at_least(found: Candidates, count: int) -> Candidates:
-    missing = count - found.scores.shape[1]
-    if missing <= 0:
-        return found
-    rows = ((0, 0), (0, missing))
-    return Candidates(
-        np.pad(found.documents, rows, constant_values=-1),
-        np.pad(found.scores, rows, constant_values=-np.inf),
-        None if found.sources is None else np.pad(found.sources, rows, constant_values=-1),
-    )
+_VIOLATIONS: dict[str, Callable[[NDArray[np.float32], np.float32, NDArray[np.float32]], NDArray[np.bool_]]] = {
+    "absolute_margin": lambda scores, limit, lowest: scores + limit > lowest,
+    "relative_margin": lambda scores, limit, lowest: scores > lowest - np.abs(lowest) * limit,
+    "max_score": lambda scores, limit, lowest: scores > limit,
+    "min_score": lambda scores, limit, lowest: scores < limit,
+}
+"""For each limit: which scores violate it, given the lowest positive score of each query."""

@@ -1,5 +1,6 @@
-"""The mined rows as a table, in the shapes that losses read."""
+"""Format mined rows as an Arrow table, in the layouts that losses read."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -16,14 +17,14 @@ Format: TypeAlias = Literal["triplet", "n-tuple", "labeled-pair", "labeled-list"
 
 
 class Texts:
-    """Texts by number, as an Arrow column: rows are taken from it without touching Python strings.
+    """Texts by number, as an Arrow column: taking rows does not touch Python strings.
 
     Parameters
     ----------
     texts
         The texts.
     ids
-        Their ids, put beside them in the table; None for none.
+        Their ids, which the table gets as a column of its own; None for none.
     """
 
     def __init__(self, texts: "list[str] | pa.Array", ids: list[str] | None = None) -> None:
@@ -33,17 +34,17 @@ class Texts:
         self.ids = None if ids is None else pa.array(ids, type=pa.large_string())
 
     def take(self, numbers: NDArray[np.int64]) -> "pa.Array":
-        """Give these texts."""
+        """Return the texts of these numbers."""
         return self.texts.take(_indices(numbers))
 
     def take_ids(self, numbers: NDArray[np.int64]) -> "pa.Array":
-        """Give the ids of these texts."""
+        """Return the ids of these numbers."""
         assert self.ids is not None
         return self.ids.take(_indices(numbers))
 
 
 def formatted(
-    shape: Format,
+    layout: Format,
     queries: Texts,
     corpus: Texts,
     first: int,
@@ -55,49 +56,51 @@ def formatted(
     anchor: str = "anchor",
     positive: str = "positive",
 ) -> "pa.Table":
-    """Give the rows of some consecutive queries.
+    """Return the rows of consecutive queries.
 
     Parameters
     ----------
-    shape
-        "triplet": a row for each positive and negative. "n-tuple": a row for each positive with all negatives, where
-        all were found. "labeled-pair": a row for each positive (1) and negative (0). "labeled-list": a row for each
-        positive with it and its negatives as a list, where one was found.
+    layout
+        "triplet": one row per positive and negative. "n-tuple": one row per positive with all negatives, if none is
+        missing. "labeled-pair": one row per positive (1) and per negative (0). "labeled-list": one row per positive,
+        with a list of it and the negatives, if there is at least one negative.
     queries, corpus
-        The texts; where the corpus has ids, so have the rows.
+        The texts; if the corpus has ids, the rows have them too.
     first
-        The number of the first query.
+        Number of the first query.
     positives, positive_scores, negatives
-        Of these queries; the scores [positives].
+        Of these queries; the scores are [positives].
     scores
-        Give scores: beside the texts, or in the place of labels.
+        Add a column of scores, which replaces the labels if there are any.
     anchor, positive
         Names of the columns.
     """
-    if shape not in get_args(Format):
-        raise InputError(f"unknown output format {shape!r}: there are {', '.join(get_args(Format))}")
-    make = {"triplet": _triplets, "n-tuple": _tuples, "labeled-pair": _pairs, "labeled-list": _lists}[shape]
+    if layout not in get_args(Format):
+        raise InputError(f"unknown output format {layout!r}: there are {', '.join(get_args(Format))}")
+    make = {"triplet": _triplets, "n-tuple": _tuples, "labeled-pair": _pairs, "labeled-list": _lists}[layout]
     return make(_Rows(queries, corpus, first, positives, positive_scores, negatives, scores, anchor, positive))
 
 
+@dataclass
 class _Rows:
-    def __init__(self, *parts: Any) -> None:
-        (
-            self.queries,
-            self.corpus,
-            self.first,
-            self.positives,
-            self.positive_scores,
-            self.negatives,
-            self.scores,
-            self.anchor,
-            self.positive,
-        ) = parts
-        self.found = np.isfinite(self.negatives.scores)
+    """Arguments of `formatted`."""
+
+    queries: Texts
+    corpus: Texts
+    first: int
+    positives: Positives
+    positive_scores: NDArray[np.float32]
+    negatives: Candidates
+    scores: bool
+    anchor: str
+    positive: str
+
+    def __post_init__(self) -> None:
+        self.found: Any = np.isfinite(self.negatives.scores)
         self.query = self.positives.queries  # of each positive
 
     def table(self, query: NDArray[np.int64], columns: dict[str, Any], **documents: NDArray[np.int64]) -> "pa.Table":
-        """Make the table: the queries' texts, then `columns`; the ids of `documents` beside their texts."""
+        """Return a table of the queries' texts, `columns`, and the ids of queries and `documents` if known."""
         import pyarrow as pa
 
         named = {self.anchor: self.queries.take(query + self.first), **columns}
@@ -109,14 +112,13 @@ class _Rows:
 
 
 def _triplets(rows: _Rows) -> "pa.Table":
-    kept = rows.found[rows.query]  # [positives, n]
-    at, column = np.nonzero(kept)
+    at, column = np.nonzero(rows.found[rows.query])  # [positives, n]
     query, document = rows.query[at], rows.positives.documents[at]
     negative = rows.negatives.documents[query, column]
     columns = {rows.positive: rows.corpus.take(document), "negative": rows.corpus.take(negative)}
     if rows.scores:
-        both = np.stack((rows.positive_scores[at], rows.negatives.scores[query, column]), axis=1)
-        columns["scores"] = _list_column(both)
+        pairs = np.stack((rows.positive_scores[at], rows.negatives.scores[query, column]), axis=1)
+        columns["scores"] = _list_column(pairs)
     return rows.table(query, columns, positive=document, negative=negative)
 
 
@@ -142,7 +144,7 @@ def _pairs(rows: _Rows) -> "pa.Table":
     document = np.concatenate((rows.positives.documents, rows.negatives.documents[at, column]))
     score = np.concatenate((rows.positive_scores, rows.negatives.scores[at, column]))
     label = np.concatenate((np.ones(len(rows.query), np.int64), np.zeros(len(at), np.int64)))
-    order = np.lexsort((-label, query))  # each query's positives, then its negatives
+    order = np.lexsort((-label, query))  # the positives of each query, then its negatives
     query, document = query[order], document[order]
     columns: dict[str, Any] = {rows.positive: rows.corpus.take(document)}
     if rows.scores:
@@ -157,22 +159,20 @@ def _lists(rows: _Rows) -> "pa.Table":
 
     at = np.flatnonzero(rows.found.any(axis=1)[rows.query])
     query = rows.query[at]
-    kept = np.concatenate((np.ones((len(at), 1), np.bool_), rows.found[query]), axis=1)
-    documents = np.concatenate((rows.positives.documents[at, None], rows.negatives.documents[query]), axis=1)[kept]
-    offsets = np.concatenate(([0], np.cumsum(kept.sum(axis=1))))
-    columns: dict[str, Any] = {
-        rows.positive: pa.LargeListArray.from_arrays(pa.array(offsets), rows.corpus.take(documents))
-    }
+    exists = np.concatenate((np.ones((len(at), 1), np.bool_), rows.found[query]), axis=1)
+    documents = np.concatenate((rows.positives.documents[at, None], rows.negatives.documents[query]), axis=1)[exists]
+    offsets = pa.array(np.concatenate(([0], np.cumsum(exists.sum(axis=1)))))
+    columns: dict[str, Any] = {rows.positive: pa.LargeListArray.from_arrays(offsets, rows.corpus.take(documents))}
     if rows.scores:
-        values = np.concatenate((rows.positive_scores[at, None], rows.negatives.scores[query]), axis=1)[kept]
-        columns["scores"] = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values.astype(np.float64)))
+        values = np.concatenate((rows.positive_scores[at, None], rows.negatives.scores[query]), axis=1)[exists]
+        columns["scores"] = pa.LargeListArray.from_arrays(offsets, pa.array(values.astype(np.float64)))
     else:
-        labels = np.zeros(kept.shape, np.int64)
+        labels = np.zeros(exists.shape, np.int64)
         labels[:, 0] = 1
-        columns["labels"] = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(labels[kept]))
+        columns["labels"] = pa.LargeListArray.from_arrays(offsets, pa.array(labels[exists]))
     table = rows.table(query, columns)
     if rows.corpus.ids is not None:
-        ids = pa.LargeListArray.from_arrays(pa.array(offsets), rows.corpus.take_ids(documents))
+        ids = pa.LargeListArray.from_arrays(offsets, rows.corpus.take_ids(documents))
         table = table.append_column("positive_id", ids)
     return table
 

@@ -1,4 +1,4 @@
-"""`mine_hard_negatives`: negatives by an encoder, with the arguments and the rules of sentence-transformers 6.2."""
+"""`mine_hard_negatives`: mining with an encoder, with the arguments and rules of sentence-transformers 6.2."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MiningReport:
-    """What was found: statistics of scores, and what each limit ruled out."""
+    """Statistics of the scores, and the candidates excluded by each limit."""
 
     rows: int
     possible: int
@@ -49,7 +49,7 @@ class MiningReport:
             ]
             lines.append(f"{name:8}{''.join(values)}")
         for limit, skipped in self.counts.skipped.items():
-            lines.append(f"{limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
+            lines.append(f"{limit} excluded {skipped:,} of {self.counts.candidates:,} candidates")
         if self.rows < self.possible:
             missing = f"{self.possible - self.rows:,} of {self.possible:,} rows"
             lines.append(f"{missing} lack negatives: raise range_max or loosen the limits")
@@ -83,59 +83,61 @@ def mine_hard_negatives(
     cache_folder: str | Path | None = None,
     verbose: bool = True,
 ) -> "Dataset":
-    """Find documents that look right to an encoder and are not among a query's positives.
+    """Find hard negatives: documents that an encoder ranks high and that are not positives of the query.
 
     Parameters
     ----------
     dataset
         (anchor, positive) rows; an anchor on several rows has several positives.
     model
-        Encodes queries and documents; its similarity is the score, of vectors of length 1.
+        Encodes queries and documents; its similarity of normalized vectors is the score.
     anchor_column_name, positive_column_name
-        The first and the second column.
+        Names of the columns (the first and the second).
     corpus
-        Where negatives are looked for, beside all positives (the positives alone).
+        Documents to mine in addition to all positives; by default the positives alone.
     cross_encoder
-        Scores candidates and positives anew, when there is a limit to compare them with.
+        Rescores candidates and positives, if there is a limit on scores.
     range_min, range_max, max_score, min_score, absolute_margin, relative_margin
-        See `Limits`. `range_max` is, by default, `range_min` + `num_negatives` + the most positives of a query, with
-        ten times the negatives when there is a limit.
+        See `Limits`. `range_max` is by default `range_min` + `num_negatives` + the largest number of positives of a
+        query, with ten times the negatives if there is a limit on scores.
     num_negatives, sampling_strategy, seed
-        How many for each query, and which of those left: the best ("top") or any ("random", drawn from `seed`).
+        Number of negatives of each query, and how they are sampled after filtering: the best ("top") or random ones
+        ("random", drawn from `seed`).
     query_prompt, query_prompt_name, corpus_prompt, corpus_prompt_name
-        Put before the texts, instead of what the checkpoint says for queries and documents.
+        Prompts that replace those of the checkpoint for queries and documents.
     include_positives
-        Keep positives among the candidates: the ranking as the encoder has it. Sets `output_format` to "n-tuple".
+        Keep positives among the candidates, to see the encoder's own ranking. Sets `output_format` to "n-tuple".
     output_format, output_scores
         See `formatted`.
     cache_folder
-        Keep vectors there, under a hash of the encoder's identity, prompt and texts.
+        Folder that caches vectors, under a hash of the encoder's identity, prompt and texts.
     verbose
-        Progress bars, and a summary through the log.
+        Show progress bars and log a summary.
 
     Returns
     -------
     Dataset
-        With the columns of `output_format`, under the names of the dataset's own.
+        The columns of `output_format`, with the dataset's own names for anchors and positives.
 
     Raises
     ------
     InputError
-        For an empty dataset, one without two columns, a value that is no text, or numbers that leave no candidates.
+        For an empty dataset, one with fewer than two columns, a value that is not text, or limits that leave no
+        candidates.
     """
     import pyarrow as pa
     from datasets import Dataset
 
-    pa.default_memory_pool().release_unused()  # What rows mined before have left there.
+    pa.default_memory_pool().release_unused()  # Memory of previously mined rows.
     anchor, positive = _columns(dataset, anchor_column_name, positive_column_name)
     if include_positives and output_format != "n-tuple":
-        logger.warning("include_positives keeps the ranking, which only output_format='n-tuple' shows: that is used")
+        logger.warning("include_positives works only with output_format='n-tuple', which is used instead")
         output_format = "n-tuple"
     queries, query_codes = numbered(_texts(dataset, anchor))
-    right = _texts(dataset, positive)
-    documents, codes = numbered([*(corpus or []), *right])
-    positives = Positives.of(query_codes, codes[len(codes) - len(right) :], len(queries))
-    del right  # A copy of each text: `documents` has the different ones.
+    positive_texts = _texts(dataset, positive)
+    documents, codes = numbered([*(corpus or []), *positive_texts])
+    positives = Positives.of(query_codes, codes[len(codes) - len(positive_texts) :], len(queries))
+    del positive_texts  # Frees repeated texts: `documents` holds the distinct ones.
     limited = any(value is not None for value in (absolute_margin, relative_margin, max_score))
     most = int(np.bincount(query_codes).max())
     limits = Limits(
@@ -153,7 +155,7 @@ def mine_hard_negatives(
         min_score,
     )
     _check(limits, num_negatives)
-    encode = _Encoding(model, cache_folder, show_progress=verbose)
+    encode = _CachingEncoder(model, cache_folder, show_progress=verbose)
     corpus_vectors = encode("document", documents, corpus_prompt, corpus_prompt_name)
     query_vectors = encode("query", queries, query_prompt, query_prompt_name)
 
@@ -161,14 +163,14 @@ def mine_hard_negatives(
     counts, draw = Counts(), random.Random(seed)
     mined: list[tuple[int, Positives, NDArray[np.float32], Candidates]] = []
     blocks = nearest(query_vectors, corpus_vectors, limits.range_max + most, metric=model.similarity)
-    for first, found in zip(_starts(len(queries), verbose), blocks, strict=True):
-        own = positives.some(first, first + len(found.documents))
+    for first, candidates in zip(_block_starts(len(queries), verbose), blocks, strict=True):
+        own = positives.some(first, first + len(candidates.documents))
         if rescore is None:
             scores = _similarity(query_vectors[own.queries + first], corpus_vectors[own.documents], model.similarity)
         else:
-            found, scores = _rescored(rescore, found, own, first, queries, documents)
-        left = filtered(found, own, scores, limits, counts, include_positives=include_positives)
-        mined.append((first, own, scores, chosen(left, num_negatives, sampling_strategy, draw)))
+            candidates, scores = _rescored(rescore, candidates, own, first, queries, documents)
+        candidates = filtered(candidates, own, scores, limits, counts, include_positives=include_positives)
+        mined.append((first, own, scores, chosen(candidates, num_negatives, sampling_strategy, draw)))
     del blocks, corpus_vectors, query_vectors  # The rows come when the memory of the search is free again.
     release_freed_memory()
     query_texts, corpus_texts = Texts(queries), Texts(documents)
@@ -180,12 +182,12 @@ def mine_hard_negatives(
             first,
             own,
             scores,
-            taken,
+            negatives,
             scores=output_scores,
             anchor=anchor,
             positive=positive,
         )
-        for first, own, scores, taken in mined
+        for first, own, scores, negatives in mined
     ]
     result = _dataset(Dataset, tables)
     if verbose:
@@ -197,14 +199,16 @@ def mine_hard_negatives(
             len(result),
             possible.get(output_format, len(positives.documents)),
             np.concatenate([scores for _, _, scores, _ in mined]),
-            np.concatenate([taken.scores[np.isfinite(taken.scores)] for *_, taken in mined]),
+            np.concatenate([negatives.scores[np.isfinite(negatives.scores)] for *_, negatives in mined]),
             counts,
         )
         logger.info("%s", report)
     return result
 
 
-class _Encoding:
+class _CachingEncoder:
+    """Encodes texts, and with a cache folder stores the vectors of each list of texts in a file."""
+
     def __init__(self, model: Any, cache_folder: str | Path | None, *, show_progress: bool) -> None:
         self._model, self._folder, self._show = model, cache_folder, show_progress
 
@@ -216,8 +220,8 @@ class _Encoding:
             prompt = self._model.prompts[prompt_name]
         path = None if self._folder is None else self._path(task, texts, prompt)
         if path is not None and path.is_file():
-            found: NDArray[np.float32] = np.load(path, mmap_mode="c", allow_pickle=False)
-            return found
+            cached: NDArray[np.float32] = np.load(path, mmap_mode="c", allow_pickle=False)
+            return cached
         encode = self._model.encode_query if task == "query" else self._model.encode_document
         vectors: NDArray[np.float32] = encode(texts, prompt=prompt, normalize=True, show_progress=self._show)
         release_freed_memory()  # What encoding leaves in pieces is not the search's to use.
@@ -227,30 +231,30 @@ class _Encoding:
 
     def _path(self, task: str, texts: list[str], prompt: str | None) -> Path:
         identity = {name: value for name, value in self._model.identity.items() if name not in ("name", "revision")}
-        told = hashlib.sha256(json.dumps([identity, task, prompt], sort_keys=True, default=str).encode())
+        digest = hashlib.sha256(json.dumps([identity, task, prompt], sort_keys=True, default=str).encode())
         for text in texts:
-            told.update(len(text).to_bytes(8, "little") + text.encode())
+            digest.update(len(text).to_bytes(8, "little") + text.encode())
         folder = Path(self._folder or ".")
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{task}_embeddings_{told.hexdigest()}.npy"
+        return folder / f"{task}_embeddings_{digest.hexdigest()}.npy"
 
 
 def _rescored(
     scorer: PairScorer,
-    found: Candidates,
+    candidates: Candidates,
     own: Positives,
     first: int,
     queries: Sequence[str],
     documents: Sequence[str],
 ) -> tuple[Candidates, NDArray[np.float32]]:
-    """Score a block's candidates and positives in one pass."""
-    rows, columns = np.nonzero(found.documents >= 0)
-    asked = [queries[first + row] for row in [*rows, *own.queries]]
-    read = [documents[at] for at in [*found.documents[rows, columns], *own.documents]]
-    scores = cross_scores(scorer, asked, read)
-    block = np.full(found.scores.shape, -np.inf, dtype=np.float32)
+    """Return a block's candidates with the scorer's scores, and the scores of its positives, computed in one pass."""
+    rows, columns = np.nonzero(candidates.documents >= 0)
+    query_texts = [queries[first + row] for row in [*rows, *own.queries]]
+    document_texts = [documents[number] for number in [*candidates.documents[rows, columns], *own.documents]]
+    scores = cross_scores(scorer, query_texts, document_texts)
+    block = np.full(candidates.scores.shape, -np.inf, dtype=np.float32)
     block[rows, columns] = scores[: len(rows)]
-    return found.with_scores(block), scores[len(rows) :]
+    return candidates.with_scores(block), scores[len(rows) :]
 
 
 def _similarity(queries: NDArray, documents: NDArray, metric: str) -> NDArray[np.float32]:
@@ -265,20 +269,20 @@ def _columns(dataset: Any, anchor: str | None, positive: str | None) -> tuple[st
     if not len(dataset):
         raise InputError("the dataset has no rows")
     names = dataset.column_names
-    for asked in (anchor, positive):
-        if asked is not None and asked not in names:
-            raise InputError(f"the dataset has no column {asked!r}: there are {', '.join(names)}")
+    for name in (anchor, positive):
+        if name is not None and name not in names:
+            raise InputError(f"the dataset has no column {name!r}: there are {', '.join(names)}")
     if len(names) < 2:
-        raise InputError(f"the dataset needs two columns, queries and right documents; there is only {names[0]!r}")
+        raise InputError(f"the dataset needs two columns, queries and positives; there is only {names[0]!r}")
     return anchor or names[0], positive or names[1]
 
 
 def _texts(dataset: Any, column: str) -> list[str]:
-    # A slice is one list; to go through a column would decode it row by row.
+    # A slice is decoded at once; iterating over the column would decode it row by row.
     texts: list[str] = list(dataset[column][:])
     for row, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"row {row} (from 0), column {column!r}: {repr(text)[:60]} is no text")
+            raise InputError(f"row {row} (from 0), column {column!r}: {repr(text)[:60]} is not a string")
     return texts
 
 
@@ -290,7 +294,7 @@ def _check(limits: Limits, negatives: int) -> None:
     if negatives < 1:
         raise InputError(f"num_negatives must be at least 1, not {negatives}")
     if limits.range_min < 0:
-        raise InputError(f"range_min must not be below 0, and is {limits.range_min}")
+        raise InputError(f"range_min must be at least 0, not {limits.range_min}")
     if limits.range_max - limits.range_min < negatives:
         raise InputError(
             f"{negatives} negatives cannot be taken from the ranks {limits.range_min} to {limits.range_max}: lower "
@@ -298,14 +302,15 @@ def _check(limits: Limits, negatives: int) -> None:
         )
 
 
-def _starts(queries: int, show: bool) -> Iterator[int]:
+def _block_starts(queries: int, show: bool) -> Iterator[int]:
+    """Yield the number of the first query of each block, with a progress bar."""
     with tqdm(total=queries, desc="mining", unit="query", disable=not show) as bar:
         for first in range(0, queries, QUERIES_AT_ONCE):
             yield first
             bar.update(min(QUERIES_AT_ONCE, queries - first))
 
 
-def _dataset(kind: Any, tables: Sequence[Any]) -> Any:
+def _dataset(dataset_class: Any, tables: Sequence[Any]) -> Any:
     import pyarrow as pa
     from datasets.fingerprint import Hasher
 
@@ -315,11 +320,11 @@ def _dataset(kind: Any, tables: Sequence[Any]) -> Any:
         for field in table.schema
     ]
     table = table.cast(pa.schema(fields))
-    # Left to itself, a dataset pickles all rows at once to find what they are called.
-    name = Hasher()
+    # Without a fingerprint, the dataset would pickle all rows at once to compute one.
+    fingerprint = Hasher()
     for batch in table.to_batches():
-        name.update(batch)
-    return kind(table, fingerprint=name.hexdigest())
+        fingerprint.update(batch)
+    return dataset_class(table, fingerprint=fingerprint.hexdigest())
 
 
 _STATISTICS: dict[str, Callable[[NDArray[np.float32]], Any]] = {

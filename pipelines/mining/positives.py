@@ -1,22 +1,25 @@
-"""Which documents are right for which query, and how they score."""
+"""Positives of queries, and the lowest of their scores."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+Value = TypeVar("Value", bound=Hashable)
+
 
 @dataclass(frozen=True, slots=True)
 class Positives:
-    """The right documents of each query, one query behind another.
+    """The positive documents of each query, concatenated.
 
     Parameters
     ----------
     offsets
-        int64 [queries + 1]; query ``i`` owns ``offsets[i]:offsets[i + 1]``.
+        int64 [queries + 1]; the positives of query ``i`` are ``documents[offsets[i]:offsets[i + 1]]``.
     documents
-        int64 [positives], numbers of documents.
+        int64 [positives], document numbers.
     """
 
     offsets: NDArray[np.int64]
@@ -24,46 +27,46 @@ class Positives:
 
     @classmethod
     def of(cls, queries: NDArray[np.int64], documents: NDArray[np.int64], count: int) -> "Positives":
-        """Group (query, document) rows by query, each document once, in the order of the rows."""
+        """Group (query, document) rows by query; drop duplicates and keep the order of the rows."""
         pairs = np.stack((queries, documents), axis=1)
         _, first = np.unique(pairs, axis=0, return_index=True)
-        kept = pairs[np.sort(first)]
-        order = np.argsort(kept[:, 0], kind="stable")
+        distinct = pairs[np.sort(first)]
+        order = np.argsort(distinct[:, 0], kind="stable")
         offsets = np.zeros(count + 1, dtype=np.int64)
-        np.cumsum(np.bincount(kept[:, 0], minlength=count), out=offsets[1:])
-        return cls(offsets, kept[order, 1])
+        np.cumsum(np.bincount(distinct[:, 0], minlength=count), out=offsets[1:])
+        return cls(offsets, distinct[order, 1])
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many each query has."""
+        """Number of positives of each query."""
         return np.diff(self.offsets)
 
     @property
     def queries(self) -> NDArray[np.int64]:
-        """The query of each positive."""
+        """Query number of each positive."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def some(self, low: int, high: int) -> "Positives":
-        """Give those of the queries from `low` to below `high`."""
+        """Return the positives of the queries from `low` to below `high`."""
         bounds = self.offsets[low : high + 1]
         return Positives(bounds - bounds[0], self.documents[bounds[0] : bounds[-1]])
 
     def mask(self, candidates: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Say which candidates [queries, n] are positives of their query."""
+        """Return which candidates [queries, n] are positives of their query."""
         height = int(max(self.documents.max(initial=-1), candidates.max(initial=-1))) + 2
         own = np.sort(self.queries * height + self.documents)
         wanted = np.arange(len(candidates))[:, None] * height + candidates
-        places = np.searchsorted(own, wanted)
-        found: NDArray[np.bool_] = own[np.minimum(places, len(own) - 1)] == wanted if len(own) else wanted < -height
-        return found & (candidates >= 0)
+        positions = np.searchsorted(own, wanted)
+        mask: NDArray[np.bool_] = own[np.minimum(positions, len(own) - 1)] == wanted if len(own) else wanted < -height
+        return mask & (candidates >= 0)
 
     def lowest(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give the least of each query's positive scores: what negatives must stay below."""
+        """Return the lowest positive score of each query, [queries]."""
         return np.minimum.reduceat(scores, self.offsets[:-1]) if len(scores) else scores
 
 
-def numbered(texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """Give the different texts in the order in which they come, and which of them each is."""
-    known: dict[str, int] = {}
-    codes = np.fromiter((known.setdefault(text, len(known)) for text in texts), np.int64, len(texts))
+def numbered(values: Sequence[Value]) -> tuple[list[Value], NDArray[np.int64]]:
+    """Return the distinct values in order of first occurrence, and for each value its number among them."""
+    known: dict[Value, int] = {}
+    codes = np.fromiter((known.setdefault(value, len(known)) for value in values), np.int64, len(values))
     return list(known), codes

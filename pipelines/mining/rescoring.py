@@ -1,4 +1,4 @@
-"""Scores that can be compared: a cross-encoder's, or an encoder's similarity, for every query and document at stake."""
+"""Cross-encoder scores of (query, document) pairs, optionally cached in a file."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from indexing.errors import StorageError
 from indexing.resources import Closing
+from pipelines.mining.positives import numbered
 
 PAIRS_AT_ONCE = 65536
 
 
 class PairScorer(Protocol):
-    """What scores (query, document) pairs: a `CrossEncoder`."""
+    """Protocol of scorers of (query, document) pairs, such as `CrossEncoder`."""
 
     def predict(self, pairs: Sequence[tuple[str, str]], *, show_progress: bool = False) -> NDArray[np.float32]:
-        """Give one score a pair."""
+        """Return one score per pair."""
 
 
 def cross_scores(
@@ -30,33 +31,31 @@ def cross_scores(
     cache: "ScoreCache | None" = None,
     show_progress: bool = False,
 ) -> NDArray[np.float32]:
-    """Score query i with document i: in one pass, which the scorer sorts by length, and each different pair once."""
-    pairs = list(zip(queries, documents, strict=True))
-    known: dict[tuple[str, str], int] = {}
-    codes = np.fromiter((known.setdefault(pair, len(known)) for pair in pairs), np.int64, len(pairs))
-    different = list(known)
-    scores = np.full(len(different), np.nan, dtype=np.float32)
-    if cache is not None:
-        scores = cache.get(different)
+    """Return the scores of query i with document i; each distinct pair is scored once.
+
+    Pairs go to the scorer in large blocks, which it can sort by length.
+    """
+    distinct, codes = numbered(list(zip(queries, documents, strict=True)))
+    scores = np.full(len(distinct), np.nan, dtype=np.float32) if cache is None else cache.get(distinct)
     missing = np.flatnonzero(np.isnan(scores))
     for low in range(0, len(missing), PAIRS_AT_ONCE):
-        some = missing[low : low + PAIRS_AT_ONCE]
-        chosen = [different[at] for at in some]
-        scores[some] = scorer.predict(chosen, show_progress=show_progress)
+        block = missing[low : low + PAIRS_AT_ONCE]
+        pairs = [distinct[number] for number in block]
+        scores[block] = scorer.predict(pairs, show_progress=show_progress)
         if cache is not None:
-            cache.put(chosen, scores[some])
+            cache.put(pairs, scores[block])
     return scores[codes]
 
 
 class ScoreCache(Closing):
-    """Scores of pairs in a file, so that an interrupted or repeated run computes each once.
+    """Cache of pair scores in a file, so that an interrupted or repeated run computes each score once.
 
     Parameters
     ----------
     path
-        A SQLite file, made when it is not there.
+        A SQLite file, created if it does not exist.
     scorer
-        What tells one scorer from another, such as an encoder's identity; its scores are kept apart.
+        Identifies the scorer, whose scores are stored separately from those of others.
     """
 
     def __init__(self, path: str | Path, scorer: str) -> None:
@@ -65,19 +64,19 @@ class ScoreCache(Closing):
             self._file = sqlite3.connect(path)
             self._file.execute("CREATE TABLE IF NOT EXISTS scores (pair BLOB PRIMARY KEY, score REAL) WITHOUT ROWID")
         except sqlite3.DatabaseError as error:
-            raise StorageError(f"{path} is no cache of scores ({error}): delete it, or name another file") from error
+            raise StorageError(f"{path} is not a cache of scores ({error}): delete it or choose another") from error
 
     def get(self, pairs: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
-        """Give the scores that are known, nan for the others."""
+        """Return the cached scores, nan for the other pairs."""
         scores = np.full(len(pairs), np.nan, dtype=np.float32)
-        for at, pair in enumerate(pairs):
+        for number, pair in enumerate(pairs):
             row = self._file.execute("SELECT score FROM scores WHERE pair = ?", (self._key(pair),)).fetchone()
             if row is not None:
-                scores[at] = row[0]
+                scores[number] = row[0]
         return scores
 
     def put(self, pairs: Sequence[tuple[str, str]], scores: NDArray[np.float32]) -> None:
-        """Keep scores."""
+        """Store scores."""
         rows = [(self._key(pair), float(score)) for pair, score in zip(pairs, scores, strict=True)]
         with self._file:
             self._file.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?)", rows)
@@ -88,5 +87,5 @@ class ScoreCache(Closing):
 
     def _key(self, pair: tuple[str, str]) -> bytes:
         query, document = (part.encode() for part in pair)
-        told = len(query).to_bytes(8, "little") + query + document
-        return blake2b(told, digest_size=16, key=blake2b(self._scorer, digest_size=32).digest()).digest()
+        identity = len(query).to_bytes(8, "little") + query + document
+        return blake2b(identity, digest_size=16, key=blake2b(self._scorer, digest_size=32).digest()).digest()

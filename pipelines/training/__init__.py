@@ -1,1 +1,1 @@
-"""Training of dense, sparse and cross-encoders: losses, the trainer, model cards."""
+"""Training of dense encoders, sparse encoders and cross-encoders: losses, trainer and recipes."""

@@ -1,4 +1,4 @@
-"""The arguments of a training run, one class for each kind of model."""
+"""Arguments of a training run, one class for each kind of model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,24 +13,25 @@ from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
 
 @dataclass
 class TrainingArguments(transformers.TrainingArguments):
-    """As in transformers, and what training of encoders needs beside.
+    """Arguments of `transformers.TrainingArguments`, and those for training encoders.
 
     Parameters
     ----------
     prompts
-        Put before texts: one for all; {column: prompt}; {dataset: prompt}; {dataset: {column: prompt}}.
+        Prompts of texts: one for all; {column: prompt}; {dataset: prompt}; or {dataset: {column: prompt}}.
     batch_sampler
-        "batch_sampler" (rows in random order), "no_duplicates" (no text twice in a batch, for losses that take the
-        other rows' documents as negatives) or "group_by_label" (for the batch triplet losses).
+        "batch_sampler" (rows in random order), "no_duplicates" (no text twice in a batch, for losses that use the
+        documents of other rows as negatives) or "group_by_label" (for the batch triplet losses).
     multi_dataset_batch_sampler
-        "proportional" (every batch of every dataset) or "round_robin" (as many of each as the smallest has).
+        "proportional" (every batch of every dataset) or "round_robin" (as many batches of each dataset as the smallest
+        has).
     router_mapping
         {column: route} or {dataset: {column: route}}, for a model with a `Router`.
     learning_rate_mapping
-        {regular expression: learning rate}, searched in the names of the loss's parameters, which begin with
-        ``model.network.``; of several that match the last counts.
+        {regular expression: learning rate}; each expression is searched in the names of the loss's parameters, which
+        begin with ``model.network.``. If several match, the last one applies.
     dropout
-        Of all dropout layers, instead of the checkpoint's (None). On a processor dropout costs some of each step.
+        Probability of all dropout layers; None keeps that of the checkpoint. On a CPU dropout slows down each step.
     """
 
     prompts: Any = None
@@ -43,13 +44,13 @@ class TrainingArguments(transformers.TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.prediction_loss_only = True
-        lost = [name for name in self.report_to or () if name not in get_available_reporting_integrations()]
-        if lost:
+        unknown = [name for name in self.report_to or () if name not in get_available_reporting_integrations()]
+        if unknown:
             raise InputError(
-                f"report_to names {lost[0]!r}, which is not installed, or not known to transformers; there are "
+                f"report_to names {unknown[0]!r}, which is not installed or unknown to transformers; there are "
                 f"{', '.join(get_available_reporting_integrations()) or 'none'}"
             )
-        # A batch more for one of several processes would leave it waiting for the others' gradients.
+        # A process with one batch more than the others would wait for their gradients forever.
         self.dataloader_drop_last |= self.parallel_mode is transformers.training_args.ParallelMode.DISTRIBUTED
         if self.batch_sampler not in get_args(BatchSampling):
             raise InputError(
@@ -66,17 +67,17 @@ class TrainingArguments(transformers.TrainingArguments):
 
 @dataclass
 class DenseTrainingArguments(TrainingArguments):
-    """Of a dense encoder."""
+    """Arguments for training a dense encoder."""
 
 
 @dataclass
 class SparseTrainingArguments(TrainingArguments):
-    """Of a sparse encoder.
+    """Arguments for training a sparse encoder.
 
     Parameters
     ----------
     regularizer_warmup_ratio
-        The share of all steps over which the weights of SPLADE's regularisers rise from 0 (1/3).
+        Share of all steps over which the weights of SPLADE's regularizers rise from 0 (1/3).
     regularizer_schedule
         "quadratic" or "linear".
     """
@@ -96,4 +97,4 @@ class SparseTrainingArguments(TrainingArguments):
 
 @dataclass
 class RerankerTrainingArguments(TrainingArguments):
-    """Of a cross-encoder."""
+    """Arguments for training a cross-encoder."""

@@ -1,4 +1,4 @@
-"""What happens beside the steps of training."""
+"""Trainer callbacks."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from pipelines.training.losses.splade import SpladeLoss
 
 
 class RegularizerSchedule(TrainerCallback):
-    """Raises the weights of SPLADE's regularisers from 0 to their own over the first steps.
+    """Raises the weights of SPLADE's regularizers from 0 to their full values over the first steps.
 
-    With all of it from the start, a model learns to give no terms before it has learnt which are worth their price.
+    At full weight from the start, a model learns to produce no terms before it learns which terms are useful.
 
     Parameters
     ----------
     loss
-        Whose weights are raised.
+        The loss whose weights are raised.
     warmup_ratio
-        The share of all steps that it takes.
+        Share of all steps over which they rise.
     schedule
         "quadratic", as in SPLADE, or "linear".
     """
@@ -27,7 +27,7 @@ class RegularizerSchedule(TrainerCallback):
         self._document, self._query = loss.document_regularizer_weight, loss.query_regularizer_weight
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Begin at the weight of this step."""
+        """Set the weights of the first step."""
         self._set(state)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -35,11 +35,11 @@ class RegularizerSchedule(TrainerCallback):
         self._set(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """Leave the loss as it was given."""
+        """Restore the full weights."""
         self._loss.document_regularizer_weight, self._loss.query_regularizer_weight = self._document, self._query
 
     def weights(self) -> dict[str, float]:
-        """Give the weights as they are now, for the log."""
+        """Return the current weights, for the log."""
         weights = {"document_regularizer_weight": self._loss.document_regularizer_weight}
         if self._loss.query_regularizer_weight is not None:
             weights["query_regularizer_weight"] = self._loss.query_regularizer_weight

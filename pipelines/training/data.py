@@ -1,4 +1,4 @@
-"""Training data: rows checked and cut into tokens once, batches made from row numbers."""
+"""Training data: rows are validated and tokenized once, and batches are made from row numbers."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from pipelines.training.roles import Prompts, Roles, Routes, column_prompts, col
 from retrieve.encoders.batching import Tokens
 
 Batch: TypeAlias = dict[str, Any]
-"""``columns``: the features of each input column (or, for a cross-encoder, its texts); ``labels``; ``dataset``."""
+"""``columns``: the features of each input column (for a cross-encoder, its texts); ``labels``; ``dataset``."""
 
 Rows: TypeAlias = Any
 """A `datasets.Dataset`, or a list of dicts with the same keys."""
 
-_TOKENIZED_AT_ONCE = 8192
+_TEXTS_AT_ONCE = 8192
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column's different texts cut into tokens, and which of them stands in each row."""
+    """The distinct texts of a column with their tokens, and the number of the text of each row."""
 
     texts: list[str]
     codes: NDArray[np.int64]
@@ -44,16 +44,16 @@ class TrainingRows(Dataset[Batch]):
     data
         See `Rows`.
     model
-        Who tokenises; a cross-encoder reads texts in pairs, which are cut into tokens batch by batch.
+        An embedding model tokenizes all texts now; a cross-encoder tokenizes pairs batch by batch.
     name
-        Of the dataset among several.
+        Name of the dataset, if there are several.
     prompts, routes
-        See `roles`.
+        See `column_prompts` and `column_routes`.
 
     Raises
     ------
     InputError
-        Naming the row and column that is no text, or whose label is missing.
+        Naming the row and column, for a value that is not text or a missing label.
     """
 
     def __init__(
@@ -75,13 +75,13 @@ class TrainingRows(Dataset[Batch]):
             text_prompts = column_prompts(prompts, self.roles.inputs, name)
             tasks = column_routes(routes, self.roles.inputs, name)
             for column in tqdm(self.roles.inputs, desc="tokenizing", unit="column", disable=not show_progress):
-                self._columns.append(self._tokenized(model, column, tasks[column], text_prompts[column]))
+                self._columns.append(self._tokenize(model, column, tasks[column], text_prompts[column]))
 
     def __len__(self) -> int:
         return self.length
 
     def values(self) -> list[tuple[Hashable, ...]]:
-        """Give the texts of each row, for the sampler that keeps equal ones apart."""
+        """Return the texts of each row, for the sampler that puts equal texts into different batches."""
         columns = [self._texts[column] for column in self.roles.inputs]
         return [
             tuple(text for value in row for text in ([value] if isinstance(value, str) else value))
@@ -92,7 +92,7 @@ class TrainingRows(Dataset[Batch]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
-        """Give the batch of these rows: what a `DataLoader` asks for."""
+        """Return the batch of these rows; `DataLoader` calls this."""
         chosen = np.asarray(rows, dtype=np.int64)
         labels = None if self.labels is None else as_labels([self.labels[row] for row in rows])
         columns: list[Any]
@@ -110,32 +110,32 @@ class TrainingRows(Dataset[Batch]):
             columns = [[self._texts[column][row] for row in rows] for column in self.roles.inputs]
         return {"columns": columns, "labels": labels, "dataset": self.name}
 
-    def _tokenized(self, model: EmbeddingModel, column: str, task: str | None, prompt: str) -> _Column:
+    def _tokenize(self, model: EmbeddingModel, column: str, task: str | None, prompt: str) -> _Column:
         for row, text in enumerate(self._texts[column]):
             if not isinstance(text, str):
                 raise InputError(
                     f"{'the training data' if self.name is None else repr(self.name)}, row {row} (from 0), column "
-                    f"{column!r} holds a list: an encoder reads one text a column, so give each its own column"
+                    f"{column!r} holds a list: an encoder reads one text per column, so give each its own column"
                 )
         known: dict[str, int] = {}
         codes = np.fromiter((known.setdefault(text, len(known)) for text in self._texts[column]), np.int64, self.length)
         texts = list(known)
         parts = [
-            model.tokenize(texts[low : low + _TOKENIZED_AT_ONCE], task=task, prompt=prompt)
-            for low in range(0, len(texts), _TOKENIZED_AT_ONCE)
+            model.tokenize(texts[low : low + _TEXTS_AT_ONCE], task=task, prompt=prompt)
+            for low in range(0, len(texts), _TEXTS_AT_ONCE)
         ]
-        return _Column(texts, codes, joined(parts), task)
+        return _Column(texts, codes, concatenate_tokens(parts), task)
 
 
 class StreamedRows(IterableDataset[Batch]):
-    """A dataset that is read as it comes, cut into tokens batch by batch.
+    """A streamed dataset, which is validated and tokenized batch by batch.
 
     Parameters
     ----------
     data
-        A `datasets.IterableDataset`, or any iterable of dicts that can be read again.
+        A `datasets.IterableDataset`, or any iterable of dicts that can be iterated repeatedly.
     batch_size
-        Rows a batch.
+        Rows per batch.
     """
 
     def __init__(
@@ -152,22 +152,22 @@ class StreamedRows(IterableDataset[Batch]):
         self._prompts, self._routes, self._drop_last = prompts, routes, drop_last
 
     def __iter__(self) -> Iterator[Batch]:
-        some: list[Mapping[str, Any]] = []
+        block: list[Mapping[str, Any]] = []
         for row in self._data:
-            some.append(row)
-            if len(some) == self._batch_size:
-                yield self._batch(some)
-                some = []
-        if some and not self._drop_last:
-            yield self._batch(some)
+            block.append(row)
+            if len(block) == self._batch_size:
+                yield self._batch(block)
+                block = []
+        if block and not self._drop_last:
+            yield self._batch(block)
 
-    def _batch(self, some: list[Mapping[str, Any]]) -> Batch:
-        rows = TrainingRows(some, self._model, prompts=self._prompts, routes=self._routes, show_progress=False)
-        return rows.__getitems__(range(len(some)))
+    def _batch(self, block: list[Mapping[str, Any]]) -> Batch:
+        rows = TrainingRows(block, self._model, prompts=self._prompts, routes=self._routes, show_progress=False)
+        return rows.__getitems__(range(len(block)))
 
 
-class SeveralDatasets(Dataset[Batch]):
-    """Datasets one behind another; each batch is of rows of one of them."""
+class MultiDatasetRows(Dataset[Batch]):
+    """Concatenated datasets; all rows of a batch are of one of them."""
 
     def __init__(self, datasets: Sequence[TrainingRows]) -> None:
         self.datasets = list(datasets)
@@ -177,52 +177,50 @@ class SeveralDatasets(Dataset[Batch]):
         return int(self._ends[-1])
 
     def __getitems__(self, rows: Sequence[int]) -> Batch:
-        """Give the batch of these rows."""
-        at = int(np.searchsorted(self._ends, rows[0], side="right"))
-        start = int(self._ends[at]) - len(self.datasets[at])
-        return self.datasets[at].__getitems__([row - start for row in rows])
+        """Return the batch of these rows."""
+        number = int(np.searchsorted(self._ends, rows[0], side="right"))
+        start = int(self._ends[number]) - len(self.datasets[number])
+        return self.datasets[number].__getitems__([row - start for row in rows])
 
 
 def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, list[Any]]]:
-    """Give a dataset's roles and its columns as lists, checked.
+    """Return the roles and the validated columns of a dataset.
 
     Raises
     ------
     InputError
-        When it is empty, or a row lacks a column, or a value is no text (or list of texts), or a label is missing.
+        If the dataset is empty, a row lacks a column, a value is not text (or a list of texts), or a label is missing.
     """
-    called = "the training data" if name is None else f"the dataset {name!r}"
+    where = "the training data" if name is None else f"the dataset {name!r}"
     if len(data) == 0:
-        raise InputError(f"{called} has no rows")
-    names = list(data.column_names) if hasattr(data, "column_names") else list(data[0])
-    found = roles(names, called)
-    if hasattr(data, "column_names"):
-        columns = {column: list(data[column]) for column in names}
-    else:
+        raise InputError(f"{where} has no rows")
+    if not hasattr(data, "column_names"):
+        names = list(data[0])
         for row, values in enumerate(data):
             if list(values) != names:
-                raise InputError(
-                    f"{called}, row {row} (from 0): its columns are {list(values)}, those of row 0 {names}"
-                )
+                raise InputError(f"{where}, row {row} (from 0): its columns are {list(values)}, those of row 0 {names}")
         columns = {column: [values[column] for values in data] for column in names}
-    read = (*found.inputs, *([found.label] if found.label else []))
-    by_row = [dict(zip(read, values, strict=True)) for values in zip(*(columns[name] for name in read), strict=True)]
-    for row, values in enumerate(by_row):
-        problem = row_problem(values, by_row[0], found)
+    else:
+        columns = {column: list(data[column]) for column in data.column_names}
+    column_roles = roles(list(columns), where)
+    read = (*column_roles.inputs, *([column_roles.label] if column_roles.label else []))
+    rows = [dict(zip(read, values, strict=True)) for values in zip(*(columns[name] for name in read), strict=True)]
+    for row, values in enumerate(rows):
+        problem = row_problem(values, rows[0], column_roles)
         if problem:
-            raise InputError(f"{called}, row {row} (from 0), {problem}")
-    return found, columns
+            raise InputError(f"{where}, row {row} (from 0), {problem}")
+    return column_roles, columns
 
 
 def as_labels(values: Sequence[Any]) -> Tensor | list[Tensor]:
-    """Give labels as one tensor, or as a list of them where they are lists of different lengths."""
+    """Return labels as one tensor, or as a list of tensors if they are lists of different lengths."""
     if isinstance(values[0], Sequence | np.ndarray) and len({len(value) for value in values}) > 1:
         return [torch.as_tensor(value) for value in values]
     return torch.as_tensor(np.asarray(values)) if isinstance(values[0], np.ndarray) else torch.tensor(values)
 
 
-def joined(parts: Sequence[Tokens]) -> Tokens:
-    """Put the tokens of several runs of texts one behind another."""
+def concatenate_tokens(parts: Sequence[Tokens]) -> Tokens:
+    """Concatenate the tokens of several blocks of texts."""
     first = parts[0]
     lengths = np.concatenate([part.lengths for part in parts])
     return Tokens(

@@ -1,4 +1,4 @@
-"""Several processes that train one model: their gradients are averaged once a step."""
+"""Distributed training: average the gradients of all processes once per step."""
 
 from collections.abc import Iterable
 
@@ -7,11 +7,11 @@ from torch import nn
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Give every process the mean of all processes' gradients, before the optimizer's step.
+    """Replace the gradients of each process by the mean over all processes, before the optimizer's step.
 
-    `DistributedDataParallel` does it while going backward, and counts on one forward pass a step through all weights:
-    but each column is a pass of its own, cached gradients are many, and a route is passed by some columns only. A
-    parameter that some processes have no gradient for counts as 0 there; one that none has is left alone.
+    `DistributedDataParallel` cannot do this: it averages during the backward pass and expects one forward pass per step
+    through all weights, whereas each column has its own pass, cached gradients have many, and only some columns take a
+    route. A gradient missing on some processes counts as 0 there; one missing on all processes stays missing.
     """
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:

@@ -1,13 +1,13 @@
-"""From a user's data to the batches of an epoch: which rows, in which order, how many at a time."""
+"""Data loaders: turn a user's data into training rows, and rows into the batches of an epoch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
 from torch.utils.data import DataLoader
 
 from indexing.errors import InputError
 from pipelines.training.arguments import TrainingArguments
-from pipelines.training.data import SeveralDatasets, StreamedRows, TrainingRows
+from pipelines.training.data import MultiDatasetRows, StreamedRows, TrainingRows
 from pipelines.training.samplers import (
     EpochSampler,
     GroupByLabel,
@@ -21,71 +21,69 @@ Data: TypeAlias = Any
 """One dataset, or several by name: `datasets.Dataset`, a list of dicts; or one `datasets.IterableDataset`."""
 
 
-def prepared(
+def prepare_rows(
     data: Data, model: Any, args: TrainingArguments, losses: Mapping[str | None, Any], *, held_out: bool = False
 ) -> Any:
-    """Check data, and give its rows as a trainer takes them; None for none.
+    """Return validated training rows of `data`; None for None.
 
     Parameters
     ----------
     data
         One dataset, or several by name.
     model
-        As it is trained: it cuts texts into tokens.
+        The model in training, which tokenizes the texts.
     args
-        Of the run.
+        Arguments of the run.
     losses
-        By the name of their dataset, or one for all under None.
+        Losses by the name of their dataset, or one loss for all data under None.
     held_out
-        Rows that are not trained on.
+        The rows are for evaluation.
 
     Raises
     ------
     InputError
-        When a dataset has no loss, or streamed rows are to be drawn in another order than their own.
+        If a dataset has no loss, or the arguments ask for a sampler that streamed rows do not support.
     """
     if data is None:
         return None
     settings = {"prompts": args.prompts, "routes": args.router_mapping}
     if held_out and hasattr(data, "column_names"):
-        # Held-out rows may have fewer columns than those that are trained on: no negatives, for instance.
+        # Held-out rows may lack columns of the training rows, for instance negatives.
         settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
     if isinstance(data, Mapping):
         if None not in losses:
-            lost = [name for name in data if name not in losses]
-            if lost:
-                raise InputError(f"the dataset {lost[0]!r} has no loss: there are losses for {list(losses)}")
-        return SeveralDatasets([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
+            missing = [name for name in data if name not in losses]
+            if missing:
+                raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
+        return MultiDatasetRows([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
     if None not in losses:
         raise InputError("several losses by name need several datasets by name: {name: dataset}")
-    if not hasattr(data, "__len__"):
+    if not isinstance(data, Sized):
         if args.batch_sampler != "batch_sampler":
-            raise InputError(
-                f"a streamed dataset is read in its own order: batch_sampler={args.batch_sampler!r} cannot be"
-            )
+            raise InputError(f"batch_sampler={args.batch_sampler!r} is not available for a streamed dataset")
         return StreamedRows(data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, **settings)
     return TrainingRows(data, model, **settings)
 
 
 def batches(rows: Any, args: TrainingArguments, batch_size: int, *, train: bool) -> DataLoader:
-    """Give the batches of an epoch, drawn as `args` say."""
+    """Return a loader of the batches of an epoch, with the samplers of `args`."""
     if isinstance(rows, StreamedRows):
         return DataLoader(rows, batch_size=None)
     drop_last = train and args.dataloader_drop_last
     sampler: EpochSampler
-    if isinstance(rows, SeveralDatasets):
+    if isinstance(rows, MultiDatasetRows):
         kind = Proportional if args.multi_dataset_batch_sampler == "proportional" else RoundRobin
-        samplers = [_sampler(one, args, batch_size, drop_last) for one in rows.datasets]
-        sampler = kind(samplers, [len(one) for one in rows.datasets], seed=args.seed)
+        samplers = [_sampler(dataset, args, batch_size, drop_last) for dataset in rows.datasets]
+        sampler = kind(samplers, [len(dataset) for dataset in rows.datasets], seed=args.seed)
     else:
         sampler = _sampler(rows, args, batch_size, drop_last)
-    # What accelerate reads when it deals batches out to processes.
+    # accelerate reads these attributes to distribute batches to processes.
     sampler.batch_size, sampler.drop_last = batch_size, drop_last  # type: ignore[attr-defined]
-    return DataLoader(rows, batch_sampler=sampler, collate_fn=as_it_is)
+    return DataLoader(rows, batch_sampler=sampler, collate_fn=identity)
 
 
-def as_it_is(batch: Any) -> Any:
-    """Give a batch that needs no collating."""
+def identity(batch: Any) -> Any:
+    """Return the batch unchanged; as a `collate_fn` it disables collation."""
     return batch
 
 

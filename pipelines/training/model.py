@@ -1,7 +1,7 @@
-"""Encoders while they are trained: from tokens to vectors or scores, with gradients.
+"""Encoders in training: from tokens to vectors or scores, with gradients.
 
-A batch is divided by length before it is run, as when encoding, so that little is computed on padding: the sampler
-need not put texts of one length together. But for dropout's random numbers the result is that of the whole batch.
+As in encoding, a batch is split by length to save computation on padding, so the sampler need not group texts by
+length. Except for the random numbers of dropout, the result equals that of running the whole batch at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,46 +21,46 @@ if TYPE_CHECKING:
     from retrieve.encoders.modules.module import Features
 
 
-LEAST_BUDGET = 4096
-"""Padded tokens that are run at once, or more: weights that change are not laid out for small batches to be fast."""
+MIN_TOKEN_BUDGET = 4096
+"""Lower bound of the padded tokens run at once: small batches are fast only with weights packed for inference."""
 
 
 class _TrainedEncoder(nn.Module):
-    """Holds an encoder's network, so that its weights are found and trained in place."""
+    """Base class of modules that hold an encoder's network, whose weights are trained in place."""
 
     def __init__(self, encoder: "Encoder") -> None:
         super().__init__()
         if encoder.dtype != torch.float32:
             raise ModelError(
-                f"{encoder.checkpoint.name} was loaded in {str(encoder.dtype).removeprefix('torch.')}, in which small "
-                'steps are lost: load it with dtype="float32" to train it (bf16=True then computes in bfloat16)'
+                f"{encoder.checkpoint.name} was loaded in {str(encoder.dtype).removeprefix('torch.')}, which loses "
+                'small steps: load it with dtype="float32" to train it (bf16=True then computes in bfloat16)'
             )
         self.encoder, self.network = encoder, encoder.network
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     def _batches(self, lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         costs = self.encoder.engine.costs
         return plan_batches(
             lengths,
-            token_budget=max(LEAST_BUDGET, costs.token_budget),
+            token_budget=max(MIN_TOKEN_BUDGET, costs.token_budget),
             batch_cost=costs.batch_cost,
             max_rows=costs.max_rows,
         )
 
 
 class EmbeddingModel(_TrainedEncoder):
-    """A dense or sparse encoder: features of tokenised texts in, ``sentence_embedding`` out."""
+    """A dense or sparse encoder: maps features of tokenized texts to ``sentence_embedding``."""
 
     def tokenize(self, texts: Sequence[str], *, task: str | None = None, prompt: str = "") -> Tokens:
-        """Cut texts into tokens, by the route of `task` where the model has several."""
+        """Tokenize texts for a task, which selects the route of a model with a router."""
         return self.encoder.engine_for(task).input.tokenize(texts, prompt)
 
     def column(self, tokens: Tokens, rows: NDArray[np.int64], texts: list[str], task: str | None) -> "Features":
-        """Give the features of one column of a batch."""
+        """Return the features of one column of a batch."""
         features: Features = {name: torch.from_numpy(array) for name, array in tokens.padded(rows).items()}
         return features | {
             "prompt_length": tokens.prompt_length,
@@ -70,29 +70,29 @@ class EmbeddingModel(_TrainedEncoder):
         }
 
     def forward(self, features: "Features") -> "Features":
-        """Embed the texts of one column: adds ``sentence_embedding``, float32 [texts, width]."""
+        """Embed the texts of one column: add ``sentence_embedding``, float32 [texts, width], to their features."""
         from retrieve.encoders.modules.router import modules_for_task
 
         modules = modules_for_task(self.encoder.modules, features.get("task"))
         lengths = features["attention_mask"].sum(dim=1).cpu().numpy()
         batches = self._batches(lengths)
         if len(batches) <= 1:
-            return _run(modules, dict(features))
+            return _run_modules(modules, dict(features))
         parts = [_pooled(modules, _some_rows(features, rows, int(lengths[rows].max()))) for rows in batches]
         order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)
-        # What stands behind the pooling may look at the batch as a whole, and add to the features.
+        # Modules after the pooling may depend on the whole batch, and may add features.
         vectors = torch.cat([vectors for vectors, _ in parts])[order]
-        return _run(modules[parts[0][1] :], features | {"sentence_embedding": vectors})
+        return _run_modules(modules[parts[0][1] :], features | {"sentence_embedding": vectors})
 
     def layers(self, features: "Features") -> list[Callable[[], Tensor]]:
-        """Run the transformer once; give what would be the vectors after each of its layers, on demand.
+        """Run the transformer once; return a function per layer that computes the vectors from this layer's output.
 
-        The first is of the word embeddings alone, the last is the whole model's.
+        The first function uses the word embeddings alone; the last one computes the vectors of the whole model.
 
         Raises
         ------
         InputError
-            When the model is no transformer that gives token vectors.
+            If the model does not begin with a transformer that outputs token vectors.
         """
         from retrieve.encoders.modules.router import modules_for_task
         from retrieve.encoders.modules.transformer import Transformer
@@ -105,17 +105,17 @@ class EmbeddingModel(_TrainedEncoder):
 
     @staticmethod
     def _after(modules: Sequence[Any], features: "Features", state: Tensor) -> Tensor:
-        vectors: Tensor = _run(modules, features | {"token_embeddings": state})["sentence_embedding"]
+        vectors: Tensor = _run_modules(modules, features | {"token_embeddings": state})["sentence_embedding"]
         return vectors
 
 
 class ScoringModel(_TrainedEncoder):
-    """A cross-encoder: pairs of texts in, logits out.
+    """A cross-encoder: maps pairs of texts to logits.
 
     Parameters
     ----------
     prompt
-        Put before each query; a trainer sets it.
+        Prefix of each query; a trainer sets it.
     """
 
     def __init__(self, encoder: "Encoder", prompt: str = "") -> None:
@@ -123,7 +123,7 @@ class ScoringModel(_TrainedEncoder):
         self.prompt = prompt
 
     def forward(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """Give the logits of (query, document) pairs, float32 [pairs, labels]."""
+        """Return the logits of (query, document) pairs, float32 [pairs, labels]."""
         if not pairs:
             return torch.zeros((0, self.encoder.dimension), device=self.device)
         tokens = self.encoder.engine.input.tokenize(pairs, self.prompt)
@@ -134,35 +134,35 @@ class ScoringModel(_TrainedEncoder):
                 name: torch.from_numpy(array).to(self.device) for name, array in tokens.padded(rows).items()
             }
             features["prompt_length"] = tokens.prompt_length
-            parts.append(_run(self.encoder.modules, features)["scores"].float())
+            parts.append(_run_modules(self.encoder.modules, features)["scores"].float())
         return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)]
 
 
 def trained(model: Any) -> Any:
-    """Give an encoder in the form that losses and trainers use, always the same one; leave anything else as it is."""
+    """Return the trainable module of an encoder, always the same object; return any other module unchanged."""
     from retrieve.encoders.base import Encoder
 
     if not isinstance(model, Encoder):
         return model
-    found = vars(model).get("_trained")
-    if found is None:
-        found = ScoringModel(model) if model.output == "scores" else EmbeddingModel(model)
-        vars(model)["_trained"] = found
-    return found
+    module = vars(model).get("_trained")
+    if module is None:
+        module = ScoringModel(model) if model.output == "scores" else EmbeddingModel(model)
+        vars(model)["_trained"] = module
+    return module
 
 
-def _run(modules: Sequence[Any], features: "Features") -> "Features":
+def _run_modules(modules: Sequence[Any], features: "Features") -> "Features":
     for module in modules:
         features = module(features)
     return features
 
 
 def _pooled(modules: Sequence[Any], features: "Features") -> tuple[Tensor, int]:
-    """Run modules until there is a vector for each text; give the vectors, and how many modules it took."""
-    done = 0
+    """Run modules until there is a vector for each text; return the vectors and the number of modules run."""
+    count = 0
     while "sentence_embedding" not in features:
-        features, done = modules[done](features), done + 1
-    return features["sentence_embedding"], done
+        features, count = modules[count](features), count + 1
+    return features["sentence_embedding"], count
 
 
 def _some_rows(features: "Features", rows: NDArray[np.int64], width: int) -> "Features":
@@ -170,6 +170,6 @@ def _some_rows(features: "Features", rows: NDArray[np.int64], width: int) -> "Fe
     part = dict(features)
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         if name in features:
-            of_rows = features[name][chosen]
-            part[name] = of_rows[:, of_rows.shape[1] - width :] if features.get("pad_left") else of_rows[:, :width]
+            values = features[name][chosen]
+            part[name] = values[:, values.shape[1] - width :] if features.get("pad_left") else values[:, :width]
     return part

@@ -1,4 +1,4 @@
-"""Which column of the data is what: inputs in their order, the label by its name; and the prompt of each input."""
+"""Roles of the columns of training data: inputs in their order, the label by its name; prompts and routes of inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ Routes: TypeAlias = Mapping[str, str | Mapping[str, str]] | None
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """The input columns, in the order of the data, and the label column, if there is one."""
+    """The input columns, in the order of the data, and the label column, if any."""
 
     inputs: tuple[str, ...]
     label: str | None
 
 
 def roles(columns: Sequence[str], name: str = "the training data") -> Roles:
-    """Tell inputs from the label: the first of label, labels, score and scores; names of inputs do not matter.
+    """Return the roles of columns: the label is the first of label, labels, score, scores; all others are inputs.
 
     Raises
     ------
     InputError
-        When a name is reserved, or there is no input.
+        If a name is reserved, or there is no input.
     """
     reserved = [column for column in columns if column in RESERVED]
     if reserved:
@@ -37,47 +37,48 @@ def roles(columns: Sequence[str], name: str = "the training data") -> Roles:
     label = next((column for column in LABELS if column in columns), None)
     inputs = tuple(column for column in columns if column != label)
     if not inputs:
-        raise InputError(f"{name} has no column but the label {label!r}")
+        raise InputError(f"{name} has no column except the label {label!r}")
     return Roles(inputs, label)
 
 
-def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], found: Roles) -> str:
-    """Say what is wrong with a row; "" when nothing is.
+def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: Roles) -> str:
+    """Return what is wrong with a row, "" if nothing is.
 
-    Inputs are texts or lists of texts, in all rows alike. A label is a number or a list of them: as many as the lists
-    of texts have entries, else as many as in the first row.
+    An input is a text or a list of texts, the same in all rows. A label is a number or a list of numbers: one for each
+    entry of the lists of texts, or as many as in the first row if no input is a list.
     """
-    for column in found.inputs:
+    for column in column_roles.inputs:
         value, is_list = row[column], isinstance(row[column], list)
         if not all(isinstance(text, str) for text in (value if is_list else [value])):
             return (
-                f"column {column!r}: {repr(value)[:60]} is no text; a column of numbers that is the label must be "
-                "named one of label, labels, score, scores"
+                f"column {column!r}: {repr(value)[:60]} is not text; a label column must be named label, labels, score "
+                "or scores"
             )
         if is_list != isinstance(first[column], list):
             kinds = ("a list", "a text") if is_list else ("a text", "a list")
-            return f"column {column!r} holds {kinds[0]}, and that of the first row {kinds[1]}"
-    if found.label is None:
+            return f"column {column!r} holds {kinds[0]}, but in the first row it holds {kinds[1]}"
+    name = column_roles.label
+    if name is None:
         return ""
-    label = row[found.label]
-    numbers = list(label) if _several(label) else [label]
+    label, first_label = row[name], first[name]
+    numbers = list(label) if _is_list(label) else [label]
     if not all(isinstance(number, int | float | np.number) and np.isfinite(number) for number in numbers):
-        return f"the label {found.label!r} is {repr(label)[:60]}: it must be a number, or a list of numbers"
-    if _several(label) != _several(first[found.label]):
-        return f"the label {found.label!r} is {repr(label)[:60]}, and that of the first row {first[found.label]!r}"
-    listed = next((len(row[column]) for column in found.inputs if isinstance(row[column], list)), None)
-    if _several(label) and len(numbers) != (len(first[found.label]) if listed is None else listed):
-        wanted = f"those of the first row are {len(first[found.label])}" if listed is None else f"the texts {listed}"
-        return f"the {found.label} are {len(numbers)}, and {wanted}"
+        return f"the label {name!r} is {repr(label)[:60]}: it must be a number, or a list of numbers"
+    if _is_list(label) != _is_list(first_label):
+        return f"the label {name!r} is {repr(label)[:60]}, but in the first row it is {first_label!r}"
+    texts = next((len(row[column]) for column in column_roles.inputs if isinstance(row[column], list)), None)
+    if _is_list(label) and len(numbers) != (len(first_label) if texts is None else texts):
+        expected = f"in the first row it has length {len(first_label)}" if texts is None else f"there are {texts} texts"
+        return f"the label {name!r} has length {len(numbers)}, but {expected}"
     return ""
 
 
-def _several(label: Any) -> bool:
+def _is_list(label: Any) -> bool:
     return isinstance(label, Sequence | np.ndarray) and not isinstance(label, str)
 
 
 def column_prompts(prompts: Prompts, inputs: Sequence[str], dataset: str | None) -> dict[str, str]:
-    """Give each input column its prompt.
+    """Return the prompt of each input column.
 
     Parameters
     ----------
@@ -86,12 +87,12 @@ def column_prompts(prompts: Prompts, inputs: Sequence[str], dataset: str | None)
     inputs
         The columns.
     dataset
-        The name of this dataset among several, else None.
+        The name of this dataset if there are several, else None.
 
     Raises
     ------
     InputError
-        When a name is neither a column nor a dataset.
+        If a name is neither a column nor a dataset.
     """
     if prompts is None or isinstance(prompts, str):
         return dict.fromkeys(inputs, prompts or "")
@@ -102,7 +103,7 @@ def column_prompts(prompts: Prompts, inputs: Sequence[str], dataset: str | None)
 
 
 def column_routes(routes: Routes, inputs: Sequence[str], dataset: str | None) -> dict[str, str | None]:
-    """Give each input column its route through a model that has several; None for the model's default.
+    """Return the route of each input column through a model with a router; None for the model's default.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def column_routes(routes: Routes, inputs: Sequence[str], dataset: str | None) ->
     Raises
     ------
     InputError
-        When a name is neither a column nor a dataset.
+        If a name is neither a column nor a dataset.
     """
     if not routes:
         return dict.fromkeys(inputs)
@@ -123,16 +124,17 @@ def column_routes(routes: Routes, inputs: Sequence[str], dataset: str | None) ->
 
 
 def _of_dataset(
-    given: Mapping[str, Any], dataset: str | None, argument: str, inputs: Sequence[str]
+    by_name: Mapping[str, Any], dataset: str | None, argument: str, inputs: Sequence[str]
 ) -> str | Mapping[str, str]:
-    if dataset is not None and dataset in given:
-        found: str | Mapping[str, str] = given[dataset]
-        return found
-    by_column = {name: value for name, value in given.items() if isinstance(value, str)}
+    """Return the values of one dataset: one for all columns, or {column: value}."""
+    if dataset is not None and dataset in by_name:
+        values: str | Mapping[str, str] = by_name[dataset]
+        return values
+    by_column = {name: value for name, value in by_name.items() if isinstance(value, str)}
     if dataset is None:
-        unknown = [name for name in given if name not in inputs]
+        unknown = [name for name in by_name if name not in inputs]
         if unknown:
             raise InputError(
-                f"{argument} names {unknown[0]!r}, which is no input column: there are {', '.join(inputs)}"
+                f"{argument} names {unknown[0]!r}, which is not an input column: there are {', '.join(inputs)}"
             )
     return {name: value for name, value in by_column.items() if name in inputs}

@@ -1,4 +1,4 @@
-"""The trainer: transformers' own, over encoders, losses of several columns and evaluators."""
+"""Trainer of encoders: `transformers.Trainer` with losses over several columns and evaluators."""
 
 import json
 import logging
@@ -18,11 +18,11 @@ from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
 from pipelines.training.card_filling import facts_of, fill_card
-from pipelines.training.data import SeveralDatasets, StreamedRows
+from pipelines.training.data import MultiDatasetRows, StreamedRows
 from pipelines.training.distributed import average_gradients
-from pipelines.training.loading import Data, as_it_is, batches, prepared
+from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.losses.splade import SpladeLoss
-from pipelines.training.model import trained
+from pipelines.training.model import ScoringModel, trained
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:
@@ -32,14 +32,15 @@ logger = logging.getLogger(__name__)
 
 ARGUMENTS_FILE = "training_arguments.json"
 FINAL = "final"
-"""The folder, within the output folder, of the model that a run ends in."""
+"""Folder of the final model within the output folder."""
 
 
 class Trainer(transformers.Trainer):
     """Trains an encoder in place, with any of the losses.
 
-    All arguments and callbacks of `transformers.Trainer` hold: logging, checkpoints, `train(resume_from_checkpoint=…)`,
-    bf16, gradient accumulation, several processes. A checkpoint folder is a model folder like any other.
+    All arguments and callbacks of `transformers.Trainer` apply: logging, checkpoints,
+    `train(resume_from_checkpoint=…)`, bf16, gradient accumulation, distributed training. A checkpoint folder is a model
+    folder like any other.
 
     Parameters
     ----------
@@ -48,22 +49,23 @@ class Trainer(transformers.Trainer):
     args
         See `TrainingArguments`.
     train_dataset
-        Its columns are the loss's inputs in their order, the one named label, labels, score or scores is the label.
-        Several by name ({name: dataset}) are mixed batch by batch. An iterable dataset is streamed; give `max_steps`.
+        The column named label, labels, score or scores is the label; the others are the loss's inputs, in their order.
+        Several datasets by name ({name: dataset}) are mixed batch by batch. An iterable dataset is streamed and needs
+        `max_steps`.
     eval_dataset
-        Of the same columns, for the loss on held-out rows.
+        Rows with the same columns, for the evaluation loss.
     loss
         One loss, or {dataset name: loss}.
     evaluator
-        Called as ``evaluator(encoder, output_path, epoch, steps)`` at each evaluation; gives {name: value}, of which
-        any serves as `metric_for_best_model`. Several in a list are run one after another.
+        Called as ``evaluator(encoder, output_path, epoch, steps)`` at each evaluation; returns {name: value}, and each
+        name can be `metric_for_best_model`. The evaluators of a list run in order.
     card
-        What the model card of each saved folder says beside what the trainer knows.
+        Content of the saved model cards in addition to what the trainer records.
 
     Raises
     ------
     InputError
-        Before the first step: a row that is no text, data that does not fit the loss, a name that is not there.
+        Before the first step, for a row that is not text, data that does not fit the loss, or an unknown name.
     """
 
     args: TrainingArguments
@@ -86,7 +88,7 @@ class Trainer(transformers.Trainer):
     ) -> None:
         self.encoder, model = encoder, trained(encoder)
         self.losses: dict[str | None, nn.Module] = {None: loss} if isinstance(loss, nn.Module) else dict(loss.items())
-        self.loss_modules = nn.ModuleDict({name or "loss": of_one for name, of_one in self.losses.items()})
+        self.loss_modules = nn.ModuleDict({name or "loss": module for name, module in self.losses.items()})
         self.evaluators = [] if evaluator is None else [evaluator] if callable(evaluator) else list(evaluator)
         self._parts: dict[str, Tensor] = {}
         self._part_steps = 0
@@ -94,22 +96,22 @@ class Trainer(transformers.Trainer):
         self.card = own if card is None else card
         self.card.evaluations = own.evaluations
         encoder.model_card_data = self.card
-        if hasattr(model, "prompt"):
+        if isinstance(model, ScoringModel):
             if not isinstance(args.prompts, str | None):
                 raise InputError("a cross-encoder takes one prompt for all its queries: prompts must be a string")
             model.prompt = args.prompts or encoder.resolve_prompt(None, None)  # type: ignore[attr-defined]
         if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
             raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
         self._check_routes(encoder, args)
-        train = prepared(train_dataset, model, args, self.losses)
-        evaluation = prepared(eval_dataset, model, args, self.losses, held_out=True)
+        train = prepare_rows(train_dataset, model, args, self.losses)
+        evaluation = prepare_rows(eval_dataset, model, args, self.losses, held_out=True)
         self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
         super().__init__(
             model=model,
             args=args,
-            data_collator=as_it_is,
+            data_collator=identity,
             train_dataset=train,
-            # An evaluator alone is reason enough to evaluate; the loop then runs over no rows.
+            # With evaluators alone, the evaluation loop runs over an empty dataset.
             eval_dataset=evaluation if evaluation is not None or not self.evaluators else [],
             callbacks=list(callbacks or []),
             optimizers=optimizers,
@@ -117,20 +119,21 @@ class Trainer(transformers.Trainer):
         self.model_accepts_loss_kwargs = False
         self._averages = self.accelerator.distributed_type.startswith("MULTI_")
         if self._averages:
-            # Not to be wrapped: see `average_gradients`.
+            # Prevents wrapping in DistributedDataParallel: see `average_gradients`.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.loss_modules.to(args.device)
-        for of_one in self.loss_modules.modules():
-            if isinstance(of_one, SpladeLoss):
-                ratio = getattr(args, "regularizer_warmup_ratio", 1 / 3)
-                schedule = getattr(args, "regularizer_schedule", "quadratic")
-                self.add_callback(RegularizerSchedule(of_one, warmup_ratio=ratio, schedule=schedule))
+        options: dict[str, Any] = {}
+        if isinstance(args, SparseTrainingArguments):
+            options = {"warmup_ratio": args.regularizer_warmup_ratio, "schedule": args.regularizer_schedule}
+        for module in self.loss_modules.modules():
+            if isinstance(module, SpladeLoss):
+                self.add_callback(RegularizerSchedule(module, **options))
         if args.dropout is not None:
             _set_dropout(self.loss_modules, args.dropout)
         self._try_losses(train)
 
     def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train as transformers' trainer does, and leave the encoder ready to encode: without dropout."""
+        """Train as `transformers.Trainer` does, then switch the encoder to inference mode (no dropout)."""
         self.card.evaluations.weights_change()
         try:
             return super().train(*arguments, **options)
@@ -140,12 +143,12 @@ class Trainer(transformers.Trainer):
     # -- data --------------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader:
-        """Give the batches of an epoch."""
+        """Return a loader of the batches of an epoch."""
         self.accelerator.even_batches = False
         return self.accelerator.prepare(batches(self.train_dataset, self.args, self.args.train_batch_size, train=True))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
-        """Give the batches of held-out rows."""
+        """Return a loader of the batches of held-out rows."""
         if isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
@@ -157,7 +160,7 @@ class Trainer(transformers.Trainer):
     # -- loss and gradients ------------------------------------------------------------------------------------------
 
     def training_step(self, *arguments: Any, **options: Any) -> Tensor:
-        """Go forward and backward; of several processes, each has the mean of all gradients before the optimizer."""
+        """Run forward and backward; average the gradients of all processes before the optimizer's step."""
         loss = super().training_step(*arguments, **options)
         if self._averages and self.accelerator.sync_gradients:
             average_gradients(self.loss_modules.parameters())
@@ -166,11 +169,11 @@ class Trainer(transformers.Trainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Give the loss of a batch; its parts, where it has several, are logged by name."""
-        of_one = self.losses[inputs["dataset"] if None not in self.losses else None]
-        if model is not self.model:  # wrapped, by DistributedDataParallel for instance
-            _exchange(of_one, self.model, model)
-        loss = of_one(inputs["columns"], inputs["labels"])
+        """Return the loss of a batch; the parts of a loss are logged by name."""
+        loss_fn = self.losses[inputs["dataset"] if None not in self.losses else None]
+        if model is not self.model:  # wrapped, for example by DistributedDataParallel
+            _replace_model(loss_fn, self.model, model)
+        loss = loss_fn(inputs["columns"], inputs["labels"])
         if isinstance(loss, dict):
             if self.model.training:
                 self._part_steps += 1
@@ -182,13 +185,13 @@ class Trainer(transformers.Trainer):
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Tensor, None, None]:
-        """Give the loss of a held-out batch."""
+        """Return the loss of a held-out batch."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             return self.compute_loss(model, inputs).detach(), None, None
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the means of the loss's parts since the last time."""
+        """Log, adding the means of the loss's parts since the last log."""
         if "loss" in logs and self._part_steps:
             logs = logs | {name: round(float(value) / self._part_steps, 6) for name, value in self._parts.items()}
             self._parts, self._part_steps = {}, 0
@@ -197,32 +200,32 @@ class Trainer(transformers.Trainer):
         super().log(logs, start_time)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Make the optimizer over the losses' parameters, the model's among them, each at its learning rate."""
+        """Create the optimizer of all parameters of the losses, including the model's, with their learning rates."""
         if self.optimizer is None:
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
-            self.optimizer = kind(self._parameter_groups(), **settings)
+            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            self.optimizer = optimizer_class(self._parameter_groups(), **settings)
         return self.optimizer
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         owner: nn.Module = self.losses.get(None, self.loss_modules)
         decayed, rates = set(self.get_decay_parameter_names(owner)), dict[str, float | None]()
-        names = {name: parameter for name, parameter in owner.named_parameters() if parameter.requires_grad}
+        parameters = {name: parameter for name, parameter in owner.named_parameters() if parameter.requires_grad}
         for pattern, rate in (self.args.learning_rate_mapping or {}).items():
-            found = [name for name in names if re.search(pattern, name)]
-            if not found:
-                some = ", ".join(list(names)[:3])
-                raise InputError(f"learning_rate_mapping: {pattern!r} is in no parameter's name; there are {some}, …")
-            rates |= dict.fromkeys(found, rate)
+            matching = [name for name in parameters if re.search(pattern, name)]
+            if not matching:
+                examples = ", ".join(list(parameters)[:3])
+                raise InputError(f"learning_rate_mapping: {pattern!r} matches no parameter; there are {examples}, …")
+            rates |= dict.fromkeys(matching, rate)
         groups: dict[tuple[float | None, bool], list[nn.Parameter]] = {}
-        for name, parameter in names.items():
+        for name, parameter in parameters.items():
             groups.setdefault((rates.get(name), name in decayed), []).append(parameter)
         return [
             {
-                "params": parameters,
+                "params": group,
                 "weight_decay": self.args.weight_decay if decays else 0.0,
                 **({} if rate is None else {"lr": rate}),
             }
-            for (rate, decays), parameters in groups.items()
+            for (rate, decays), group in groups.items()
         ]
 
     # -- evaluation, saving ------------------------------------------------------------------------------------------
@@ -235,7 +238,7 @@ class Trainer(transformers.Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> Any:
-        """Give the loss on held-out rows, and what the evaluators say."""
+        """Return the loss on held-out rows and the metrics of the evaluators."""
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if not self.evaluators:
             return output
@@ -245,15 +248,15 @@ class Trainer(transformers.Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.network.eval()
         with shared_encodings():
-            where = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
-            each = [evaluator(self.encoder, str(folder), **where) for evaluator in self.evaluators]
-        for evaluator, answer in zip(self.evaluators, each, strict=True):
-            found = answer if isinstance(answer, Mapping) else {"evaluator": answer}
-            named = {f"{metric_key_prefix}_{name}": float(value) for name, value in found.items()}
+            position = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
+            results = [evaluator(self.encoder, str(folder), **position) for evaluator in self.evaluators]
+        for evaluator, result in zip(self.evaluators, results, strict=True):
+            figures = result if isinstance(result, Mapping) else {"evaluator": result}
+            metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in figures.items()}
             recorded = {name for names in self.card.evaluations.stepped.values() for name in names}
-            if recorded.isdisjoint(found):
-                self.card.set_evaluation_metrics(evaluator, found, self.state.epoch or 0, self.state.global_step)
-            output = output._replace(metrics={**(output.metrics or {}), **named})
+            if recorded.isdisjoint(figures):
+                self.card.set_evaluation_metrics(evaluator, figures, self.state.epoch or 0, self.state.global_step)
+            output = output._replace(metrics={**(output.metrics or {}), **metrics})
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
@@ -265,7 +268,7 @@ class Trainer(transformers.Trainer):
         (folder / ARGUMENTS_FILE).write_text(json.dumps(self.args.to_dict(), indent=2, default=str) + "\n", "utf-8")
 
     def save(self, path: str | Path | None = None) -> Path:
-        """Write the model as it is now, with its card: to `path`, or as ``final`` in the output folder.
+        """Save the current model and its card to `path`, by default ``final`` in the output folder; return the folder.
 
         After a run with `load_best_model_at_end` this is the best model.
         """
@@ -281,7 +284,7 @@ class Trainer(transformers.Trainer):
         self.load_weights(str(self.state.best_model_checkpoint))
 
     def load_weights(self, folder: str) -> None:
-        """Give the encoder that is trained the weights of a saved one."""
+        """Load the weights of a saved encoder into the encoder in training."""
         self.card.evaluations.weights_change()
         saved = type(self.encoder)(folder, dtype="float32", device="cpu")
         self.encoder.network.load_state_dict(saved.network.state_dict())
@@ -289,12 +292,12 @@ class Trainer(transformers.Trainer):
     # -- before the first step ---------------------------------------------------------------------------------------
 
     def _try_losses(self, rows: Any) -> None:
-        """Compute each loss on the first rows, so that data that does not fit is refused now."""
+        """Compute each loss on the first rows, so that unfit data raises an error before training starts."""
         if rows is None or isinstance(rows, StreamedRows):
             return
         with torch.random.fork_rng(), torch.no_grad():
-            for one in rows.datasets if isinstance(rows, SeveralDatasets) else [rows]:
-                inputs = self._prepare_inputs(one.__getitems__(range(min(len(one), 4))))
+            for dataset in rows.datasets if isinstance(rows, MultiDatasetRows) else [rows]:
+                inputs = self._prepare_inputs(dataset.__getitems__(range(min(len(dataset), 4))))
                 value = self.compute_loss(self.model, inputs)
                 if not torch.isfinite(value):
                     logger.warning("the loss of the first rows is %s", float(value))
@@ -306,7 +309,7 @@ class Trainer(transformers.Trainer):
 
         if any(isinstance(module, Router) for module in encoder.modules) and not args.router_mapping:
             raise InputError(
-                "the model has a Router: say with router_mapping which column takes which route, as in "
+                "the model has a Router: set router_mapping to the route of each column, as in "
                 '{"query": "query", "positive": "document"}'
             )
 
@@ -326,27 +329,27 @@ class RerankerTrainer(Trainer):
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
-    """Give the newest checkpoint of a run that was written in full; None when there is none."""
-    found = [
+    """Return the newest complete checkpoint of a run, or None."""
+    checkpoints = [
         (int(folder.name.rpartition("-")[2]), folder)
         for folder in Path(output_dir).glob("checkpoint-*")
         if folder.name.rpartition("-")[2].isdecimal() and (folder / "trainer_state.json").is_file()
     ]
-    return str(max(found)[1]) if found else None
+    return str(max(checkpoints)[1]) if checkpoints else None
 
 
-def _set_dropout(model: nn.Module, share: float) -> None:
+def _set_dropout(model: nn.Module, probability: float) -> None:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
-            module.p = share
+            module.p = probability
         elif isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = share  # type: ignore[assignment]
+            module.attention_dropout = probability  # type: ignore[assignment]
 
 
-def _exchange(loss: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put `new` in the place of `old` in a loss and the losses within it."""
+def _replace_model(loss: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Replace the model `old` by `new` in a loss and its inner losses."""
     for name, child in list(loss.named_children()):
         if child is old:
             setattr(loss, name, new)
         elif child is not new:
-            _exchange(child, old, new)
+            _replace_model(child, old, new)

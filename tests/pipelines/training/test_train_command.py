@@ -104,13 +104,13 @@ SCORED = {"query": "water", "positive": "heat", "negative": "fire", "scores": [1
 @pytest.mark.parametrize(
     ("kind", "rows", "options", "message"),
     [
-        ("dense", [TRIPLE, TRIPLE | {"positive": None}], [], "line 2: column 'positive': None is no text"),
-        ("sparse", [TRIPLE, TRIPLE | {"positive": 3}], [], "line 2: column 'positive': 3 is no text"),
+        ("dense", [TRIPLE, TRIPLE | {"positive": None}], [], "line 2: column 'positive': None is not text"),
+        ("sparse", [TRIPLE, TRIPLE | {"positive": 3}], [], "line 2: column 'positive': 3 is not text"),
         ("reranker", [TRIPLE, TRIPLE | {"positive": ["a"]}], [], "line 2: column 'positive' holds a list"),
         ("reranker", [TRIPLE] * 9 + [{"query": "a"}], [], "line 10: its fields are query, those of the first"),
         ("dense", [{"query": "water"}], [], "no loss goes without saying with the columns query"),
         ("dense", [SCORED] * 9 + [SCORED | {"scores": [1.0]}], [], "line 10: the scores are 1, and those of the first"),
-        ("reranker", [LISTED] * 9 + [LISTED | {"labels": [1]}], [], "line 10: the labels are 1, and the texts 2"),
+        ("reranker", [LISTED] * 9 + [LISTED | {"labels": [1]}], [], "line 10: the label 'labels' has length 1, but there are 2 texts"),
         ("reranker", [SCORED, SCORED | {"scores": None}], [], "line 2: the label 'scores' is None"),
         (
             "reranker",

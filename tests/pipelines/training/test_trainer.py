@@ -277,12 +277,12 @@ def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ({"query": ["a", "b"], "positive": ["c", None]}, r"row 1 .*'positive'.*None is no text"),
+        ({"query": ["a", "b"], "positive": ["c", None]}, r"row 1 .*'positive'.*None is not text"),
         ({"query": ["a", "b"]}, "reads 2 or more columns"),
         ({"query": [], "positive": []}, "no rows"),
         ({"query": ["a"], "positive": [["b", "c"]]}, "holds a list"),
         ({"query": ["a"], "dataset_name": ["c"]}, "reserved"),
-        ({"score": [1.0]}, "no column but the label"),
+        ({"score": [1.0]}, "no column except the label"),
         ({"query": ["a", "b"], "positive": ["c", "d"], "label": [1.0, float("nan")]}, "row 1 .*label.*nan"),
     ],
 )
