@@ -185,7 +185,7 @@ def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row
     """Train on (query, document) rows, with the same steps on both sides."""
     from benchmarks.speed.inputs import training_rows
     from benchmarks.speed.training import compare
-    from pipelines.training.recipes.mlm_head import write_mlm_start
+    from pipelines.training.recipes.mlm_head import write_mlm_encoder
     from retrieve.default_models import default_dense_model
     from retrieve.encoders import DenseEncoder
 
@@ -196,7 +196,7 @@ def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row
     with tempfile.TemporaryDirectory() as folder:
         if sparse and not options.model:
             encoder = DenseEncoder(model, dtype="float32", device="cpu")
-            model = write_mlm_start(encoder, [text for _, text in rows[:100]], Path(folder) / "start")
+            model = write_mlm_encoder(encoder, [text for _, text in rows[:100]], Path(folder) / "start")
         return compare(
             str(model),
             rows,

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 from tqdm import tqdm
 
 from indexing.errors import InputError
+from pipelines.mining.positives import numbered
 from pipelines.training.model import EmbeddingModel, ScoringModel
 from pipelines.training.roles import Prompts, Roles, Routes, column_prompts, column_routes, roles, row_problem
 from retrieve.encoders.batching import Tokens
@@ -117,9 +118,7 @@ class TrainingRows(Dataset[Batch]):
                     f"{'the training data' if self.name is None else repr(self.name)}, row {row} (from 0), column "
                     f"{column!r} holds a list: an encoder reads one text per column, so give each its own column"
                 )
-        known: dict[str, int] = {}
-        codes = np.fromiter((known.setdefault(text, len(known)) for text in self._texts[column]), np.int64, self.length)
-        texts = list(known)
+        texts, codes = numbered(self._texts[column])
         parts = [
             model.tokenize(texts[low : low + _TEXTS_AT_ONCE], task=task, prompt=prompt)
             for low in range(0, len(texts), _TEXTS_AT_ONCE)

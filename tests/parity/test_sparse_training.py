@@ -20,7 +20,7 @@ from pipelines.training.arguments import SparseTrainingArguments
 from pipelines.training.data import TrainingRows
 from pipelines.training.losses import CSRLoss, MultipleNegativesRankingLoss, SpladeLoss
 from pipelines.training.model import trained
-from pipelines.training.recipes.inference_free import write_inference_free_start
+from pipelines.training.recipes.inference_free import write_inference_free_encoder
 from pipelines.training.trainer import SparseTrainer
 from retrieve.encoders import SparseEncoder
 
@@ -105,7 +105,7 @@ def test_an_autoencoder_decodes_whole_columns_however_they_are_divided(tmp_path:
 def test_queries_without_a_transformer(tmp_path: Path) -> None:
     rows = triples()
     start = SparseEncoder(write_bert(tmp_path / "mlm", BertForMaskedLM), dtype="float32", device="cpu")
-    folder = str(write_inference_free_start(start, rows["positive"], tmp_path / "start"))
+    folder = str(write_inference_free_encoder(start, rows["positive"], tmp_path / "start"))
     routes = {"query": "query", "positive": "document", "negative": "document"}
     theirs = TheirSparseEncoder(folder, device="cpu")
     for module in theirs.modules():

@@ -1,1 +1,1 @@
-"""From settings to a trained model: one recipe for each kind of model, and the whole way from a collection."""
+"""Recipes: complete training runs, from data or a collection to a saved model."""

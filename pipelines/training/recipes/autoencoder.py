@@ -1,4 +1,4 @@
-"""A sparse autoencoder behind a dense encoder: what CSR begins with."""
+"""Initial model for CSR: a dense encoder followed by a new sparse autoencoder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,20 +8,19 @@ from retrieve.encoders.saving import save_modules, write_into
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder
 
-WIDER, ACTIVE, REVIVED = 4, 4, 2
+# For vectors of d dimensions: 4 d latents, d / 4 of them active, d / 2 dead ones decoded; as in sentence-transformers.
+_EXPANSION, _ACTIVE_DIVISOR, _REVIVED_DIVISOR = 4, 4, 2
 
 
-def write_autoencoder_start(encoder: "DenseEncoder", folder: str | Path, *, seed: int) -> Path:
-    """Write a dense encoder with an autoencoder of new weights as a sparse encoder's checkpoint.
-
-    Of vectors of d dimensions: 4 d latents, d / 4 of them active, d / 2 dead ones decoded; as in sentence-transformers.
+def write_autoencoder(encoder: "DenseEncoder", folder: str | Path, *, seed: int) -> Path:
+    """Write a dense encoder with an autoencoder of random weights as the checkpoint of a sparse encoder.
 
     Parameters
     ----------
     folder
-        Where to; what an older run left there is replaced.
+        Target folder; existing content is replaced.
     seed
-        Of the weights.
+        Seed of the weights.
     """
     import torch
 
@@ -30,7 +29,8 @@ def write_autoencoder_start(encoder: "DenseEncoder", folder: str | Path, *, seed
     width = encoder.dimension
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        coder = SparseAutoEncoder(width, WIDER * width, k=max(1, width // ACTIVE), k_aux=width // REVIVED)
+        k, k_aux = max(1, width // _ACTIVE_DIVISOR), width // _REVIVED_DIVISOR
+        autoencoder = SparseAutoEncoder(width, _EXPANSION * width, k=k, k_aux=k_aux)
     settings = encoder.settings | {"model_type": "SparseEncoder", "similarity_fn_name": "dot"}
-    write_into(Path(folder), lambda aside: save_modules([*encoder.modules, coder], aside, settings))
+    write_into(Path(folder), lambda staging: save_modules([*encoder.modules, autoencoder], staging, settings))
     return Path(folder)

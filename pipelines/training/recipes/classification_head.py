@@ -1,4 +1,4 @@
-"""A cross-encoder to begin with: a checkpoint that is one, or an encoder with a head of new weights."""
+"""Initial model for rerankers: an encoder with a new classification head."""
 
 from pathlib import Path
 from typing import Any
@@ -10,31 +10,31 @@ from retrieve.encoders.saving import write_into
 
 
 def is_cross_encoder(model: str | Path) -> bool:
-    """Tell whether a checkpoint scores pairs already."""
+    """Return whether a checkpoint is a cross-encoder."""
     checkpoint = Checkpoint.open(model, Source(), organisation="cross-encoder")
     architecture = (checkpoint.config.get("architectures") or [""])[0]
-    named = checkpoint.settings.get("model_type") == "CrossEncoder"
-    return named or architecture.endswith(("ForSequenceClassification", "ForCausalLM"))
+    is_declared = checkpoint.settings.get("model_type") == "CrossEncoder"
+    return is_declared or architecture.endswith(("ForSequenceClassification", "ForCausalLM"))
 
 
-def write_cross_start(model: str | Path, folder: str | Path, *, seed: int, max_length: int | None = None) -> Path:
-    """Write an encoder's transformer with a head for one score, of random weights.
+def write_cross_encoder(model: str | Path, folder: str | Path, *, seed: int, max_length: int | None = None) -> Path:
+    """Write an encoder's transformer with a head of random weights for one score.
 
     Parameters
     ----------
     model
         A dense encoder's checkpoint, or a plain transformers encoder.
     folder
-        Where to; what an older run left there is replaced.
+        Target folder; existing content is replaced.
     seed
-        Of the head's weights.
+        Seed of the head's weights.
     max_length
-        Tokens of a pair; by default what the encoder reads of one text.
+        Maximum tokens of a pair; by default the encoder's maximum for one text.
 
     Raises
     ------
     ModelError
-        When transformers has no sequence classifier of the architecture.
+        If transformers has no sequence classifier of the architecture.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -47,16 +47,16 @@ def write_cross_start(model: str | Path, folder: str | Path, *, seed: int, max_l
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            headed = AutoModelForSequenceClassification.from_config(config)
+            classifier = AutoModelForSequenceClassification.from_config(config)
         except ValueError as error:
             raise ModelError(
-                f"{encoder.checkpoint.name} is a {config.model_type}, which transformers cannot make a cross-encoder of"
+                f"{encoder.checkpoint.name}: transformers has no sequence classifier for a {config.model_type} model"
             ) from error
-    headed.base_model.load_state_dict(first.model.state_dict(), strict=False)
+    classifier.base_model.load_state_dict(first.model.state_dict(), strict=False)
 
-    def save(aside: Path) -> None:
-        headed.save_pretrained(aside)
-        save_tokenizer(first.tokenizer, aside, first.max_length)
+    def save(staging: Path) -> None:
+        classifier.save_pretrained(staging)
+        save_tokenizer(first.tokenizer, staging, first.max_length)
 
     write_into(Path(folder), save)
     return Path(folder)

@@ -19,9 +19,9 @@ from pipelines.mining.from_collection import (
     read_mined,
 )
 from pipelines.training.recipes.comparison import ALONE, Comparison, compare
-from pipelines.training.recipes.initial_model import load_start
+from pipelines.training.recipes.initial_model import load_initial_model
 from pipelines.training.recipes.rows import without_ids
-from pipelines.training.recipes.run import START, TrainReport, claim, finished
+from pipelines.training.recipes.run import INITIAL_MODEL, TrainReport, claim_folder, load_report
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import Split, find_documents, split_queries
 from pipelines.training.recipes.train import train_on
@@ -115,12 +115,14 @@ def train_for_collection(
             texts, positives = dict(queries), positives_of(qrels, documents)
         else:
             raise InputError("give pairs, or queries and qrels")
-        claim(output, settings, "reranker for a collection", whole=asdict(whole), right=_fingerprint(texts, positives))
+        claim_folder(
+            output, settings, "reranker for a collection", whole=asdict(whole), right=_fingerprint(texts, positives)
+        )
         usable = [query_id for query_id in texts if positives.get(query_id)]
         known = [query_id for query_id in usable if all(right.doc_id is not None for right in positives[query_id])]
         split = split_queries(usable, known, held_out=whole.held_out, limit=whole.limit, seed=settings.seed)
         write_json(output / SPLIT_FILE, asdict(split))
-        trained = finished(output)
+        trained = load_report(output)
         if trained is not None and (output / COMPARISON_FILE).is_file():
             found = json.loads((output / COMPARISON_FILE).read_text("utf-8"))
             return CollectionReport(split, trained.rows, trained, Comparison(**found))
@@ -145,7 +147,7 @@ def train_for_collection(
         )
         rows = read_mined(output / NEGATIVES)
         rows = rows.select_columns(without_ids(rows.column_names))
-        encoder = load_start("reranker", settings, rows, output / START)
+        encoder = load_initial_model("reranker", settings, rows, output / INITIAL_MODEL)
         trained, card = train_on("reranker", encoder, settings, rows)
 
         def judged(some: Sequence[str]) -> "tuple[Hits, Sequence[str], dict[str, dict[str, int]]]":

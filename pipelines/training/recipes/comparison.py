@@ -1,8 +1,8 @@
-"""Whether a reranker is better than the first stage on queries it has not seen, and by how much."""
+"""Compare a reranker with the first stage on held-out queries."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 
 MEASURES = ("nDCG@10", "MRR@10")
 
-INTERPOLATED, ALONE, BEFORE = "after, with the first stage", "after", "before"
+FIRST_STAGE, BEFORE, ALONE, INTERPOLATED = "first stage", "before", "after", "after, with the first stage"
+
+JudgedHits: TypeAlias = tuple[Hits, Sequence[str], Mapping[str, Mapping[str, int]]]
+"""Hits, the ids of their queries, and qrels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Systems on the same queries.
+    """Results of several systems on the same queries.
 
     Parameters
     ----------
     queries
-        How many.
+        Number of queries.
     weight
-        The part of the first stage's score that was best on the tuning queries.
+        Weight of the first stage's score that was best on the tuning queries.
     figures
         {measure: {system: mean over the queries}}.
     gains
-        {system: its nDCG@10 less the first stage's, with the 95% interval: (difference, low, high)}.
+        {system: (difference, low, high)}: its nDCG@10 minus that of the first stage, with the 95% interval.
     """
 
     queries: int
@@ -50,30 +53,30 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say whether the reranker is worth its time."""
+        """One sentence on whether the reranker improves on the first stage."""
         if self.is_gain:
             return "a gain over the first stage: the interval lies above zero"
         if self.weight == 1:
-            return "no gain: on the tuning queries the first stage was best as it is"
-        worse = self.gains[INTERPOLATED][2] < 0
-        told = "worse than the first stage" if worse else "no gain that these queries can show"
-        return f"{told}: the interval {'lies below' if worse else 'holds'} zero"
+            return "no gain: on the tuning queries the first stage alone was best"
+        if self.gains[INTERPOLATED][2] < 0:
+            return "worse than the first stage: the interval lies below zero"
+        return "no significant gain: the interval contains zero"
 
     def __str__(self) -> str:
         lines = [f"  on {self.queries} held-out queries:"]
         for system in self.figures[MEASURES[0]]:
-            told = ", ".join(f"{measure} {self.figures[measure][system]:.4f}" for measure in self.figures)
+            line = ", ".join(f"{measure} {self.figures[measure][system]:.4f}" for measure in self.figures)
             if system in self.gains:
-                told += " ({:+.4f}, 95% interval {:+.4f} to {:+.4f})".format(*self.gains[system])
-            lines.append(f"    {system}: {told}")
-        lines.append(f"  the first stage's score was given the weight {self.weight:g}, tuned on other queries")
+                line += " ({:+.4f}, 95% interval {:+.4f} to {:+.4f})".format(*self.gains[system])
+            lines.append(f"    {system}: {line}")
+        lines.append(f"  the weight of the first stage's score is {self.weight:g}, tuned on other queries")
         lines.append(f"  {self.verdict}")
         return "\n".join(lines)
 
 
 def compare(
-    first: tuple[Hits, Sequence[str], Mapping[str, Mapping[str, int]]],
-    tuning: tuple[Hits, Sequence[str], Mapping[str, Mapping[str, int]]],
+    held_out: JudgedHits,
+    tuning: JudgedHits,
     texts: Mapping[str, str],
     documents: Any,
     model: "CrossEncoder",
@@ -82,44 +85,42 @@ def compare(
     seed: int = 0,
     show_progress: bool = True,
 ) -> Comparison:
-    """Compare a reranker with the first stage, alone and with some of the first stage's score.
+    """Compare a reranker with the first stage: the reranker alone, and interpolated with the first stage's score.
 
     Parameters
     ----------
-    first, tuning
-        What the first stage found, the ids of the queries, and their qrels: to compare on, and to choose the weight on.
+    held_out, tuning
+        Hits of the first stage, query ids and qrels: for the comparison, and for choosing the weight.
     texts
-        Of all these queries, by id.
+        Texts of all these queries, by id.
     documents
-        Where the candidates' texts are.
+        Store of the documents' texts.
     before
-        The model as it was, where it could rerank already.
+        The model before training, if it was a reranker.
     """
 
-    def reranked(which: "CrossEncoder", some: tuple[Hits, Sequence[str], Any]) -> Hits:
-        queries = [texts[query_id] for query_id in some[1]]
-        return Reranker(which).rerank(queries, some[0], documents, show_progress=show_progress)
+    def rerank(reranker: "CrossEncoder", judged: JudgedHits) -> Hits:
+        hits, query_ids, _ = judged
+        queries = [texts[query_id] for query_id in query_ids]
+        return Reranker(reranker).rerank(queries, hits, documents, show_progress=show_progress)
 
-    tried = reranked(model, tuning)
-    on_tuning = [_values(reweighted(tried, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
-    weight = WEIGHTS[int(np.argmax(on_tuning))]
-    after = reranked(model, first)
-    systems = {"first stage": first[0]} | ({BEFORE: reranked(before, first)} if before is not None else {})
+    tuning_hits = rerank(model, tuning)
+    tuning_means = [_values(reweighted(tuning_hits, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
+    weight = WEIGHTS[int(np.argmax(tuning_means))]
+    after = rerank(model, held_out)
+    systems = {FIRST_STAGE: held_out[0]} | ({BEFORE: rerank(before, held_out)} if before is not None else {})
     systems |= {ALONE: after, INTERPOLATED: reweighted(after, weight)}
-    values = {m: {name: _values(hits, first, m) for name, hits in systems.items()} for m in MEASURES}
-    baseline = values[MEASURES[0]]["first stage"]
-    gains = {
-        name: _gain(of_one, baseline, seed) for name, of_one in values[MEASURES[0]].items() if name != "first stage"
-    }
-    figures = {m: {name: float(of_one.mean()) for name, of_one in some.items()} for m, some in values.items()}
-    return Comparison(len(first[1]), weight, figures, gains)
+    values = {m: {name: _values(hits, held_out, m) for name, hits in systems.items()} for m in MEASURES}
+    gains = {}
+    for name in systems:
+        if name != FIRST_STAGE:
+            result = compare_paired(values[MEASURES[0]][name], values[MEASURES[0]][FIRST_STAGE], seed=seed)
+            gains[name] = (result.difference, *result.interval)
+    figures = {m: {name: float(each.mean()) for name, each in by_system.items()} for m, by_system in values.items()}
+    return Comparison(len(held_out[1]), weight, figures, gains)
 
 
-def _values(hits: Hits, judged: tuple[Hits, Sequence[str], Any], measure: str) -> NDArray[np.float64]:
-    qrels = Qrels.from_dict(judged[2])
-    return Measure.parse(measure)(qrels.judge(hits, judged[1]))
-
-
-def _gain(system: NDArray[np.float64], baseline: NDArray[np.float64], seed: int) -> tuple[float, float, float]:
-    compared = compare_paired(system, baseline, seed=seed)
-    return compared.difference, *compared.interval
+def _values(hits: Hits, judged: JudgedHits, measure: str) -> NDArray[np.float64]:
+    """Return the measure's value of each query."""
+    _, query_ids, qrels = judged
+    return Measure.parse(measure)(Qrels.from_dict(qrels).judge(hits, query_ids))

@@ -1,4 +1,4 @@
-"""SPLADE whose queries need no transformer: a learned weight for each term of a query.
+"""Inference-free SPLADE: queries are encoded by one learned weight per term, without a transformer.
 
 References
 ----------
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from retrieve.encoders.batching import Tokens
 
 TEXTS_COUNTED = 20_000
-QUERY_RATE = 1e-3
-"""The learning rate of the queries' weights: one number a term learns far faster than a transformer."""
+QUERY_LEARNING_RATE = 1e-3
+"""Learning rate of the query weights: a single number per term can learn much faster than a transformer."""
 QUERY_WEIGHTS = r"\.routes\.query\."
-"""What the names of these weights have in common."""
+"""Regular expression of the names of these weights."""
 
 
 def is_inference_free(encoder: Any) -> bool:
-    """Tell whether an encoder's queries are weighed by `SparseStaticEmbedding` alone."""
+    """Return whether an encoder encodes queries by `SparseStaticEmbedding` alone."""
     from retrieve.encoders.modules.router import Router, modules_for_task
     from retrieve.encoders.modules.sparse_static_embedding import SparseStaticEmbedding
 
@@ -37,42 +37,46 @@ def is_inference_free(encoder: Any) -> bool:
 
 
 def arguments_for(encoder: Any, inputs: Sequence[str]) -> dict[str, Any]:
-    """Give the trainer's arguments that a model with routes needs: the first column takes that of queries.
+    """Return the training arguments that a model with a router needs; the first column takes the query route.
 
     Parameters
     ----------
     inputs
-        The columns that are read, in their order.
+        The input columns, in their order.
     """
     from retrieve.encoders.modules.router import Router
 
     if not any(isinstance(module, Router) for module in encoder.modules):
         return {}
-    told: dict[str, Any] = {
-        "router_mapping": {name: "document" if at else "query" for at, name in enumerate(inputs)},
-    }
-    trains = any(weight.requires_grad for module in encoder.modules for weight in _query_weights(module))
-    if is_inference_free(encoder) and trains:
-        told["learning_rate_mapping"] = {QUERY_WEIGHTS: QUERY_RATE}
-    return told
+    routes = {name: "document" if number else "query" for number, name in enumerate(inputs)}
+    arguments: dict[str, Any] = {"router_mapping": routes}
+    is_trainable = any(
+        weight.requires_grad
+        for module in encoder.modules
+        for name, weight in module.named_parameters()
+        if name.startswith("routes.query.")
+    )
+    if is_inference_free(encoder) and is_trainable:
+        arguments["learning_rate_mapping"] = {QUERY_WEIGHTS: QUERY_LEARNING_RATE}
+    return arguments
 
 
-def write_inference_free_start(encoder: "SparseEncoder", texts: Sequence[str], folder: str | Path) -> Path:
-    """Write a sparse encoder as the route of documents, with the inverse document frequency of each term for queries.
+def write_inference_free_encoder(encoder: "SparseEncoder", texts: Sequence[str], folder: str | Path) -> Path:
+    """Write a model that encodes documents with `encoder` and queries by each term's inverse document frequency.
 
     Parameters
     ----------
     encoder
-        SPLADE, with one way for queries and documents.
+        A SPLADE encoder without a router.
     texts
-        Documents, in which terms are counted; one that is in none has the weight of the rarest.
+        Documents in which terms are counted; a term of no document gets a weight above that of the rarest term.
     folder
-        Where to; what an older run left there is replaced.
+        Target folder; existing content is replaced.
 
     Raises
     ------
     InputError
-        When the encoder's terms are not those of its tokenizer, as an autoencoder's; or without texts.
+        If the encoder's terms are not those of its tokenizer, as with an autoencoder; or without texts.
     """
     import torch
 
@@ -84,29 +88,26 @@ def write_inference_free_start(encoder: "SparseEncoder", texts: Sequence[str], f
     terms = max(tokenizer.get_vocab().values()) + 1 if tokenizer is not None else 0
     if not 0 < terms <= encoder.dimension or len(encoder.modules) != 2:
         raise InputError(
-            f"{encoder.checkpoint.name} is no SPLADE encoder of its tokenizer's terms: queries cannot be weighed apart"
+            f"{encoder.checkpoint.name} is not a SPLADE encoder over its tokenizer's vocabulary: query weights need one"
         )
     if not texts:
-        raise InputError("the weights of queries need documents to count terms in")
+        raise InputError("the initial query weights need documents in which to count terms")
     if encoder.dimension > terms:
-        # Rows of padding, for which the route of queries would have no term.
+        # Drops padding rows of the output, which have no term in the query route.
         first.model.resize_token_embeddings(terms)
     queries = SparseStaticEmbedding(tokenizer, torch.zeros(terms), max_length=encoder.max_length)
     weights = inverse_document_frequencies(queries.tokenize(list(dict.fromkeys(texts))), terms)
     queries.weight.data.copy_(torch.from_numpy(weights))
     router = Router({"query": [queries], "document": encoder.modules}, default_route="document")
-    write_into(Path(folder), lambda aside: save_modules([router], aside, encoder.settings))
+    write_into(Path(folder), lambda staging: save_modules([router], staging, encoder.settings))
     return Path(folder)
 
 
 def inverse_document_frequencies(tokens: "Tokens", size: int) -> NDArray[np.float32]:
-    """Give ln(1 + (N - n + 0.5) / (n + 0.5)) for each term, of which n of N texts have one or more: BM25's, float32."""
+    """Return BM25's ln(1 + (N - n + 0.5) / (n + 0.5)) for each term that n of N texts contain, float32 [size]."""
     rows = np.repeat(np.arange(len(tokens.lengths), dtype=np.int64), tokens.lengths)
     pairs = np.unique(rows * size + tokens.ids)
-    found = np.bincount(pairs % size, minlength=size)
-    inverse: NDArray[np.float32] = np.log1p((len(tokens.lengths) - found + 0.5) / (found + 0.5)).astype(np.float32)
-    return inverse
-
-
-def _query_weights(module: Any) -> list[Any]:
-    return [weight for name, weight in module.named_parameters() if name.startswith("routes.query.")]
+    counts = np.bincount(pairs % size, minlength=size)
+    odds = (len(tokens.lengths) - counts + 0.5) / (counts + 0.5)
+    weights: NDArray[np.float32] = np.log1p(odds).astype(np.float32)
+    return weights

@@ -1,38 +1,37 @@
-"""The model that a training run begins with: a checkpoint, or what has to be made of one first."""
+"""Load the initial model of a training run: a checkpoint, or a model built from one."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.training.recipes.autoencoder import write_autoencoder_start
-from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_start
-from pipelines.training.recipes.inference_free import TEXTS_COUNTED, is_inference_free, write_inference_free_start
+from pipelines.training.recipes import mlm_head, rotation
+from pipelines.training.recipes.autoencoder import write_autoencoder
+from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
+from pipelines.training.recipes.inference_free import TEXTS_COUNTED, is_inference_free, write_inference_free_encoder
 from pipelines.training.recipes.losses import class_name
-from pipelines.training.recipes.mlm_head import TEXTS_READ, write_mlm_start
-from pipelines.training.recipes.rotation import TEXTS_READ as TEXTS_TURNED
-from pipelines.training.recipes.rotation import write_rotated_start
 from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
 
-_SPARSE = {"SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding"}
+_SPARSE_MODULES = {"SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding"}
 
 
-def load_start(kind: Kind, settings: TrainSettings, rows: Any, folder: Path) -> Any:
-    """Load what is trained, in float32; what has to be made for it is written to `folder`.
+def load_initial_model(kind: Kind, settings: TrainSettings, rows: Any, folder: Path) -> Any:
+    """Load the model to train, in float32; if it has to be built first, write it to `folder`.
 
-    A reranker of an encoder gets a head of new weights. A sparse encoder of a dense one gets a masked-language-model
-    head, or with `CSRLoss` a sparse autoencoder. With `inference_free` queries get weights of their own. Of a dense
-    encoder with Matryoshka widths the vectors are turned, see `write_rotated_start`.
+    For a reranker, an encoder gets a new classification head. For a sparse encoder, a dense encoder gets a
+    masked-language-model head, or with `CSRLoss` a sparse autoencoder; with `inference_free`, queries get weights of
+    their own. A dense encoder with Matryoshka widths gets a layer that rotates its vectors: see
+    `rotation.write_rotated_encoder`.
 
     Parameters
     ----------
     rows
-        The training data: documents are its last column.
+        The training data; its last input column holds documents.
 
     Raises
     ------
     ModelError
-        When the model cannot be read, or not be made into what is wanted.
+        If the model cannot be read, or a model of this kind cannot be built from it.
     """
     from retrieve.encoders import CrossEncoder
 
@@ -42,19 +41,19 @@ def load_start(kind: Kind, settings: TrainSettings, rows: Any, folder: Path) -> 
         return _sparse(settings, rows, folder)
     model: str | Path = settings.model
     if not is_cross_encoder(model):
-        model = write_cross_start(model, folder, seed=settings.seed, max_length=settings.max_length)
+        model = write_cross_encoder(model, folder, seed=settings.seed, max_length=settings.max_length)
     return CrossEncoder(model, dtype="float32", max_length=settings.max_length)
 
 
 def has_sparse_head(model: str | Path) -> bool:
-    """Tell whether a checkpoint is a sparse encoder, or a masked language model that one can be made of."""
+    """Return whether a checkpoint is a sparse encoder or a masked language model, which works as one."""
     from retrieve.encoders.checkpoint import Checkpoint, Source
 
     checkpoint = Checkpoint.open(model, Source(), organisation="sparse-encoder")
     architecture = (checkpoint.config.get("architectures") or [""])[0]
     is_sparse = checkpoint.settings.get("model_type") == "SparseEncoder"
-    plain = not checkpoint.steps and architecture.endswith("ForMaskedLM")
-    return is_sparse or plain or any(step.reference.rpartition(".")[2] in _SPARSE for step in checkpoint.steps)
+    is_mlm = not checkpoint.steps and architecture.endswith("ForMaskedLM")
+    return is_sparse or is_mlm or any(step.reference.rpartition(".")[2] in _SPARSE_MODULES for step in checkpoint.steps)
 
 
 def _dense(settings: TrainSettings, rows: Any, folder: Path) -> Any:
@@ -62,11 +61,11 @@ def _dense(settings: TrainSettings, rows: Any, folder: Path) -> Any:
 
     options: Any = {"dtype": "float32", "max_length": settings.max_length}
     encoder = DenseEncoder(settings.model, **options)
-    is_turned = Path(settings.model) == folder
-    if is_turned or not any(width < encoder.dimension for width in settings.matryoshka or ()):
+    is_rotated = Path(settings.model) == folder
+    if is_rotated or not any(width < encoder.dimension for width in settings.matryoshka or ()):
         return encoder
-    texts = list(dict.fromkeys(_documents(rows, 4 * TEXTS_TURNED)))
-    return DenseEncoder(write_rotated_start(encoder, texts, folder), **options)
+    texts = list(dict.fromkeys(_documents(rows, 4 * rotation.TEXTS_READ)))
+    return DenseEncoder(rotation.write_rotated_encoder(encoder, texts, folder), **options)
 
 
 def _sparse(settings: TrainSettings, rows: Any, folder: Path) -> Any:
@@ -75,28 +74,28 @@ def _sparse(settings: TrainSettings, rows: Any, folder: Path) -> Any:
     options: Any = {"dtype": "float32", "max_length": settings.max_length}
     if not settings.inference_free:
         return SparseEncoder(_with_head(settings, rows, folder), **options)
-    with TemporaryDirectory() as aside:
-        documents = SparseEncoder(_with_head(settings, rows, Path(aside) / "documents"), **options)
-        if is_inference_free(documents):
-            return documents
-        write_inference_free_start(documents, _documents(rows, TEXTS_COUNTED), folder)
+    with TemporaryDirectory() as staging:
+        encoder = SparseEncoder(_with_head(settings, rows, Path(staging) / "documents"), **options)
+        if is_inference_free(encoder):
+            return encoder
+        write_inference_free_encoder(encoder, _documents(rows, TEXTS_COUNTED), folder)
     return SparseEncoder(folder, **options)
 
 
 def _with_head(settings: TrainSettings, rows: Any, folder: Path) -> str | Path:
-    """Give the model, or what was made of it in `folder` where it is no sparse encoder."""
+    """Return the model if it is a sparse encoder; otherwise build one from it in `folder`."""
     from retrieve.encoders import DenseEncoder
 
     if has_sparse_head(settings.model):
         return settings.model
     dense = DenseEncoder(settings.model, dtype="float32", device="cpu", max_length=settings.max_length)
     if settings.loss is not None and class_name("sparse", settings.loss) == "CSRLoss":
-        return write_autoencoder_start(dense, folder, seed=settings.seed)
-    return write_mlm_start(dense, _documents(rows, TEXTS_READ), folder)
+        return write_autoencoder(dense, folder, seed=settings.seed)
+    return mlm_head.write_mlm_encoder(dense, _documents(rows, mlm_head.TEXTS_READ), folder)
 
 
 def _documents(rows: Any, count: int) -> list[str]:
-    """Give the texts of the last input column, of so many rows."""
-    some = rows.select(range(min(len(rows), count)))
-    values = some[roles(rows.column_names).inputs[-1]]
+    """Return the texts of the last input column of the first `count` rows."""
+    first_rows = rows.select(range(min(len(rows), count)))
+    values = first_rows[roles(rows.column_names).inputs[-1]]
     return [text for value in values for text in (value if isinstance(value, list) else [value])]

@@ -1,8 +1,8 @@
-"""The end of training in several widths: the layer that turns the vectors is fitted once more, to all rows at once.
+"""Final step of Matryoshka training: fit the rotation layer once more, on all rows at once.
 
-A step of training sees the documents of one batch, and what the first dimensions must tell apart are all documents. To
-fit one layer, vectors that were made once are enough: every document of the rows is then a negative of every query, and
-that takes seconds.
+A training step sees only the documents of one batch, but the first dimensions have to distinguish all documents. A
+single layer can be fitted on vectors that are computed once: then each document of the rows is a negative of each
+query, and the fit takes seconds.
 """
 
 import logging
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from pipelines.mining.positives import numbered
 from pipelines.training.losses.similarity import all_pairs
 from pipelines.training.recipes.rotation import principal_axes
 from pipelines.training.roles import roles
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_ROWS, LEAST_ROWS = 4096, 1024
-"""Rows that are read; with fewer than the second a layer of this size learns them by heart."""
+MAX_ROWS, MIN_ROWS = 4096, 1024
+"""Rows that are used; on fewer than the second number, a layer of this size would overfit."""
 HELD_OUT = 10
-"""One row in so many is not fitted to: whether the fit is kept is measured by these."""
+"""One of this many rows is held out, to decide whether the fitted layer is better."""
 BATCH, EPOCHS, LEARNING_RATE, SCALE = 256, 3, 5e-4, 20.0
 
 
@@ -39,87 +40,90 @@ def fit_last_layer(
     seed: int,
     computing: AbstractContextManager[Any] | None = None,
 ) -> tuple[float, float] | None:
-    """Fit the linear layer at the end of a dense encoder by the ranking of all documents, in each of `widths`.
+    """Fit the last linear layer of a dense encoder to rank all documents, at each of `widths`.
 
     Parameters
     ----------
     rows
-        (query, positive[, …]); of more than `MOST_ROWS` so many are read, spread evenly.
+        (query, positive[, …]); of more than `MAX_ROWS`, that many evenly spaced ones are used.
     seed
-        Of the order of the rows.
+        Seed of the order of the rows.
     computing
-        Within which the rows are encoded: autocast.
+        Context manager for encoding the rows: autocast.
 
     Returns
     -------
     tuple of float, or None
-        The mean reciprocal rank of held-out rows' positives among all that were read, over the widths: before, and with
-        the layer fitted. It is put into the encoder when it is the higher one. None where there is nothing to fit: no
-        such layer, no cosines, labels among the rows, or too few of them.
+        Mean reciprocal rank, averaged over the widths, of the positives of held-out rows among all documents: before,
+        and with the fitted layer. The encoder gets the fitted layer if it is better. None if the encoder has no such
+        layer or no cosine similarity, or the rows have labels or are too few.
     """
-    found, layer = roles(rows.column_names), _last_layer(encoder)
-    if layer is None or encoder.similarity != "cosine" or found.label is not None or len(found.inputs) < 2:
+    columns, layer = roles(rows.column_names), _last_layer(encoder)
+    if layer is None or encoder.similarity != "cosine" or columns.label is not None or len(columns.inputs) < 2:
         return None
-    if len(rows) > MOST_ROWS:
-        rows = rows.select(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64))
-    asked, right = (list(rows[name]) for name in found.inputs[:2])
-    if len(asked) < LEAST_ROWS or not all(isinstance(text, str) for text in (*asked, *right)):
+    if len(rows) > MAX_ROWS:
+        rows = rows.select(np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64))
+    query_texts, positives = (list(rows[name]) for name in columns.inputs[:2])
+    if len(query_texts) < MIN_ROWS or not all(isinstance(text, str) for text in (*query_texts, *positives)):
         return None
-    places = {text: place for place, text in enumerate(dict.fromkeys(right))}
+    document_texts, codes = numbered(positives)
     with computing or nullcontext():
         queries, documents = (
             torch.from_numpy(np.asarray(encode(texts, normalize=True, show_progress=False), dtype=np.float32))
-            for encode, texts in ((encoder.encode_query, asked), (encoder.encode_document, list(places)))
+            for encode, texts in ((encoder.encode_query, query_texts), (encoder.encode_document, document_texts))
         )
-    targets = torch.tensor([places[text] for text in right])
-    held = torch.arange(len(asked)) % HELD_OUT == 0
+    targets = torch.from_numpy(codes)
+    held_out = torch.arange(len(query_texts)) % HELD_OUT == 0
 
-    def quality(turn: Tensor) -> float:
-        return float(np.mean([_ranked(queries[held] @ turn.T, documents @ turn.T, targets[held], k) for k in widths]))
+    def quality(rotation: Tensor) -> float:
+        rotated = queries[held_out] @ rotation.T, documents @ rotation.T
+        return float(np.mean([_mean_reciprocal_rank(*rotated, targets[held_out], width) for width in widths]))
 
     before = quality(torch.eye(encoder.dimension))
-    fitted = _fitted(queries[~held], documents, targets[~held], widths, seed)
+    fitted = _fit(queries[~held_out], documents, targets[~held_out], widths, seed)
     after = quality(fitted)
-    logger.info("the last layer, fitted to %d rows: MRR of held-out rows %.4f, was %.4f", len(asked), after, before)
+    logger.info("last layer fitted to %d rows: MRR of held-out rows %.4f, before %.4f", len(codes), after, before)
     if after > before:
         with torch.no_grad():
             layer.weight.copy_(fitted.to(layer.weight) @ layer.weight)
     return before, after
 
 
-def _fitted(queries: Tensor, documents: Tensor, targets: Tensor, widths: Sequence[int], seed: int) -> Tensor:
-    """Give the matrix that turns vectors so that the right document comes first among all, [dimension, dimension]."""
-    turn = nn.Parameter(torch.from_numpy(principal_axes(documents.numpy())))
-    optimizer = torch.optim.AdamW([turn], lr=LEARNING_RATE, weight_decay=0.0)
+def _fit(queries: Tensor, documents: Tensor, targets: Tensor, widths: Sequence[int], seed: int) -> Tensor:
+    """Return the matrix [dimension, dimension] that best ranks each query's target first among all documents."""
+    rotation = nn.Parameter(torch.from_numpy(principal_axes(documents.numpy())))
+    optimizer = torch.optim.AdamW([rotation], lr=LEARNING_RATE, weight_decay=0.0)
     batches = max(1, len(queries) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=EPOCHS * batches, pct_start=0.1, anneal_strategy="linear"
     )
-    drawing = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.enable_grad():
         for _ in range(EPOCHS):
-            for some in torch.randperm(len(queries), generator=drawing).chunk(batches):
-                asked, read = queries[some] @ turn.T, documents @ turn.T
+            for batch in torch.randperm(len(queries), generator=generator).chunk(batches):
+                rotated, rotated_documents = queries[batch] @ rotation.T, documents @ rotation.T
                 losses = [
-                    cross_entropy(SCALE * all_pairs("cosine", asked[:, :width], read[:, :width]), targets[some])
+                    cross_entropy(
+                        SCALE * all_pairs("cosine", rotated[:, :width], rotated_documents[:, :width]), targets[batch]
+                    )
                     for width in widths
                 ]
                 optimizer.zero_grad()
                 torch.stack(losses).sum().backward()
                 optimizer.step()
                 schedule.step()
-    return turn.detach()
+    return rotation.detach()
 
 
-def _ranked(queries: Tensor, documents: Tensor, targets: Tensor, width: int) -> float:
-    """Give the mean reciprocal rank of the right documents, behind those of equal score: all alike are no ranking."""
+def _mean_reciprocal_rank(queries: Tensor, documents: Tensor, targets: Tensor, width: int) -> float:
+    """Return the MRR of the target documents, ranked behind ties so that constant scores get the lowest value."""
     scores = all_pairs("cosine", queries[:, :width], documents[:, :width])
     own = scores.gather(1, targets[:, None])
     return float((1.0 / (scores >= own).sum(dim=1)).mean())
 
 
 def _last_layer(encoder: Any) -> nn.Linear | None:
-    """Give the linear layer that makes an encoder's vectors, whatever normalises them after it."""
+    """Return the linear layer that outputs an encoder's vectors, before any normalization; None if there is none."""
     from retrieve.encoders.modules.dense import Dense
     from retrieve.encoders.modules.normalize import Normalize
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model together, as ``torchrun`` starts them."""
+"""Processes of distributed training, as started by ``torchrun``."""
 
 import os
 from collections.abc import Iterator
@@ -6,15 +6,15 @@ from contextlib import contextmanager
 
 
 def is_main() -> bool:
-    """Tell whether this process is the only one, or the first: the one that writes and reports."""
+    """Return whether this is the only or first process, which writes files and reports."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """Let the first process go ahead, so that the others find what it made.
+    """Run the block in the first process before the others, so that they find the files that it writes.
 
-    From here on "cuda" is this process's own GPU.
+    As a side effect, "cuda" becomes this process's own GPU.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield

@@ -1,4 +1,4 @@
-"""Vectors turned so that their first dimensions say most: what training in several widths begins with."""
+"""Initial model for Matryoshka training: rotate vectors so that their first dimensions hold the most information."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 TEXTS_READ = 1024
 
 
-def write_rotated_start(encoder: "DenseEncoder", texts: Sequence[str], folder: str | Path) -> Path:
-    """Write a dense encoder with a linear layer that turns its vectors to the principal axes of some texts' vectors.
+def write_rotated_encoder(encoder: "DenseEncoder", texts: Sequence[str], folder: str | Path) -> Path:
+    """Write a dense encoder with a linear layer that rotates its vectors to the principal axes of the texts' vectors.
 
-    Products and cosines of whole vectors stay what they were; cut short, the vectors keep as much as they can of these
-    texts'. The layer stands before the last normalisation and is trained with the rest.
+    Dot products and cosines of full vectors do not change; truncated vectors keep as much energy of these texts as
+    possible. The layer precedes the last normalization and is trained with the rest.
 
     Parameters
     ----------
     texts
-        Documents such as it will read; the first `TEXTS_READ` are encoded.
+        Documents like those to be encoded; the first `TEXTS_READ` are used.
     folder
-        Where to; what an older run left there is replaced.
+        Target folder; existing content is replaced.
 
     Raises
     ------
@@ -40,22 +40,21 @@ def write_rotated_start(encoder: "DenseEncoder", texts: Sequence[str], folder: s
     from retrieve.encoders.modules.normalize import Normalize
 
     if not texts:
-        raise InputError("to turn an encoder's vectors takes texts such as it will read")
+        raise InputError("the rotation of an encoder's vectors must be fitted on texts, and there are none")
     axes = principal_axes(encoder.encode(list(texts[:TEXTS_READ]), show_progress=False))
-    turn = Dense(len(axes), len(axes), bias=False, activation_function="torch.nn.modules.linear.Identity")
+    rotation = Dense(len(axes), len(axes), bias=False, activation_function="torch.nn.modules.linear.Identity")
     with torch.no_grad():
-        turn.linear.weight.copy_(torch.from_numpy(axes))
+        rotation.linear.weight.copy_(torch.from_numpy(axes))
     modules = list(encoder.modules)
-    modules.insert(len(modules) - isinstance(modules[-1], Normalize), turn)
-    write_into(Path(folder), lambda aside: save_modules(modules, aside, encoder.settings))
+    modules.insert(len(modules) - isinstance(modules[-1], Normalize), rotation)
+    write_into(Path(folder), lambda staging: save_modules(modules, staging, encoder.settings))
     return Path(folder)
 
 
 def principal_axes(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Give an orthogonal matrix whose rows are the directions of most energy, the greatest first, float32 [dim, dim].
+    """Return an orthogonal matrix whose rows are the directions of most energy, descending, float32 [dim, dim].
 
-    Of the vectors themselves, not of their differences from the mean: they are compared by product, not by distance
-    from a centre.
+    The vectors are not centered, because they are compared by dot product, not by their distance from a mean.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training rows from files, mined folders and `datasets`, with the columns that losses read."""
+"""Read training rows from files, mined folders and `datasets`, with the columns that losses read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,16 +16,18 @@ def read_rows(data: str | Path, *, split: str | None = None, columns: Sequence[s
     Parameters
     ----------
     data
-        What ``retrieve mine`` wrote; JSONL, CSV, TSV, Parquet; or a name or folder that `datasets` knows.
+        Folder written by ``retrieve mine``; JSONL, CSV, TSV or Parquet file; or name or folder of a `datasets` dataset.
     split
-        Of the latter.
+        Split of a `datasets` dataset.
     columns
-        Which, in the order in which the loss reads them; by default all but ids ("id", and "x_id" beside "x").
+        Columns in the order in which the loss reads them; by default all except ids ("id", and "x_id" if there is an
+        "x").
 
     Raises
     ------
     InputError
-        Naming file and line: a record that cannot be read, or with other fields than the first; an unknown column.
+        Naming file and line, for a record that cannot be read or has other fields than the first; or for an unknown
+        column.
     """
     from datasets import Dataset
 
@@ -35,53 +37,47 @@ def read_rows(data: str | Path, *, split: str | None = None, columns: Sequence[s
     if not is_mined:
         return Dataset.from_list(_records(data, split, columns))
     rows = read_mined(data)
-    return rows.select_columns(_chosen(data, columns, rows.column_names))
+    return rows.select_columns(_select_columns(data, columns, rows.column_names))
 
 
 def without_ids(names: Sequence[str]) -> list[str]:
-    """Give the columns but those of ids: "id", and "x_id" beside "x"."""
+    """Return the columns except ids: "id", and "x_id" if there is an "x"."""
     ids = {"id", "_id", *(name for name in names if name.endswith("_id") and name.removesuffix("_id") in names)}
     return [name for name in names if name not in ids]
 
 
-def _chosen(data: str | Path, columns: Sequence[str] | None, there: Sequence[str]) -> list[str]:
-    lost = [name for name in columns or () if name not in there]
-    if lost:
-        raise InputError(f"{data} has no column {lost[0]!r}: it has {', '.join(there)}")
-    return list(columns) if columns else without_ids(there)
+def _select_columns(data: str | Path, columns: Sequence[str] | None, available: Sequence[str]) -> list[str]:
+    unknown = [name for name in columns or () if name not in available]
+    if unknown:
+        raise InputError(f"{data} has no column {unknown[0]!r}: it has {', '.join(available)}")
+    return list(columns) if columns else without_ids(available)
 
 
 def _records(data: str | Path, split: str | None, columns: Sequence[str] | None) -> list[dict[str, Any]]:
     source = open_source(data, stem="train", split=split)
     rows: list[dict[str, Any]] = []
-    fields: set[str] = set()
+    fields: list[str] = []
     for record in source.records():
         if record.problem:
             raise error_at(source, record, record.problem)
         values = dict(record.values)
         if not rows:
-            fields, chosen = set(values), _chosen(data, columns, list(values))
-            found = roles(chosen, str(data))
-        elif set(values) != fields:
+            fields, selected = list(values), _select_columns(data, columns, list(values))
+            column_roles = roles(selected, str(data))
+        elif set(values) != set(fields):
             raise error_at(
-                source, record, f"its fields are {', '.join(values)}, those of the first {', '.join(chosen)}"
+                source, record, f"its fields are {', '.join(values)}, not {', '.join(fields)} as in the first"
             )
         for name in LABELS:
             if isinstance(values.get(name), str):
-                values[name] = _number(
-                    values[name], error_at(source, record, f"the {name} {values[name]!r} is no number")
-                )
-        rows.append({name: values[name] for name in chosen})
-        problem = row_problem(rows[-1], rows[0], found)
+                try:
+                    values[name] = float(values[name])
+                except ValueError:
+                    raise error_at(source, record, f"the {name} {values[name]!r} is not a number") from None
+        rows.append({name: values[name] for name in selected})
+        problem = row_problem(rows[-1], rows[0], column_roles)
         if problem:
             raise error_at(source, record, problem)
     if not rows:
-        raise InputError(f"{data} holds no rows")
+        raise InputError(f"{data} has no rows")
     return rows
-
-
-def _number(text: str, problem: InputError) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise problem from None

@@ -1,4 +1,4 @@
-"""A training run: data, loss, evaluator, trainer, checkpoints that a stopped run goes on from, the model at the end."""
+"""Run a training: arguments, trainer, resuming from checkpoints, the final model and the report."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
 from pipelines.training.recipes.inference_free import arguments_for
-from pipelines.training.recipes.losses import rows_a_step
+from pipelines.training.recipes.losses import batch_size_of
 from pipelines.training.recipes.processes import is_main
 from pipelines.training.recipes.settings import Kind, TrainSettings
 
@@ -18,28 +18,28 @@ logger = logging.getLogger(__name__)
 
 SETTINGS_FILE = "recipe.json"
 SUMMARY_FILE = "summary.json"
-START = "start"
-"""The folder of the model to begin with, where it had to be made."""
+INITIAL_MODEL = "start"
+"""Folder of the initial model within the output folder, if it had to be built."""
 LEARNING_RATE, NEW_HEAD_LEARNING_RATE = 2e-5, 2e-4
-"""Of what was trained for its task before, and of a cross-encoder whose head is new."""
-# What is made anew in any case.
-_QUICKLY_MADE = {SETTINGS_FILE, START, "split.json"}
-# Of how a run goes on, not of what it makes.
-_OF_THIS_CALL = {"resume", "output"}
+"""Default learning rates: of models, and of cross-encoders with a new head."""
+# Files that every run writes anew before training.
+_PREPARATORY_FILES = {SETTINGS_FILE, INITIAL_MODEL, "split.json"}
+# Settings that do not change the resulting model.
+_IGNORED_SETTINGS = {"resume", "output"}
 
 
 @dataclass
 class TrainReport:
-    """What a run did.
+    """Report of a training run.
 
     Parameters
     ----------
     folder
-        Of the model.
+        Folder of the trained model.
     before, after
-        Figures of the evaluators; empty where there was none.
+        Figures of the evaluators; empty without evaluation.
     primary
-        The figure that counts.
+        Name of the figure that selects the best checkpoint.
     """
 
     kind: Kind
@@ -57,55 +57,55 @@ class TrainReport:
     def __str__(self) -> str:
         lines = [f"{self.folder}: {self.steps:,} steps over {self.rows:,} rows in {self.seconds / 60:.1f} min"]
         if self.resumed_from:
-            lines[0] += f" (went on from step {self.resumed_from:,})"
+            lines[0] += f" (resumed from step {self.resumed_from:,})"
         lines.append(f"  {self.loss}" + (f", at the end {self.last_loss:.4f}" if self.last_loss is not None else ""))
         if self.primary and self.primary in self.after:
             was = f"{self.before[self.primary]:.4f} before, " if self.primary in self.before else ""
             lines.append(f"  {self.primary}: {was}{self.after[self.primary]:.4f} after")
         for name in ("query_active_dims", "corpus_active_dims"):
-            found = next((value for key, value in self.after.items() if key.endswith(name)), None)
-            if found is not None:
-                lines.append(f"  {name}: {found:.1f}")
+            figure = next((value for key, value in self.after.items() if key.endswith(name)), None)
+            if figure is not None:
+                lines.append(f"  {name}: {figure:.1f}")
         lines.append(f"  the model card: {self.folder / 'README.md'}")
         return "\n".join(lines)
 
 
-def claim(output: Path, settings: TrainSettings, kind: str, **more: Any) -> None:
-    """Take a folder for a run; refuse one that holds another run's.
+def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) -> None:
+    """Create the output folder of a run and record its settings, or accept the folder of the same run.
 
     Raises
     ------
     StorageError
-        When the folder holds a run of other settings, or something else.
+        If the folder holds a run with other settings, or other files.
     """
-    told = {"kind": kind, **asdict(settings), **more}
-    told = json.loads(json.dumps({name: value for name, value in told.items() if name not in _OF_THIS_CALL}))
+    values = {"kind": kind, **asdict(settings), **more}
+    values = json.loads(json.dumps({name: value for name, value in values.items() if name not in _IGNORED_SETTINGS}))
     path = output / SETTINGS_FILE
-    if path.is_file() and {entry.name for entry in output.iterdir()} <= _QUICKLY_MADE:
-        # An error in the settings may have ended it; put right, they are others.
-        write_json(path, told)
+    if path.is_file() and {entry.name for entry in output.iterdir()} <= _PREPARATORY_FILES:
+        # Wrong settings may have stopped the run before training; the corrected ones replace them.
+        write_json(path, values)
         return
     if path.is_file() and settings.resume:
-        known = json.loads(path.read_text("utf-8"))
-        other = [name for name in told if known.get(name) != told[name]]
-        if other:
+        recorded = json.loads(path.read_text("utf-8"))
+        different = [name for name in values if recorded.get(name) != values[name]]
+        if different:
             raise StorageError(
-                f"{output} holds a run with another {', '.join(other)} ({path.name}): name another folder for --output"
+                f"{output} holds a run with another {', '.join(different)} ({path.name}): choose another --output"
             )
         return
     if output.is_dir() and any(output.iterdir()):
-        raise StorageError(f"{output} is there already: name another folder for --output, or delete that one")
+        raise StorageError(f"{output} exists already: choose another folder for --output, or delete that one")
     output.mkdir(parents=True, exist_ok=True)
-    write_json(path, told)
+    write_json(path, values)
 
 
-def finished(output: Path) -> TrainReport | None:
-    """Give the report of a run that ended; None of one that did not."""
+def load_report(output: Path) -> TrainReport | None:
+    """Return the report of a finished run, else None."""
     path = output / SUMMARY_FILE
     if not path.is_file():
         return None
-    told = json.loads(path.read_text("utf-8"))
-    return TrainReport(**told | {"folder": Path(told["folder"])})
+    values = json.loads(path.read_text("utf-8"))
+    return TrainReport(**values | {"folder": Path(values["folder"])})
 
 
 def run_training(
@@ -117,13 +117,12 @@ def run_training(
     loss: Any,
     eval_rows: Any = None,
     evaluators: Sequence[Any] = (),
-    greater_is_better: bool = True,
     card: Any = None,
 ) -> TrainReport:
-    """Train, from the newest checkpoint where there is one, and write the model to ``final``.
+    """Train, from the newest checkpoint if there is one, and write the model to ``final``.
 
-    With evaluators or `eval_rows` the model is evaluated before, at each checkpoint and after, and the best is kept:
-    by the first evaluator's primary figure, else by the loss.
+    With evaluators or `eval_rows`, the model is evaluated before training and at each checkpoint, and the best
+    checkpoint becomes the final model: by the first evaluator's primary figure, else by the loss.
     """
     from pipelines.model_card.log import figures_at
     from pipelines.training.trainer import DenseTrainer, RerankerTrainer, SparseTrainer, last_checkpoint
@@ -133,12 +132,12 @@ def run_training(
     is_evaluated = bool(evaluators) or eval_rows is not None
     primary = evaluators[0].primary_metric if evaluators else "loss" if is_evaluated else None
     if evaluators and primary is None:
-        # An evaluator names its primary figure when it is first called; its name depends on the model's similarity.
+        # The name of the primary figure depends on the model's similarity, so it is unknown until the first call.
         evaluators[0](encoder)
         primary = evaluators[0].primary_metric
     trainer: Any = trainer_class(
         encoder,
-        arguments_of(kind, encoder, settings, primary, rows, greater_is_better=greater_is_better and bool(evaluators)),
+        make_arguments(kind, encoder, settings, primary, rows, greater_is_better=bool(evaluators)),
         rows,
         eval_rows,
         loss=loss,
@@ -146,14 +145,14 @@ def run_training(
         card=card,
     )
     newest = last_checkpoint(output) if settings.resume else None
-    state = ended(output, newest)
+    state = load_completed_state(output, newest)
     if state is not None:
-        # Resumed, it would take one more step.
+        # Resuming would take one more step.
         trainer.state = state
         trainer.load_weights(state.best_model_checkpoint or newest)
     else:
         if newest:
-            logger.info("going on from %s", newest)
+            logger.info("resuming from %s", newest)
         trainer.train(resume_from_checkpoint=newest)
         trainer.save_state()
     steps = trainer.state.global_step
@@ -181,7 +180,7 @@ def run_training(
 
 
 def _fit_last_layer(trainer: Any, settings: TrainSettings, rows: Any, *, is_evaluated: bool) -> None:
-    """Fit what turns the vectors once more, and evaluate that as one more step."""
+    """Fit the rotation layer once more, and evaluate the result as one more step."""
     from pipelines.training.recipes.last_layer import fit_last_layer
 
     trainer.encoder.network.eval()
@@ -190,14 +189,14 @@ def _fit_last_layer(trainer: Any, settings: TrainSettings, rows: Any, *, is_eval
     if fit is None or fit[1] <= fit[0]:
         return
     trainer.card.evaluations.weights_change()
-    trainer.state.best_model_checkpoint = None  # It is another model now.
+    trainer.state.best_model_checkpoint = None  # The model is no longer that of the checkpoint.
     if is_evaluated:
         trainer.state.global_step += 1
         trainer.evaluate()
 
 
-def ended(output: Path, newest: str | None) -> Any:
-    """Give the trainer's state when all steps were done, whether or not the model was written; else None."""
+def load_completed_state(output: Path, newest: str | None) -> Any:
+    """Return the trainer's state if all steps are done, even if the final model was not written; else None."""
     from transformers import TrainerState
 
     for folder in (output, Path(newest)) if newest else ():
@@ -210,9 +209,9 @@ def ended(output: Path, newest: str | None) -> Any:
 
 
 def learning_rate(kind: Kind, model: str) -> float:
-    """Give the learning rate by default: higher where a cross-encoder is made of an encoder.
+    """Return the default learning rate, which is higher for a cross-encoder made from an encoder.
 
-    Its head is new and the encoder has never read a query beside a document; docs/training.md has what it reaches.
+    Its head is new, and the encoder has never seen a query together with a document; docs/training.md has the results.
     """
     from pipelines.training.recipes.classification_head import is_cross_encoder
 
@@ -220,15 +219,15 @@ def learning_rate(kind: Kind, model: str) -> float:
     return NEW_HEAD_LEARNING_RATE if is_new else LEARNING_RATE
 
 
-def arguments_of(
+def make_arguments(
     kind: Kind, encoder: Any, settings: TrainSettings, primary: str | None, rows: Any, *, greater_is_better: bool
 ) -> Any:
-    """Turn settings into the trainer's arguments.
+    """Return the training arguments for these settings.
 
     Raises
     ------
     InputError
-        For a name under ``arguments`` that the trainer does not have.
+        For an unknown name in the setting ``arguments``.
     """
     from dataclasses import fields
 
@@ -241,15 +240,15 @@ def arguments_of(
         "sparse": SparseTrainingArguments,
         "reranker": RerankerTrainingArguments,
     }[kind]
-    known = {one.name for one in fields(argument_class)}
+    known = {field.name for field in fields(argument_class)}
     unknown = [name for name in settings.arguments if name not in known]
     if unknown:
         raise InputError(f"arguments: the trainer has none named {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    found = roles(rows.column_names)
-    batch_size = rows_a_step(kind, settings, rows)
+    columns = roles(rows.column_names)
+    batch_size = batch_size_of(kind, settings, rows)
     steps = settings.max_steps if settings.max_steps > 0 else settings.epochs * -(-len(rows) // batch_size)
-    every = max(1, int(steps / settings.checkpoints))
-    told: dict[str, Any] = {
+    checkpoint_steps = max(1, int(steps / settings.checkpoints))
+    arguments: dict[str, Any] = {
         "output_dir": settings.output,
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps,
@@ -260,27 +259,27 @@ def arguments_of(
         "seed": settings.seed,
         "bf16": has_fast_bfloat16(encoder.device) if settings.bf16 is None else settings.bf16,
         "use_cpu": encoder.device.type == "cpu",
-        # On a processor dropout takes a quarter of each step; in one pass over the rows there is little to overfit.
+        # On a CPU dropout takes a quarter of each step, and one pass over the rows hardly overfits.
         "dropout": 0.0 if settings.dropout is None and encoder.device.type == "cpu" else settings.dropout,
         "logging_steps": max(1, int(steps / 50)),
         "save_strategy": "steps",
-        "save_steps": every,
+        "save_steps": checkpoint_steps,
         "save_total_limit": 2,
         "report_to": [],
-        # Silenced transformers would show neither a bar nor the log.
+        # By default, transformers shows no progress bar at the log level that the command sets.
         "disable_tqdm": False,
     }
-    # A document of another row may be right for this one, when texts repeat.
-    takes_others = kind != "reranker" and found.label is None
-    told |= {"batch_sampler": "no_duplicates"} if takes_others else {}
-    told |= arguments_for(encoder, found.inputs)
+    if kind != "reranker" and columns.label is None:
+        # Other rows are negatives; with repeated texts they could be positives.
+        arguments["batch_sampler"] = "no_duplicates"
+    arguments |= arguments_for(encoder, columns.inputs)
     if primary is not None:
-        told |= {
+        arguments |= {
             "eval_strategy": "steps",
-            "eval_steps": every,
+            "eval_steps": checkpoint_steps,
             "eval_on_start": True,
             "load_best_model_at_end": True,
             "metric_for_best_model": f"eval_{primary}",
             "greater_is_better": greater_is_better,
         }
-    return argument_class(**told | dict(settings.arguments))
+    return argument_class(**arguments | dict(settings.arguments))

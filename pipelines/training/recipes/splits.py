@@ -1,4 +1,4 @@
-"""Queries, what is right for them, and which are kept from training."""
+"""Split queries into training, tuning and held-out ones, and find their positives in the collection."""
 
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any
 from indexing.errors import InputError
 from pipelines.mining.from_collection import Positive
 
-MOST_HELD_OUT = 500
-MOST_TUNING = 200
-LEAST = 2
+MAX_HELD_OUT = 500
+MAX_TUNING = 200
+MIN_QUERIES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Ids of queries: to train on, to tune on, and to compare on, which training and tuning never see."""
+    """Query ids for training, for tuning, and for the comparison, disjoint."""
 
     train: Sequence[str]
     tuning: Sequence[str]
@@ -26,63 +26,65 @@ class Split:
 def split_queries(
     usable: Sequence[str], known: Iterable[str], *, held_out: int | None, limit: int | None, seed: int
 ) -> Split:
-    """Draw the queries to compare and to tune on; all others are trained on.
+    """Draw the queries to compare and to tune on; all others are for training.
 
     Parameters
     ----------
     usable
-        Queries with a right text; equal ones under one id, so that none stands on both sides.
+        Ids of queries with a positive; equal queries share an id, so that no query is in two splits.
     known
-        Of these, those whose right text is a document of the collection: the only ones that a search can be judged by.
+        Those of them whose positives are documents of the collection; only these can evaluate a search.
     held_out
-        How many to compare on (a tenth, at most `MOST_HELD_OUT`).
+        Number of queries to compare on (a tenth, at most `MAX_HELD_OUT`).
     limit
-        Train on so many at most.
+        Maximum number of training queries.
 
     Raises
     ------
     InputError
-        When too few are left for any of the three.
+        If there are too few queries for the three splits.
     """
     judged = sorted(set(known))
-    draw = random.Random(seed)
-    draw.shuffle(judged)
-    wanted = held_out or max(LEAST, min(MOST_HELD_OUT, len(usable) // 10))
-    tuning = max(LEAST, min(MOST_TUNING, len(usable) // 20))
-    if len(judged) < wanted + tuning or len(usable) <= wanted + tuning:
+    generator = random.Random(seed)
+    generator.shuffle(judged)
+    compared = held_out or max(MIN_QUERIES, min(MAX_HELD_OUT, len(usable) // 10))
+    tuning = max(MIN_QUERIES, min(MAX_TUNING, len(usable) // 20))
+    if len(judged) < compared + tuning or len(usable) <= compared + tuning:
         raise InputError(
-            f"{len(usable)} queries, {len(judged)} of them with a right text that is a document of the collection: "
-            f"too few to compare on {wanted}, tune on {tuning} and train on the others; give more pairs, or fewer "
-            "--held-out"
+            f"{len(usable)} queries, {len(judged)} of them with a positive that is a document of the collection, are "
+            f"too few to compare on {compared}, tune on {tuning} and train on the others; add pairs or lower --held-out"
         )
-    kept = {*judged[: wanted + tuning]}
-    train = [query_id for query_id in usable if query_id not in kept]
+    reserved = {*judged[: compared + tuning]}
+    train = [query_id for query_id in usable if query_id not in reserved]
     if limit is not None and limit < len(train):
-        train = draw.sample(train, limit)
-    return Split(train, judged[wanted : wanted + tuning], judged[:wanted])
+        train = generator.sample(train, limit)
+    return Split(train, judged[compared : compared + tuning], judged[:compared])
 
 
 def find_documents(positives: Mapping[str, Sequence[Positive]], documents: Any) -> dict[str, list[Positive]]:
-    """Find right texts among the documents of a collection, with title or without, and give them their ids.
+    """Find positives without an id among the documents of a collection, by text with or without title.
 
-    A document that is found stands with its title from then on, as it is indexed: mining then knows it from a negative.
+    A positive that is found gets the document's id and its text with title, as indexed, so that mining does not take
+    the document for a negative.
 
     Parameters
     ----------
     documents
         A `DocumentStore`; read once.
     """
-    wanted = {_key(right.text) for some in positives.values() for right in some if right.doc_id is None}
-    found: dict[bytes, Positive] = {}
+    wanted = {_key(positive.text) for texts in positives.values() for positive in texts if positive.doc_id is None}
+    matches: dict[bytes, Positive] = {}
     if wanted:
         for document in documents:
             for text in {document.contents, document.text}:
                 key = _key(text)
                 if key in wanted:
-                    found.setdefault(key, Positive(document.contents, document.doc_id))
+                    matches.setdefault(key, Positive(document.contents, document.doc_id))
     return {
-        query_id: [found.get(_key(right.text), right) if right.doc_id is None else right for right in some]
-        for query_id, some in positives.items()
+        query_id: [
+            matches.get(_key(positive.text), positive) if positive.doc_id is None else positive for positive in texts
+        ]
+        for query_id, texts in positives.items()
     }
 
 

@@ -7,9 +7,9 @@ from pipelines.training.recipes.comparison import ALONE, INTERPOLATED, Compariso
     ("weight", "gain", "is_gain", "verdict"),
     [
         (0.4, (0.03, 0.01, 0.05), True, "a gain"),
-        (0.4, (0.03, -0.01, 0.07), False, "no gain that these queries can show"),
+        (0.4, (0.03, -0.01, 0.07), False, "no significant gain"),
         (0.7, (-0.03, -0.05, -0.01), False, "worse than the first stage"),
-        (1.0, (0.0, 0.0, 0.0), False, "the first stage was best as it is"),
+        (1.0, (0.0, 0.0, 0.0), False, "the first stage alone was best"),
     ],
 )
 def test_what_is_said_of_a_reranker(

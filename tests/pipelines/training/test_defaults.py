@@ -7,7 +7,7 @@ import pytest
 from transformers import BertForSequenceClassification
 
 from checkpoints import write_bert
-from pipelines.training.recipes.run import LEARNING_RATE, NEW_HEAD_LEARNING_RATE, arguments_of
+from pipelines.training.recipes.run import LEARNING_RATE, NEW_HEAD_LEARNING_RATE, make_arguments
 from pipelines.training.recipes.settings import TrainSettings
 from retrieve.encoders import CrossEncoder, DenseEncoder
 
@@ -20,7 +20,7 @@ ROWS = Rows([{"query": "a", "positive": "b"}])
 
 
 def told(kind: Any, encoder: Any, model: Path, output: Path, **settings: Any) -> Any:
-    return arguments_of(
+    return make_arguments(
         kind, encoder, TrainSettings(str(model), str(output), **settings), None, ROWS, greater_is_better=True
     )
 

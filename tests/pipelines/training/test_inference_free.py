@@ -14,8 +14,8 @@ from transformers import BertForMaskedLM
 from checkpoints import WORDS, write_bert
 from indexing.errors import InputError
 from pipelines.cli import main
-from pipelines.training.recipes.autoencoder import write_autoencoder_start
-from pipelines.training.recipes.inference_free import inverse_document_frequencies, write_inference_free_start
+from pipelines.training.recipes.autoencoder import write_autoencoder
+from pipelines.training.recipes.inference_free import inverse_document_frequencies, write_inference_free_encoder
 from retrieve.encoders import DenseEncoder, SparseEncoder
 from retrieve.encoders.batching import Tokens
 
@@ -91,7 +91,7 @@ def test_a_vocabulary_padded_beyond_its_tokenizer(tmp_path: Path) -> None:
     model = BertForMaskedLM.from_pretrained(start)
     model.resize_token_embeddings(192)
     model.save_pretrained(start)
-    folder = write_inference_free_start(SparseEncoder(start, dtype="float32"), ["water"], tmp_path / "start")
+    folder = write_inference_free_encoder(SparseEncoder(start, dtype="float32"), ["water"], tmp_path / "start")
     the_same(SparseEncoder(folder, dtype="float32"), TheirSparseEncoder(str(folder), device="cpu"))
 
 
@@ -105,9 +105,7 @@ def test_a_sparse_autoencoder_of_a_dense_encoder(rows: Path, tmp_path: Path) -> 
     again, _ = trained(tmp_path / "csr" / "final", rows, tmp_path / "again")
     assert "loss:CSRLoss" in (tmp_path / "again" / "final" / "README.md").read_text("utf-8")
     assert again.dimension == mine.dimension
-    first, second = (
-        write_autoencoder_start(DenseEncoder(bert, dtype="float32"), tmp_path / name, seed=3) for name in "ab"
-    )
+    first, second = (write_autoencoder(DenseEncoder(bert, dtype="float32"), tmp_path / name, seed=3) for name in "ab")
     assert (first / "1_SparseAutoEncoder").is_dir() or any(first.glob("*_SparseAutoEncoder"))
     weights = [SparseEncoder(folder, dtype="float32").identity["weights_sha256"] for folder in (first, second)]
     assert weights[0] == weights[1]
@@ -117,11 +115,11 @@ def test_what_cannot_be(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     folder = write_bert(tmp_path / "mlm", BertForMaskedLM)
     command = ["train", "sparse", "--data", str(rows), "--output", str(tmp_path / "o"), *SMALL, "--model"]
     assert main([*command, str(folder), "--loss", "CSR"]) == 1
-    assert "has none: name another loss" in capsys.readouterr().err
+    assert "has none: choose another loss" in capsys.readouterr().err
     dense = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32")
-    coder: Any = SparseEncoder(write_autoencoder_start(dense, tmp_path / "csr", seed=1), dtype="float32")
-    with pytest.raises(InputError, match="queries cannot be weighed apart"):
-        write_inference_free_start(coder, ["water"], tmp_path / "start")
-    with pytest.raises(InputError, match="documents to count terms in"):
-        write_inference_free_start(SparseEncoder(folder, dtype="float32"), [], tmp_path / "start")
+    coder: Any = SparseEncoder(write_autoencoder(dense, tmp_path / "csr", seed=1), dtype="float32")
+    with pytest.raises(InputError, match="query weights need one"):
+        write_inference_free_encoder(coder, ["water"], tmp_path / "start")
+    with pytest.raises(InputError, match="documents in which to count terms in"):
+        write_inference_free_encoder(SparseEncoder(folder, dtype="float32"), [], tmp_path / "start")
     assert torch.is_grad_enabled()

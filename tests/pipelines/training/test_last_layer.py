@@ -11,7 +11,7 @@ from datasets import Dataset
 from checkpoints import WORDS, write_bert
 from pipelines.training.recipes import last_layer
 from pipelines.training.recipes.last_layer import HELD_OUT, fit_last_layer
-from pipelines.training.recipes.rotation import write_rotated_start
+from pipelines.training.recipes.rotation import write_rotated_encoder
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
 from retrieve.encoders import DenseEncoder
@@ -30,7 +30,7 @@ def few_rows_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def encoder(tmp_path: Path) -> DenseEncoder:
     plain = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
-    return DenseEncoder(write_rotated_start(plain, POSITIVES, tmp_path / "start"), dtype="float32", device="cpu")
+    return DenseEncoder(write_rotated_encoder(plain, POSITIVES, tmp_path / "start"), dtype="float32", device="cpu")
 
 
 def rows(**columns: list[Any]) -> Dataset:

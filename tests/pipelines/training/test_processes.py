@@ -76,7 +76,7 @@ def test_a_run_killed_without_warning_resumes_to_the_same_end(
     assert not (tmp_path / "killed" / "final").exists()
     capsys.readouterr()
     assert main(command(tmp_path / "killed")) == 0
-    assert "went on from step 4" in capsys.readouterr().out
+    assert "resumed from step 4" in capsys.readouterr().out
     whole, resumed = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "killed"))
     assert resumed["last_loss"] == whole["last_loss"] and resumed["steps"] == 8
     torch.testing.assert_close(

@@ -14,11 +14,11 @@ from checkpoints import write_bert
 from indexing.errors import InputError, ModelError
 from pipelines.mining.from_collection import Positive
 from pipelines.training.losses import MarginMSELoss, MatryoshkaLoss, SpladeLoss
-from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_start
+from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.collection import row_format
 from pipelines.training.recipes.initial_model import has_sparse_head
-from pipelines.training.recipes.losses import default_loss, loss_names, make_loss, rows_a_step
-from pipelines.training.recipes.mlm_head import write_mlm_start
+from pipelines.training.recipes.losses import batch_size_of, default_loss, loss_names, make_loss
+from pipelines.training.recipes.mlm_head import write_mlm_encoder
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import find_documents, split_queries
@@ -70,7 +70,7 @@ def test_ids_are_no_columns_and_labels_of_text_files_are_numbers(tmp_path: Path,
     [
         (['{"query": "a", "positive": "b"}', "{"], "line 2"),
         (['{"query": "a", "positive": "b"}', '{"query": "a"}'], "line 2.*its fields are query"),
-        (['{"query": "a", "document": "b", "label": "high"}'], "line 1.*'high' is no number"),
+        (['{"query": "a", "document": "b", "label": "high"}'], "line 1.*'high' is not a number"),
         ([], "no rows"),
     ],
 )
@@ -119,9 +119,9 @@ def test_many_rows_of_texts_train_a_dense_encoder_in_large_batches(
     rows = Dataset.from_dict({name: [name] * count for name in ("q", "p", "n")})
     settings = TrainSettings(model="m", output="o", **options)
 
-    assert rows_a_step("dense", settings, rows) == size
+    assert batch_size_of("dense", settings, rows) == size
     assert type(make_loss("dense", settings, DenseEncoder(bert, dtype="float32"), rows)).__name__ == loss
-    assert rows_a_step("sparse", TrainSettings("m", "o"), rows) == 32
+    assert batch_size_of("sparse", TrainSettings("m", "o"), rows) == 32
 
 
 def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
@@ -138,7 +138,7 @@ def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
         make_loss("dense", replace(base, loss="nothing"), encoder, rows)
     with pytest.raises(InputError, match=r"no option 'heat'.*scale"):
         make_loss("dense", replace(base, loss_options={"heat": 2}), encoder, rows)
-    with pytest.raises(InputError, match="no loss goes without saying"):
+    with pytest.raises(InputError, match="cannot infer a loss"):
         default_loss("dense", rows_of(q="a"))
 
 
@@ -161,7 +161,7 @@ def test_rows_are_mined_in_the_shape_that_the_loss_reads(loss: str | None, shape
 def test_a_head_for_splade_changes_nothing_but_the_bias(bert: Path, tmp_path: Path) -> None:
     encoder = DenseEncoder(bert, dtype="float32", device="cpu")
     texts = ["water heat", "the stock market", "light energy wave"]
-    folder = write_mlm_start(encoder, texts, tmp_path / "start", active_terms=12)
+    folder = write_mlm_encoder(encoder, texts, tmp_path / "start", active_terms=12)
     headed = AutoModelForMaskedLM.from_pretrained(folder).eval()
     first: Any = encoder.modules[0]
     tokens = first.tokenizer("water heat", return_tensors="pt")
@@ -181,7 +181,7 @@ def test_a_head_for_splade_changes_nothing_but_the_bias(bert: Path, tmp_path: Pa
 
 def test_minilm_begins_as_a_splade_encoder_that_names_related_words(minilm: DenseEncoder, tmp_path: Path) -> None:
     texts = ["How do vaccines work?", "A reliable stream of bytes between two hosts.", "Baking bread with yeast."]
-    start = SparseEncoder(write_mlm_start(minilm, texts, tmp_path / "start", active_terms=50), dtype="float32")
+    start = SparseEncoder(write_mlm_encoder(minilm, texts, tmp_path / "start", active_terms=50), dtype="float32")
     terms = [[term for term, _ in row] for row in start.decode(start.encode(texts), top_k=20)]
     assert "vaccine" in terms[0] and "vaccines" in terms[0]
     assert "bytes" in terms[1] and "bread" in terms[2]
@@ -189,14 +189,14 @@ def test_minilm_begins_as_a_splade_encoder_that_names_related_words(minilm: Dens
 
 def test_a_head_for_a_reranker(bert: Path, tmp_path: Path) -> None:
     assert not is_cross_encoder(bert)
-    folder = write_cross_start(bert, tmp_path / "start", seed=3, max_length=20)
+    folder = write_cross_encoder(bert, tmp_path / "start", seed=3, max_length=20)
     assert is_cross_encoder(folder)
     mine = CrossEncoder(folder, dtype="float32", device="cpu")
     pairs = [("water", "heat"), ("light", "the stock market")]
     np.testing.assert_allclose(
         mine.predict(pairs), TheirCrossEncoder(str(folder), device="cpu").predict(pairs), atol=1e-5
     )
-    again = CrossEncoder(write_cross_start(bert, tmp_path / "again", seed=3, max_length=20), dtype="float32")
+    again = CrossEncoder(write_cross_encoder(bert, tmp_path / "again", seed=3, max_length=20), dtype="float32")
     assert again.identity["weights_sha256"] == mine.identity["weights_sha256"] and mine.max_length == 20
     first: Any = DenseEncoder(bert, dtype="float32", device="cpu").modules[0]
     kept: Any = mine.modules[0]
@@ -212,7 +212,7 @@ def test_a_head_for_what_is_no_bert_is_refused(tmp_path: Path) -> None:
         DistilBertConfig(vocab_size=200, dim=32, n_layers=1, n_heads=2, hidden_dim=32, max_position_embeddings=40)
     ).save_pretrained(bert)
     with pytest.raises(ModelError, match="BERT encoders only"):
-        write_mlm_start(DenseEncoder(bert, dtype="float32"), ["water"], tmp_path / "start")
+        write_mlm_encoder(DenseEncoder(bert, dtype="float32"), ["water"], tmp_path / "start")
 
 
 # -- splits -----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from checkpoints import WORDS, write_bert
 from indexing.errors import InputError
-from pipelines.training.recipes.rotation import principal_axes, write_rotated_start
+from pipelines.training.recipes.rotation import principal_axes, write_rotated_encoder
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
 from retrieve.encoders import DenseEncoder
@@ -27,7 +27,7 @@ def test_axes_are_orthogonal_and_the_first_keep_most() -> None:
 
 def test_whole_vectors_compare_as_before_and_short_ones_keep_more(tmp_path: Path) -> None:
     before = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
-    after = DenseEncoder(write_rotated_start(before, TEXTS, tmp_path / "start"), dtype="float32", device="cpu")
+    after = DenseEncoder(write_rotated_encoder(before, TEXTS, tmp_path / "start"), dtype="float32", device="cpu")
     was, now = before.encode(TEXTS), after.encode(TEXTS)
     np.testing.assert_allclose(now @ now.T, was @ was.T, rtol=1e-4, atol=1e-4)
     assert (now[:, :4] ** 2).sum() > (was[:, :4] ** 2).sum()
@@ -36,7 +36,7 @@ def test_whole_vectors_compare_as_before_and_short_ones_keep_more(tmp_path: Path
 def test_it_needs_texts(tmp_path: Path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
     with pytest.raises(InputError, match="takes texts"):
-        write_rotated_start(encoder, [], tmp_path / "start")
+        write_rotated_encoder(encoder, [], tmp_path / "start")
 
 
 @pytest.mark.parametrize(("widths", "turned"), [((32, 8), True), ((32,), False), (None, False)])
@@ -62,6 +62,6 @@ def test_sentence_transformers_reads_it(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     before = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
-    folder = write_rotated_start(before, TEXTS, tmp_path / "start")
+    folder = write_rotated_encoder(before, TEXTS, tmp_path / "start")
     theirs = SentenceTransformer(str(folder), device="cpu").encode(TEXTS)
     np.testing.assert_allclose(theirs, DenseEncoder(folder, dtype="float32", device="cpu").encode(TEXTS), atol=1e-5)

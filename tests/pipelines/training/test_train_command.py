@@ -74,7 +74,7 @@ def test_train_a_reranker_from_rows_and_resume(
     capsys.readouterr()
     assert main(command) == 0
     said = capsys.readouterr().out
-    assert "went on from step 2" in said and "held-out_ndcg@10" in said and "--reranker" in said
+    assert "resumed from step 2" in said and "held-out_ndcg@10" in said and "--reranker" in said
     assert CrossEncoder(output / "final", dtype="float32").labels == 1
 
 
@@ -107,10 +107,25 @@ SCORED = {"query": "water", "positive": "heat", "negative": "fire", "scores": [1
         ("dense", [TRIPLE, TRIPLE | {"positive": None}], [], "line 2: column 'positive': None is not text"),
         ("sparse", [TRIPLE, TRIPLE | {"positive": 3}], [], "line 2: column 'positive': 3 is not text"),
         ("reranker", [TRIPLE, TRIPLE | {"positive": ["a"]}], [], "line 2: column 'positive' holds a list"),
-        ("reranker", [TRIPLE] * 9 + [{"query": "a"}], [], "line 10: its fields are query, those of the first"),
-        ("dense", [{"query": "water"}], [], "no loss goes without saying with the columns query"),
-        ("dense", [SCORED] * 9 + [SCORED | {"scores": [1.0]}], [], "line 10: the scores are 1, and those of the first"),
-        ("reranker", [LISTED] * 9 + [LISTED | {"labels": [1]}], [], "line 10: the label 'labels' has length 1, but there are 2 texts"),
+        (
+            "reranker",
+            [TRIPLE] * 9 + [{"query": "a"}],
+            [],
+            "line 10: its fields are query, not query, positive, negative as",
+        ),
+        ("dense", [{"query": "water"}], [], "cannot infer a loss from the columns query"),
+        (
+            "dense",
+            [SCORED] * 9 + [SCORED | {"scores": [1.0]}],
+            [],
+            "line 10: the label 'scores' has length 1, but in the first row",
+        ),
+        (
+            "reranker",
+            [LISTED] * 9 + [LISTED | {"labels": [1]}],
+            [],
+            "line 10: the label 'labels' has length 1, but there are 2 texts",
+        ),
         ("reranker", [SCORED, SCORED | {"scores": None}], [], "line 2: the label 'scores' is None"),
         (
             "reranker",
@@ -172,7 +187,7 @@ def test_what_a_run_reports_to_is_passed_on(
 
 def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StorageError, match="is there already"):
+    with pytest.raises(StorageError, match="exists already"):
         train("dense", TrainSettings(str(bert), str(tmp_path), data=str(triples)))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
