@@ -1,4 +1,4 @@
-"""``retrieve train``: rows in, a fine-tuned model out; or for a reranker, a collection and pairs in."""
+"""``retrieve train``: fine-tune a model on rows, or a reranker on a collection and pairs."""
 
 import argparse
 import logging
@@ -16,102 +16,112 @@ _EXAMPLES = {
     "retrieve train reranker --model cross-encoder/ms-marco-MiniLM-L6-v2 --data negatives --output my-reranker",
 }
 _SUMMARIES = {
-    "dense": "Fine-tune a dense encoder on rows of texts, with labels or without.",
-    "sparse": "Fine-tune a SPLADE encoder; of a dense encoder without a masked-language-model head one is made first.",
-    "reranker": "Fine-tune a cross-encoder on rows, or from a collection and pairs of queries with their right texts: "
-    "hard negatives are mined, and the model is compared with the first stage on queries that it has not seen.",
+    "dense": "Fine-tune a dense encoder on rows of texts, with or without labels.",
+    "sparse": "Fine-tune a SPLADE encoder; a dense encoder gets a masked-language-model head first.",
+    "reranker": "Fine-tune a cross-encoder on rows, or on a collection and pairs of queries with relevant texts: this "
+    "mines hard negatives, and compares the model with the first stage on held-out queries.",
 }
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
-    summary = "Fine-tune a dense encoder, a SPLADE encoder or a reranker; a stopped run goes on where it stopped."
+    """Add the subcommand ``train`` with one subcommand per kind of model."""
+    summary = "Fine-tune a dense encoder, a SPLADE encoder or a reranker; a stopped run resumes where it stopped."
     parser = commands.add_parser("train", help=summary, description=summary)
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     for kind in _SUMMARIES:
-        of_kind = command(kinds, kind, run, _SUMMARIES[kind], _EXAMPLES[kind])
-        of_kind.set_defaults(kind=kind)
-        _add_settings(of_kind, kind)
+        kind_parser = command(kinds, kind, run, _SUMMARIES[kind], _EXAMPLES[kind])
+        kind_parser.set_defaults(kind=kind)
+        _add_settings(kind_parser, kind)
         if kind == "reranker":
-            _add_collection(of_kind)
+            _add_collection(kind_parser)
 
 
 def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
-    model = "a cross-encoder, or an encoder that gets a head" if kind == "reranker" else "what is trained"
-    parser.add_argument("--config", metavar="FILE", help="settings as YAML, by the names of these options")
-    parser.add_argument("--model", metavar="MODEL", help=f"a folder or a Hub name: {model} (all-MiniLM-L6-v2)")
-    parser.add_argument("--output", metavar="FOLDER", help="checkpoints, and the model in its folder `final`")
+    model = "cross-encoder, or encoder that gets a head" if kind == "reranker" else "model to train"
+    parser.add_argument("--config", metavar="FILE", help="settings as YAML, with the names of these options as keys")
+    parser.add_argument("--model", metavar="MODEL", help=f"folder or Hub name of the {model} (all-MiniLM-L6-v2)")
+    parser.add_argument("--output", metavar="FOLDER", help="folder for checkpoints and, in `final`, the trained model")
     parser.add_argument(
-        "--data", metavar="ROWS", help="what `retrieve mine` wrote, JSONL, CSV, TSV, Parquet or a `datasets` name"
+        "--data", metavar="ROWS", help="folder written by `retrieve mine`, JSONL, CSV, TSV, Parquet or `datasets` name"
     )
-    parser.add_argument("--split", metavar="NAME", help="of a `datasets` name")
+    parser.add_argument("--split", metavar="NAME", help="split of a `datasets` name")
     parser.add_argument(
         "--columns",
         type=_names,
         metavar="A,B",
-        help="which columns, in order; a label is called label, score or scores",
+        help="columns to read, in order; a label is named label, score or scores (all except ids)",
     )
     parser.add_argument("--eval-data", metavar="ROWS", help="held-out rows, or a BEIR folder (not for rerankers)")
-    parser.add_argument("--loss", metavar="NAME", help="a loss's class, as MarginMSE (chosen by the columns)")
+    parser.add_argument("--loss", metavar="NAME", help="class of the loss, such as MarginMSE (chosen by the columns)")
     parser.add_argument(
-        "--loss-option", action="append", metavar="NAME=VALUE", help="of the loss, as scale=30; may be repeated"
+        "--loss-option", action="append", metavar="NAME=VALUE", help="option of the loss, such as scale=30; repeatable"
     )
     parser.add_argument("--epochs", type=float, metavar="N", help="passes over the rows (1)")
-    parser.add_argument("--max-steps", type=positive, metavar="N", help="stop after so many steps, whatever the epochs")
+    parser.add_argument("--max-steps", type=positive, metavar="N", help="number of steps; overrides --epochs")
     parser.add_argument(
         "--batch-size",
         type=positive,
         metavar="N",
-        help="rows a step (32; 8 of a reranker's rows of several documents; 128 for a dense encoder with many rows)",
+        help="rows per step (32; 8 for a reranker's rows of several documents; 128 for a dense encoder with many rows)",
     )
     parser.add_argument(
-        "--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 of a reranker that gets a head)"
+        "--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 for a reranker that gets a head)"
     )
-    parser.add_argument("--warmup", type=float, metavar="SHARE", help="share of the steps in which it rises (0.1)")
-    parser.add_argument("--max-length", type=positive, metavar="N", help="tokens of a text or pair (the model's)")
-    parser.add_argument("--dropout", type=float, metavar="P", help="of all layers (0 on a processor, else the model's)")
-    parser.add_argument("--seed", type=int, metavar="N", help="of the order, of new weights, of held-out queries (42)")
     parser.add_argument(
-        "--bf16", action=argparse.BooleanOptionalAction, help="compute in bfloat16 (where the machine has it)"
+        "--warmup", type=float, metavar="SHARE", help="share of the steps over which the learning rate rises (0.1)"
     )
-    parser.add_argument("--checkpoints", type=positive, metavar="N", help="how often to save on the way (4)")
     parser.add_argument(
-        "--resume", action=argparse.BooleanOptionalAction, help="go on with what --output holds of the same run (yes)"
+        "--max-length", type=positive, metavar="N", help="maximum tokens of a text or pair (the model's)"
+    )
+    parser.add_argument(
+        "--dropout", type=float, metavar="P", help="dropout of all layers (0 on a CPU, else the model's)"
+    )
+    parser.add_argument(
+        "--seed", type=int, metavar="N", help="seed of the order, of new weights and of held-out queries (42)"
+    )
+    parser.add_argument(
+        "--bf16", action=argparse.BooleanOptionalAction, help="compute in bfloat16 (if the hardware supports it)"
+    )
+    parser.add_argument("--checkpoints", type=positive, metavar="N", help="number of checkpoints during the run (4)")
+    parser.add_argument(
+        "--resume", action=argparse.BooleanOptionalAction, help="resume a run of the same settings in --output (yes)"
     )
     if kind == "dense":
-        parser.add_argument("--matryoshka", type=_widths, metavar="W,W", help="train the first dimensions, too")
+        parser.add_argument(
+            "--matryoshka", type=_widths, metavar="W,W", help="widths of truncated vectors to train too"
+        )
     if kind == "sparse":
-        parser.add_argument("--document-weight", type=float, metavar="W", help="price of documents' terms (3e-5)")
-        parser.add_argument("--query-weight", type=float, metavar="W", help="price of queries' terms (5e-5)")
+        parser.add_argument("--document-weight", type=float, metavar="W", help="regularizer of documents' terms (3e-5)")
+        parser.add_argument("--query-weight", type=float, metavar="W", help="regularizer of queries' terms (5e-5)")
         parser.add_argument(
             "--inference-free",
             action="store_true",
             default=None,
-            help="queries get a learned weight for each of their terms, and need no transformer",
+            help="encode queries by one learned weight per term, without a transformer",
         )
 
 
 def _add_collection(parser: argparse.ArgumentParser) -> None:
-    whole = parser.add_argument_group("from a collection")
-    whole.add_argument("--collection", metavar="DIR", help="what `retrieve index` built; instead of --data")
-    whole.add_argument("--pairs", metavar="FILE", help='records with a "query" and its right text, "positive"')
-    whole.add_argument("--queries", metavar="FILE", help="queries in BEIR layout; with --qrels")
-    whole.add_argument("--qrels", metavar="FILE", help="which documents of the collection are right")
-    whole.add_argument("--sources", metavar="LEG=N,…", help="negatives of each leg (two of each that there is)")
-    whole.add_argument("--held-out", type=positive, metavar="N", help="queries to compare on (a tenth, at most 500)")
-    whole.add_argument("--limit", type=positive, metavar="N", help="train on so many queries at most")
-    whole.add_argument("--candidates", type=positive, metavar="N", help="hits that are reranked when comparing (50)")
+    group = parser.add_argument_group("from a collection")
+    group.add_argument("--collection", metavar="DIR", help="collection built by `retrieve index`; instead of --data")
+    group.add_argument("--pairs", metavar="FILE", help='records with a "query" and its relevant text, "positive"')
+    group.add_argument("--queries", metavar="FILE", help="queries in BEIR layout; with --qrels")
+    group.add_argument("--qrels", metavar="FILE", help="relevance judgements of documents of the collection")
+    group.add_argument("--sources", metavar="LEG=N,…", help="number of negatives of each leg (two of each leg)")
+    group.add_argument("--held-out", type=positive, metavar="N", help="queries to compare on (a tenth, at most 500)")
+    group.add_argument("--limit", type=positive, metavar="N", help="maximum number of training queries")
+    group.add_argument("--candidates", type=positive, metavar="N", help="hits to rerank in the comparison (50)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Train the model and print the report and the next command."""
     from transformers.utils import logging as transformers_logging
 
     from pipelines.training.recipes.processes import is_main
     from pipelines.training.recipes.settings import TrainSettings
     from pipelines.training.recipes.train import train
 
-    # The card and the summary say what the trainer's own lines would.
+    # The report and the model card replace the trainer's own messages.
     transformers_logging.set_verbosity_error()
     logging.getLogger("pipelines.training").setLevel(logging.INFO)
     flags = dict(vars(options))
@@ -121,19 +131,19 @@ def run(options: argparse.Namespace) -> int:
         return _from_collection(options, flags)
     settings = TrainSettings.read(options.config, flags, model=_default_model())
     if settings.data is None:
-        also = ", or --collection DIR with --pairs FILE" if options.kind == "reranker" else ""
-        raise InputError(f"there is nothing to train on: give --data ROWS{also}")
+        alternative = ", or --collection DIR with --pairs FILE" if options.kind == "reranker" else ""
+        raise InputError(f"there is no training data: add --data ROWS{alternative}")
     report = train(options.kind, settings)
     if not is_main():
         return 0
     print(report)
     model = f"{settings.output}/final"
-    following = {
+    next_command = {
         "dense": f"retrieve index corpus.jsonl --to my-collection --dense {model}",
         "sparse": f"retrieve index corpus.jsonl --to my-collection --sparse {model}",
         "reranker": f'retrieve search my-collection "your question" --reranker {model}',
     }
-    print(f"  next: {following[options.kind]}")
+    print(f"  next: {next_command[options.kind]}")
     return 0
 
 
@@ -143,13 +153,13 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
     from pipelines.training.recipes.settings import TrainSettings
 
     if bool(options.pairs) == bool(options.queries or options.qrels):
-        raise InputError("say what is right: --pairs FILE, or --queries FILE and --qrels FILE")
+        raise InputError("--collection needs relevant texts: --pairs FILE, or --queries FILE and --qrels FILE")
     if bool(options.queries) != bool(options.qrels):
-        raise InputError("--queries and --qrels go together")
+        raise InputError("--queries and --qrels must be used together")
     if options.data or options.eval_data:
-        raise InputError("--collection makes its own rows: leave --data and --eval-data out")
+        raise InputError("--collection creates its own rows: omit --data and --eval-data")
     settings = TrainSettings.read(options.config, flags, model=_default_model())
-    whole = CollectionSettings(
+    collection_settings = CollectionSettings(
         options.collection,
         quotas=quotas_of(options.sources) if options.sources else None,
         held_out=options.held_out,
@@ -157,20 +167,19 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
         **({"candidates": options.candidates} if options.candidates else {}),
     )
     if options.pairs:
-        report = train_for_collection(settings, whole, pairs=read_pairs(options.pairs))
+        report = train_for_collection(settings, collection_settings, pairs=read_pairs(options.pairs))
     else:
         from indexing.corpora.queries import read_qrels, read_queries
 
-        report = train_for_collection(
-            settings, whole, queries=read_queries(options.queries), qrels=read_qrels(options.qrels)
-        )
+        queries, qrels = read_queries(options.queries), read_qrels(options.qrels)
+        report = train_for_collection(settings, collection_settings, queries=queries, qrels=qrels)
     print(report)
-    first = "next" if report.comparison.is_gain else "next: more queries (--limit) or epochs; to try it all the same"
-    print(f'  {first}: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
+    advice = "next" if report.comparison.is_gain else "next: use more queries (--limit) or epochs; or try it anyway"
+    print(f'  {advice}: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
     weight = report.comparison.weight
     if 0 < weight < 1:
-        kept = f"{{model: {settings.output}/final, weight: {weight:g}}}"
-        print(f"  or, with the first stage's score: the line `reranker: {kept}` in {options.collection}/search.yaml")
+        value = f"{{model: {settings.output}/final, weight: {weight:g}}}"
+        print(f"  or, with the first stage's score: the line `reranker: {value}` in {options.collection}/search.yaml")
     return 0
 
 
@@ -193,5 +202,5 @@ def _option(text: str) -> tuple[str, Any]:
 
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"--loss-option takes a name and a value, as in scale=30, not {text!r}")
+        raise InputError(f"--loss-option needs NAME=VALUE, such as scale=30, not {text!r}")
     return name, yaml.safe_load(value)

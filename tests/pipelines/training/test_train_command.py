@@ -81,10 +81,10 @@ def test_train_a_reranker_from_rows_and_resume(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["dense", "--output", "o"], "nothing to train on"),
+        (["dense", "--output", "o"], "no training data"),
         (["dense", "--data", "no-such-rows.jsonl", "--output", "o"], "no-such-rows.jsonl is not there"),
-        (["reranker", "--collection", "c", "--output", "o"], "say what is right"),
-        (["reranker", "--collection", "c", "--pairs", "p", "--data", "d", "--output", "o"], "makes its own rows"),
+        (["reranker", "--collection", "c", "--output", "o"], "needs relevant texts"),
+        (["reranker", "--collection", "c", "--pairs", "p", "--data", "d", "--output", "o"], "creates its own rows"),
         (["sparse", "--data", "rows.jsonl"], "output must be given"),
     ],
 )
