@@ -171,7 +171,7 @@ def mine_hard_negatives(
             candidates, scores = _rescored(rescore, candidates, own, first, queries, documents)
         candidates = filtered(candidates, own, scores, limits, counts, include_positives=include_positives)
         mined.append((first, own, scores, chosen(candidates, num_negatives, sampling_strategy, draw)))
-    del blocks, corpus_vectors, query_vectors  # The rows come when the memory of the search is free again.
+    del blocks, corpus_vectors, query_vectors  # Formatting needs the memory of the search.
     release_freed_memory()
     query_texts, corpus_texts = Texts(queries), Texts(documents)
     tables = [
@@ -224,7 +224,7 @@ class _CachingEncoder:
             return cached
         encode = self._model.encode_query if task == "query" else self._model.encode_document
         vectors: NDArray[np.float32] = encode(texts, prompt=prompt, normalize=True, show_progress=self._show)
-        release_freed_memory()  # What encoding leaves in pieces is not the search's to use.
+        release_freed_memory()  # The search cannot reuse the fragmented memory of encoding.
         if path is not None:
             write_atomically(path, lambda file: np.save(file, vectors, allow_pickle=False))
         return vectors

@@ -20,7 +20,7 @@ ROWS, WIDTH = 12, 16
 
 
 class Table(nn.Module):
-    """Stands in for a model: the features of a column are its vectors."""
+    """Model whose features of a column are its vectors."""
 
     def forward(self, features: dict[str, Any]) -> dict[str, Any]:
         return features | {"sentence_embedding": features["vectors"]}
@@ -108,7 +108,7 @@ def test_cosine_similarity() -> None:
 )
 @pytest.mark.parametrize("labels", [BINARY, torch.ones(ROWS), torch.zeros(ROWS)])
 def test_contrastive(distance: Any, metric: Any, labels: Tensor) -> None:
-    # torch's pairwise_distance, which they use, adds 1e-6 to each difference.
+    # The reference uses torch's pairwise_distance, which adds 1e-6 to each difference.
     assert_equal(
         ours.ContrastiveLoss(MODEL, distance, 7.0), theirs_dense.ContrastiveLoss(MODEL, metric, 7.0), 2, labels
     )
@@ -186,7 +186,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 class Guide(nn.Module):
-    """The guide's vectors of a column stand beside the model's."""
+    """Model and guide whose vectors are both among the features of a column."""
 
     def __init__(self, tokenizer: Any, name: str, texts: dict[str, np.ndarray] | None = None) -> None:
         super().__init__()

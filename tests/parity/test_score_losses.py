@@ -15,7 +15,7 @@ QUERIES = ["q0", "q1", "q2", "q3"]
 
 
 class Scores:
-    """Logits by pair, the same for both sides."""
+    """Logits of pairs, shared by both implementations."""
 
     def __init__(self, labels: int = 1) -> None:
         self.labels, self.known = labels, dict[tuple[str, str], Tensor]()
@@ -46,7 +46,7 @@ class Mine:
 
 
 class Theirs(CrossEncoder):
-    """As much of a CrossEncoder as their losses touch."""
+    """The part of the reference CrossEncoder that its losses use."""
 
     def __init__(self, scores: Scores) -> None:
         nn.Module.__init__(self)
@@ -147,7 +147,7 @@ def test_listwise(name: str, labels: str) -> None:
     for options in all_options:
         scores, truth = Scores(), given
         if options.get("respect_input_order") is False:
-            # Their sort leaves the order of equal labels open.
+            # The reference sort does not define the order of equal labels.
             truth = [of_one + torch.arange(len(of_one)) * 1e-3 for of_one in given]
         loss, other = mine(Mine(scores), **options), reference(Theirs(scores), **options)
         assert_equal(loss, other, [QUERIES, RAGGED], truth, scores)

@@ -47,7 +47,7 @@ def triples(count: int = 40) -> Dataset:
 
 
 def write_autoencoder(folder: Path, *, normalize: bool) -> Path:
-    """Their way of making one of a dense encoder; dead latents are found within a few steps."""
+    """Write a sparse autoencoder with sentence-transformers; latents die within a few steps."""
     torch.manual_seed(3)
     model = TheirSparseEncoder(str(write_bert(folder.with_name(f"{folder.name}-bert"))), device="cpu")
     kept = [module for module in model if not isinstance(module, TheirAutoEncoder)]
@@ -89,7 +89,7 @@ def test_a_sparse_autoencoder(tmp_path: Path, normalize: bool) -> None:
     np.testing.assert_allclose(again.encode(texts).to_dense().numpy(), weights, atol=2e-3)
 
 
-def test_an_autoencoder_decodes_whole_columns_however_they_are_divided(tmp_path: Path) -> None:
+def test_an_autoencoder_decodes_whole_columns_also_when_batches_are_split(tmp_path: Path) -> None:
     encoder = SparseEncoder(write_autoencoder(tmp_path / "csr", normalize=False), dtype="float32", device="cpu")
     model = trained(encoder)
     rows = Dataset.from_dict({"text": ["water", " ".join(["fire"] * 20), "heat light"] * 30})

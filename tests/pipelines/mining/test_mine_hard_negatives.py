@@ -23,7 +23,7 @@ class Store:
 
 
 class Overlap:
-    """Scores a pair by the difference of the numbers in it; counts what it is asked."""
+    """Scores a pair by the difference of its numbers, and counts the pairs."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -60,12 +60,12 @@ def run(path: Path, *, scorer=None, **settings):
     return summary, read_mined(path).to_list()
 
 
-def test_quotas_ids_positives_and_copies_of_them(tmp_path):
+def test_quotas_ids_positives_and_their_copies(tmp_path):
     summary, rows = run(tmp_path / "mined")
     assert (summary.queries, summary.rows) == (2, 3)
     first = rows[0]
     assert (first["query_id"], first["query"], first["positive_id"]) == ("a", "question 0", "d0")
-    # d0 is right, the copy has its text, d1 belongs to the first source that found it.
+    # d0 is a positive, the copy has its text, and d1 belongs to the first source that found it.
     assert [first[f"negative_{n}_id"] for n in (1, 2, 3)] == ["d1", "d2", "d5"]
     assert first["negative_3"] == "text 5"
     assert [row["positive_id"] for row in rows[1:]] == ["d10", "d12"]
@@ -82,7 +82,7 @@ def test_a_scorer_limits_and_lists_what_scores_above_a_positive(tmp_path):
         output_scores=True,
         **limits_of("topk-marginpos", 0.05),
     )
-    # For b the least positive is text 12 at -0.1: d9 and d11 (-0.05) score above it, d13 (-0.15) is at the margin.
+    # The lowest positive of b is text 12 at -0.1: d9 and d11 (-0.05) score above it, d13 (-0.15) is at the margin.
     lines = [json.loads(line) for path in sorted((tmp_path / "mined").glob("suspects-*")) for line in path.open()]
     assert [(line["query_id"], line["doc_id"]) for line in lines] == [("b", "d11"), ("b", "d9")] or [
         (line["query_id"], line["doc_id"]) for line in lines
@@ -91,11 +91,11 @@ def test_a_scorer_limits_and_lists_what_scores_above_a_positive(tmp_path):
     by_query = {row["query_id"]: row for row in rows}
     assert by_query["b"]["positive_id"][1:] == ["d13", "d14"]
     assert by_query["b"]["scores"][1:] == pytest.approx([-0.15, -0.2])
-    # Six different texts for each query, positives and candidates; the copy is none of its own.
+    # Six distinct texts for each query, positives and candidates; the copy does not count.
     assert scorer.asked == 12
 
 
-def test_a_stopped_run_goes_on_and_scores_nothing_twice(tmp_path, monkeypatch):
+def test_a_stopped_run_resumes_and_scores_nothing_twice(tmp_path, monkeypatch):
     monkeypatch.setattr("pipelines.mining.from_collection.QUERIES_AT_ONCE", 1)
     whole, rows = run(tmp_path / "whole", scorer=Overlap(), min_score=-1.0)
     assert whole.resumed == 0
@@ -137,7 +137,7 @@ def test_mined_rows_are_training_rows(tmp_path):
         ({"range_min": 100}, "range_min"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(tmp_path, settings, message):
+def test_invalid_settings_are_refused(tmp_path, settings, message):
     with pytest.raises(InputError, match=message):
         run(tmp_path / "mined", **settings)
     assert not (tmp_path / "mined").exists()
@@ -166,7 +166,7 @@ def test_a_document_of_several_sources_belongs_to_the_first():
     assert len(set(alive.tolist())) == len(alive)
 
 
-def test_the_cache_of_scores_tells_scorers_and_pairs_apart(tmp_path):
+def test_the_score_cache_distinguishes_scorers_and_pairs(tmp_path):
     scorer = Overlap()
     with ScoreCache(tmp_path / "cache", "one") as cache:
         first = cross_scores(scorer, ["question 1"] * 3, ["text 1", "text 4", "text 1"], cache=cache)

@@ -12,7 +12,7 @@ from pipelines.training.recipes.comparison import ALONE, INTERPOLATED, Compariso
         (1.0, (0.0, 0.0, 0.0), False, "the first stage alone was best"),
     ],
 )
-def test_what_is_said_of_a_reranker(
+def test_the_verdict_follows_the_interval(
     weight: float, gain: tuple[float, float, float], is_gain: bool, verdict: str
 ) -> None:
     figures = {"nDCG@10": {"first stage": 0.5, ALONE: 0.4, INTERPOLATED: 0.5 + gain[0]}}

@@ -1,4 +1,4 @@
-"""What a training run is told where its settings say nothing."""
+"""Default arguments of a training run."""
 
 from pathlib import Path
 from typing import Any
@@ -19,25 +19,25 @@ class Rows(list[dict[str, str]]):
 ROWS = Rows([{"query": "a", "positive": "b"}])
 
 
-def told(kind: Any, encoder: Any, model: Path, output: Path, **settings: Any) -> Any:
+def arguments(kind: Any, encoder: Any, model: Path, output: Path, **settings: Any) -> Any:
     return make_arguments(
         kind, encoder, TrainSettings(str(model), str(output), **settings), None, ROWS, greater_is_better=True
     )
 
 
-def test_a_cross_encoder_made_of_an_encoder_learns_at_a_higher_rate(tmp_path: Path) -> None:
+def test_a_cross_encoder_made_from_an_encoder_has_a_higher_learning_rate(tmp_path: Path) -> None:
     encoder = write_bert(tmp_path / "bert")
     scorer = write_bert(tmp_path / "scorer", BertForSequenceClassification, num_labels=1)
     cross = CrossEncoder(scorer, dtype="float32", device="cpu")
-    assert told("reranker", cross, encoder, tmp_path).learning_rate == NEW_HEAD_LEARNING_RATE
-    assert told("reranker", cross, scorer, tmp_path).learning_rate == LEARNING_RATE
-    assert told("reranker", cross, encoder, tmp_path, lr=1e-6).learning_rate == 1e-6
+    assert arguments("reranker", cross, encoder, tmp_path).learning_rate == NEW_HEAD_LEARNING_RATE
+    assert arguments("reranker", cross, scorer, tmp_path).learning_rate == LEARNING_RATE
+    assert arguments("reranker", cross, encoder, tmp_path, lr=1e-6).learning_rate == 1e-6
     dense = DenseEncoder(encoder, dtype="float32", device="cpu")
-    assert told("dense", dense, encoder, tmp_path).learning_rate == LEARNING_RATE
+    assert arguments("dense", dense, encoder, tmp_path).learning_rate == LEARNING_RATE
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, 0.0), (0.1, 0.1)])
-def test_on_a_processor_dropout_is_off_unless_it_is_asked_for(tmp_path: Path, given: float | None, used: float) -> None:
+def test_on_a_cpu_dropout_is_off_by_default(tmp_path: Path, given: float | None, used: float) -> None:
     model = write_bert(tmp_path / "bert")
     dense = DenseEncoder(model, dtype="float32", device="cpu")
-    assert told("dense", dense, model, tmp_path, dropout=given).dropout == used
+    assert arguments("dense", dense, model, tmp_path, dropout=given).dropout == used

@@ -1,4 +1,4 @@
-"""SPLADE with queries that need no transformer, and sparse autoencoders, from one command."""
+"""Training inference-free SPLADE encoders and sparse autoencoders from the command line."""
 
 import json
 import random
@@ -62,12 +62,12 @@ def test_queries_without_a_transformer(
         (model.encode_query("water heat"), model.encode_document("water heat")) for model in (mine, before)
     )
     assert mine.decode(query)[0][0][0] in ("water", "heat") and query.nnz == was.nnz == 2
-    assert abs(query - was).sum() > 1e-4, "the weights of queries are trained"
-    assert abs(document - was_document).sum() > 1e-4, "and the transformer of documents"
+    assert abs(query - was).sum() > 1e-4, "the query weights are trained"
+    assert abs(document - was_document).sum() > 1e-4, "and so is the document transformer"
     card = (output / "final" / "README.md").read_text("utf-8")
     assert '"document_regularizer_weight"' in card and "loss:SpladeLoss" in card
 
-    # Trained further, it is known as what it is.
+    # Further training recognizes the kind of model.
     again, _ = trained(output / "final", rows, tmp_path / "again")
     assert abs(again.encode_query("water heat") - query).sum() > 1e-4
 
@@ -80,7 +80,7 @@ def test_queries_without_a_transformer(
     assert "b" in capsys.readouterr().out
 
 
-def test_weights_begin_as_inverse_document_frequencies() -> None:
+def test_initial_query_weights_are_inverse_document_frequencies() -> None:
     tokens = Tokens(np.array([1, 1, 2, 1, 0], np.int32), np.array([0, 3, 4, 5]))
     expected = [np.log(1 + (3 - n + 0.5) / (n + 0.5)) for n in (1, 2, 1, 0)]
     np.testing.assert_allclose(inverse_document_frequencies(tokens, 4), expected, rtol=1e-6)
@@ -111,7 +111,9 @@ def test_a_sparse_autoencoder_of_a_dense_encoder(rows: Path, tmp_path: Path) -> 
     assert weights[0] == weights[1]
 
 
-def test_what_cannot_be(rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unsuitable_models_and_missing_texts_are_refused(
+    rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_bert(tmp_path / "mlm", BertForMaskedLM)
     command = ["train", "sparse", "--data", str(rows), "--output", str(tmp_path / "o"), *SMALL, "--model"]
     assert main([*command, str(folder), "--loss", "CSR"]) == 1

@@ -1,4 +1,4 @@
-"""The end of training in several widths: the layer that turns the vectors, fitted to all rows at once."""
+"""The final step of Matryoshka training: fitting the rotation layer to all rows at once."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def rows(**columns: list[Any]) -> Dataset:
 
 
 def reciprocal_rank(encoder: DenseEncoder) -> float:
-    """Rank all documents for the queries that are held out, width by width, by hand."""
+    """Return the MRR of held-out queries over all documents, averaged over the widths, computed naively."""
     asked, read = encoder.encode(QUERIES[::HELD_OUT]), encoder.encode(POSITIVES)
     means = []
     for width in WIDTHS:
@@ -51,7 +51,7 @@ def reciprocal_rank(encoder: DenseEncoder) -> float:
     return float(np.mean(means))
 
 
-def test_held_out_rows_rank_higher_as_it_says(encoder: DenseEncoder) -> None:
+def test_held_out_rows_rank_higher_as_reported(encoder: DenseEncoder) -> None:
     was = reciprocal_rank(encoder)
     fit = fit_last_layer(encoder, WIDTHS, rows(), seed=1)
 
@@ -60,7 +60,7 @@ def test_held_out_rows_rank_higher_as_it_says(encoder: DenseEncoder) -> None:
     assert reciprocal_rank(encoder) == pytest.approx(fit[1], abs=2e-3)
 
 
-def test_a_fit_that_is_no_better_is_left(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_is_not_better_is_discarded(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_layer, "_fitted", lambda queries, *_: torch.zeros(queries.shape[1], queries.shape[1]))
     before = encoder.encode(QUERIES)
 
@@ -70,7 +70,7 @@ def test_a_fit_that_is_no_better_is_left(encoder: DenseEncoder, monkeypatch: pyt
     assert np.array_equal(encoder.encode(QUERIES), before)
 
 
-def test_of_many_rows_those_of_the_end_are_read_too(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_rows_evenly_spaced_ones_are_used(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_layer, "MOST_ROWS", 210)
     encode, read = encoder.encode_query, list[str]()
     monkeypatch.setattr(
@@ -83,7 +83,7 @@ def test_of_many_rows_those_of_the_end_are_read_too(encoder: DenseEncoder, monke
     assert (read[0], read[-1]) == (QUERIES[0], QUERIES[-1])
 
 
-def test_where_there_is_nothing_to_fit(encoder: DenseEncoder, tmp_path: Path) -> None:
+def test_unsuitable_rows_and_models_are_skipped(encoder: DenseEncoder, tmp_path: Path) -> None:
     plain = DenseEncoder(tmp_path / "bert", dtype="float32", device="cpu")
 
     assert fit_last_layer(plain, WIDTHS, rows(), seed=1) is None
@@ -91,7 +91,7 @@ def test_where_there_is_nothing_to_fit(encoder: DenseEncoder, tmp_path: Path) ->
     assert fit_last_layer(encoder, WIDTHS, rows().select(range(199)), seed=1) is None
 
 
-def test_a_run_ends_with_it_and_says_what_it_is_worth(tmp_path: Path) -> None:
+def test_a_run_ends_with_the_fit_and_reports_its_figures(tmp_path: Path) -> None:
     rows().to_json(tmp_path / "rows.jsonl")
     settings = TrainSettings(
         str(write_bert(tmp_path / "bert")),
@@ -111,7 +111,7 @@ def test_a_run_ends_with_it_and_says_what_it_is_worth(tmp_path: Path) -> None:
     last = DenseEncoder(tmp_path / "out" / "checkpoint-2", dtype="float32", device="cpu")
     assert report.steps == 2
     assert reciprocal_rank(final) > reciprocal_rank(last)
-    # The figures are those of the fitted model: a row of the log behind the last step.
+    # The figures of the fitted model are in a row of the log after the last step.
     card = (report.folder / "README.md").read_text("utf-8")
     losses = [entry for entry in card.splitlines() if entry.startswith("|") and " 3 " in entry]
     assert report.after["loss"] < report.before["loss"]

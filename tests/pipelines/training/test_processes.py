@@ -1,4 +1,4 @@
-"""Runs in processes of their own: killed without warning and taken up again, and two that train one model."""
+"""Training in separate processes: one that is killed and resumed, and two that train one model."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def in_a_process(*command: str) -> "subprocess.CompletedProcess[str]":
-    # As many threads as here: with another number sums are rounded in another order.
+    # The number of threads decides the order of summation, and so the rounding.
     threads = str(torch.get_num_threads())
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=240)
@@ -70,7 +70,7 @@ def test_a_run_killed_without_warning_resumes_to_the_same_end(
         given = ["train", kind, "--model", str(bert), "--data", str(rows), "--output", str(output)]
         return [*given, *SMALL, "--max-steps", "8", "--checkpoints", "4", "--dropout", "0.1"]
 
-    # With dropout: the random numbers, too, go on where they were.
+    # With dropout, because resuming also restores the random numbers.
     assert main(command(tmp_path / "whole")) == 0
     assert in_a_process("-c", KILLED, *command(tmp_path / "killed")).returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "final").exists()
@@ -85,7 +85,7 @@ def test_a_run_killed_without_warning_resumes_to_the_same_end(
 
 
 def test_two_processes_train_as_one_that_accumulates_two_batches(bert: Path, rows: Path, tmp_path: Path) -> None:
-    # By plain descent: Adam makes steps of a gradient that is nothing but rounding.
+    # With plain SGD: Adam would turn a gradient of mere rounding errors into a full step.
     one, two = "{optim: sgd, gradient_accumulation_steps: 2}", "{optim: sgd}"
     for name, arguments in (("one", one), ("two", two)):
         (tmp_path / f"{name}.yaml").write_text(f"lr: 0.1\narguments: {arguments}\n")

@@ -27,7 +27,7 @@ from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
-def test_settings_come_from_a_file_and_flags_stand_over_it(tmp_path: Path) -> None:
+def test_flags_override_settings_of_a_file(tmp_path: Path) -> None:
     config = tmp_path / "train.yaml"
     config.write_text("model: m\noutput: o\nlr: 2e-5\nbatch-size: 4\nloss_options: {scale: 30}\nmatryoshka: [8, 4]\n")
     settings = TrainSettings.read(config, {"batch_size": 8, "seed": None})
@@ -47,7 +47,7 @@ def test_settings_come_from_a_file_and_flags_stand_over_it(tmp_path: Path) -> No
         ("- a\n", "name: value"),
     ],
 )
-def test_a_file_of_settings_that_cannot_be_used(tmp_path: Path, lines: str, message: str) -> None:
+def test_an_invalid_file_of_settings_is_refused(tmp_path: Path, lines: str, message: str) -> None:
     config = tmp_path / "train.yaml"
     config.write_text(lines)
     with pytest.raises(InputError, match=message):
@@ -57,7 +57,7 @@ def test_a_file_of_settings_that_cannot_be_used(tmp_path: Path, lines: str, mess
 # -- rows and losses --------------------------------------------------------------------------------------------------
 
 
-def test_ids_are_no_columns_and_labels_of_text_files_are_numbers(tmp_path: Path, triples: Path) -> None:
+def test_ids_are_dropped_and_labels_of_text_files_are_numbers(tmp_path: Path, triples: Path) -> None:
     assert read_rows(triples).column_names == ["query", "positive", "negative"]
     table = tmp_path / "pairs.csv"
     table.write_text("query,document,label\na,b,0.5\nc,d,1\n")
@@ -74,7 +74,7 @@ def test_ids_are_no_columns_and_labels_of_text_files_are_numbers(tmp_path: Path,
         ([], "no rows"),
     ],
 )
-def test_a_bad_row_is_named(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_an_invalid_row_is_reported(tmp_path: Path, lines: list[str], message: str) -> None:
     (tmp_path / "rows.jsonl").write_text("\n".join(lines))
     with pytest.raises(InputError, match=message):
         read_rows(tmp_path / "rows.jsonl")
@@ -124,7 +124,7 @@ def test_many_rows_of_texts_train_a_dense_encoder_in_large_batches(
     assert batch_size_of("sparse", TrainSettings("m", "o"), rows) == 32
 
 
-def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
+def test_losses_by_name_with_options_and_wrappers(bert: Path) -> None:
     encoder, rows = DenseEncoder(bert, dtype="float32"), rows_of(q="a", p="b", n="c")
     base = TrainSettings("m", "o")
     loss: Any = make_loss("dense", replace(base, loss="margin-mse", matryoshka=(32, 8)), encoder, rows)
@@ -146,7 +146,7 @@ def test_losses_by_name_with_options_and_wrapped(bert: Path) -> None:
     ("loss", "shape"),
     [(None, "labeled-list"), ("bce", None), ("BinaryCrossEntropy", "labeled-pair"), ("margin-mse", "n-tuple")],
 )
-def test_rows_are_mined_in_the_shape_that_the_loss_reads(loss: str | None, shape: str | None) -> None:
+def test_rows_are_mined_in_the_format_that_the_loss_reads(loss: str | None, shape: str | None) -> None:
     if shape is None:
         with pytest.raises(InputError, match="no loss 'bce'"):
             row_format(loss)
@@ -158,7 +158,7 @@ def test_rows_are_mined_in_the_shape_that_the_loss_reads(loss: str | None, shape
 # -- heads ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_head_for_splade_changes_nothing_but_the_bias(bert: Path, tmp_path: Path) -> None:
+def test_a_head_for_splade_changes_only_the_bias(bert: Path, tmp_path: Path) -> None:
     encoder = DenseEncoder(bert, dtype="float32", device="cpu")
     texts = ["water heat", "the stock market", "light energy wave"]
     folder = write_mlm_encoder(encoder, texts, tmp_path / "start", active_terms=12)
@@ -204,7 +204,7 @@ def test_a_head_for_a_reranker(bert: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(kept.model.bert.embeddings.state_dict()[name], value)
 
 
-def test_a_head_for_what_is_no_bert_is_refused(tmp_path: Path) -> None:
+def test_a_head_for_other_architectures_is_refused(tmp_path: Path) -> None:
     from transformers import DistilBertConfig, DistilBertModel
 
     bert = write_bert(tmp_path / "other")
@@ -218,7 +218,7 @@ def test_a_head_for_what_is_no_bert_is_refused(tmp_path: Path) -> None:
 # -- splits -----------------------------------------------------------------------------------------------------------
 
 
-def test_queries_to_compare_on_are_kept_from_training() -> None:
+def test_held_out_queries_are_not_trained_on() -> None:
     ids = [f"q{at}" for at in range(100)]
     split = split_queries(ids, ids[:60], held_out=10, limit=30, seed=1)
     sides = [set(split.train), set(split.tuning), set(split.held_out)]
@@ -231,7 +231,7 @@ def test_queries_to_compare_on_are_kept_from_training() -> None:
         split_queries(ids, ids[:3], held_out=10, limit=None, seed=1)
 
 
-def test_right_texts_are_found_among_the_documents_with_their_title(corpus: Any) -> None:
+def test_positives_are_found_among_the_documents_with_their_title(corpus: Any) -> None:
     positives = {
         "a": [Positive("Computes the eigenvalues of a square  matrix.")],
         "b": [Positive("Sorting Puts the items of a list into ascending order.")],

@@ -1,4 +1,4 @@
-"""The start of training in several widths: the same vectors, turned."""
+"""The initial model of Matryoshka training: rotated vectors."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from retrieve.encoders import DenseEncoder
 TEXTS = [" ".join(np.random.default_rng(at).choice(WORDS, 6)) for at in range(60)]
 
 
-def test_axes_are_orthogonal_and_the_first_keep_most() -> None:
+def test_axes_are_orthogonal_and_the_first_hold_most_energy() -> None:
     vectors = np.random.default_rng(1).normal(size=(50, 8)) @ np.random.default_rng(2).normal(size=(8, 8))
     axes = principal_axes(vectors)
     np.testing.assert_allclose(axes @ axes.T, np.eye(8), atol=1e-6)
@@ -25,7 +25,7 @@ def test_axes_are_orthogonal_and_the_first_keep_most() -> None:
     np.testing.assert_allclose(energy, np.linalg.svd(vectors, compute_uv=False) ** 2, rtol=1e-4)
 
 
-def test_whole_vectors_compare_as_before_and_short_ones_keep_more(tmp_path: Path) -> None:
+def test_full_vectors_compare_as_before_and_truncated_ones_keep_more(tmp_path: Path) -> None:
     before = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
     after = DenseEncoder(write_rotated_encoder(before, TEXTS, tmp_path / "start"), dtype="float32", device="cpu")
     was, now = before.encode(TEXTS), after.encode(TEXTS)
@@ -33,16 +33,14 @@ def test_whole_vectors_compare_as_before_and_short_ones_keep_more(tmp_path: Path
     assert (now[:, :4] ** 2).sum() > (was[:, :4] ** 2).sum()
 
 
-def test_it_needs_texts(tmp_path: Path) -> None:
+def test_a_rotation_needs_texts(tmp_path: Path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
     with pytest.raises(InputError, match="takes texts"):
         write_rotated_encoder(encoder, [], tmp_path / "start")
 
 
 @pytest.mark.parametrize(("widths", "turned"), [((32, 8), True), ((32,), False), (None, False)])
-def test_a_run_begins_with_it_where_widths_are_trained(
-    tmp_path: Path, widths: tuple[int, ...] | None, turned: bool
-) -> None:
+def test_a_run_with_widths_begins_with_a_rotation(tmp_path: Path, widths: tuple[int, ...] | None, turned: bool) -> None:
     Dataset.from_dict({"query": TEXTS[:8], "positive": TEXTS[8:16]}).to_json(tmp_path / "rows.jsonl")
     settings = TrainSettings(
         str(write_bert(tmp_path / "bert")),
@@ -58,7 +56,7 @@ def test_a_run_begins_with_it_where_widths_are_trained(
     assert final.dimension == 32
 
 
-def test_sentence_transformers_reads_it(tmp_path: Path) -> None:
+def test_sentence_transformers_reads_a_rotated_encoder(tmp_path: Path) -> None:
     from sentence_transformers import SentenceTransformer
 
     before = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")

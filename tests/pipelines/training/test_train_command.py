@@ -21,7 +21,7 @@ from retrieve.reranking.cross_encoder import Reranker
 from training_rows import SMALL, text, write_lines
 
 
-def test_train_dense_goes_on_and_says_what_it_did(
+def test_train_dense_resumes_and_reports(
     bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "dense"
@@ -88,7 +88,7 @@ def test_train_a_reranker_from_rows_and_resume(
         (["sparse", "--data", "rows.jsonl"], "output must be given"),
     ],
 )
-def test_what_is_missing_is_said(
+def test_missing_and_conflicting_options_are_reported(
     options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -141,7 +141,7 @@ SCORED = {"query": "water", "positive": "heat", "negative": "fire", "scores": [1
         ("reranker", [TRIPLE] * 2, ["--loss", "Lambda"], "LambdaLoss reads 2 columns"),
     ],
 )
-def test_bad_rows_are_named_before_the_first_step(
+def test_invalid_rows_are_reported_before_the_first_step(
     kind: str, rows: list[dict[str, Any]], options: list[str], message: str, bert: Path, tmp_path: Path, capsys: Any
 ) -> None:
     data = write_lines(tmp_path / "rows.jsonl", rows)
@@ -151,7 +151,7 @@ def test_bad_rows_are_named_before_the_first_step(
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
-def test_what_a_run_reports_to_is_passed_on(
+def test_report_to_is_passed_on(
     bert: Path, triples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     from transformers import TrainerCallback
@@ -185,14 +185,14 @@ def test_what_a_run_reports_to_is_passed_on(
     assert [logs["loss"] > 0 for logs in told if "loss" in logs] == [True] * 4
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(bert: Path, triples: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_touched(bert: Path, triples: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StorageError, match="exists already"):
         train("dense", TrainSettings(str(bert), str(tmp_path), data=str(triples)))
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_wrong_setting_put_right_is_no_other_run(bert: Path, triples: Path, tmp_path: Path, capsys: Any) -> None:
+def test_corrected_settings_may_use_the_same_folder(bert: Path, triples: Path, tmp_path: Path, capsys: Any) -> None:
     command = ["train", "reranker", "--data", str(triples), "--output", str(tmp_path / "run"), *SMALL, "--model"]
     assert main([*command, str(tmp_path / "none")]) == 1
     assert main([*command, str(bert), "--loss", "Nothing"]) == 1
@@ -202,7 +202,7 @@ def test_a_wrong_setting_put_right_is_no_other_run(bert: Path, triples: Path, tm
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Documents whose first words are their queries."""
+    """Build a collection whose queries are the first words of its documents."""
     folder, draw = tmp_path_factory.mktemp("collection"), random.Random(3)
     documents = [{"_id": f"d{at}", "title": text(draw, 4), "text": f"{text(draw)} number{at}"} for at in range(60)]
     write_lines(folder / "corpus.jsonl", documents)
@@ -241,7 +241,7 @@ def test_a_reranker_from_a_collection_and_pairs(
     card = (output / "final" / "README.md").read_text("utf-8")
     assert number(found["figures"]["nDCG@10"]["first stage"]) in card and "95% bootstrap interval" in card
 
-    # The figures are those of the saved model, measured in another way.
+    # Recompute the figures of the saved model in another way.
     if start == "encoder":
         from pipelines.measures.measures import Measure
         from pipelines.measures.qrels import Qrels
@@ -256,13 +256,13 @@ def test_a_reranker_from_a_collection_and_pairs(
         assert Measure.parse("nDCG@10")(judged).mean() == pytest.approx(found["figures"]["nDCG@10"]["after"], abs=1e-9)
     for lost in ("", "comparison.json", "summary.json"):
         (output / lost).unlink() if lost else None
-        assert main(command) == 0, "what is there is not made anew, what was lost is"
+        assert main(command) == 0, "existing results are reused, missing ones are recomputed"
         assert json.loads((output / "comparison.json").read_text()) == found
 
 
 @pytest.mark.slow
 def test_minilm_becomes_a_reranker_within_a_few_steps(tmp_path: Path) -> None:
-    """Its head is new: at first it orders documents by chance."""
+    """With a new head, the initial ranking is random."""
     draw = random.Random(0)
     words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     rows = [{"query": f"which is {words[at]}?", "documents": [f"it is {word}" for word in words]} for at in range(10)]

@@ -109,7 +109,7 @@ def test_gradient_caching_of_splade_names_its_parts(tmp_path: Path) -> None:
         torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-6)
 
 
-def test_dropout_falls_alike_in_both_passes_of_gradient_caching(bert: Path) -> None:
+def test_both_passes_of_gradient_caching_have_the_same_dropout(bert: Path) -> None:
     encoder, rows = dense(bert), triples(6)
     model = trained(encoder).train()
     loss = CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=2)
@@ -123,7 +123,7 @@ def test_dropout_falls_alike_in_both_passes_of_gradient_caching(bert: Path) -> N
         torch.testing.assert_close(first, second)
 
 
-def test_batches_are_divided_by_length_without_changing_the_result(bert: Path) -> None:
+def test_splitting_batches_by_length_does_not_change_the_result(bert: Path) -> None:
     encoder = dense(bert)
     model = trained(encoder)
     rows = Dataset.from_dict({"text": ["water", " ".join(["fire"] * 20), "", "heat light"] * 30})
@@ -160,7 +160,7 @@ def test_a_killed_run_resumes_to_the_same_end(bert: Path, tmp_path: Path) -> Non
     trainer.training_step = killed  # type: ignore[method-assign]
     with pytest.raises(Killed):
         trainer.train()
-    (tmp_path / "run" / "checkpoint-12").mkdir()  # one that was being written
+    (tmp_path / "run" / "checkpoint-12").mkdir()  # an incomplete checkpoint
 
     resumed = run(again, "run")
     newest = last_checkpoint(tmp_path / "run")
@@ -196,11 +196,11 @@ def test_the_best_model_is_loaded_and_checkpoints_are_models(bert: Path, tmp_pat
         evaluator=evaluator,
     )
     trainer.train()
-    assert not encoder.network.training, "it encodes without dropout again"
+    assert not encoder.network.training, "it is back in inference mode"
     best = next(vector for steps, vector in calls if steps == 6)
     np.testing.assert_allclose(encoder.encode("water fire"), best, atol=1e-6)
     np.testing.assert_allclose(dense(tmp_path / "run" / "checkpoint-6").encode("water fire"), best, atol=1e-6)
-    assert not list((tmp_path / "run").rglob("*.bin")), "nothing is pickled beside transformers' own optimizer state"
+    assert not list((tmp_path / "run").rglob("*.bin")), "nothing is pickled except transformers' own optimizer state"
     assert json.loads((tmp_path / "run" / "checkpoint-6" / "training_arguments.json").read_text())["max_steps"] == 9
 
 
@@ -218,7 +218,7 @@ def test_several_datasets_each_with_its_loss(bert: Path, tmp_path: Path) -> None
     assert trainer.state.global_step == 10
 
 
-def test_splade_raises_its_prices_and_logs_its_parts(tmp_path: Path) -> None:
+def test_splade_raises_its_regularizers_and_logs_its_parts(tmp_path: Path) -> None:
     encoder = SparseEncoder(write_bert(tmp_path / "mlm", BertForMaskedLM), dtype="float32", device="cpu")
     loss = SpladeLoss(encoder, MultipleNegativesRankingLoss(encoder, 1.0, "dot"), 3e-2, 5e-2)
     arguments = SparseTrainingArguments(str(tmp_path / "run"), max_steps=9, **ARGUMENTS)

@@ -20,8 +20,8 @@ class ScoreLoss(nn.Module):
     Parameters
     ----------
     model
-        A `CrossEncoder`, or any module that maps (query, document) pairs to their logits, float32 [pairs, labels], with
-        gradients.
+        A `CrossEncoder`, or any callable that maps (query, document) pairs to their logits, float32 [pairs, labels],
+        with gradients.
     activation
         Applied to the logits first; None for none.
     """
