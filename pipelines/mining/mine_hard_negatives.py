@@ -140,20 +140,10 @@ def mine_hard_negatives(
     del positive_texts  # Frees repeated texts: `documents` holds the distinct ones.
     limited = any(value is not None for value in (absolute_margin, relative_margin, max_score))
     most = int(np.bincount(query_codes).max())
-    limits = Limits(
-        range_min,
-        _range_max(
-            range_max,
-            range_min,
-            num_negatives,
-            most=most,
-            wide=limited or (cross_encoder is not None and min_score is not None),
-        ),
-        absolute_margin,
-        relative_margin,
-        max_score,
-        min_score,
-    )
+    if range_max is None:
+        is_wide = limited or (cross_encoder is not None and min_score is not None)
+        range_max = range_min + num_negatives * (10 if is_wide else 1) + most
+    limits = Limits(range_min, range_max, absolute_margin, relative_margin, max_score, min_score)
     _check(limits, num_negatives)
     encode = _CachingEncoder(model, cache_folder, show_progress=verbose)
     corpus_vectors = encode("document", documents, corpus_prompt, corpus_prompt_name)
@@ -284,10 +274,6 @@ def _texts(dataset: Any, column: str) -> list[str]:
         if not isinstance(text, str):
             raise InputError(f"row {row} (from 0), column {column!r}: {repr(text)[:60]} is not a string")
     return texts
-
-
-def _range_max(given: int | None, range_min: int, negatives: int, *, most: int, wide: bool) -> int:
-    return range_min + negatives * (10 if wide else 1) + most if given is None else given
 
 
 def _check(limits: Limits, negatives: int) -> None:

@@ -52,15 +52,10 @@ class TrainingArguments(transformers.TrainingArguments):
             )
         # A process with one batch more than the others would wait for their gradients forever.
         self.dataloader_drop_last |= self.parallel_mode is transformers.training_args.ParallelMode.DISTRIBUTED
-        if self.batch_sampler not in get_args(BatchSampling):
-            raise InputError(
-                f"batch_sampler must be one of {', '.join(get_args(BatchSampling))}, not {self.batch_sampler!r}"
-            )
-        if self.multi_dataset_batch_sampler not in get_args(MultiDatasetSampling):
-            raise InputError(
-                f"multi_dataset_batch_sampler must be one of {', '.join(get_args(MultiDatasetSampling))}, not "
-                f"{self.multi_dataset_batch_sampler!r}"
-            )
+        samplers = {"batch_sampler": BatchSampling, "multi_dataset_batch_sampler": MultiDatasetSampling}
+        for name, choices in samplers.items():
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be from 0 to below 1, not {self.dropout}")
 

@@ -151,6 +151,13 @@ def trained(model: Any) -> Any:
     return module
 
 
+def has_router(encoder: Any) -> bool:
+    """Return whether an encoder has routes, between which the task of a text decides."""
+    from retrieve.encoders.modules.router import Router
+
+    return any(isinstance(module, Router) for module in encoder.modules)
+
+
 def _run_modules(modules: Sequence[Any], features: "Features") -> "Features":
     for module in modules:
         features = module(features)

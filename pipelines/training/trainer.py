@@ -22,7 +22,7 @@ from pipelines.training.data import MultiDatasetRows, StreamedRows
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.losses.splade import SpladeLoss
-from pipelines.training.model import ScoringModel, trained
+from pipelines.training.model import ScoringModel, has_router, trained
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:
@@ -102,7 +102,11 @@ class Trainer(transformers.Trainer):
             model.prompt = args.prompts or encoder.resolve_prompt(None, None)  # type: ignore[attr-defined]
         if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
             raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
-        self._check_routes(encoder, args)
+        if has_router(encoder) and not args.router_mapping:
+            raise InputError(
+                "the model has a Router: set router_mapping to the route of each column, as in "
+                '{"query": "query", "positive": "document"}'
+            )
         train = prepare_rows(train_dataset, model, args, self.losses)
         evaluation = prepare_rows(eval_dataset, model, args, self.losses, held_out=True)
         self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
@@ -302,16 +306,6 @@ class Trainer(transformers.Trainer):
                 if not torch.isfinite(value):
                     logger.warning("the loss of the first rows is %s", float(value))
         self._parts, self._part_steps = {}, 0
-
-    @staticmethod
-    def _check_routes(encoder: "Encoder", args: TrainingArguments) -> None:
-        from retrieve.encoders.modules.router import Router
-
-        if any(isinstance(module, Router) for module in encoder.modules) and not args.router_mapping:
-            raise InputError(
-                "the model has a Router: set router_mapping to the route of each column, as in "
-                '{"query": "query", "positive": "document"}'
-            )
 
 
 class DenseTrainer(Trainer):

@@ -48,7 +48,7 @@ class Comparison:
 
     @property
     def is_gain(self) -> bool:
-        """Whether reranking with the tuned weight is better than the first stage beyond the choice of queries."""
+        """True if reranking with the tuned weight improves significantly on the first stage."""
         return self.gains[INTERPOLATED][1] > 0
 
     @property

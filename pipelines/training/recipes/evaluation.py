@@ -78,15 +78,9 @@ def _retrieval_evaluators(queries: Any, corpus: Any, relevant: Any, name: str, d
     """Return evaluators of the full vectors and of the vectors truncated to each smaller width."""
     from pipelines.evaluation.evaluators import InformationRetrievalEvaluator
 
-    widths = [None, *sorted(dimensions, reverse=True)[1:]]
+    widths = sorted(dimensions, reverse=True)[1:]
+    titles: dict[str, int | None] = {name: None} | {f"{name}-{width}": width for width in widths}
     return [
-        InformationRetrievalEvaluator(
-            queries,
-            corpus,
-            relevant,
-            name=f"{name}-{width}" if width else name,
-            truncate_dim=width,
-            write_csv=False,
-        )
-        for width in widths
+        InformationRetrievalEvaluator(queries, corpus, relevant, name=title, truncate_dim=width, write_csv=False)
+        for title, width in titles.items()
     ]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from pipelines.training.model import has_router
 from retrieve.encoders.saving import save_modules, write_into
 
 if TYPE_CHECKING:
@@ -28,12 +29,12 @@ QUERY_WEIGHTS = r"\.routes\.query\."
 
 def is_inference_free(encoder: Any) -> bool:
     """Return whether an encoder encodes queries by `SparseStaticEmbedding` alone."""
-    from retrieve.encoders.modules.router import Router, modules_for_task
+    from retrieve.encoders.modules.router import modules_for_task
     from retrieve.encoders.modules.sparse_static_embedding import SparseStaticEmbedding
 
-    if not any(isinstance(module, Router) for module in encoder.modules):
-        return False
-    return all(isinstance(module, SparseStaticEmbedding) for module in modules_for_task(encoder.modules, "query"))
+    return has_router(encoder) and all(
+        isinstance(module, SparseStaticEmbedding) for module in modules_for_task(encoder.modules, "query")
+    )
 
 
 def arguments_for(encoder: Any, inputs: Sequence[str]) -> dict[str, Any]:
@@ -44,9 +45,7 @@ def arguments_for(encoder: Any, inputs: Sequence[str]) -> dict[str, Any]:
     inputs
         The input columns, in their order.
     """
-    from retrieve.encoders.modules.router import Router
-
-    if not any(isinstance(module, Router) for module in encoder.modules):
+    if not has_router(encoder):
         return {}
     routes = {name: "document" if number else "query" for number, name in enumerate(inputs)}
     arguments: dict[str, Any] = {"router_mapping": routes}

@@ -58,16 +58,8 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         Pairs scored at a time (32).
     """
 
-    def __init__(
-        self,
-        model: Any,
-        num_negatives: int | None = 4,
-        scale: float = 10.0,
-        activation: nn.Module | None = None,
-        *,
-        mini_batch_size: int = 32,
-    ) -> None:
-        super().__init__(model, num_negatives, scale, activation)
+    def __init__(self, model: Any, *positional: Any, mini_batch_size: int = 32, **arguments: Any) -> None:
+        super().__init__(model, *positional, **arguments)
         self.mini_batch_size = mini_batch_size
 
     def forward(self, columns: Columns, labels: Any = None) -> Tensor:
