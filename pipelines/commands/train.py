@@ -37,63 +37,44 @@ def add_parser(commands: Any) -> None:
 
 
 def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
+    add, flag = parser.add_argument, argparse.BooleanOptionalAction
     model = "cross-encoder, or encoder that gets a head" if kind == "reranker" else "model to train"
-    parser.add_argument("--config", metavar="FILE", help="settings as YAML, with the names of these options as keys")
-    parser.add_argument("--model", metavar="MODEL", help=f"folder or Hub name of the {model} (all-MiniLM-L6-v2)")
-    parser.add_argument("--output", metavar="FOLDER", help="folder for checkpoints and, in `final`, the trained model")
-    parser.add_argument(
-        "--data", metavar="ROWS", help="folder written by `retrieve mine`, JSONL, CSV, TSV, Parquet or `datasets` name"
-    )
-    parser.add_argument("--split", metavar="NAME", help="split of a `datasets` name")
-    parser.add_argument(
+    add("--config", metavar="FILE", help="settings as YAML, with the names of these options as keys")
+    add("--model", metavar="MODEL", help=f"folder or Hub name of the {model} (all-MiniLM-L6-v2)")
+    add("--output", metavar="FOLDER", help="folder for checkpoints and, in `final`, the trained model")
+    add("--data", metavar="ROWS", help="folder written by `retrieve mine`, JSONL, CSV, TSV, Parquet or `datasets` name")
+    add("--split", metavar="NAME", help="split of a `datasets` name")
+    add(
         "--columns",
         type=_names,
         metavar="A,B",
         help="columns to read, in order; a label is named label, score or scores (all except ids)",
     )
-    parser.add_argument("--eval-data", metavar="ROWS", help="held-out rows, or a BEIR folder (not for rerankers)")
-    parser.add_argument("--loss", metavar="NAME", help="class of the loss, such as MarginMSE (chosen by the columns)")
-    parser.add_argument(
-        "--loss-option", action="append", metavar="NAME=VALUE", help="option of the loss, such as scale=30; repeatable"
-    )
-    parser.add_argument("--epochs", type=float, metavar="N", help="passes over the rows (1)")
-    parser.add_argument("--max-steps", type=positive, metavar="N", help="number of steps; overrides --epochs")
-    parser.add_argument(
+    add("--eval-data", metavar="ROWS", help="held-out rows, or a BEIR folder (not for rerankers)")
+    add("--loss", metavar="NAME", help="class of the loss, such as MarginMSE (chosen by the columns)")
+    add("--loss-option", action="append", metavar="NAME=VALUE", help="option of the loss, such as scale=30; repeatable")
+    add("--epochs", type=float, metavar="N", help="passes over the rows (1)")
+    add("--max-steps", type=positive, metavar="N", help="number of steps; overrides --epochs")
+    add(
         "--batch-size",
         type=positive,
         metavar="N",
         help="rows per step (32; 8 for a reranker's rows of several documents; 128 for a dense encoder with many rows)",
     )
-    parser.add_argument(
-        "--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 for a reranker that gets a head)"
-    )
-    parser.add_argument(
-        "--warmup", type=float, metavar="SHARE", help="share of the steps over which the learning rate rises (0.1)"
-    )
-    parser.add_argument(
-        "--max-length", type=positive, metavar="N", help="maximum tokens of a text or pair (the model's)"
-    )
-    parser.add_argument(
-        "--dropout", type=float, metavar="P", help="dropout of all layers (0 on a CPU, else the model's)"
-    )
-    parser.add_argument(
-        "--seed", type=int, metavar="N", help="seed of the order, of new weights and of held-out queries (42)"
-    )
-    parser.add_argument(
-        "--bf16", action=argparse.BooleanOptionalAction, help="compute in bfloat16 (if the hardware supports it)"
-    )
-    parser.add_argument("--checkpoints", type=positive, metavar="N", help="number of checkpoints during the run (4)")
-    parser.add_argument(
-        "--resume", action=argparse.BooleanOptionalAction, help="resume a run of the same settings in --output (yes)"
-    )
+    add("--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 for a reranker that gets a head)")
+    add("--warmup", type=float, metavar="SHARE", help="share of the steps over which the learning rate rises (0.1)")
+    add("--max-length", type=positive, metavar="N", help="maximum tokens of a text or pair (the model's)")
+    add("--dropout", type=float, metavar="P", help="dropout of all layers (0 on a CPU, else the model's)")
+    add("--seed", type=int, metavar="N", help="seed of the order, of new weights and of held-out queries (42)")
+    add("--bf16", action=flag, help="compute in bfloat16 (if the hardware supports it)")
+    add("--checkpoints", type=positive, metavar="N", help="number of checkpoints during the run (4)")
+    add("--resume", action=flag, help="resume a run of the same settings in --output (yes)")
     if kind == "dense":
-        parser.add_argument(
-            "--matryoshka", type=_widths, metavar="W,W", help="widths of truncated vectors to train too"
-        )
+        add("--matryoshka", type=_widths, metavar="W,W", help="widths of truncated vectors to train too")
     if kind == "sparse":
-        parser.add_argument("--document-weight", type=float, metavar="W", help="regularizer of documents' terms (3e-5)")
-        parser.add_argument("--query-weight", type=float, metavar="W", help="regularizer of queries' terms (5e-5)")
-        parser.add_argument(
+        add("--document-weight", type=float, metavar="W", help="regularizer of documents' terms (3e-5)")
+        add("--query-weight", type=float, metavar="W", help="regularizer of queries' terms (5e-5)")
+        add(
             "--inference-free",
             action="store_true",
             default=None,
@@ -102,15 +83,15 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
 
 
 def _add_collection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("from a collection")
-    group.add_argument("--collection", metavar="DIR", help="collection built by `retrieve index`; instead of --data")
-    group.add_argument("--pairs", metavar="FILE", help='records with a "query" and its relevant text, "positive"')
-    group.add_argument("--queries", metavar="FILE", help="queries in BEIR layout; with --qrels")
-    group.add_argument("--qrels", metavar="FILE", help="relevance judgements of documents of the collection")
-    group.add_argument("--sources", metavar="LEG=N,…", help="number of negatives of each leg (two of each leg)")
-    group.add_argument("--held-out", type=positive, metavar="N", help="queries to compare on (a tenth, at most 500)")
-    group.add_argument("--limit", type=positive, metavar="N", help="maximum number of training queries")
-    group.add_argument("--candidates", type=positive, metavar="N", help="hits to rerank in the comparison (50)")
+    add = parser.add_argument_group("from a collection").add_argument
+    add("--collection", metavar="DIR", help="collection built by `retrieve index`; instead of --data")
+    add("--pairs", metavar="FILE", help='records with a "query" and its relevant text, "positive"')
+    add("--queries", metavar="FILE", help="queries in BEIR layout; with --qrels")
+    add("--qrels", metavar="FILE", help="relevance judgements of documents of the collection")
+    add("--sources", metavar="LEG=N,…", help="number of negatives of each leg (two of each leg)")
+    add("--held-out", type=positive, metavar="N", help="queries to compare on (a tenth, at most 500)")
+    add("--limit", type=positive, metavar="N", help="maximum number of training queries")
+    add("--candidates", type=positive, metavar="N", help="hits to rerank in the comparison (50)")
 
 
 def run(options: argparse.Namespace) -> int:
