@@ -154,7 +154,7 @@ def mine_hard_negatives(
     mined: list[tuple[int, Positives, NDArray[np.float32], Candidates]] = []
     blocks = nearest(query_vectors, corpus_vectors, limits.range_max + most, metric=model.similarity)
     for first, candidates in zip(_block_starts(len(queries), verbose), blocks, strict=True):
-        own = positives.some(first, first + len(candidates.documents))
+        own = positives.of_queries(first, first + len(candidates.documents))
         if rescore is None:
             scores = _similarity(query_vectors[own.queries + first], corpus_vectors[own.documents], model.similarity)
         else:
@@ -197,7 +197,7 @@ def mine_hard_negatives(
 
 
 class _CachingEncoder:
-    """Encodes texts, and with a cache folder stores the vectors of each list of texts in a file."""
+    """Encoder of lists of texts that with a cache folder stores the vectors of each list in a file."""
 
     def __init__(self, model: Any, cache_folder: str | Path | None, *, show_progress: bool) -> None:
         self._model, self._folder, self._show = model, cache_folder, show_progress

@@ -46,7 +46,7 @@ class Positives:
         """Query number of each positive."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
-    def some(self, low: int, high: int) -> "Positives":
+    def of_queries(self, low: int, high: int) -> "Positives":
         """Return the positives of the queries from `low` to below `high`."""
         bounds = self.offsets[low : high + 1]
         return Positives(bounds - bounds[0], self.documents[bounds[0] : bounds[-1]])

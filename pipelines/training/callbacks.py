@@ -8,7 +8,7 @@ from pipelines.training.losses.splade import SpladeLoss
 
 
 class RegularizerSchedule(TrainerCallback):
-    """Raises the weights of SPLADE's regularizers from 0 to their full values over the first steps.
+    """Callback that raises the weights of SPLADE's regularizers from 0 to their full values over the first steps.
 
     At full weight from the start, a model learns to produce no terms before it learns which terms are useful.
 

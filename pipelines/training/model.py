@@ -152,7 +152,7 @@ def trained(model: Any) -> Any:
 
 
 def has_router(encoder: Any) -> bool:
-    """Return whether an encoder has routes, between which the task of a text decides."""
+    """Return whether an encoder has a router, which runs different modules for different tasks."""
     from retrieve.encoders.modules.router import Router
 
     return any(isinstance(module, Router) for module in encoder.modules)

@@ -36,7 +36,7 @@ FINAL = "final"
 
 
 class Trainer(transformers.Trainer):
-    """Trains an encoder in place, with any of the losses.
+    """Trainer of an encoder, in place, with any of the losses.
 
     All arguments and callbacks of `transformers.Trainer` apply: logging, checkpoints,
     `train(resume_from_checkpoint=…)`, bf16, gradient accumulation, distributed training. A checkpoint folder is a model
@@ -309,17 +309,17 @@ class Trainer(transformers.Trainer):
 
 
 class DenseTrainer(Trainer):
-    """Trains a `DenseEncoder`."""
+    """Trainer of a `DenseEncoder`."""
 
 
 class SparseTrainer(Trainer):
-    """Trains a `SparseEncoder`."""
+    """Trainer of a `SparseEncoder`."""
 
     args: SparseTrainingArguments
 
 
 class RerankerTrainer(Trainer):
-    """Trains a `CrossEncoder`."""
+    """Trainer of a `CrossEncoder`."""
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:

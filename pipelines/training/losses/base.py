@@ -68,7 +68,7 @@ class SplitLoss(EmbeddingLoss):
 
 
 class WrapperLoss(EmbeddingLoss):
-    """Base class of losses that compute another loss, `loss`, of the same targets."""
+    """Base class of losses that build on another loss, `loss`, with the same targets."""
 
     def __init__(self, model: Any, loss: EmbeddingLoss) -> None:
         super().__init__(model)
