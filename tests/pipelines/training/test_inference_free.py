@@ -122,6 +122,6 @@ def test_unsuitable_models_and_missing_texts_are_refused(
     coder: Any = SparseEncoder(write_autoencoder(dense, tmp_path / "csr", seed=1), dtype="float32")
     with pytest.raises(InputError, match="query weights need one"):
         write_inference_free_encoder(coder, ["water"], tmp_path / "start")
-    with pytest.raises(InputError, match="documents in which to count terms in"):
+    with pytest.raises(InputError, match="documents in which to count terms"):
         write_inference_free_encoder(SparseEncoder(folder, dtype="float32"), [], tmp_path / "start")
     assert torch.is_grad_enabled()

@@ -24,7 +24,7 @@ WIDTHS = (32, 8)
 
 @pytest.fixture(autouse=True)
 def few_rows_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_layer, "LEAST_ROWS", 200)
+    monkeypatch.setattr(last_layer, "MIN_ROWS", 200)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_held_out_rows_rank_higher_as_reported(encoder: DenseEncoder) -> None:
 
 
 def test_a_fit_that_is_not_better_is_discarded(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_layer, "_fitted", lambda queries, *_: torch.zeros(queries.shape[1], queries.shape[1]))
+    monkeypatch.setattr(last_layer, "_fit", lambda queries, *_: torch.zeros(queries.shape[1], queries.shape[1]))
     before = encoder.encode(QUERIES)
 
     fit = fit_last_layer(encoder, WIDTHS, rows(negative=POSITIVES[::-1]), seed=1)
@@ -71,7 +71,7 @@ def test_a_fit_that_is_not_better_is_discarded(encoder: DenseEncoder, monkeypatc
 
 
 def test_of_many_rows_evenly_spaced_ones_are_used(encoder: DenseEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(last_layer, "MOST_ROWS", 210)
+    monkeypatch.setattr(last_layer, "MAX_ROWS", 210)
     encode, read = encoder.encode_query, list[str]()
     monkeypatch.setattr(
         encoder, "encode_query", lambda texts, **options: read.extend(texts) or encode(texts, **options)

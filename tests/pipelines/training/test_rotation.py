@@ -35,7 +35,7 @@ def test_full_vectors_compare_as_before_and_truncated_ones_keep_more(tmp_path: P
 
 def test_a_rotation_needs_texts(tmp_path: Path) -> None:
     encoder = DenseEncoder(write_bert(tmp_path / "bert"), dtype="float32", device="cpu")
-    with pytest.raises(InputError, match="takes texts"):
+    with pytest.raises(InputError, match="must be fitted on texts"):
         write_rotated_encoder(encoder, [], tmp_path / "start")
 
 
