@@ -131,7 +131,7 @@ SCORED = {"query": "water", "positive": "heat", "negative": "fire", "scores": [1
             "reranker",
             [SCORED, SCORED | {"scores": 1.0}],
             [],
-            "line 2: the label 'scores' is 1.0, and that of",
+            "line 2: the label 'scores' is 1.0, but in",
         ),
         ("sparse", [TRIPLE] * 2, ["--columns", "query,nothing"], "has no column 'nothing'"),
         ("dense", [TRIPLE] * 2, ["--loss", "CoSENT"], "CoSENTLoss reads 2 columns"),
