@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds o
 import numpy as np
 
 from benchmarks.speed.measure import memory
-from indexing.collection.reader import Collection, Leg
+from indexing.collection.manifest import Leg
+from indexing.collection.writer import CollectionWriter
 from indexing.disk import write_json
 from indexing.documents import Document
 from indexing.errors import InputError, RetrieveError
@@ -118,7 +119,7 @@ def _index(pipe: Any, held: Any, count: int, legs: Sequence[str], dimension: int
     with tempfile.TemporaryDirectory(dir=folder) as directory:
         start = time.perf_counter()
         with (
-            Collection.create(Path(directory) / "collection", chosen, encoders=encoders) as collection,
+            CollectionWriter.create(Path(directory) / "collection", chosen, encoders=encoders) as collection,
             _reporting([collection.index(name) for name in legs], held),
         ):
             ingest(collection, documents(count), encoders, clock=Stopwatch(), total=count)

@@ -1,8 +1,8 @@
-"""Retrievers: text in, ranked documents out. One for each kind of leg."""
+"""Retrievers: text in, ranked documents out. One for each kind of rows."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from indexing.errors import InputError
 from indexing.hits import Hits, Ranking
@@ -11,31 +11,26 @@ from retrieve.trace import Trace
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from scipy.sparse import csr_matrix
 
-    from indexing.indexes.lucene.bm25 import Bm25Index
-    from indexing.indexes.lucene.impact import ImpactIndex
+    from indexing.indexes.base import Index, Terms
     from retrieve.encoders import DenseEncoder, SparseEncoder
-
-Terms = tuple[tuple[str, float], ...]
-"""The query's terms that a document has, each with what it adds to the score, the largest first."""
 
 
 class Retriever(ABC):
-    """Anything that finds: one query gives one `Ranking`, several give `Hits`.
+    """Base class of everything that searches: one query returns one `Ranking`, several return `Hits`.
 
-    A subclass says how queries are encoded (`encode`: as they are, unless it says otherwise) and how the encoded ones
-    are searched for (`_search`).
+    A subclass defines how queries are encoded (`encode`, by default unchanged) and how the encoded queries are searched
+    (`_search`).
 
     Parameters
     ----------
     name
-        What a hit's provenance calls this retriever.
+        Name of this retriever in a hit's provenance.
 
     Attributes
     ----------
     encoder
-        What encodes its queries, if anything does: retrievers with the same one may share what it gives.
+        The encoder of its queries, if any: retrievers with the same encoder may share its output.
     score_kind
         Scale of its scores, as `default_fusion` names it: ``"bm25"``, ``"cosine"``, or ``"other"``.
     """
@@ -62,14 +57,14 @@ class Retriever(ABC):
         filter: Any = None,
         trace: Trace | None = None,
     ) -> Ranking | Hits:
-        """Find the `k` best documents for one query or for each of several.
+        """Return the `k` best documents for one query or for each of several.
 
         Parameters
         ----------
         filter
-            Only documents that it lets through; handed to the index as it is.
+            Only documents that match it; passed to the index unchanged.
         trace
-            Is told what took how long.
+            Records the time of each stage.
 
         Returns
         -------
@@ -92,11 +87,11 @@ class Retriever(ABC):
         return self._run(queries, k, filter, trace) if len(queries) else Hits.empty(0)
 
     def encode(self, queries: Sequence[str]) -> Any:
-        """Give the queries as the index takes them."""
+        """Return the queries in the form that the index takes."""
         return queries
 
     def find(self, encoded: Any, k: int, filter: Any = None) -> Hits:
-        """Search for queries that `encode` made."""
+        """Search for queries that `encode` returned."""
         return self._search(encoded, k) if filter is None else self._search(encoded, k, filter)
 
     def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> "NDArray[np.floating]":
@@ -105,22 +100,16 @@ class Retriever(ABC):
         Raises
         ------
         InputError
-            When its index cannot.
+            When the retriever cannot score.
         """
-        score = getattr(getattr(self, "index", None), "score", None)
-        if score is None:
-            raise InputError(
-                f"the leg {self.name!r} cannot score given documents: use a fusion without missing='score'"
-            )
-        scores: NDArray[np.floating] = score(encoded, doc_ids)
-        return scores
+        raise InputError(f"the leg {self.name!r} cannot score given documents: use a fusion without missing='score'")
 
-    def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
-        """Say which of the query's terms each hit has and what they add; None where no terms are matched."""
+    def terms(self, queries: Sequence[str], hits: Hits) -> "list[Terms] | None":
+        """Return each hit's terms that the query contains too, with their parts of the score; None without terms."""
         return None
 
     def close(self) -> None:  # noqa: B027  # most hold nothing
-        """Let go what the retriever itself holds; indexes and encoders are their owner's."""
+        """Release what the retriever itself holds; indexes and encoders belong to their owner."""
 
     def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
         if self.encoder is None:
@@ -136,94 +125,59 @@ class Retriever(ABC):
         """Search for encoded queries; `filter` is given only when there is one."""
 
 
-class VectorIndex(Protocol):
-    """What `DenseRetriever` needs of an index; with a filter, ``filter=`` is given as well."""
+class IndexRetriever(Retriever):
+    """Base class of retrievers over the index of one leg."""
 
-    def search(self, vectors: "NDArray[np.floating]", k: int) -> Hits:
-        """Find the `k` best of each row."""
+    def __init__(self, index: "Index", *, name: str) -> None:
+        super().__init__(name)
+        self.index = index
+
+    def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> "NDArray[np.floating]":
+        """Score given candidates with the index; see `Index.score`."""
+        return self.index.score(encoded, doc_ids)
+
+    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
+        return self.index.search(encoded, k, filter)
 
 
-class DenseRetriever(Retriever):
+class DenseRetriever(IndexRetriever):
     """Dense retrieval: the query's vector against an index of document vectors."""
 
-    def __init__(self, encoder: "DenseEncoder", index: VectorIndex, *, name: str = "dense") -> None:
-        super().__init__(name)
-        self.encoder, self.index = encoder, index
+    def __init__(self, encoder: "DenseEncoder", index: "Index", *, name: str = "dense") -> None:
+        super().__init__(index, name=name)
+        self.encoder = encoder
         self.score_kind = "other" if encoder.similarity == "dot" else "cosine"
 
     def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
-        """Give the queries' vectors, float32 [queries, dim]."""
+        """Return the queries' vectors, float32 [queries, dimension]."""
         vectors: NDArray[np.float32] = self.encoder.encode_query(queries)
         return vectors
 
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
-        return _searched(self.index, encoded, k, filter)
 
+class SparseRetriever(IndexRetriever):
+    """Learned sparse retrieval (SPLADE): the query's term weights against an index of document weights."""
 
-class SparseRetriever(Retriever):
-    """Learned sparse retrieval (SPLADE): the query's term weights against an impact index."""
-
-    def __init__(self, encoder: "SparseEncoder", index: "ImpactIndex", *, name: str = "sparse") -> None:
-        super().__init__(name)
-        self.encoder, self.index = encoder, index
+    def __init__(self, encoder: "SparseEncoder", index: "Index", *, name: str = "sparse") -> None:
+        super().__init__(index, name=name)
+        self.encoder = encoder
 
     def encode(self, queries: Sequence[str]) -> Any:
-        """Give the queries' term weights, CSR float32 [queries, vocabulary]."""
+        """Return the queries' term weights, CSR float32 [queries, vocabulary]."""
         return self.encoder.encode_query(queries)
 
-    def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
-        """Give each matched term with the product of its weights in query and document."""
-        weights = self.encode(queries)
-        if not hasattr(self.index, "query_texts"):
-            return _terms_by_score(self.index, weights, self.encoder.vocabulary, hits)
-        from indexing.indexes.lucene.matched_terms import matched_impacts
-
-        return matched_impacts(self.index, weights, hits)
-
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
-        return _searched(self.index, encoded, k, filter)
+    def terms(self, queries: Sequence[str], hits: Hits) -> "list[Terms] | None":
+        """Return each matched term with the product of its weights in query and document."""
+        return self.index.matched_terms(self.encode(queries), hits, self.encoder.vocabulary)
 
 
-class Bm25Retriever(Retriever):
+class Bm25Retriever(IndexRetriever):
     """BM25 (Robertson and Zaragoza 2009, Lucene's variant) over the words of title and text."""
 
     score_kind = "bm25"
 
-    def __init__(self, index: "Bm25Index", *, name: str = "bm25") -> None:
-        super().__init__(name)
-        self.index = index
+    def __init__(self, index: "Index", *, name: str = "bm25") -> None:
+        super().__init__(index, name=name)
 
-    def terms(self, queries: Sequence[str], hits: Hits) -> list[Terms] | None:
-        """Give each matched word, as it was analyzed, with its summand of the BM25 score."""
-        from indexing.indexes.lucene.matched_terms import matched_terms
-
-        return matched_terms(self.index, queries, hits)
-
-    def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
-        return _searched(self.index, encoded, k, filter)
-
-
-def _searched(index: Any, encoded: Any, k: int, filter: Any) -> Hits:
-    hits: Hits = index.search(encoded, k) if filter is None else index.search(encoded, k, filter=filter)
-    return hits
-
-
-def _terms_by_score(index: Any, weights: "csr_matrix", vocabulary: Sequence[str], hits: Hits) -> list[Terms]:
-    """Say what each term adds to each hit's score, by asking an index of weights for one term at a time."""
-    from scipy.sparse import csr_matrix
-
-    columns, bounds = weights.indices.tolist(), weights.indptr.tolist()
-    single = csr_matrix(
-        (weights.data, weights.indices, range(len(columns) + 1)), shape=(len(columns), weights.shape[1])
-    )
-    wanted = [ids for row, ids in enumerate(r.doc_ids for r in hits) for _ in range(bounds[row], bounds[row + 1])]
-    scores = iter(index.score(single, wanted).tolist())
-    found: list[Terms] = []
-    for row, ranking in enumerate(hits):
-        summands: list[list[tuple[str, float]]] = [[] for _ in range(len(ranking))]
-        for column in columns[bounds[row] : bounds[row + 1]]:
-            for terms in summands:
-                if (score := next(scores)) > 0:
-                    terms.append((vocabulary[column], score))
-        found += [tuple(sorted(terms, key=lambda term: (-term[1], term[0]))) for terms in summands]
-    return found
+    def terms(self, queries: Sequence[str], hits: Hits) -> "list[Terms] | None":
+        """Return each matched word, as analyzed, with its part of the BM25 score."""
+        return self.index.matched_terms(queries, hits)

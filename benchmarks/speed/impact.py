@@ -50,7 +50,7 @@ def indexing_beside_anserini(
 
             def ours(run: int, threads: int = threads) -> None:
                 with ImpactIndex.create(root / f"ours-{threads}-{run}", vocabulary=vocabulary) as index:
-                    index.add(ids, weights)
+                    index.upsert(ids, weights)
 
             def theirs(run: int, threads: int = threads, corpus: Path = corpus) -> None:
                 run_index_collection(corpus, root / f"theirs-{threads}-{run}", threads)
@@ -79,7 +79,7 @@ def searching_beside_lucene(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
         with ImpactIndex.create(path, vocabulary=vocabulary) as index:
-            index.add(
+            index.upsert(
                 [f"d{number:08}" for number in range(documents)], random_weights(documents, 140, len(vocabulary), rng)
             )
         with ImpactIndex.open(path, read_only=True) as index:

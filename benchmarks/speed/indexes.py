@@ -19,7 +19,6 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from benchmarks.speed.measure import Row, timed_row
-from indexing.documents import Document
 from indexing.filters import parse_filter, sqlite_indexes, sqlite_where
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.lucene.bm25 import Bm25Index
@@ -120,7 +119,7 @@ def words(size: int, queries: int, *, task: str) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         with Bm25Index.create(Path(folder) / "index") as index:
-            index.add(Document(doc_id, text) for doc_id, text in zip(ids, texts, strict=True))
+            index.upsert(ids, texts)
         build = time.perf_counter() - start
         with Bm25Index.open(Path(folder) / "index", read_only=True) as index:
             times, found = _times(lambda query: index.search([asked[query]], K), queries, JAVA_WARM_UP)
@@ -157,12 +156,12 @@ def filtered(size: int, queries: int) -> list[Row]:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        allowed = _Allowed(ids, metadata)
+        matching = _Metadata(ids, metadata).matching
         kept = np.arange(7, size, PARTS)
         for kind in ("flat", "hnsw"):
-            with FaissIndex.create(folder / kind, DIMENSION, kind=kind) as faiss:
-                faiss.add(ids, vectors)
-                best, selection = _scan(vectors, asked, kept), faiss.select(allowed.ids(7))
+            with FaissIndex.create(folder / kind, DIMENSION, kind=kind, matching=matching) as faiss:
+                faiss.upsert(ids, vectors)
+                best = _scan(vectors, asked, kept)
                 rows.append(
                     _filter_row(
                         f"FAISS {kind}",
@@ -170,8 +169,8 @@ def filtered(size: int, queries: int) -> list[Row]:
                         queries,
                         best,
                         plain=lambda query, faiss=faiss: faiss.search(asked[query], K),
-                        first=lambda query, faiss=faiss: faiss.search(asked[query], K, allowed=allowed.ids(7)),
-                        seen=lambda query, faiss=faiss, some=selection: faiss.search(asked[query], K, allowed=some),
+                        first=lambda query, faiss=faiss: faiss.search(asked[query], K, _another_part(query)),
+                        seen=lambda query, faiss=faiss: faiss.search(asked[query], K, {"part": 7}),
                     )
                 )
         backends: list[tuple[str, Any, Callable[[int], Any], list[list[str]] | None]] = []
@@ -182,12 +181,12 @@ def filtered(size: int, queries: int) -> list[Row]:
         edge.optimize()
         backends.append(("Qdrant Edge", edge, lambda query: asked[query], _scan(vectors, asked, kept)))
         bm25 = Bm25Index.create(folder / "bm25", fields=FIELDS)
-        bm25.add(Document(*row, metadata=one) for *row, one in zip(ids, texts, metadata, strict=True))
+        bm25.upsert(ids, texts, metadata)
         backends.append(("BM25", bm25, lambda query: [asked_texts[query]], None))
         impact = ImpactIndex.create(folder / "impact", vocabulary=[f"t{at}" for at in range(WORDS)], fields=FIELDS)
         for start in range(0, size, BATCH):
             part = slice(start, start + BATCH)
-            impact.add(ids[part], weights[part], metadata[part])
+            impact.upsert(ids[part], weights[part], metadata[part])
         backends.append(("impacts", impact, lambda query: asked_weights[query], None))
         for name, index, payload, best_of in backends:
             index.commit()
@@ -202,11 +201,9 @@ def filtered(size: int, queries: int) -> list[Row]:
                     best_of,
                     plain=lambda query, index=index, payload=payload: index.search(payload(query), K),
                     first=lambda query, index=index, payload=payload: index.search(
-                        payload(query), K, filter={"part": {"gte": 8 + query, "lt": 9 + query}}
+                        payload(query), K, _another_part(query)
                     ),
-                    seen=lambda query, index=index, payload=payload: index.search(
-                        payload(query), K, filter={"part": 7}
-                    ),
+                    seen=lambda query, index=index, payload=payload: index.search(payload(query), K, {"part": 7}),
                 )
             )
             index.close()
@@ -221,8 +218,8 @@ def zipf_texts(count: int, length: int, rng: np.random.Generator) -> list[str]:
     return [" ".join(row) for row in names[drawn]]
 
 
-class _Allowed:
-    """Filters over a table of metadata, as a document store has it."""
+class _Metadata:
+    """A table of metadata that answers filters, as a document store does."""
 
     def __init__(self, ids: Sequence[str], metadata: Sequence[dict[str, int]]) -> None:
         self._connection = sqlite3.connect(":memory:")
@@ -232,10 +229,16 @@ class _Allowed:
         for statement in sqlite_indexes(cast("Any", FIELDS)):
             self._connection.execute(statement)
 
-    def ids(self, part: int) -> list[str]:
+    def matching(self, filter: Any) -> list[str]:
+        """Return the ids of the documents that a filter keeps."""
         fields = cast("Any", FIELDS)
-        sql, values = sqlite_where(parse_filter({"part": part}, fields), fields)
+        sql, values = sqlite_where(parse_filter(filter, fields), fields)
         return [row[0] for row in self._connection.execute(f"SELECT doc_id FROM documents WHERE {sql}", values)]
+
+
+def _another_part(query: int) -> dict[str, Any]:
+    """Return a filter that no other query uses."""
+    return {"part": {"gte": 8 + query, "lt": 9 + query}}
 
 
 def _dense_kinds(size: int) -> list[tuple[str, Callable[[Path], Any]]]:
@@ -253,7 +256,7 @@ def _fill(name: str, index: Any, vectors: NDArray[np.float32], asked: NDArray[np
     start = time.perf_counter()
     for first in range(0, len(vectors), BATCH):
         part = vectors[first : first + BATCH]
-        index.add([f"d{number}" for number in range(first, first + len(part))], part)
+        index.upsert([f"d{number}" for number in range(first, first + len(part))], part)
     index.optimize()
     index.commit()
     seconds = time.perf_counter() - start

@@ -46,7 +46,7 @@ def searching_beside_pyserini(
         path = Path(folder) / "index"
         with ImpactIndex.create(path, vocabulary=vocabulary) as index:
             ids = [f"d{number:08}" for number in range(documents)]
-            index.add(ids, random_weights(documents, 140, len(vocabulary), rng))
+            index.upsert(ids, random_weights(documents, 140, len(vocabulary), rng))
         with (
             _searcher(path, WeightLookup(dict(zip(names, _terms(batch, vocabulary), strict=True)))) as theirs,
             ImpactIndex.open(path, read_only=True) as index,

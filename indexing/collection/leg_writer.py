@@ -1,4 +1,4 @@
-"""LegWriter: one leg of a collection, open for writing: it is given batches, committed from time to time, caught up."""
+"""LegWriter: one leg of a collection, open for writing; it takes batches, commits them and replays the journal."""
 
 import time
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
-from indexing.collection.legs import Index, apply, create_index, file_sums, open_index
+from indexing.collection.legs import apply, create_index, file_sums, open_index
 from indexing.collection.manifest import Leg
 from indexing.collection.shards import Shards
 from indexing.collection.store import DocumentStore
@@ -17,14 +17,14 @@ from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import Fields
-from indexing.indexes.qdrant.index import QdrantIndex
+from indexing.indexes.base import Index, MatchingIds
 
 COMMIT_SHARE = 0.05
-"""The share of the time that commits may take."""
+"""Largest share of the time that commits may take."""
 
 
 class LegWriter:
-    """One leg's index, with what the manifest says of it.
+    """One leg's index with its entry in the manifest.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class LegWriter:
     shards
         Its encoded documents; None when it indexes the text itself.
     commit_seconds
-        How often it is committed while it is written; less often where a commit takes long.
+        Seconds between commits while writing; more where a commit takes long.
     """
 
     def __init__(
@@ -50,42 +50,59 @@ class LegWriter:
 
     @classmethod
     def create(
-        cls, path: Path, name: str, leg: Leg, shards: Shards | None, *, fields: Fields, commit_seconds: float
+        cls,
+        path: Path,
+        name: str,
+        leg: Leg,
+        shards: Shards | None,
+        *,
+        fields: Fields,
+        commit_seconds: float,
+        matching: MatchingIds | None = None,
     ) -> Self:
         """Make an empty index."""
-        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields)
+        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields, matching)
         index.commit(0)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
     @classmethod
-    def open(cls, path: Path, name: str, leg: Leg, shards: Shards | None, *, commit_seconds: float) -> Self:
+    def open(
+        cls,
+        path: Path,
+        name: str,
+        leg: Leg,
+        shards: Shards | None,
+        *,
+        commit_seconds: float,
+        matching: MatchingIds | None = None,
+    ) -> Self:
         """Open the index as it was last committed."""
-        index = open_index(leg, path / "legs" / leg.folder, read_only=False)
+        index = open_index(leg, path / "legs" / leg.folder, read_only=False, matching=matching)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
     def upsert(self, documents: Sequence[Document], rows: Any, sequence: int) -> None:
-        """Take a batch; `sequence` is the last write that the index holds with it."""
+        """Write a batch; `sequence` is the last write that the index contains with it."""
         start = time.perf_counter()
         apply(self.index, documents, rows)
         self._commit_when_due(sequence)
         self.seconds += time.perf_counter() - start
 
     def delete(self, ids: Sequence[str], sequence: int) -> None:
-        """Forget these ids."""
+        """Remove these ids."""
         self.index.delete(ids)
         self._commit_when_due(sequence)
 
     def catch_up(self, store: DocumentStore, *, show_progress: bool, resumable: bool = True) -> None:
-        """Take what was written and deleted since the index was committed.
+        """Replay what was written and deleted since the index was committed.
 
         Parameters
         ----------
         store
-            Where the journal is.
+            The store with the journal.
         show_progress
-            A bar.
+            Show a progress bar.
         resumable
-            Whether to commit on the way; else it is all or nothing.
+            Commit from time to time; otherwise all or nothing.
 
         Raises
         ------
@@ -112,22 +129,20 @@ class LegWriter:
                 bar.update(len(changes))
 
     def commit(self, sequence: int) -> Leg:
-        """Make all that the index has taken durable; gives its entry for the manifest."""
+        """Make everything that the index contains durable; return its entry for the manifest."""
         if self.index.sequence != sequence:
-            if isinstance(self.index, QdrantIndex):
-                # The others build their graph as they go.
-                self.index.optimize()
+            self.index.finish_indexing()
             self._commit(sequence)
-        # Asked before the files: Lucene lets go of those of the state before.
+        # Before the files: counting lets Lucene release those of the previous state.
         count = len(self.index)
         folder = self.path / "legs" / self.leg.folder
-        files = {} if isinstance(self.index, QdrantIndex) else file_sums(folder, self.leg.files)
+        files = file_sums(folder, self.index.files(), self.leg.files)
         size = folder_bytes(folder)
         self.leg = replace(self.leg, count=count, sequence=sequence, bytes=size, files=files)
         return self.leg
 
     def close(self) -> None:
-        """Close the index; what was not committed is in the journal."""
+        """Close the index; uncommitted writes remain in the journal."""
         self.index.close()
 
     def _commit_when_due(self, sequence: int) -> None:

@@ -4,15 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import StorageError
 from indexing.filters import Fields, check_fields
+from indexing.indexes.registry import KINDS, Backend, Rows, rows_of
 
 FORMAT = 2
-Backend: TypeAlias = Literal["bm25", "impact", "faiss", "qdrant"]
-Rows: TypeAlias = Literal["vectors", "weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class Leg:
     files: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.backend not in get_args(Backend):
+        if self.backend not in KINDS:
             raise ValueError(f"unknown backend {self.backend!r}")
         if self.folder:
             name, dot, number = self.folder.partition(".")
@@ -54,11 +53,9 @@ class Leg:
                 raise ValueError(f"a leg's folder cannot be called {self.folder!r}")
 
     @property
-    def rows(self) -> Rows | None:
-        """What its encoder makes of a document: vectors, or term weights; None for a leg that indexes the text."""
-        if self.backend == "bm25":
-            return None
-        return "vectors" if "dimension" in self.parameters else "weights"
+    def rows(self) -> Rows:
+        """What its index takes of a document: text, vectors, or term weights."""
+        return rows_of(self.backend, self.parameters)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from indexing.collection.identity import check_identity
 from indexing.collection.legs import DocumentEncoder, codec, file_sum, open_index, read_vocabulary, write_vocabulary
 from indexing.collection.manifest import Leg, Manifest, read_manifest
-from indexing.collection.reader import Collection
 from indexing.collection.shards import PIECE_ROWS, Shards
 from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
+from indexing.collection.writer import CollectionWriter
 from indexing.errors import RetrieveError, StorageError
-from indexing.indexes.lucene.impact import ImpactIndex
 
 logger = logging.getLogger(__name__)
 
@@ -120,14 +119,13 @@ def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = No
                 store.clear_digests(problem.ids)
         for name in sorted({problem.leg for problem in found if problem.what == "vocabulary"}):
             leg = manifest.legs[name]
-            terms = open_index(leg, path / "legs" / leg.folder, read_only=True)
-            assert isinstance(terms, ImpactIndex)
-            write_vocabulary(terms.vocabulary, path / "shards" / name)
-            terms.close()
+            with open_index(leg, path / "legs" / leg.folder, read_only=True) as index:
+                if index.vocabulary is not None:
+                    write_vocabulary(index.vocabulary, path / "shards" / name)
         for name in sorted({problem.leg for problem in found if problem.what == "piece"}):
             _encode_again(path, name, manifest, store, (encoders or {}).get(name))
     broken = {problem.leg for problem in found if problem.what in ("leg", "piece")}
-    with Collection.open(path, read_only=False, without=broken) as collection:
+    with CollectionWriter.open(path, without=broken) as collection:
         for name in broken:
             logger.info("%s: making the leg %s again", path, name)
             collection.reindex(name)
@@ -175,11 +173,11 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
     for file, length in shards.leftovers().items():
         extra = file.stat().st_size - length
         found.append(Problem("leftover", f"{file} has {extra:,} bytes of a write that was killed; the next cuts them"))
-    if leg.backend == "impact":
+    if "vocabulary_sha256" in leg.parameters:
         try:
             read_vocabulary(leg, shards.folder)
         except StorageError as error:
-            found.append(Problem("vocabulary", f"{error}; --repair takes it from the index", leg=name))
+            found.append(Problem("vocabulary", f"{error}; --repair takes it from an index that has it", leg=name))
     return found
 
 

@@ -13,25 +13,19 @@ from typing import Any, Self
 import numpy as np
 
 from indexing.collection.identity import check_identity
-from indexing.collection.leg_parameters import with_parameters, with_server_name
+from indexing.collection.leg_parameters import with_parameters
 from indexing.collection.leg_writer import LegWriter
-from indexing.collection.legs import (
-    DocumentEncoder,
-    Index,
-    check,
-    codec,
-    create_index,
-    keeps_vectors,
-    write_vocabulary,
-)
-from indexing.collection.manifest import Backend, Leg, Manifest, check_name, read_manifest, write_manifest
+from indexing.collection.legs import DocumentEncoder, check, codec, create_index, write_vocabulary
+from indexing.collection.manifest import Leg, Manifest, check_name, read_manifest, write_manifest
 from indexing.collection.reader import Collection
 from indexing.collection.shards import Shards
-from indexing.collection.staging import write_lock
+from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike, check_fields, field_values
+from indexing.indexes.base import Index
+from indexing.indexes.registry import Backend, kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +36,7 @@ COMMIT_SECONDS = 30.0
 
 
 class CollectionWriter(Collection):
-    """A collection that is this process's to change; `Collection.create` and `Collection.open` give it.
+    """A collection open for writing, by one process at a time.
 
     As a context manager it commits when the block ends without an error.
     """
@@ -66,7 +60,7 @@ class CollectionWriter(Collection):
         self._storing = 0.0
 
     @classmethod
-    def make(
+    def create(
         cls,
         path: str | Path,
         legs: Mapping[str, Leg],
@@ -89,13 +83,13 @@ class CollectionWriter(Collection):
             The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
             ``date`` or ``boolean``.
         corpus
-            What the manifest shall say of where the documents come from.
+            Where the documents come from, for the manifest.
         encoders
-            What encodes documents for the legs that need it; not needed when `upsert` is given the rows.
+            The encoder of each leg that needs one, unless `upsert` is given the rows.
         vocabularies
-            The term of each column, for each leg of backend ``impact``.
+            The term of each column, for each leg of term weights.
         commit_seconds
-            How often legs are committed while they are written.
+            Seconds between commits of a leg while writing.
         """
         path = Path(path)
         if not legs:
@@ -111,10 +105,10 @@ class CollectionWriter(Collection):
             except BaseException:
                 shutil.rmtree(path, ignore_errors=True)
                 raise
-        return cls.take(path, encoders=encoders, commit_seconds=commit_seconds)
+        return cls.open(path, encoders=encoders, commit_seconds=commit_seconds)
 
     @classmethod
-    def take(
+    def open(
         cls,
         path: str | Path,
         *,
@@ -123,26 +117,31 @@ class CollectionWriter(Collection):
         without: Container[str] = (),
         show_progress: bool = False,
     ) -> Self:
-        """Take the right to write to a collection that is there, and bring its legs forward.
+        """Open an existing collection for writing and replay the journal into its legs.
 
         Parameters
         ----------
         path
             The directory.
         encoders, commit_seconds
-            As for `make`; an encoder that is not the leg's is refused.
+            As for `create`; an encoder of another identity than the leg's is an error.
         without
-            Legs not to open, because they are damaged: `reindex` makes them again.
+            Damaged legs, which are not opened: `reindex` makes them again.
         show_progress
-            A bar for each leg that must be brought forward.
+            Show a progress bar for each leg that is behind.
 
         Raises
         ------
-        StorageError, ModelError
-            As `Collection.open`.
+        StorageError
+            When there is none, its files cannot be used, or another process writes to it.
+        ModelError
+            For an encoder of another identity than the leg's.
         """
         path = Path(path)
-        read_manifest(path)  # what is no collection gets no lock beside it
+        if not path.exists() and hidden_sibling(path.absolute(), "old").is_dir():
+            with write_lock(path):
+                recover(path)
+        read_manifest(path)  # a directory that is no collection gets no lock beside it
         with ExitStack() as held:
             held.enter_context(write_lock(path))
             documents = DocumentStore.open(path / "documents.sqlite", read_only=False)
@@ -252,13 +251,15 @@ class CollectionWriter(Collection):
         old = self.leg(name)
         numbers = [int(leg.folder.rpartition(".")[2]) for leg in self.manifest.legs.values() if "." in leg.folder]
         folder = f"{name}.{max(numbers, default=0) + 1}"
-        leg = with_server_name(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
+        leg = _placed(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
         leg = replace(leg, folder=folder, files={})
         where = self.path / "legs" / folder
         shutil.rmtree(where, ignore_errors=True)
-        options: dict[str, Any] = {"fields": self.manifest.fields, "commit_seconds": self._commit_seconds}
+        options: dict[str, Any] = {"commit_seconds": self._commit_seconds, "matching": self.matching}
         try:
-            writer = LegWriter.create(self.path, name, leg, self._shards.get(name), **options)
+            writer = LegWriter.create(
+                self.path, name, leg, self._shards.get(name), fields=self.manifest.fields, **options
+            )
         except TypeError as error:
             raise InputError(f"the leg {name!r} is of backend {leg.backend!r}: {error}") from None
         try:
@@ -275,13 +276,8 @@ class CollectionWriter(Collection):
             self._writers[name] = writer
             self.commit()
         shutil.rmtree(self.path / "legs" / old.folder, ignore_errors=True)
-        if left := old.parameters.get("server"):
-            logger.warning(
-                "the leg %r has left the collection %r of %s: delete it there when no reader uses it any more",
-                name,
-                left["collection"],
-                left["url"],
-            )
+        if left := kind_of(old.backend).left_elsewhere(old.parameters):
+            logger.warning("the leg %r has left %s: delete it there when no reader uses it any more", name, left)
 
     def compact(self, *, show_progress: bool = False) -> None:
         """Remove what was replaced and deleted, from the texts, the shards and the legs.
@@ -299,7 +295,7 @@ class CollectionWriter(Collection):
         self.documents.purge()
         if self.documents.dead:
             for name, writer in self._writers.items():
-                if keeps_vectors(writer.leg):
+                if kind_of(writer.leg.backend).fresh_after_delete(writer.leg.parameters):
                     with self._breaking():
                         writer.index.optimize()
                         writer.index.commit(self.documents.sequence)
@@ -346,7 +342,7 @@ class CollectionWriter(Collection):
                 self._shards[name].check_lengths()
                 self._shards[name].remove_leftovers()
             if name not in without:
-                options: dict[str, Any] = {"commit_seconds": self._commit_seconds}
+                options: dict[str, Any] = {"commit_seconds": self._commit_seconds, "matching": self.matching}
                 writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **options)
                 self._writers[name] = writer
                 writer.catch_up(self.documents, show_progress=show_progress)
@@ -411,9 +407,12 @@ def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[st
     for name, leg in manifest.legs.items():
         shards = path / "shards" / name
         described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
-        leg = with_server_name(leg, name, path)
-        legs[name] = replace(leg, parameters={**leg.parameters, **described})
+        legs[name] = _placed(replace(leg, parameters={**leg.parameters, **described}), name, path)
         index = create_index(legs[name], path / "legs" / leg.folder, shards, manifest.fields)
         index.commit(0)
         index.close()
     write_manifest(path, replace(manifest, legs=legs))
+
+
+def _placed(leg: Leg, name: str, collection: Path) -> Leg:
+    return replace(leg, parameters=kind_of(leg.backend).place(leg.parameters, name, collection))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import read_manifest
-from indexing.collection.reader import Collection, building
+from indexing.collection.reader import Collection
+from indexing.collection.staging import building
 from indexing.collection.store import DocumentStore
 from indexing.collection.verify import repair
 from indexing.collection.writer import CollectionWriter
@@ -230,9 +231,7 @@ def update_collection(
     _refuse_path(corpus)
     started, clock = time.perf_counter(), Stopwatch()
     record = corpus_record(corpus)
-    opened = Collection.open(
-        path, read_only=False, encoders=encoders, commit_seconds=commit_seconds, show_progress=show_progress
-    )
+    opened = CollectionWriter.open(path, encoders=encoders, commit_seconds=commit_seconds, show_progress=show_progress)
     with opened as collection:
         lacking = [name for name, leg in collection.manifest.legs.items() if leg.encoder and name not in encoders]
         if lacking:
@@ -293,7 +292,7 @@ def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWrite
             logger.warning("what an earlier build left cannot be used, the build begins anew: %s", problem)
     for left in staging.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return Collection.create(
+    return CollectionWriter.create(
         staging,
         plan.legs,
         encoders=plan.encoders,
@@ -306,11 +305,11 @@ def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWrite
 def _reopened(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWriter:
     options: dict[str, Any] = {"encoders": plan.encoders, "commit_seconds": commit_seconds}
     try:
-        return Collection.open(staging, read_only=False, **options)
+        return CollectionWriter.open(staging, **options)
     except StorageError as problem:
         logger.warning("%s; mending it", problem)
         repair(staging, plan.encoders)
-        return Collection.open(staging, read_only=False, **options)
+        return CollectionWriter.open(staging, **options)
 
 
 def _holds_documents(staging: Path) -> bool:

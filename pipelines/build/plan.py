@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from indexing.collection.identity import differences
 from indexing.collection.leg_parameters import OF_ROWS, agrees, with_parameters
 from indexing.collection.legs import DocumentEncoder
-from indexing.collection.manifest import Backend, Leg, read_manifest
+from indexing.collection.manifest import Leg, read_manifest
 from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import check_fields
+from indexing.indexes.registry import Backend, kind_of
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
@@ -150,9 +151,7 @@ def corpus_description(corpus: Iterable[Document]) -> str:
 def _dense_choice(index: DenseIndex | IndexChoice) -> IndexChoice:
     if not isinstance(index, IndexChoice):
         return IndexChoice("qdrant") if index == "qdrant" else IndexChoice("faiss", {"kind": index})
-    if index.backend == "faiss":
-        return IndexChoice("faiss", {"kind": "flat"} | dict(index.parameters))
-    return index
+    return IndexChoice(index.backend, {**kind_of(index.backend).defaults, **index.parameters})
 
 
 def _serves(leg: Leg, wanted: Leg) -> bool:

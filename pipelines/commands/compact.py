@@ -22,9 +22,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
-    from indexing.collection.reader import Collection
+    from indexing.collection.writer import CollectionWriter
 
-    with Collection.open(options.directory, read_only=False) as collection:
+    with CollectionWriter.open(options.directory) as collection:
         dead = collection.stats().dead
         collection.compact(show_progress=not options.quiet)
         documents = len(collection)

@@ -33,10 +33,10 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
-    from indexing.collection.reader import Collection
+    from indexing.collection.writer import CollectionWriter
 
     selection = {"ids": _ids(options.ids)} if options.ids else {"filter": _filter(options.where)}
-    with Collection.open(options.directory, read_only=False) as collection:
+    with CollectionWriter.open(options.directory) as collection:
         deleted = collection.delete(**selection)
         if deleted:
             collection.commit(corpus={**collection.manifest.corpus, "fingerprint": None})

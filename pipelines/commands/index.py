@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
+from indexing.indexes.registry import backends_of, kind_of
 from pipelines.commands.command import (
     command,
     dense_encoder,
@@ -15,13 +16,15 @@ from pipelines.commands.command import (
     positive,
     sparse_encoder,
 )
-from pipelines.commands.index_options import add_index_options, index_parameters, option_of, refuse_stray
+from pipelines.commands.index_options import add_index_options, check_parameters, index_parameters, option_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from indexing.corpora.corpus import Corpus
     from pipelines.build.job import BuildReport
+
+DENSE_BACKEND, SPARSE_BACKEND = backends_of("vectors")[0], backends_of("weights")[0]
 
 
 def add_parser(commands: Any) -> None:
@@ -49,13 +52,16 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dense", metavar="MODEL", help="dense encoder, a path or a Hub name (all-MiniLM-L6-v2)")
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
     parser.add_argument(
-        "--dense-backend", choices=["faiss", "qdrant"], default="faiss", help="the index of the dense leg (faiss)"
+        "--dense-backend",
+        choices=backends_of("vectors"),
+        default=DENSE_BACKEND,
+        help="the index of the dense leg (faiss)",
     )
     parser.add_argument("--sparse", metavar="MODEL", help="SPLADE encoder, likewise; adds a learned sparse leg")
     parser.add_argument(
         "--sparse-backend",
-        choices=["impact", "qdrant"],
-        default="impact",
+        choices=backends_of("weights"),
+        default=SPARSE_BACKEND,
         help="the index of the sparse leg: impacts in Lucene, or Qdrant (impact)",
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
@@ -205,8 +211,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--remove-missing requires --update")
     if options.update:
         building = {
-            "--dense-backend": options.dense_backend != "faiss",
-            "--sparse-backend": options.sparse_backend != "impact",
+            "--dense-backend": options.dense_backend != DENSE_BACKEND,
+            "--sparse-backend": options.sparse_backend != SPARSE_BACKEND,
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
             "--analyzer": options.analyzer is not None,
@@ -233,14 +239,14 @@ def _indexes(options: argparse.Namespace) -> dict[str, Any]:
     bm25: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
     if options.analyzer is not None:
         bm25["analyzer"] = options.analyzer
-    shared = {"server", "on_disk"} if options.sparse and options.sparse_backend == "qdrant" else set()
+    shared = kind_of(options.sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()
     sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in shared}
-    if options.no_dense or options.dense_backend != "qdrant":
-        given = {name: value for name, value in given.items() if name not in shared}
+    known = frozenset() if options.no_dense else kind_of(options.dense_backend).choices("vectors", given)
+    given = {name: value for name, value in given.items() if name in known or name not in shared}
     if options.no_dense and given:
         raise InputError(f"{option_of(next(iter(given)))} requires a dense leg, and --no-dense builds none")
     dense = {name: _for_leg(name, value, "dense") for name, value in given.items()}
-    refuse_stray("dense", options.dense_backend, "vectors", dense.get("kind", "flat"), dense)
+    check_parameters("dense", options.dense_backend, "vectors", dense, dense)
     return {
         "dense_index": IndexChoice(options.dense_backend, dense),
         "sparse_index": IndexChoice(options.sparse_backend, sparse),

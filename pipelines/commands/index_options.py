@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
+from indexing.indexes.registry import backends_of, kind_of
 from pipelines.commands.command import positive
 
 if TYPE_CHECKING:
-    from indexing.collection.manifest import Backend, Rows
+    from indexing.indexes.registry import Backend, Rows
 
 KINDS = ("flat", "hnsw", "ivf", "pq", "sq", "factory")
 
@@ -89,26 +90,27 @@ def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def refuse_stray(leg: str, backend: "Backend", rows: "Rows | None", kind: str, given: Mapping[str, Any]) -> None:
-    """Refuse a parameter that this kind of index does not have.
+def check_parameters(
+    leg: str, backend: "Backend", rows: "Rows", parameters: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """Raise for a given parameter that this kind of index does not have; `parameters` decide its variant.
 
     Raises
     ------
     InputError
         Naming the option.
     """
-    from indexing.collection.leg_parameters import known_parameters
-
-    known = known_parameters(backend, rows, kind)
+    kind = kind_of(backend)
+    known = kind.choices(rows, parameters)
     stray = next((name for name in given if name not in known), None)
     if stray is None:
         return
     options = [_OPTIONS[name] for name in sorted(known) if name in _OPTIONS]
-    where = f"of backend faiss and kind {kind}" if backend == "faiss" else f"of backend {backend}"
-    remedy = ", or choose --dense-backend faiss too" if stray == "kind" and rows == "vectors" else ""
+    takers = [other for other in backends_of(rows) if stray in kind_of(other).choices(rows, {})]
+    remedy = f", or choose --dense-backend {takers[0]} too" if takers and rows == "vectors" else ""
     raise InputError(
-        f"{_OPTIONS[stray]} is nothing to the leg {leg!r}, which is {where} and takes {', '.join(options)}: "
-        f"leave it out{remedy}"
+        f"{_OPTIONS[stray]} does not apply to the leg {leg!r}, which is of backend {kind.describe(parameters)} and "
+        f"takes {', '.join(options)}: leave it out{remedy}"
     )
 
 

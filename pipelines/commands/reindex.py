@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
+from indexing.indexes.registry import KINDS
 from pipelines.commands.command import command, number_or_by_field
-from pipelines.commands.index_options import add_index_options, described, index_parameters, refuse_stray
+from pipelines.commands.index_options import add_index_options, check_parameters, described, index_parameters
 
 
 def add_parser(commands: Any) -> None:
@@ -26,7 +27,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--backend",
         "--dense-backend",
-        choices=["faiss", "qdrant", "impact"],
+        choices=[backend for backend, (rows, _) in KINDS.items() if rows != ("text",)],
         help="another kind of index for the same encoded documents: faiss or qdrant for vectors, impact or qdrant for "
         "term weights",
     )
@@ -39,7 +40,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
-    from indexing.collection.reader import Collection, read_manifest
+    from indexing.collection.manifest import read_manifest
+    from indexing.collection.writer import CollectionWriter
 
     name = options.leg or "dense"
     manifest = read_manifest(Path(options.directory))
@@ -48,8 +50,8 @@ def run(options: argparse.Namespace) -> int:
     leg = manifest.legs[name]
     backend = options.backend or leg.backend
     given = index_parameters(options)
-    refuse_stray(name, backend, leg.rows, given.get("kind") or leg.parameters.get("kind", "flat"), given)
-    with Collection.open(options.directory, read_only=False, without=[name]) as collection:
+    check_parameters(name, backend, leg.rows, {**leg.parameters, **given}, given)
+    with CollectionWriter.open(options.directory, without=[name]) as collection:
         collection.reindex(name, backend=backend, show_progress=not options.quiet, **given)
         leg = collection.leg(name)
     print(

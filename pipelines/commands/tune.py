@@ -57,7 +57,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run it."""
-    from indexing.collection.reader import read_manifest
+    from indexing.collection.manifest import read_manifest
     from indexing.corpora.queries import read_qrels, read_queries
     from pipelines.measures.measures import Measure
 

@@ -249,7 +249,7 @@ def specs_of(
     collection: "Collection", *, dense: str | None = None, sparse: str | None = None, dtype: str = "auto"
 ) -> dict[str, LegSpec]:
     """Describe the legs that a collection has; `dense` and `sparse` say where their models are now."""
-    kinds: dict[str | None, LegKind] = {None: "bm25", "vectors": "dense", "weights": "sparse"}
+    kinds: dict[str | None, LegKind] = {"text": "bm25", "vectors": "dense", "weights": "sparse"}
     models = {"dense": dense, "sparse": sparse}
     return {
         name: LegSpec(name, kinds[leg.rows], models.get(kinds[leg.rows]), dtype)

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from indexing.errors import InputError
-from indexing.indexes.lucene.bm25 import Bm25Index
-from indexing.indexes.lucene.matched_words import Analyze, analyze_words, find_query_words
+from indexing.indexes.lucene.matched_words import find_query_words
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
@@ -56,9 +54,13 @@ def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> l
     Words are the same when the collection's BM25 leg takes them for the same: ``baking`` for ``bake``; stopwords are
     not marked. In a collection without that leg they are when they differ in no more than case.
     """
-    name = next((name for name, leg in pipeline.collection.manifest.legs.items() if leg.backend == "bm25"), None)
+    name = next((name for name, leg in pipeline.collection.manifest.legs.items() if leg.rows == "text"), None)
     index = None if name is None else pipeline.collection.index(name)
-    analyze: Analyze = partial(analyze_words, index) if isinstance(index, Bm25Index) else _folded
+
+    def analyze(words: Sequence[str]) -> Sequence[str]:
+        forms = None if index is None else index.analyze(words)
+        return [word.casefold() for word in words] if forms is None else forms
+
     found = find_query_words(query, texts, analyze)
     return [Highlight(text, spans) for text, spans in zip(texts, found, strict=True)]
 
@@ -112,7 +114,3 @@ def _marked(text: str, spans: Spans, start: int, end: int, before: str, after: s
             parts += [text[reached:first], before, text[first:last], after]
             reached = last
     return "".join([*parts, text[reached:end]])
-
-
-def _folded(words: Sequence[str]) -> list[str]:
-    return [word.casefold() for word in words]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from indexing.collection.identity import check_identity
-from indexing.collection.reader import Collection, Leg
+from indexing.collection.manifest import Leg
+from indexing.collection.reader import Collection
 from indexing.errors import InputError, ModelError
-from indexing.hits import Hits
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.fusing import make_fusion
 from retrieve.fusion import Fusion
@@ -18,9 +18,6 @@ from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from retrieve.encoders import DenseEncoder, SparseEncoder
     from retrieve.reranking.cross_encoder import CandidateReranker
 
@@ -57,7 +54,7 @@ def open_parts(
         For vectors and for term weights the encoder to use, loaded or by name, before what the legs say.
     """
     chosen = config.legs or {}
-    given, loaded = {"faiss": dense, "impact": sparse}, dict[tuple[type, str, str], Any]()
+    given, loaded = {"vectors": dense, "weights": sparse}, dict[tuple[type, str, str], Any]()
     retrievers = [_retriever(collection, name, leg, given, loaded) for name, leg in chosen.items()]
     if config.reranker is not None:
         reranker = make_reranker(config.reranker, collection, retrievers, dense)
@@ -116,33 +113,6 @@ def _second_stage(
     return stated
 
 
-class Filtered:
-    """A FAISS index among documents that the collection's store filters; all else is as the index has it."""
-
-    def __init__(self, index: Any, collection: Collection) -> None:
-        self._index, self._collection = index, collection
-
-    def search(self, vectors: "NDArray[np.floating]", k: int, filter: Any = None) -> Hits:
-        """Find the `k` best of each row, among the documents that the filter lets through.
-
-        Raises
-        ------
-        InputError
-            For a filter on a collection that declares no fields.
-        """
-        if filter is None:
-            hits: Hits = self._index.search(vectors, k)
-            return hits
-        matching = getattr(self._collection, "matching", None)
-        if matching is None:
-            raise InputError(f"the collection {self._collection.path} declares no fields to filter by")
-        hits = self._index.search(vectors, k, allowed=matching(filter))
-        return hits
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._index, name)
-
-
 def make_reranker(
     config: RerankerConfig,
     collection: Collection,
@@ -182,18 +152,15 @@ def _retriever(
     loaded: dict[tuple[type, str, str], Any],
 ) -> Retriever:
     leg = collection.leg(name)
-    index: Any = collection.index(name)
-    if leg.backend == "bm25":
+    index = collection.index(name)
+    if leg.rows == "text":
         return Bm25Retriever(index, name=name)
     from retrieve.encoders import DenseEncoder, SparseEncoder
 
-    if leg.backend == "faiss" or getattr(leg, "rows", None) == "vectors":
-        model = given.get("faiss")
-        encoder = _encoder(DenseEncoder, config.encoder if model is None else model, leg, name, config.dtype, loaded)
-        return DenseRetriever(encoder, Filtered(index, collection) if leg.backend == "faiss" else index, name=name)
-    model = given.get("impact")
-    encoder = _encoder(SparseEncoder, config.encoder if model is None else model, leg, name, config.dtype, loaded)
-    return SparseRetriever(encoder, index, name=name)
+    model = config.encoder if given.get(leg.rows) is None else given[leg.rows]
+    if leg.rows == "vectors":
+        return DenseRetriever(_encoder(DenseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
+    return SparseRetriever(_encoder(SparseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
 
 
 def _encoder(

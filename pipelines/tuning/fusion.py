@@ -158,7 +158,7 @@ def run_legs(
     dense, sparse
         As for `SearchPipeline.open`.
     """
-    from indexing.collection.reader import read_manifest
+    from indexing.collection.manifest import read_manifest
     from pipelines.search import SearchPipeline
     from pipelines.search.fusing import make_fusion
 

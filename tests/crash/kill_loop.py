@@ -27,6 +27,7 @@ from crash.cheap import CheapVectors, CheapWeights, documents, plan, queries
 
 from indexing.collection.reader import Collection
 from indexing.collection.verify import verify
+from indexing.collection.writer import CollectionWriter
 from pipelines.build.job import build_legs, update_collection
 
 COMMIT_SECONDS = 0.3
@@ -152,7 +153,7 @@ def run_job(name: str, version: int, path: Path, count: int, seed: int, edge: bo
             corpus, path, encoders=encoders, remove=True, show_progress=False, commit_seconds=COMMIT_SECONDS
         )
     else:
-        with Collection.open(path, read_only=False, commit_seconds=COMMIT_SECONDS) as collection:
+        with CollectionWriter.open(path, commit_seconds=COMMIT_SECONDS) as collection:
             if name == "compact":
                 collection.compact()
             else:

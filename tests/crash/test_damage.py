@@ -10,6 +10,7 @@ from crash.cheap import documents, plan
 
 from indexing.collection.reader import Collection
 from indexing.collection.verify import repair, verify
+from indexing.collection.writer import CollectionWriter
 from indexing.errors import StorageError
 from pipelines.build.job import build_legs, update_collection
 
@@ -84,12 +85,12 @@ def test_a_truncated_shard_is_named_by_verify_and_by_writers_and_encoded_again(c
     assert {problem.leg for problem in found} == {leg}
     assert all(str(shard) in problem.message and "--repair" in problem.message for problem in found)
     with pytest.raises(StorageError, match=rf"{shard} has \d+ bytes of \d+: .*--repair"):
-        Collection.open(copy, read_only=False)
+        CollectionWriter.open(copy)
 
     with pytest.raises(StorageError, match=f"'{leg}' are damaged, and to encode them again takes its encoder, 'cheap"):
         repair(copy)
     assert repair(copy, plan().encoders) == []
-    with Collection.open(copy, read_only=False) as opened:
+    with CollectionWriter.open(copy) as opened:
         opened.reindex(leg)
         assert len(opened.index(leg)) == COUNT
 
@@ -188,5 +189,5 @@ def test_what_a_crash_left_is_a_note_and_goes_with_the_next_writer(copy):
     found = verify(copy)
     assert [problem.what for problem in found] == ["leftover"] * 3
     assert all(problem.harmless for problem in found)
-    Collection.open(copy, read_only=False).close()
+    CollectionWriter.open(copy).close()
     assert verify(copy) == []

@@ -14,6 +14,7 @@ from indexing.filters import And, AnyOf, Exists, Not, Range, check_fields, field
 from indexing.filters.sqlite import sqlite_indexes, sqlite_where
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.qdrant.index import QdrantIndex
+from lucene_documents import upsert_documents
 
 
 class Sqlite:
@@ -35,7 +36,7 @@ class Sqlite:
 class Lucene:
     def __init__(self, metadata, path):
         self._index = Bm25Index.create(path / "index", fields=FIELDS)
-        self._index.add(Document(doc_id, "fox", metadata=one) for doc_id, one in metadata.items())
+        upsert_documents(self._index, (Document(doc_id, "fox", metadata=one) for doc_id, one in metadata.items()))
 
     def kept(self, written):
         return set(self._index.search(["fox"], 100, filter=written).doc_ids)

@@ -14,6 +14,7 @@ from indexing.documents import Document
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.jvm import java_class
+from lucene_documents import upsert_documents
 
 SCIFACT = Path(__file__).parents[3] / "shared" / "collections" / "scifact"
 SYLLABLES = ["ka", "lo", "mi", "ru", "ten", "sha", "ver", "ing", "tion", "al"]
@@ -34,7 +35,7 @@ def texts() -> list[str]:
 
 def test_simple_searcher_finds_the_same_in_our_bm25_index(tmp_path, texts):
     with Bm25Index.create(tmp_path / "index") as index:
-        index.add(Document(f"d{number}", text) for number, text in enumerate(texts[:1000]))
+        upsert_documents(index, (Document(f"d{number}", text) for number, text in enumerate(texts[:1000])))
         index.commit()
         hits = index.search(texts[1000:], 50)
 
@@ -52,7 +53,7 @@ def test_search_fields_finds_the_same_in_our_multifield_index(tmp_path, texts):
     with Bm25Index.create(tmp_path / "index", weights={"title": 2.0, "text": 0.5}) as index:
         titles = [" ".join(text.split()[:3][::-1]) for text in texts]
         rows = zip(texts[:1000], titles, strict=False)
-        index.add(Document(f"d{number}", text, title) for number, (text, title) in enumerate(rows))
+        upsert_documents(index, (Document(f"d{number}", text, title) for number, (text, title) in enumerate(rows)))
         index.commit()
         hits = index.search(texts[1000:1050], 50)
 
@@ -80,7 +81,7 @@ def test_simple_impact_searcher_finds_the_same_in_our_impact_index(tmp_path, dig
 
     queries = sparse.vstack([weights(40, 34), weights(1, 2000)]).tocsr()
     with ImpactIndex.create(tmp_path / "index", vocabulary=vocabulary) as index:
-        index.add([f"d{number}" for number in rng.permutation(1000)], weights(1000, 140))
+        index.upsert([f"d{number}" for number in rng.permutation(1000)], weights(1000, 140))
         index.commit()
         hits = index.search(queries, 100)
 
@@ -98,7 +99,7 @@ def test_our_index_is_the_one_anserini_makes(tmp_path):
     vocabulary = [f"t{number}" for number in range(50)]
     weights = sparse.random(200, 50, 0.2, "csr", np.float32, np.random.default_rng(3))
     with ImpactIndex.create(tmp_path / "ours", vocabulary=vocabulary) as index:
-        index.add([f"d{number}" for number in range(200)], weights)
+        index.upsert([f"d{number}" for number in range(200)], weights)
     (tmp_path / "corpus").mkdir()
     with (tmp_path / "corpus" / "part.jsonl").open("w") as file:
         for number, row in enumerate(weights):
@@ -140,7 +141,9 @@ def test_scifact_scores_as_anserinis_baselines_flat_and_multifield(tmp_path, wei
             qrels.setdefault(query_id, {})[doc_id] = int(grade)
     queries = {query["_id"]: query["text"] for query in read("queries.jsonl") if query["_id"] in qrels}
     with Bm25Index.create(tmp_path / "index", weights=weights) as index:
-        index.add(Document(row["_id"], row["text"], row.get("title", "")) for row in read("corpus.jsonl"))
+        upsert_documents(
+            index, (Document(row["_id"], row["text"], row.get("title", "")) for row in read("corpus.jsonl"))
+        )
         run = index.search(list(queries.values()), 100).to_run(list(queries))
 
     measured = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.10", "recall.100"}).evaluate(run).values()

@@ -1,19 +1,18 @@
 """FaissIndex: a vector index on FAISS, exact or approximate, with string ids, upserts, deletes and filters."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.disk import folder_bytes
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
+from indexing.filters import FilterLike
 from indexing.hits import Hits
+from indexing.indexes.base import Index, MatchingIds
 from indexing.indexes.faiss import files as faiss_files
 from indexing.indexes.faiss import kinds as faiss_kinds
 from indexing.indexes.faiss import search as faiss_search
@@ -35,28 +34,19 @@ vectors finds .51, among 2% .66, 5% .84, 10% .97, 20% all.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The documents a search may return, looked up once: give it to any number of searches until the index changes."""
-
-    positions: NDArray[np.int64]
-    version: int
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-
-class FaissIndex:
+class FaissIndex(Index):
     """Dense vectors under string ids.
 
-    ``upsert`` (or ``add``, the same) replaces the vector of an id that is already there. Nothing is on disk before
-    ``commit``. Use `create` or `open`; as a context manager it commits when the block ends without an error.
+    An `upsert` replaces the vector of an id that exists. One array of codes (Flat, SQ, PQ) is changed in place. Other
+    kinds keep the old vector as a tombstone that no search returns; `commit` drops tombstones when they exceed
+    `REBUILD_AT` of all vectors, `optimize` at once. Dropping them is exact for inverted lists and for graphs over whole
+    vectors. Where a graph or a refined index keeps quantised vectors, these are decoded and encoded once more, which a
+    fresh build avoids.
 
-    One array of codes (Flat, SQ, PQ) is changed in place. Other kinds keep the old vector as a tombstone that is never
-    found; `commit` drops tombstones when they are more than `REBUILD_AT` of all vectors, `optimize` at once. Dropping
-    them is exact for inverted lists and for graphs over whole vectors; where a graph or a refined index keeps
-    quantised vectors, these are decoded and encoded once more, which a fresh build avoids.
+    FAISS keeps no metadata: `matching` answers filters.
     """
+
+    kind = "faiss"
 
     def __init__(
         self,
@@ -69,20 +59,32 @@ class FaissIndex:
         sequence: int = 0,
         learning: bool = False,
         read_only: bool = False,
+        matching: MatchingIds | None = None,
     ) -> None:
-        self.path = path
+        super().__init__(path, read_only=read_only)
         self.settings = settings
-        self.read_only = read_only
         self._index, self._ids = index, ids
         self._generation, self._sequence = generation, sequence
+        self._matching = matching
         self._learning = learning
         self._changed = generation == 0
-        self._version = 0
         self._alive: Any = None
 
     @classmethod
-    def create(cls, path: str | Path, dimension: int, **settings: Any) -> Self:
-        """Make an empty index at `path` (a folder that does not hold one); settings as in `FaissSettings`."""
+    def create(cls, path: str | Path, dimension: int, *, matching: MatchingIds | None = None, **settings: Any) -> Self:
+        """Make an empty index in a folder that holds none.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        dimension
+            Length of a vector.
+        matching
+            Answers the filters of searches: from a filter to the ids that it keeps.
+        **settings
+            As in `FaissSettings`.
+        """
         path = Path(path)
         chosen = FaissSettings(dimension, **settings)
         if (path / faiss_files.SETTINGS).exists():
@@ -90,10 +92,10 @@ class FaissIndex:
         path.mkdir(parents=True, exist_ok=True)
         learning = faiss_kinds.needs_training(chosen)
         index = faiss_kinds.make_flat(dimension) if learning else faiss_kinds.make(chosen, 0)
-        return cls(path, chosen, index, IdTable(), learning=learning)
+        return cls(path, chosen, index, IdTable(), learning=learning, matching=matching)
 
     @classmethod
-    def open(cls, path: str | Path, *, read_only: bool = False) -> Self:
+    def open(cls, path: str | Path, *, read_only: bool = False, matching: MatchingIds | None = None) -> Self:
         """Open the last committed state.
 
         Parameters
@@ -102,7 +104,9 @@ class FaissIndex:
             The folder.
         read_only
             Map the vectors into memory instead of reading them: opening is immediate, processes share the pages, and
-            only what is searched is read. What others commit later is seen after `refresh`.
+            only what is searched is read. Later commits of others are visible after `refresh`.
+        matching
+            As for `create`.
 
         Raises
         ------
@@ -120,27 +124,17 @@ class FaissIndex:
             sequence=stored.sequence,
             learning=stored.learning,
             read_only=read_only,
+            matching=matching,
         )
 
-    @property
-    def sequence(self) -> int:
-        """The journal sequence that the last commit recorded."""
-        return self._sequence
-
-    def add(self, ids: Sequence[str], vectors: NDArray[np.floating]) -> None:
-        """Add vectors [n, dimension] under their ids; an id that is already there gets the new vector.
-
-        Raises
-        ------
-        InputError
-            For an empty or repeated id, a wrong dimension, a NaN or an infinity: nothing of the call is added.
-        StorageError
-            When the index is open for reading only.
-        """
+    def upsert(
+        self, ids: Sequence[str], rows: NDArray[np.floating], metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
+        """Store vectors [n, dimension] under their ids; `metadata` is not kept. Errors as in `Index.upsert`."""
         self._check_writable()
-        if not len(ids) and not len(vectors):
+        if not len(ids) and not len(rows):
             return
-        rows = self._checked(vectors, ids)
+        rows = self._checked(rows, ids)
         if len(ids) != len(rows):
             raise InputError(f"{len(ids)} ids for {len(rows)} vectors")
         check_ids(ids)
@@ -159,12 +153,8 @@ class FaissIndex:
         if self._learning and len(self) >= self.settings.training_sample:
             self.train()
 
-    def upsert(self, ids: Sequence[str], vectors: NDArray[np.floating]) -> None:
-        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
-        self.add(ids, vectors)
-
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        """Remove these ids, ignore unknown ones, and return how many existed."""
         self._check_writable()
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
@@ -181,7 +171,7 @@ class FaissIndex:
         return len(places)
 
     def train(self) -> None:
-        """Let a kind that learns from data learn now, from the vectors that are there (see `training_sample`).
+        """Train a kind that learns from data on the present vectors (see `training_sample`).
 
         Raises
         ------
@@ -207,77 +197,57 @@ class FaissIndex:
         self._index, self._learning = index, False
         self._touch()
 
-    def select(self, ids: Sequence[str]) -> Selection:
-        """Look these ids up, for searches that may return no others; unknown ones are passed over."""
-        places = np.unique(self._ids.positions(ids))
-        return Selection(places[places >= 0], self._version)
-
-    def search(
-        self, vectors: NDArray[np.floating], k: int, *, allowed: Selection | Sequence[str] | None = None
-    ) -> Hits:
-        """Find the `k` best of each query vector [queries, dimension] (or one, [dimension]).
+    def search(self, queries: NDArray[np.floating], k: int, filter: FilterLike | None = None) -> Hits:
+        """Return the `k` best of each query vector [queries, dimension] (or of one, [dimension]).
 
         Scores are inner products (of normalised vectors for cosine), float32. ``flat`` resolves ties at the cutoff by
-        doc_id; approximate kinds only among what they return.
-
-        Parameters
-        ----------
-        vectors
-            The queries.
-        k
-            How many hits.
-        allowed
-            Only these may be hits: ids, or a `Selection` of them. When they are at most `SCAN_BELOW` of all, they
-            are compared one by one, which is exact for kinds that keep whole vectors.
-        """
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
-        queries = self._checked(np.atleast_2d(vectors))
-        places = None if allowed is None else self._places(allowed)
-        wanted = min(k, len(self) if places is None else len(places))
-        if not wanted or not len(queries):
-            return Hits.empty(len(queries))
-        if places is not None and len(places) <= SCAN_BELOW * len(self):
-            return faiss_search.scan(self._index, queries, places, wanted, self._ids.strings)
-        selector = self._selector(places)
-        parameters = faiss_kinds.search_parameters(self._index, self.settings, wanted, selector)
-        if selector is not None and parameters is None:
-            if places is not None:
-                return faiss_search.scan(self._index, queries, places, wanted, self._ids.strings)
-            scores, codes = faiss_search.search_past_deleted(self._index, queries, wanted, self._ids.alive())
-        elif self._is_exact():
-            most = len(self) if places is None else len(places)
-            scores, codes = faiss_search.search_all_ties(self._index, queries, wanted, parameters, most)
-        else:
-            scores, codes = self._index.search(queries, wanted, params=parameters)
-        rows = np.repeat(np.arange(len(queries)), codes.shape[1])
-        found = codes.ravel() >= 0
-        return Hits.ranked(
-            len(queries), rows[found], codes.ravel()[found], scores.ravel()[found], self._ids.strings, wanted
-        )
-
-    def score(self, vectors: NDArray[np.floating], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates: for query vector ``i`` [queries, dimension] the documents ``doc_ids[i]``.
-
-        Returns
-        -------
-        ndarray
-            float32 [candidates of all queries], in their order. Quantised kinds score the decoded vectors.
+        doc_id; approximate kinds only among what they return. Where a filter keeps at most `SCAN_BELOW` of all
+        vectors, those are compared one by one, which is exact for kinds that keep whole vectors.
 
         Raises
         ------
         InputError
-            For an id that is not there.
+            As `Index.search`; for a filter where nothing answers it.
         """
-        queries = self._checked(np.atleast_2d(vectors))
-        if len(queries) != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {len(queries)} queries")
-        rows = np.repeat(np.arange(len(queries)), [len(ids) for ids in doc_ids])
+        self._check_open()
+        if k < 1:
+            raise InputError(f"k must be at least 1, not {k}")
+        vectors = self._checked(np.atleast_2d(queries))
+        places = None if filter is None else self._matching_places(filter)
+        wanted = min(k, len(self) if places is None else len(places))
+        if not wanted or not len(vectors):
+            return Hits.empty(len(vectors))
+        if places is not None and len(places) <= SCAN_BELOW * len(self):
+            return faiss_search.scan(self._index, vectors, places, wanted, self._ids.strings)
+        selector = self._selector(places)
+        parameters = faiss_kinds.search_parameters(self._index, self.settings, wanted, selector)
+        if selector is not None and parameters is None:
+            if places is not None:
+                return faiss_search.scan(self._index, vectors, places, wanted, self._ids.strings)
+            scores, codes = faiss_search.search_past_deleted(self._index, vectors, wanted, self._ids.alive())
+        elif self._is_exact():
+            most = len(self) if places is None else len(places)
+            scores, codes = faiss_search.search_all_ties(self._index, vectors, wanted, parameters, most)
+        else:
+            scores, codes = self._index.search(vectors, wanted, params=parameters)
+        rows = np.repeat(np.arange(len(vectors)), codes.shape[1])
+        found = codes.ravel() >= 0
+        return Hits.ranked(
+            len(vectors), rows[found], codes.ravel()[found], scores.ravel()[found], self._ids.strings, wanted
+        )
+
+    def score(self, queries: NDArray[np.floating], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates as `Index.score`; quantised kinds score the decoded vectors."""
+        self._check_open()
+        vectors = self._checked(np.atleast_2d(queries))
+        if len(vectors) != len(doc_ids):
+            raise InputError(f"{len(doc_ids)} lists of candidates for {len(vectors)} queries")
+        rows = np.repeat(np.arange(len(vectors)), [len(ids) for ids in doc_ids])
         places = self._known(list(chain.from_iterable(doc_ids)))
-        return faiss_storage.pair_scores(self._index, places, queries, rows)
+        return faiss_storage.pair_scores(self._index, places, vectors, rows)
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Give the stored vectors [n, dimension] of these ids.
+        """Return the stored vectors [n, dimension] of these ids.
 
         Raises
         ------
@@ -296,13 +266,7 @@ class FaissIndex:
             self._touch()
 
     def commit(self, sequence: int | None = None) -> None:
-        """Write the present state to disk, all of it or nothing.
-
-        Parameters
-        ----------
-        sequence
-            The last journal sequence that this state holds; by default that of the commit before.
-        """
+        """Write the present state to disk as `Index.commit`; an unchanged index rewrites its settings only."""
         self._check_writable()
         if self._ids.dead > REBUILD_AT * len(self._ids):
             self.optimize()
@@ -319,7 +283,8 @@ class FaissIndex:
             faiss_files.remove_generation(self.path, old)
 
     def refresh(self) -> bool:
-        """Take over what another process has committed since; says whether there was something."""
+        """Load what another process has committed since; return whether something changed."""
+        self._check_open()
         stored = faiss_files.read_settings(self.path)
         if (stored.generation, stored.sequence) == (self._generation, self._sequence):
             return False
@@ -331,13 +296,9 @@ class FaissIndex:
         return True
 
     def close(self) -> None:
-        """Let the memory go; what was not committed is lost."""
+        """Release the memory; uncommitted changes are lost."""
+        self._closed = True
         self._index, self._ids, self._alive = faiss_kinds.make_flat(self.settings.dimension), IdTable(), None
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes on disk, as last committed."""
-        return folder_bytes(self.path)
 
     @property
     def memory_bytes(self) -> int:
@@ -345,27 +306,20 @@ class FaissIndex:
         return faiss_storage.memory_bytes(self._index)
 
     def __len__(self) -> int:
+        self._check_open()
         return self._ids.living
 
     def __contains__(self, doc_id: object) -> bool:
         return doc_id in self._ids
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None and not self.read_only:
-            self.commit()
-        self.close()
-
-    def _places(self, allowed: Selection | Sequence[str]) -> NDArray[np.int64]:
-        if not isinstance(allowed, Selection):
-            allowed = self.select(allowed)
-        if allowed.version != self._version:
-            raise InputError(f"the index {self.path} has changed since this selection was made: select again")
-        return allowed.positions
+    def _matching_places(self, filter: FilterLike) -> NDArray[np.int64]:
+        """Return the positions of the documents that a filter keeps."""
+        if self._matching is None:
+            raise InputError(
+                f"the index {self.path} keeps no metadata: search its collection, or open it with matching=…"
+            )
+        places = np.unique(self._ids.positions(self._matching(filter)))
+        return places[places >= 0]
 
     def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
         places = self._ids.positions(ids)
@@ -378,7 +332,7 @@ class FaissIndex:
         return self._learning or self.settings.kind == "flat"
 
     def _selector(self, places: NDArray[np.int64] | None) -> Any:
-        """Make FAISS's selector of these positions; of all that are no tombstones; None when that is all."""
+        """Return FAISS's selector of these positions, or of all but tombstones; None for everything."""
         import faiss
 
         if places is not None:
@@ -393,10 +347,5 @@ class FaissIndex:
         rows = check_vectors(vectors, self.settings.dimension, self.path, ids)
         return normalised(rows) if self.settings.metric == "cosine" else rows
 
-    def _check_writable(self) -> None:
-        if self.read_only:
-            raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")
-
     def _touch(self) -> None:
         self._changed, self._alive = True, None
-        self._version += 1

@@ -1,15 +1,15 @@
-"""Bm25Index: words, by Lucene's BM25, in one field or two, over Anserini's English analysis or another language's."""
+"""Bm25Index: Lucene's BM25 over one field or two, with Anserini's English analyzer or another language's."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.documents import Document
+from indexing.documents import Document, check_ids
 from indexing.errors import InputError
-from indexing.filters import Fields, FilterLike, Values, check_fields, field_values
+from indexing.filters import Fields, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
 from indexing.indexes.lucene.analyzers import DEFAULT, check_analyzer, make_analyzer
 from indexing.indexes.lucene.bm25_fields import (
@@ -28,7 +28,6 @@ from indexing.indexes.lucene.bm25_fields import (
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, compose
 from indexing.indexes.lucene.search import CONTENTS, make_searcher
-from indexing.seen_ids import SeenIds
 
 
 class Bm25Index(LuceneIndex):
@@ -54,17 +53,17 @@ class Bm25Index(LuceneIndex):
         weights: Mapping[str, float] | None = None,
         fields: Fields | None = None,
     ) -> Self:
-        """Make an empty index at `path` (a folder that does not hold one).
+        """Make an empty index in a folder that holds none.
 
         Parameters
         ----------
         path
-            The folder; made when it is not there.
+            The folder; made when missing.
         k1
             How slowly a repeated word saturates, 0 or more. Anserini's default. In a multifield index it may differ
             by field: ``{"title": 0.6, "text": 0.9}``.
         b
-            How far long documents are held back, from 0 to 1. Anserini's default. By field, as k1.
+            How strongly length is normalised, from 0 to 1. Anserini's default. By field, as k1.
         analyzer
             How texts and queries become words: Anserini's English analyzer (Porter stemming, Lucene's English
             stopwords), or one of `indexing.indexes.lucene.analyzers.ANALYZERS` by its language's code: ``"de"``.
@@ -85,58 +84,47 @@ class Bm25Index(LuceneIndex):
         cls._make_folder(path)
         return cls(path, settings, create=True, read_only=False)
 
-    def add(self, documents: Iterable[Document]) -> None:
-        """Index the documents, one after another; an id that is there already is replaced.
-
-        Raises
-        ------
-        InputError
-            For an id that stands twice in one call, or that is longer than Lucene takes; for a declared field of a
-            wrong type. What came before the document at fault is in the index, and may be added again.
-        """
-        self._add(self._rows(documents))
-
-    def upsert(self, documents: Iterable[Document]) -> None:
-        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
-        self.add(documents)
+    def upsert(
+        self,
+        ids: Sequence[str],
+        rows: Sequence[str | Document],
+        metadata: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Index texts: strings, or documents whose title counts too. Otherwise as `Index.upsert`."""
+        if len(ids) != len(rows):
+            raise InputError(f"{len(ids)} ids for {len(rows)} texts")
+        check_ids(ids)
+        for doc_id in ids:
+            check_id(doc_id)
+        values = batch_field_values(self.fields, ids, metadata)
+        self._add(zip(ids, map(self._texts, rows), values, strict=True))
 
     def search(self, queries: Sequence[str], k: int, filter: FilterLike | None = None) -> Hits:
-        """Find the `k` best documents for each query: score descending, then doc_id ascending, ties at the cutoff too.
+        """Return the `k` best documents of each query as `Index.search`, ties at the cutoff resolved too.
 
-        A query is its bag of analyzed words, each counted as often as it stands there (Anserini's
-        ``BagOfWordsQueryGenerator``). One without a word that is not a stopword has no hits. With a filter (see
-        `parse_filter`) only what it keeps is found; scores stay what they are without.
+        A query is its bag of analyzed words, each counted as often as it occurs (Anserini's
+        ``BagOfWordsQueryGenerator``). A query of stopwords alone has no hits.
         """
         return self._search_texts(_as_queries(queries), k, filter)
 
     def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates: for ``queries[i]`` the documents ``doc_ids[i]``.
-
-        Returns
-        -------
-        ndarray
-            float32 [candidates of all queries], in their order; 0 for one that shares no word with its query.
-
-        Raises
-        ------
-        InputError
-            For an id that is not there.
-        """
+        """Score given candidates as `Index.score`."""
         return self._score_texts(_as_queries(queries), doc_ids)
+
+    def analyze(self, words: Sequence[str]) -> list[str]:
+        """Return each word as the analyzer makes it (stemmed, for instance); "" for a stopword."""
+        from indexing.indexes.lucene.matched_words import analyze_words
+
+        return analyze_words(self, words)
 
     @property
     def _text_fields(self) -> tuple[str, ...]:
         return (CONTENTS,) if self.settings.get("weights") is None else (CONTENTS, TITLE)
 
-    def _rows(self, documents: Iterable[Document]) -> Iterator[tuple[str, Sequence[str], Values]]:
-        seen, multifield = SeenIds(), len(self._text_fields) > 1
-        for document in documents:
-            check_id(document.doc_id)
-            if not seen.add(document.doc_id):
-                raise InputError(f"the id {document.doc_id!r} stands twice in one call: which one counts?")
-            texts = (document.text, document.title) if multifield else (document.contents,)
-            values = field_values(self.fields, document.metadata, document.doc_id) if self.fields else {}
-            yield document.doc_id, texts, values
+    def _texts(self, row: str | Document) -> tuple[str, ...]:
+        if len(self._text_fields) == 1:
+            return (row if isinstance(row, str) else row.contents,)
+        return (row, "") if isinstance(row, str) else (row.text, row.title)
 
     def _make_similarity(self) -> Any:
         return similarity(self.settings["k1"], self.settings["b"])
@@ -169,6 +157,6 @@ def _as_queries(queries: Sequence[str]) -> list[str]:
 
 
 def _as_query(text: str) -> str:
-    """Replace what cannot be handed to Java: halves of surrogate pairs, and the mark between queries."""
-    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    return whole.replace(SEPARATOR, " ")
+    """Replace what Java cannot be given: halves of surrogate pairs, and the separator of queries."""
+    valid = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    return valid.replace(SEPARATOR, " ")

@@ -19,19 +19,17 @@ from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
+from indexing.indexes.base import Terms
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, bind, constructor, method, supply
 from indexing.indexes.lucene.jvm import java_class
 from indexing.indexes.lucene.search import CONTENTS, escape
+from indexing.indexes.rows import LARGEST_IMPACT, LARGEST_LENGTH
 
 VOCABULARY = "vocabulary.txt"
 DELIMITER = SEPARATOR
 """Between a term and its impact: what others use, ``|``, is a word of BERT's vocabulary; no term may hold this."""
 LONGEST_TERM = 255
-LARGEST_IMPACT = 2**24 - 1
-"""Beyond it Lucene's float32 holds no integer exactly."""
-LARGEST_LENGTH = 2**31 - 1
-"""Lucene's bound on the sum of a document's impacts."""
 ROWS = 1000
 """Documents put into words at once."""
 
@@ -48,6 +46,7 @@ class ImpactIndex(LuceneIndex):
 
     kind = "impact"
     norms = False
+    vocabulary: Sequence[str]
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
         self.vocabulary = _read_vocabulary(path, settings["vocabulary_sha256"])
@@ -60,12 +59,12 @@ class ImpactIndex(LuceneIndex):
     def create(
         cls, path: str | Path, *, vocabulary: Sequence[str], scale: float = 100, fields: Fields | None = None
     ) -> Self:
-        """Make an empty index at `path` (a folder that does not hold one).
+        """Make an empty index in a folder that holds none.
 
         Parameters
         ----------
         path
-            The folder; made when it is not there.
+            The folder; made when missing.
         vocabulary
             The term of each column of the weights; kept in ``vocabulary.txt``, one a line.
         scale
@@ -87,23 +86,9 @@ class ImpactIndex(LuceneIndex):
         }
         return cls(path, settings, create=True, read_only=False)
 
-    def add(self, ids: Sequence[str], weights: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
-        """Index the rows of `weights` [n, vocabulary] under `ids`; an id that is there already is replaced.
-
-        Parameters
-        ----------
-        ids, weights
-            The documents.
-        metadata
-            Of each document, for an index with declared fields; what is not declared is passed over.
-
-        Raises
-        ------
-        InputError
-            For an empty, repeated or too long id, a wrong shape, a weight that is negative, NaN, infinite or too
-            large, metadata of a wrong type: nothing of the call is added.
-        """
-        matrix = self._checked(weights)
+    def upsert(self, ids: Sequence[str], rows: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Index weights [n, vocabulary] under their ids; a weight that is negative or too large is an error, too."""
+        matrix = self._checked(rows)
         if len(ids) != matrix.shape[0]:
             raise InputError(f"{len(ids)} ids for {matrix.shape[0]} rows of weights")
         check_ids(ids)
@@ -121,41 +106,22 @@ class ImpactIndex(LuceneIndex):
         words = _in_words(matrix, impacts, self._document_terms)
         self._add(zip(ids, ((text,) for text in words), values, strict=True))
 
-    def upsert(
-        self, ids: Sequence[str], weights: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None
-    ) -> None:
-        """Do what `add` does, under the name the other stores have for it; doing it twice changes nothing."""
-        self.add(ids, weights, metadata)
+    def search(self, queries: csr_matrix, k: int, filter: FilterLike | None = None) -> Hits:
+        """Return the `k` best documents for each row of weights [queries, vocabulary] as `Index.search`.
 
-    def search(self, weights: csr_matrix, k: int, filter: FilterLike | None = None) -> Hits:
-        """Find the `k` best documents for each row of `weights` [queries, vocabulary].
-
-        Ordered by score descending, then doc_id ascending, ties at the cutoff too. Documents that share no term with
-        a query are not hits of it, nor those that `filter` (see `parse_filter`) does not keep.
-
-        Raises
-        ------
-        InputError
-            For a wrong shape, or a weight that is negative, NaN, infinite or too large; for a filter of fields that
-            are not declared.
+        Ties at the cutoff are resolved too. Documents that share no term with a query are no hits of it.
         """
-        queries = self.query_texts(weights)
-        return self._search_texts(queries, k, filter)
+        return self._search_texts(self.query_texts(queries), k, filter)
 
-    def score(self, weights: csr_matrix, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates: for row ``i`` of `weights` [queries, vocabulary] the documents ``doc_ids[i]``.
+    def score(self, queries: csr_matrix, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates as `Index.score`."""
+        return self._score_texts(self.query_texts(queries), doc_ids)
 
-        Returns
-        -------
-        ndarray
-            float32 [candidates of all queries], in their order; 0 for one that shares no term with its query.
+    def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
+        """Return each shared term with the product of its impacts in query and document: they sum to the score."""
+        from indexing.indexes.lucene.matched_terms import matched_impacts
 
-        Raises
-        ------
-        InputError
-            For an id that is not there; else as `search`.
-        """
-        return self._score_texts(self.query_texts(weights), doc_ids)
+        return matched_impacts(self, queries, hits)
 
     def query_texts(self, weights: csr_matrix) -> list[str]:
         """Write each row of `weights` [queries, vocabulary] for Lucene's classic query parser."""

@@ -1,24 +1,24 @@
-"""LuceneIndex: what the BM25 index and the impact index share.
+"""LuceneIndex: the common part of the BM25 index and the impact index.
 
-Lucene's files lie in the folder itself, so Anserini's searchers open it as one of their own. What an index is made
-of (kind, format, parameters) is JSON in the user data of each Lucene commit: it cannot disagree with the index.
+Lucene's files are in the folder itself, so Anserini's searchers open it as one of their own. Kind, format and
+parameters are JSON in the user data of each Lucene commit: they cannot disagree with the index.
 """
 
 import json
 import threading
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
 from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
+from indexing.indexes.base import Index, Terms
 from indexing.indexes.lucene.jvm import java_calls, java_class, java_errors
 from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
@@ -37,29 +37,24 @@ _KEY = "retrieve-rerank"
 _SEQUENCE = "sequence"
 
 
-class LuceneIndex:
-    """Documents in Lucene under string ids; use `create` or `open` of a subclass.
+class LuceneIndex(Index):
+    """Base class of the BM25 and the impact index.
 
-    An ``add`` of an id that is there already replaces the document. A search finds everything added before it;
-    nothing is on disk for good before `commit`. As a context manager an index commits when the block ends without
-    an error. Searches may run in several threads at once, and while another thread adds.
-
-    Statistics count replaced and deleted documents until Lucene merges them away (`optimize` does so at once); impact
-    scores use none.
+    A search finds every document added before it. Searches may run in several threads at once, and while another
+    thread adds. Statistics count replaced and deleted documents until Lucene merges them away (`optimize` does so at
+    once); impact scores use none.
     """
 
-    kind: ClassVar[str]
     norms: ClassVar[bool]
     """Whether the length of a document counts."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
-        self.path = path
+        super().__init__(path, read_only=read_only)
         self.settings = dict(settings)
         self.fields: dict[str, FieldType] = dict(settings.get("fields", {}))
         self._writing = threading.RLock()
         self._refreshing = threading.RLock()
         self._stale = False
-        self._closed = False
         self._sequence = 0 if create else _user_data(path)[_SEQUENCE]
         # In a new index an id never seen needs no look-up of a document to replace: a third faster.
         self._seen = SeenIds() if create else None
@@ -82,7 +77,7 @@ class LuceneIndex:
         path
             The folder.
         read_only
-            Take no lock, so any number of processes may read; what others commit later is seen after `refresh`.
+            Take no lock, so any number of processes may read; later commits of others are visible after `refresh`.
 
         Raises
         ------
@@ -93,7 +88,7 @@ class LuceneIndex:
         return cls(path, cls._read_settings(path), create=False, read_only=read_only)
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        """Remove these ids, ignore unknown ones, and return how many existed."""
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
         with self._writing:
@@ -105,19 +100,8 @@ class LuceneIndex:
             self._stale = True
             return before - len(self)
 
-    @property
-    def sequence(self) -> int:
-        """The journal sequence that the last commit recorded."""
-        return self._sequence
-
     def commit(self, sequence: int | None = None) -> None:
-        """Write the present state to disk, all of it or nothing.
-
-        Parameters
-        ----------
-        sequence
-            The last journal sequence that this state holds; by default that of the commit before.
-        """
+        """Make the present state durable as `Index.commit`."""
         with self._writing, java_calls(self.path):
             writer = self._writable()
             number = self._sequence if sequence is None else int(sequence)
@@ -127,9 +111,9 @@ class LuceneIndex:
             self._sequence = number
 
     def optimize(self, segments: int = 1) -> None:
-        """Merge to at most so many segments, which drops what was deleted and replaced, and commit.
+        """Merge to at most `segments` segments, which drops deleted and replaced documents, and commit.
 
-        Searches become faster and BM25 counts living documents only; all of the index is written anew.
+        Searches become faster and BM25 counts living documents only; the whole index is rewritten.
         """
         if segments < 1:
             raise InputError(f"segments must be at least 1, not {segments}")
@@ -140,7 +124,7 @@ class LuceneIndex:
             self.commit()
 
     def refresh(self) -> bool:
-        """Let a reader take over what was committed since; says whether there was something."""
+        """Load what another process has committed since; return whether something changed."""
         with self._refreshing:
             self._check_open()
             before = self._search
@@ -151,7 +135,7 @@ class LuceneIndex:
             return self._search is not before
 
     def close(self) -> None:
-        """Let the files and the lock go; what was not committed is lost. Searches under way may finish."""
+        """Release the files and the lock; uncommitted changes are lost. Running searches may finish."""
         with self._writing, self._refreshing:
             if self._closed:
                 return
@@ -163,41 +147,30 @@ class LuceneIndex:
                     self._writer.rollback() if self._writer.hasUncommittedChanges() else self._writer.close()
                 self._directory.close()
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes on disk."""
-        return folder_bytes(self.path)
-
     def __len__(self) -> int:
         with self.snapshot() as search:
             return search.documents
 
-    def __enter__(self) -> Self:
-        return self
+    def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
+        """Return each hit's matched terms with their parts of the score; see `Index.matched_terms`."""
+        from indexing.indexes.lucene.matched_terms import matched_terms
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None and self._writer is not None and not self._closed:
-                self.commit()
-        finally:
-            self.close()
+        return matched_terms(self, queries, hits)
 
+    @abstractmethod
     def _make_similarity(self) -> Any:
-        """Give Lucene's ``Similarity``, for writing and for searching."""
-        raise NotImplementedError
+        """Return Lucene's ``Similarity``, for writing and for searching."""
 
+    @abstractmethod
     def _make_analyzer(self) -> Any:
-        """Give Lucene's ``Analyzer`` of what `_add` is given."""
-        raise NotImplementedError
+        """Return Lucene's ``Analyzer`` of the texts that `_add` indexes."""
 
+    @abstractmethod
     def _make_parser(self) -> Any:
-        """Give the handle of a Java function from the text of a query to a Lucene ``Query``."""
-        raise NotImplementedError
+        """Return the handle of a Java function from the text of a query to a Lucene ``Query``."""
 
     def _parser_over(self, reader: Any) -> Any:
-        """Give the one for a state of the index: the same for all, unless queries hold what they have read there."""
+        """Return the parser for one state of the index: the same for all, unless queries contain its statistics."""
         return self._parse
 
     @staticmethod
@@ -227,7 +200,7 @@ class LuceneIndex:
             return search.score(queries, doc_ids)
 
     def _add(self, documents: Iterable[tuple[str, Sequence[str], Values]]) -> None:
-        """Index ids with the text of each text field, as the analyzer takes it, and the declared fields' values."""
+        """Index each id with the text of every text field and the values of the declared fields."""
         with self._writing:
             with java_calls(self.path):
                 writer, row = self._writable(), LuceneRow(self._text_fields, self.norms, self.fields)
@@ -244,7 +217,7 @@ class LuceneIndex:
 
     @contextmanager
     def snapshot(self) -> Iterator[LuceneSearch]:
-        """Hold the present state open: a later refresh must not close it under a running search."""
+        """Keep the present state open: a later refresh must not close it under a running search."""
         with self._refreshing:
             self._check_open()
             if self._stale:
@@ -276,7 +249,7 @@ class LuceneIndex:
         self._retire(old)
 
     def _retire(self, search: LuceneSearch) -> None:
-        """Close a state that is not the present one, when nobody searches it any more."""
+        """Close a replaced state once no search uses it."""
         if not search.users:
             with java_calls(self.path):
                 search.reader.close()
@@ -305,14 +278,8 @@ class LuceneIndex:
         return data.entrySet()
 
     def _writable(self) -> Any:
-        self._check_open()
-        if self._writer is None:
-            raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")
+        self._check_writable()
         return self._writer
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StorageError(f"the index {self.path} is closed: open it again")
 
     @classmethod
     def _read_settings(cls, path: Path) -> dict[str, Any]:
@@ -325,7 +292,7 @@ class LuceneIndex:
 
 
 def check_id(doc_id: str) -> None:
-    """Refuse an id that Lucene cannot hold.
+    """Raise for an id that Lucene cannot store.
 
     Raises
     ------
@@ -343,7 +310,7 @@ def check_id(doc_id: str) -> None:
 
 
 def _user_data(path: Path) -> dict[str, Any]:
-    """Read what the last commit says of the index."""
+    """Read the user data of the last commit."""
     with java_calls(path):
         if not path.is_dir() or not _holds_index(path):
             raise StorageError(f"{path} is not a Lucene index: nothing was committed there")

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from indexing.hits import Hits
+from indexing.indexes.base import Terms
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.index import LuceneIndex
 from indexing.indexes.lucene.java_functions import as_function
@@ -16,10 +17,6 @@ from indexing.indexes.lucene.jvm import java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS, ID
 
 _TERM = re.compile(r"^\s*([-+.\dEe]+) = weight\((\w+):(.*) in \d+\) \[", re.MULTILINE)
-
-
-Terms = tuple[tuple[str, float], ...]
-"""The query's terms that a document has, each with what it adds to the score, the largest first."""
 
 
 def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> list[Terms]:

@@ -1,42 +1,48 @@
 """QdrantIndex: dense and sparse vectors in Qdrant: embedded (Edge), a server or cluster, or the client's local mode.
 
-The folder holds ``settings.json`` (what the index is, where it lives, and the last journal sequence it holds) and,
-for the engines that live on this machine, their files.
+The folder contains ``settings.json`` (settings, place and last committed journal sequence) and, for engines on this
+machine, their files.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array, csr_matrix, issparse
 
-from indexing.disk import folder_bytes
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FieldType, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
+from indexing.indexes.base import Index, Terms
 from indexing.indexes.qdrant import files as qdrant_files
 from indexing.indexes.qdrant.client import ClientEngine
 from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import PointBatch, QdrantEngine, point_id
 from indexing.indexes.qdrant.search import QdrantSearch, Queries
 from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSettings
+from indexing.indexes.terms import terms_by_score
 from indexing.indexes.vectors import check_vectors, check_weights
 
 
-class QdrantIndex:
+class BothRows(NamedTuple):
+    """Rows of an index whose points have a dense and a sparse vector."""
+
+    vectors: NDArray[np.floating]
+    weights: csr_matrix
+
+
+class QdrantIndex(Index):
     """Points with a dense vector, a sparse one, or both, under string ids.
 
-    An ``upsert`` of an id that is there replaces the point, whole. Ids are mapped to UUIDs (version 5) and stand in
-    the payload as they are; declared fields are payload indexes. Use `create` or `open`; as a context manager it
-    commits when the block ends without an error.
-
-    Ties at the cutoff are resolved by doc_id only among what Qdrant returns. Edge builds its graph in `optimize` only
-    and searches exactly before; a server builds it by itself.
+    Ids are mapped to UUIDs (version 5) and kept in the payload as they are; declared fields are payload indexes. Ties
+    at the cutoff are resolved by doc_id only among what Qdrant returns. Edge builds its graph in `optimize` only and
+    searches exactly before; a server builds it by itself.
     """
+
+    kind = "qdrant"
 
     def __init__(
         self,
@@ -50,12 +56,12 @@ class QdrantIndex:
         sequence: int = 0,
         read_only: bool = False,
     ) -> None:
-        self.path, self.settings, self.server, self.read_only = path, settings, server, read_only
+        super().__init__(path, read_only=read_only)
+        self.settings, self.server = settings, server
         self.fields: dict[str, FieldType] = dict(fields)
         self._engine, self._engine_name = engine, engine_name
         self._sequence = sequence
         self._search = QdrantSearch(path, engine, settings, self.fields, alone=server is None)
-        self._closed = False
 
     @classmethod
     def create(
@@ -69,7 +75,7 @@ class QdrantIndex:
         server: QdrantServer | None = None,
         **settings: Any,
     ) -> Self:
-        """Make an empty index at `path` (a folder that does not hold one).
+        """Make an empty index in a folder that holds none.
 
         Parameters
         ----------
@@ -139,38 +145,18 @@ class QdrantIndex:
             read_only=read_only,
         )
 
-    @property
-    def sequence(self) -> int:
-        """The journal sequence that the last commit recorded."""
-        return self._sequence
-
     def upsert(
         self,
         ids: Sequence[str],
-        vectors: NDArray[np.floating] | None = None,
-        weights: csr_matrix | None = None,
-        *,
+        rows: "NDArray[np.floating] | csr_matrix | BothRows",
         metadata: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Store points; one whose id is there is replaced. Doing it twice changes nothing.
+        """Store points under their ids: vectors [n, dimension], weights [n, vocabulary], or `BothRows`.
 
-        Parameters
-        ----------
-        ids
-            Their doc_ids.
-        vectors, weights
-            Dense [n, dimension] and sparse [n, vocabulary]; all that the index has must be given.
-        metadata
-            Of each document; what is not declared is passed over.
-
-        Raises
-        ------
-        InputError
-            For an empty or repeated id, a wrong shape, a NaN or an infinity, metadata of a wrong type: nothing of the
-            call is stored.
-        StorageError
-            When a server stays away; what was stored before may be stored again.
+        Errors as in `Index.upsert`. When a server stops answering in between (`StorageError`), the same call may be
+        repeated.
         """
+        vectors, weights = rows if isinstance(rows, BothRows) else (None, rows) if issparse(rows) else (rows, None)
         self._check_writable()
         check_ids(ids)
         if (vectors is None) != (not self.settings.dimension) or (weights is None) != (not self.settings.vocabulary):
@@ -185,19 +171,8 @@ class QdrantIndex:
             self._search.clear_counts()
             self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
 
-    def add(
-        self,
-        ids: Sequence[str],
-        vectors: NDArray[np.floating] | None = None,
-        weights: csr_matrix | None = None,
-        *,
-        metadata: Sequence[Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Do what `upsert` does, under the name the other indexes have for it."""
-        self.upsert(ids, vectors, weights, metadata=metadata)
-
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        """Remove these ids, ignore unknown ones, and return how many existed."""
         self._check_writable()
         if isinstance(ids, str):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
@@ -209,12 +184,12 @@ class QdrantIndex:
         return there
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None = None) -> Hits:
-        """Find the `k` best of each query: dense vectors [queries, dimension] (or one), or a CSR matrix of weights.
+        """Return the `k` best of each query as `Index.search`: dense vectors [queries, dimension], or weights as CSR.
 
         Scores are inner products (of normalised vectors for cosine), float32. Sparse queries find only documents that
-        share a term. With a filter (see `parse_filter`) only what it keeps is found, exactly when that is at most
-        `SCAN_BELOW` of all.
+        share a term. A filter that keeps at most `SCAN_BELOW` of all points is searched exactly.
         """
+        self._check_open()
         return self._search.search(queries, k, filter)
 
     def fused_search(
@@ -228,7 +203,7 @@ class QdrantIndex:
         rank_constant: int = 60,
         depth: int = 100,
     ) -> Hits:
-        """Find by both vectors, fused by Qdrant itself, in one call.
+        """Search both vectors in one call and let Qdrant fuse the results.
 
         Parameters
         ----------
@@ -245,39 +220,45 @@ class QdrantIndex:
         depth
             Hits taken from each leg (on a cluster: from each shard).
         """
+        self._check_open()
         if fusion not in ("rrf", "dbsf"):
             raise InputError(f"unknown fusion {fusion!r}: there are 'rrf' and 'dbsf'")
         more = {"fusion": fusion, "rank_constant": rank_constant, "depth": max(depth, k)}
         return self._search.fused_search(vectors, weights, k, filter, **more)
 
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates: for query ``i`` the documents ``doc_ids[i]``, exactly.
-
-        Returns
-        -------
-        ndarray
-            float32 [candidates of all queries], in their order.
-
-        Raises
-        ------
-        InputError
-            For an id that is not there.
-        """
+        """Score given candidates exactly, as `Index.score`."""
+        self._check_open()
         return self._search.score(queries, doc_ids)
 
+    def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
+        """Return each shared term with its part of the score; None for dense queries."""
+        if vocabulary is None or not isinstance(queries, csr_matrix | csr_array):
+            return None
+        return terms_by_score(self, csr_matrix(queries), hits, vocabulary)
+
     def optimize(self) -> None:
-        """Build the graphs of what was added since (Edge), or wait until the server has."""
+        """Build the graphs of new points (Edge), or wait until the server has."""
         self._check_writable()
         self._engine.optimize()
 
-    def commit(self, sequence: int | None = None) -> None:
-        """Make everything so far durable.
+    def finish_indexing(self) -> None:
+        """Build the graphs: Edge does so only when asked."""
+        self.optimize()
 
-        Parameters
-        ----------
-        sequence
-            The last journal sequence that this state holds; by default that of the commit before.
-        """
+    def files(self) -> list[Path]:
+        """Return no files: Qdrant changes its files in place."""
+        return []
+
+    def refresh(self) -> bool:
+        """Read the last committed sequence again: searches always see the engine's present state."""
+        self._check_open()
+        before, self._sequence = self._sequence, qdrant_files.read_settings(self.path).sequence
+        self._search.clear_counts()
+        return before != self._sequence
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Make everything so far durable as `Index.commit`."""
         self._check_writable()
         self._engine.flush()
         number = self._sequence if sequence is None else int(sequence)
@@ -287,36 +268,14 @@ class QdrantIndex:
         self._sequence = number
 
     def close(self) -> None:
-        """Let the engine go."""
+        """Release the engine."""
         if not self._closed:
             self._closed = True
             self._engine.close()
 
-    @property
-    def size_bytes(self) -> int:
-        """Bytes that are taken on this machine's disk ; a server's are its own."""
-        return folder_bytes(self.path)
-
     def __len__(self) -> int:
+        self._check_open()
         return self._search.count()
 
     def __contains__(self, doc_id: object) -> bool:
         return isinstance(doc_id, str) and self._search.count_ids([doc_id]) > 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None and not self.read_only and not self._closed:
-                self.commit()
-        finally:
-            self.close()
-
-    def _check_writable(self) -> None:
-        if self._closed:
-            raise StorageError(f"the index {self.path} is closed: open it again")
-        if self.read_only:
-            raise StorageError(f"{self.path} is open for reading only: open it without read_only=True to change it")

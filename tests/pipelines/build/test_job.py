@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from crash.cheap import CheapVectors, documents, plan
 
-from indexing.collection.reader import Collection, Leg
+from indexing.collection.manifest import Leg
+from indexing.collection.reader import Collection
 from indexing.collection.verify import verify
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from index_rows import TERMS, write_elsewhere
+from indexing.collection.legs import file_sums
 from indexing.errors import InputError, StorageError
 
+VOCABULARY = [f"t{number}" for number in range(TERMS)]
 LANGUAGES = ["en", "de", "fr"]
 
 
@@ -28,9 +31,9 @@ def metadata_of(numbers: Sequence[int]) -> list[dict[str, Any]]:
     return found
 
 
-def fill(backend: Any, index: Any, numbers: Sequence[int], contents: Sequence[int] | None = None) -> None:
-    payload = backend.payload(list(numbers) if contents is None else contents)
-    backend.upsert(index, ids_of(numbers), payload, metadata_of(numbers))
+def fill(subject: Any, index: Any, numbers: Sequence[int], contents: Sequence[int] | None = None) -> None:
+    payload = subject.payload(list(numbers) if contents is None else contents)
+    subject.upsert(index, ids_of(numbers), payload, metadata_of(numbers))
 
 
 def same(found: Any, expected: Any) -> None:
@@ -40,28 +43,28 @@ def same(found: Any, expected: Any) -> None:
 
 
 @pytest.fixture
-def backend(make_backend):
-    return make_backend()
+def subject(make_subject):
+    return make_subject()
 
 
 @pytest.fixture(scope="module")
-def filled(make_backend):
-    """A backend with an index of documents 0 to 199, which no test changes."""
-    backend = make_backend()
-    index = backend.create()
-    fill(backend, index, range(200))
-    yield backend, index
+def filled(make_subject):
+    """A subject with an index of documents 0 to 199, which no test changes."""
+    subject = make_subject()
+    index = subject.create()
+    fill(subject, index, range(200))
+    yield subject, index
     index.close()
 
 
 def test_finds_the_best_in_order_for_a_batch_and_one_by_one(filled):
-    backend, index = filled
-    queries = backend.payload(range(300, 310))
-    batch = backend.search(index, queries, 20)
+    subject, index = filled
+    queries = subject.payload(range(300, 310))
+    batch = index.search(queries, 20)
 
-    expected = backend.scores(range(200), range(300, 310))
+    expected = subject.scores(range(200), range(300, 310))
     for number in range(10):
-        alone = backend.search(index, backend.payload([300 + number]), 20)
+        alone = index.search(subject.payload([300 + number]), 20)
         assert alone[0].doc_ids == batch[number].doc_ids
         np.testing.assert_allclose(alone.scores, batch[number].scores, rtol=1e-6)
         assert (np.diff(batch[number].scores) <= 0).all()
@@ -72,41 +75,41 @@ def test_finds_the_best_in_order_for_a_batch_and_one_by_one(filled):
     assert batch.scores.dtype == np.float32
 
 
-def test_an_upsert_replaces_and_doing_it_twice_changes_nothing(make_backend):
-    backend, clean = make_backend(), make_backend()
-    index, other = backend.create(), clean.create()
-    fill(backend, index, range(100))
+def test_an_upsert_replaces_and_doing_it_twice_changes_nothing(make_subject):
+    subject, clean = make_subject(), make_subject()
+    index, other = subject.create(), clean.create()
+    fill(subject, index, range(100))
     for _ in range(2):
-        fill(backend, index, range(50, 150), contents=range(1050, 1150))
+        fill(subject, index, range(50, 150), contents=range(1050, 1150))
     fill(clean, other, [*range(50), *range(50, 150)], contents=[*range(50), *range(1050, 1150)])
     index.optimize()
     other.optimize()
 
     assert len(index) == len(other) == 150
-    queries = backend.payload(range(2000, 2008))
-    same(backend.search(index, queries, 30), clean.search(other, queries, 30))
+    queries = subject.payload(range(2000, 2008))
+    same(index.search(queries, 30), other.search(queries, 30))
     index.close()
     other.close()
 
 
-def test_what_is_deleted_is_gone_and_may_come_back(make_backend):
-    backend, clean = make_backend(), make_backend()
-    index, other = backend.create(), clean.create()
-    fill(backend, index, range(200))
+def test_what_is_deleted_is_gone_and_may_come_back(make_subject):
+    subject, clean = make_subject(), make_subject()
+    index, other = subject.create(), clean.create()
+    fill(subject, index, range(200))
     fill(clean, other, range(120))
 
-    assert backend.delete(index, [*ids_of(range(100, 200)), "unknown", "d0100"]) == 100
-    assert backend.delete(index, ids_of(range(100, 200))) == 0
-    assert backend.delete(index, []) == 0
-    fill(backend, index, range(100, 120))
+    assert index.delete([*ids_of(range(100, 200)), "unknown", "d0100"]) == 100
+    assert index.delete(ids_of(range(100, 200))) == 0
+    assert index.delete([]) == 0
+    fill(subject, index, range(100, 120))
     index.optimize()
     other.optimize()
 
     assert len(index) == 120
-    queries = backend.payload(range(2000, 2008))
-    same(backend.search(index, queries, 200), clean.search(other, queries, 200))
+    queries = subject.payload(range(2000, 2008))
+    same(index.search(queries, 200), other.search(queries, 200))
     with pytest.raises(InputError, match="list of ids"):
-        backend.delete(index, "d0000")
+        index.delete("d0000")
     index.close()
     other.close()
 
@@ -126,14 +129,14 @@ FILTERS = [
 
 
 def test_a_filter_keeps_just_its_documents_and_their_scores(filled):
-    backend, index = filled
-    queries = backend.payload(range(300, 304))
-    everything = backend.search(index, queries, 200)
+    subject, index = filled
+    queries = subject.payload(range(300, 304))
+    everything = index.search(queries, 200)
     values = [metadata_of([int(doc_id[1:])])[0] for doc_id in everything.doc_ids]
     for written in FILTERS:
         expected = everything.where(np.array([kept_by(written, one) for one in values], bool))
-        same(backend.search(index, queries, 200, filter=written), expected)
-        same(backend.search(index, queries, 3, filter=written), expected.top(3))
+        same(index.search(queries, 200, filter=written), expected)
+        same(index.search(queries, 3, filter=written), expected.top(3))
 
 
 def kept_by(written: dict[str, Any], values: dict[str, Any]) -> bool:
@@ -155,116 +158,116 @@ def kept_by(written: dict[str, Any], values: dict[str, Any]) -> bool:
 
 
 def test_a_filter_of_an_unknown_field_lists_the_known(filled):
-    backend, index = filled
+    subject, index = filled
     with pytest.raises(InputError, match="declared are lang, year, seen, draft"):
-        backend.search(index, backend.payload([1]), 3, filter={"yaer": 2020})
+        index.search(subject.payload([1]), 3, filter={"yaer": 2020})
 
 
 def test_given_candidates_get_the_scores_of_a_search(filled):
-    backend, index = filled
-    queries = backend.payload(range(300, 303))
-    found = backend.search(index, queries, 200)
+    subject, index = filled
+    queries = subject.payload(range(300, 303))
+    found = index.search(queries, 200)
     candidates = [[*ranking.doc_ids[5:9], ranking.doc_ids[0], ranking.doc_ids[-1]] for ranking in found]
     expected = np.concatenate([ranking.scores[[5, 6, 7, 8, 0, len(ranking) - 1]] for ranking in found])
 
     np.testing.assert_allclose(index.score(queries, candidates), expected, rtol=2e-6)
-    assert index.score(backend.payload([300, 301]), [[], candidates[1][:1]]).tolist() == pytest.approx([expected[6]])
+    assert index.score(subject.payload([300, 301]), [[], candidates[1][:1]]).tolist() == pytest.approx([expected[6]])
     with pytest.raises(InputError, match="'nobody' is not in the index"):
         index.score(queries, [["d0000"], ["d0001", "nobody"], []])
     with pytest.raises(InputError, match="1 lists of candidates for 3 queries"):
         index.score(queries, [["d0000"]])
 
 
-def test_what_was_committed_is_there_after_open(backend):
-    index = backend.create()
+def test_what_was_committed_is_there_after_open(subject):
+    index = subject.create()
     assert index.sequence == 0
-    fill(backend, index, range(200))
-    backend.delete(index, ids_of(range(190, 200)))
+    fill(subject, index, range(200))
+    index.delete(ids_of(range(190, 200)))
     index.commit(sequence=17)
-    queries = backend.payload(range(300, 305))
-    before = backend.search(index, queries, 50)
+    queries = subject.payload(range(300, 305))
+    before = index.search(queries, 50)
     size = index.size_bytes
     index.close()
 
     for read_only in (False, True):
-        again = backend.open(read_only=read_only)
+        again = subject.open(read_only=read_only)
         assert (len(again), again.sequence) == (190, 17)
-        same(backend.search(again, queries, 50), before)
+        same(again.search(queries, 50), before)
         same(
-            backend.search(again, queries, 50, filter={"lang": "en"}),
-            backend.search(again, queries, 200, filter={"lang": "en"}).top(50),
+            again.search(queries, 50, filter={"lang": "en"}),
+            again.search(queries, 200, filter={"lang": "en"}).top(50),
         )
         if read_only:
             with pytest.raises(StorageError, match="reading only"):
-                fill(backend, again, [1])
+                fill(subject, again, [1])
             with pytest.raises(StorageError, match="reading only"):
-                backend.delete(again, ["d0001"])
+                again.delete(["d0001"])
             with pytest.raises(StorageError, match="reading only"):
                 again.commit()
         again.close()
     assert size > 0
 
-    index = backend.open()
-    fill(backend, index, [500])
+    index = subject.open()
+    fill(subject, index, [500])
     index.commit(sequence=18)
     index.commit()
     index.close()
-    with backend.open() as last:
+    with subject.open() as last:
         assert (len(last), last.sequence) == (191, 18)
 
 
-def test_create_does_not_overwrite_and_open_explains(make_backend):
-    backend = make_backend()
-    with backend.create():
+def test_create_does_not_overwrite_and_open_explains(make_subject):
+    subject = make_subject()
+    with subject.create():
         pass
     with pytest.raises(StorageError, match="already holds an index"):
-        backend.create()
+        subject.create()
     with pytest.raises(StorageError, match="is not a"):
-        make_backend().open()
+        make_subject().open()
 
 
-def test_an_empty_index_and_an_empty_batch_find_nothing(backend):
-    index = backend.create()
-    queries = backend.payload([300, 301])
-    assert backend.search(index, queries, 5).counts.tolist() == [0, 0]
-    assert backend.search(index, queries, 5, filter={"year": 2000}).counts.tolist() == [0, 0]
-    fill(backend, index, [])
+def test_an_empty_index_and_an_empty_batch_find_nothing(subject):
+    index = subject.create()
+    queries = subject.payload([300, 301])
+    assert index.search(queries, 5).counts.tolist() == [0, 0]
+    assert index.search(queries, 5, filter={"year": 2000}).counts.tolist() == [0, 0]
+    fill(subject, index, [])
     index.commit()
     index.optimize()
     assert len(index) == 0
-    assert len(backend.search(index, backend.payload([]), 5)) == 0
+    assert len(index.search(subject.payload([]), 5)) == 0
     index.close()
 
 
 def test_k_may_exceed_what_there_is_and_must_be_positive(filled):
-    backend, index = filled
-    queries = backend.payload([300])
-    found = backend.search(index, queries, 5000)
+    subject, index = filled
+    queries = subject.payload([300])
+    found = index.search(queries, 5000)
     assert 150 < len(found[0]) <= 200
     assert len(set(found.doc_ids)) == len(found[0])
-    assert len(backend.search(index, queries, 5000, filter={"year": 2001})[0]) <= 4
+    assert len(index.search(queries, 5000, filter={"year": 2001})[0]) <= 4
     with pytest.raises(InputError, match="k must be at least 1"):
-        backend.search(index, queries, 0)
+        index.search(queries, 0)
 
 
-def test_an_id_twice_in_one_call_is_refused(backend):
-    index = backend.create()
+def test_an_id_twice_in_one_call_is_refused(subject):
+    index = subject.create()
     with pytest.raises(InputError, match="'d0900' stands"):
-        backend.upsert(index, ["d0900", "d0901", "d0900"], backend.payload([1, 2, 3]), [{}, {}, {}])
+        subject.upsert(index, ["d0900", "d0901", "d0900"], subject.payload([1, 2, 3]), [{}, {}, {}])
     index.close()
 
 
 def test_bad_vectors_are_refused_and_nothing_is_stored(filled):
-    backend, index = filled
-    for payload in backend.bad().values():
+    subject, index = filled
+    for payload in subject.bad():
         with pytest.raises(InputError):
-            backend.upsert(index, ["d0900"], payload, [{}])
+            index.upsert(["d0900"], payload, [{}])
         with pytest.raises(InputError):
-            backend.search(index, payload, 5)
+            index.search(payload, 5)
     assert len(index) == 200
 
 
-def test_any_string_can_be_an_id(backend):
+def test_any_string_can_be_an_id(subject):
     odd = [
         "two words",
         "é",
@@ -281,13 +284,102 @@ def test_any_string_can_be_an_id(backend):
         "null",
         "0",
     ]
-    index = backend.create()
-    backend.upsert(index, odd, backend.payload(range(len(odd))), [{} for _ in odd])
+    index = subject.create()
+    subject.upsert(index, odd, subject.payload(range(len(odd))), [{} for _ in odd])
     index.commit()
-    found = backend.search(index, backend.payload([0, 3]), 100)
+    found = index.search(subject.payload([0, 3]), 100)
     assert set(found[0].doc_ids) <= set(odd) and len(found[0]) > 10
-    scores = index.score(backend.payload([0]), [found[0].doc_ids])
+    scores = index.score(subject.payload([0]), [found[0].doc_ids])
     np.testing.assert_allclose(scores, found[0].scores, rtol=2e-6)
-    assert backend.delete(index, odd) == len(odd)
+    assert index.delete(odd) == len(odd)
     assert len(index) == 0
     index.close()
+
+
+def test_a_reader_sees_another_process_only_after_refresh(subject):
+    if subject.one_process:
+        pytest.skip("one process at a time opens this engine")
+    with subject.create() as index:
+        fill(subject, index, range(100))
+        index.commit(sequence=1)
+    reader = subject.open(read_only=True)
+    queries = subject.payload([7, 500])
+    before = reader.search(queries, 200)
+    seven = reader.score(subject.payload([7]), [["d0007"]])
+    assert not reader.refresh()
+
+    elsewhere = {"upsert": {"new": 500, "d0003": 7}, "delete": ["d0007"], "sequence": 2}
+    write_elsewhere(subject.path, subject.kind.backend, subject.parameters, **elsewhere)
+    if not subject.shared:
+        same(reader.search(queries, 200), before)
+        assert (len(reader), reader.sequence) == (100, 1)
+    assert reader.refresh()
+    assert (len(reader), reader.sequence) == (100, 2)
+    found = reader.search(queries, 200)
+    assert "new" in found[1].doc_ids and "d0007" not in found.doc_ids
+    if subject.rows != "text":
+        np.testing.assert_allclose(reader.score(subject.payload([7]), [["d0003"]]), seven, rtol=2e-6)
+
+    write_elsewhere(subject.path, subject.kind.backend, subject.parameters, optimize=True, sequence=3)
+    assert reader.refresh()
+    assert (len(reader), reader.sequence) == (100, 3)
+    compacted = reader.search(queries, 200)
+    assert [set(ranking.doc_ids) for ranking in compacted] == [set(ranking.doc_ids) for ranking in found]
+    if subject.rows != "text":  # BM25's statistics count deleted documents until `optimize`
+        same(compacted, found)
+    assert not reader.refresh()
+    reader.close()
+
+
+def test_a_checksum_covers_files_that_never_change_under_their_names(subject):
+    index = subject.create()
+    fill(subject, index, range(100))
+    index.commit(sequence=1)
+    sums = file_sums(subject.path, index.files(), {})
+    fill(subject, index, range(100, 160))
+    index.delete(ids_of(range(10)))
+    index.commit(sequence=2)
+    later = file_sums(subject.path, index.files(), {})
+
+    assert bool(sums) == (subject.kind.backend != "qdrant")
+    assert later != sums or not sums
+    assert not [name for name in sums.keys() & later.keys() if sums[name] != later[name] and ".json" not in name]
+    index.close()
+
+
+def test_matched_terms_add_up_to_the_score(filled):
+    subject, index = filled
+    queries = subject.payload(range(300, 303))
+    hits = index.search(queries, 10)
+    terms = index.matched_terms(queries, hits, VOCABULARY)
+
+    if subject.rows == "vectors":
+        assert terms is None
+        return
+    assert terms is not None and len(terms) == len(hits.doc_ids)
+    assert {term.rpartition(":")[2] for of_hit in terms for term, _ in of_hit} <= set(VOCABULARY)
+    np.testing.assert_allclose([sum(part for _, part in of_hit) for of_hit in terms], hits.scores, rtol=1e-5)
+
+
+def test_a_closed_index_says_so_and_closing_twice_is_harmless(subject):
+    index = subject.create()
+    fill(subject, index, range(10))
+    index.close()
+    index.close()
+    uses = (lambda: index.search(subject.payload([1]), 3), lambda: index.commit(), lambda: index.delete(["d0001"]))
+    for use in (*uses, lambda: index.score(subject.payload([1]), [["d0001"]]), lambda: len(index), index.refresh):
+        with pytest.raises(StorageError, match="is closed: open it again"):
+            use()
+
+
+def test_the_kind_refuses_before_the_journal_what_the_index_would_refuse(subject):
+    good = subject.payload([1, 2]) if subject.rows != "text" else None
+    subject.kind.check(["d1", "d2"], good, subject.parameters)
+    for payload in subject.bad():
+        with pytest.raises(InputError):
+            subject.kind.check(["d1"], payload, subject.parameters)
+    if subject.rows != "text":
+        with pytest.raises(InputError, match="are needed"):
+            subject.kind.check(["d1"], good, subject.parameters)
+        with pytest.raises(InputError, match="are needed, not list"):
+            subject.kind.check(["d1", "d2"], [[1.0], [2.0]], subject.parameters)

@@ -25,7 +25,7 @@ def index(tmp_path, kind) -> FaissIndex:
 
 def test_finds_the_nearest_by_cosine(index):
     rows = vectors(50)
-    index.add([f"d{i}" for i in range(50)], rows)
+    index.upsert([f"d{i}" for i in range(50)], rows)
 
     hits = index.search(rows[:3] * 7, k=5)
 
@@ -38,14 +38,14 @@ def test_finds_the_nearest_by_cosine(index):
 
 def test_dot_takes_lengths_into_account(tmp_path, kind):
     index = FaissIndex.create(tmp_path / "index", 2, kind=kind, metric="dot")
-    index.add(["short", "long"], np.array([[1, 0], [3, 3]], np.float32))
+    index.upsert(["short", "long"], np.array([[1, 0], [3, 3]], np.float32))
 
     assert index.search(np.array([1, 0], np.float32), k=2)[0].doc_ids == ["long", "short"]
 
 
 def test_a_new_vector_replaces_the_old_one_of_its_id(index):
-    index.add(["a", "b"], np.eye(8, dtype=np.float32)[:2])
-    index.add(["a"], np.eye(8, dtype=np.float32)[2:3])
+    index.upsert(["a", "b"], np.eye(8, dtype=np.float32)[:2])
+    index.upsert(["a"], np.eye(8, dtype=np.float32)[2:3])
 
     assert len(index) == 2
     best = index.search(np.eye(8, dtype=np.float32)[2], k=1)[0]
@@ -55,7 +55,7 @@ def test_a_new_vector_replaces_the_old_one_of_its_id(index):
 
 def test_what_is_deleted_is_not_found(index):
     rows = vectors(40)
-    index.add([f"d{i}" for i in range(40)], rows)
+    index.upsert([f"d{i}" for i in range(40)], rows)
 
     assert index.delete(["d3", "d7", "unknown", "d3"]) == 2
 
@@ -68,7 +68,7 @@ def test_what_is_deleted_is_not_found(index):
 
 def test_what_was_committed_is_there_after_open(index):
     rows = vectors(40)
-    index.add([f"d{i}" for i in range(40)], rows)
+    index.upsert([f"d{i}" for i in range(40)], rows)
     index.delete([f"d{i}" for i in range(20)])
     before = index.search(rows, k=5)
     index.commit()
@@ -84,16 +84,16 @@ def test_what_was_committed_is_there_after_open(index):
 
 
 def test_what_was_not_committed_is_gone_and_the_last_commit_stays(index):
-    index.add(["a"], vectors(1))
+    index.upsert(["a"], vectors(1))
     index.commit()
-    index.add(["b"], vectors(1))
+    index.upsert(["b"], vectors(1))
 
     assert len(FaissIndex.open(index.path)) == 1
 
 
 def test_commit_keeps_one_generation_of_files(index):
     for number in range(3):
-        index.add([f"d{number}"], vectors(1))
+        index.upsert([f"d{number}"], vectors(1))
         index.commit()
 
     assert len(list(index.path.iterdir())) == 3
@@ -102,7 +102,7 @@ def test_commit_keeps_one_generation_of_files(index):
 def test_hnsw_is_rebuilt_when_much_of_it_is_deleted(tmp_path):
     index = FaissIndex.create(tmp_path / "index", 8, kind="hnsw")
     rows = vectors(100)
-    index.add([f"d{i}" for i in range(100)], rows)
+    index.upsert([f"d{i}" for i in range(100)], rows)
     index.delete([f"d{i}" for i in range(60)])
     large = index._index.ntotal
 
@@ -113,13 +113,13 @@ def test_hnsw_is_rebuilt_when_much_of_it_is_deleted(tmp_path):
 
 
 def test_k_may_exceed_the_number_of_vectors(index):
-    index.add(["a", "b"], vectors(2))
+    index.upsert(["a", "b"], vectors(2))
     assert len(index.search(vectors(1), k=100)[0]) == 2
 
 
 def test_an_empty_index_finds_nothing(index):
     assert [len(ranking) for ranking in index.search(vectors(3), k=5)] == [0, 0, 0]
-    index.add([], np.zeros((0, 8), np.float32))
+    index.upsert([], np.zeros((0, 8), np.float32))
     index.commit()
     assert len(FaissIndex.open(index.path)) == 0
 
@@ -131,7 +131,7 @@ def test_flat_resolves_ties_at_the_cutoff_by_id(tmp_path_factory, n, distinct, k
     rows = np.eye(8, dtype=np.float32)[rng.integers(0, distinct, n)]
     ids = [f"d{i}" for i in rng.permutation(n)]
     index = FaissIndex.create(tmp_path_factory.mktemp("ties") / "index", 8)
-    index.add(ids, rows)
+    index.upsert(ids, rows)
 
     found = index.search(np.ones((2, 8), np.float32), k=k)
 
@@ -153,7 +153,7 @@ def test_flat_resolves_ties_at_the_cutoff_by_id(tmp_path_factory, n, distinct, k
 )
 def test_bad_vectors_are_refused_and_nothing_is_added(index, ids, rows, says):
     with pytest.raises(InputError, match=says):
-        index.add(ids, rows)
+        index.upsert(ids, rows)
     assert len(index) == 0
 
 
@@ -163,12 +163,12 @@ def test_a_nan_query_is_refused(index):
 
 
 def test_a_zero_vector_scores_zero(index):
-    index.add(["zero"], np.zeros((1, 8), np.float32))
+    index.upsert(["zero"], np.zeros((1, 8), np.float32))
     assert index.search(vectors(1), k=1)[0].scores.tolist() == [0.0]
 
 
 def test_create_does_not_overwrite_and_open_explains(tmp_path, index):
-    index.add(["a"], vectors(1))
+    index.upsert(["a"], vectors(1))
     index.commit()
     with pytest.raises(StorageError, match="already holds an index"):
         FaissIndex.create(index.path, 8)

@@ -110,11 +110,9 @@ def test_only_allowed_documents_are_found_however_many_they_are(index, kind):
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     for allowed in (ids(0, 1), ids(3, 20), ids(0, 300), ["nobody"], []):
         living = [doc_id for doc_id in allowed if doc_id not in ("d5", "nobody")]
-        selection = index.select(allowed)
-        for given_as in (allowed, selection):
-            hits = index.search(rows[:3], 5, allowed=given_as)
-            assert set(hits.doc_ids) <= set(living)
-            assert hits.counts.tolist() == [min(5, len(living))] * 3
+        hits = index.search(rows[:3], 5, filter=allowed)
+        assert set(hits.doc_ids) <= set(living)
+        assert hits.counts.tolist() == [min(5, len(living))] * 3
         if kind in WHOLE and living:
             scores = unit[[int(doc_id[1:]) for doc_id in living]] @ unit[:3].T
             for number, ranking in enumerate(hits):
@@ -122,12 +120,11 @@ def test_only_allowed_documents_are_found_however_many_they_are(index, kind):
                 assert ranking.doc_ids == [doc_id for _, doc_id in best]
 
 
-def test_a_selection_is_of_no_use_after_a_change(index):
-    index.upsert(ids(0, 10), vectors(10))
-    selection = index.select(["d1", "d2"])
-    index.delete(["d1"])
-    with pytest.raises(InputError, match="select again"):
-        index.search(vectors(1), 3, allowed=selection)
+def test_a_filter_without_anything_that_answers_it_is_an_error(tmp_path):
+    with FaissIndex.create(tmp_path / "index", 8) as index:
+        index.upsert(["a"], vectors(1))
+        with pytest.raises(InputError, match="keeps no metadata: search its collection"):
+            index.search(vectors(1), 3, filter={"year": 2020})
 
 
 @settings(max_examples=15, deadline=None)

@@ -12,6 +12,7 @@ from indexing.errors import InputError, StorageError
 from indexing.indexes.lucene.analyzers import ANALYZERS, make_analyzer
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
+from lucene_documents import upsert_documents
 
 NASTY_IDS = [
     "a,b",
@@ -50,7 +51,7 @@ def found(index: Bm25Index, query: str, k: int = 10) -> list[str]:
 
 
 def test_finds_by_stemmed_words_of_title_and_text(index):
-    index.add([Document("d1", "a text about foxes", "Title"), Document("d2", "nothing", "Running dogs")])
+    upsert_documents(index, [Document("d1", "a text about foxes", "Title"), Document("d2", "nothing", "Running dogs")])
 
     assert found(index, "the fox") == ["d1"]
     assert found(index, "run dog") == ["d2"]
@@ -59,7 +60,7 @@ def test_finds_by_stemmed_words_of_title_and_text(index):
 def test_scores_are_lucenes_bm25(index):
     # Lengths up to 40 are kept exactly in Lucene's one-byte norms.
     texts = {"d1": "fox fox dog", "d2": "fox " + "cat " * 9, "d3": "dog", "d4": "bird song"}
-    index.add(documents(**texts))
+    upsert_documents(index, documents(**texts))
 
     def score(terms: list[str], query: str, k1: float = 0.9, b: float = 0.4) -> float:
         mean = sum(len(text.split()) for text in texts.values()) / len(texts)
@@ -80,7 +81,7 @@ def test_scores_are_lucenes_bm25(index):
 
 def test_own_parameters_are_kept_with_the_index(tmp_path):
     with Bm25Index.create(tmp_path / "index", k1=1.2, b=0.75) as index:
-        index.add(documents(d1="fox dog", d2="fox " * 5))
+        upsert_documents(index, documents(d1="fox dog", d2="fox " * 5))
         before = index.search(["fox"], 2).scores.tolist()
     with Bm25Index.create(tmp_path / "default") as default:
         default.add(documents(d1="fox dog", d2="fox " * 5))
@@ -92,7 +93,7 @@ def test_own_parameters_are_kept_with_the_index(tmp_path):
 
 def test_ties_go_by_doc_id_at_the_cutoff_too(index):
     ids = [f"d{number:04}" for number in range(3000)]
-    index.add(Document(doc_id, "fox") for doc_id in reversed(ids))
+    upsert_documents(index, (Document(doc_id, "fox") for doc_id in reversed(ids)))
 
     assert found(index, "fox", 7) == ids[:7]
     assert found(index, "fox", 5000) == ids
@@ -100,7 +101,7 @@ def test_ties_go_by_doc_id_at_the_cutoff_too(index):
 
 @pytest.mark.parametrize("query", ["", "   ", "the of and", "unheardof", "!?"])
 def test_a_query_without_a_known_word_has_no_hits(index, query):
-    index.add(documents(d1="fox"))
+    upsert_documents(index, documents(d1="fox"))
 
     hits = index.search([query, "fox", query], 10)
 
@@ -108,7 +109,9 @@ def test_a_query_without_a_known_word_has_no_hits(index, query):
 
 
 def test_a_batch_answers_as_its_queries_one_by_one(index):
-    index.add(Document(f"d{number}", f"common word{number % 7} word{number % 11}") for number in range(500))
+    upsert_documents(
+        index, (Document(f"d{number}", f"common word{number % 7} word{number % 11}") for number in range(500))
+    )
     queries = [f"word{number % 13} common" for number in range(300)]
 
     batch = index.search(queries, 20)
@@ -126,7 +129,7 @@ def test_no_queries_and_an_empty_index_give_no_hits(index):
 
 
 def test_ids_come_back_as_they_went_in(index):
-    index.add(Document(doc_id, "fox") for doc_id in NASTY_IDS)
+    upsert_documents(index, (Document(doc_id, "fox") for doc_id in NASTY_IDS))
 
     assert found(index, "fox", 100) == sorted(NASTY_IDS)
     assert index.delete(NASTY_IDS) == len(NASTY_IDS)
@@ -137,23 +140,23 @@ def test_ids_come_back_as_they_went_in(index):
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), unique=True, min_size=1))
 def test_any_ids_come_back_in_order_of_code_points(tmp_path_factory, ids):
     with Bm25Index.create(tmp_path_factory.mktemp("index") / "index") as index:
-        index.add(Document(doc_id, "fox") for doc_id in ids)
+        upsert_documents(index, (Document(doc_id, "fox") for doc_id in ids))
 
         assert found(index, "fox", len(ids)) == sorted(ids)
 
 
 def test_text_beyond_the_basic_plane_is_found(index):
-    index.add(documents(d1="𠮷野家", d2="smile 😀"))
+    upsert_documents(index, documents(d1="𠮷野家", d2="smile 😀"))
 
     assert found(index, "𠮷野家") == ["d1"]
     assert found(index, "half \ud83d smile") == ["d2"]
 
 
 def test_an_added_id_replaces_the_document(index):
-    index.add(documents(d1="fox", d2="dog"))
-    index.add(documents(d1="cat"))
+    upsert_documents(index, documents(d1="fox", d2="dog"))
+    upsert_documents(index, documents(d1="cat"))
     index.commit()
-    index.add(documents(d2="bird"))
+    upsert_documents(index, documents(d2="bird"))
 
     assert len(index) == 2
     assert (found(index, "fox"), found(index, "cat")) == ([], ["d1"])
@@ -162,33 +165,33 @@ def test_an_added_id_replaces_the_document(index):
 
 def test_a_replaced_document_of_an_earlier_session_is_gone(tmp_path):
     with Bm25Index.create(tmp_path / "index") as index:
-        index.add(documents(d1="fox"))
+        upsert_documents(index, documents(d1="fox"))
     with Bm25Index.open(tmp_path / "index") as index:
-        index.add(documents(d1="cat"))
+        upsert_documents(index, documents(d1="cat"))
 
         assert (len(index), found(index, "fox"), found(index, "cat")) == (1, [], ["d1"])
 
 
 def test_a_deleted_id_may_come_back(index):
-    index.add(documents(d1="fox", d2="fox", d3="fox"))
+    upsert_documents(index, documents(d1="fox", d2="fox", d3="fox"))
 
     assert index.delete(["d1", "d1", "unknown"]) == 1
     assert (len(index), found(index, "fox")) == (2, ["d2", "d3"])
 
-    index.add(documents(d1="fox"))
+    upsert_documents(index, documents(d1="fox"))
     assert found(index, "fox") == ["d1", "d2", "d3"]
 
 
 def test_an_id_twice_in_one_call_is_an_error_that_names_it(index):
     with pytest.raises(InputError, match="'d1' stands twice"):
-        index.add([Document("d1", "fox"), Document("d2", "dog"), Document("d1", "cat")])
+        upsert_documents(index, [Document("d1", "fox"), Document("d2", "dog"), Document("d1", "cat")])
 
     assert found(index, "fox dog cat") == ["d1", "d2"]
 
 
 def test_an_id_longer_than_lucene_takes_is_an_error(index):
     with pytest.raises(InputError, match="32767 bytes"):
-        index.add([Document("é" * 16383 + "x", "fox")])
+        upsert_documents(index, [Document("é" * 16383 + "x", "fox")])
 
 
 @pytest.mark.parametrize("k", [0, -1])
@@ -212,9 +215,9 @@ def test_wrong_parameters_are_errors(tmp_path, wrong):
 
 def test_only_what_was_committed_is_there_after_close(tmp_path):
     index = Bm25Index.create(tmp_path / "index")
-    index.add(documents(d1="fox"))
+    upsert_documents(index, documents(d1="fox"))
     index.commit()
-    index.add(documents(d2="fox"))
+    upsert_documents(index, documents(d2="fox"))
     assert found(index, "fox") == ["d1", "d2"]
     index.close()
     index.close()
@@ -225,7 +228,7 @@ def test_only_what_was_committed_is_there_after_close(tmp_path):
 
 def test_a_block_that_fails_is_not_committed(tmp_path):
     with pytest.raises(RuntimeError), Bm25Index.create(tmp_path / "index") as index:
-        index.add(documents(d1="fox"))
+        upsert_documents(index, documents(d1="fox"))
         raise RuntimeError
     with Bm25Index.open(tmp_path / "index") as index:
         assert len(index) == 0
@@ -233,7 +236,7 @@ def test_a_block_that_fails_is_not_committed(tmp_path):
 
 def test_a_second_writer_is_refused_a_reader_is_not(tmp_path):
     with Bm25Index.create(tmp_path / "index") as index:
-        index.add(documents(d1="fox"))
+        upsert_documents(index, documents(d1="fox"))
         index.commit()
         with pytest.raises(StorageError, match="open for writing already"):
             Bm25Index.open(tmp_path / "index")
@@ -264,7 +267,7 @@ def test_a_folder_without_such_an_index_is_refused(tmp_path):
 
 def test_a_damaged_index_is_a_storage_error(tmp_path):
     with Bm25Index.create(tmp_path / "index") as index:
-        index.add(documents(d1="fox"))
+        upsert_documents(index, documents(d1="fox"))
     segments = max((tmp_path / "index").glob("segments_*"))
     segments.write_bytes(segments.read_bytes()[:-10])
 
@@ -276,26 +279,31 @@ def test_a_closed_index_says_so(tmp_path):
     index = Bm25Index.create(tmp_path / "index")
     index.close()
 
-    for use in (lambda: index.search(["fox"], 1), lambda: index.add([]), lambda: len(index), index.commit):
+    for use in (
+        lambda: index.search(["fox"], 1),
+        lambda: upsert_documents(index, []),
+        lambda: len(index),
+        index.commit,
+    ):
         with pytest.raises(StorageError, match="is closed"):
             use()
 
 
 def test_size_counts_the_files(index):
     before = index.size_bytes
-    index.add(Document(f"d{number}", f"word{number}") for number in range(1000))
+    upsert_documents(index, (Document(f"d{number}", f"word{number}") for number in range(1000)))
     index.commit()
 
     assert index.size_bytes > before + 1000
 
 
 def test_threads_search_while_another_adds_and_deletes(index):
-    index.add(Document(f"fox{number}", "fox") for number in range(50))
+    upsert_documents(index, (Document(f"fox{number}", "fox") for number in range(50)))
     done = threading.Event()
 
     def change() -> None:
         for number in range(40):
-            index.add([Document(f"dog{number}", "dog")])
+            upsert_documents(index, [Document(f"dog{number}", "dog")])
             index.delete([f"dog{number - 1}"])
         done.set()
 
@@ -328,7 +336,7 @@ def test_threads_search_while_another_adds_and_deletes(index):
 )
 def test_other_languages_find_words_in_other_forms(tmp_path, analyzer, text, query):
     with Bm25Index.create(tmp_path / "index", analyzer=analyzer) as index:
-        index.add(documents(d1=text, d2="nothing"))
+        upsert_documents(index, documents(d1=text, d2="nothing"))
     with Bm25Index.open(tmp_path / "index", read_only=True) as index:
         assert found(index, query) == ["d1"]
 

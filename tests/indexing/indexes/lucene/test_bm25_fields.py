@@ -11,6 +11,7 @@ from indexing.collection.manifest import Leg
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.indexes.lucene.bm25 import Bm25Index
+from lucene_documents import upsert_documents
 
 WEIGHTS = {"title": 2.0, "text": 0.5}
 K1, B = {"title": 1.5, "text": 0.6}, {"title": 0.2, "text": 0.9}
@@ -20,7 +21,7 @@ def test_title_and_text_have_weights_of_their_own(tmp_path):
     texts = [Document("title", "dog", "fox"), Document("text", "fox", "dog")]
     for weights, best in (({"title": 2.0, "text": 1.0}, "title"), ({"title": 1.0, "text": 3.0}, "text")):
         with Bm25Index.create(tmp_path / best, weights=weights) as index:
-            index.add(texts)
+            upsert_documents(index, texts)
         with Bm25Index.open(tmp_path / best) as index:
             ranking = index.search(["fox"], 2)[0]
             assert ranking.doc_ids[0] == best
@@ -64,7 +65,7 @@ def test_scores_by_field_are_the_formulas(tmp_path):
     documents = some_documents(60)
     queries = ["word1x", "word2x word3x", "word4x word4x word5x word6x", "word39x nothing"]
     with Bm25Index.create(tmp_path / "index", weights=WEIGHTS, k1=K1, b=B) as index:
-        index.add(documents)
+        upsert_documents(index, documents)
         rankings = index.search(queries, 100)
         given = index.score(queries, [[document.doc_id for document in documents]] * len(queries))
 
@@ -81,7 +82,7 @@ def test_equal_numbers_by_field_are_one_number(tmp_path):
     found = []
     for name, k1, b in (("one", 1.2, 0.7), ("two", {"title": 1.2, "text": 1.2}, {"title": 0.7, "text": 0.7})):
         with Bm25Index.create(tmp_path / name, weights=WEIGHTS, k1=k1, b=b) as index:
-            index.add(documents)
+            upsert_documents(index, documents)
             found.append(index.search(queries, 20).to_run(queries))
             assert index.settings["k1"] == 1.2
 
@@ -93,13 +94,13 @@ def test_by_field_holds_through_updates_deletes_filters_and_opening_again(tmp_pa
     queries = [f"word{number}x word{number + 1}x" for number in range(30)]
     options = {"weights": WEIGHTS, "k1": K1, "b": B, "fields": {"even": "boolean"}}
     with Bm25Index.create(tmp_path / "changed", **options) as index:
-        index.add(some_documents(80, seed=1))
+        upsert_documents(index, some_documents(80, seed=1))
         index.commit()
         index.upsert(documents)
         index.delete([document.doc_id for document in documents[60:]])
         index.optimize()
     with Bm25Index.create(tmp_path / "plain", **options) as index:
-        index.add(documents[:60])
+        upsert_documents(index, documents[:60])
         plain, filtered = index.search(queries, 10), index.search(queries, 10, {"even": True})
 
     with Bm25Index.open(tmp_path / "changed", read_only=True) as index:

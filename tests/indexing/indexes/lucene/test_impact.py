@@ -68,7 +68,7 @@ def test_hits_are_the_exact_product_over_the_whole_wordpiece_vocabulary(tmp_path
     ).tocsr()
     ids = [f"d{number}" for number in rng.permutation(1500)]
     with ImpactIndex.create(tmp_path / "index", vocabulary=wordpieces) as index:
-        index.add(ids, documents)
+        index.upsert(ids, documents)
 
         for k in (1, 10, 2000):
             assert_hits(index.search(queries, k), expected(ids, documents, queries, 100, k))
@@ -77,7 +77,7 @@ def test_hits_are_the_exact_product_over_the_whole_wordpiece_vocabulary(tmp_path
 def test_every_wordpiece_is_a_term_of_its_own(tmp_path, wordpieces):
     each = sparse.identity(len(wordpieces), dtype=np.float32, format="csr")
     with ImpactIndex.create(tmp_path / "index", vocabulary=wordpieces) as index:
-        index.add(wordpieces, each)
+        index.upsert(wordpieces, each)
 
         hits = index.search(each, 2)
 
@@ -96,20 +96,20 @@ def test_small_random_indexes_are_the_exact_product(tmp_path_factory, data):
     ids = [f"d{number}" for number in range(documents.shape[0])]
     path = tmp_path_factory.mktemp("index") / "index"
     with ImpactIndex.create(path, vocabulary=WORDS, scale=scale) as index:
-        index.add(ids, documents)
+        index.upsert(ids, documents)
 
         assert_hits(index.search(queries, k), expected(ids, documents, queries, scale, k))
 
 
 def test_ties_go_by_doc_id_at_the_cutoff_too(index):
     ids = [f"d{number:04}" for number in range(3000)]
-    index.add(ids[::-1], weights([{"fox": 1.0}] * 3000))
+    index.upsert(ids[::-1], weights([{"fox": 1.0}] * 3000))
 
     assert index.search(weights([{"fox": 1.0}]), 7)[0].doc_ids == ids[:7]
 
 
 def test_a_score_beyond_float32_is_that_of_the_exact_sum(index):
-    index.add(["d"], weights([{"fox": 30.01, "dog": 40.0, "+": 0.01}]))
+    index.upsert(["d"], weights([{"fox": 30.01, "dog": 40.0, "+": 0.01}]))
 
     hits = index.search(weights([{"fox": 50.0, "dog": 40.0, "+": 0.01}]), 1)
 
@@ -117,7 +117,7 @@ def test_a_score_beyond_float32_is_that_of_the_exact_sum(index):
 
 
 def test_weights_that_round_to_zero_are_left_out(index):
-    index.add(["d1", "d2"], weights([{"fox": 0.004}, {"fox": 0.006}]))
+    index.upsert(["d1", "d2"], weights([{"fox": 0.004}, {"fox": 0.006}]))
 
     assert index.search(weights([{"fox": 1.0}]), 5)[0].doc_ids == ["d2"]
     assert index.search(weights([{"fox": 0.004}]), 5)[0].doc_ids == []
@@ -128,7 +128,7 @@ def test_duplicate_entries_of_a_matrix_add_up(index):
     doubled = sparse.csr_matrix(
         (np.array([0.5, 0.25], np.float32), np.array([0, 0]), np.array([0, 2])), shape=(1, len(WORDS))
     )
-    index.add(["d"], doubled)
+    index.upsert(["d"], doubled)
 
     assert index.search(weights([{"fox": 1.0}]), 1).scores.tolist() == [7500.0]
     assert doubled.nnz == 2
@@ -136,11 +136,11 @@ def test_duplicate_entries_of_a_matrix_add_up(index):
 
 def test_an_added_id_replaces_the_document_and_a_deleted_one_is_gone(tmp_path):
     with ImpactIndex.create(tmp_path / "index", vocabulary=WORDS) as index:
-        index.add(["d1", "d2"], weights([{"fox": 1.0}, {"fox": 2.0}]))
-        index.add(["d1"], weights([{"dog": 1.0}]))
+        index.upsert(["d1", "d2"], weights([{"fox": 1.0}, {"fox": 2.0}]))
+        index.upsert(["d1"], weights([{"dog": 1.0}]))
         assert index.search(weights([{"fox": 1.0}, {"dog": 1.0}]), 5).doc_ids == ["d2", "d1"]
     with ImpactIndex.open(tmp_path / "index") as index:
-        index.add(["d2"], weights([{"dog": 3.0}]))
+        index.upsert(["d2"], weights([{"dog": 3.0}]))
         assert index.search(weights([{"fox": 1.0}, {"dog": 1.0}]), 5).doc_ids == ["d2", "d1"]
         assert index.delete(["d2", "d3"]) == 1
         assert index.search(weights([{"fox": 1.0}, {"dog": 1.0}]), 5).doc_ids == ["d1"]
@@ -149,7 +149,7 @@ def test_an_added_id_replaces_the_document_and_a_deleted_one_is_gone(tmp_path):
 
 def test_scale_and_vocabulary_are_kept_with_the_index(tmp_path):
     with ImpactIndex.create(tmp_path / "index", vocabulary=WORDS, scale=10) as index:
-        index.add(["d"], weights([{"😀": 1.5}]))
+        index.upsert(["d"], weights([{"😀": 1.5}]))
 
     with ImpactIndex.open(tmp_path / "index", read_only=True) as index:
         assert (index.vocabulary, index.scale) == (WORDS, 10)
@@ -161,7 +161,7 @@ def test_a_weight_that_cannot_be_an_impact_names_document_and_term_and_adds_noth
     bad = weights([{"fox": 1.0}, {"fox": 1.0, "a|b": wrong}])
 
     with pytest.raises(InputError, match=r"document 'second': the weight .* of the term 'a\|b'"):
-        index.add(["first", "second"], bad)
+        index.upsert(["first", "second"], bad)
     assert len(index) == 0
     with pytest.raises(InputError, match=r"query 1: the weight .* of the term 'a\|b'"):
         index.search(bad, 5)
@@ -171,24 +171,24 @@ def test_impacts_whose_sum_lucene_cannot_hold_are_refused(tmp_path):
     vocabulary = [f"t{number}" for number in range(200)]
     with ImpactIndex.create(tmp_path / "index", vocabulary=vocabulary, scale=1) as index:
         with pytest.raises(InputError, match="impacts of document 'd' sum to"):
-            index.add(["d"], sparse.csr_matrix(np.full((1, 200), 2.0**24 - 1, np.float32)))
+            index.upsert(["d"], sparse.csr_matrix(np.full((1, 200), 2.0**24 - 1, np.float32)))
         assert len(index) == 0
 
 
 def test_wrong_shapes_and_ids_are_errors(index):
     one = weights([{"fox": 1.0}])
     with pytest.raises(InputError, match="vocabulary of 17 terms, not 3"):
-        index.add(["d"], sparse.csr_matrix((1, 3), dtype=np.float32))
+        index.upsert(["d"], sparse.csr_matrix((1, 3), dtype=np.float32))
     with pytest.raises(InputError, match="2 ids for 1 rows"):
-        index.add(["d1", "d2"], one)
+        index.upsert(["d1", "d2"], one)
     with pytest.raises(InputError, match="'d' stands 2 times"):
-        index.add(["d", "d"], sparse.vstack([one, one]).tocsr())
+        index.upsert(["d", "d"], sparse.vstack([one, one]).tocsr())
     with pytest.raises(InputError, match="is empty"):
-        index.add([""], one)
+        index.upsert([""], one)
     with pytest.raises(InputError, match="bytes of UTF-8"):
-        index.add(["x" * 40_000], one)
+        index.upsert(["x" * 40_000], one)
     with pytest.raises(InputError, match="surrogate"):
-        index.add(["\ud800"], one)
+        index.upsert(["\ud800"], one)
     with pytest.raises(InputError, match=r"scipy\.sparse matrix"):
         index.search(np.ones((1, 17)), 5)
     with pytest.raises(InputError, match="k must be at least 1"):
@@ -218,7 +218,7 @@ def test_a_vocabulary_that_lucene_cannot_hold_is_refused(tmp_path, vocabulary, m
 def test_a_term_of_the_longest_length_is_found(tmp_path):
     vocabulary = ["x" * 255, "😀" * 255]
     with ImpactIndex.create(tmp_path / "index", vocabulary=vocabulary) as index:
-        index.add(["d1", "d2"], sparse.csr_matrix(np.diag([167_772.0, 167_772.0]).astype(np.float32)))
+        index.upsert(["d1", "d2"], sparse.csr_matrix(np.diag([167_772.0, 167_772.0]).astype(np.float32)))
 
         hits = index.search(sparse.identity(2, dtype=np.float32, format="csr") * 0.01, 2)
 

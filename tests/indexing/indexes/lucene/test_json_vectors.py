@@ -44,7 +44,7 @@ def test_anserini_indexes_it_to_what_our_own_index_holds(tmp_path, weights):
     java_class("io.anserini.index.IndexCollection").main([*arguments, "-impact", "-pretokenized", "-threads", "1"])
     with ImpactIndex.create(tmp_path / "ours", vocabulary=VOCABULARY) as ours:
         for names, rows in read_json_vectors(tmp_path / "collection", VOCABULARY):
-            ours.add(names, rows)
+            ours.upsert(names, rows)
 
     found = []
     for path in (tmp_path / "ours", tmp_path / "theirs"):

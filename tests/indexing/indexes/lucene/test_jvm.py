@@ -31,7 +31,7 @@ INDEX_ONE = """
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.documents import Document
 with Bm25Index.create({path!r}) as index:
-    index.add([Document("d", "a fox")])
+    index.upsert(["d"], ["a fox"])
     print(index.search(["foxes"], 1)[0].doc_ids)
 """
 
@@ -167,7 +167,7 @@ import itertools
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.documents import Document
 index = Bm25Index.create({path!r})
-index.add([Document("kept", "a fox")])
+index.upsert(["kept"], ["a fox"])
 index.commit()
 def endless():
     print("busy", flush=True)
@@ -175,7 +175,8 @@ def endless():
 try:
     with index:
         if {busy!r} == "add":
-            index.add(Document(f"d{{number}}", "a dog " * 50) for number in endless())
+            for number in endless():
+                index.upsert([f"d{{number}}"], ["a dog " * 50])
         else:
             for _ in endless():
                 index.search(["a red fox"] * 500, 10)

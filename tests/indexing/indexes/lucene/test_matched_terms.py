@@ -6,16 +6,18 @@ from indexing.documents import Document
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.matched_terms import matched_impacts, matched_terms
+from lucene_documents import upsert_documents
 
 
 def test_the_words_of_a_bm25_hit_and_what_they_add(tmp_path):
     with Bm25Index.create(tmp_path / "bm25") as index:
-        index.add(
+        upsert_documents(
+            index,
             [
                 Document("flour", "Mix flour and water; bake, bake again."),
                 Document("oven", "Baking in an oven."),
                 Document("東京", "東京"),
-            ]
+            ],
         )
         queries = ["bake bake in the oven", "the", "東 \ud800 flour \x01"]
         hits = index.search(queries, 5)
@@ -32,7 +34,7 @@ def test_the_terms_of_an_impact_hit_are_the_summands_of_the_dot_product(tmp_path
     documents = csr_matrix(np.array([[0.5, 0, 1.25, 0, 2], [0, 1, 0, 0.1, 0]], np.float32))
     query = csr_matrix(np.array([[1, 0.5, 0.2, 0.3, 0.01]], np.float32))
     with ImpactIndex.create(tmp_path / "impacts", vocabulary=vocabulary) as index:
-        index.add(["one", "two"], documents)
+        index.upsert(["one", "two"], documents)
         hits = index.search(query, 2)
         found = dict(zip(hits.doc_ids, matched_impacts(index, query, hits), strict=True))
 
@@ -46,7 +48,7 @@ def test_the_terms_of_an_impact_hit_are_the_summands_of_the_dot_product(tmp_path
 
 def test_a_document_deleted_since_has_no_terms(tmp_path):
     with Bm25Index.create(tmp_path / "bm25") as index:
-        index.add([Document("1", "flour"), Document("2", "water flour")])
+        upsert_documents(index, [Document("1", "flour"), Document("2", "water flour")])
         hits = index.search(["flour"], 2)
         index.delete(["1"])
         found = dict(zip(hits.doc_ids, matched_terms(index, ["flour"], hits), strict=True))

@@ -14,7 +14,7 @@ from scipy import sparse
 from indexing.errors import InputError, StorageError
 from indexing.indexes.qdrant.client import with_back_off
 from indexing.indexes.qdrant.engine import point_id
-from indexing.indexes.qdrant.index import QdrantIndex
+from indexing.indexes.qdrant.index import BothRows, QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
 
 RNG = np.random.default_rng(0)
@@ -42,7 +42,7 @@ def test_one_call_searches_both_vectors_and_fuses_them(tmp_path, engine):
     with QdrantIndex.create(tmp_path / "index", 8, vocabulary=20, fields=fields, engine=engine) as index:
         vectors, terms, asked, asked_terms = dense(60), weights(60), dense(4), weights(4)
         metadata = [{"year": 2000 + number % 3} for number in range(60)]
-        index.upsert(ids(60), vectors, terms, metadata=metadata)
+        index.upsert(ids(60), BothRows(vectors, terms), metadata)
 
         for written in (None, {"year": 2001}):
             legs = [index.search(asked, 100, written), index.search(asked_terms, 100, written)]

@@ -1,0 +1,59 @@
+"""BM25 and learned term weights in Lucene as kinds of leg."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexing.indexes.base import Kind, Making, MatchingIds
+from indexing.indexes.lucene.bm25 import Bm25Index
+from indexing.indexes.lucene.impact import ImpactIndex
+from indexing.indexes.lucene.index import check_id
+from indexing.indexes.registry import Rows, chosen
+from indexing.indexes.rows import check_weight_rows
+
+
+class Bm25Kind(Kind):
+    """The words of documents; parameters as in `Bm25Index.create`."""
+
+    backend = "bm25"
+
+    def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
+        """Return the parameters of BM25, its analyzer, and the weights of its fields."""
+        return frozenset({"k1", "b", "analyzer", "weights"})
+
+    def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
+        """Raise `InputError` for an id that Lucene cannot store."""
+        for doc_id in ids:
+            check_id(doc_id)
+
+    def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> Bm25Index:
+        """Make an empty index."""
+        return Bm25Index.create(path, fields=making.fields, **chosen(parameters))
+
+    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> Bm25Index:
+        """Open the last committed state."""
+        return Bm25Index.open(path, read_only=read_only)
+
+
+class ImpactKind(Kind):
+    """Term weights as integer impacts; its parameter is ``scale``."""
+
+    backend = "impact"
+
+    def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
+        """Return the one parameter."""
+        return frozenset({"scale"})
+
+    def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
+        """Raise `InputError` for an id that Lucene cannot store, or weights that cannot be impacts."""
+        for doc_id in ids:
+            check_id(doc_id)
+        check_weight_rows(ids, rows, int(parameters["columns"]), float(parameters.get("scale", 100)))
+
+    def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> ImpactIndex:
+        """Make an empty index."""
+        return ImpactIndex.create(path, vocabulary=making.vocabulary(), fields=making.fields, **chosen(parameters))
+
+    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> ImpactIndex:
+        """Open the last committed state."""
+        return ImpactIndex.open(path, read_only=read_only)

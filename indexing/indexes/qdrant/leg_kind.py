@@ -1,0 +1,62 @@
+"""Qdrant as a kind of leg."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexing.indexes.base import Kind, Making, MatchingIds
+from indexing.indexes.qdrant.index import QdrantIndex
+from indexing.indexes.qdrant.settings import QdrantServer
+from indexing.indexes.registry import Rows, chosen
+from indexing.indexes.rows import check_vector_rows, check_weight_rows
+
+_PLACE = frozenset({"on_disk", "engine", "server"})
+_GRAPH = frozenset({"m", "ef_construction", "ef_search", "quantization"})
+
+
+class QdrantKind(Kind):
+    """Dense vectors or term weights in Qdrant; parameters as in `QdrantSettings`, with ``engine`` and ``server``."""
+
+    backend = "qdrant"
+
+    def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
+        """Return where the points are, and of dense vectors what their graph is like."""
+        return _PLACE | _GRAPH if rows == "vectors" else _PLACE
+
+    def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
+        """Raise `InputError` for rows of another shape, a NaN, an infinity, or weights that no index could hold."""
+        if "dimension" in parameters:
+            check_vector_rows(ids, rows, int(parameters["dimension"]))
+        else:
+            check_weight_rows(ids, rows, int(parameters["columns"]), 100)
+
+    def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> QdrantIndex:
+        """Make an empty index."""
+        settings = chosen(parameters)
+        server = settings.pop("server", None)
+        return QdrantIndex.create(
+            path,
+            int(parameters.get("dimension", 0)),
+            vocabulary=int(parameters.get("columns", 0)),
+            fields=making.fields,
+            server=QdrantServer(**server) if server else None,
+            **settings,
+        )
+
+    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> QdrantIndex:
+        """Open the index; see `QdrantIndex.open`."""
+        return QdrantIndex.open(path, read_only=read_only)
+
+    def place(self, parameters: Mapping[str, Any], leg: str, collection: Path) -> Mapping[str, Any]:
+        """Name the collection on a server where nobody has; a fresh name, since a killed job may have left one."""
+        server = parameters.get("server")
+        if not server or server.get("collection"):
+            return parameters
+        home = collection.absolute().name.removeprefix(".").removesuffix(".building")
+        return {**parameters, "server": {**server, "collection": f"{home}-{leg}-{uuid.uuid4().hex[:8]}"}}
+
+    def left_elsewhere(self, parameters: Mapping[str, Any]) -> str | None:
+        """Name the collection that stays on the server."""
+        server = parameters.get("server")
+        return f"the collection {server['collection']!r} of {server['url']}" if server else None

@@ -1,0 +1,62 @@
+"""The registry of the kinds of index: one line each. Importing it loads none of them."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from indexing.errors import InputError
+
+if TYPE_CHECKING:
+    from indexing.indexes.base import Kind
+
+Rows: TypeAlias = Literal["text", "vectors", "weights"]
+"""What an index is given of a document: its text, a dense vector, or the term weights of a sparse encoder."""
+Backend: TypeAlias = str
+"""The name of a kind of index: a key of `KINDS`."""
+
+KINDS: Mapping[Backend, tuple[tuple[Rows, ...], str]] = {
+    "bm25": (("text",), "indexing.indexes.lucene.leg_kinds:Bm25Kind"),
+    "faiss": (("vectors",), "indexing.indexes.faiss.leg_kind:FaissKind"),
+    "impact": (("weights",), "indexing.indexes.lucene.leg_kinds:ImpactKind"),
+    "qdrant": (("vectors", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
+}
+"""The rows that each kind takes, and its class. The first kind that takes some rows is their default."""
+
+ROW_PARAMETERS: Mapping[str, frozenset[str]] = {
+    "text": frozenset(),
+    "vectors": frozenset({"dimension", "dtype"}),
+    "weights": frozenset({"columns", "vocabulary_sha256"}),
+}
+"""Parameters of a leg that describe its rows."""
+OF_ROWS = frozenset[str]().union(*ROW_PARAMETERS.values())
+
+
+def kind_of(backend: Backend) -> "Kind":
+    """Return the kind of this name.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    if backend not in KINDS:
+        raise InputError(f"unknown backend {backend!r}: there are {', '.join(map(repr, KINDS))}")
+    module, _, name = KINDS[backend][1].partition(":")
+    kind: type[Kind] = getattr(import_module(module), name)
+    return kind()
+
+
+def chosen(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the index alone, without those that describe the rows."""
+    return {name: value for name, value in parameters.items() if name not in OF_ROWS}
+
+
+def backends_of(rows: Rows) -> tuple[Backend, ...]:
+    """Return the kinds that take these rows, the default first."""
+    return tuple(backend for backend, (taken, _) in KINDS.items() if rows in taken)
+
+
+def rows_of(backend: Backend, parameters: Mapping[str, Any]) -> Rows:
+    """Return which rows an index of this kind takes, by the parameters that describe them."""
+    taken = KINDS[backend][0]
+    return next((rows for rows in taken if ROW_PARAMETERS[rows] & parameters.keys()), taken[-1])
