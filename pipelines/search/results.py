@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from indexing.hits import LegHit
-from retrieve.retrievers import Terms
+from indexing.indexes.base import Terms
 
 
 @dataclass(frozen=True, slots=True)
