@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from indexing.hits import Hits, LegHit
+from indexing.indexes.base import Terms
 from pipelines.search.results import Explanation, LegExplanation
 from retrieve.reranking.cross_encoder import FIRST_STAGE, RERANKER
-from retrieve.retrievers import Retriever, Terms
+from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 
 
