@@ -1,4 +1,4 @@
-"""Evaluation sets: a corpus with the queries and judgements of one split, from a folder, the Hub or this machine."""
+"""Evaluation sets: a corpus with one split's queries and judgements, from a folder or the Hub, or generated."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from pipelines.evaluation.tables import Splits, Tables, fetch, joined
 logger = logging.getLogger(__name__)
 
 DATA_VARIABLE = "RETRIEVE_DATA"
-"""Environment variable: where collections lie, ``<name>/corpus.jsonl`` or the Hub's ``<owner>/<name>``."""
+"""Environment variable with the folder of local collections: ``<name>/corpus.jsonl`` or ``<owner>/<name>`` there."""
 
 PYDOCS = "pydocs"
 
@@ -39,7 +39,7 @@ CQADUPSTACK_PARTS = tuple(
         "wordpress",
     )
 )
-"""The twelve forums that the field reports as one set, by the mean of their twelve means."""
+"""CQADupStack's twelve forums, reported as one set by the mean of their means."""
 
 BEIR_NAMES = (
     "arguana",
@@ -58,11 +58,11 @@ BEIR_NAMES = (
     "trec-covid",
     "webis-touche2020",
 )
-"""BEIR's public collections (Thakur et al. 2021), on the Hub as ``BeIR/<name>`` with ``BeIR/<name>-qrels``, and
+"""BEIR's public collections (Thakur et al. 2021). The Hub has them as ``BeIR/<name>`` with ``BeIR/<name>-qrels``, and
 CQADupStack's forums as ``mteb/<name>``."""
 
 DEFAULT_SPLITS = {"msmarco": "dev"}
-"""The split that is scored where it is not ``test``: MS MARCO's test judgements are secret."""
+"""Default splits other than ``test``: MS MARCO's test judgements are not public."""
 
 _USUAL_SPLITS = ("test", "dev", "validation", "train", "corpus")
 _OTHER_NAMES = {"dev": "validation", "validation": "dev"}
@@ -71,22 +71,22 @@ _REFERENCE = re.compile(r"(?P<name>.+):(?P<split>[\w.-]+)")
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSet:
-    """A corpus, and one split's queries with their judgements.
+    """A corpus with one split's queries and judgements.
 
     Parameters
     ----------
     name, split
-        What was loaded.
+        Names of the collection and the split.
     corpus
-        All documents, read anew at each pass.
+        All documents, read again at each pass.
     queries
         ``{query_id: text}`` of the judged queries, in the order of `qrels`.
     qrels
         ``{query_id: {doc_id: grade}}``.
     unknown_queries
-        How many judged queries have no text: they are left out of both.
+        Number of judged queries without a text, which are in neither.
     altered
-        Whether these are other queries or judgements than the collection's: no published figure is of them.
+        Whether queries or judgements differ from the collection's, so that published figures do not apply.
     """
 
     name: str
@@ -98,13 +98,13 @@ class EvaluationSet:
     altered: bool = False
 
     def limited(self, queries: int) -> "EvaluationSet":
-        """Keep this many queries, chosen by a hash of their ids: always the same, and spread over the whole set."""
+        """Keep this many queries, chosen by a hash of their ids: always the same, and spread over the set."""
         texts, qrels = limit_queries(self.queries, self.qrels, queries)
         return replace(self, queries=texts, qrels=qrels, altered=self.altered or len(texts) < len(self.queries))
 
     def judged_by(self, qrels: Mapping[str, Mapping[str, int]]) -> "EvaluationSet":
-        """Take other judgements of the same queries; those of queries that are not here are left out and counted."""
-        return replace(_joined(self.name, self.split, self.corpus, self.queries, qrels), altered=True)
+        """Replace the judgements; those of unknown queries are dropped and counted."""
+        return replace(_with_judged_queries(self.name, self.split, self.corpus, self.queries, qrels), altered=True)
 
 
 def load_evaluation_set(
@@ -116,42 +116,42 @@ def load_evaluation_set(
 ) -> EvaluationSet:
     """Load a corpus with one split's queries and judgements.
 
-    Documents without a word and repeats of a document's id are left out of the corpus, which benchmarks have and no
-    search could find or tell apart; anything else that is wrong with a record stops the load.
+    Empty documents and repeated ids, which some benchmarks have, are dropped from the corpus, because no search can
+    find them or tell them apart. Any other problem in a record stops the load.
 
     Parameters
     ----------
     name_or_folder
-        A folder in BEIR layout (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``) or in the Hub's (see
-        `tables.Tables`); ``pydocs``, made on this machine; one of BEIR's names; or a dataset of the Hub,
-        ``owner/name``, with tables ``corpus``, ``queries`` and ``qrels`` (or ``default``, or in ``owner/name-qrels``).
+        A folder in BEIR layout (``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``) or the Hub's layout (see
+        `tables.Tables`); ``pydocs``, generated locally; one of BEIR's names; or a Hub dataset ``owner/name`` with
+        tables ``corpus``, ``queries`` and ``qrels`` (or ``default``, or in ``owner/name-qrels``).
     split
-        ``test``, ``train`` or ``dev``, as far as the collection has them. A collection of collections names its parts
-        by split in all three tables: ``sentence-transformers/NanoBEIR-en`` has ``NanoSciFact``.
+        ``test``, ``train`` or ``dev``, if the collection has it. A collection of collections names its parts by split
+        in all three tables: ``sentence-transformers/NanoBEIR-en`` has ``NanoSciFact``.
     data_dir
-        Where collections lie; by default the environment variable ``RETRIEVE_DATA``. What lies there as ``<name>``,
-        ``BeIR/<name>`` or ``<owner>/<name>`` is read instead of the Hub. ``pydocs`` is kept there too, else in the
-        user's cache folder.
+        Folder of local collections; by default the environment variable ``RETRIEVE_DATA``. ``<name>``, ``BeIR/<name>``
+        or ``<owner>/<name>`` there is read instead of the Hub. ``pydocs`` is stored there, else in the user's cache
+        folder.
     check_corpus
-        Read the corpus through once, so that a broken one is found before any work, and warn of what `checks` finds.
+        Read the whole corpus once to find errors before any other work, and warn of the findings of `checks`.
 
     Raises
     ------
     InputError
-        For an unknown name, a split that is not there (naming those that are), a Hub that cannot be reached, or
+        For an unknown name, a missing split (the message lists the existing ones), a Hub that cannot be reached, or
         when no judged query has a text.
     """
     name, data = str(name_or_folder), _data_folder(data_dir)
     folder = _find_folder(name_or_folder, data)
-    found = _load(folder, name, split) if folder is not None else _from_hub(name, split)
+    dataset = _load(folder, name, split) if folder is not None else _from_hub(name, split)
     if check_corpus:
-        for line in run_checks(found.corpus, found.queries, found.qrels).warnings():
-            logger.warning("%s, split %s: %s", found.name, split, line)
-    return found
+        for line in run_checks(dataset.corpus, dataset.queries, dataset.qrels).warnings():
+            logger.warning("%s, split %s: %s", dataset.name, split, line)
+    return dataset
 
 
 def find_tables(name_or_folder: str | Path, data_dir: str | Path | None = None) -> Tables:
-    """Find a dataset in the Hub's layout: the folder named, a copy among others, or the Hub's own.
+    """Return a dataset in the Hub's layout: a folder, a local copy, or a download from the Hub.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def find_tables(name_or_folder: str | Path, data_dir: str | Path | None = None) 
     Raises
     ------
     InputError
-        When it is nowhere, or the Hub cannot be reached.
+        When it does not exist, or the Hub cannot be reached.
     """
     folder = _find_folder(name_or_folder, _data_folder(data_dir))
     if folder is not None:
@@ -170,25 +170,25 @@ def find_tables(name_or_folder: str | Path, data_dir: str | Path | None = None) 
         return Tables(fetch(_repository(str(name_or_folder))))
     except InputError as error:
         raise InputError(
-            f"{error}. To go without the Hub, set {DATA_VARIABLE} (--data-dir) to a folder that holds a copy of "
+            f"{error}. To work without the Hub, set {DATA_VARIABLE} (--data-dir) to a folder with a copy of "
             f"{name_or_folder}"
         ) from error
 
 
 def parse_reference(reference: str) -> tuple[str, str]:
-    """Split ``NAME[:SPLIT]`` as command lines take it; without a split the one the field scores."""
+    """Split the command line's ``NAME[:SPLIT]`` into name and split; the default is ``test`` or `DEFAULT_SPLITS`."""
     match = None if Path(reference).exists() else _REFERENCE.fullmatch(reference)
     name, split = (match["name"], match["split"]) if match else (reference, "")
     return name, split or DEFAULT_SPLITS.get(name, "test")
 
 
 def _data_folder(data_dir: str | Path | None) -> Path | None:
-    given = data_dir or os.environ.get(DATA_VARIABLE)
-    return Path(given).expanduser() if given else None
+    folder = data_dir or os.environ.get(DATA_VARIABLE)
+    return Path(folder).expanduser() if folder else None
 
 
 def _find_folder(name_or_folder: str | Path, data: Path | None) -> Path | None:
-    """Find the local folder that is meant; None when the Hub must be asked."""
+    """Return the collection's local folder; None if it must be downloaded from the Hub."""
     name, here = str(name_or_folder), Path(name_or_folder).expanduser()
     if _is_collection(here):
         return here
@@ -201,13 +201,13 @@ def _find_folder(name_or_folder: str | Path, data: Path | None) -> Path | None:
         return build_pydocs((data or _cache_folder()) / PYDOCS)
     if here.exists():
         raise InputError(
-            f"{here} is not in BEIR layout (corpus.jsonl or corpus.jsonl.gz is missing in it), nor in the Hub's"
+            f"{here} is not in BEIR layout (it has no corpus.jsonl or corpus.jsonl.gz), nor in the Hub's layout"
         )
     if name in BEIR_NAMES or re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         return None
     raise InputError(
-        f"there is no collection {name!r}: give a folder in BEIR layout, {PYDOCS!r}, a Hub dataset as 'owner/name', or "
-        f"one of BEIR's names: {', '.join(BEIR_NAMES)}" + ("" if data is None else f" (looked in {data} too)")
+        f"there is no collection {name!r}: use a folder in BEIR layout, {PYDOCS!r}, a Hub dataset as 'owner/name', or "
+        f"one of BEIR's names: {', '.join(BEIR_NAMES)}" + ("" if data is None else f" (also looked in {data})")
     )
 
 
@@ -239,34 +239,32 @@ def _from_hub(name: str, split: str) -> EvaluationSet:
         return _load(fetch(repository), name, split, judgements=f"{repository}-qrels")
     except InputError as error:
         raise InputError(
-            f"{error}. To go without the Hub, give a folder in BEIR layout, or set {DATA_VARIABLE} (--data-dir) to a "
-            f"folder that holds a copy of {repository}, or {name}/corpus.jsonl, {name}/queries.jsonl and "
+            f"{error}. To work without the Hub, use a folder in BEIR layout, or set {DATA_VARIABLE} (--data-dir) to a "
+            f"folder with a copy of {repository}, or with {name}/corpus.jsonl, {name}/queries.jsonl and "
             f"{name}/qrels/{split}.tsv"
         ) from error
 
 
 def _load(folder: Path, name: str, split: str, *, judgements: str | None = None) -> EvaluationSet:
-    """Read a folder; where it holds no judgements, they are its sibling's, or those of the repository `judgements`."""
+    """Load a folder; one without judgements has them in the folder beside it or in the repository `judgements`."""
     tables = Tables(folder)
-    # A snapshot's folder is called for its revision, a collection of collections for its parts.
-    called = name.rpartition("/")[2] if judgements or name in BEIR_NAMES else folder.resolve().name
+    # A snapshot's folder is named after its revision, which is no name of a collection.
+    set_name = name.rpartition("/")[2] if judgements or name in BEIR_NAMES else folder.resolve().name
     if split in tables.splits("corpus") and split not in _USUAL_SPLITS:
-        called = split
+        set_name = split
     corpus, queries = tables.table("corpus", split), tables.table("queries", split)
     if corpus is None or queries is None:
         raise InputError(f"{folder} has no table {'corpus' if corpus is None else 'queries'}")
     splits = tables.splits("qrels") or tables.splits("default")
     if not splits:
-        beside = folder.with_name(f"{folder.name}-qrels")
-        splits = (
-            Tables(beside if judgements is None else fetch(judgements)).loose()
-            if (judgements or beside.is_dir())
-            else {}
-        )
-    wanted = next((known for known in (split, _OTHER_NAMES.get(split)) if known in splits), None)
-    if wanted is None:
+        sibling = folder.with_name(f"{folder.name}-qrels")
+        if judgements or sibling.is_dir():
+            splits = Tables(sibling if judgements is None else fetch(judgements)).root_splits()
+    qrels_split = next((known for known in (split, _OTHER_NAMES.get(split)) if known in splits), None)
+    if qrels_split is None:
         raise InputError(f"{folder} has no split {split!r} of judgements; it has: {', '.join(sorted(splits)) or '-'}")
-    return _joined(called, split, JudgedCorpus(corpus), queries_of(queries), _qrels(splits, wanted))
+    qrels = _qrels(splits, qrels_split)
+    return _with_judged_queries(set_name, split, JudgedCorpus(corpus), queries_of(queries), qrels)
 
 
 def _qrels(splits: Splits, split: str) -> dict[str, dict[str, int]]:
@@ -276,7 +274,7 @@ def _qrels(splits: Splits, split: str) -> dict[str, dict[str, int]]:
     return qrels_of(joined(files, f"{split} judgements"))
 
 
-def _joined(
+def _with_judged_queries(
     name: str, split: str, corpus: JudgedCorpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> EvaluationSet:
     texts, known = judged_queries(f"{name}, split {split}", queries, qrels)
@@ -286,9 +284,9 @@ def _joined(
 def judged_queries(
     what: str, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
-    """Bring queries and judgements together: the judged queries with their texts, and the judgements of those.
+    """Return the judged queries with their texts, and the judgements of these queries.
 
-    Judged queries without a text are left out of both, with a warning that names `what`.
+    Judged queries without a text are dropped, with a warning that names `what`.
 
     Raises
     ------
@@ -299,21 +297,21 @@ def judged_queries(
     stray = next((query_id for query_id in qrels if query_id not in queries), None)
     if not known:
         raise InputError(
-            f"{what}: none of the {len(qrels)} judged queries has a text, {stray!r} for one: "
-            "the qrels and the queries are not of one collection"
+            f"{what}: none of the {len(qrels)} judged queries has a text, {stray!r} for example: "
+            "the qrels and the queries are from different collections"
         )
     if unknown := len(qrels) - len(known):
-        logger.warning("%s: %d judged queries have no text, %r for one: they are left out", what, unknown, stray)
+        logger.warning("%s: %d judged queries have no text, %r for example: they are dropped", what, unknown, stray)
     return {query_id: queries[query_id] for query_id in known}, known
 
 
 def limit_queries(
-    queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], most: int
+    queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], count: int
 ) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
-    """Keep `most` queries and their judgements, as `EvaluationSet.limited` does."""
-    if most < 1:
-        raise InputError(f"at least 1 query is needed, not {most}")
-    chosen = set(sorted(queries, key=_hash)[:most])
+    """Keep `count` queries and their judgements, as `EvaluationSet.limited` does."""
+    if count < 1:
+        raise InputError(f"at least 1 query is needed, not {count}")
+    chosen = set(sorted(queries, key=_hash)[:count])
     return (
         {query_id: text for query_id, text in queries.items() if query_id in chosen},
         {query_id: grades for query_id, grades in qrels.items() if query_id in chosen},

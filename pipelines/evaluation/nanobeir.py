@@ -1,4 +1,4 @@
-"""NanoBEIR: thirteen small cuts of BEIR (50 queries and some thousand documents each), and their translations.
+"""NanoBEIR: thirteen small subsets of BEIR (50 queries and a few thousand documents each), and their translations.
 
 The dataset on the Hub has the configurations ``corpus`` (_id, text), ``queries`` (_id, text), ``qrels`` (query-id,
 corpus-id) and ``bm25`` (query-id, corpus-ids, best first), each with a split ``Nano<Name>``.
@@ -30,23 +30,23 @@ NAMES = {
     "scifact": "SciFact",
     "touche2020": "Touche2020",
 }
-"""The sets, by the names that evaluators take, with the names that their splits have."""
+"""Name in the dataset's splits of each set, by the name that evaluators use."""
 
 
 @dataclass(frozen=True, slots=True)
 class NanoSet:
-    """One of the sets.
+    """One of NanoBEIR's sets.
 
     Parameters
     ----------
     name
-        As in `NAMES`, for people: "SciFact".
+        Display name, a value of `NAMES`: "SciFact".
     queries, corpus
-        {id: text}; empty texts are left out.
+        {id: text}; empty texts are dropped.
     relevant_docs
         {query_id: ids of its relevant documents}.
     first_stage
-        {query_id: ids as BM25 ordered them}, of the ``bm25`` configuration; None when it was not asked for.
+        {query_id: ids in BM25's order} from the ``bm25`` configuration; None if not loaded.
     """
 
     name: str
@@ -57,15 +57,15 @@ class NanoSet:
 
 
 def split_name(name: str) -> str:
-    """Give the split of a set: "NanoSciFact" for "scifact".
+    """Return the split of a set: "NanoSciFact" for "scifact".
 
     Raises
     ------
     InputError
-        When there is no such set.
+        For an unknown set.
     """
     if name.lower() not in NAMES:
-        raise InputError(f"NanoBEIR has no set {name!r}: there are {', '.join(NAMES)}")
+        raise InputError(f"NanoBEIR has no set {name!r}; choose one of {', '.join(NAMES)}")
     return f"Nano{NAMES[name.lower()]}"
 
 
@@ -81,20 +81,20 @@ def load_nanobeir(
     Parameters
     ----------
     name
-        See `NAMES`; in any case.
+        Name of the set, see `NAMES`; case does not matter.
     dataset_id
-        On the Hub (translations have their own), or a folder with a copy of it: ``corpus/NanoSciFact-….parquet`` and
+        Dataset on the Hub (translations have their own), or a folder with a copy: ``corpus/NanoSciFact-….parquet`` and
         so on.
     data_dir
-        Where copies are, under the id or its last part; RETRIEVE_DATA unless given. Only without a copy the Hub is
-        asked, or the Hub's cache when HF_HUB_OFFLINE is set.
+        Folder of local copies, named by the id or its last part; by default RETRIEVE_DATA. Without a copy the dataset
+        comes from the Hub, or only from the Hub's cache if HF_HUB_OFFLINE is set.
     first_stage
-        Load BM25's order as well.
+        Also load BM25's order.
 
     Raises
     ------
     InputError
-        No such set, or it can neither be found nor reached, or a table lacks a column.
+        For an unknown set, a dataset that cannot be found or reached, or a table without a column.
     """
     split, tables = split_name(name), find_tables(dataset_id, data_dir)
     corpus = dict(_rows(tables, "corpus", split, "_id", "text"))
@@ -112,11 +112,11 @@ def load_nanobeir(
 
 
 def _rows(tables: Tables, config: str, split: str, key: str, value: str) -> Iterator[tuple[str, Any]]:
-    """Read two columns of a configuration's split."""
+    """Yield two columns of a configuration's split, row by row."""
     splits = tables.splits(config)
     if split not in splits:
-        there = ", ".join(sorted(splits)) or "no split at all"
-        raise InputError(f"{tables.root}: the configuration {config!r} has no split {split!r}; it has {there}")
+        existing = ", ".join(sorted(splits)) or "no split at all"
+        raise InputError(f"{tables.root}: the configuration {config!r} has no split {split!r}; it has {existing}")
     source = joined(splits[split], f"{tables.root.name}, {config}, {split}")
     for record in source.records():
         missing = next((column for column in (key, value) if record.values.get(column) is None), None)

@@ -1,8 +1,8 @@
-"""pydocs: a test collection on any machine without a download, made of the docstrings of installed Python packages.
+"""pydocs: a test collection generated without a download from the docstrings of installed Python packages.
 
 A query is the summary sentence of a docstring, and the rest of the docstring is its one relevant document. Sources
-are parsed, never imported. What a docstring belongs to stands in the document's metadata only: as a title it would
-repeat the query.
+are parsed, never imported. The name of the documented object is in the metadata only: as a title it would repeat the
+query.
 """
 
 import ast
@@ -45,22 +45,23 @@ PACKAGES = {
     "tqdm": "tqdm",
     "transformers": "transformers",
 }
-"""The packages read beside the standard library: import name and distribution."""
+"""Packages that are read in addition to the standard library: distribution by import name."""
 
-MOST_OF_A_PACKAGE = 1500
-"""Pairs; more of one package would drown the others."""
+MAX_PAIRS_PER_PACKAGE = 1500
+"""Keeps one package from dominating the collection."""
 
 TEST_QUERIES = 1000
 NEAR_DUPLICATE = 0.8
-"""Two summaries whose sets of words overlap so far (Jaccard) are one."""
+"""Jaccard similarity of the sets of words from which two summaries count as equal."""
 
 SUMMARY_WORDS = (4, 40)
-DOCUMENT_WORDS = 25
-DOCUMENT_CHARACTERS = 1200
-"""Longer docstrings are reference pages, of which an encoder that stops at 256 tokens reads the beginning only."""
+"""Minimum and maximum."""
+MIN_DOCUMENT_WORDS = 25
+MAX_DOCUMENT_CHARS = 1200
+"""Longer docstrings are reference pages, and an encoder limited to 256 tokens would read only their beginning."""
 
 _FORMAT = 2
-_NOT_READ = {
+_SKIPPED_FOLDERS = {
     "test",
     "tests",
     "testing",
@@ -75,14 +76,14 @@ _WORD = re.compile(r"[^\W_]+")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9`'\"(\[])")
 _ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|vs|cf|Fig|Eq|No|resp|al|approx)\.$", re.IGNORECASE)
 _NO_SUMMARY = re.compile(r"[\w*, ]+\([^)]*\)\s*:|\w+:|>>>|\.\. |Parameters\b|Example")
-"""How a docstring begins that goes straight to its parameters or an example."""
+"""Beginnings of docstrings without a summary, such as parameters or an example."""
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A docstring in two: `name` is the qualified name of what it documents."""
+    """Summary and body of a docstring; `name` is the qualified name of the documented object."""
 
     name: str
     package: str
@@ -91,15 +92,15 @@ class Pair:
 
 
 def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
-    """Make the collection in `folder`, in BEIR layout, unless it is there already for the same package versions.
+    """Write the collection to `folder` in BEIR layout, unless it exists for the same package versions.
 
-    The same packages give the same files, byte for byte. The split ``test`` has 1,000 queries, chosen by a hash of
+    The same packages produce the same files, byte for byte. The split ``test`` has 1,000 queries, chosen by a hash of
     their names; ``train`` has the others.
 
     Parameters
     ----------
     folder
-        Written beside and renamed: it is there completely or not at all.
+        Written under a temporary name and renamed, so that it never exists in part.
 
     Returns
     -------
@@ -109,17 +110,17 @@ def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
     Raises
     ------
     StorageError
-        When `folder` holds something else.
+        When `folder` contains something else.
     """
     folder = Path(folder).expanduser()
     source = _source()
     if folder.exists() and any(folder.iterdir()):
-        made_from = _made_from(folder)
-        if made_from is None:
-            raise StorageError(f"{folder} is there and is no pydocs collection: give another folder, or remove it")
-        if made_from == source:
+        stored_source = _stored_source(folder)
+        if stored_source is None:
+            raise StorageError(f"{folder} exists and is not a pydocs collection: use another folder, or remove it")
+        if stored_source == source:
             return folder
-        logger.info("%s was made from other package versions: making it again", folder)
+        logger.info("%s was made from other package versions: generating it again", folder)
     pairs = harvest(_roots(), show_progress=show_progress)
     if len(pairs) <= TEST_QUERIES:
         raise SetupError(
@@ -127,20 +128,20 @@ def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-        made = Path(temporary) / "made"
-        _write(made, pairs, source)
+        new = Path(temporary) / "new"
+        _write(new, pairs, source)
         if folder.exists():
             folder.rename(Path(temporary) / "replaced")
-        made.rename(folder)
+        new.rename(folder)
     return folder
 
 
-def harvest(roots: Mapping[str, Path], *, most: int = MOST_OF_A_PACKAGE, show_progress: bool = False) -> list[Pair]:
+def harvest(roots: Mapping[str, Path], *, most: int = MAX_PAIRS_PER_PACKAGE, show_progress: bool = False) -> list[Pair]:
     """Collect pairs, sorted by name, from the Python sources below each package's root.
 
-    Where a package has more than `most`, its files are read in the order of a hash of their paths until there are
-    enough. Dropped: summaries and documents that are too short or too long, a document that repeats its summary, a
-    document that stands twice, and a summary that says nearly what one before it says.
+    The files of a package are read in the order of a hash of their paths until it has `most` pairs. Dropped: summaries
+    and documents that are too short or too long, documents that repeat their summary, duplicate documents, and
+    summaries nearly equal to an earlier one.
     """
     pairs: list[Pair] = []
     names: set[str] = set()
@@ -148,7 +149,7 @@ def harvest(roots: Mapping[str, Path], *, most: int = MOST_OF_A_PACKAGE, show_pr
     summaries = NearDuplicates(NEAR_DUPLICATE)
     files = {package: _python_files(root) for package, root in sorted(roots.items())}
     bar = tqdm(total=sum(map(len, files.values())), desc="reading docstrings", unit="file", disable=not show_progress)
-    with bar, _without_cycle_collection():
+    with bar, _without_garbage_collection():
         for package, paths in files.items():
             before = len(pairs)
             for path in paths:
@@ -208,7 +209,7 @@ def _docstrings(node: ast.Module | Definition, name: str) -> Iterator[tuple[str,
 
 
 def _definitions(statements: Iterable[ast.AST]) -> Iterator[Definition]:
-    """Find what a body defines, also below its ``if``, ``try`` and ``with``."""
+    """Yield the definitions in a body, including those inside ``if``, ``try`` and ``with``."""
     for statement in statements:
         if isinstance(statement, Definition):
             yield statement
@@ -218,22 +219,22 @@ def _definitions(statements: Iterable[ast.AST]) -> Iterator[Definition]:
 
 def _is_pair(summary: str, body: str) -> bool:
     words, body_words = _words(summary), _words(body)
-    if not SUMMARY_WORDS[0] <= len(words) <= SUMMARY_WORDS[1] or len(body_words) < DOCUMENT_WORDS:
+    if not SUMMARY_WORDS[0] <= len(words) <= SUMMARY_WORDS[1] or len(body_words) < MIN_DOCUMENT_WORDS:
         return False
-    if len(body) > DOCUMENT_CHARACTERS or _NO_SUMMARY.match(summary):
+    if len(body) > MAX_DOCUMENT_CHARS or _NO_SUMMARY.match(summary):
         return False
     return " ".join(words) not in " ".join(body_words)
 
 
 @contextmanager
-def _without_cycle_collection() -> Iterator[None]:
-    """Pause Python's search for cycles: syntax trees are many objects and no cycles (a quarter of the time)."""
-    was_on = gc.isenabled()
+def _without_garbage_collection() -> Iterator[None]:
+    """Pause the garbage collector: syntax trees have many objects but no cycles (saves a quarter of the time)."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()
 
 
@@ -242,8 +243,8 @@ def _words(text: str) -> list[str]:
 
 
 def _python_files(root: Path) -> list[Path]:
-    found = (path for path in root.rglob("*.py") if not _NOT_READ.intersection(path.relative_to(root).parts))
-    return sorted(found, key=lambda path: _digest(path.relative_to(root).as_posix()))
+    paths = (path for path in root.rglob("*.py") if not _SKIPPED_FOLDERS.intersection(path.relative_to(root).parts))
+    return sorted(paths, key=lambda path: _digest(path.relative_to(root).as_posix()))
 
 
 def _digest(text: str) -> bytes:
@@ -253,7 +254,7 @@ def _digest(text: str) -> bytes:
 def _roots() -> dict[str, Path]:
     roots = {"stdlib": Path(sysconfig.get_path("stdlib"))}
     for package in PACKAGES:
-        # A top-level name: found without importing it.
+        # Finding the spec of a top-level package does not import it.
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.submodule_search_locations:
             roots[package] = Path(next(iter(spec.submodule_search_locations)))
@@ -270,7 +271,7 @@ def _source() -> dict[str, Any]:
     return {"collection": "pydocs", "format": _FORMAT, "python": platform.python_version(), "packages": versions}
 
 
-def _made_from(folder: Path) -> dict[str, Any] | None:
+def _stored_source(folder: Path) -> dict[str, Any] | None:
     try:
         stored = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -291,7 +292,7 @@ def _write(folder: Path, pairs: Sequence[Pair], source: Mapping[str, Any]) -> No
         ),
     )
     _write_lines(folder / "queries.jsonl", (_json({"_id": f"q:{p.name}", "text": p.summary}) for p in pairs))
-    # In the order of the hash, so that the first few queries are a fair sample too.
+    # Ordered by hash, so that the first queries are a random sample.
     names = sorted((p.name for p in pairs), key=_digest)
     for split, chosen in (("test", names[:TEST_QUERIES]), ("train", names[TEST_QUERIES:])):
         lines = [f"q:{name}\t{name}\t1" for name in chosen]

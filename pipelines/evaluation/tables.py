@@ -1,7 +1,6 @@
-"""Tables of a dataset as the Hub lays them out: configurations and splits, each some Parquet, JSON-lines or TSV files.
+"""Tables of a dataset in the Hub's layout: configurations and splits of Parquet, JSON-lines or TSV files.
 
-A repository of the Hub, its snapshot in the Hub's cache and a copied folder are all read by this code; they differ
-only in who put the files there.
+The layout is the same in a repository of the Hub, its snapshot in the Hub's cache, and a copied folder.
 """
 
 import re
@@ -25,52 +24,53 @@ Splits = Mapping[str, Sequence[Path]]
 
 @dataclass(frozen=True)
 class Tables:
-    """A folder in the Hub's layout.
+    """Folder in the Hub's layout.
 
-    Configurations are found where ``README.md`` lists them (``configs`` of its front matter); else as a folder of
-    that name, its files named for their split (``corpus/corpus-00000-of-00001.parquet``, ``qrels/test.tsv``); else as
-    one file (``queries.jsonl.gz``).
+    A configuration's files are those that ``README.md`` lists (``configs`` of its front matter); else those in a folder
+    with its name, named after their split (``corpus/corpus-00000-of-00001.parquet``, ``qrels/test.tsv``); else a single
+    file (``queries.jsonl.gz``).
     """
 
     root: Path
 
     def splits(self, config: str) -> Splits:
-        """Give the files of each split of a configuration; none where there is no such configuration."""
+        """Return the files of each split of a configuration; empty for an unknown configuration."""
         listed = self._listed.get(config)
         if listed is not None:
-            found = {split: _matching(self.root, patterns) for split, patterns in listed.items()}
-            return {split: files for split, files in found.items() if files}
+            by_split = {split: _matching(self.root, patterns) for split, patterns in listed.items()}
+            return {split: files for split, files in by_split.items() if files}
         if (self.root / config).is_dir():
             return _by_split(file for file in (self.root / config).rglob("*") if _is_table(file))
         single = next((f for ending in _ENDINGS[:3] if (f := self.root / f"{config}{ending}").is_file()), None)
         return {} if single is None else {config: [single]}
 
-    def loose(self) -> Splits:
-        """Give the files of the root itself by split, as BEIR's ``<name>-qrels`` repositories have them."""
+    def root_splits(self) -> Splits:
+        """Return the root folder's own files by split, as in BEIR's ``<name>-qrels`` repositories."""
         return self.splits("default") or _by_split(file for file in sorted(self.root.iterdir()) if _is_table(file))
 
     def table(self, config: str, split: str) -> Source | None:
-        """Open the table of documents or queries that goes with a split of the judgements.
+        """Open the table of documents or queries for a split of the judgements; None without the configuration.
 
-        That is the configuration's split of the same name where there is one (NanoBEIR), else the one named as the
-        configuration, else the only one.
+        The table is the configuration's split of the same name (as in NanoBEIR), else the split named like the
+        configuration, else the only split.
 
         Raises
         ------
         InputError
-            When none of these is there, naming those that are.
+            When there is none of these; the message lists the splits.
         """
         splits = self.splits(config)
         if not splits:
             return None
-        wanted = next((name for name in (split, config) if name in splits), None)
-        if wanted is None:
+        chosen = next((name for name in (split, config) if name in splits), None)
+        if chosen is None:
             if len(splits) > 1:
                 raise InputError(
-                    f"{self.root}: which split of {config!r} goes with {split!r}? It has {', '.join(sorted(splits))}"
+                    f"{self.root}: cannot choose a split of {config!r} for {split!r}: "
+                    f"it has {', '.join(sorted(splits))}"
                 )
-            wanted = next(iter(splits))
-        return joined(splits[wanted], f"{self.root.name}, {config}")
+            chosen = next(iter(splits))
+        return joined(splits[chosen], f"{self.root.name}, {config}")
 
     @cached_property
     def _listed(self) -> Mapping[str, Mapping[str, list[str]]]:
@@ -79,20 +79,20 @@ class Tables:
 
 
 def joined(files: Sequence[Path], description: str) -> Source:
-    """Open some files as one table."""
+    """Open files as one table."""
     parts = tuple(open_source(file) for file in files)
     return parts[0] if len(parts) == 1 else Joined(parts, description)
 
 
 def fetch(repository: str, *, revision: str | None = None) -> Path:
-    """Give the folder of a dataset of the Hub, downloading what the Hub's cache lacks.
+    """Return the local folder of a Hub dataset, downloading the files that the Hub's cache lacks.
 
-    With ``HF_HUB_OFFLINE=1`` the cache alone is looked at.
+    With ``HF_HUB_OFFLINE=1`` only the cache is used.
 
     Raises
     ------
     InputError
-        When the Hub cannot be reached and the cache has no copy, or there is no such dataset.
+        When the dataset does not exist, or the Hub cannot be reached and the cache has no copy.
     """
     from huggingface_hub import constants, snapshot_download
 
@@ -121,7 +121,7 @@ def _configurations(card: Path) -> dict[str, dict[str, list[str]]]:
     try:
         described = yaml.safe_load(matter.group(1)) if matter else None
     except yaml.YAMLError as error:
-        raise InputError(f"{card}: the head between --- lines is not YAML: {error}") from error
+        raise InputError(f"{card}: the front matter between --- lines is not YAML: {error}") from error
     if not isinstance(described, dict):
         return {}
     return {
@@ -132,7 +132,7 @@ def _configurations(card: Path) -> dict[str, dict[str, list[str]]]:
 
 
 def _patterns(data_files: Any) -> dict[str, list[str]]:
-    """Read ``data_files``: a pattern, several, or a pattern or several for each split."""
+    """Return the patterns by split from ``data_files``: one or several patterns, for all splits or by split."""
     if isinstance(data_files, Mapping):
         return {str(split): _listed(patterns) for split, patterns in data_files.items()}
     entries = _listed(data_files)
@@ -158,12 +158,12 @@ def _by_split(files: Iterable[Path]) -> dict[str, list[Path]]:
     for file in sorted(files):
         ending = next(ending for ending in sorted(_ENDINGS, key=len, reverse=True) if file.name.endswith(ending))
         splits.setdefault(_SHARD.sub("", file.name.removesuffix(ending)), []).append(file)
-    return {split: _of_one_kind(found) for split, found in splits.items()}
+    return {split: _of_one_format(files_of_split) for split, files_of_split in splits.items()}
 
 
-def _of_one_kind(files: Sequence[Path]) -> list[Path]:
-    """Keep the files of the best format: repositories that were converted hold the same table twice."""
+def _of_one_format(files: Sequence[Path]) -> list[Path]:
+    """Keep the files of the preferred format, because converted repositories contain the same table twice."""
     for ending in _ENDINGS:
-        if found := [file for file in files if file.name.endswith(ending)]:
-            return found
+        if matching := [file for file in files if file.name.endswith(ending)]:
+            return matching
     return list(files)

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML page on a results folder, and its plots as PNG files."""
+"""Report on a results folder: one self-contained HTML page, and its plots as PNG files."""
 
 import logging
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 def write_report(output: str | Path, texts: Mapping[str, Texts] | None = None) -> Path:
-    """Write ``report.html`` into a results folder, and ``plots/*.png`` where matplotlib is installed.
+    """Write ``report.html`` into a results folder, and ``plots/*.png`` if matplotlib is installed.
 
     Parameters
     ----------
     output
         The folder with ``results.json``, ``runs/`` and ``per_query/``.
     texts
-        For each dataset its texts and judgements. Without them a dataset's section has the tables, the costs and the
-        differences, but no recall by depth, no first ranks and no worst queries.
+        Texts and judgements by dataset. Without them a dataset's section has the tables, costs and differences, but no
+        recall by depth, first ranks or worst queries.
 
     Returns
     -------
@@ -35,15 +35,15 @@ def write_report(output: str | Path, texts: Mapping[str, Texts] | None = None) -
     Raises
     ------
     InputError
-        For results that are not there, not complete or empty, naming the file.
+        For missing, incomplete or empty results; the message names the file.
     """
     results = read_results(output)
-    given = texts or {}
+    texts = texts or {}
     datasets = [dataset for dataset in results.datasets.values() if dataset.systems]
     if not results.measures or not datasets:
-        raise InputError(f"{results.folder / 'results.json'} holds no system's results: there is nothing to report")
+        raise InputError(f"{results.folder / 'results.json'} has no results of any system to report")
     facts = [
-        gather(dataset, results.measures[0], given.get(dataset.name), share=1 / len(datasets)) for dataset in datasets
+        gather(dataset, results.measures[0], texts.get(dataset.name), share=1 / len(datasets)) for dataset in datasets
     ]
     path = results.folder / "report.html"
     html = page(results, facts).encode()
@@ -53,6 +53,6 @@ def write_report(output: str | Path, texts: Mapping[str, Texts] | None = None) -
     else:
         from pipelines.evaluation.report.plots import write_plots
 
-        for one in facts:
-            write_plots(results.folder / "plots", one, system_colours(facts), results.baseline)
+        for dataset_facts in facts:
+            write_plots(results.folder / "plots", dataset_facts, system_colours(facts), results.baseline)
     return path

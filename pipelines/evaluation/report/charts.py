@@ -1,4 +1,4 @@
-"""Charts as inline SVG: numbers in, markup out. Colours and fonts come from the page's style sheet."""
+"""Charts as inline SVG, with colours and fonts from the page's style sheet."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -6,19 +6,20 @@ from dataclasses import dataclass
 from html import escape
 
 COLOURS = 8
+"""Number of colours in the style sheet; more systems share them."""
 WIDTH, HEIGHT = 520, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 16, 14, 44
 LINE = 14
-"""The least distance between two labels, in pixels."""
+"""Minimum vertical distance between two labels, in pixels."""
 LETTER = 7.2
-"""About a letter's width at the labels' size."""
+"""Approximate width of a letter in a label."""
 BROAD = 1040
-"""The width of a chart that has the page's whole width."""
+"""Width of a chart across the page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One system in a scatter plot: less `x` and more `y` are better."""
+    """One system in a scatter plot; lower `x` and higher `y` are better."""
 
     name: str
     x: float
@@ -27,7 +28,7 @@ class Point:
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
-    """Keep the points than which none is both as cheap and as good, and better in one of them; cheapest first."""
+    """Return the Pareto front, the points that no other point beats in both `x` and `y`, in ascending order of `x`."""
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (point.x, -point.y)):
         if not front or point.y > front[-1].y:
@@ -54,10 +55,10 @@ def scatter(points: Sequence[Point], *, x_title: str, y_title: str, what: str) -
     marks.append(f'<polyline class="front" points="{path}"/>')
     for point, (x, y) in zip(points, map(place, points), strict=True):
         kind = "on" if point in front else "off"
-        said = f"{point.name}: {y_title} {point.y:.4f}, {x_title} {_short(point.x)}"
+        hint = f"{point.name}: {y_title} {point.y:.4f}, {x_title} {_short(point.x)}"
         marks.append(
             f'<circle class="dot {kind} c{point.colour % COLOURS}" cx="{x:.1f}" cy="{y:.1f}" r="6">'
-            f"<title>{escape(said)}</title></circle>"
+            f"<title>{escape(hint)}</title></circle>"
         )
     marks += [
         _text(x, y, name, f"label {side} c{colour % COLOURS}") for x, y, name, side, colour in _labels(points, place)
@@ -66,7 +67,7 @@ def scatter(points: Sequence[Point], *, x_title: str, y_title: str, what: str) -
 
 
 def curves(lines: Mapping[str, Sequence[tuple[int, float]]], colours: Mapping[str, int], *, what: str) -> str:
-    """Draw recall by depth, depth on a logarithmic axis, each line named at its end."""
+    """Draw recall by depth on a logarithmic axis, with each system's name at the end of its line."""
     deepest = max(depth for line in lines.values() for depth, _ in line)
     low, high, y_ticks = _nice([value for line in lines.values() for _, value in line])
     room = 12 + LETTER * max(len(name) for name in lines)
@@ -96,7 +97,7 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float]]], colours: Mapping[st
 
 
 def histogram(counts: Sequence[int], names: Sequence[str], most: int, colour: int, *, what: str) -> str:
-    """Draw counts as bars; `most` is the height of the scale, so that neighbours can be compared."""
+    """Draw counts as bars; `most` is the top of the scale, the same for all histograms that are compared."""
     width, height, floor, ceiling = 320, 150, 112, 18
     step = (width - 16) / len(counts)
     marks = []
@@ -116,7 +117,7 @@ def histogram(counts: Sequence[int], names: Sequence[str], most: int, colour: in
 
 
 def interval(difference: float, low: float, high: float, reach: float) -> str:
-    """Draw a difference with its interval, on a scale from -reach to +reach with a line at zero."""
+    """Draw a difference with its confidence interval, on a scale from -reach to +reach with a line at zero."""
     width, height = 160, 22
 
     def across(value: float) -> float:
@@ -134,37 +135,37 @@ def interval(difference: float, low: float, high: float, reach: float) -> str:
 
 
 def signed(difference: float) -> str:
-    """Write a difference with its sign; what is zero as shown has none."""
+    """Format a difference with its sign, or without one if it rounds to zero."""
     text = f"{difference:+.4f}"
     return text[1:] if float(text) == 0 else text
 
 
 def key(colour: int) -> str:
-    """Draw the dot that stands before a system's name."""
+    """Return the coloured dot before a system's name."""
     return f'<span class="key c{colour % COLOURS}"></span>'
 
 
 def _labels(
     points: Sequence[Point], place: Callable[[Point], tuple[float, float]]
 ) -> list[tuple[float, float, str, str, int]]:
-    """Put each name beside its point, to the side with more room, and move those down that would overlap."""
-    put: list[tuple[float, float, str, str, int]] = []
-    taken: list[tuple[float, float, float]] = []
+    """Place each name to the right of its point, or to the left at the right edge; move overlapping ones down."""
+    labels: list[tuple[float, float, str, str, int]] = []
+    occupied: list[tuple[float, float, float]] = []
     for point in sorted(points, key=lambda point: -point.y):
         x, y = place(point)
-        long = LETTER * len(point.name)
-        side = "end" if x + 10 + long > WIDTH - 4 else "start"
-        start = x - 10 - long if side == "end" else x + 10
+        width = LETTER * len(point.name)
+        side = "end" if x + 10 + width > WIDTH - 4 else "start"
+        start = x - 10 - width if side == "end" else x + 10
         y += 4
-        while any(abs(y - other) < LINE and start < stop and first < start + long for first, stop, other in taken):
+        while any(abs(y - other) < LINE and start < stop and first < start + width for first, stop, other in occupied):
             y += 2
-        taken.append((start, start + long, y))
-        put.append((x + (-10 if side == "end" else 10), y, point.name, side, point.colour))
-    return put
+        occupied.append((start, start + width, y))
+        labels.append((x + (-10 if side == "end" else 10), y, point.name, side, point.colour))
+    return labels
 
 
 def _apart(heights: Sequence[float]) -> list[float]:
-    """Move ascending heights as little as keeps them `LINE` apart, down first, and back up where the frame ends."""
+    """Move ascending heights down until they are `LINE` apart, and back up where they leave the frame."""
     moved: list[float] = []
     for height in heights:
         moved.append(max(height, moved[-1] + LINE) if moved else height)
@@ -196,7 +197,7 @@ def _height(value: float, low: float, high: float) -> float:
 
 
 def _nice(values: Sequence[float]) -> tuple[float, float, list[float]]:
-    """Choose a scale that holds the values, up to 1 at most where they allow it, with some five round ticks."""
+    """Return a scale's lowest and highest value and about five round ticks; it ends at 1 if all values are below."""
     least, most = min(values), max(values)
     room = max((most - least) * 0.12, 0.005)
     rough = (most - least + 2 * room) / 5
@@ -208,14 +209,10 @@ def _nice(values: Sequence[float]) -> tuple[float, float, list[float]]:
 
 
 def _powers(left: float, right: float) -> list[float]:
-    """Give 1, 2 and 5 times the powers of ten between two values; only the powers where those are many."""
-    found = [
-        digit * 10.0**power
-        for power in range(math.floor(math.log10(left)), math.ceil(math.log10(right)) + 1)
-        for digit in (1, 2, 5)
-    ]
-    inside = [tick for tick in found if left <= tick <= right]
-    return inside if len(inside) <= 8 else [tick for tick in inside if f"{tick:e}".startswith("1")]
+    """Return the powers of ten between two values and, if there are few, 2 and 5 times them."""
+    powers = range(math.floor(math.log10(left)), math.ceil(math.log10(right)) + 1)
+    ticks = [tick for power in powers for digit in (1, 2, 5) if left <= (tick := digit * 10.0**power) <= right]
+    return ticks if len(ticks) <= 8 else [tick for tick in ticks if f"{tick:e}".startswith("1")]
 
 
 def _decimals(ticks: Sequence[float]) -> int:

@@ -1,4 +1,4 @@
-"""The per-query differences between any two systems: the values that the page draws from, and the frame for them."""
+"""Per-query differences between any two systems: the data that the page's script draws, and the figure around it."""
 
 from collections.abc import Mapping
 from html import escape
@@ -10,24 +10,27 @@ from pipelines.evaluation.report.charts import COLOURS
 from pipelines.evaluation.report.facts import Facts
 
 MOST_QUERIES = 2000
-"""More bars than that are narrower than a pixel; the page takes an even sample and says so."""
+"""More bars would be narrower than a pixel; the page then shows an even sample."""
 PAGE_VALUES = 200_000
-"""Numbers that the page has room for, some 7 bytes each; the datasets share it."""
+"""Maximum number of values in a page, about 7 bytes each, shared by the datasets."""
 PAGE_TEXTS = 3000
-"""Queries whose text the page has room for; a dataset whose share is too small shows ids."""
+"""Maximum number of query texts in a page, shared by the datasets; a dataset with more queries shows ids."""
 TEXT = 90
+"""Characters of a query's text."""
 
 
 def chosen_values(facts: Facts, colours: Mapping[str, int]) -> dict[str, Any] | None:
-    """Give the values that the plot needs, rounded; None without two systems over the same queries."""
+    """Return the plot's data, rounded; None without two systems that have the same queries."""
     names = _comparable(facts)
     if len(names) < 2:
         return None
     query_ids = facts.scores[names[0]].query_ids
-    at = np.linspace(0, len(query_ids) - 1, _kept(facts)).astype(int)
-    chosen = [query_ids[place] for place in at]
+    sample = np.linspace(0, len(query_ids) - 1, _sample_size(facts)).astype(int)
+    chosen = [query_ids[number] for number in sample]
     values = {
-        name: {measure: np.round(facts.scores[name].per_query[measure][at], 4).tolist() for measure in _measures(facts)}
+        name: {
+            measure: np.round(facts.scores[name].per_query[measure][sample], 4).tolist() for measure in _measures(facts)
+        }
         for name in names
     }
     texts = {query_id: _shortened(facts.query_texts[query_id]) for query_id in chosen if query_id in facts.query_texts}
@@ -40,15 +43,15 @@ def chosen_values(facts: Facts, colours: Mapping[str, int]) -> dict[str, Any] | 
 
 
 def differences_figure(facts: Facts, number: int, baseline: str | None) -> str:
-    """Give the figure that the page's script draws into, or nothing where there is nothing to compare."""
+    """Return the figure that the page's script draws into; empty without two systems to compare."""
     names = _comparable(facts)
     if len(names) < 2:
         return ""
     first = facts.best if facts.best in names else names[-1]
     second = baseline if baseline in names and baseline != first else next(name for name in names if name != first)
     queries = len(facts.scores[first].query_ids)
-    kept = _kept(facts)
-    note = f" An even sample of {kept:,} of {queries:,} queries." if kept < queries else ""
+    size = _sample_size(facts)
+    note = f" An even sample of {size:,} of {queries:,} queries." if size < queries else ""
     return f"""<figure class="differences" data-values="v{number}">
 <h3>Query by query</h3>
 <div class="controls">
@@ -62,7 +65,7 @@ by {_select(_measures(facts), facts.primary, "measure")}
 
 
 def _comparable(facts: Facts) -> list[str]:
-    """Name the systems that have the primary measure for the same queries as the most complete one."""
+    """Return the systems with the primary measure for the same queries as the best system, or the first."""
     names = [name for name, scores in facts.scores.items() if facts.primary in scores.per_query]
     if not names:
         return []
@@ -71,7 +74,7 @@ def _comparable(facts: Facts) -> list[str]:
 
 
 def _measures(facts: Facts) -> list[str]:
-    """Name the measures that all have, the primary one first, as many as the page has room for."""
+    """Return the measures of all these systems, the primary one first, as many as fit into the page."""
     names = _comparable(facts)
     shared = [
         measure
@@ -79,14 +82,14 @@ def _measures(facts: Facts) -> list[str]:
         if all(measure in facts.scores[name].per_query for name in names)
     ]
     ordered = [facts.primary, *(measure for measure in shared if measure != facts.primary)]
-    return ordered[: max(1, int(PAGE_VALUES * facts.share) // (len(names) * _kept(facts)))]
+    return ordered[: max(1, int(PAGE_VALUES * facts.share) // (len(names) * _sample_size(facts)))]
 
 
-def _kept(facts: Facts) -> int:
-    """Say how many queries the plot shows: all, or as many as it and the page have room for."""
+def _sample_size(facts: Facts) -> int:
+    """Return the number of queries in the plot: all, or as many as fit into it and the page."""
     names = _comparable(facts)
-    room = max(1, int(PAGE_VALUES * facts.share) // len(names))
-    return min(len(facts.scores[names[0]].query_ids), MOST_QUERIES, room)
+    fitting = max(1, int(PAGE_VALUES * facts.share) // len(names))
+    return min(len(facts.scores[names[0]].query_ids), MOST_QUERIES, fitting)
 
 
 def _select(names: list[str], chosen: str, what: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report says of one dataset, gathered from its results, runs, per-query values and texts: no layout yet."""
+"""Facts about one dataset for a report, from its results, runs, per-query values and texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ import numpy as np
 
 from indexing.hits import Hits
 from indexing.runs import read_trec_run
+from pipelines.evaluation.report.charts import Point
 from pipelines.evaluation.report.texts import Texts
 from pipelines.evaluation.results import DatasetResult, SystemResult, read_per_query
 from pipelines.measures.evaluate import Scores
@@ -17,15 +18,21 @@ from pipelines.measures.trec_order import judge_run
 DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 300, 500, 1000)
 ANY_RANK = 1 << 62
 FIRST_RANKS = ((1, 1), (2, 3), (4, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, ANY_RANK))
-"""Groups of ranks in which the first relevant hit is counted; a last one holds the queries that have none."""
+"""Groups of ranks for counting first relevant hits; queries without a relevant hit form one more group."""
 WORST = 10
+"""Number of worst queries for a dataset with the page to itself."""
 SHOWN_HITS = 3
 SHOWN_RELEVANT = 4
+COST_PLOTS = (
+    ("p50_ms", 1.0, "p50 latency, ms", "latency"),
+    ("index_bytes", 1e-6, "index, MB", "size"),
+)
+"""Plots of quality against a cost: key of the cost, factor, title of the axis, name."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownHit:
-    """One hit of one system: `grade` is None where it was not judged."""
+    """One hit of one system; `grade` is None for an unjudged document."""
 
     rank: int
     doc_id: str
@@ -35,7 +42,7 @@ class ShownHit:
 
 @dataclass(frozen=True, slots=True)
 class ShownRelevant:
-    """A relevant document, and the rank each system gave it, None where it did not."""
+    """A relevant document, and its rank by system, None where it was not found."""
 
     doc_id: str
     grade: int
@@ -45,7 +52,7 @@ class ShownRelevant:
 
 @dataclass(frozen=True, slots=True)
 class WorstQuery:
-    """A query on which the best system did badly."""
+    """A query on which the best system has a low score."""
 
     query_id: str
     text: str
@@ -57,24 +64,24 @@ class WorstQuery:
 
 @dataclass(slots=True)
 class Facts:
-    """All that a report shows of one dataset.
+    """All facts about one dataset.
 
     Parameters
     ----------
     primary
-        The measure by which systems are ordered and compared.
+        The measure that orders and compares systems.
     best
-        The system with the highest mean of it.
+        The system with the highest mean of the primary measure.
     scores
-        Per-query values, of the systems that wrote them.
+        Per-query values of the systems that have them.
     curves
-        For each system ``[(depth, recall)]``.
+        ``[(depth, recall)]`` of each system.
     firsts
-        For each system the queries whose first relevant hit stands in each of `FIRST_RANKS`, and those without one.
+        For each system the number of queries whose first relevant hit is in each of `FIRST_RANKS`, and without one.
     query_texts
-        ``{query_id: text}`` as far as they are known.
+        ``{query_id: text}``, empty without texts.
     share
-        The part of the page that this dataset may fill.
+        The dataset's share of the page.
     """
 
     result: DatasetResult
@@ -87,11 +94,19 @@ class Facts:
     query_texts: Mapping[str, str] = field(default_factory=dict)
     share: float = 1.0
 
+    def cost_points(self, cost: str, factor: float, colours: Mapping[str, int]) -> list[Point]:
+        """Return the points of a plot of the primary measure against a cost, for the systems that have both."""
+        return [
+            Point(name, system.cost[cost] * factor, system.measures[self.primary], colours[name])
+            for name, system in self.result.systems.items()
+            if system.cost.get(cost, 0) > 0 and self.primary in system.measures
+        ]
+
 
 def gather(result: DatasetResult, primary: str, texts: Texts | None, *, share: float = 1.0) -> Facts:
-    """Gather the facts of one dataset; without `texts` those that need no judgements.
+    """Return the facts about one dataset, without `texts` only those that need no judgements.
 
-    One run is in memory at a time.
+    Only one run is in memory at a time.
     """
     best = max(result.systems, key=lambda name: result.systems[name].measures.get(primary, -1.0))
     facts = Facts(result, primary, best, share=share)
@@ -115,7 +130,7 @@ def gather(result: DatasetResult, primary: str, texts: Texts | None, *, share: f
 
 
 def worst_queries(scores: Mapping[str, Scores], best: str, primary: str, count: int = WORST) -> list[str]:
-    """Choose the queries on which `best` does worst; among equals those first on which another system does best."""
+    """Return the queries with the lowest score of `best`; ties are ordered by the best score of another system."""
     if best not in scores or primary not in scores[best].per_query:
         return []
     own = scores[best].per_query[primary]
@@ -128,13 +143,13 @@ def worst_queries(scores: Mapping[str, Scores], best: str, primary: str, count: 
 
 
 def recall_curve(judged: Judged) -> list[tuple[int, float]]:
-    """Give recall at each of `DEPTHS` that the run reaches."""
+    """Return (depth, recall) at each of `DEPTHS` that the run reaches."""
     deepest = int(judged.counts.max(initial=0))
     return [(depth, float(recall(judged, depth).mean())) for depth in DEPTHS if depth <= deepest]
 
 
 def first_ranks(judged: Judged) -> list[int]:
-    """Count the queries by the rank of their first relevant hit, in the groups of `FIRST_RANKS` and "none".
+    """Count queries by the rank of their first relevant hit, in the groups of `FIRST_RANKS`, and those without one.
 
     Queries without any relevant document are not counted.
     """
@@ -145,7 +160,7 @@ def first_ranks(judged: Judged) -> list[int]:
 
 
 def shown_groups(facts: Facts) -> dict[str, int]:
-    """Name the groups of ranks that some run reaches, and the last one, each with its place in `Facts.firsts`."""
+    """Return the groups of ranks that a run reaches, and "none", by name with their index in `Facts.firsts`."""
     deepest = max((depth for line in facts.curves.values() for depth, _ in line), default=0)
     shown = {_group(low, high): at for at, (low, high) in enumerate(FIRST_RANKS) if low <= deepest}
     return {**shown, "none": len(FIRST_RANKS)}
@@ -167,25 +182,25 @@ def _with_texts(
     relevant = {query_id: _best_relevant(texts.qrels.get(query_id, {})) for query_id in chosen}
     rankings = {name: {q: hits[at].doc_ids for at, q in enumerate(chosen)} for name, hits in answers.items()}
     needed = {doc_id for query_id in chosen for doc_id in relevant[query_id]}
-    needed |= {doc_id for found in rankings.values() for ids in found.values() for doc_id in ids[:SHOWN_HITS]}
+    needed |= {doc_id for ranking in rankings.values() for ids in ranking.values() for doc_id in ids[:SHOWN_HITS]}
     ordered = sorted(needed)
     contents = dict(zip(ordered, texts.documents(ordered) if ordered else [], strict=True))
     values = {
-        name: dict(zip(found.query_ids, found.per_query[primary].tolist(), strict=True))
-        for name, found in scores.items()
-        if primary in found.per_query
+        name: dict(zip(system.query_ids, system.per_query[primary].tolist(), strict=True))
+        for name, system in scores.items()
+        if primary in system.per_query
     }
     return [
         WorstQuery(
             query_id=query_id,
             text=texts.query(query_id),
-            values={name: found[query_id] for name, found in values.items() if query_id in found},
+            values={name: by_query[query_id] for name, by_query in values.items() if query_id in by_query},
             relevant=[
                 ShownRelevant(
                     doc_id,
                     texts.qrels[query_id][doc_id],
                     contents[doc_id],
-                    {name: _rank(found[query_id], doc_id) for name, found in rankings.items()},
+                    {name: _rank(ranking[query_id], doc_id) for name, ranking in rankings.items()},
                 )
                 for doc_id in relevant[query_id]
             ],
@@ -193,9 +208,9 @@ def _with_texts(
             found={
                 name: [
                     ShownHit(rank, doc_id, texts.qrels.get(query_id, {}).get(doc_id), contents[doc_id])
-                    for rank, doc_id in enumerate(found[query_id][:SHOWN_HITS], start=1)
+                    for rank, doc_id in enumerate(ranking[query_id][:SHOWN_HITS], start=1)
                 ]
-                for name, found in rankings.items()
+                for name, ranking in rankings.items()
             },
         )
         for query_id in chosen

@@ -1,6 +1,6 @@
 "use strict";
 
-// Tables: a click on a column's head sorts by the cells' data-value, best first.
+// Sort a table by a click on a column's head, by the cells' data-value, best first.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, column) => {
@@ -24,7 +24,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
-// Differences: one bar a query, the two systems and the measure chosen by the reader.
+// Draw differences between two selected systems by the selected measure, one bar per query.
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const WIDTH = 1040, HEIGHT = 230, LEFT = 46, MIDDLE = HEIGHT / 2, REACH = MIDDLE - 14;
 
@@ -35,7 +35,7 @@ function element(name, attributes, text) {
   return made;
 }
 
-// What is zero as shown has no sign.
+// Format a difference with its sign, or without one if it rounds to zero.
 function signed(difference) {
   const text = difference.toFixed(4);
   return Number(text) === 0 ? text.replace("-", "") : `${difference > 0 ? "+" : ""}${text}`;

@@ -1,4 +1,4 @@
-"""The report as one HTML page: nothing is fetched, every text is escaped, and only the page's own script may run."""
+"""The report as one HTML page without external resources: texts are escaped, and only the page's script may run."""
 
 import base64
 import hashlib
@@ -14,10 +14,10 @@ from pipelines.evaluation.results import Results
 
 
 def page(results: Results, facts: Sequence[Facts]) -> str:
-    """Lay out the whole page."""
+    """Return the page as HTML."""
     colours = system_colours(facts)
     parts = [mean_section(results, facts, colours)] if len(facts) > 1 else []
-    parts += [dataset_section(one, number, results, colours) for number, one in enumerate(facts)]
+    parts += [dataset_section(dataset, number, results, colours) for number, dataset in enumerate(facts)]
     resources = files(__package__)
     style = resources.joinpath("page.css").read_text(encoding="utf-8")
     script = resources.joinpath("page.js").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def page(results: Results, facts: Sequence[Facts]) -> str:
 <nav>{_links(facts)}</nav>
 <main>{"".join(parts)}{environment_section(results)}</main>
 <footer class="note">Values are means over queries, by ir-measures’ names. This page needs no network.</footer>
-{"".join(_values(one, number, colours) for number, one in enumerate(facts))}
+{"".join(_values(dataset, number, colours) for number, dataset in enumerate(facts))}
 <script>{script}</script>
 </body>
 </html>
@@ -45,38 +45,38 @@ def page(results: Results, facts: Sequence[Facts]) -> str:
 
 
 def system_colours(facts: Sequence[Facts]) -> dict[str, int]:
-    """Give each system its colour, the same in all charts."""
-    names = dict.fromkeys(name for one in facts for name in one.result.systems)
+    """Return the number of each system's colour, the same in all charts."""
+    names = dict.fromkeys(name for dataset in facts for name in dataset.result.systems)
     return {name: number for number, name in enumerate(names)}
 
 
 def _title(facts: Sequence[Facts]) -> str:
-    names = [one.result.name for one in facts]
+    names = [dataset.result.name for dataset in facts]
     return f"Retrieval on {', '.join(names)}" if len(names) <= 3 else f"Retrieval on {len(names)} datasets"
 
 
 def _lead(results: Results, facts: Sequence[Facts]) -> str:
     systems = len(system_colours(facts))
-    said = f"{systems} systems, {sum(one.result.queries for one in facts):,} queries, "
-    said += f"{sum(one.result.documents for one in facts):,} documents. "
+    lead = f"{systems} systems, {sum(dataset.result.queries for dataset in facts):,} queries, "
+    lead += f"{sum(dataset.result.documents for dataset in facts):,} documents. "
     if len(facts) == 1:
-        best = facts[0]
-        value = best.result.systems[best.best].measures[best.primary]
-        said += f"Best {best.primary}: {best.best}, {value:.4f}. "
-    return escape(f"{said}{results.date[:16].replace('T', ' ')}".strip())
+        (dataset,) = facts
+        value = dataset.result.systems[dataset.best].measures[dataset.primary]
+        lead += f"Best {dataset.primary}: {dataset.best}, {value:.4f}. "
+    return escape(f"{lead}{results.date[:16].replace('T', ' ')}".strip())
 
 
 def _links(facts: Sequence[Facts]) -> str:
     links = [("mean", "Mean")] if len(facts) > 1 else []
-    links += [(f"d{number}", one.result.name) for number, one in enumerate(facts)]
+    links += [(f"d{number}", dataset.result.name) for number, dataset in enumerate(facts)]
     links.append(("how", "How it was made"))
     return "".join(f'<a href="#{target}">{escape(name)}</a>' for target, name in links)
 
 
-def _values(one: Facts, number: int, colours: Mapping[str, int]) -> str:
-    values = chosen_values(one, colours)
+def _values(facts: Facts, number: int, colours: Mapping[str, int]) -> str:
+    values = chosen_values(facts, colours)
     if values is None:
         return ""
-    # No text may end the script element it stands in.
+    # Without "<" no text can end its script element.
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     return f'<script type="application/json" id="v{number}">{text}</script>'

@@ -1,23 +1,26 @@
-"""The report's plots as PNG files, for slides and papers; drawn by matplotlib, without a screen."""
+"""The report's plots as PNG files, for slides and papers, drawn by matplotlib without a display."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.report.charts import Point, pareto
-from pipelines.evaluation.report.facts import Facts, shown_groups
+import numpy as np
+
+from pipelines.evaluation.report.charts import pareto
+from pipelines.evaluation.report.facts import COST_PLOTS, Facts, shown_groups
 
 PALETTE = ("#2557c7", "#c2540a", "#14703f", "#8a35b0", "#b3261e", "#0a7285", "#7a5a1e", "#5d636e")
 
 
 def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline: str | None) -> list[Path]:
-    """Draw what the page draws, as far as there are values; give the files."""
+    """Draw the page's charts that have values; return the files."""
     from matplotlib import rc_context
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    look: Any = {
+    style: Any = {
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -25,21 +28,24 @@ def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline
         "grid.color": "#e4e2dd",
         "font.size": 9,
     }
-    with rc_context(look):
-        for name, draw in (
-            ("quality-latency", lambda axes: _scatter(axes, facts, colours, "p50_ms", 1.0, "p50 latency, ms")),
-            ("quality-size", lambda axes: _scatter(axes, facts, colours, "index_bytes", 1e-6, "index, MB")),
-            ("recall-depth", lambda axes: _curves(axes, facts, colours)),
-            ("first-relevant", lambda axes: _firsts(axes, facts, colours)),
-            ("differences", lambda axes: _differences(axes, facts, colours, baseline)),
-        ):
+    plots: dict[str, Callable[[Any], bool]] = {
+        f"quality-{name}": partial(_scatter, facts=facts, colours=colours, cost=cost, factor=factor, x_title=x_title)
+        for cost, factor, x_title, name in COST_PLOTS
+    } | {
+        "recall-depth": partial(_curves, facts=facts, colours=colours),
+        "first-relevant": partial(_firsts, facts=facts, colours=colours),
+        "differences": partial(_differences, facts=facts, colours=colours, baseline=baseline),
+    }
+    with rc_context(style):
+        for name, draw in plots.items():
             path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', facts.result.name)}-{name}.png"
-            if _drawn(path, draw):
+            if _draw(path, draw):
                 written.append(path)
     return written
 
 
-def _drawn(path: Path, draw: Any) -> bool:
+def _draw(path: Path, draw: Callable[[Any], bool]) -> bool:
+    """Draw one plot into a file; return False, without a file, if it has no values."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -56,7 +62,7 @@ def _colour(colours: Mapping[str, int], name: str) -> str:
 
 
 def _logarithmic(axes: Any) -> None:
-    """Count 1, 2, 5, 10 along the x axis, in plain numbers."""
+    """Set a logarithmic x axis with ticks at 1, 2, 5, 10 in plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -65,12 +71,8 @@ def _logarithmic(axes: Any) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], key: str, factor: float, x_title: str) -> bool:
-    points = [
-        Point(name, system.cost[key] * factor, system.measures[facts.primary], colours[name])
-        for name, system in facts.result.systems.items()
-        if system.cost.get(key, 0) > 0 and facts.primary in system.measures
-    ]
+def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], cost: str, factor: float, x_title: str) -> bool:
+    points = facts.cost_points(cost, factor, colours)
     front = pareto(points)
     axes.plot([point.x for point in front], [point.y for point in front], "--", color="#8b919c", linewidth=1, zorder=1)
     for point in points:
@@ -78,7 +80,7 @@ def _scatter(axes: Any, facts: Facts, colours: Mapping[str, int], key: str, fact
         axes.scatter(
             point.x, point.y, s=48, edgecolor=colour, facecolor=colour if point in front else "white", zorder=2
         )
-        # Below: the front rises to the right of each of its points.
+        # Below the point, because the front rises to its right.
         axes.annotate(point.name, (point.x, point.y), (7, -11), textcoords="offset points", color=colour)
     _logarithmic(axes)
     axes.set(xlabel=x_title, ylabel=facts.primary, title=facts.result.name)
@@ -100,9 +102,9 @@ def _firsts(axes: Any, facts: Facts, colours: Mapping[str, int]) -> bool:
     groups = shown_groups(facts)
     width = 0.8 / max(len(facts.firsts), 1)
     for at, (name, counts) in enumerate(facts.firsts.items()):
-        places = [place + at * width for place in range(len(groups))]
-        axes.bar(places, [counts[group] for group in groups.values()], width, color=_colour(colours, name), label=name)
-    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(groups))], list(groups))
+        lefts = [group + at * width for group in range(len(groups))]
+        axes.bar(lefts, [counts[group] for group in groups.values()], width, color=_colour(colours, name), label=name)
+    axes.set_xticks([group + 0.4 - width / 2 for group in range(len(groups))], list(groups))
     axes.set(xlabel="rank of the first relevant hit", ylabel="queries", title=facts.result.name)
     axes.grid(axis="x", visible=False)
     if facts.firsts:
@@ -116,13 +118,9 @@ def _differences(axes: Any, facts: Facts, colours: Mapping[str, int], baseline: 
         return False
     if facts.primary not in best.per_query or facts.primary not in base.per_query:
         return False
-    by: Sequence[float] = sorted((best.per_query[facts.primary] - base.per_query[facts.primary]).tolist(), reverse=True)
-    axes.bar(
-        range(len(by)),
-        by,
-        1.0,
-        color=[_colour(colours, facts.best if value > 0 else str(baseline)) for value in by],
-    )
+    differences = np.sort(best.per_query[facts.primary] - base.per_query[facts.primary])[::-1].tolist()
+    bar_colours = [_colour(colours, facts.best if value > 0 else str(baseline)) for value in differences]
+    axes.bar(range(len(differences)), differences, 1.0, color=bar_colours)
     axes.set(
         xlabel="queries, sorted", ylabel=f"{facts.primary}: {facts.best} minus {baseline}", title=facts.result.name
     )

@@ -1,13 +1,13 @@
-"""The report's sections: what is said of each dataset, of their mean, and of how it all was made."""
+"""The report's sections: each dataset, the mean over datasets, and how the results were made."""
 
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from pipelines.evaluation.report.charts import Point, curves, histogram, key, scatter
+from pipelines.evaluation.report.charts import curves, histogram, key, scatter
 from pipelines.evaluation.report.differences import differences_figure
-from pipelines.evaluation.report.facts import Facts, shown_groups
+from pipelines.evaluation.report.facts import COST_PLOTS, Facts, shown_groups
 from pipelines.evaluation.report.tables import (
     LEVEL,
     Column,
@@ -22,15 +22,15 @@ from pipelines.evaluation.results import Results
 
 
 def dataset_section(facts: Facts, number: int, results: Results, colours: Mapping[str, int]) -> str:
-    """Say all of one dataset."""
+    """Return the section of one dataset."""
     result = facts.result
     measures = [name for name in results.measures if any(name in s.measures for s in result.systems.values())]
-    said = [f"{result.documents:,} documents, {result.queries:,} queries, split {result.split}"]
+    summary = [f"{result.documents:,} documents, {result.queries:,} queries, split {result.split}"]
     if result.self_hits_dropped:
-        said.append("hits whose id is the query’s own are left out")
-    said += [f"{what}: {count:,}" for what, count in result.checks.items() if count]
+        summary.append("hits with the query’s own id are dropped")
+    summary += [f"{check}: {count:,}" for check, count in result.checks.items() if count]
     parts = [
-        f'<section id="d{number}"><h2>{escape(result.name)}</h2><p class="facts">{escape("; ".join(said))}</p>',
+        f'<section id="d{number}"><h2>{escape(result.name)}</h2><p class="facts">{escape("; ".join(summary))}</p>',
         quality_table(result, measures, results.baseline, colours),
         _not_run(facts),
         _significance(facts, measures, results.baseline, colours),
@@ -45,46 +45,46 @@ def dataset_section(facts: Facts, number: int, results: Results, colours: Mappin
 
 
 def mean_section(results: Results, facts: Sequence[Facts], colours: Mapping[str, int]) -> str:
-    """Lay out the means over datasets."""
+    """Return the section of the means over datasets."""
     names = [name for name in colours if name in results.mean]
     if not names:
         return ""
     columns = [Column(measure, [results.mean[name].get(measure) for name in names], 4) for measure in results.measures]
-    each = [
+    dataset_columns = [
         Column(
-            one.result.name,
+            dataset.result.name,
             [
-                one.result.systems[name].measures.get(one.primary) if name in one.result.systems else None
+                dataset.result.systems[name].measures.get(dataset.primary) if name in dataset.result.systems else None
                 for name in names
             ],
             4,
         )
-        for one in facts
+        for dataset in facts
     ]
-    means, by_dataset = (sortable(names, shown, colours, results.baseline) for shown in (columns, each))
+    means, by_dataset = (sortable(names, shown, colours, results.baseline) for shown in (columns, dataset_columns))
     title = f"Mean over {len(facts)} datasets"
     by = f"{escape(facts[0].primary)} by dataset"
     return f'<section id="mean"><h2>{title}</h2>{means}<h3>{by}</h3>{by_dataset}</section>'
 
 
 def environment_section(results: Results) -> str:
-    """Say by what command, where and with what the figures came about."""
+    """Return the section of the command, the machine and the versions behind the results."""
     facts = {"date": results.date, **results.environment}
-    rows = "".join(f"<dt>{escape(str(what))}</dt><dd>{_lines(value)}</dd>" for what, value in facts.items())
+    rows = "".join(f"<dt>{escape(str(name))}</dt><dd>{_lines(value)}</dd>" for name, value in facts.items())
     command = f"<pre>{escape(results.command)}</pre>" if results.command else ""
     return f'<section id="how"><h2>How it was made</h2>{command}<dl>{rows}</dl></section>'
 
 
 def _lines(value: Any) -> str:
-    """Show a fact; facts of several things, one a line."""
-    if isinstance(value, Mapping) and value and all(isinstance(one, Mapping) for one in value.values()):
-        return "<br>".join(f"{escape(str(name))}: {escape(_plain(one))}" for name, one in value.items())
+    """Format a value, a mapping of mappings with one entry per line."""
+    if isinstance(value, Mapping) and value and all(isinstance(entry, Mapping) for entry in value.values()):
+        return "<br>".join(f"{escape(str(name))}: {escape(_plain(entry))}" for name, entry in value.items())
     return escape(_plain(value))
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items() if one is not None)
+        return ", ".join(f"{name} {_plain(entry)}" for name, entry in value.items() if entry is not None)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -103,13 +103,13 @@ def _significance(facts: Facts, measures: Sequence[str], baseline: str | None, c
     main = facts.primary if facts.primary in shown else shown[0]
     others = "".join(f"<h3>{escape(measure)}</h3>{tables[measure]}" for measure in shown if measure != main)
     base = escape(baseline or "the baseline")
-    said = (
+    table = (
         f'<p class="note">▲ ▼: differs from {base} with p &lt; {LEVEL} (paired randomisation test, Holm’s correction '
         f"over the systems).</p><h3>{escape(main)} against {base}</h3>{tables[main]}"
     )
     if not others:
-        return said
-    return f'{said}<details class="more"><summary>The same for the other measures</summary>{others}</details>'
+        return table
+    return f'{table}<details class="more"><summary>The same for the other measures</summary>{others}</details>'
 
 
 def _published(facts: Facts, measures: Sequence[str], colours: Mapping[str, int]) -> str:
@@ -119,16 +119,9 @@ def _published(facts: Facts, measures: Sequence[str], colours: Mapping[str, int]
 
 def _costs(facts: Facts, colours: Mapping[str, int], baseline: str | None) -> str:
     figures = []
-    for cost, factor, x_title, title in (
-        ("p50_ms", 1.0, "p50 latency, ms", "Quality against latency"),
-        ("index_bytes", 1e-6, "index, MB", "Quality against size"),
-    ):
-        points = [
-            Point(name, system.cost[cost] * factor, system.measures[facts.primary], colours[name])
-            for name, system in facts.result.systems.items()
-            if system.cost.get(cost, 0) > 0 and facts.primary in system.measures
-        ]
-        if points:
+    for cost, factor, x_title, name in COST_PLOTS:
+        title = f"Quality against {name}"
+        if points := facts.cost_points(cost, factor, colours):
             drawn = scatter(points, x_title=x_title, y_title=facts.primary, what=f"{title} on {facts.result.name}")
             figures.append(
                 f"<figure><h3>{title}</h3>{drawn}<figcaption>Filled: no other system is both better and cheaper "
@@ -158,8 +151,8 @@ def _depth(facts: Facts, colours: Mapping[str, int]) -> str:
         + "</figure>"
         for name, counts in facts.firsts.items()
     )
-    said = "The part of all relevant documents among the first hits, mean over queries."
+    caption = "Fraction of the relevant documents among the first hits, mean over queries."
     return (
-        f'<figure><h3>Recall by depth</h3><div class="broad">{drawn}</div><figcaption>{said}</figcaption></figure>'
-        f'<h3>Where the first relevant hit stands</h3><div class="trio">{small}</div>'
+        f'<figure><h3>Recall by depth</h3><div class="broad">{drawn}</div><figcaption>{caption}</figcaption></figure>'
+        f'<h3>Rank of the first relevant hit</h3><div class="trio">{small}</div>'
     )

@@ -1,6 +1,6 @@
-"""The report's tables as HTML, sortable, each cell with its exact value beside the shown one."""
+"""The report's HTML tables; cells of sortable ones hold their exact value in an attribute."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -8,6 +8,7 @@ from pipelines.evaluation.report.charts import interval, key, signed
 from pipelines.evaluation.results import DatasetResult, SystemResult
 
 LEVEL = 0.05
+"""Significance level of the marks."""
 COSTS = (
     ("p50_ms", "p50 ms", 1.0, 1),
     ("p95_ms", "p95 ms", 1.0, 1),
@@ -18,12 +19,12 @@ COSTS = (
     ("index_bytes", "index MB", 1e-6, 1),
     ("peak_mb", "peak MB", 1.0, 0),
 )
-"""Cost figures: key, heading, factor, decimals."""
+"""Cost columns: key, heading, factor, decimals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of numbers: `values` holds None where there is none; `first` is the order a first click gives."""
+    """One column of numbers, None for missing ones; `first` is the order after the first click on its head."""
 
     title: str
     values: Sequence[float | None]
@@ -35,7 +36,7 @@ class Column:
 def quality_table(
     dataset: DatasetResult, measures: Sequence[str], baseline: str | None, colours: Mapping[str, int]
 ) -> str:
-    """Lay out the measures of each system; marks say which differ from the baseline beyond chance."""
+    """Return the table of each system's measures, with marks for significant differences from the baseline."""
     systems = list(dataset.systems.values())
     columns = [
         Column(
@@ -54,114 +55,98 @@ def quality_table(
 
 
 def cost_table(dataset: DatasetResult, colours: Mapping[str, int], baseline: str | None) -> str:
-    """Lay out what each system costs, as far as it was measured."""
+    """Return the table of each system's measured costs."""
     systems = list(dataset.systems.values())
     columns = [
-        Column(title, [_scaled(system, key, factor) for system in systems], decimals, "ascending")
-        for key, title, factor, decimals in COSTS
-        if any(key in system.cost for system in systems)
+        Column(title, [s.cost[cost] * factor if cost in s.cost else None for s in systems], decimals, first="ascending")
+        for cost, title, factor, decimals in COSTS
+        if any(cost in system.cost for system in systems)
     ]
     return sortable([system.name for system in systems], columns, colours, baseline) if columns else ""
 
 
 def sortable(names: Sequence[str], columns: Sequence[Column], colours: Mapping[str, int], baseline: str | None) -> str:
-    """Lay out a sortable table, a row a system, the best of each measure in bold."""
-    heads = ['<th scope="col" data-first="ascending"><button type="button">system</button></th>']
-    heads += [
-        f'<th scope="col" data-first="{column.first}"><button type="button">{escape(column.title)}</button></th>'
-        for column in columns
-    ]
+    """Return a sortable table with one row per system and the best value of each measure in bold."""
+    heads = "".join(
+        f'<th scope="col" data-first="{first}"><button type="button">{escape(title)}</button></th>'
+        for title, first in (("system", "ascending"), *((column.title, column.first) for column in columns))
+    )
     rows = []
     for at, name in enumerate(names):
-        cells = [
-            f'<th scope="row" data-value="{escape(name)}">{key(colours[name])}'
-            f"{escape(name)}{_baseline(name == baseline)}</th>"
-        ]
-        cells += [_cell(column, at) for column in columns]
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<div class="wide"><table class="sortable"><thead><tr>{"".join(heads)}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        mark = '<span class="base">baseline</span>' if name == baseline else ""
+        head = f'<th scope="row" data-value="{escape(name)}">{key(colours[name])}{escape(name)}{mark}</th>'
+        rows.append(f"<tr>{head}{''.join(_cell(column, at) for column in columns)}</tr>")
+    return table(heads, rows, ' class="sortable"')
+
+
+def table(heads: str, rows: Iterable[str], attributes: str = "") -> str:
+    """Return a table from the markup of its head cells and of its rows."""
+    body = "".join(rows)
+    return f'<div class="wide"><table{attributes}><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def significance_table(dataset: DatasetResult, measure: str, colours: Mapping[str, int]) -> str:
-    """Lay out how each system differs from the baseline by one measure: difference, interval, p-values, wins."""
-    rows = [
-        (system.name, system.significance[measure])
+    """Return the table of each system's difference from the baseline by one measure, with interval, p-values, wins."""
+    tests = {
+        system.name: system.significance[measure]
         for system in dataset.systems.values()
         if measure in system.significance
-    ]
-    if not rows:
+    }
+    if not tests:
         return ""
-    reach = max(abs(end) for _, found in rows for end in found["interval"])
-    body = []
-    for name, found in rows:
-        low, high = found["interval"]
-        body.append(
+    reach = max(abs(end) for test in tests.values() for end in test["interval"])
+    rows = []
+    for name, test in tests.items():
+        low, high = test["interval"]
+        rows.append(
             f'<tr><th scope="row">{key(colours[name])}{escape(name)}</th>'
-            f"<td>{signed(found['difference'])}</td><td>{signed(low)} to {signed(high)}</td>"
-            f'<td class="forest">{interval(found["difference"], low, high, reach)}</td>'
-            f"<td>{escape(_p(found['p_t']))}</td><td>{escape(_p(found['p_fisher']))}</td>"
-            f'<td class="{"best" if found["p_holm"] < LEVEL else ""}">{escape(_p(found["p_holm"]))}</td>'
-            f"<td>{found['wins']} / {found['ties']} / {found['losses']}</td></tr>"
+            f"<td>{signed(test['difference'])}</td><td>{signed(low)} to {signed(high)}</td>"
+            f'<td class="forest">{interval(test["difference"], low, high, reach)}</td>'
+            f"<td>{escape(_p(test['p_t']))}</td><td>{escape(_p(test['p_fisher']))}</td>"
+            f'<td class="{"best" if test["p_holm"] < LEVEL else ""}">{escape(_p(test["p_holm"]))}</td>'
+            f"<td>{test['wins']} / {test['ties']} / {test['losses']}</td></tr>"
         )
-    return (
-        '<div class="wide"><table><thead><tr><th scope="col">system</th><th scope="col">difference</th>'
-        '<th scope="col">95% interval</th><th scope="col"></th><th scope="col">p (t-test)</th>'
-        '<th scope="col">p (randomisation)</th><th scope="col">p (Holm)</th>'
-        f'<th scope="col">wins / ties / losses</th></tr></thead><tbody>{"".join(body)}</tbody></table></div>'
-    )
+    heads = ("difference", "95% interval", "", "p (t-test)", "p (randomisation)", "p (Holm)", "wins / ties / losses")
+    return table("".join(f'<th scope="col">{head}</th>' for head in ("system", *heads)), rows)
 
 
 def published_table(dataset: DatasetResult, measures: Sequence[str], colours: Mapping[str, int]) -> str:
-    """Lay out what others published for the same model and dataset beside ours; nothing where none is known."""
-    known = [
+    """Return the table of published figures for the same model and dataset beside ours; empty without any."""
+    published = [
         (system.name, measure, system.measures[measure], figure["value"], figure["source"])
         for system in dataset.systems.values()
         for measure, figure in system.published.items()
         if measure in measures and measure in system.measures
     ]
-    if not known:
+    if not published:
         return ""
     rows = [
         f'<tr><th scope="row">{key(colours[name])}{escape(name)}</th><td>{escape(measure)}</td><td>{ours:.4f}</td>'
         f'<td>{theirs:.4f}</td><td>{signed(ours - theirs)}</td><td class="source">{escape(source)}</td></tr>'
-        for name, measure, ours, theirs, source in known
+        for name, measure, ours, theirs, source in published
     ]
     heads = "".join(f'<th scope="col">{head}</th>' for head in ("system", "measure", "here", "published", "difference"))
-    return (
-        f'<div class="wide"><table><thead><tr>{heads}<th scope="col" class="source">source</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    return table(f'{heads}<th scope="col" class="source">source</th>', rows)
 
 
 def _cell(column: Column, at: int) -> str:
     value = column.values[at]
     if value is None:
         return '<td data-value="">–</td>'
-    there = [other for other in column.values if other is not None]
-    best = column.first == "descending" and len(there) > 1 and value == max(there)
+    known = [other for other in column.values if other is not None]
+    best = column.first == "descending" and len(known) > 1 and value == max(known)
     kind = ' class="best"' if best else ""
     note = column.notes[at] if column.notes else ""
     return f'<td data-value="{value!r}"{kind}>{value:,.{column.decimals}f}{note}</td>'
 
 
 def _mark(system: SystemResult, measure: str) -> str:
-    found = system.significance.get(measure)
-    if found is None or found["p_holm"] is None or found["p_holm"] >= LEVEL:
+    test = system.significance.get(measure)
+    if test is None or test["p_holm"] is None or test["p_holm"] >= LEVEL:
         return ""
-    up = found["difference"] > 0
-    said = f"{'better' if up else 'worse'} than {found['baseline']}, p (Holm) {_p(found['p_holm'])}"
-    return f'<span class="mark {"up" if up else "down"}" title="{escape(said)}">{"▲" if up else "▼"}</span>'
-
-
-def _scaled(system: SystemResult, key: str, factor: float) -> float | None:
-    return system.cost[key] * factor if key in system.cost else None
-
-
-def _baseline(is_baseline: bool) -> str:
-    return '<span class="base">baseline</span>' if is_baseline else ""
+    up = test["difference"] > 0
+    hint = f"{'better' if up else 'worse'} than {test['baseline']}, p (Holm) {_p(test['p_holm'])}"
+    return f'<span class="mark {"up" if up else "down"}" title="{escape(hint)}">{"▲" if up else "▼"}</span>'
 
 
 def _p(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What a report reads of a dataset beside its results: texts to show, and judgements to count by."""
+"""Texts and judgements of a dataset that a report shows in addition to its results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from indexing.errors import InputError
 
 
 class Texts(Protocol):
-    """Texts and judgements of one dataset."""
+    """Protocol of the texts and judgements of one dataset."""
 
     @property
     def qrels(self) -> Mapping[str, Mapping[str, int]]:
-        """The judgements, ``{query_id: {doc_id: grade}}``."""
+        """Judgements, ``{query_id: {doc_id: grade}}``."""
         ...
 
     def query(self, query_id: str) -> str:
-        """Give a query's text."""
+        """Return a query's text."""
         ...
 
     def documents(self, doc_ids: Sequence[str]) -> list[str]:
-        """Give the documents' texts, in this order; empty for one that the corpus lacks."""
+        """Return the documents' texts in this order, empty for documents that the corpus lacks."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class GivenTexts:
-    """`Texts` of what an evaluation holds anyway.
+    """`Texts` from mappings and a function.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class GivenTexts:
     qrels
         ``{query_id: {doc_id: grade}}``.
     contents
-        Gives the texts of documents, in order: a document store's ``contents``, or a function over a corpus. It may
-        raise InputError for an id that is not there.
+        Function that returns the texts of documents in order, such as a document store's ``contents``. It may raise
+        InputError for an unknown id.
     """
 
     queries: Mapping[str, str]
@@ -44,17 +44,17 @@ class GivenTexts:
     contents: Callable[[Sequence[str]], list[str]]
 
     def query(self, query_id: str) -> str:
-        """Give a query's text."""
+        """Return a query's text."""
         return self.queries[query_id]
 
     def documents(self, doc_ids: Sequence[str]) -> list[str]:
-        """Give the documents' texts, empty where the corpus lacks one."""
+        """Return the documents' texts in this order, empty for documents that the corpus lacks."""
         try:
             return self.contents(doc_ids)
         except InputError:
-            return [self._one(doc_id) for doc_id in doc_ids]
+            return [self._document(doc_id) for doc_id in doc_ids]
 
-    def _one(self, doc_id: str) -> str:
+    def _document(self, doc_id: str) -> str:
         try:
             return self.contents([doc_id])[0]
         except InputError:

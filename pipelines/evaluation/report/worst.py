@@ -1,23 +1,24 @@
-"""The report's worst queries: what was asked, what was wanted, and what each system gave."""
+"""The report's worst queries, with their relevant documents and each system's first hits."""
 
 from collections.abc import Mapping
 from html import escape
 
 from pipelines.evaluation.report.charts import key
 from pipelines.evaluation.report.facts import Facts, ShownHit, WorstQuery
+from pipelines.evaluation.report.tables import table
 
 RELEVANT_TEXT, HIT_TEXT = 360, 200
-"""Letters shown of a document."""
+"""Characters of a document's text."""
 
 
 def worst_queries(facts: Facts, colours: Mapping[str, int]) -> str:
-    """Lay out the queries on which the best system does worst, each folded away under its text."""
+    """Return the queries on which the best system scores lowest, each collapsed under its text."""
     if not facts.worst:
         return ""
     measure = escape(facts.primary)
     return (
         f"<h3>The worst queries of {escape(facts.best)}</h3>"
-        f'<p class="note">Lowest {measure} first; among equals those that another system answers best.</p>'
+        f'<p class="note">Lowest {measure} first; ties by the best {measure} of another system.</p>'
         + "".join(_query(query, facts, colours) for query in facts.worst)
     )
 
@@ -35,24 +36,23 @@ def _query(query: WorstQuery, facts: Facts, colours: Mapping[str, int]) -> str:
         f'<span class="value">{shown}</span></summary><div class="inside">'
         f'<p class="note"><span class="id">{escape(query.query_id)}</span> '
         f"{escape(facts.primary)}: {escape(values)}</p>"
-        f'{_wanted(query)}<div class="answers">{answers}</div></div></details>'
+        f'{_relevant(query)}<div class="answers">{answers}</div></div></details>'
     )
 
 
-def _wanted(query: WorstQuery) -> str:
+def _relevant(query: WorstQuery) -> str:
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in query.found)
-    rows = "".join(
-        f'<tr><td class="text"><span class="id">{escape(one.doc_id)}</span>{_grade(one.grade)} '
-        f"{_shortened(one.text, RELEVANT_TEXT)}</td>"
-        + "".join(f"<td>{one.ranks.get(name) or '–'}</td>" for name in query.found)
+    rows = (
+        f'<tr><td class="text"><span class="id">{escape(document.doc_id)}</span>{_grade(document.grade)} '
+        f"{_shortened(document.text, RELEVANT_TEXT)}</td>"
+        + "".join(f"<td>{document.ranks.get(name) or '–'}</td>" for name in query.found)
         + "</tr>"
-        for one in query.relevant
+        for document in query.relevant
     )
     more = query.relevant_count - len(query.relevant)
     rest = f'<p class="note">and {more} more relevant documents</p>' if more else ""
     return (
-        '<div class="wide"><table><thead><tr><th class="text" scope="col">relevant document, and its rank in each</th>'
-        f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>{rest}"
+        table(f'<th class="text" scope="col">relevant document, and its rank in each system</th>{heads}', rows) + rest
     )
 
 

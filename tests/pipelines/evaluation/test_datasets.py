@@ -67,7 +67,7 @@ def test_a_hub_that_cannot_be_reached_is_named_with_the_ways_around_it(tmp_path,
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(InputError, match=r"no collection 'scifcat'.*'pydocs'.*scifact.*looked in"):
+    with pytest.raises(InputError, match=r"no collection 'scifcat'.*'pydocs'.*scifact.*also looked in"):
         load_evaluation_set("scifcat", data_dir=tmp_path)
     assert "nfcorpus" in BEIR_NAMES
 
@@ -94,7 +94,7 @@ def test_judged_queries_without_a_text_are_left_out_counted_and_named(tmp_path, 
 def test_judgements_of_another_collection_are_refused(tmp_path):
     folder = make_beir(tmp_path / "tiny", {"test": [("stray", "d1", 1)]})
 
-    with pytest.raises(InputError, match=r"none of the 1 judged queries has a text, 'stray' for one"):
+    with pytest.raises(InputError, match=r"none of the 1 judged queries has a text, 'stray' for example"):
         load_evaluation_set(folder)
 
 

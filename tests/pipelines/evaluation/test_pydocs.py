@@ -227,6 +227,6 @@ class TestInstalledPackages:
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
 
-    with pytest.raises(StorageError, match="is no pydocs collection"):
+    with pytest.raises(StorageError, match="is not a pydocs collection"):
         build_pydocs(tmp_path)
     assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -117,7 +117,7 @@ def test_a_sample_of_nanobeir_is_a_split_of_every_table(tmp_path):
 
     assert (one.name, one.qrels) == ("NanoOne", {"q0": {"d0": 1, "d1": 1}, "q1": {"d1": 1}})
     assert (len(list(one.corpus)), len(list(two.corpus))) == (5, 2)
-    with pytest.raises(InputError, match=r"which split of 'corpus' goes with 'NanoThree'.*NanoOne, NanoTwo"):
+    with pytest.raises(InputError, match=r"cannot choose a split of 'corpus' for 'NanoThree'.*NanoOne, NanoTwo"):
         load_evaluation_set(folder, "NanoThree")
 
 
@@ -167,5 +167,5 @@ def test_a_card_that_is_no_yaml_is_named(tmp_path):
     folder = copy_of_mteb(tmp_path / "mine")
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
 
-    with pytest.raises(InputError, match=r"README\.md: the head between --- lines is not YAML"):
+    with pytest.raises(InputError, match=r"README\.md: the front matter between --- lines is not YAML"):
         load_evaluation_set(folder)
