@@ -1,1 +1,1 @@
-"""Search pipelines, rerankers and encoders as parts of other frameworks: one module and one extra for each."""
+"""Search pipelines, rerankers and encoders as components of other frameworks: one module and one extra for each."""

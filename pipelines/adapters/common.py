@@ -1,4 +1,4 @@
-"""What all adapters share: how a result is described to a framework, and texts reranked that came from anywhere."""
+"""Functions shared by the adapters: a result's metadata, and reranking of texts from any source."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,45 +13,45 @@ if TYPE_CHECKING:
     from retrieve.reranking.cross_encoder import CandidateReranker
 
 RETRIEVAL = "retrieval"
-"""The metadata key that says how a document was found; the document's own fields stand beside it as they are."""
+"""Metadata key of a document's score, rank and provenance; the document's own fields are beside it."""
 
 
 def missing(error: ModuleNotFoundError, extra: str) -> SetupError:
-    """Say which extra brings a framework that is not installed."""
+    """Return the error for a framework that is not installed, which names the extra to install."""
     return SetupError(
-        f"the module {error.name!r} is not installed: `pip install 'retrieve-rerank[{extra}]'` brings all that this "
+        f"the module {error.name!r} is not installed: `pip install 'retrieve-rerank[{extra}]'` installs all that this "
         "adapter needs"
     )
 
 
 def metadata_of(result: SearchResult) -> dict[str, Any]:
-    """Give a document's title and fields, and under `RETRIEVAL` its id, score, rank and provenance."""
-    plain = result.as_dict()
-    found = {key: plain[key] for key in ("doc_id", "score", "rank", "legs", "explanation") if key in plain}
-    titled = {"title": result.title} if result.title else {}
-    return {**titled, **result.metadata, RETRIEVAL: found}
+    """Return a document's title and fields, and under `RETRIEVAL` its id, score, rank and provenance."""
+    values = result.as_dict()
+    retrieval = {key: values[key] for key in ("doc_id", "score", "rank", "legs", "explanation") if key in values}
+    title = {"title": result.title} if result.title else {}
+    return {**title, **result.metadata, RETRIEVAL: retrieval}
 
 
 def contents_of(text: str, metadata: Mapping[str, Any]) -> str:
-    """Give what a reranker reads, as `Document.contents` has it: title, a space, text."""
+    """Return the text that a reranker reads, like `Document.contents`: title, a space, text."""
     title = metadata.get("title")
     return f"{title} {text}".strip() if isinstance(title, str) else text
 
 
 @dataclass(frozen=True, slots=True)
 class Reranked:
-    """One of the texts after reranking.
+    """A text after reranking.
 
     Parameters
     ----------
     position
-        Where it stood among the texts that were given.
+        Index among the texts passed in.
     rank, score
-        Where it stands now, and by what.
+        New rank and score.
     first_stage
-        Its rank and score before.
+        Rank and score before.
     reranker
-        The reranker's own.
+        The reranker's own rank and score.
     """
 
     position: int
@@ -61,14 +61,14 @@ class Reranked:
     reranker: LegHit
 
     def added_to(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the metadata with the new rank and score, and with both stages among the provenance."""
-        found = metadata.get(RETRIEVAL)
-        found = dict(found) if isinstance(found, Mapping) else {}
+        """Return the metadata with the new rank and score, and with both stages in the provenance."""
+        before = metadata.get(RETRIEVAL)
+        before = dict(before) if isinstance(before, Mapping) else {}
         stages = {FIRST_STAGE: self.first_stage, RERANKER: self.reranker}
         legs = {name: {"rank": leg.rank, "score": leg.score} for name, leg in stages.items()}
         return {
             **metadata,
-            RETRIEVAL: {**found, "score": self.score, "rank": self.rank, "legs": {**found.get("legs", {}), **legs}},
+            RETRIEVAL: {**before, "score": self.score, "rank": self.rank, "legs": {**before.get("legs", {}), **legs}},
         }
 
 
@@ -84,20 +84,20 @@ def rerank_texts(
     Parameters
     ----------
     texts
-        What the reranker reads.
+        Texts for the reranker.
     scores
-        The first stage's, which a reranker with a ``weight`` keeps a part of. Where any is missing, the texts count
-        as ranked in the order given, at equal distances.
+        First-stage scores, of which a reranker with a ``weight`` keeps a part. If any is None, the scores fall with
+        the position by equal steps.
     top
-        How many are wanted; all by default.
+        Number of texts to return; all by default.
     """
     if not texts:
         return []
     known = [score for score in scores if score is not None]
     if len(known) < len(texts):
-        known = [float(len(texts) - place) for place in range(len(texts))]
-    # Of equal scores the lower id comes first: digits of one width keep the order given.
-    ids = [f"{place:09d}" for place in range(len(texts))]
+        known = [float(len(texts) - position) for position in range(len(texts))]
+    # Equal scores are ordered by id: ids of one width keep the order of the texts.
+    ids = [f"{position:09d}" for position in range(len(texts))]
     hits = Hits.from_run({"": dict(zip(ids, known, strict=True))}, [""])[0]
     ranking = reranker.rerank(query, hits, dict(zip(ids, texts, strict=True)))
     return [

@@ -1,6 +1,6 @@
 """Haystack: a collection's pipeline as a retriever, a reranker as a ranker (extra ``haystack``).
 
-Both are made of plain values, so a Haystack pipeline with them goes through YAML and back.
+The arguments of both are plain values, so a Haystack pipeline with them can be written as YAML and read again.
 """
 
 import asyncio
@@ -22,22 +22,21 @@ except ModuleNotFoundError as error:
 
 @component
 class PipelineRetriever:
-    """A collection, searched as its configuration says, as a Haystack retriever.
+    """A collection's search pipeline as a Haystack retriever.
 
-    A document's id is its ``doc_id``; its ``meta`` are its fields, its title, and under ``retrieval`` its score, rank
-    and provenance. The collection is opened at ``warm_up``, or by the first ``run``.
+    A document's id is its ``doc_id``; its ``meta`` holds its fields and title, and under ``retrieval`` its score, rank
+    and provenance. ``warm_up`` or the first ``run`` opens the collection.
 
     Parameters
     ----------
     collection
         The collection's directory.
     top_k
-        How many documents.
+        Number of documents.
     config
-        As `SearchConfig` reads it (a mapping, or a YAML file's path); by default the collection's own ``search.yaml``.
+        Mapping or path of a YAML file for `SearchConfig`; by default the collection's ``search.yaml``.
     filters
-        Only documents that these let through, in the filter language of `SearchPipeline.search`; a run's own come
-        instead of them.
+        Filter in the language of `SearchPipeline.search`; the filter of a ``run`` replaces it.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class PipelineRetriever:
             self._pipeline = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what `from_dict` makes the component of."""
+        """Return the component as plain values for `from_dict`."""
         values: dict[str, Any] = default_to_dict(
             self, collection=self.collection, top_k=self.top_k, config=self.config, filters=self.filters
         )
@@ -73,9 +72,9 @@ class PipelineRetriever:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "PipelineRetriever":
-        """Make the component of what `to_dict` gave."""
-        made: PipelineRetriever = default_from_dict(cls, data)
-        return made
+        """Return a component from the values of `to_dict`."""
+        retriever: PipelineRetriever = default_from_dict(cls, data)
+        return retriever
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None, filters: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -103,23 +102,23 @@ class PipelineRetriever:
 class CandidateRanker:
     """A reranker as a Haystack ranker, for documents of any retriever.
 
-    The documents come out in their new order, with their new scores, and both stages' own under ``retrieval`` in
-    ``meta``. Documents without scores count as ranked in the order given.
+    Returns the documents in their new order with new scores, and both stages' ranks and scores under ``retrieval`` in
+    ``meta``. Documents without scores count as ranked in their order.
 
     Parameters
     ----------
     model
-        The path or Hub name of a cross-encoder, or with ``kind="late-interaction"`` of a dense encoder.
+        Path or Hub name of a cross-encoder, or of a dense encoder with ``kind="late-interaction"``.
     kind
-        What reads the documents.
+        Kind of reranker.
     top_k
-        How many documents are kept; all by default.
+        Number of documents to return; all by default.
     weight
-        The part of the first stage's score that is kept; by default the reranker's own default.
+        Weight of the first stage's score; by default that of the reranker.
     passages, overlap
         See `CandidateReranker`.
     dtype
-        In which the model computes.
+        Data type of the model's computation.
     """
 
     def __init__(
@@ -146,7 +145,7 @@ class CandidateRanker:
                 self._reranker = self._loaded()
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what `from_dict` makes the component of."""
+        """Return the component as plain values for `from_dict`."""
         values: dict[str, Any] = default_to_dict(
             self,
             model=self.model,
@@ -161,26 +160,27 @@ class CandidateRanker:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "CandidateRanker":
-        """Make the component of what `to_dict` gave."""
-        made: CandidateRanker = default_from_dict(cls, data)
-        return made
+        """Return a component from the values of `to_dict`."""
+        ranker: CandidateRanker = default_from_dict(cls, data)
+        return ranker
 
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
-        """Order the documents for a query."""
+        """Rerank the documents for a query."""
         self.warm_up()
         assert self._reranker is not None
         texts = [contents_of(document.content or "", document.meta) for document in documents]
         scores = [document.score for document in documents]
         ranked = []
-        for found in rerank_texts(self._reranker, query, texts, scores, top_k or self.top_k):
-            plain = documents[found.position].to_dict(flatten=False)
-            ranked.append(Document.from_dict(plain | {"score": found.score, "meta": found.added_to(plain["meta"])}))
+        for reranked in rerank_texts(self._reranker, query, texts, scores, top_k or self.top_k):
+            values = documents[reranked.position].to_dict(flatten=False)
+            new = {"score": reranked.score, "meta": reranked.added_to(values["meta"])}
+            ranked.append(Document.from_dict(values | new))
         return {"documents": ranked}
 
     @component.output_types(documents=list[Document])
     async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
-        """Order the documents for a query, in a thread."""
+        """Rerank the documents for a query in a thread."""
         ranked: dict[str, Any] = await asyncio.to_thread(self.run, query, documents, top_k)
         return ranked
 

@@ -23,18 +23,18 @@ Configs: TypeAlias = RunnableConfig | list[RunnableConfig] | None
 class PipelineRetriever(BaseRetriever):
     """A `SearchPipeline` as a LangChain retriever: ``invoke``, ``ainvoke``, ``batch`` and ``abatch``.
 
-    A document's id is its ``doc_id``; its metadata are its own fields, its title, and under ``retrieval`` its score,
-    rank and provenance. A batch is encoded and searched together; callbacks are called for each query all the same.
+    A document's id is its ``doc_id``; its metadata holds its fields and title, and under ``retrieval`` its score, rank
+    and provenance. A batch is encoded and searched together, but callbacks are called for each query.
 
     Parameters
     ----------
     pipeline
-        An opened `SearchPipeline`; the retriever does not close it.
+        An open `SearchPipeline`; the retriever does not close it.
     k
-        How many documents; ``retriever.invoke(query, k=3)`` says otherwise for once.
+        Number of documents; ``retriever.invoke(query, k=3)`` overrides it.
     options
-        Further arguments of `SearchPipeline.search` (``filter``, ``refine``, ``budget``, ``explain``); a call's own
-        come before them.
+        Further arguments of `SearchPipeline.search` (``filter``, ``refine``, ``budget``, ``explain``); the arguments of
+        a call override them.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -44,80 +44,82 @@ class PipelineRetriever(BaseRetriever):
     options: dict[str, Any] = Field(default_factory=dict)
 
     def _get_relevant_documents(
-        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **asked: Any
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        found = self._prepared(query, asked)
-        return _documents(found if found is not None else self.pipeline.search(query, **self._arguments(asked)))
+        results = self._batch_results(query, options)
+        return _documents(results if results is not None else self.pipeline.search(query, **self._arguments(options)))
 
     async def _aget_relevant_documents(
-        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **asked: Any
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **options: Any
     ) -> list[Document]:
-        found = self._prepared(query, asked)
-        return _documents(found if found is not None else await self.pipeline.asearch(query, **self._arguments(asked)))
+        results = self._batch_results(query, options)
+        return _documents(
+            results if results is not None else await self.pipeline.asearch(query, **self._arguments(options))
+        )
 
     def batch(
-        self, inputs: list[str], config: Configs = None, *, return_exceptions: bool = False, **asked: Any
+        self, inputs: list[str], config: Configs = None, *, return_exceptions: bool = False, **options: Any
     ) -> list[list[Document]]:
-        """Answer several queries, searching for all of them at once."""
-        token = _prepared.set((self, asked, self._together(inputs, return_exceptions, asked)))
+        """Return the documents of several queries, which are searched together."""
+        token = _batch.set((self, options, self._search_batch(inputs, return_exceptions, options)))
         try:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **asked)
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **options)
         finally:
-            _prepared.reset(token)
+            _batch.reset(token)
 
     async def abatch(
-        self, inputs: list[str], config: Configs = None, *, return_exceptions: bool = False, **asked: Any
+        self, inputs: list[str], config: Configs = None, *, return_exceptions: bool = False, **options: Any
     ) -> list[list[Document]]:
-        """Answer several queries without blocking the event loop, searching for all of them at once in a thread."""
-        answers = await asyncio.to_thread(self._together, inputs, return_exceptions, asked)
-        token = _prepared.set((self, asked, answers))
+        """Return the documents of several queries, searched together in a thread that leaves the event loop free."""
+        results = await asyncio.to_thread(self._search_batch, inputs, return_exceptions, options)
+        token = _batch.set((self, options, results))
         try:
-            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **asked)
+            return await super().abatch(inputs, config, return_exceptions=return_exceptions, **options)
         finally:
-            _prepared.reset(token)
+            _batch.reset(token)
 
-    def _arguments(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        return {"k": self.k, **self.options, **asked}
+    def _arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"k": self.k, **self.options, **options}
 
-    def _together(
-        self, queries: Sequence[str], return_exceptions: bool, asked: Mapping[str, Any]
+    def _search_batch(
+        self, queries: Sequence[str], return_exceptions: bool, options: Mapping[str, Any]
     ) -> Mapping[str, SearchResults]:
         try:
-            found: dict[str, SearchResults] = self.pipeline.batch_search(
-                {query: query for query in queries}, **self._arguments(asked)
+            results: dict[str, SearchResults] = self.pipeline.batch_search(
+                {query: query for query in queries}, **self._arguments(options)
             )
-            return found
+            return results
         except Exception:
             if not return_exceptions:
                 raise
-            # One by one, so that the error is the answer of the query at fault only.
+            # Without results, each query is searched alone, and only the failing one returns the error.
             return {}
 
-    def _prepared(self, query: str, asked: Mapping[str, Any]) -> SearchResults | None:
-        """Give the answer that a batch around this call has found already."""
-        owner, arguments, answers = _prepared.get()
-        return answers.get(query) if owner is self and arguments == asked else None
+    def _batch_results(self, query: str, options: Mapping[str, Any]) -> SearchResults | None:
+        """Return the query's results if the batch that this call belongs to has them."""
+        owner, batch_options, results = _batch.get()
+        return results.get(query) if owner is self and batch_options == options else None
 
 
-_prepared: ContextVar[tuple[Any, Mapping[str, Any], Mapping[str, SearchResults]]] = ContextVar(
-    "prepared", default=(None, {}, {})
+_batch: ContextVar[tuple[Any, Mapping[str, Any], Mapping[str, SearchResults]]] = ContextVar(
+    "batch", default=(None, {}, {})
 )
-"""The retriever whose batch runs, what it was asked with, and its answers: LangChain runs each query in a copy of the
+"""The retriever, options and results of the current batch. LangChain runs each query of a batch in a copy of the
 context, with its own callbacks."""
 
 
 class RerankerCompressor(BaseDocumentCompressor):
     """A reranker as a LangChain document compressor, for documents of any retriever.
 
-    It keeps the best `top_n`, with their new score and rank, and both stages' own, under ``retrieval`` in the
-    metadata. Documents that no `PipelineRetriever` found count as ranked in the order given.
+    Keeps the best `top_n`, with their new score and rank and those of both stages under ``retrieval`` in the metadata.
+    Documents that are not from a `PipelineRetriever` count as ranked in their order.
 
     Parameters
     ----------
     reranker
         A `Reranker` or `LateInteractionReranker`.
     top_n
-        How many documents are kept; all by default.
+        Number of documents to return; all by default.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -128,14 +130,14 @@ class RerankerCompressor(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
-        """Give the documents in the reranker's order; ``acompress_documents`` does it in a thread."""
+        """Return the documents in the reranker's order; ``acompress_documents`` runs this in a thread."""
         texts = [contents_of(document.page_content, document.metadata) for document in documents]
         scores = [document.metadata.get(RETRIEVAL, {}).get("score") for document in documents]
         return [
-            documents[found.position].model_copy(
-                update={"metadata": found.added_to(documents[found.position].metadata)}
+            documents[reranked.position].model_copy(
+                update={"metadata": reranked.added_to(documents[reranked.position].metadata)}
             )
-            for found in rerank_texts(self.reranker, query, texts, scores, self.top_n)
+            for reranked in rerank_texts(self.reranker, query, texts, scores, self.top_n)
         ]
 
 

@@ -19,17 +19,17 @@ except ModuleNotFoundError as error:
 class PipelineRetriever(BaseRetriever):
     """A `SearchPipeline` as a LlamaIndex retriever: ``retrieve`` and ``aretrieve``.
 
-    A node's id is the ``doc_id``; its metadata are the document's fields, its title, and under ``retrieval`` its score,
-    rank and provenance, which neither a language model nor an embedding gets to see.
+    A node's id is the ``doc_id``; its metadata holds the document's fields and title, and under ``retrieval`` its
+    score, rank and provenance, which are hidden from language models and embeddings.
 
     Parameters
     ----------
     pipeline
-        An opened pipeline; the retriever does not close it.
+        An open pipeline; the retriever does not close it.
     k
-        How many nodes.
+        Number of nodes.
     callback_manager
-        LlamaIndex' own.
+        LlamaIndex's callback manager.
     options
         Further arguments of `SearchPipeline.search`: ``filter``, ``refine``, ``budget``, ``explain``.
     """
@@ -55,14 +55,14 @@ class PipelineRetriever(BaseRetriever):
 class RerankerPostprocessor(BaseNodePostprocessor):
     """A reranker as a LlamaIndex node postprocessor, for nodes of any retriever.
 
-    It keeps the best `top_n`, with their new scores. Nodes without scores count as ranked in the order given.
+    Keeps the best `top_n`, with their new scores. Nodes without scores count as ranked in their order.
 
     Parameters
     ----------
     reranker
         A `Reranker` or `LateInteractionReranker`.
     top_n
-        How many nodes are kept; all by default.
+        Number of nodes to return; all by default.
     """
 
     reranker: Any
@@ -70,24 +70,24 @@ class RerankerPostprocessor(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """Name the class, as LlamaIndex asks of each component."""
+        """Return the class name, which LlamaIndex requires of each component."""
         return "RerankerPostprocessor"
 
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
         if query_bundle is None:
-            raise InputError("a reranker reads nodes beside the query: give query_str or query_bundle")
+            raise InputError("a reranker needs the query: pass query_str or query_bundle")
         texts = [contents_of(entry.node.get_content(MetadataMode.NONE), entry.node.metadata) for entry in nodes]
         scores = [entry.score for entry in nodes]
-        kept = []
-        for found in rerank_texts(self.reranker, query_bundle.query_str, texts, scores, self.top_n):
-            node = nodes[found.position].node.model_copy()
-            node.metadata = found.added_to(node.metadata)
-            node.excluded_llm_metadata_keys = _hidden(node.excluded_llm_metadata_keys)
-            node.excluded_embed_metadata_keys = _hidden(node.excluded_embed_metadata_keys)
-            kept.append(NodeWithScore(node=node, score=found.score))
-        return kept
+        ranked = []
+        for reranked in rerank_texts(self.reranker, query_bundle.query_str, texts, scores, self.top_n):
+            node = nodes[reranked.position].node.model_copy()
+            node.metadata = reranked.added_to(node.metadata)
+            node.excluded_llm_metadata_keys = _with_retrieval(node.excluded_llm_metadata_keys)
+            node.excluded_embed_metadata_keys = _with_retrieval(node.excluded_embed_metadata_keys)
+            ranked.append(NodeWithScore(node=node, score=reranked.score))
+        return ranked
 
 
 def _nodes(results: SearchResults) -> list[NodeWithScore]:
@@ -106,5 +106,5 @@ def _nodes(results: SearchResults) -> list[NodeWithScore]:
     ]
 
 
-def _hidden(keys: list[str]) -> list[str]:
+def _with_retrieval(keys: list[str]) -> list[str]:
     return keys if RETRIEVAL in keys else [*keys, RETRIEVAL]

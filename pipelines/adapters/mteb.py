@@ -1,4 +1,4 @@
-"""MTEB: a whole pipeline, or a dense encoder alone, as a model that ``mteb.evaluate`` takes (extra ``mteb``)."""
+"""MTEB: a search pipeline or a dense encoder as a model for ``mteb.evaluate`` (extra ``mteb``)."""
 
 import hashlib
 import json
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 
 class PipelineSearch(Closing):
-    """A `SearchPipeline` for mteb's retrieval and reranking tasks: it indexes each task's corpus and searches it.
+    """A `SearchPipeline` for mteb's retrieval and reranking tasks, which indexes and searches each task's corpus.
 
-    Collections are built in a temporary folder, one at a time. A reranking task gives the candidates itself: then
-    only the reranker reads them, and ``mteb`` scores its order.
+    Collections are built in a temporary folder, one at a time. In a reranking task, which has its own candidates, only
+    the reranker runs.
 
     Parameters
     ----------
     bm25, dense, sparse
         The legs, as for `build_collection`.
     config
-        How the collection is searched (fusion, reranker, depth …): a `SearchConfig`, a mapping of its form, or a
+        Configuration of the search (fusion, reranker, depth …): a `SearchConfig`, a mapping for it, or the path of a
         YAML file.
     name
-        By which mteb keeps the results, ``organisation/model``. The revision is a digest of the encoders and of the
-        configuration, so that two pipelines are never taken for each other.
+        Name under which mteb stores the results, ``organisation/model``. The revision is a digest of the encoders and
+        the configuration, so that results of different pipelines are never mixed.
     show_progress
-        Progress bars on stderr.
+        Show progress bars on stderr.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class PipelineSearch(Closing):
         self._pipeline: SearchPipeline | None = None
 
     def index(self, corpus: Iterable[Mapping[str, Any]], **_: Any) -> None:
-        """Build a collection of a task's corpus, rows with ``id``, ``text`` and perhaps ``title``."""
+        """Build a collection of a task's corpus, rows with ``id``, ``text`` and optionally ``title``."""
         self.close()
         self._folder = TemporaryDirectory(prefix="mteb-")
         path = Path(self._folder.name) / "collection"
@@ -89,9 +89,9 @@ class PipelineSearch(Closing):
         top_ranked: Mapping[str, list[str]] | None = None,
         **_: Any,
     ) -> Run:
-        """Answer a task's queries, rows with ``id`` and ``text``: ``{query_id: {doc_id: score}}``."""
+        """Search for a task's queries, rows with ``id`` and ``text``; return ``{query_id: {doc_id: score}}``."""
         if self._pipeline is None:
-            raise InputError("there is nothing to search: call index with a corpus first")
+            raise InputError("there is no collection to search: call index with a corpus first")
         texts = {str(row["id"]): query_text(row) for row in queries}
         if top_ranked is not None:
             hits = self._rerank(self._pipeline, texts, top_ranked).top(top_k)
@@ -100,7 +100,7 @@ class PipelineSearch(Closing):
         return hits.to_run(list(texts))
 
     def close(self) -> None:
-        """Close and remove the collection that was built last."""
+        """Close and delete the current collection."""
         if self._pipeline is not None:
             self._pipeline.close()
         if self._folder is not None:
@@ -110,28 +110,28 @@ class PipelineSearch(Closing):
     def _rerank(self, pipeline: SearchPipeline, texts: Mapping[str, str], candidates: Mapping[str, list[str]]) -> Hits:
         if pipeline.reranker is None:
             raise InputError(
-                "this task gives the candidates and asks for their order: name a reranker in the configuration, "
+                "this task reranks given candidates: name a reranker in the configuration, "
                 "config={'reranker': 'late-interaction'}"
             )
-        # Equal scores: whatever part of the first stage's is kept makes no difference.
-        given = {query_id: dict.fromkeys(candidates.get(query_id, ()), 0.0) for query_id in texts}
-        hits = Hits.from_run(given, list(texts))
+        # With equal first-stage scores, their weight makes no difference.
+        run = {query_id: dict.fromkeys(candidates.get(query_id, ()), 0.0) for query_id in texts}
+        hits = Hits.from_run(run, list(texts))
         return pipeline.reranker.rerank(list(texts.values()), hits, pipeline.collection.documents)
 
 
 class EncoderModel(AbsEncoder):
-    """A `DenseEncoder` for every mteb task that embeds texts.
+    """A `DenseEncoder` for all mteb tasks that embed texts.
 
-    Queries and documents get the encoder's own prompts for them, other texts its default prompt; a task's own
-    prompts are not used.
+    Queries and documents have the encoder's prompts for them, other texts its default prompt; prompts of the task are
+    not used.
 
     Parameters
     ----------
     encoder
-        The encoder. Its similarity is the one that tasks compare with: cosine or dot product.
+        The encoder; its similarity, which must be cosine or dot product, compares the vectors.
     name
-        By which mteb keeps the results, ``organisation/model``. The revision is a digest of the weights and of
-        everything else in the encoder's identity.
+        Name under which mteb stores the results, ``organisation/model``. The revision is a digest of the encoder's
+        identity, which includes its weights.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class EncoderModel(AbsEncoder):
 
     def __init__(self, encoder: "DenseEncoder", *, name: str = "retrieve-rerank/encoder") -> None:
         if encoder.similarity not in ("cosine", "dot"):
-            raise InputError(f"mteb compares by cosine or dot product, and {encoder!r} by {encoder.similarity}")
+            raise InputError(f"mteb compares by cosine or dot product, but {encoder!r} by {encoder.similarity}")
         self.model, self.encoder = encoder, encoder
         self.mteb_model_meta = _meta(
             name,
@@ -161,7 +161,7 @@ class EncoderModel(AbsEncoder):
 
 
 def query_text(row: Mapping[str, Any]) -> str:
-    """Give a query as one text, as mteb does for encoders: a conversation joined, then a space and the instruction."""
+    """Return a query as one text as mteb does for encoders: a conversation joined, then a space and the instruction."""
     text = row["text"]
     if not isinstance(text, str):
         text = "; ".join(turn if isinstance(turn, str) else f"{turn['role']}: {turn['content']}" for turn in text)
@@ -173,15 +173,15 @@ def _documents(corpus: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
     return (Document(str(row["id"]), row["text"] or "", row.get("title") or "") for row in corpus)
 
 
-def _meta(name: str, described: Mapping[str, Any], **known: Any) -> "ModelMeta":
-    """Describe a model to mteb; the revision says what it is made of, not where that lies."""
-    plain = json.dumps(_without_place(described), sort_keys=True, default=str)
-    revision = hashlib.sha256(plain.encode()).hexdigest()[:16]
+def _meta(name: str, identity: Mapping[str, Any], **fields: Any) -> "ModelMeta":
+    """Return mteb's description of a model; the revision depends on the weights and settings, not on their path."""
+    text = json.dumps(_without_names(identity), sort_keys=True, default=str)
+    revision = hashlib.sha256(text.encode()).hexdigest()[:16]
     empty = ModelMeta.create_empty()
-    return ModelMeta(**{**empty.model_dump(), "name": name, "revision": revision, **known})
+    return ModelMeta(**{**empty.model_dump(), "name": name, "revision": revision, **fields})
 
 
-def _without_place(value: Any) -> Any:
+def _without_names(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_place(inner) for key, inner in value.items() if key not in ("name", "revision")}
-    return [_without_place(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: _without_names(inner) for key, inner in value.items() if key not in ("name", "revision")}
+    return [_without_names(inner) for inner in value] if isinstance(value, list | tuple) else value

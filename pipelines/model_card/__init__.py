@@ -1,4 +1,4 @@
-"""The model card that is written into every folder of a trained or evaluated model."""
+"""Model card of a trained or evaluated model."""
 
 from pipelines.model_card.card import Card, card_of, is_by_hand, write_card
 from pipelines.model_card.dataset import DatasetFacts, dataset_facts

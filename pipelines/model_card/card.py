@@ -1,6 +1,6 @@
-"""A model card: what the model is, how to use it, what it was trained on and how well it does.
+"""Model card: description, usage, training data and evaluation of a model.
 
-An encoder has its card with it (`card_of`): evaluators and trainers write into it, and `Encoder.save` writes it down.
+An encoder holds its card (`card_of`). Evaluators and trainers fill it in, and `Encoder.save` writes it.
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from retrieve.encoders.base import Encoder
 
 MARK = "generated_from_trainer"
-"""The tag by which a card is known as ours, to be written anew."""
+"""Tag of cards that we wrote and may overwrite."""
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _TAGS = {
@@ -43,27 +43,27 @@ _TITLES = {
 _PURPOSES = {
     "dense": "It maps texts to vectors of {width} dimensions, for semantic search and similarity.",
     "sparse": "It maps texts to weights of the {width} terms of its vocabulary, for an inverted index.",
-    "csr": "It maps texts to a few of {width} latents, by which texts are told apart and their vectors given back.",
+    "csr": "It maps texts to a few of {width} latents, which compare texts and reconstruct their vectors.",
     "cross": "It reads a query and a document together and scores how well they match, to rerank search results.",
 }
 
 
 @dataclass
 class Card:
-    """All that a card says; a trainer fills in what it knows, and evaluators what they find.
+    """Contents of a model card, which trainers and evaluators fill in.
 
     Parameters
     ----------
     name
-        By which the model is loaded; a title, too.
+        Title, and the name that loads the model.
     base_model
-        What was trained, as a Hub name. A folder's path is no use to others and is left out.
+        Hub name of the model that was trained; local paths are omitted.
     datasets
-        Names on the Hub.
+        Hub names of the training data.
     language, license
-        For the Hub.
+        Metadata for the Hub.
     tables
-        Evaluations beside those of evaluators.
+        Evaluations in addition to those of evaluators.
     """
 
     name: str = "my-model"
@@ -76,7 +76,7 @@ class Card:
     train: Sequence[DatasetFacts] = ()
     evaluation: Sequence[DatasetFacts] = ()
     losses: Mapping[str, Any] = field(default_factory=dict)
-    """The loss of each dataset by its name, "" where there is one."""
+    """Losses by the name of their dataset, "" for a single one."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     non_default: Mapping[str, Any] = field(default_factory=dict)
     log: LogTable | None = None
@@ -86,11 +86,11 @@ class Card:
     def set_evaluation_metrics(
         self, evaluator: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
     ) -> None:
-        """Take down what an evaluator found; of those of a trainer the figures themselves stand in its log."""
+        """Record an evaluator's metrics; those during training are taken from the trainer's log."""
         self.evaluations.record(evaluator, metrics, step)
 
     def text(self, encoder: "Encoder") -> str:
-        """Give the card of an encoder as Markdown, with its front matter."""
+        """Return an encoder's card as Markdown, with its front matter."""
         training, evaluations = self._training(), self._evaluated()
         parts = [
             f"---\n{self._front_matter(encoder)}\n---",
@@ -112,19 +112,19 @@ class Card:
     def _front_matter(self, encoder: "Encoder") -> str:
         from huggingface_hub import EvalResult, ModelCardData
 
-        found = [
+        results = [
             EvalResult(
-                task_type=_slug(one.title),
-                task_name=one.title,
-                dataset_type=_slug(one.dataset) or "unknown",
-                dataset_name=one.dataset or "unknown",
+                task_type=_slug(table.title),
+                task_name=table.title,
+                dataset_type=_slug(table.dataset) or "unknown",
+                dataset_name=table.dataset or "unknown",
                 metric_type=_slug(measure),
                 metric_name=measure,
-                metric_value=values[one.measured],
+                metric_value=values[table.measured],
             )
-            for one in self._evaluated()
-            for measure, values in one.figures.items()
-            if one.measured in values
+            for table in self._evaluated()
+            for measure, values in table.figures.items()
+            if table.measured in values
         ]
         sizes = [facts.rows for facts in self.train if facts.rows is not None]
         tags = [
@@ -140,9 +140,9 @@ class Card:
             license=self.license,
             pipeline_tag=_PIPELINES[encoder.kind],
             library_name="sentence-transformers",
-            metrics=list(dict.fromkeys(one.metric_type for one in found)) or None,
+            metrics=list(dict.fromkeys(result.metric_type for result in results)) or None,
             model_name=self.name,
-            eval_results=found or None,
+            eval_results=results or None,
         )
         text: str = data.to_yaml()
         return text.strip()
@@ -179,18 +179,20 @@ class Card:
 
     def _training(self) -> list[str]:
         parts = []
-        for title, some in (("Training data", self.train), ("Held-out data", self.evaluation)):
-            if some:
-                parts += [f"### {title}", *map(str, some)]
+        for title, datasets in (("Training data", self.train), ("Held-out data", self.evaluation)):
+            if datasets:
+                parts += [f"### {title}", *map(str, datasets)]
         for name, loss in self.losses.items():
             settings = json.dumps(dict(loss.settings), indent=4, ensure_ascii=False, default=str)
             heading = "### Loss" + (f" of {shown(name)}" if name else "")
             parts.append(f"{heading}\n\n`{type(loss).__name__}` with:\n\n```json\n{settings}\n```")
         if self.arguments:
-            every = "\n".join(f"- {name}: {_value(value)}" for name, value in self.arguments.items())
-            changed = "\n".join(f"- {name}: {_value(value)}" for name, value in self.non_default.items())
-            parts.append(f"### Hyperparameters\n\nOther than by default:\n\n{changed or '- none'}")
-            parts.append(f"<details><summary>All of them</summary>\n\n{every}\n\n</details>")
+            changed, every = (
+                "\n".join(f"- {name}: {_value(value)}" for name, value in arguments.items())
+                for arguments in (self.non_default, self.arguments)
+            )
+            parts.append(f"### Hyperparameters\n\nNon-default values:\n\n{changed or '- none'}")
+            parts.append(f"<details><summary>All values</summary>\n\n{every}\n\n</details>")
         if self.log is not None and self.log.rows:
             parts.append(f"### Training log\n\n{self.log}")
         if self.seconds is not None:
@@ -200,7 +202,7 @@ class Card:
 
 
 def card_of(model: Any) -> Any:
-    """Give the card that an encoder has with it, a new one at first; None of what is no encoder."""
+    """Return an encoder's card, creating it if necessary; None for a retriever or pipeline, which has none."""
     if not hasattr(model, "model_card_data"):
         return None
     if model.model_card_data is None:
@@ -209,12 +211,12 @@ def card_of(model: Any) -> Any:
 
 
 def is_by_hand(path: Path) -> bool:
-    """Say whether a README.md is there that no trainer wrote."""
+    """Return whether a file exists that we did not write."""
     return path.is_file() and MARK not in path.read_text("utf-8", errors="replace")
 
 
 def write_card(folder: str | Path, card: Card, encoder: "Encoder") -> None:
-    """Write a card into a model folder; a README.md that somebody wrote by hand is left as it is."""
+    """Write a card into a model folder, unless its README.md was written by hand."""
     path = Path(folder) / "README.md"
     if is_by_hand(path):
         return
@@ -227,7 +229,7 @@ def _family(encoder: "Encoder") -> str:
 
 
 def _names(losses: Any) -> list[str]:
-    """Name losses and the losses within them."""
+    """Return the class names of losses and of the losses inside them."""
     return list(
         dict.fromkeys(
             type(module).__name__
@@ -247,6 +249,5 @@ def _value(value: Any) -> str:
 
 
 def _versions() -> str:
-    names = ["retrieve-rerank", "transformers", "torch", "accelerate", "datasets", "tokenizers"]
-    found = {"Python": python_version()} | {name: version(name) for name in names}
-    return "\n".join(f"- {name}: {of_one}" for name, of_one in found.items())
+    packages = ["retrieve-rerank", "transformers", "torch", "accelerate", "datasets", "tokenizers"]
+    return "\n".join([f"- Python: {python_version()}", *(f"- {name}: {version(name)}" for name in packages)])

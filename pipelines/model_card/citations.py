@@ -1,4 +1,4 @@
-"""The papers behind losses, as BibTeX."""
+"""BibTeX entries of the papers behind losses."""
 
 from collections.abc import Iterable
 
@@ -131,7 +131,7 @@ _ENTRIES = {
 }""",
 }
 
-_OF = {
+_LOSSES = {
     "MultipleNegativesRankingLoss": ("mnrl",),
     "MultipleNegativesSymmetricRankingLoss": ("mnrl",),
     "CachedMultipleNegativesRankingLoss": ("mnrl", "cached"),
@@ -164,6 +164,6 @@ _OF = {
 
 
 def citations(losses: Iterable[str]) -> list[str]:
-    """Give the BibTeX of Sentence-BERT and of the named losses, each once."""
-    keys = dict.fromkeys(["sbert", *(key for name in losses for key in _OF.get(name, ()))])
+    """Return the BibTeX entries of Sentence-BERT and of the named losses, without duplicates."""
+    keys = dict.fromkeys(["sbert", *(key for name in losses for key in _LOSSES.get(name, ()))])
     return [_ENTRIES[key] for key in keys]

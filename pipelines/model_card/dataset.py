@@ -1,32 +1,33 @@
-"""What a card says about a dataset: its size, its columns, how long its texts are, three rows of it."""
+"""Facts about a training dataset: size, columns, lengths of texts and sample rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from pipelines.model_card.markdown import number, shown, table
-from pipelines.training.roles import roles
 
 ROWS_READ = 100
+"""Rows that statistics are computed from."""
 SAMPLES = 3
+"""Rows shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetFacts:
-    """One dataset of a training run.
+    """Facts about one dataset of a training run.
 
     Parameters
     ----------
     name
-        Among several; empty for the only one.
+        Name among several datasets; empty for a single one.
     rows
-        How many there are; None of a stream.
+        Number of rows; None for a stream.
     columns
-        Of each column {what: value}: its kind, and what it holds in the first rows.
+        {column: {fact: value}}: its type, and statistics of the first rows.
     samples
-        The first rows, column after column.
+        The cells of the first rows.
     """
 
     name: str
@@ -39,8 +40,8 @@ class DatasetFacts:
         lines = [f"#### {shown(self.name)}\n" if self.name else "", f"* Size: {size}"]
         if self.columns:
             names = [shown(name) for name in self.columns]
-            kinds = sorted({what for column in self.columns.values() for what in column}, key=_ORDER.index)
-            rows = [[what, *(column.get(what, "") for column in self.columns.values())] for what in kinds]
+            facts = sorted({fact for column in self.columns.values() for fact in column}, key=_ORDER.index)
+            rows = [[fact, *(column.get(fact, "") for column in self.columns.values())] for fact in facts]
             lines += [
                 f"* Columns: {', '.join(names)}",
                 f"* Of the first {min(ROWS_READ, self.rows or ROWS_READ)} rows:\n",
@@ -54,22 +55,26 @@ class DatasetFacts:
 _ORDER = ["type", "tokens", "documents", "values"]
 
 
-def dataset_facts(data: Any, model: Any, name: str = "") -> DatasetFacts:
-    """Look at the first rows of a dataset.
+def dataset_facts(
+    data: Any, model: Any, label_of: Callable[[Sequence[str]], str | None], name: str = ""
+) -> DatasetFacts:
+    """Return facts about a dataset from its first rows.
 
     Parameters
     ----------
     data
-        A `datasets.Dataset` or a list of dicts. Of a stream, which cannot be read twice, nothing is told.
+        A `datasets.Dataset` or a list of dicts. A stream, which cannot be read twice, has no facts but its name.
     model
-        Who cuts texts into tokens: `EmbeddingModel` or `ScoringModel`.
+        `EmbeddingModel` or `ScoringModel`, whose tokenizer counts tokens.
+    label_of
+        Function that returns which of a dataset's columns is the label, or None without one.
     """
     if not hasattr(data, "__len__"):
         return DatasetFacts(name, None)
     rows = [data[at] for at in range(min(len(data), ROWS_READ))]
     if not rows:
         return DatasetFacts(name, 0)
-    label = roles(list(rows[0])).label
+    label = label_of(list(rows[0]))
     columns = {
         column: _numbers([row[column] for row in rows]) if column == label else _texts([r[column] for r in rows], model)
         for column in rows[0]
@@ -81,29 +86,30 @@ def dataset_facts(data: Any, model: Any, name: str = "") -> DatasetFacts:
 def _texts(values: Sequence[Any], model: Any) -> dict[str, str]:
     lists = not isinstance(values[0], str)
     texts = [text for value in values for text in value] if lists else list(values)
-    told = {"type": "list of texts" if lists else "text"}
-    if lists:
-        told["documents"] = _spread([len(value) for value in values])
+    facts = _type_facts("text", values, lists)
     if texts:
-        told["tokens"] = _spread(model.encoder.engine.input.tokenize(texts).lengths.tolist())
-    return told
+        facts["tokens"] = _range(model.encoder.engine.input.tokenize(texts).lengths.tolist())
+    return facts
 
 
 def _numbers(values: Sequence[Any]) -> dict[str, str]:
-    lists = hasattr(values[0], "__len__")
-    flat = [float(one) for value in values for one in np.ravel(value)]
-    told = {"type": "list of numbers" if lists else "number"}
-    if lists:
-        told["documents"] = _spread([len(value) for value in values])
+    flat = [float(label) for value in values for label in np.ravel(value)]
+    facts = _type_facts("number", values, hasattr(values[0], "__len__"))
     different = sorted(set(flat))
     if flat and len(different) <= 4:
-        told["values"] = "<br>".join(f"{number(value)}: {flat.count(value) / len(flat):.1%}" for value in different)
+        facts["values"] = "<br>".join(f"{number(value)}: {flat.count(value) / len(flat):.1%}" for value in different)
     elif flat:
-        told["values"] = _spread(flat)
-    return told
+        facts["values"] = _range(flat)
+    return facts
 
 
-def _spread(values: Sequence[float]) -> str:
+def _type_facts(kind: str, values: Sequence[Any], lists: bool) -> dict[str, str]:
+    return (
+        {"type": f"list of {kind}s", "documents": _range([len(value) for value in values])} if lists else {"type": kind}
+    )
+
+
+def _range(values: Sequence[float]) -> str:
     mean = sum(values) / len(values)
     return f"min: {number(min(values))}<br>mean: {mean:.2f}<br>max: {number(max(values))}"
 

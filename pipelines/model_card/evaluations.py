@@ -1,4 +1,4 @@
-"""What evaluations found, as a card shows it: one table an evaluation, the model before and after training."""
+"""Evaluation tables of a card: one per evaluation, with the model before and after training."""
 
 import re
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ BEFORE, AFTER, UNTRAINED = "before", "after", "value"
 
 @dataclass(frozen=True, slots=True)
 class EvaluationTable:
-    """What an evaluation found.
+    """Results of one evaluation.
 
     Parameters
     ----------
     title
-        Of the evaluation.
+        Name of the evaluation.
     figures
-        {measure: {system: value}}: the systems are columns, such as "before" and "after".
+        {measure: {system: value}}; the systems are columns, such as "before" and "after".
     dataset
-        On which.
+        Name of the evaluation data.
     note
-        Said below the table.
+        Text below the table.
     measured
-        The column that is this model's own; its figures go into the model index.
+        The column of this model itself, whose figures go into the model index.
     """
 
     title: str
@@ -47,17 +47,16 @@ class EvaluationTable:
 
 @dataclass
 class Evaluations:
-    """What evaluators found on one model, by the evaluator's title.
+    """Metrics of evaluators on one model, by the evaluator's title.
 
     Parameters
     ----------
     called
-        {title: {"before" or "after": {name: value}}} of evaluators that were called on the model itself.
+        {title: {"before" or "after": {name: value}}} of evaluators called outside of training.
     trained
-        The same of those that a trainer called, as its log has them.
+        The same for evaluators called by a trainer, from its log.
     stepped
-        {title: {name: value}} at the last step of training that was named: of those that a trainer called, and of
-        those that a loop of one's own did.
+        {title: {name: value}} at the latest training step, of evaluators called by a trainer or a custom training loop.
     """
 
     called: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -65,7 +64,7 @@ class Evaluations:
     stepped: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def record(self, evaluator: Any, metrics: Mapping[str, float], step: int) -> None:
-        """Take down what an evaluator found; a step of -1 is outside of training."""
+        """Record an evaluator's metrics; a step of -1 is outside of training."""
         title = evaluator_title(evaluator)
         if step == -1:
             self.called.setdefault(title, {})[AFTER] = dict(metrics)
@@ -73,34 +72,34 @@ class Evaluations:
             self.stepped[title] = dict(metrics)
 
     def weights_change(self) -> None:
-        """Take what was found so far as found before."""
+        """Mark all metrics so far as those before training."""
         for columns in self.called.values():
             if AFTER in columns:
                 columns[BEFORE] = columns.pop(AFTER)
 
     def tables(self, *, is_trained: bool) -> list[EvaluationTable]:
-        """Lay all out; figures of a model that was never trained are in one column."""
+        """Return one table per evaluator; a model that was not trained has a single column."""
         sources = [self.trained, self.called]
         if not is_trained:
-            # No trainer's log has what a loop of one's own found.
-            sources.insert(0, {title: {AFTER: found} for title, found in self.stepped.items()})
+            # The metrics of a custom training loop are in no trainer's log.
+            sources.insert(0, {title: {AFTER: metrics} for title, metrics in self.stepped.items()})
         tables = []
         for title in dict.fromkeys(title for source in sources for title in source):
-            words, _, dataset = title.partition(": ")
+            name_of_evaluator, _, dataset = title.partition(": ")
             figures: dict[str, dict[str, float]] = {}
             for column in (BEFORE, AFTER):
                 for source in sources:
                     for name, value in source.get(title, {}).get(column, {}).items():
-                        shown_as = column if is_trained else UNTRAINED
-                        figures.setdefault(name.removeprefix(f"{dataset}_"), {})[shown_as] = value
+                        system = column if is_trained else UNTRAINED
+                        figures.setdefault(name.removeprefix(f"{dataset}_"), {})[system] = value
             measured = AFTER if is_trained else UNTRAINED
-            tables += [EvaluationTable(words, figures, dataset, measured=measured)] if figures else []
+            tables += [EvaluationTable(name_of_evaluator, figures, dataset, measured=measured)] if figures else []
         return tables
 
 
 def evaluator_title(evaluator: Any) -> str:
-    """Give the words of an evaluator's class, and the name of its data where it has one."""
-    kind = type(evaluator).__name__ if not hasattr(evaluator, "__name__") else str(evaluator.__name__)
+    """Return the words of an evaluator's class, or of a function's name, and the name of its data if it has one."""
+    kind = str(getattr(evaluator, "__name__", type(evaluator).__name__))
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind.removesuffix("Evaluator")).replace("_", " ").strip()
     name = getattr(evaluator, "name", "")
     return f"{words}: {name}" if name else words

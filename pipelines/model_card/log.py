@@ -1,4 +1,4 @@
-"""The log of a training run as a card shows it: a row for each step that logged, and what evaluators found."""
+"""Training log of a card: a row for each logged step, with losses and evaluators' metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 from pipelines.model_card.markdown import number, shown, table
 
 ROWS_SHOWN = 100
+"""Longer logs are thinned out to about this many rows."""
 
 _RUNTIME = ("_runtime", "_samples_per_second", "_steps_per_second", "_jit_compilation_time", "_model_preparation_time")
 _PREFIX = "eval_"
@@ -14,16 +15,16 @@ _PREFIX = "eval_"
 
 @dataclass(frozen=True, slots=True)
 class LogTable:
-    """Steps and their figures.
+    """Figures by step of a training run.
 
     Parameters
     ----------
     columns
-        Which figures.
+        Names of the figures.
     rows
         {"step", "epoch", column: value}.
     best
-        The step of the model that was kept, if it was chosen.
+        The step of the best model, if that is the one saved.
     """
 
     columns: Sequence[str]
@@ -32,12 +33,12 @@ class LogTable:
 
     @classmethod
     def of(cls, history: Sequence[Mapping[str, Any]], shown_first: Sequence[str], best: int | None) -> "LogTable":
-        """Make one of a trainer's log.
+        """Return the table of a trainer's log.
 
         Parameters
         ----------
         shown_first
-            Of the evaluators' figures only these, where there are any; else all.
+            Evaluators' figures to show, if the log has any of them; otherwise all are shown.
         """
         steps: dict[int, dict[str, float]] = {}
         for entry in history:
@@ -48,10 +49,10 @@ class LogTable:
         every = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
         wanted = [name for name in every if name in ("loss", "eval_loss") or name in shown_first]
         columns = wanted if any(name in every for name in shown_first) else list(every)
-        # Of very long logs every evaluation is shown, and the losses between them thinned out.
+        # Evaluations are always shown.
         skip = -(-len(rows) // ROWS_SHOWN)
-        kept = [row for at, row in enumerate(rows) if at % skip == 0 or any(n.startswith(_PREFIX) for n in row)]
-        return cls(columns, kept, best)
+        selected = [row for at, row in enumerate(rows) if at % skip == 0 or any(n.startswith(_PREFIX) for n in row)]
+        return cls(columns, selected, best)
 
     def __str__(self) -> str:
         rows = [
@@ -68,7 +69,7 @@ class LogTable:
 
 
 def figures_of(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Give what an entry of the log says of held-out data, without how long that took."""
+    """Return a log entry's figures on held-out data, without run times."""
     return {
         name: float(value)
         for name, value in entry.items()
@@ -77,9 +78,10 @@ def figures_of(entry: Mapping[str, Any]) -> dict[str, float]:
 
 
 def figures_at(history: Sequence[Mapping[str, Any]], step: int) -> dict[str, float]:
-    """Give what was found on held-out data at a step, without the prefix; empty where nothing was."""
-    found: dict[str, float] = {}
-    for entry in history:
-        if entry.get("step") == step:
-            found |= {name.removeprefix(_PREFIX): value for name, value in figures_of(entry).items()}
-    return found
+    """Return the figures on held-out data at a step, without the prefix; empty without an evaluation."""
+    return {
+        name.removeprefix(_PREFIX): value
+        for entry in history
+        if entry.get("step") == step
+        for name, value in figures_of(entry).items()
+    }

@@ -1,4 +1,4 @@
-"""Markdown that holds data of others: what stands in it is shown, never obeyed."""
+"""Markdown tables of untrusted text, which is escaped and never interpreted."""
 
 import html
 import math
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 _MARKS = str.maketrans({mark: f"&#{ord(mark)};" for mark in "\\`*{}[]|~#"} | {"\n": "<br>", "\r": ""})
 
-# Within a word they mean nothing.
+# Underscores within a word are not Markdown.
 _UNDERSCORES = re.compile(r"(?<!\w)_|_(?!\w)")
 
 
 def shown(text: str, most: int = 300) -> str:
-    """Give text as it reads, in one cell of a table, cut to `most` characters."""
+    """Escape text for one cell of a table, truncated to `most` characters."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return _UNDERSCORES.sub("&#95;", html.escape(cut, quote=False).translate(_MARKS))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, bold: int | None = None) -> str:
-    """Lay cells out as a table; those of the row `bold` are set in bold."""
+    """Return a table of cells; the row number `bold` is in bold."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for at, row in enumerate(rows):
         cells = [f"**{cell}**" if cell and at == bold else cell for cell in row]
@@ -27,7 +27,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, bold: int | N
 
 
 def number(value: float) -> str:
-    """Give a number with four decimals, whole ones and very small ones as they are read best."""
+    """Format a number with four decimals, an integer without decimals, and a very small one with an exponent."""
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e15:

@@ -1,4 +1,4 @@
-"""How to use a model, here and in sentence-transformers: code for a card."""
+"""Usage examples of a card, with this library and with sentence-transformers."""
 
 import json
 from typing import Any
@@ -7,29 +7,26 @@ QUERY = "how do vaccines work"
 DOCUMENTS = ["Vaccines train the immune system.", "A reliable stream of bytes between two hosts."]
 
 
-def snippets(kind: str, name: str, example: tuple[str, list[str]] | None = None) -> dict[str, str]:
-    """Give Python code by title.
+def snippets(kind: str, name: str) -> dict[str, str]:
+    """Return Python code by title.
 
     Parameters
     ----------
     kind
-        "dense", "sparse" or "cross", as an encoder's own.
+        The encoder's kind: "dense", "sparse" or "cross".
     name
-        By which the model is loaded.
-    example
-        A query and documents; texts of the training data serve best.
+        Name that loads the model.
     """
-    query, documents = example or (QUERY, DOCUMENTS)
     values: dict[str, Any] = {
         "name": _literal(name),
-        "query": _literal(query),
-        "documents": "[\n" + "".join(f"    {_literal(text)},\n" for text in documents) + "]",
+        "query": _literal(QUERY),
+        "documents": "[\n" + "".join(f"    {_literal(text)},\n" for text in DOCUMENTS) + "]",
     }
     return {title: code.format(**values).strip() for title, code in _CODE[kind].items()}
 
 
 def _literal(text: str) -> str:
-    """Write a text as Python; a fence of code cannot end inside it."""
+    """Return text as a Python literal that cannot end a fenced code block."""
     return json.dumps(text, ensure_ascii=False).replace("```", "\\u0060" * 3)
 
 

@@ -61,7 +61,7 @@ class TestPostprocessor:
         assert postprocessor.postprocess_nodes([], query_str="anything") == []
 
     def test_without_a_query_there_is_nothing_to_rank_by(self, reranker):
-        with pytest.raises(InputError, match="give query_str"):
+        with pytest.raises(InputError, match="pass query_str"):
             RerankerPostprocessor(reranker=reranker).postprocess_nodes([NodeWithScore(node=TextNode(text="a"))])
 
 
