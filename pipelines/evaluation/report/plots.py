@@ -28,7 +28,7 @@ def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline
         "grid.color": "#e4e2dd",
         "font.size": 9,
     }
-    plots: dict[str, Callable[[Any], bool]] = {
+    plots: Mapping[str, Callable[[Any], bool]] = {
         f"quality-{name}": partial(_scatter, facts=facts, colours=colours, cost=cost, factor=factor, x_title=x_title)
         for cost, factor, x_title, name in COST_PLOTS
     } | {

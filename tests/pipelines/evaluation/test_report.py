@@ -316,7 +316,7 @@ def test_datasets_share_the_room_for_values_and_keep_the_primary_measure(dataset
         ("{", "is no JSON"),
         ('{"systems": {}}', "is of format None, and 2 is what is read here"),
         ('{"format": 2, "measures": []}', "is not complete"),
-        ('{"format": 2, "measures": ["RR"], "datasets": {}}', "there is nothing to report"),
+        ('{"format": 2, "measures": ["RR"], "datasets": {}}', "has no results of any system to report"),
         ("[]", "is of format None"),
     ],
 )
