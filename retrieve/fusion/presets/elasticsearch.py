@@ -10,29 +10,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
 from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.normalizers import Normalizer, identity, min_max
+from retrieve.fusion.presets.norms import choose_norm
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.segments import per_hit
 from retrieve.fusion.weighted_sum import WeightedSum
-from retrieve.fusion.weights import Weights
 
 _SMALLEST = 1e-6
-
-
-def rrf(*, k: float = 60, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of the ``rrf`` retriever."""
-    return ReciprocalRank(k=k, weights=weights)
-
-
-def linear(*, norm: str = "minmax", weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of the ``linear`` retriever."""
-    norms: dict[str, Normalizer] = {"minmax": _minmax, "l2_norm": _l2_norm, "none": identity}
-    if norm not in norms:
-        raise InputError(f"the preset elasticsearch has no norm {norm!r}; choose one of {', '.join(norms)}")
-
-    return WeightedSum(normalizer=norms[norm], weights=weights, convex=False)
 
 
 def _minmax(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -47,4 +32,11 @@ def _l2_norm(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArra
     return np.divide(exact, length, out=exact.copy(), where=length >= _SMALLEST)
 
 
-METHODS: dict[str, Callable[..., FusionMethod]] = {"rrf": rrf, "linear": linear}
+_NORMS: dict[str, Normalizer] = {"minmax": _minmax, "l2_norm": _l2_norm, "none": identity}
+
+METHODS: dict[str, Callable[..., FusionMethod]] = {
+    "rrf": lambda *, k=60, weights=None: ReciprocalRank(k=k, weights=weights),
+    "linear": lambda *, norm="minmax", weights=None: WeightedSum(
+        normalizer=choose_norm("elasticsearch", _NORMS, norm), weights=weights, convex=False
+    ),
+}

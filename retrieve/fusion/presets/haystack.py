@@ -19,27 +19,6 @@ from retrieve.fusion.normalizers import three_sigma
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.segments import varying
 from retrieve.fusion.weighted_sum import WeightedSum
-from retrieve.fusion.weights import Weights
-
-
-def reciprocal_rank_fusion(*, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``join_mode="reciprocal_rank_fusion"``."""
-    return ReciprocalRank(k=60, weights=weights, unit=True)
-
-
-def merge(*, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``join_mode="merge"``."""
-    return WeightedSum(normalizer="none", weights=weights)
-
-
-def concatenate() -> FusionMethod:
-    """Return the fusion of ``join_mode="concatenate"``."""
-    return CombMax(normalizer="none")
-
-
-def distribution_based_rank_fusion() -> FusionMethod:
-    """Return the fusion of ``join_mode="distribution_based_rank_fusion"``."""
-    return CombMax(normalizer=_three_sigma)
 
 
 def _three_sigma(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -48,8 +27,8 @@ def _three_sigma(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> ND
 
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {
-    "reciprocal_rank_fusion": reciprocal_rank_fusion,
-    "merge": merge,
-    "concatenate": concatenate,
-    "distribution_based_rank_fusion": distribution_based_rank_fusion,
+    "reciprocal_rank_fusion": lambda *, weights=None: ReciprocalRank(k=60, weights=weights, unit=True),
+    "merge": lambda *, weights=None: WeightedSum(normalizer="none", weights=weights),
+    "concatenate": lambda: CombMax(normalizer="none"),
+    "distribution_based_rank_fusion": lambda: CombMax(normalizer=_three_sigma),
 }

@@ -19,27 +19,6 @@ from retrieve.fusion.normalizers import min_max, three_sigma
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.segments import varying
 from retrieve.fusion.weighted_sum import WeightedSum
-from retrieve.fusion.weights import Weights
-
-
-def reciprocal_rerank() -> FusionMethod:
-    """Return the fusion of ``mode="reciprocal_rerank"``."""
-    return ReciprocalRank(k=59)
-
-
-def relative_score(*, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``mode="relative_score"``."""
-    return WeightedSum(normalizer=_min_max, weights=weights)
-
-
-def dist_based_score(*, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``mode="dist_based_score"``."""
-    return WeightedSum(normalizer=_three_sigma, weights=weights)
-
-
-def simple() -> FusionMethod:
-    """Return the fusion of ``mode="simple"``."""
-    return CombMax(normalizer="none")
 
 
 def _min_max(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -58,8 +37,8 @@ def _equal_scores_by_sign(
 
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {
-    "reciprocal_rerank": reciprocal_rerank,
-    "relative_score": relative_score,
-    "dist_based_score": dist_based_score,
-    "simple": simple,
+    "reciprocal_rerank": lambda: ReciprocalRank(k=59),
+    "relative_score": lambda *, weights=None: WeightedSum(normalizer=_min_max, weights=weights),
+    "dist_based_score": lambda *, weights=None: WeightedSum(normalizer=_three_sigma, weights=weights),
+    "simple": lambda: CombMax(normalizer="none"),
 }

@@ -22,41 +22,16 @@ from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.weighted_sum import WeightedSum
 
 
-def rrf(*, k: float = 60) -> FusionMethod:
-    """Return the fusion of ``--method rrf``."""
-    return ReciprocalRank(k=k)
-
-
-def interpolation(*, alpha: float = 0.5) -> FusionMethod:
-    """Return the fusion of ``--method interpolation``."""
-    return WeightedSum(normalizer="none", weights=[alpha, 1 - alpha], convex=False)
-
-
-def average() -> FusionMethod:
-    """Return the fusion of ``--method average``."""
-    return WeightedSum(normalizer="none")
-
-
-def normalize() -> FusionMethod:
-    """Return the fusion of ``--method normalize``."""
-    return CombSum()
-
-
-def hybrid(*, alpha: float = 0.1, normalization: bool = False) -> FusionMethod:
-    """Return the fusion of `HybridSearcher`."""
-    return WeightedSum(
-        normalizer=_centred if normalization else "none", weights=[alpha, 1], convex=False, missing="min"
-    )
-
-
 def _centred(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     return min_max(scores, offsets, constant=0.5) - 0.5
 
 
 METHODS: dict[str, Callable[..., FusionMethod]] = {
-    "rrf": rrf,
-    "interpolation": interpolation,
-    "average": average,
-    "normalize": normalize,
-    "hybrid": hybrid,
+    "rrf": lambda *, k=60: ReciprocalRank(k=k),
+    "interpolation": lambda *, alpha=0.5: WeightedSum(normalizer="none", weights=[alpha, 1 - alpha], convex=False),
+    "average": lambda: WeightedSum(normalizer="none"),
+    "normalize": lambda: CombSum(),
+    "hybrid": lambda *, alpha=0.1, normalization=False: WeightedSum(
+        normalizer=_centred if normalization else "none", weights=[alpha, 1], convex=False, missing="min"
+    ),
 }

@@ -10,17 +10,8 @@ from collections.abc import Callable
 from retrieve.fusion.comb_sum import CombSum
 from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.rank_divided import RankDivided
-from retrieve.fusion.weights import Weights
 
-
-def rrf(*, k: float = 2, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``Fusion.RRF``."""
-    return RankDivided(k=k, weights=weights)
-
-
-def dbsf() -> FusionMethod:
-    """Return the fusion of ``Fusion.DBSF``."""
-    return CombSum(normalizer="dbsf")
-
-
-METHODS: dict[str, Callable[..., FusionMethod]] = {"rrf": rrf, "dbsf": dbsf}
+METHODS: dict[str, Callable[..., FusionMethod]] = {
+    "rrf": lambda *, k=2, weights=None: RankDivided(k=k, weights=weights),
+    "dbsf": lambda: CombSum(normalizer="dbsf"),
+}

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
 from retrieve.fusion.borda import Borda
 from retrieve.fusion.comb_anz import CombAnz
 from retrieve.fusion.comb_max import CombMax
@@ -26,28 +25,13 @@ from retrieve.fusion.log_isr import LogInverseSquareRank
 from retrieve.fusion.method import FusionMethod
 from retrieve.fusion.normalizers import Normalizer, identity, rank
 from retrieve.fusion.pool import Matrix, Pool
+from retrieve.fusion.presets.norms import choose_norm
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.score_method import ScoreMethod
 from retrieve.fusion.segments import counts_per_hit, deviations, per_hit
 from retrieve.fusion.weighted_sum import WeightedSum
-from retrieve.fusion.weights import Weights
 
 _SMALLEST_DIVISOR = 1e-9
-
-
-def wsum(*, norm: str = "min-max", weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``method="wsum"``."""
-    return WeightedSum(normalizer=_norm(norm), weights=weights, convex=False)
-
-
-def rrf(*, k: float = 60) -> FusionMethod:
-    """Return the fusion of ``method="rrf"``."""
-    return ReciprocalRank(k=k)
-
-
-def weighted_bordafuse(*, weights: Weights | None = None) -> FusionMethod:
-    """Return the fusion of ``method="w_bordafuse"``."""
-    return Borda(weights=weights)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,31 +47,7 @@ class _Min(CombMin):
 
 
 def _score_method(kind: type[ScoreMethod]) -> Callable[..., FusionMethod]:
-    def make(*, norm: str = "min-max") -> FusionMethod:
-        return kind(normalizer=_norm(norm))
-
-    return make
-
-
-def _rank_method(kind: type[FusionMethod]) -> Callable[..., FusionMethod]:
-    def make() -> FusionMethod:
-        return kind()
-
-    return make
-
-
-def _norm(name: str) -> Normalizer:
-    norms: dict[str, Normalizer] = {
-        "min-max": _min_max,
-        "max": _max,
-        "sum": _sum,
-        "zmuv": _zmuv,
-        "rank": rank,
-        "none": identity,
-    }
-    if name not in norms:
-        raise InputError(f"the preset ranx has no norm {name!r}; choose one of {', '.join(norms)}")
-    return norms[name]
+    return lambda *, norm="min-max": kind(normalizer=choose_norm("ranx", _NORMS, norm))
 
 
 def _divided(values: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,17 +77,28 @@ def _zmuv(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[n
     return _divided(centred, np.sqrt(per_hit(np.add, centred**2, offsets) / counts_per_hit(offsets)))
 
 
+_NORMS: dict[str, Normalizer] = {
+    "min-max": _min_max,
+    "max": _max,
+    "sum": _sum,
+    "zmuv": _zmuv,
+    "rank": rank,
+    "none": identity,
+}
+
 METHODS: dict[str, Callable[..., FusionMethod]] = {
-    "wsum": wsum,
+    "wsum": lambda *, norm="min-max", weights=None: WeightedSum(
+        normalizer=choose_norm("ranx", _NORMS, norm), weights=weights, convex=False
+    ),
     "sum": _score_method(CombSum),
     "mnz": _score_method(CombMnz),
     "max": _score_method(_Max),
     "min": _score_method(_Min),
     "anz": _score_method(CombAnz),
     "med": _score_method(CombMed),
-    "rrf": rrf,
-    "isr": _rank_method(InverseSquareRank),
-    "log_isr": _rank_method(LogInverseSquareRank),
-    "bordafuse": _rank_method(Borda),
-    "w_bordafuse": weighted_bordafuse,
+    "rrf": lambda *, k=60: ReciprocalRank(k=k),
+    "isr": lambda: InverseSquareRank(),
+    "log_isr": lambda: LogInverseSquareRank(),
+    "bordafuse": lambda: Borda(),
+    "w_bordafuse": lambda *, weights=None: Borda(weights=weights),
 }
