@@ -1,4 +1,4 @@
-"""Copies of NanoBEIR in the Hub's layout, of any texts."""
+"""Copies of NanoBEIR in the Hub's layout, with any texts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

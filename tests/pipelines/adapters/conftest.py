@@ -1,4 +1,4 @@
-"""A small collection that every adapter searches, and the examples of its page."""
+"""Fixtures: a small collection for every adapter, and the examples of docs/adapters.md."""
 
 import re
 from pathlib import Path
@@ -31,14 +31,14 @@ def reranker(minilm):
 
 @pytest.fixture(scope="session")
 def reranked(collection, minilm, reranker):
-    """The pipeline with its own reranker: what a framework's retriever and reranker together must equal."""
+    """The pipeline with its own reranker, which a framework's retriever and reranker together must equal."""
     with SearchPipeline.open(collection, dense=minilm, reranker=reranker, candidates=8) as pipeline:
         yield pipeline
 
 
 @pytest.fixture
 def run_example(capsys):
-    """Run the example under a heading of docs/adapters.md as it stands there, and give what it prints, line by line."""
+    """Return a function that runs the example under a heading of docs/adapters.md and returns its printed lines."""
 
     def run(heading: str, **names: object) -> list[str]:
         section = PAGE.read_text("utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]

@@ -1,4 +1,4 @@
-"""Haystack's retriever and ranker, against haystack-ai itself."""
+"""Haystack retriever and ranker, run by haystack-ai."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""LangChain's retriever and document compressor, against langchain-core itself."""
+"""LangChain retriever and document compressor, run by langchain-core."""
 
 import asyncio
 

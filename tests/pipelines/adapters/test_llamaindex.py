@@ -1,4 +1,4 @@
-"""LlamaIndex' retriever and node postprocessor, against llama-index-core itself."""
+"""LlamaIndex retriever and node postprocessor, run by llama-index-core."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""mteb evaluates a pipeline and an encoder: the scores are those of the same model in mteb's own wrapper."""
+"""mteb evaluates a pipeline and an encoder with the scores of the same model in mteb's own wrapper."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Evaluation sets: found by folder or name, of one split, whole or refused."""
+"""Evaluation sets: lookup by folder or name, splits, and errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""pydocs: docstrings into a test collection, the same each time, with no query given away."""
+"""pydocs: docstrings become a test collection, the same each time, whose documents do not contain their query."""
 
 import json
 import os
@@ -166,7 +166,7 @@ def pydocs(tmp_path_factory):
 
 
 class TestInstalledPackages:
-    """The real thing, made of what is installed here."""
+    """The collection of the packages installed here."""
 
     def test_it_is_a_collection_of_six_thousand_pairs_and_more(self, pydocs):
         test, train = (load_evaluation_set(pydocs, split) for split in ("test", "train"))

@@ -1,4 +1,4 @@
-"""The report: what the page says is what the results say, texts stay texts, and nothing is fetched."""
+"""The report: the page's figures equal the results, texts are escaped, and nothing is fetched."""
 
 import json
 import re
@@ -25,7 +25,7 @@ VOID = {"meta", "br", "hr", "img", "input", "link"}
 
 
 class Page(HTMLParser):
-    """Checks that elements close in order, and keeps what the tests ask for."""
+    """HTML parser that checks that elements close in order, and collects tables, texts, scripts and addresses."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,4 +1,4 @@
-"""The report in a real browser: no error in its console, plots drawn, tables sorted, plots redrawn on a choice.
+"""The report in a real browser: no console errors, plots drawn, tables sorted, plots redrawn on a selection.
 
 Skipped where there is no Chromium. The screenshots stay in results/test-artefacts.
 """
@@ -115,7 +115,7 @@ def test_only_the_pages_own_script_runs(report, tmp_path):
 def test_tables_sort_and_the_plot_follows_the_choice(report, tmp_path):
     systems = json.loads((report.parent / "results.json").read_text())["datasets"]["made up"]["systems"]
     page = tmp_path / "page.html"
-    # The page's own policy would not let this script run.
+    # The page's content security policy would block this script.
     html = re.sub(r"<meta http-equiv[^>]*>", "", report.read_text("utf-8"))
     page.write_text(html.replace("</body>", READ_BACK + "</body>"), "utf-8")
 

@@ -1,4 +1,4 @@
-"""Datasets as the Hub lays them out: read from a copy, from the Hub's cache, and without a network."""
+"""Datasets in the Hub's layout, read from a copy and from the Hub's cache, without a network."""
 
 import gzip
 import json
@@ -47,7 +47,7 @@ def tsv(path):
 
 
 def copy_of_beir(data, name="scifact"):
-    """As BEIR's repositories are: one Parquet file a table, judgements in a repository of their own."""
+    """Write BEIR's layout: one Parquet file per table, judgements in a second repository."""
     parquet(data / "BeIR" / name / "corpus" / f"{name}-corpus.parquet", DOCUMENTS)
     parquet(data / "BeIR" / name / "queries" / f"{name}-queries.parquet", QUERIES)
     tsv(data / "BeIR" / f"{name}-qrels" / "test.tsv")
@@ -55,7 +55,7 @@ def copy_of_beir(data, name="scifact"):
 
 
 def copy_of_mteb(folder):
-    """As MTEB's repositories are: configurations in the card, shards, judgements as the default configuration."""
+    """Write MTEB's layout: configurations in the card, shards, judgements as the default configuration."""
     parquet(folder / "corpus" / "corpus-00000-of-00002.parquet", DOCUMENTS[:3])
     parquet(folder / "corpus" / "corpus-00001-of-00002.parquet", DOCUMENTS[3:])
     parquet(folder / "queries" / "queries-00000-of-00001.parquet", QUERIES)
@@ -71,7 +71,7 @@ def copy_of_mteb(folder):
 
 
 def copy_of_nanobeir(folder):
-    """As NanoBEIR is: each sample a split of every table, judgements without grades."""
+    """Write NanoBEIR's layout: each set is a split of every table, judgements have no grades."""
     for sample, documents in (("NanoOne", DOCUMENTS), ("NanoTwo", DOCUMENTS[:2])):
         parquet(folder / "corpus" / f"{sample}-00000-of-00001.parquet", documents)
         parquet(folder / "queries" / f"{sample}-00000-of-00001.parquet", QUERIES)

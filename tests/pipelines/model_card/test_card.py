@@ -76,12 +76,12 @@ def test_the_card_is_one_that_the_hub_reads(trained: tuple[DenseTrainer, Path]) 
     assert {"sentence-transformers", "dense", "dataset_size:12", "loss:MatryoshkaLoss"} <= set(matter["tags"])
     card = ModelCard.load(folder / "README.md")
     assert card.data.datasets == ["someone/data"] and card.data.pipeline_tag == "sentence-similarity"
-    # The figures of the model index are those of the log, at the step that was kept.
+    # The model index has the figures of the log at the saved step.
     best = int(str(trainer.state.best_model_checkpoint).rpartition("-")[2])
     logged = next(e for e in trainer.state.log_history if e["step"] == best and "eval_tiny_cosine_ndcg@10" in e)
-    told = {result.metric_name: result.metric_value for result in card.data.eval_results}
-    assert told["cosine_ndcg@10"] == logged["eval_tiny_cosine_ndcg@10"]
-    assert told["cosine_map@100"] == logged["eval_tiny_cosine_map@100"]
+    indexed = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert indexed["cosine_ndcg@10"] == logged["eval_tiny_cosine_ndcg@10"]
+    assert indexed["cosine_map@100"] == logged["eval_tiny_cosine_map@100"]
 
 
 def test_before_and_after_stand_beside_each_other_and_the_best_row_is_bold(trained: tuple[DenseTrainer, Path]) -> None:
@@ -136,8 +136,8 @@ def test_checkpoints_have_a_card_of_their_own_step(trained: tuple[DenseTrainer, 
     trainer, folder = trained
     card = ModelCard.load(folder.parent / "checkpoint-4" / "README.md")
     logged = next(e for e in trainer.state.log_history if e["step"] == 4 and "eval_tiny_cosine_ndcg@10" in e)
-    told = {result.metric_name: result.metric_value for result in card.data.eval_results}
-    assert told["cosine_ndcg@10"] == logged["eval_tiny_cosine_ndcg@10"]
+    indexed = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert indexed["cosine_ndcg@10"] == logged["eval_tiny_cosine_ndcg@10"]
 
 
 def test_long_logs_are_thinned_out_but_not_their_evaluations() -> None:

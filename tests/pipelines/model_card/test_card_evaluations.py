@@ -1,4 +1,4 @@
-"""What evaluators find stands in the card of the model, whether a trainer calls them or somebody else does."""
+"""Evaluators record their metrics in the model card, called by a trainer or directly."""
 
 from pathlib import Path
 from typing import Any
