@@ -154,10 +154,9 @@ class EncoderModel(AbsEncoder):
     def encode(self, inputs: Iterable[Mapping[str, Any]], *, prompt_type: Any = None, **_: Any) -> NDArray[Any]:
         """Encode batches with the key ``text``, float32 [texts, dim]."""
         texts = [text for batch in inputs for text in batch["text"]]
-        task = None if prompt_type is None else str(getattr(prompt_type, "value", prompt_type))
-        if task == "query":
+        if prompt_type == "query":
             return self.encoder.encode_query(texts)
-        return self.encoder.encode_document(texts) if task == "document" else self.encoder.encode(texts)
+        return self.encoder.encode_document(texts) if prompt_type == "document" else self.encoder.encode(texts)
 
 
 def query_text(row: Mapping[str, Any]) -> str:

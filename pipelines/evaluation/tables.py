@@ -84,7 +84,7 @@ def joined(files: Sequence[Path], description: str) -> Source:
     return parts[0] if len(parts) == 1 else Joined(parts, description)
 
 
-def fetch(repository: str, *, revision: str | None = None) -> Path:
+def fetch(repository: str) -> Path:
     """Return the local folder of a Hub dataset, downloading the files that the Hub's cache lacks.
 
     With ``HF_HUB_OFFLINE=1`` only the cache is used.
@@ -102,7 +102,6 @@ def fetch(repository: str, *, revision: str | None = None) -> Path:
             snapshot_download(
                 repository,
                 repo_type="dataset",
-                revision=revision,
                 allow_patterns=patterns,
                 local_files_only=constants.HF_HUB_OFFLINE,
             )

@@ -14,12 +14,13 @@ from pipelines.evaluation.report.facts import COST_PLOTS, Facts, shown_groups
 PALETTE = ("#2557c7", "#c2540a", "#14703f", "#8a35b0", "#b3261e", "#0a7285", "#7a5a1e", "#5d636e")
 
 
-def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline: str | None) -> list[Path]:
-    """Draw the page's charts that have values; return the files."""
+def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline: str | None) -> None:
+    """Write the page's charts that have values into a folder."""
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
     style: Any = {
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -38,23 +39,10 @@ def write_plots(folder: Path, facts: Facts, colours: Mapping[str, int], baseline
     }
     with rc_context(style):
         for name, draw in plots.items():
-            path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', facts.result.name)}-{name}.png"
-            if _draw(path, draw):
-                written.append(path)
-    return written
-
-
-def _draw(path: Path, draw: Callable[[Any], bool]) -> bool:
-    """Draw one plot into a file; return False, without a file, if it has no values."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    if not draw(figure.add_subplot()):
-        return False
-    figure.savefig(path, dpi=160)
-    return True
+            figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+            FigureCanvasAgg(figure)
+            if draw(figure.add_subplot()):
+                figure.savefig(folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', facts.result.name)}-{name}.png", dpi=160)
 
 
 def _colour(colours: Mapping[str, int], name: str) -> str:

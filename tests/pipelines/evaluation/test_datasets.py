@@ -88,7 +88,7 @@ def test_judged_queries_without_a_text_are_left_out_counted_and_named(tmp_path, 
     found = load_evaluation_set(folder)
 
     assert (list(found.queries), list(found.qrels), found.unknown_queries) == (["q0"], ["q0"], 1)
-    assert "1 judged queries have no text, 'stray' for one" in caplog.text
+    assert "1 judged queries have no text, 'stray' for example" in caplog.text
 
 
 def test_judgements_of_another_collection_are_refused(tmp_path):
