@@ -13,19 +13,14 @@ if TYPE_CHECKING:
     from indexing.hits import Hits
     from indexing.runs import read_trec_run, write_trec_run
 
-_HOME = {
-    "ChunkedCorpus": "indexing.corpora",
-    "Chunking": "indexing.corpora",
-    "Collection": "indexing.collection.reader",
-    "Corpus": "indexing.corpora",
-    "Document": "indexing.documents",
-    "Hits": "indexing.hits",
-    "read_corpus": "indexing.corpora",
-    "read_qrels": "indexing.corpora",
-    "read_queries": "indexing.corpora",
-    "read_trec_run": "indexing.runs",
-    "write_trec_run": "indexing.runs",
+_NAMES = {
+    "indexing.collection.reader": ("Collection",),
+    "indexing.corpora": ("ChunkedCorpus", "Chunking", "Corpus", "read_corpus", "read_qrels", "read_queries"),
+    "indexing.documents": ("Document",),
+    "indexing.hits": ("Hits",),
+    "indexing.runs": ("read_trec_run", "write_trec_run"),
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "ChunkedCorpus",

@@ -1,4 +1,4 @@
-"""Small writes that a crash cannot tear: whole file to a temporary name, fsync, rename."""
+"""Atomic file writes: write to a temporary name, fsync, rename."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from indexing.hits import StringArray, string_array
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Make the file `path` with what `write` puts into it; the old file stays until the new one is safe on disk."""
+    """Replace the file `path` with what `write` produces; the old file stays until the new one is safe on disk."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
@@ -23,17 +23,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Make `path` a JSON file, atomically."""
+    """Write a value to a JSON file, atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def save_strings(path: Path, strings: Sequence[str]) -> None:
-    """Keep strings as one UTF-8 buffer with offsets (``.npz``, no pickle), atomically."""
+    """Save strings as one UTF-8 buffer with offsets (``.npz``, no pickle), atomically."""
     encoded = [string.encode() for string in strings]
     offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     utf8 = np.frombuffer(b"".join(encoded), dtype=np.uint8)
@@ -41,25 +41,20 @@ def save_strings(path: Path, strings: Sequence[str]) -> None:
 
 
 def load_strings(path: Path) -> StringArray:
-    """Read what `save_strings` kept."""
+    """Load the strings that `save_strings` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         utf8, offsets = stored["utf8"].tobytes(), stored["offsets"].tolist()
     return string_array([utf8[start:stop].decode() for start, stop in pairwise(offsets)])
 
 
 def folder_bytes(path: Path) -> int:
-    """Sum what all files below `path` take of the disk; of files with holes (Qdrant Edge's) only what is written."""
+    """Return the disk space that the files below `path` take; sparse files (Qdrant Edge's) count as allocated."""
     files = (file.stat() for file in path.rglob("*") if file.is_file())
     return sum(min(file.st_size, 512 * getattr(file, "st_blocks", file.st_size)) for file in files)
 
 
-def sync_folder(path: Path) -> None:
-    """Make a rename in this folder survive a power cut."""
-    sync_file(path)
-
-
-def sync_file(path: Path) -> None:
-    """Make what was written to this file survive a power cut."""
+def sync(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to disk, so that writes and renames survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

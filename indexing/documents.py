@@ -1,4 +1,4 @@
-"""Document: the unit that is stored, encoded, found and shown."""
+"""Document: the unit that is stored, encoded, searched and shown."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,13 @@ class Document:
     Parameters
     ----------
     doc_id
-        Its id, unique in a corpus. Any non-empty string.
+        The id: any non-empty string, unique in a corpus.
     text
         The body.
     title
-        The title; empty when it has none.
+        The title; empty by default.
     metadata
-        Further fields, JSON values; returned with hits.
+        Further fields as JSON values; returned with hits.
     """
 
     doc_id: str
@@ -41,25 +41,25 @@ class Document:
             except UnicodeEncodeError as error:
                 raise InputError(
                     f"document {self.doc_id!r}: {name} holds {value[error.start]!a} at character {error.start}, "
-                    "half of a surrogate pair, which no index can store: mend or remove it"
+                    "half of a surrogate pair, which no index can store: fix or remove it"
                 ) from None
 
     @property
     def contents(self) -> str:
-        """What every leg indexes and every reranker reads: title, a space, text (BEIR's and Anserini's flat layout)."""
+        """Text to index and to rerank by: title, a space, text (the flat layout of BEIR and Anserini)."""
         return f"{self.title} {self.text}".strip()
 
 
 def check_ids(ids: Sequence[str]) -> None:
-    """Refuse an empty id, or one that stands twice in the same call.
+    """Check that no id is empty or occurs twice in a call.
 
     Raises
     ------
     InputError
-        Naming the id.
+        Naming the first such id.
     """
     if "" in ids:
         raise InputError(f"the id at position {list(ids).index('')} is empty")
     if len(set(ids)) < len(ids):
         doc_id, times = Counter(ids).most_common(1)[0]
-        raise InputError(f"the id {doc_id!r} stands {times} times in one call: which one counts?")
+        raise InputError(f"the id {doc_id!r} occurs {times} times in one call: keep one of them")

@@ -1,21 +1,21 @@
-"""The errors this project raises on purpose: each message says what, where and what to do."""
+"""Errors that this project raises on purpose: each message names the problem, its place and the remedy."""
 
 
 class RetrieveError(Exception):
-    """Root of all errors raised on purpose; the command line prints its message without a traceback."""
+    """Base class of all errors raised on purpose; the command line prints the message without a traceback."""
 
 
 class InputError(RetrieveError, ValueError):
-    """Data or an argument that cannot be used: names the file, line, field or id at fault."""
+    """Unusable data or argument; the message names the file, line, field or id at fault."""
 
 
 class StorageError(RetrieveError):
-    """Something on disk that is missing, damaged, locked or of another kind than asked for."""
+    """Missing, damaged or locked file or folder, or one of another kind than expected."""
 
 
 class ModelError(RetrieveError):
-    """A checkpoint that cannot be found, read or used for what was asked."""
+    """Checkpoint that cannot be found, read or used for the requested task."""
 
 
 class SetupError(RetrieveError):
-    """The machine lacks something (a Java runtime, a package): says how to mend it."""
+    """Missing Java runtime or package; the message names what to install."""

@@ -1,7 +1,7 @@
-"""Hits: the answer of every index, retriever, fusion and reranker, in columns for a whole batch of queries.
+"""Hits: the result of every index, retriever, fusion and reranker, in columns for a batch of queries.
 
-Ids stay integer codes into one shared table until somebody looks at them: a run of ten thousand queries with a
-thousand hits each is three arrays, not ten million Python strings.
+Ids stay integer codes into one shared table until they are read: a run of ten thousand queries with a thousand hits
+each is three arrays, not ten million Python strings.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 
 StringArray = NDArray[np.object_]
-"""A one-dimensional array of `str` objects: taking many by their codes is one step, and shares the strings.
+"""A one-dimensional array of `str` objects: indexing it with an array of codes is one step and shares the strings.
 
-(numpy's own `StringDType` would be smaller, but sorting it crashes the process in numpy 2.4.)
+(NumPy's own `StringDType` would be smaller, but sorting it crashes the process in NumPy 2.4.)
 """
 
 Run = dict[str, dict[str, float]]
-"""The field's plain form of an answer: ``{query_id: {doc_id: score}}``."""
+"""A run in the form that evaluation tools use: ``{query_id: {doc_id: score}}``."""
 
 
 def string_array(strings: Sequence[str] | StringArray) -> StringArray:
-    """Give `strings` as a `StringArray`, without a copy when they already are one."""
+    """Convert `strings` to a `StringArray`; one that already is a `StringArray` is returned without a copy."""
     if isinstance(strings, np.ndarray) and strings.dtype == object:
         return strings
     array = np.empty(len(strings), dtype=object)
@@ -34,7 +34,7 @@ def string_array(strings: Sequence[str] | StringArray) -> StringArray:
 
 
 def encode_strings(strings: Sequence[str]) -> tuple[StringArray, NDArray[np.int64]]:
-    """Give the distinct strings, by first appearance, and each string's position among them (int64 [strings])."""
+    """Return the distinct strings in order of first occurrence, and each string's position among them (int64 [n])."""
     positions = {string: position for position, string in enumerate(dict.fromkeys(strings))}
     codes = np.fromiter(map(positions.__getitem__, strings), np.int64, count=len(strings))
     return string_array(list(positions)), codes
@@ -42,7 +42,7 @@ def encode_strings(strings: Sequence[str]) -> tuple[StringArray, NDArray[np.int6
 
 @dataclass(frozen=True, slots=True)
 class LegHit:
-    """Where one leg placed a hit: `rank` counts from 1; `score` is the leg's own."""
+    """A hit's place in one leg: its rank there, from 1, and the leg's own score."""
 
     rank: int
     score: float
@@ -50,7 +50,7 @@ class LegHit:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One found document: `rank` counts from 1; `legs` says which leg found it, where, and with what score."""
+    """One retrieved document: `rank` counts from 1; `legs` holds its rank and score in each leg that returned it."""
 
     doc_id: str
     score: float
@@ -60,7 +60,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class LegColumns:
-    """One leg's part in a `Hits`, aligned with its hits: rank 0 and score NaN where the leg did not return the hit."""
+    """One leg's ranks and scores, aligned with a `Hits`: rank 0 and score NaN where the leg did not return the hit."""
 
     ranks: NDArray[np.int32]
     scores: NDArray[np.float64]
@@ -71,7 +71,7 @@ class Hits:
     """Ranked hits for a batch of queries.
 
     Query ``i`` owns the slice ``offsets[i]:offsets[i + 1]`` of `codes` and `scores`. Within it hits are ordered by
-    score descending, then doc_id ascending, and no document stands twice.
+    score descending, then doc_id ascending, and no document occurs twice.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Hits:
     scores
         [hits], float32 from indexes and models, float64 from fusion.
     ids
-        The table of doc_ids that `codes` point into; may hold more than was hit.
+        The table of doc_ids that `codes` point into; it may hold ids without a hit.
     legs
         Provenance: for each named leg its ranks and scores, aligned with `codes`.
     """
@@ -104,30 +104,30 @@ class Hits:
         k: int | None = None,
         legs: Mapping[str, LegColumns] | None = None,
     ) -> "Hits":
-        """Order loose (query row, code, score) triples into `Hits`, at most `k` for a query.
+        """Sort unordered (query row, code, score) triples into `Hits`, at most `k` per query.
 
-        This is the one place where the order of the house is made: score descending, then doc_id ascending.
+        Every ranking of this project is ordered here: score descending, then doc_id ascending.
 
         Raises
         ------
         InputError
-            When a score is NaN: it has no place in an order.
+            When a score is NaN.
         """
         if np.isnan(scores).any():
-            at = int(np.flatnonzero(np.isnan(scores))[0])
+            first = int(np.flatnonzero(np.isnan(scores))[0])
             raise InputError(
-                f"the score of document {str(ids[codes[at]])!r} for query number {int(rows[at])} is NaN: "
+                f"the score of document {str(ids[codes[first]])!r} for query number {int(rows[first])} is NaN: "
                 "check the model or the vectors it came from"
             )
         order = np.lexsort((-scores, rows))
         tied = _tied(rows[order], scores[order])
         if tied.any():
             tie_break = np.zeros(len(order), dtype=np.int64)
-            among = order[tied]
-            tie_break[among] = _alphabetical(ids, codes[among])
+            members = order[tied]
+            tie_break[members] = _alphabetical_ranks(ids, codes[members])
             order = np.lexsort((tie_break, -scores, rows))
         if k is not None:
-            order = order[_places(np.bincount(rows, minlength=queries)) < k]
+            order = order[_positions_in_groups(np.bincount(rows, minlength=queries)) < k]
         counts = np.bincount(rows[order], minlength=queries)
         return cls(
             offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
@@ -139,23 +139,23 @@ class Hits:
 
     @classmethod
     def from_run(cls, run: Mapping[str, Mapping[str, float]], queries: Sequence[str]) -> "Hits":
-        """Read a run; row ``i`` answers ``queries[i]``, and a query the run lacks gets no hits."""
-        lists = [run.get(query_id, {}) for query_id in queries]
-        names = [doc_id for found in lists for doc_id in found]
-        scores = np.fromiter((score for found in lists for score in found.values()), np.float64, count=len(names))
-        rows = np.repeat(np.arange(len(lists)), [len(found) for found in lists])
+        """Convert a run; row ``i`` answers ``queries[i]``, and a query that the run lacks gets no hits."""
+        rankings = [run.get(query_id, {}) for query_id in queries]
+        names = [doc_id for ranking in rankings for doc_id in ranking]
+        scores = np.fromiter((score for ranking in rankings for score in ranking.values()), np.float64, len(names))
+        rows = np.repeat(np.arange(len(rankings)), [len(ranking) for ranking in rankings])
         ids, codes = encode_strings(names)
-        return cls.ranked(len(lists), rows, codes, scores, ids)
+        return cls.ranked(len(rankings), rows, codes, scores, ids)
 
     @classmethod
     def empty(cls, queries: int) -> "Hits":
-        """No hits at all for this number of queries."""
+        """Return `Hits` without any hit for this number of queries."""
         none = np.zeros(0, dtype=np.int64)
         return cls(np.zeros(queries + 1, np.int64), none, none.astype(np.float32), string_array([]))
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Hits]") -> "Hits":
-        """Join the answers to consecutive batches of queries; all must have the same legs."""
+        """Concatenate the hits of consecutive batches of queries; all must have the same legs."""
         if not parts:
             return cls.empty(0)
         ids, codes = align(parts)
@@ -174,7 +174,7 @@ class Hits:
         )
 
     def to_run(self, queries: Sequence[str]) -> Run:
-        """Give the plain form; ``queries[i]`` names row ``i``."""
+        """Convert to ``{query_id: {doc_id: score}}``; ``queries[i]`` is the id of row ``i``."""
         names, scores = self.doc_ids, self.scores.tolist()
         bounds = self.offsets.tolist()
         return {
@@ -184,30 +184,30 @@ class Hits:
 
     @property
     def doc_ids(self) -> list[str]:
-        """The doc_ids of all hits, one after another."""
+        """The doc_ids of all hits, query after query."""
         return self.ids[self.codes].tolist()
 
     @property
     def counts(self) -> NDArray[np.int64]:
-        """How many hits each query has."""
+        """Number of hits of each query, int64 [queries]."""
         return np.diff(self.offsets)
 
     @property
     def rows(self) -> NDArray[np.int64]:
-        """The number of the query that each hit answers, int64 [hits]."""
+        """Row of the query that each hit answers, int64 [hits]."""
         return np.repeat(np.arange(len(self)), self.counts)
 
     @property
     def ranks(self) -> NDArray[np.int64]:
-        """The rank of each hit within its query, from 1, int64 [hits]."""
-        return _places(self.counts) + 1
+        """Rank of each hit within its query, from 1, int64 [hits]."""
+        return _positions_in_groups(self.counts) + 1
 
     def top(self, k: int) -> "Hits":
         """Keep the best `k` of each query."""
         return self if (self.counts <= k).all() else self.where(self.ranks <= k)
 
     def where(self, keep: NDArray[np.bool_]) -> "Hits":
-        """Keep the hits that the mask (bool [hits]) marks; their order stays."""
+        """Keep the hits where the mask (bool [hits]) is true, in their order."""
         counts = np.bincount(self.rows[keep], minlength=len(self))
         return replace(
             self,
@@ -218,7 +218,7 @@ class Hits:
         )
 
     def part(self, start: int, stop: int) -> "Hits":
-        """Give the answers to queries `start` to `stop` (not included) only."""
+        """Return the hits of the queries from `start` up to, not including, `stop`."""
         first, last = self.offsets[start], self.offsets[stop]
         return replace(
             self,
@@ -229,7 +229,7 @@ class Hits:
         )
 
     def as_leg(self, name: str) -> "Hits":
-        """Record these hits' own ranks and scores as the provenance `name`."""
+        """Record these hits' ranks and scores as those of the leg `name`."""
         return replace(self, legs={name: LegColumns(self.ranks.astype(np.int32), self.scores.astype(np.float64))})
 
     def __len__(self) -> int:
@@ -243,7 +243,7 @@ class Hits:
 
 
 class Ranking(Sequence[Hit]):
-    """One query's hits, best first: a view that makes each `Hit` when it is looked at."""
+    """One query's hits, best first: a view that creates each `Hit` when it is accessed."""
 
     __slots__ = ("_hits", "_query", "_start", "_stop")
 
@@ -262,7 +262,7 @@ class Ranking(Sequence[Hit]):
         return self._hits.scores[self._start : self._stop]
 
     def as_hits(self) -> Hits:
-        """Give this one ranking as `Hits` for one query."""
+        """Return this ranking as `Hits` of one query."""
         return self._hits.part(self._query, self._query + 1)
 
     def __len__(self) -> int:
@@ -274,13 +274,13 @@ class Ranking(Sequence[Hit]):
     def __getitem__(self, index: slice) -> list[Hit]: ...
     def __getitem__(self, index: int | slice) -> Hit | list[Hit]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        at = self._start + place
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        at = self._start + position
         return Hit(
             doc_id=str(self._hits.ids[self._hits.codes[at]]),
             score=float(self._hits.scores[at]),
-            rank=place + 1,
+            rank=position + 1,
             legs={
                 name: LegHit(int(leg.ranks[at]), float(leg.scores[at]))
                 for name, leg in self._hits.legs.items()
@@ -293,43 +293,43 @@ class Ranking(Sequence[Hit]):
         return f"Ranking({len(self)} hits: {shown}{', …' if len(self) > 3 else ''})"
 
 
-def align(answers: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]]:
-    """Give several answers' hits codes into one table, so that equal codes mean the same document.
+def align(parts: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]]:
+    """Map the codes of several `Hits` into one table, so that equal codes mean the same document.
 
     Returns
     -------
     ids
         The table.
     codes
-        For each answer its hits' codes into `ids`, in its own order.
+        For each part the codes of its hits in `ids`, in its own order.
     """
-    first = answers[0].ids
-    if all(hits.ids is first for hits in answers):
-        return first, [hits.codes for hits in answers]
-    used = [np.unique(hits.codes, return_inverse=True) for hits in answers]
-    names = [name for hits, (codes, _) in zip(answers, used, strict=True) for name in hits.ids[codes].tolist()]
+    first = parts[0].ids
+    if all(hits.ids is first for hits in parts):
+        return first, [hits.codes for hits in parts]
+    used = [np.unique(hits.codes, return_inverse=True) for hits in parts]
+    names = [name for hits, (codes, _) in zip(parts, used, strict=True) for name in hits.ids[codes].tolist()]
     ids, positions = encode_strings(names)
     splits = np.cumsum([len(codes) for codes, _ in used])[:-1]
     return ids, [local[inverse] for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)]
 
 
-def _alphabetical(ids: StringArray, codes: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Give each code the place of its id among these ids, sorted by code point."""
+def _alphabetical_ranks(ids: StringArray, codes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return each code's rank when these ids are sorted by code point."""
     distinct, inverse = np.unique(codes, return_inverse=True)
     names = ids[distinct].tolist()
-    places = np.empty(len(names), dtype=np.int64)
-    places[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
-    return places[inverse]
+    ranks = np.empty(len(names), dtype=np.int64)
+    ranks[sorted(range(len(names)), key=names.__getitem__)] = np.arange(len(names))
+    return ranks[inverse]
 
 
-def _places(counts: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Count up from 0 within each of the consecutive groups of these sizes."""
+def _positions_in_groups(counts: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return each member's position, from 0, within consecutive groups of these sizes."""
     starts = np.repeat(np.cumsum(counts) - counts, counts)
     return np.arange(len(starts), dtype=np.int64) - starts
 
 
 def _tied(rows: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.bool_]:
-    """Mark the members of runs of equal score within a row, in sorted columns."""
+    """Mark the hits whose score equals a neighbour's in the same row; the columns are sorted."""
     same = (rows[1:] == rows[:-1]) & (scores[1:] == scores[:-1])
     tied = np.zeros(len(rows), dtype=np.bool_)
     tied[1:] |= same

@@ -1,4 +1,4 @@
-"""What holds files, threads or an engine, and lets them go at the end of a `with`."""
+"""Base class of context managers that release files, threads or an engine on exit."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -6,11 +6,11 @@ from typing import Self
 
 
 class Closing(ABC):
-    """Is closed at the end of a ``with``, however that ends."""
+    """Base class of objects that a ``with`` block closes on exit, also after an error."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held; more than once does no harm."""
+        """Release all resources; closing twice does no harm."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
-"""TREC run files, the field's exchange format: one line a hit, ``query Q0 document rank score tag``."""
+"""TREC run files: one line per hit, ``query Q0 document rank score tag``."""
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -24,33 +24,32 @@ def write_trec_run(
     *,
     tag: str = "retrieve",
 ) -> None:
-    """Write a run so that every reader sees our order, whatever it does with ties.
+    """Write a run so that every reader sees our order, however it breaks ties.
 
-    trec_eval reads scores as float32, ignores the rank column and breaks ties its own way. So scores are written as
-    float32, and each that is not below the one before it is lowered to the next float32 below; no score moves
-    further than that needs.
+    trec_eval reads scores as float32, ignores the rank column and breaks ties by document id. So scores are written
+    as float32, and a score that is not below the one before it is lowered to the next float32 below that one.
 
     Parameters
     ----------
     path
-        The file; it is replaced only when the new one is complete. Its folder is made when it is not there.
+        The file; an old one is replaced only when the new one is complete. Its folder is created if missing.
     hits
-        `Hits`, or a run ``{query_id: {doc_id: score}}``, which is put into our order first (score descending, then
-        doc_id ascending).
+        `Hits`, or a run ``{query_id: {doc_id: score}}``, which is sorted first (score descending, then doc_id
+        ascending).
     queries
-        With `Hits`: the query ids, in order. With a run: which queries to write, by default all.
+        With `Hits`: the query ids, in order. With a run: the queries to write, by default all.
     tag
         The run's name, the last column.
 
     Raises
     ------
     InputError
-        For an id (or tag) that is empty or holds white space, which would shift the columns, and for a score that
-        is no finite float32.
+        For an id (or tag) that is empty or contains white space, which would shift the columns, and for a score
+        that is not a finite float32.
     """
     if isinstance(hits, Hits):
         if queries is None:
-            raise InputError("to write Hits, give the query ids that their rows answer (queries=[…])")
+            raise InputError("writing Hits needs the query ids of their rows: pass queries=[…]")
     else:
         queries = list(hits) if queries is None else queries
         hits = Hits.from_run(hits, queries)
@@ -64,7 +63,7 @@ def write_trec_run(
         worst = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise InputError(
             f"the score {hits.scores[worst]} of document {str(hits.ids[hits.codes[worst]])!r} for query "
-            f"{queries[int(hits.rows[worst])]!r} is no finite float32, the type trec_eval reads"
+            f"{queries[int(hits.rows[worst])]!r} is not a finite float32, the type trec_eval reads"
         )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,19 +71,24 @@ def write_trec_run(
 
 
 def read_trec_run(path: str | Path) -> Run:
-    """Read a run file as ``{query_id: {doc_id: score}}``, also with ``.gz``; the rank column is not read.
+    """Read a run file, plain or ``.gz``, as ``{query_id: {doc_id: score}}``; the rank column is ignored.
 
     Raises
     ------
     InputError
-        Naming file and line: a missing file, a line that has not six columns, a score that is no finite number, or
-        a document that stands twice for one query.
+        Naming file and line: for a missing file, a line without six columns, a score that is not a finite number, or
+        a document that occurs twice for one query.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"{path} is not there: give a TREC run file")
+        raise InputError(f"{path} does not exist: pass a TREC run file")
     run: Run = {}
-    for number, columns in _lines(path):
+    for number, line in TextFile(path).text_lines():
+        columns = line.split()
+        if len(columns) != 6:
+            raise InputError(
+                f"{path}, line {number}: {len(columns)} columns where a run has 6 (query Q0 document rank score tag)"
+            )
         query_id, _, doc_id, _, score, _ = columns
         try:
             value = float(score)
@@ -92,15 +96,15 @@ def read_trec_run(path: str | Path) -> Run:
             value = math.nan
         if not math.isfinite(value):
             raise InputError(f"{path}, line {number}: the score must be a finite number, not {score!r}")
-        found = run.setdefault(query_id, {})
-        if doc_id in found:
-            raise InputError(f"{path}, line {number}: document {doc_id!r} already stands above for query {query_id!r}")
-        found[doc_id] = value
+        scores = run.setdefault(query_id, {})
+        if doc_id in scores:
+            raise InputError(f"{path}, line {number}: document {doc_id!r} already occurs above for query {query_id!r}")
+        scores[doc_id] = value
     return run
 
 
 def strictly_decreasing(scores: NDArray[np.floating], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Lower descending scores as little as makes each query's strictly descending in float32.
+    """Lower descending scores by as little as needed to make each query's strictly descending in float32.
 
     Parameters
     ----------
@@ -114,14 +118,14 @@ def strictly_decreasing(scores: NDArray[np.floating], offsets: NDArray[np.int64]
     """
     with np.errstate(over="ignore"):
         bits = scores.astype(np.float32).view(np.int32).astype(np.int64)
-    # The float32 numbers in order are consecutive whole numbers once the negative half is turned round.
+    # With the negative half reversed, the float32 numbers in order are consecutive integers.
     steps = np.where(bits < 0, np.iinfo(np.int32).min - bits, bits)
     counts = np.diff(offsets)
     rows = np.repeat(np.arange(len(counts)), counts)
-    places = np.arange(len(steps)) - offsets[:-1][rows]
-    # Each row lies wholly below the one before, so that one running minimum serves all.
-    apart = rows << 34
-    steps = np.minimum.accumulate(steps + places - apart) - places + apart
+    positions = np.arange(len(steps)) - offsets[:-1][rows]
+    # Shifting each row below all values of the one before lets a single running minimum serve all rows.
+    shifts = rows << 34
+    steps = np.minimum.accumulate(steps + positions - shifts) - positions + shifts
     bits = np.where(steps < 0, np.iinfo(np.int32).min - steps, steps)
     return bits.astype(np.int32).view(np.float32)
 
@@ -139,23 +143,9 @@ def _write(file: IO[bytes], hits: Hits, scores: NDArray[np.float32], queries: Se
         file.write("".join(lines).encode())
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, raw in TextFile(path).lines():
-        try:
-            columns = raw.decode("utf-8").split()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}, line {number}: not UTF-8: {error.reason}") from error
-        if columns and len(columns) != 6:
-            raise InputError(
-                f"{path}, line {number}: {len(columns)} columns where a run has 6 (query Q0 document rank score tag)"
-            )
-        if columns:
-            yield number, columns
-
-
 def _check_names(what: str, names: Sequence[str]) -> None:
     if "" in names:
-        raise InputError(f"a {what} is empty: a TREC run cannot hold it")
+        raise InputError(f"a {what} is empty, which a TREC run cannot represent")
     if _WHITE_SPACE.search("\0".join(names)):
         culprit = next(name for name in names if _WHITE_SPACE.search(name))
-        raise InputError(f"the {what} {culprit!r} holds white space, which a TREC run cannot hold: rename it")
+        raise InputError(f"the {what} {culprit!r} contains white space, which a TREC run cannot represent: rename it")

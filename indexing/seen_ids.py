@@ -1,4 +1,4 @@
-"""SeenIds: which ids a pass over a corpus has met, in some 40 bytes an id, however long the ids are."""
+"""SeenIds: a set of the ids met so far, at about 40 bytes per id whatever their length."""
 
 from array import array
 from hashlib import blake2b
@@ -8,9 +8,9 @@ _HALVES = Struct("<QQ")
 
 
 class SeenIds:
-    """A set of strings that only grows, kept as 128-bit BLAKE2b digests in one open-addressing table.
+    """A set of strings that only grows, stored as 128-bit BLAKE2b digests in an open-addressing hash table.
 
-    A set of Python strings takes 100 to 200 bytes each. Among a billion ids the chance that any two share a
+    A Python set of strings takes 100 to 200 bytes per id. Among a billion ids the probability that any two share a
     digest is below 1e-20.
     """
 
@@ -19,9 +19,9 @@ class SeenIds:
         self._allocate(1024)
 
     def add(self, doc_id: str) -> bool:
-        """Add an id; says whether it is new."""
+        """Add an id; return True if it is new."""
         first, second = _halves(doc_id)
-        if not self._place(first, second):
+        if not self._insert(first, second):
             return False
         self._count += 1
         if self._count * 3 > self._slots * 2:
@@ -34,8 +34,8 @@ class SeenIds:
         first, second = _halves(doc_id)
         mask = self._slots - 1
         slot = first & mask
-        while there := self._firsts[slot]:
-            if there == first and self._seconds[slot] == second:
+        while stored := self._firsts[slot]:
+            if stored == first and self._seconds[slot] == second:
                 return True
             slot = (slot + 1) & mask
         return False
@@ -47,11 +47,11 @@ class SeenIds:
         self._slots = slots
         self._firsts, self._seconds = array("Q", bytes(8 * slots)), array("Q", bytes(8 * slots))
 
-    def _place(self, first: int, second: int) -> bool:
+    def _insert(self, first: int, second: int) -> bool:
         firsts, mask = self._firsts, self._slots - 1
         slot = first & mask
-        while there := firsts[slot]:
-            if there == first and self._seconds[slot] == second:
+        while stored := firsts[slot]:
+            if stored == first and self._seconds[slot] == second:
                 return False
             slot = (slot + 1) & mask
         firsts[slot], self._seconds[slot] = first, second
@@ -62,7 +62,7 @@ class SeenIds:
         self._allocate(2 * self._slots)
         for first, second in zip(firsts, seconds, strict=True):
             if first:
-                self._place(first, second)
+                self._insert(first, second)
 
 
 def _halves(doc_id: str) -> tuple[int, int]:

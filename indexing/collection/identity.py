@@ -1,4 +1,4 @@
-"""Encoder identity: whether a model is the one that a leg was built with."""
+"""Comparison of an encoder's identity with that of the encoder that a leg was built with."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,22 +6,22 @@ from typing import Any
 from indexing.errors import ModelError
 
 RECORDED_ONLY = frozenset({"name", "dtype", "revision"})
-"""Written down but not compared: an index built in bfloat16 from one folder opens with float32 from another."""
+"""Fields recorded but not compared: an index built in bfloat16 from one folder opens with float32 from another."""
 
 
 def differences(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
-    """Name the fields in which two encoder identities differ."""
+    """Return the names of the fields in which two encoder identities differ."""
     compared = (recorded.keys() | given.keys()) - RECORDED_ONLY
     return sorted(key for key in compared if recorded.get(key) != given.get(key))
 
 
 def check_identity(recorded: Mapping[str, Any], given: Mapping[str, Any], leg: str) -> None:
-    """Refuse an encoder that is not the one a leg was built with.
+    """Check that an encoder is the one that a leg was built with.
 
     Raises
     ------
     ModelError
-        Naming both encoders and what differs.
+        If not, naming both encoders and the differing fields.
     """
     if differ := differences(recorded, given):
         raise ModelError(

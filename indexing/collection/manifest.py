@@ -1,4 +1,4 @@
-"""The manifest: what a collection holds, as JSON that a person can read; written whole, or not at all."""
+"""Manifest: the description of a collection in a JSON file, which is written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ FORMAT = 2
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """What the manifest says of one leg.
+    """Description of a leg in the manifest.
 
     Parameters
     ----------
     backend
-        Which kind of index it is.
+        Kind of the index.
     encoder
-        The identity of the model its documents were encoded with.
+        Identity of the model that encoded its documents.
     parameters
-        What else was chosen for its index: how to make it again.
+        Other parameters needed to build the index again.
     folder
-        Where the index is, below ``legs``: the leg's name, until `Collection.reindex` makes another.
+        Folder of the index below ``legs``: the leg's name, until `Collection.reindex` builds another.
     count, sequence, bytes
-        Documents, last write of the journal and size, as last committed.
+        Number of documents, last write of the journal, and size, at the last commit.
     files
-        Size and CRC-32 of each file of the index, as last committed.
+        Size and CRC-32 of each file of the index at the last commit.
     """
 
     backend: Backend
@@ -50,28 +50,28 @@ class Leg:
             name, dot, number = self.folder.partition(".")
             check_name(name)
             if dot and not number.isdecimal():
-                raise ValueError(f"a leg's folder cannot be called {self.folder!r}")
+                raise ValueError(f"invalid folder {self.folder!r} of a leg")
 
     @property
     def rows(self) -> Rows:
-        """What its index takes of a document: text, vectors, or term weights."""
+        """Kind of rows that its index stores: text, vectors or term weights."""
         return rows_of(self.backend, self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a collection holds.
+    """Description of a collection.
 
     Parameters
     ----------
     documents
-        How many, as last committed.
+        Number of documents at the last commit.
     corpus
-        Where they come from.
+        Description of the corpus that they come from.
     legs
-        Its legs by name.
+        The legs by name.
     fields
-        The metadata fields that can be filtered by, with their types.
+        The metadata fields to filter by, with their types.
     """
 
     documents: int
@@ -81,7 +81,7 @@ class Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read the manifest of the collection in this directory; errors as `Collection.open`."""
+    """Read the manifest of the collection in this directory; raises what `Collection.open` raises."""
     file = path / "manifest.json"
     try:
         stored = json.loads(file.read_text("utf-8"))
@@ -104,7 +104,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the manifest of the collection in this directory."""
+    """Write the manifest of the collection in this directory, atomically."""
     legs = {check_name(name): asdict(leg) for name, leg in manifest.legs.items()}
     write_json(
         path / "manifest.json",
@@ -119,7 +119,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def check_name(name: str) -> str:
-    """Refuse a leg's name that would lead out of the collection."""
+    """Return the name of a leg; raise a `ValueError` if it could lead out of the collection's folder."""
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ValueError(f"a leg cannot be called {name!r}")
     return name

@@ -1,8 +1,8 @@
-"""Shards: the encoded documents of one leg, kept so that changing its index never encodes again.
+"""Shards: the encoded documents of a leg, so that a changed index needs no new encoding.
 
-A shard is a file of pieces, one after another; a piece holds the rows of one write. Which pieces there are, and their
-checksums, the document store says: a write appends the piece here, then names it there in the same transaction as the
-documents. Bytes that no piece names were left by a crash, and are cut off when a writer opens the collection.
+A shard is a file of consecutive pieces, each with the rows of one write. The document store records the pieces and
+their checksums: a write appends its piece to the shard, then records it in the same transaction as the documents.
+Bytes outside of recorded pieces are left by a crash, and a writer that opens the collection removes them.
 """
 
 import os
@@ -18,81 +18,81 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from indexing.disk import sync_folder
+from indexing.disk import sync
 from indexing.errors import StorageError
 
 SHARD_BYTES = 256 * 1024 * 1024
-"""A shard that is longer than this is ended, and the next one begun."""
+"""Size from which a new shard is started."""
 PIECE_ROWS = 512
-"""Pieces of fewer rows are joined by `Shards.rewrite`."""
+"""`Shards.rewrite` merges pieces with fewer rows."""
 
 Rows: TypeAlias = "NDArray[np.floating] | csr_matrix"
 
 
 class Codec(Protocol):
-    """How rows become the bytes of a piece."""
+    """Conversion between rows and the bytes of a piece."""
 
     def pack(self, rows: Any) -> bytes:
-        """Give the bytes."""
+        """Convert rows to bytes."""
         ...
 
     def unpack(self, data: bytes, count: int) -> Any:
-        """Give the rows again."""
+        """Convert bytes to rows."""
         ...
 
     def stack(self, parts: Sequence[Any]) -> Any:
-        """Put rows above one another."""
+        """Concatenate rows."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class DenseRows:
-    """Vectors [n, dimension], little-endian, in the precision that `dtype` names."""
+    """Codec of vectors [n, dimension], little-endian, in the precision `dtype`."""
 
     dimension: int
     dtype: str = "float32"
 
     def pack(self, rows: NDArray[np.floating]) -> bytes:
-        """Give the bytes."""
+        """Convert rows to bytes."""
         return np.ascontiguousarray(rows, dtype=np.dtype(self.dtype).newbyteorder("<")).tobytes()
 
     def unpack(self, data: bytes, count: int) -> NDArray[np.floating]:
-        """Give the rows again."""
+        """Convert bytes to rows."""
         return np.frombuffer(data, dtype=np.dtype(self.dtype).newbyteorder("<")).reshape(count, self.dimension)
 
     def stack(self, parts: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
-        """Put rows above one another."""
+        """Concatenate rows."""
         return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.dtype(self.dtype))
 
 
 @dataclass(frozen=True, slots=True)
 class SparseRows:
-    """Term weights [n, columns] as CSR: where each row ends (int64), the columns (int32), the weights (float32)."""
+    """Codec of term weights [n, columns] as CSR: the end of each row (int64), columns (int32), weights (float32)."""
 
     columns: int
 
     def pack(self, rows: csr_matrix) -> bytes:
-        """Give the bytes."""
+        """Convert rows to bytes."""
         matrix = csr_matrix(rows)
         ends = matrix.indptr[1:].astype("<i8")
         return ends.tobytes() + matrix.indices.astype("<i4").tobytes() + matrix.data.astype("<f4").tobytes()
 
     def unpack(self, data: bytes, count: int) -> csr_matrix:
-        """Give the rows again."""
+        """Convert bytes to rows."""
         ends = np.frombuffer(data, "<i8", count=count)
-        held = int(ends[-1]) if count else 0
-        columns = np.frombuffer(data, "<i4", count=held, offset=8 * count)
-        weights = np.frombuffer(data, "<f4", count=held, offset=8 * count + 4 * held)
+        nonzero = int(ends[-1]) if count else 0
+        columns = np.frombuffer(data, "<i4", count=nonzero, offset=8 * count)
+        weights = np.frombuffer(data, "<f4", count=nonzero, offset=8 * count + 4 * nonzero)
         return csr_matrix((weights, columns, np.concatenate(([0], ends))), shape=(count, self.columns))
 
     def stack(self, parts: Sequence[csr_matrix]) -> csr_matrix:
-        """Put rows above one another."""
+        """Concatenate rows."""
         return vstack(parts, format="csr") if parts else csr_matrix(np.zeros((0, self.columns), np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """One write: the numbers of its documents (int64, ascending), where its bytes are, and their CRC-32."""
+    """Rows of one write: the numbers of its documents (int64, ascending), and the position and CRC-32 of its bytes."""
 
     numbers: NDArray[np.int64]
     shard: str
@@ -102,7 +102,7 @@ class Piece:
 
     @property
     def end(self) -> int:
-        """Where the next piece may begin."""
+        """Offset of the byte after the piece."""
         return self.start + self.length
 
 
@@ -112,11 +112,11 @@ class Shards:
     Parameters
     ----------
     folder
-        Where the files are; made when the first piece is written.
+        Folder of the files, created with the first piece.
     codec
-        How rows become bytes.
+        Conversion between rows and bytes.
     pieces
-        The pieces that the store names, in ascending order of numbers.
+        The recorded pieces, in ascending order of numbers.
     """
 
     def __init__(self, folder: Path, codec: Codec, pieces: Sequence[Piece] = ()) -> None:
@@ -126,23 +126,23 @@ class Shards:
 
     @property
     def pieces(self) -> Sequence[Piece]:
-        """All pieces, in ascending order of numbers."""
+        """The recorded pieces, in ascending order of numbers."""
         return self._pieces
 
     def append(self, numbers: NDArray[np.int64], rows: Any) -> Piece:
-        """Write rows behind the last piece, safe on disk; `accept` the piece once the store names it."""
+        """Write rows durably after the last piece; call `accept` with the piece once the store has recorded it."""
         shard, end = self._tail
         if not shard or end >= SHARD_BYTES:
-            return self._write(self._fresh(), 0, numbers, rows)
+            return self._write(self._new_shard(), 0, numbers, rows)
         return self._write(shard, end, numbers, rows)
 
     def accept(self, piece: Piece) -> None:
-        """Count a piece that the store names now."""
+        """Add a piece that the store has recorded."""
         self._pieces.append(piece)
         self._tail, self._firsts = (piece.shard, piece.end), None
 
     def read(self, numbers: NDArray[np.int64]) -> Any:
-        """Give the rows of these documents [n], by their numbers in ascending order.
+        """Return the rows of these documents [n], given by their numbers in ascending order.
 
         Raises
         ------
@@ -151,28 +151,27 @@ class Shards:
         """
         if self._firsts is None:
             self._firsts = np.fromiter((piece.numbers[0] for piece in self._pieces), np.int64, len(self._pieces))
-        places = np.searchsorted(self._firsts, numbers, side="right") - 1
-        bounds = np.flatnonzero(np.diff(places, prepend=-2, append=-2)).tolist()
+        piece_of = np.searchsorted(self._firsts, numbers, side="right") - 1
+        bounds = np.flatnonzero(np.diff(piece_of, prepend=-2, append=-2)).tolist()
         parts = []
         for start, stop in pairwise(bounds):
-            piece = self._pieces[places[start]] if places[start] >= 0 else None
+            piece = self._pieces[piece_of[start]] if piece_of[start] >= 0 else None
             wanted = numbers[start:stop]
-            if piece is None or not _held(wanted, piece.numbers).all():
+            if piece is None or not _is_in(wanted, piece.numbers).all():
                 raise StorageError(
-                    f"{self.folder} has no row for the document number {wanted[0]}: "
+                    f"{self.folder} has no row for document number {wanted[0]}: "
                     f"run `retrieve verify {self.folder.parents[1]}`"
                 )
             rows = self.load(piece)
-            whole = len(wanted) == len(piece.numbers)
-            parts.append(rows if whole else rows[np.searchsorted(piece.numbers, wanted)])
+            parts.append(rows if len(wanted) == len(piece.numbers) else rows[np.searchsorted(piece.numbers, wanted)])
         return self.codec.stack(parts)
 
     def load(self, piece: Piece) -> Any:
-        """Read the rows of one piece; a `StorageError` when they are not what was written."""
+        """Read the rows of a piece; raise a `StorageError` if it is damaged."""
         return self.codec.unpack(self._bytes(piece), len(piece.numbers))
 
     def is_intact(self, piece: Piece) -> bool:
-        """Say whether a piece can be read as it was written."""
+        """Return whether a piece is readable and matches its checksum."""
         try:
             self._bytes(piece)
         except StorageError:
@@ -180,27 +179,27 @@ class Shards:
         return True
 
     def needs_rewrite(self, alive: int) -> bool:
-        """Say whether rewriting gains anything: rows that are not alive, or many small pieces."""
+        """Return whether `rewrite` would gain anything: there are rows of deleted documents, or many small pieces."""
         return sum(len(piece.numbers) for piece in self._pieces) != alive or (
             len(self._pieces) > 2 * (alive // PIECE_ROWS + 1)
         )
 
     def check_lengths(self) -> None:
-        """Refuse a file that is missing or too short; quick: nothing is read."""
+        """Raise a `StorageError` for a missing or truncated file, without reading any."""
         for shard, end in self._ends().items():
             path = self.folder / shard
             length = path.stat().st_size if path.is_file() else 0
             if length < end:
-                raise StorageError(f"{path} has {length} bytes of {end}: {self._way_out()}")
+                raise StorageError(f"{path} has {length} bytes of {end}: {self._remedy()}")
 
     def leftovers(self) -> dict[Path, int]:
-        """Find what no piece names: each file that is too long, and how many of its bytes count."""
+        """Return the files with bytes outside of recorded pieces, each with the number of bytes to keep."""
         ends = self._ends()
         files = sorted(self.folder.glob("*.shard")) if self.folder.is_dir() else []
         return {file: ends.get(file.name, 0) for file in files if file.stat().st_size > ends.get(file.name, 0)}
 
     def remove_leftovers(self) -> None:
-        """Remove the leftovers."""
+        """Remove the bytes and files outside of recorded pieces."""
         named = {piece.shard for piece in self._pieces}
         for file, length in self.leftovers().items():
             if file.name in named:
@@ -210,26 +209,26 @@ class Shards:
                 file.unlink()
 
     def rewrite(self, alive: NDArray[np.int64]) -> list[Piece]:
-        """Write all pieces anew, in new files, with the rows of the documents `alive` (their numbers, ascending) only.
+        """Write new files with only the rows of the documents `alive` (their numbers, ascending).
 
-        Nothing is removed: name the new pieces in the store, then `replace` the old ones.
+        The old files stay: record the new pieces in the store, then call `replace`.
         """
-        fresh: list[Piece] = []
-        shard, end = self._fresh(), 0
-        for numbers, rows in self._joined(alive):
+        pieces: list[Piece] = []
+        shard, end = self._new_shard(), 0
+        for numbers, rows in self._merged(alive):
             if end >= SHARD_BYTES:
                 shard, end = f"{int(shard.removesuffix('.shard')) + 1:06d}.shard", 0
-            fresh.append(self._write(shard, end, numbers, rows))
-            end = fresh[-1].end
-        return fresh
+            pieces.append(self._write(shard, end, numbers, rows))
+            end = pieces[-1].end
+        return pieces
 
     def replace(self, pieces: Sequence[Piece]) -> None:
-        """Count these pieces instead, and remove the files of the others."""
+        """Replace the pieces by these, and remove the files of the old ones."""
         self._set(pieces)
         self.remove_leftovers()
 
     def remove(self) -> None:
-        """Remove everything."""
+        """Remove all pieces and files."""
         self._set(())
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -244,15 +243,15 @@ class Shards:
             ends[piece.shard] = max(ends.get(piece.shard, 0), piece.end)
         return ends
 
-    def _joined(self, alive: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Any]]:
+    def _merged(self, alive: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Any]]:
         numbers: list[NDArray[np.int64]] = []
         parts: list[Any] = []
         for piece in self._pieces:
-            kept = _held(piece.numbers, alive)
-            if kept.any():
+            keep = _is_in(piece.numbers, alive)
+            if keep.any():
                 rows = self.load(piece)
-                numbers.append(piece.numbers[kept])
-                parts.append(rows if kept.all() else rows[np.flatnonzero(kept)])
+                numbers.append(piece.numbers[keep])
+                parts.append(rows if keep.all() else rows[np.flatnonzero(keep)])
             if sum(map(len, numbers)) >= PIECE_ROWS:
                 yield np.concatenate(numbers), self.codec.stack(parts)
                 numbers, parts = [], []
@@ -262,20 +261,22 @@ class Shards:
     def _write(self, shard: str, start: int, numbers: NDArray[np.int64], rows: Any) -> Piece:
         data = self.codec.pack(rows)
         path = self.folder / shard
-        fresh = not path.exists()
+        is_new = not path.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with path.open("wb" if fresh else "r+b") as file:
-                # What a failed write left behind the last piece is written over.
+            with path.open("wb" if is_new else "r+b") as file:
+                # Overwrite what a failed write left after the last piece.
                 file.seek(start)
                 file.truncate()
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise StorageError(f"{path} cannot be written ({error.strerror}): make room, and run it again") from error
-        if fresh:
-            sync_folder(self.folder)
+            raise StorageError(
+                f"{path} cannot be written ({error.strerror}): free some disk space and run it again"
+            ) from error
+        if is_new:
+            sync(self.folder)
         return Piece(np.asarray(numbers, np.int64), shard, start, len(data), zlib.crc32(data))
 
     def _bytes(self, piece: Piece) -> bytes:
@@ -285,24 +286,24 @@ class Shards:
                 file.seek(piece.start)
                 data = file.read(piece.length)
         except OSError as error:
-            raise StorageError(f"{path} cannot be read ({error.strerror}): {self._way_out()}") from error
+            raise StorageError(f"{path} cannot be read ({error.strerror}): {self._remedy()}") from error
         if len(data) < piece.length:
-            raise StorageError(f"{path} ends at byte {piece.start + len(data)} of {piece.end}: {self._way_out()}")
+            raise StorageError(f"{path} ends at byte {piece.start + len(data)} of {piece.end}: {self._remedy()}")
         if zlib.crc32(data) != piece.crc:
-            raise StorageError(f"{path} is damaged between bytes {piece.start} and {piece.end}: {self._way_out()}")
+            raise StorageError(f"{path} is damaged between bytes {piece.start} and {piece.end}: {self._remedy()}")
         return data
 
-    def _way_out(self) -> str:
+    def _remedy(self) -> str:
         return f"`retrieve verify {self.folder.parents[1]} --repair` encodes its documents again"
 
-    def _fresh(self) -> str:
-        """Name a file that is not there."""
+    def _new_shard(self) -> str:
+        """Return the name of a new file."""
         taken = [file.name for file in self.folder.glob("*.shard")] if self.folder.is_dir() else []
         taken.extend(piece.shard for piece in self._pieces)
         return f"{max((int(name.removesuffix('.shard')) for name in taken), default=-1) + 1:06d}.shard"
 
 
-def _held(numbers: NDArray[np.int64], by: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which numbers are among others; both ascend."""
-    places = np.searchsorted(by, numbers)
-    return by[np.minimum(places, len(by) - 1)] == numbers if len(by) else np.zeros(len(numbers), bool)
+def _is_in(numbers: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the mask of the numbers that are among others; both ascend."""
+    positions = np.searchsorted(others, numbers)
+    return others[np.minimum(positions, len(others) - 1)] == numbers if len(others) else np.zeros(len(numbers), bool)

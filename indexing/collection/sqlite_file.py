@@ -1,4 +1,4 @@
-"""A SQLite file that one process writes and any number read: transactions, durability, errors that help."""
+"""SqliteFile: a SQLite file that one process writes and any number read, with durable transactions."""
 
 import os
 import sqlite3
@@ -12,19 +12,19 @@ from urllib.parse import quote
 from indexing.errors import StorageError
 from indexing.resources import Closing
 
-_PATIENCE = 60.0
-"""Seconds that a reader waits for a writer's lock, which is held for moments."""
+_LOCK_TIMEOUT = 60.0
+"""Seconds to wait for the lock of a writer, which holds it briefly."""
 
 
 class SqliteFile(Closing):
-    """An open connection; safe for several threads, which take turns.
+    """An open connection to a SQLite file; several threads can use it in turns.
 
     Parameters
     ----------
     path
-        The file, to name in errors.
+        The file, named in errors.
     connection
-        From `connect`.
+        The connection that `connect` returned.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
@@ -38,10 +38,10 @@ class SqliteFile(Closing):
             self._connection.close()
 
     def _share(self) -> None:
-        """Let readers in other processes read what is committed while this one writes."""
+        """Let other processes read committed data while this one writes."""
         with self._translate_errors():
             self._connection.execute("PRAGMA journal_mode = WAL")
-            # Durable at each commit: a leg must never hold a write that the store has lost.
+            # Each commit must be durable: a leg must never hold a write that the store has lost.
             self._connection.execute("PRAGMA synchronous = FULL")
 
     def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -62,26 +62,26 @@ class SqliteFile(Closing):
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Tell SQLite's errors as ours."""
+        """Translate SQLite's errors to `StorageError`."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             raise StorageError(
-                f"{self.path}: {error}: when the disk is full, make room and run it again; "
-                f"otherwise `retrieve verify {self.path.parent}` says what is wrong"
+                f"{self.path}: {error}: if the disk is full, free some space and run it again; "
+                f"otherwise `retrieve verify {self.path.parent}` reports what is damaged"
             ) from error
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a file: ``"ro"`` to read, ``"rw"`` to write, ``"rwc"`` to make it.
+    """Open a file in the mode ``"ro"`` (read), ``"rw"`` (write) or ``"rwc"`` (write, create if missing).
 
     Raises
     ------
     StorageError
-        When it cannot be opened.
+        When the file cannot be opened.
     """
     if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-        # Readers of a shared file leave notes beside it, unless it is known not to change.
+        # Readers of a shared file write files beside it, unless it is declared immutable.
         mode = "ro&immutable=1"
     try:
         return sqlite3.connect(
@@ -89,7 +89,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
             uri=True,
             check_same_thread=False,
             isolation_level=None,
-            timeout=_PATIENCE,
+            timeout=_LOCK_TIMEOUT,
         )
     except sqlite3.OperationalError as error:
         raise StorageError(f"{path} cannot be opened: {error}") from error

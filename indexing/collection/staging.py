@@ -1,4 +1,4 @@
-"""Where a collection is built and who may write to it: one writer at a time, and a directory that appears whole."""
+"""Staging directory of a build, which is moved into place when complete, and the lock of the one writer."""
 
 import os
 import shutil
@@ -7,22 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from indexing.disk import sync_folder
+from indexing.disk import sync
 from indexing.errors import StorageError
 
 
 @contextmanager
 def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Give a directory to build a collection in; move it to `path` when the block ends without an error.
+    """Provide a directory to build a collection in, and move it to `path` when the block ends without an error.
 
-    What an earlier build left in that directory when it was stopped is still there, to go on from; after an error it
-    stays as well. Removing it is the caller's affair.
+    The directory may contain what an earlier, interrupted build left, to resume from. It also stays after an error; the
+    caller may remove it.
 
     Raises
     ------
     StorageError
-        When something stands at `path` (a collection may be replaced with ``overwrite=True``; anything else never),
-        when another process writes there, or when nothing can be written there.
+        When `path` exists (only a collection can be replaced, with ``overwrite=True``), when another process writes
+        there, or when it is not writable.
     """
     path = Path(path).absolute()
     with write_lock(path):
@@ -38,31 +38,31 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         if path.exists():
             path.rename(old)
         staging.rename(path)
-        sync_folder(path.parent)
+        sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Refuse to build where something stands."""
+    """Raise a `StorageError` if a build must not write to `path`, because it exists."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not (path / "manifest.json").is_file():
-        raise StorageError(f"{path} is there and is not a collection: choose another directory")
+        raise StorageError(f"{path} exists and is not a collection: choose another directory")
     if not overwrite:
         raise StorageError(
-            f"{path} already holds a collection: choose another directory, bring it up to date with --update, "
+            f"{path} already holds a collection: choose another directory, update it with --update, "
             "or replace it with --overwrite"
         )
 
 
 @contextmanager
 def write_lock(path: Path) -> Iterator[None]:
-    """Hold the right to write to the collection at `path`, against other threads and processes.
+    """Hold the lock for writing to the collection at `path`, against other threads and processes.
 
     Raises
     ------
     StorageError
-        When another holds it, or when nothing can be written beside `path`.
+        When another holds it, or when the parent folder of `path` is not writable.
     """
     import portalocker
 
@@ -72,7 +72,7 @@ def write_lock(path: Path) -> Iterator[None]:
         handle = _open_and_lock(lock)
     except portalocker.LockException:
         raise StorageError(
-            f"another process is building or changing {path}: wait for it, or stop it; reading is possible meanwhile"
+            f"another process is building or changing {path}: wait for it or stop it; reading is possible meanwhile"
         ) from None
     except OSError as error:
         raise StorageError(f"cannot write in {path.parent} ({error.strerror}): choose another directory") from error
@@ -84,19 +84,19 @@ def write_lock(path: Path) -> Iterator[None]:
 
 
 def recover(path: Path) -> None:
-    """Put back what an overwrite had moved away when it was killed between its two renames."""
+    """Restore the old collection if an overwrite was killed between its two renames."""
     old = hidden_sibling(path.absolute(), "old")
     if old.is_dir() and not path.exists():
         old.rename(path)
 
 
 def hidden_sibling(path: Path, role: str) -> Path:
-    """Name the hidden neighbour of a collection that has this role."""
+    """Return the path of the hidden file or folder beside a collection that has this role."""
     return path.with_name(f".{path.name}.{role}")
 
 
 def _open_and_lock(lock: Path) -> IO[str]:
-    """Lock the file that stands at this name: one that its last holder unlinked meanwhile guards nothing."""
+    """Open and lock the lock file, again if its last holder unlinked it meanwhile."""
     import portalocker
 
     while True:

@@ -1,9 +1,9 @@
-"""The document store: title, text and metadata by id in one SQLite file, and the journal that keeps all legs in step.
+"""DocumentStore: title, text and metadata by id in one SQLite file, and the journal from which legs catch up.
 
-Every write gets the next sequence number, which stands with each document that it wrote or deleted; so the journal is
-the documents themselves. A leg that holds all writes up to `s` is brought forward with the documents whose number is
-higher. A deleted document stays as a tombstone, text and all, until `purge`: a reader whose legs are older than the
-delete can still show what it found.
+Each write gets the next sequence number, which is stored with each document that it wrote or deleted, so the documents
+themselves are the journal. A leg that holds all writes up to `s` catches up with the documents of higher sequence
+numbers. A deleted document stays as a tombstone with its text until `purge`, so that a reader with legs older than the
+delete can still show its hits.
 """
 
 import json
@@ -49,30 +49,32 @@ INSERT INTO state VALUES ('sequence', 0), ('next', 1), ('documents', 0), ('dead'
 """
 
 _IDS_AT_ONCE = 10_000
-"""SQLite takes 32,766 parameters in a statement."""
+"""Bounded because SQLite accepts at most 32,766 parameters in a statement."""
 _PAGE = 1000
+_DOCUMENT = "doc_id, title, text, metadata"
+"""The columns that `_document` takes."""
 
 
 class Change(NamedTuple):
-    """A document as the journal has it, with its number in the shards."""
+    """A document in the journal, with its number in the shards."""
 
     number: int
     document: Document
 
 
 class DocumentStore(SqliteFile):
-    """Documents by id; every `upsert` and `delete` is one transaction, durable when the call returns.
+    """Documents by id; each `upsert` and `delete` is one transaction, durable when the call returns.
 
-    Use `create` or `open`. Reading is safe from several threads and processes at once, and while another process
-    writes; of writers there may be one.
+    Use `create` or `open`. Any number of threads and processes may read, also while one process writes; only one
+    process may write.
     """
 
     @classmethod
     def create(cls, path: str | Path, *, fields: Fields | None = None) -> Self:
-        """Make an empty store; the file must not be there. Declared `fields` of the metadata get an index each."""
+        """Create an empty store in a new file, with an index for each declared field of the metadata."""
         path = Path(path)
         if path.exists():
-            raise StorageError(f"{path} is already there: open it, or remove it first")
+            raise StorageError(f"{path} already exists: open it, or remove it first")
         store = cls(path, connect(path, "rwc"))
         with store._transaction() as transaction:
             for statement in (*_SCHEMA.split(";\n"), *sqlite_indexes(fields or {})):
@@ -82,10 +84,10 @@ class DocumentStore(SqliteFile):
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = True) -> Self:
-        """Open a store that is there."""
+        """Open an existing store."""
         path = Path(path)
         if not path.is_file():
-            raise StorageError(f"{path} is missing: this is no collection, or its build did not end")
+            raise StorageError(f"{path} is missing: this is not a collection, or its build was not completed")
         connection = connect(path, "ro" if read_only else "rw")
         try:
             connection.execute("SELECT doc_id, sequence, title, text, metadata FROM documents LIMIT 1")
@@ -102,62 +104,58 @@ class DocumentStore(SqliteFile):
 
     @property
     def sequence(self) -> int:
-        """The number of the last write."""
+        """Sequence number of the last write."""
         return self._state("sequence")
 
     @property
     def next_number(self) -> int:
-        """The number that the next document will get."""
+        """Number of the next document to be written."""
         return self._state("next")
 
     @property
     def dead(self) -> int:
-        """How many documents were replaced or deleted since `reset_dead`."""
+        """Number of documents replaced or deleted since `reset_dead`."""
         return self._state("dead")
 
     @property
     def purged(self) -> int:
-        """The last write whose deletes are forgotten: a leg that is older cannot be brought forward."""
+        """Sequence number of the last write with purged deletes; a leg older than it cannot catch up."""
         return self._state("purged")
 
     def get(self, ids: Sequence[str]) -> list[Document]:
-        """Give the documents of these ids, in their order; one that was deleted is given until `purge`.
+        """Return the documents of these ids, in their order; deleted ones are returned until `purge`.
 
         Raises
         ------
         InputError
-            For an id that is not there.
+            For an unknown id.
         """
-        return [
-            Document(doc_id, text, title, json.loads(metadata))
-            for doc_id, title, text, metadata in self._select("doc_id, title, text, metadata", ids)
-        ]
+        return [_document(*row) for row in self._select(_DOCUMENT, ids)]
 
     def contents(self, ids: Sequence[str]) -> list[str]:
-        """Give ``Document.contents`` (title, a space, text) of these ids, in their order; errors as `get`."""
+        """Return ``Document.contents`` (title, a space, text) of these ids, in their order; errors as in `get`."""
         return [f"{title} {text}".strip() for _, title, text in self._select("doc_id, title, text", ids)]
 
     def digests(self, ids: Sequence[str]) -> dict[str, bytes]:
-        """Give the content digests of those of these ids that are there and not deleted."""
-        found = self._where_id_in("doc_id, digest, deleted", ids)
-        return {doc_id: digest for doc_id, digest, deleted in found if digest is not None and not deleted}
+        """Return the content digests of those of these ids that exist and are not deleted."""
+        rows = self._where_id_in("doc_id, digest, deleted", ids)
+        return {doc_id: digest for doc_id, digest, deleted in rows if digest is not None and not deleted}
 
     def alive(self, ids: Sequence[str]) -> set[str]:
-        """Give those of these ids that are there and not deleted."""
+        """Return those of these ids that exist and are not deleted."""
         return {doc_id for doc_id, deleted in self._where_id_in("doc_id, deleted", ids) if not deleted}
 
     def changes(self, after: int, *, size: int = _PAGE) -> Iterator[tuple[int, list[Change]]]:
-        """Give the documents written after this sequence number, those deleted since left out, in batches.
+        """Yield batches of the documents written after this sequence number and not deleted since.
 
         Yields
         ------
         (int, list of Change)
-            The batches together hold each document once, by ascending number. A batch ends where a write ends: with
-            the deletes applied before, a leg that has taken it holds everything up to the sequence number given.
+            The batches together contain each document once, by ascending number. A batch ends at the end of a write:
+            a leg that has applied the deletes and this batch holds all writes up to the yielded sequence number.
         """
-        columns = "sequence, number, doc_id, title, text, metadata"
         while True:
-            # A write's documents stand together, and a write is small: a batch passes `size` by one write at most.
+            # A write is never split, and it is small: a batch exceeds `size` by at most one write.
             last = self._rows(
                 "SELECT max(sequence) FROM (SELECT sequence FROM documents WHERE sequence > ? AND deleted = 0 "
                 "ORDER BY sequence LIMIT ?)",
@@ -166,59 +164,48 @@ class DocumentStore(SqliteFile):
             if last is None:
                 return
             rows = self._rows(
-                f"SELECT {columns} FROM documents WHERE sequence > ? AND sequence <= ? AND deleted = 0 ORDER BY number",
+                f"SELECT number, {_DOCUMENT} FROM documents "
+                "WHERE sequence > ? AND sequence <= ? AND deleted = 0 ORDER BY number",
                 (after, last),
             )
-            yield last, [Change(row[1], Document(row[2], row[4], row[3], json.loads(row[5]))) for row in rows]
+            yield last, [Change(number, _document(*row)) for number, *row in rows]
             after = last
 
     def deletes(self, after: int, *, size: int = _IDS_AT_ONCE) -> Iterator[list[str]]:
-        """Give the ids deleted after this sequence number and not written again, in batches."""
-        last = 0
-        while rows := self._rows(
-            "SELECT number, doc_id FROM documents WHERE deleted = 1 AND sequence > ? AND number > ? "
-            "ORDER BY number LIMIT ?",
-            (after, last, size),
-        ):
-            last = rows[-1][0]
+        """Yield batches of the ids deleted after this sequence number and not written again."""
+        for rows in self._pages("doc_id", "deleted = 1 AND sequence > ?", (after,), size=size):
             yield [doc_id for _, doc_id in rows]
 
     def matching(self, filter: Filter, fields: Fields) -> list[str]:
-        """Give the ids of the documents that a filter over declared fields keeps, deleted ones left out."""
+        """Return the ids of the documents that match a filter over declared fields, without deleted ones."""
         condition, values = sqlite_where(filter, fields)
         return [row[0] for row in self._rows(f"SELECT doc_id FROM documents WHERE deleted = 0 AND {condition}", values)]
 
     def ids(self) -> Iterator[str]:
-        """Every id, deleted ones left out."""
-        last = 0
-        while rows := self._rows(
-            "SELECT number, doc_id FROM documents WHERE number > ? AND deleted = 0 ORDER BY number LIMIT ?",
-            (last, _IDS_AT_ONCE),
-        ):
-            last = rows[-1][0]
+        """Yield every id, without deleted ones."""
+        for rows in self._pages("doc_id", size=_IDS_AT_ONCE):
             yield from (doc_id for _, doc_id in rows)
 
     def numbers(self) -> NDArray[np.int64]:
-        """Give the numbers of all documents, deleted ones left out, ascending."""
+        """Return the numbers of all documents, without deleted ones, ascending."""
         with self._lock, self._translate_errors():
-            found = self._connection.execute("SELECT number FROM documents WHERE deleted = 0 ORDER BY number")
-            return np.fromiter((row[0] for row in found), np.int64)
+            rows = self._connection.execute("SELECT number FROM documents WHERE deleted = 0 ORDER BY number")
+            return np.fromiter((row[0] for row in rows), np.int64)
 
     def by_number(self, numbers: NDArray[np.int64]) -> list[Document]:
-        """Give the documents of these numbers, those that are there, by ascending number."""
-        found: list[Document] = []
+        """Return the documents of those of these numbers that exist, by ascending number."""
+        documents: list[Document] = []
         for start in range(0, len(numbers), _IDS_AT_ONCE):
-            some = numbers[start : start + _IDS_AT_ONCE].tolist()
+            batch = numbers[start : start + _IDS_AT_ONCE].tolist()
             rows = self._rows(
-                "SELECT doc_id, title, text, metadata FROM documents "
-                f"WHERE number IN ({','.join('?' * len(some))}) ORDER BY number",
-                some,
+                f"SELECT {_DOCUMENT} FROM documents WHERE number IN ({','.join('?' * len(batch))}) ORDER BY number",
+                batch,
             )
-            found.extend(Document(row[0], row[2], row[1], json.loads(row[3])) for row in rows)
-        return found
+            documents.extend(_document(*row) for row in rows)
+        return documents
 
     def pieces(self, leg: str) -> list[Piece]:
-        """Give the pieces of this leg's shards, by ascending number."""
+        """Return the pieces of this leg's shards, by ascending number."""
         rows = self._rows(
             "SELECT numbers, shard, start, length, crc FROM pieces WHERE leg = ? ORDER BY first",
             (leg,),
@@ -226,36 +213,22 @@ class DocumentStore(SqliteFile):
         return [Piece(np.frombuffer(row[0], "<i8"), *row[1:]) for row in rows]
 
     def integrity_errors(self) -> list[str]:
-        """Read everything, and say what SQLite finds wrong and which documents are not what was written."""
+        """Read the whole file and return the errors that SQLite finds; an empty list if it is sound."""
         try:
-            found = [row[0] for row in self._connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
+            errors = [row[0] for row in self._connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
         except sqlite3.DatabaseError as error:
-            found = [str(error)]
-        return [f"{self.path} is damaged: {line}" for line in found]
+            errors = [str(error)]
+        return [f"{self.path} is damaged: {line}" for line in errors]
 
     def corrupt_ids(self) -> list[str]:
-        """Give the ids of the documents whose digest is not that of their text, or that have none."""
-        found: list[str] = []
-        last = 0
-        columns = "number, doc_id, digest, title, text, metadata"
-        while rows := self._rows(
-            f"SELECT {columns} FROM documents WHERE number > ? AND deleted = 0 ORDER BY number LIMIT ?", (last, _PAGE)
-        ):
-            last = rows[-1][0]
-            found.extend(row[1] for row in rows if row[2] != _digest(row[3], row[4], row[5]))
-        return found
+        """Return the ids of the documents whose digest is missing or does not match their contents."""
+        pages = self._pages("doc_id, digest, title, text, metadata")
+        return [row[1] for rows in pages for row in rows if row[2] != _digest(row[3], row[4], row[5])]
 
     def __iter__(self) -> Iterator[Document]:
-        """Every document, in the order of insertion; a replaced one stands where it was added last."""
-        last = 0
-        while rows := self._rows(
-            "SELECT number, doc_id, title, text, metadata FROM documents "
-            "WHERE number > ? AND deleted = 0 ORDER BY number LIMIT ?",
-            (last, _PAGE),
-        ):
-            last = rows[-1][0]
-            for _, doc_id, title, text, metadata in rows:
-                yield Document(doc_id, text, title, json.loads(metadata))
+        """Yield every document in the order of insertion; a replaced one counts as inserted last."""
+        for rows in self._pages(_DOCUMENT):
+            yield from (_document(*row) for _, *row in rows)
 
     def __len__(self) -> int:
         return self._state("documents")
@@ -266,16 +239,16 @@ class DocumentStore(SqliteFile):
     # Writing.
 
     def upsert(self, documents: Sequence[Document], pieces: Mapping[str, Piece] | None = None) -> int:
-        """Store documents, one whose id is there already instead of it, and name the pieces with their rows.
+        """Store documents, replacing those with the same ids, and record the pieces with their rows.
 
-        Returns the sequence number of this write. The documents get the numbers from `next_number` on, in order.
+        Return the sequence number of this write. The documents get the numbers from `next_number` on, in order.
 
         Raises
         ------
         InputError
-            For an id that stands twice in the call, or metadata that JSON cannot hold: nothing of the call is stored.
+            For an id that occurs twice in the call, or metadata that JSON cannot represent: nothing is stored.
         StorageError
-            When the file cannot be written, a full disk for one.
+            When the file cannot be written, e.g. on a full disk.
         """
         ids = [document.doc_id for document in documents]
         check_ids(ids)
@@ -296,24 +269,24 @@ class DocumentStore(SqliteFile):
         return sequence
 
     def delete(self, ids: Sequence[str]) -> int:
-        """Remove these ids; those that are not there are passed over. Returns how many were there."""
+        """Delete these ids, ignoring unknown ones; return the number of deleted documents."""
         with self._transaction() as transaction:
             sequence = self.sequence + 1
-            gone = transaction.executemany(
+            count = transaction.executemany(
                 "UPDATE documents SET deleted = 1, sequence = ? WHERE doc_id = ? AND deleted = 0",
                 [(sequence, doc_id) for doc_id in ids],
             ).rowcount
-            if gone:
-                self._change(sequence=1, documents=-gone, dead=gone)
-        return gone
+            if count:
+                self._change(sequence=1, documents=-count, dead=count)
+        return count
 
     def clear_digests(self, ids: Sequence[str]) -> None:
-        """Forget the digests of these documents, so that the next update writes them again."""
+        """Clear the digests of these documents, so that the next update writes them again."""
         with self._transaction() as transaction:
             transaction.executemany("UPDATE documents SET digest = NULL WHERE doc_id = ?", [(i,) for i in ids])
 
     def replace_pieces(self, pieces: Mapping[str, Sequence[Piece]]) -> None:
-        """Name these pieces instead of all that these legs had."""
+        """Replace all recorded pieces of these legs."""
         with self._transaction() as transaction:
             for leg, named in pieces.items():
                 transaction.execute("DELETE FROM pieces WHERE leg = ?", (leg,))
@@ -322,26 +295,26 @@ class DocumentStore(SqliteFile):
                 )
 
     def purge(self) -> int:
-        """Forget what was deleted; returns how many documents. Every leg must hold all writes before."""
+        """Remove the deleted documents and return their number; every leg must hold all writes before."""
         with self._transaction() as transaction:
-            gone = transaction.execute("DELETE FROM documents WHERE deleted = 1").rowcount
+            count = transaction.execute("DELETE FROM documents WHERE deleted = 1").rowcount
             transaction.execute("UPDATE state SET value = ? WHERE key = 'purged'", (self.sequence,))
-        return gone
+        return count
 
     def reset_dead(self) -> None:
-        """Begin to count replaced and deleted documents anew."""
+        """Reset the count of replaced and deleted documents."""
         with self._transaction() as transaction:
             transaction.execute("UPDATE state SET value = 0 WHERE key = 'dead'")
 
     def recount(self) -> int:
-        """Count the documents, and write the count down."""
+        """Count the documents and store the count."""
         with self._transaction() as transaction:
             count = int(transaction.execute("SELECT count(*) FROM documents WHERE deleted = 0").fetchone()[0])
             transaction.execute("UPDATE state SET value = ? WHERE key = 'documents'", (count,))
         return count
 
     def shrink(self) -> None:
-        """Give the room of what was removed back to the disk."""
+        """Return the space of removed documents to the file system."""
         with self._lock, self._translate_errors():
             self._connection.execute("VACUUM")
 
@@ -352,11 +325,21 @@ class DocumentStore(SqliteFile):
         changes = [(amount, key) for key, amount in by.items()]
         self._connection.executemany("UPDATE state SET value = value + ? WHERE key = ?", changes)
 
+    def _pages(
+        self, columns: str, condition: str = "deleted = 0", parameters: Sequence[Any] = (), *, size: int = _PAGE
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield pages of rows (number, *columns) that meet the condition, by ascending number."""
+        last = 0
+        statement = f"SELECT number, {columns} FROM documents WHERE {condition} AND number > ? ORDER BY number LIMIT ?"
+        while rows := self._rows(statement, (*parameters, last, size)):
+            last = rows[-1][0]
+            yield rows
+
     def _where_id_in(self, columns: str, ids: Sequence[str]) -> Iterable[tuple[Any, ...]]:
         for start in range(0, len(ids), _IDS_AT_ONCE):
-            some = ids[start : start + _IDS_AT_ONCE]
+            batch = ids[start : start + _IDS_AT_ONCE]
             yield from self._rows(
-                f"SELECT {columns} FROM documents WHERE doc_id IN ({','.join('?' * len(some))})", some
+                f"SELECT {columns} FROM documents WHERE doc_id IN ({','.join('?' * len(batch))})", batch
             )
 
     def _select(self, columns: str, ids: Sequence[str]) -> Iterable[tuple[Any, ...]]:
@@ -367,6 +350,10 @@ class DocumentStore(SqliteFile):
         return [by_id[doc_id] for doc_id in ids]
 
 
+def _document(doc_id: str, title: str, text: str, metadata: str) -> Document:
+    return Document(doc_id, text, title, json.loads(metadata))
+
+
 def _digest(title: str, text: str, metadata: str) -> bytes:
     digest = blake2b(f"{len(title)} {len(text)} ".encode(), digest_size=16)
     for part in (title, text, metadata):
@@ -375,7 +362,7 @@ def _digest(title: str, text: str, metadata: str) -> bytes:
 
 
 def digest(document: Document) -> bytes:
-    """Give a digest of all that a document holds but its id (BLAKE2b, 128 bits): equal ones need no update."""
+    """Return a digest of a document without its id (BLAKE2b, 128 bits); documents with equal digests need no update."""
     return _digest(document.title, document.text, _to_json(document))
 
 
@@ -389,5 +376,5 @@ def _to_json(document: Document) -> str:
         text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
         text.encode()
         return text
-    except (TypeError, ValueError) as error:  # half a surrogate pair is a ValueError too
+    except (TypeError, ValueError) as error:  # half of a surrogate pair raises a ValueError too
         raise InputError(f"document {document.doc_id!r}: its metadata cannot be written as JSON ({error})") from error

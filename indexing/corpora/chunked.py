@@ -1,6 +1,6 @@
-"""Documents in pieces: each chunk a document of its own that knows its parent, and parents put together again."""
+"""Chunks as documents of their own that reference their parent, and parents reassembled from their chunks."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from indexing.corpora.chunking import Chunking
@@ -9,27 +9,27 @@ from indexing.documents import Document
 from indexing.errors import InputError
 
 PARENT_ID = "parent_id"
-"""The metadata field of a chunk that has its parent's id: what results are grouped by."""
+"""Metadata field of a chunk that holds its parent's id; results are grouped by it."""
 
 CHUNK = "chunk"
-"""The metadata field that has a chunk's ``number`` (from 0) among its parent's (``of``), where it stands in the
+"""Metadata field of a chunk that holds its ``number``, from 0, among the ``of`` chunks of its parent, its span in the
 parent's text (characters ``start`` to ``end``), the ``headings`` above it and the parent's ``title``."""
 
 
 def chunk_document(document: Document, chunking: Chunking) -> list[Document]:
-    """Cut a document into chunks ``<doc_id>#<number>``.
+    """Split a document into chunks ``<doc_id>#<number>``.
 
-    A chunk has its parent's metadata, and for a title the parent's and the headings above it: ``Guide > Setup``.
+    A chunk has its parent's metadata. Its title joins the parent's and the headings above it: ``Guide > Setup``.
 
     Raises
     ------
     InputError
-        When the metadata already have a field ``parent_id`` or ``chunk``.
+        When the metadata already contain a field ``parent_id`` or ``chunk``.
     """
-    taken = next((name for name in (PARENT_ID, CHUNK) if name in document.metadata), None)
-    if taken is not None:
+    reserved = next((name for name in (PARENT_ID, CHUNK) if name in document.metadata), None)
+    if reserved is not None:
         raise InputError(
-            f"document {document.doc_id!r} has a field {taken!r}, where its chunks keep their own: rename the field"
+            f"document {document.doc_id!r} has a field {reserved!r}, which is reserved for chunks: rename the field"
         )
     chunks = chunking(document.text)
     return [
@@ -54,80 +54,76 @@ def chunk_document(document: Document, chunking: Chunking) -> list[Document]:
     ]
 
 
-def chunk_documents(documents: Iterable[Document], chunking: Chunking) -> Iterator[Document]:
-    """Cut documents into chunks, one document after another."""
-    for document in documents:
-        yield from chunk_document(document, chunking)
-
-
 class ChunkedCorpus(Corpus):
-    """A corpus read as chunks of its documents: what a collection of passages is built of.
+    """A corpus read as chunks of its documents, to build a collection of passages from.
 
     Parameters
     ----------
     corpus
-        As `read_corpus` gives it.
+        As `read_corpus` returns it.
     chunking
-        How its documents are cut. A collection built with another one is another collection.
+        How its documents are split. A collection built with another chunking does not count as built.
 
     Raises
     ------
     InputError
-        For a corpus where the last document of an id counts: chunks of those before it would stay.
+        For a corpus with ``on_duplicate="last"``: chunks of the earlier documents of an id would remain.
     """
 
     def __init__(self, corpus: Corpus, chunking: Chunking) -> None:
         if corpus.on_duplicate == "last":
             raise InputError(
-                "a corpus in chunks takes on_duplicate='error' or 'first': chunks of earlier ones would stay"
+                "a chunked corpus takes on_duplicate='error' or 'first': with 'last', chunks of earlier documents "
+                "would remain"
             )
-        # All that the corpus was opened with, whatever that is.
+        # Copy every setting that the corpus was opened with.
         vars(self).update(vars(corpus))
         self.chunking = chunking
 
     def count(self) -> int | None:
-        """How many chunks there will be is not known before they are cut."""
+        """Return None: the number of chunks is unknown before splitting."""
         return None
 
     def reading(self) -> dict[str, Any]:
-        """Say how records become chunks."""
+        """Return how records become chunks."""
         return {**super().reading(), "chunking": self.chunking.as_dict()}
 
     def __iter__(self) -> Iterator[Document]:
-        """Read the chunks, in the order of the documents; errors as the corpus's, and as `chunk_document`."""
-        return chunk_documents(super().__iter__(), self.chunking)
+        """Read the chunks, in the order of the documents; raises what the corpus and `chunk_document` raise."""
+        for document in super().__iter__():
+            yield from chunk_document(document, self.chunking)
 
 
 def is_chunk(metadata: Mapping[str, Any]) -> bool:
-    """Say whether these are the metadata of a chunk."""
+    """Return whether these are the metadata of a chunk."""
     return PARENT_ID in metadata and isinstance(metadata.get(CHUNK), Mapping)
 
 
 def siblings(metadata: Mapping[str, Any]) -> list[str]:
-    """Give the ids of all chunks of this chunk's parent, in order."""
+    """Return the ids of all chunks of this chunk's parent, in order."""
     return [f"{metadata[PARENT_ID]}#{number}" for number in range(metadata[CHUNK]["of"])]
 
 
 def assemble(chunks: Sequence[Document]) -> Document:
-    """Put a document together again from all its chunks, in order: its id, text, title and metadata as they were.
+    """Reassemble a document, with its id, text, title and metadata, from all its chunks in order.
 
     Raises
     ------
     InputError
-        When the chunks are not those of one document, whole.
+        When the chunks are not all chunks of one document.
     """
     text, metadata = [], chunks[0].metadata
     reached = 0
     for number, chunk in enumerate(chunks):
-        place = chunk.metadata[CHUNK]
-        whole = place["number"] == number and place["of"] == len(chunks) and place["start"] <= reached
-        if not whole or chunk.metadata[PARENT_ID] != metadata[PARENT_ID]:
+        span = chunk.metadata[CHUNK]
+        complete = span["number"] == number and span["of"] == len(chunks) and span["start"] <= reached
+        if not complete or chunk.metadata[PARENT_ID] != metadata[PARENT_ID]:
             raise InputError(
-                f"the document {metadata[PARENT_ID]!r} cannot be put together: {chunk.doc_id!r} is not the chunk "
+                f"the document {metadata[PARENT_ID]!r} cannot be reassembled: {chunk.doc_id!r} is not chunk "
                 f"number {number} of {len(chunks)}; index the document again"
             )
-        text.append(chunk.text[reached - place["start"] :])
-        reached = place["end"]
+        text.append(chunk.text[reached - span["start"] :])
+        reached = span["end"]
     own = {name: value for name, value in metadata.items() if name not in (PARENT_ID, CHUNK)}
     return Document(metadata[PARENT_ID], "".join(text), metadata[CHUNK]["title"], own)
 

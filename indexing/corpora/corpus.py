@@ -1,4 +1,4 @@
-"""Corpora: documents read from what people have, each bad record named and no good one lost."""
+"""Corpora: documents read from files and datasets; each malformed record is named, no other is lost."""
 
 import json
 import logging
@@ -22,14 +22,14 @@ OnDuplicate = Literal["error", "first", "last"]
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which fields of a record are a document's id, text and title.
+    """Names of the fields that hold a document's id, text and title.
 
     Parameters
     ----------
     ids, texts
-        Names in order of preference: the first that is there is read.
+        Names in order of preference: the first that a record has is read.
     title
-        A record may lack it, or hold null there, unless `title_required`.
+        May be missing or null in a record, unless `title_required`.
     """
 
     ids: Sequence[str] = ("_id", "id", "doc_id")
@@ -38,9 +38,9 @@ class Fields:
     title_required: bool = False
 
     def document(self, record: Record) -> Document:
-        """Make the document of one record; what is neither id, text nor title is its metadata.
+        """Convert a record to a document; fields other than id, text and title become metadata.
 
-        A field ``metadata`` that holds an object is merged into the rest.
+        A field ``metadata`` that holds an object is merged into the other metadata.
 
         Raises
         ------
@@ -54,12 +54,12 @@ class Fields:
         text = take_text(values, self.texts, option="text_field")
         title = self._take_title(values)
         if not text.strip() and not title.strip():
-            raise InputError(f"the document {doc_id!r} is empty: neither text nor title has a word")
+            raise InputError(f"the document {doc_id!r} is empty: both text and title are blank")
         if isinstance(values.get("metadata"), dict):
             nested = values.pop("metadata")
-            twice = next((key for key in nested if key in values and nested[key] != values[key]), None)
-            if twice is not None:
-                raise InputError(f"the field {twice!r} stands in the record and in its metadata, and they differ")
+            conflict = next((key for key in nested if key in values and nested[key] != values[key]), None)
+            if conflict is not None:
+                raise InputError(f"the field {conflict!r} has different values in the record and in its metadata")
             values |= nested
         return Document(doc_id, text, title, values)
 
@@ -71,16 +71,16 @@ class Fields:
 
 
 class Corpus:
-    """The documents of one source, read anew at each pass; make one with `read_corpus`.
+    """The documents of one source, read again at each pass; create one with `read_corpus`.
 
-    Documents are not kept. Of their ids a digest is, about 40 bytes each, to find those that stand twice.
+    Documents are not kept in memory. A digest of each id is, about 40 bytes, to find duplicates.
 
     Attributes
     ----------
     skipped : int
-        How many records the last pass could not use (the present pass: so far); 0 with ``on_error="raise"``.
+        Number of unusable records in the last pass, or so far in the current one; 0 with ``on_error="raise"``.
     duplicates : int
-        How many records of the last pass had an id that stood above; 0 with ``on_duplicate="error"``.
+        Number of records in the last pass with the id of an earlier one; 0 with ``on_duplicate="error"``.
     """
 
     def __init__(
@@ -105,19 +105,19 @@ class Corpus:
 
     @property
     def description(self) -> str:
-        """What is read, for messages and progress bars."""
+        """Description of the source, for messages and progress bars."""
         return self.source.description
 
     def count(self) -> int | None:
-        """Give a length for a progress bar: blank and skipped lines count too; None when a glance cannot tell."""
+        """Return a length for a progress bar, blank and skipped lines included; None when counting would be slow."""
         return self.source.count()
 
     def fingerprint(self) -> str:
-        """Give a digest of the source's bytes (SHA-256; for datasets their own fingerprint)."""
+        """Return the SHA-256 of the source's bytes; for datasets their own fingerprint."""
         return self.source.fingerprint()
 
     def reading(self) -> dict[str, Any]:
-        """Say how records become documents: with the fingerprint, what decides the documents."""
+        """Return how records become documents; together with the fingerprint it determines the documents."""
         fields = {"ids": list(self.fields.ids), "texts": list(self.fields.texts), "title": self.fields.title}
         return fields | ({} if self.on_duplicate == "error" else {"on_duplicate": self.on_duplicate})
 
@@ -128,8 +128,8 @@ class Corpus:
         ------
         InputError
             For a source that cannot be read or holds no document; and, unless ``on_error="skip"``, for the first
-            record that is malformed, lacks a field, has one of a wrong type, is empty, or (unless `on_duplicate` says
-            which document counts; with ``"last"`` both are given) repeats an id.
+            record that is malformed, lacks a field, has one of a wrong type, is empty, or repeats an id under
+            ``on_duplicate="error"``. With ``"last"`` both documents of an id are yielded.
         """
         self.skipped = self.duplicates = read = 0
         seen = SeenIds()
@@ -150,16 +150,16 @@ class Corpus:
                 read += 1
                 yield document
         if self.skipped:
-            where = "" if self.skipped_to is None else f"; {self.skipped_to} has them with the reasons"
+            where = "" if self.skipped_to is None else f"; {self.skipped_to} lists them with the reasons"
             logger.warning("%s: skipped %d of %d records%s", self.description, self.skipped, self.skipped + read, where)
         if not read:
-            raise InputError(f"{self.description} holds no document that can be used ({self.skipped} records skipped)")
+            raise InputError(f"{self.description} holds no usable document ({self.skipped} records skipped)")
 
     def _count_duplicate(self, document: Document) -> None:
         if self.on_duplicate == "error":
             raise InputError(
-                f"the id {document.doc_id!r} already stands above; give each document its own, "
-                "or say which one counts (--on-duplicate first, or last)"
+                f"the id {document.doc_id!r} already occurs above: make the ids unique, "
+                "or choose which document to keep (--on-duplicate first or last)"
             )
         self.duplicates += 1
 
@@ -179,7 +179,7 @@ def read_corpus(
     config: str | None = None,
     split: str | None = None,
 ) -> Corpus:
-    """Open a corpus; only its whereabouts are looked at before the first pass.
+    """Open a corpus; nothing is read before the first pass.
 
     Parameters
     ----------
@@ -188,30 +188,30 @@ def read_corpus(
         (with a header), each also with ``.gz``; a ``.parquet`` file or a folder of them; a folder that
         ``Dataset.save_to_disk`` wrote; or the name of a dataset on the Hub.
     on_error
-        ``"raise"`` stops at the first record that cannot be used; ``"skip"`` goes on and counts them in
-        ``Corpus.skipped``.
+        ``"raise"`` stops at the first unusable record; ``"skip"`` continues and counts them in ``Corpus.skipped``.
     on_duplicate
-        A second record of an id is an ``"error"`` as any other; or the ``"first"`` counts and the rest is left out;
-        or the ``"last"``, then all are given in turn, for a reader that replaces. `Corpus.duplicates` counts them.
+        ``"error"`` treats a second record of an id as an unusable one; ``"first"`` keeps the first and leaves out the
+        others; ``"last"`` yields all in turn, so that a consumer which replaces by id keeps the last.
+        `Corpus.duplicates` counts them.
     skipped_to
-        Where ``"skip"`` keeps what it skipped: JSON lines of ``file``, ``line`` (or ``row``), ``reason`` and ``raw``.
-        Written anew at each pass; absent when nothing was skipped.
+        File for the records that ``"skip"`` skips: JSON lines of ``file``, ``line`` (or ``row``), ``reason`` and
+        ``raw``. Each pass replaces it; it is removed when nothing was skipped.
     id_field, text_field, title_field
-        The fields to read; by default the first there is of ``_id, id, doc_id``, of ``text, contents``, and
-        ``title``. An id may be a whole number; a title may be absent unless `title_field` names it.
+        The fields to read; by default the first present of ``_id, id, doc_id`` and of ``text, contents``, and
+        ``title``. An id may be an integer; a title may be missing unless `title_field` names it.
     config, split
         For datasets: the configuration, and the split (by default ``corpus``, else ``train``, else the first).
 
     Raises
     ------
     InputError
-        When there is nothing at `source`, or nothing that can be read.
+        When `source` does not exist or cannot be read.
     """
     if skipped_to is not None and Path(skipped_to).resolve() in (
         Path(source).resolve(),
         Path(source, "corpus.jsonl").resolve(),
     ):
-        raise InputError(f"skipped records cannot be kept in {skipped_to}: it is the corpus itself")
+        raise InputError(f"skipped records cannot be written to {skipped_to}: it is the corpus itself")
     default = Fields()
     fields = Fields(
         ids=(id_field,) if id_field else default.ids,
@@ -229,7 +229,7 @@ def read_corpus(
 
 
 class _SkippedFile:
-    """The file of skipped records: in place when a pass has ended, and there only if a record was skipped."""
+    """Writer of the skipped records; the file appears when a pass ends, and only if a record was skipped."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path

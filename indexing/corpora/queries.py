@@ -1,4 +1,4 @@
-"""Queries and relevance judgements (qrels), as BEIR and TREC keep them."""
+"""Readers of queries and relevance judgements (qrels) in the formats of BEIR and TREC."""
 
 import re
 from collections.abc import Iterator
@@ -13,27 +13,27 @@ QUERY_ID_FIELDS = ("_id", "id", "query_id", "qid")
 QUERY_TEXT_FIELDS = ("text", "query")
 
 GRADE_HEADERS = ("score", "grade", "relevance", "rel", "label")
-"""What a header line calls the third column of a qrels file."""
+"""Names of the third column in the header line of a qrels file."""
 
 _GRADE = re.compile(r"[+-]?[0-9]+")
 
 
 def read_queries(path: str | Path) -> dict[str, str]:
-    """Read ``{query_id: text}`` from a BEIR folder (``queries.jsonl``) or any file that holds records.
+    """Read ``{query_id: text}`` from a BEIR folder (``queries.jsonl``) or a file of records.
 
-    The id stands under ``_id``, ``id``, ``query_id`` or ``qid``, the text under ``text`` or ``query``; other fields
-    are not read. File kinds: see `indexing.corpora.corpus.read_corpus`.
+    The id is the field ``_id``, ``id``, ``query_id`` or ``qid``, the text is ``text`` or ``query``; other fields are
+    ignored. `indexing.corpora.corpus.read_corpus` lists the file formats.
 
     Raises
     ------
     InputError
-        For the first record that cannot be used, naming file, line and field.
+        For the first unusable record, naming file, line and field.
     """
     return queries_of(open_source(path, stem="queries"))
 
 
 def queries_of(source: Source) -> dict[str, str]:
-    """Read ``{query_id: text}`` from an opened source; as `read_queries`."""
+    """Read ``{query_id: text}`` from an opened source, as `read_queries` does."""
     queries: dict[str, str] = {}
     for record in source.records():
         try:
@@ -45,7 +45,7 @@ def queries_of(source: Source) -> dict[str, str]:
             if not text.strip():
                 raise InputError(f"the query {query_id!r} is empty")
             if query_id in queries:
-                raise InputError(f"the query id {query_id!r} already stands above; give each query its own")
+                raise InputError(f"the query id {query_id!r} already occurs above: make the ids unique")
         except InputError as problem:
             raise error_at(source, record, problem) from None
         queries[query_id] = text
@@ -58,18 +58,19 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
     Parameters
     ----------
     path
-        BEIR's three columns (query, document, grade) between tabs, with or without a header line; or TREC's four
-        (query, iteration, document, grade) between white space. Also with ``.gz``. The first line decides.
+        A file, plain or ``.gz``: BEIR's three columns (query, document, grade) separated by tabs, with or without a
+        header line; or TREC's four (query, iteration, document, grade) separated by white space. The first line
+        decides.
 
     Raises
     ------
     InputError
-        Naming file and line: a missing file, another number of columns, a grade that is no whole number, an empty
+        Naming file and line: for a missing file, a wrong number of columns, a grade that is not an integer, an empty
         id, or a document judged twice with different grades.
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"{path} is not there: give a qrels file (BEIR's TSV or TREC's four columns)")
+        raise InputError(f"{path} does not exist: pass a qrels file (BEIR's TSV or TREC's four columns)")
     qrels: dict[str, dict[str, int]] = {}
     for number, query_id, doc_id, grade in _judgements(path):
         try:
@@ -84,12 +85,12 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def qrels_of(source: Source) -> dict[str, dict[str, int]]:
     """Read ``{query_id: {doc_id: grade}}`` from a table with BEIR's columns ``query-id``, ``corpus-id``, ``score``.
 
-    Where there is no ``score`` the grade is 1, and ``corpus-id`` may hold several ids in a list, as in NanoBEIR.
+    Without a ``score`` the grade is 1; ``corpus-id`` may hold a list of ids, as in NanoBEIR.
 
     Raises
     ------
     InputError
-        As `read_qrels`, naming the row.
+        As in `read_qrels`, naming the row.
     """
     qrels: dict[str, dict[str, int]] = {}
     for record in source.records():
@@ -97,8 +98,8 @@ def qrels_of(source: Source) -> dict[str, dict[str, int]]:
             if record.problem:
                 raise InputError(record.problem)
             values = dict(record.values)
-            query_id, several = take_id(values, ("query-id",)), values.get("corpus-id")
-            for doc_id in several if isinstance(several, list) else [take_id(values, ("corpus-id",))]:
+            query_id, doc_ids = take_id(values, ("query-id",)), values.get("corpus-id")
+            for doc_id in doc_ids if isinstance(doc_ids, list) else [take_id(values, ("corpus-id",))]:
                 _judge(qrels, query_id, str(doc_id), str(values.get("score", 1)))
         except InputError as problem:
             raise error_at(source, record, problem) from None
@@ -107,32 +108,25 @@ def qrels_of(source: Source) -> dict[str, dict[str, int]]:
 
 def _judge(qrels: dict[str, dict[str, int]], query_id: str, doc_id: str, grade: str) -> None:
     if not _GRADE.fullmatch(grade):
-        raise InputError(f"the grade must be a whole number, not {grade!r}")
+        raise InputError(f"the grade must be an integer, not {grade!r}")
     if not query_id or not doc_id:
         raise InputError(f"the {'document' if query_id else 'query'} id is empty")
     judged = qrels.setdefault(query_id, {})
     if judged.setdefault(doc_id, int(grade)) != int(grade):
         raise InputError(
-            f"document {doc_id!r} has grade {grade} for query {query_id!r}, and {judged[doc_id]} above: "
-            "which one counts?"
+            f"document {doc_id!r} has grade {grade} for query {query_id!r}, but {judged[doc_id]} above: remove one"
         )
 
 
 def _judgements(path: Path) -> Iterator[tuple[int, str, str, str]]:
     tabs = None
-    for number, raw in TextFile(path).lines():
-        try:
-            line = raw.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}, line {number}: not UTF-8: {error.reason}") from error
-        if not line.strip():
-            continue
+    for number, line in TextFile(path).text_lines():
         if tabs is None:
             tabs = line.count("\t") == 2
             if tabs and line.split("\t")[2].strip().lower() in GRADE_HEADERS:
                 continue
         columns = line.split("\t") if tabs else line.split()
         if len(columns) != (3 if tabs else 4):
-            expected = "3 columns between tabs" if tabs else "4 columns (query, iteration, document, grade)"
+            expected = "3 columns separated by tabs" if tabs else "4 columns (query, iteration, document, grade)"
             raise InputError(f"{path}, line {number}: {len(columns)} columns where {expected} were expected")
         yield number, columns[0], columns[-2], columns[-1]

@@ -1,4 +1,4 @@
-"""One filter language for every index: parsed once into a small tree, translated for each backend.
+"""One filter language for every index: parsed once into a small tree, which each backend translates.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Declared fields: their types, and the one form in which every backend compares their values."""
+"""Declared fields: their types, and the canonical form of values that every backend compares."""
 
 import math
 import re
@@ -16,9 +16,9 @@ Values: TypeAlias = Mapping[str, Sequence[Value]]
 """A document's declared fields, in canonical form."""
 
 LONGEST_KEYWORD = 32766
-"""Lucene's own limit on a term, in bytes of UTF-8."""
+"""Lucene's limit on a term, in bytes of UTF-8."""
 LARGEST_INTEGER = 2**53
-"""Beyond it float64 does not hold every integer, and backends would round differently."""
+"""Beyond it float64 cannot represent every integer, and backends would round differently."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _RESERVED = ("and", "or", "not")
@@ -29,78 +29,80 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def check_fields(fields: Mapping[str, str]) -> dict[str, FieldType]:
-    """Check declared fields; give them as a plain dictionary.
+    """Check declared fields and return them as a plain dictionary.
 
     Raises
     ------
     InputError
-        For a name that is not letters, digits, ``_`` and ``-``, or that means something in filters; for an unknown
-        type.
+        For a name that contains other characters than letters, digits, ``_`` and ``-`` or is a keyword of the
+        language; for an unknown type.
     """
     checked: dict[str, FieldType] = {}
     for name, kind in fields.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name in _RESERVED:
             raise InputError(
-                f"a filter field cannot be called {name!r}: letters, digits, _ and -, not beginning with a digit, "
-                "and not and, or, not"
+                f"invalid name of a filter field {name!r}: use letters, digits, _ and -, do not begin with a digit, "
+                "and avoid the keywords and, or, not"
             )
         known = get_args(FieldType)
         if kind not in known:
-            raise InputError(f"the filter field {name!r} has the unknown type {kind!r}: there are {', '.join(known)}")
+            raise InputError(
+                f"the filter field {name!r} has the unknown type {kind!r}: choose one of {', '.join(known)}"
+            )
         checked[name] = kind  # type: ignore[assignment]  # looked up above
     return checked
 
 
 def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> dict[str, tuple[Value, ...]]:
-    """Read the declared fields of one document, in canonical form; a missing, null or empty one is left out.
+    """Read the declared fields of one document in canonical form, leaving out missing, null and empty ones.
 
     Parameters
     ----------
     fields
-        The declared fields; what else is in the metadata does not matter.
+        The declared fields; other metadata are ignored.
     metadata
-        JSON values: a value of the field's type, or a list of such.
+        JSON values: for each declared field a value of its type, or a list of such values.
     doc_id
-        To name in errors.
+        The document, named in errors.
 
     Raises
     ------
     InputError
         For a value of another type.
     """
-    found: dict[str, tuple[Value, ...]] = {}
+    by_field: dict[str, tuple[Value, ...]] = {}
     for name, kind in fields.items():
         value = metadata.get(name)
         if value is None:
             continue
-        several = value if isinstance(value, list | tuple) else (value,)
-        if several:
+        values = value if isinstance(value, list | tuple) else (value,)
+        if values:
             where = f"document {doc_id!r}: its field {name!r}"
-            found[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in several))
-    return found
+            by_field[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in values))
+    return by_field
 
 
 def batch_field_values(
     fields: Fields, ids: Sequence[str], metadata: Sequence[Mapping[str, Any]] | None
 ) -> list[dict[str, tuple[Value, ...]]]:
-    """Read the declared fields of several documents, as `field_values` does; without metadata they have none."""
+    """Read the declared fields of a batch of documents, as `field_values` does; without metadata all are empty."""
     if metadata is None:
         return [{} for _ in ids]
     if len(metadata) != len(ids):
-        raise InputError(f"{len(ids)} ids for the metadata of {len(metadata)} documents")
-    return [field_values(fields, one, doc_id) for doc_id, one in zip(ids, metadata, strict=True)]
+        raise InputError(f"{len(ids)} ids, but metadata of {len(metadata)} documents")
+    return [field_values(fields, values, doc_id) for doc_id, values in zip(ids, metadata, strict=True)]
 
 
 def canonical(kind: FieldType, value: Any, where: str) -> Value:
-    """Give a value as every backend compares it.
+    """Convert a value to the form that every backend compares.
 
-    Keywords stay; numbers become float64; dates milliseconds since 1970 in UTC (one without a zone is read as UTC, a
-    day is its first moment); booleans stay.
+    Keywords and booleans are unchanged. Numbers become float64, and dates milliseconds since 1970 in UTC: a time
+    without a zone is read as UTC, and a day as its first moment.
 
     Raises
     ------
     InputError
-        For a value of another type, beginning with `where`.
+        For a value of another type; the message begins with `where`.
     """
     if kind == "keyword":
         return _keyword(value, where)
@@ -119,7 +121,7 @@ def _keyword(value: Any, where: str) -> str:
     try:
         length = len(value.encode())
     except UnicodeEncodeError:
-        raise InputError(f"{where} holds half of a surrogate pair, which no index can store: {value!a}") from None
+        raise InputError(f"{where} contains half of a surrogate pair, which no index can store: {value!a}") from None
     if length > LONGEST_KEYWORD or "\0" in value:
         raise InputError(f"{where} must be at most {LONGEST_KEYWORD} bytes without U+0000: {value[:40]!r}")
     return value
@@ -130,7 +132,7 @@ def _number(value: Any, where: str) -> float:
         raise InputError(f"{where} must be a number, not {value!r}")
     if (isinstance(value, int) and abs(value) > LARGEST_INTEGER) or not math.isfinite(value):
         raise InputError(f"{where} must be a finite number, integers at most 2^53 in size, not {value!r}")
-    # Adding 0.0 makes -0.0 the 0.0 that it equals: Lucene orders them.
+    # Adding 0.0 turns -0.0 into 0.0: they are equal, but Lucene orders them.
     return float(value) + 0.0
 
 
@@ -143,20 +145,20 @@ def _milliseconds(value: Any, where: str) -> int:
         moment = _read_date(value, where)
     since = moment - _EPOCH
     if since.microseconds % 1000:
-        raise InputError(f"{where} is finer than a millisecond: {value!r}")
+        raise InputError(f"{where} is more precise than a millisecond: {value!r}")
     return (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def _read_date(value: Any, where: str) -> datetime:
     form = "YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SS.mmm with Z or +HH:MM"
-    if not isinstance(value, str) or not (read := _DATE.fullmatch(value)):
+    if not isinstance(value, str) or not (match := _DATE.fullmatch(value)):
         raise InputError(f"{where} must be a date ({form}), not {value!r}")
-    text = f"{read['day']}T{read['time'] or '00:00'}{(read['zone'] or 'Z').replace('Z', '+00:00')}"
+    text = f"{match['day']}T{match['time'] or '00:00'}{(match['zone'] or 'Z').replace('Z', '+00:00')}"
     try:
-        return datetime.fromisoformat(_three_digits(text))
+        return datetime.fromisoformat(_pad_milliseconds(text))
     except ValueError as error:
         raise InputError(f"{where} must be a date ({form}), not {value!r}: {error}") from None
 
 
-def _three_digits(text: str) -> str:
-    return re.sub(r"\.(\d+)", lambda found: "." + found[1].ljust(3, "0"), text)
+def _pad_milliseconds(text: str) -> str:
+    return re.sub(r"\.(\d+)", lambda match: "." + match[1].ljust(3, "0"), text)

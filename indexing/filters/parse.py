@@ -1,4 +1,4 @@
-"""From the written form of a filter to its tree."""
+"""Parser of filters: from JSON values to a tree."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias, cast
@@ -19,7 +19,7 @@ _OPERATORS = {
 
 
 def parse_filter(written: FilterLike, fields: Fields) -> Filter:
-    """Parse a filter; a tree is given back as it is.
+    """Parse a filter; one that is already parsed is returned unchanged.
 
     ::
 
@@ -28,7 +28,7 @@ def parse_filter(written: FilterLike, fields: Fields) -> Filter:
         {"year": {"gte": 2020, "lt": 2024}} operators: eq, ne, in, gt, gte, lt, lte, exists
         {"lang": "en", "year": 2020}        all of them
         {"or": [FILTER, FILTER]}            and, or take a list of filters; not takes one
-        {}                                  everything
+        {}                                  every document
 
     Parameters
     ----------
@@ -40,16 +40,16 @@ def parse_filter(written: FilterLike, fields: Fields) -> Filter:
     Raises
     ------
     InputError
-        For an unknown field or operator, which lists the known ones; for a value that is not of the field's type.
+        For an unknown field or operator, listing the known ones; for a value that is not of the field's type.
     """
     if isinstance(written, AnyOf | Range | Exists | And | Or | Not):
         return written
     if not isinstance(written, Mapping):
         raise InputError(f'a filter must be an object like {{"year": {{"gte": 2020}}}}, not {written!r}')
-    return _joined([_part(key, value, fields) for key, value in written.items()])
+    return _all_of([_parse_entry(key, value, fields) for key, value in written.items()])
 
 
-def _part(key: Any, value: Any, fields: Fields) -> Filter:
+def _parse_entry(key: Any, value: Any, fields: Fields) -> Filter:
     if key in ("and", "or"):
         if not isinstance(value, list | tuple) or not value:
             raise InputError(f"{key!r} in a filter takes a list of at least one filter, not {value!r}")
@@ -59,38 +59,39 @@ def _part(key: Any, value: Any, fields: Fields) -> Filter:
         return Not(parse_filter(value, fields))
     if key not in fields:
         known = ", ".join(fields) or "none"
-        raise InputError(f"the filter names the unknown field {key!r}: declared are {known}; and, or, not join filters")
+        raise InputError(
+            f"the filter names the unknown field {key!r}: declared are {known}; and, or, not combine filters"
+        )
     if isinstance(value, Mapping):
-        return _operators(key, value, fields)
+        return _parse_operators(key, value, fields)
     return _any_of(key, value if isinstance(value, list | tuple) else [value], fields)
 
 
-def _operators(field: str, asked: Mapping[str, Any], fields: Fields) -> Filter:
+def _parse_operators(field: str, operators: Mapping[str, Any], fields: Fields) -> Filter:
     known = _OPERATORS[fields[field]]
-    unknown = next((operator for operator in asked if operator not in known), None)
-    if unknown is not None or not asked:
-        what = f"the unknown operator {unknown!r}" if asked else "no operator"
-        raise InputError(
-            f"the filter has {what} for the field {field!r}: for a {fields[field]} there are {', '.join(known)}"
-        )
+    unknown = next((name for name in operators if name not in known), None)
+    if unknown is not None or not operators:
+        what = f"the unknown operator {unknown!r}" if operators else "no operator"
+        raise InputError(f"the filter has {what} for the field {field!r}: a {fields[field]} takes {', '.join(known)}")
     parts: list[Filter] = []
-    bounds = {name: _value(field, asked[name], fields) for name in _BOUNDS if name in asked}
+    bounds = {name: _value(field, operators[name], fields) for name in _BOUNDS if name in operators}
     if bounds:
         parts.append(Range(field, **cast("dict[str, float]", bounds)))
-    if "eq" in asked:
-        parts.append(_any_of(field, [asked["eq"]], fields))
-    if "ne" in asked:
-        parts.append(Not(_any_of(field, [asked["ne"]], fields)))
-    if "in" in asked:
-        if not isinstance(asked["in"], list | tuple):
-            raise InputError(f"the operator 'in' for the field {field!r} takes a list, not {asked['in']!r}")
-        parts.append(_any_of(field, asked["in"], fields))
-    if "exists" in asked:
-        wanted = asked["exists"]
-        if not isinstance(wanted, bool):
-            raise InputError(f"the operator 'exists' for the field {field!r} takes true or false, not {wanted!r}")
-        parts.append(Exists(field) if wanted else Not(Exists(field)))
-    return _joined(parts)
+    if "eq" in operators:
+        parts.append(_any_of(field, [operators["eq"]], fields))
+    if "ne" in operators:
+        parts.append(Not(_any_of(field, [operators["ne"]], fields)))
+    if "in" in operators:
+        values = operators["in"]
+        if not isinstance(values, list | tuple):
+            raise InputError(f"the operator 'in' for the field {field!r} takes a list, not {values!r}")
+        parts.append(_any_of(field, values, fields))
+    if "exists" in operators:
+        exists = operators["exists"]
+        if not isinstance(exists, bool):
+            raise InputError(f"the operator 'exists' for the field {field!r} takes true or false, not {exists!r}")
+        parts.append(Exists(field) if exists else Not(Exists(field)))
+    return _all_of(parts)
 
 
 def _any_of(field: str, values: Any, fields: Fields) -> AnyOf:
@@ -101,5 +102,5 @@ def _value(field: str, value: Any, fields: Fields) -> Any:
     return canonical(fields[field], value, f"the filter's value for the field {field!r}")
 
 
-def _joined(parts: list[Filter]) -> Filter:
+def _all_of(parts: list[Filter]) -> Filter:
     return parts[0] if len(parts) == 1 else And(tuple(parts))

@@ -1,4 +1,4 @@
-"""A filter as SQL over a table whose column holds each document's metadata as JSON."""
+"""Translation of filters to SQL, over a table with a column of each document's metadata as JSON."""
 
 import json
 from typing import Any
@@ -10,14 +10,14 @@ _BOUNDS = (("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<="))
 
 
 def sqlite_where(filter: Filter, fields: Fields, *, column: str = "metadata") -> tuple[str, list[Any]]:
-    """Give the condition behind ``WHERE`` and its parameters.
+    """Return the condition for a ``WHERE`` clause and its parameters.
 
     Parameters
     ----------
     filter
         From `parse_filter`.
     fields
-        The declared fields; their values in the table must be such as `field_values` accepts.
+        The declared fields; `field_values` must accept their values in the table.
     column
         The column of JSON text.
     """
@@ -29,52 +29,51 @@ def sqlite_where(filter: Filter, fields: Fields, *, column: str = "metadata") ->
         return f"({word.join(sql for sql, _ in parts)})", [value for _, values in parts for value in values]
     if isinstance(filter, Not):
         sql, values = sqlite_where(filter.part, fields, column=column)
-        # Of a document without the field the condition is NULL, and NOT NULL would be NULL again.
+        # For a document without the field the condition is NULL, and NOT NULL is NULL again.
         return f"({sql} IS NOT TRUE)", values
     condition, values = _condition(filter)
-    single, several = _single(filter.field, fields[filter.field], column), _kind_of(filter.field, column)
-    each = _comparable("one.value", fields[filter.field])
-    listed = f"SELECT 1 FROM json_each({column}, {_path(filter.field)}) AS one WHERE {condition.format(each)}"
-    return f"({condition.format(single)} OR ({several} = 'array' AND EXISTS ({listed})))", [*values, *values]
+    single, json_type = _single(filter.field, fields[filter.field], column), _json_type(filter.field, column)
+    item = _comparable("item.value", fields[filter.field])
+    listed = f"SELECT 1 FROM json_each({column}, {_path(filter.field)}) AS item WHERE {condition.format(item)}"
+    return f"({condition.format(single)} OR ({json_type} = 'array' AND EXISTS ({listed})))", [*values, *values]
 
 
 def sqlite_indexes(fields: Fields, *, table: str = "documents", column: str = "metadata") -> list[str]:
-    """Give the statements that create the indexes which `sqlite_where` makes use of, if they are not there.
+    """Return the statements that create the indexes which `sqlite_where` relies on, unless they exist.
 
-    Two for each field: one of its value, and one (empty unless some document has a list there) of the documents whose
-    value is a list.
+    Each field gets two: an index of its value, and a partial index of the documents whose value is a list.
     """
     statements = []
     for name, kind in fields.items():
-        several = _kind_of(name, column)
+        json_type = _json_type(name, column)
         title = f"{table}_{name}"
         statements.append(f'CREATE INDEX IF NOT EXISTS "{title}" ON {table} ({_single(name, kind, column)})')
         statements.append(
-            f"CREATE INDEX IF NOT EXISTS \"{title}_lists\" ON {table} ({several}) WHERE {several} = 'array'"
+            f"CREATE INDEX IF NOT EXISTS \"{title}_lists\" ON {table} ({json_type}) WHERE {json_type} = 'array'"
         )
     return statements
 
 
 def _condition(leaf: AnyOf | Range | Exists) -> tuple[str, list[Any]]:
-    """Give a condition with a place for the value, and its parameters."""
+    """Return a condition with a placeholder for the field's value, and its parameters."""
     if isinstance(leaf, Exists):
         return "{} IS NOT NULL", []
     if isinstance(leaf, AnyOf):
         if len(leaf.values) == 1:
             return "{} = ?", [leaf.values[0]]
-        # One parameter however many values there are: SQLite takes 32,766.
+        # A single JSON parameter holds any number of values: SQLite takes at most 32,766 parameters.
         return "{} IN (SELECT value FROM json_each(?))", [json.dumps(leaf.values)]
     bounds = [(sign, getattr(leaf, name)) for name, sign in _BOUNDS if getattr(leaf, name) is not None]
     return "(" + " AND ".join(f"{{0}} {sign} ?" for sign, _ in bounds) + ")", [value for _, value in bounds]
 
 
 def _single(field: str, kind: FieldType, column: str) -> str:
-    """Give the expression of the field's value where it is no list; it is what is indexed, so it must not vary."""
+    """Return the expression of a value that is not a list. It is the one indexed, so its text must not vary."""
     value = _comparable(f"json_extract({column}, {_path(field)})", kind)
-    return f"CASE {_kind_of(field, column)} WHEN 'array' THEN NULL ELSE {value} END"
+    return f"CASE {_json_type(field, column)} WHEN 'array' THEN NULL ELSE {value} END"
 
 
-def _kind_of(field: str, column: str) -> str:
+def _json_type(field: str, column: str) -> str:
     return f"json_type({column}, {_path(field)})"
 
 

@@ -1,7 +1,7 @@
-"""The tree that a filter is parsed into; values are canonical (see `indexing.filters.fields`), nodes hashable.
+"""Tree of a parsed filter: nodes are hashable, values canonical (see `indexing.filters.fields`).
 
-A field may hold one value, several (a list in the metadata), or none. A leaf is true of a document when one of the
-field's values satisfies all of it; of a document without the field no leaf is true.
+A field may hold one value, several (a list in the metadata), or none. A leaf matches a document if a single value of
+the field satisfies the whole condition; no leaf matches a document without the field.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Value: TypeAlias = str | float | int | bool
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """One of the field's values is one of these; with no values it is true of nothing."""
+    """Match documents where the field has one of these values; without values, match none."""
 
     field: str
     values: tuple[Value, ...]
@@ -20,7 +20,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """One of the field's values lies within all the bounds that are given; for numbers and dates."""
+    """Match documents where a number or date lies within all the given bounds."""
 
     field: str
     gt: float | int | None = None
@@ -31,28 +31,28 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The document has a value in this field."""
+    """Match documents that have a value in this field."""
 
     field: str
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of the parts; with no parts it is true of every document."""
+    """Match documents that all parts match; without parts, match every document."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """At least one of the parts."""
+    """Match documents that at least one part matches."""
 
     parts: tuple["Filter", ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part is not true: so of a document that lacks the field, ``Not`` of any leaf is true."""
+    """Match documents that the part does not match, among them those that lack its field."""
 
     part: "Filter"
 

@@ -18,7 +18,7 @@ from lucene_documents import upsert_documents
 
 
 class Sqlite:
-    """The document store's way: JSON in a column, an expression index a field."""
+    """Filter as the document store does: JSON in a column, with an expression index per field."""
 
     def __init__(self, metadata):
         self._connection = sqlite3.connect(":memory:")
@@ -88,8 +88,8 @@ def test_dates_are_read_as_milliseconds_however_they_are_written():
     ("written", "says"),
     [
         ({"yaer": 2020}, "unknown field 'yaer': declared are lang, tags, year, seen, draft"),
-        ({"year": {"ge": 2020}}, "unknown operator 'ge' for the field 'year': for a number there are eq, ne, in, gt"),
-        ({"lang": {"gt": "a"}}, "for a keyword there are eq, ne, in, exists"),
+        ({"year": {"ge": 2020}}, "unknown operator 'ge' for the field 'year': a number takes eq, ne, in, gt"),
+        ({"lang": {"gt": "a"}}, "a keyword takes eq, ne, in, exists"),
         ({"year": {}}, "no operator for the field 'year'"),
         ({"year": "2020"}, "'year' must be a number, not '2020'"),
         ({"year": True}, "'year' must be a number, not True"),
@@ -101,7 +101,7 @@ def test_dates_are_read_as_milliseconds_however_they_are_written():
         ({"seen": "2020"}, "'seen' must be a date"),
         ({"seen": "2020-02-30"}, "'seen' must be a date"),
         ({"seen": "2020-01-01T00:00+15:00"}, "'seen' must be a date"),
-        ({"seen": datetime(2020, 1, 1, microsecond=1)}, "finer than a millisecond"),
+        ({"seen": datetime(2020, 1, 1, microsecond=1)}, "more precise than a millisecond"),
         ({"or": []}, "'or' in a filter takes a list of at least one"),
         ({"and": {"year": 1}}, "'and' in a filter takes a list"),
         ({"year": {"in": 3}}, "'in' for the field 'year' takes a list"),
@@ -109,7 +109,7 @@ def test_dates_are_read_as_milliseconds_however_they_are_written():
         ([{"year": 1}], "a filter must be an object"),
     ],
 )
-def test_what_cannot_be_asked_is_an_error_that_says_what_can(written, says):
+def test_an_invalid_filter_is_refused_with_the_known_choices(written, says):
     with pytest.raises(InputError, match=says):
         parse_filter(written, FIELDS)
 
@@ -117,12 +117,12 @@ def test_what_cannot_be_asked_is_an_error_that_says_what_can(written, says):
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"a.b": "keyword"}, "cannot be called 'a.b'"),
-        ({"or": "keyword"}, "cannot be called 'or'"),
-        ({"year": "int"}, "unknown type 'int': there are keyword, number, date, boolean"),
+        ({"a.b": "keyword"}, "invalid name of a filter field 'a.b'"),
+        ({"or": "keyword"}, "invalid name of a filter field 'or'"),
+        ({"year": "int"}, "unknown type 'int': choose one of keyword, number, date, boolean"),
     ],
 )
-def test_fields_that_cannot_be_declared_are_named(fields, says):
+def test_invalid_field_declarations_are_refused(fields, says):
     with pytest.raises(InputError, match=says):
         check_fields(fields)
 

@@ -1,4 +1,4 @@
-"""Hits: the order of the house, and what every change to an answer keeps."""
+"""Hits: the order of rankings, and the invariants of every operation."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from indexing.errors import InputError
 from indexing.hits import Hit, Hits, LegColumns, LegHit, align, encode_strings, string_array
 
-# Few ids and few scores, so that ties abound; ids whose order by code point, by UTF-16 and by locale differ.
+# Few ids and few scores, so that ties are frequent; ids whose order by code point, by UTF-16 and by locale differ.
 doc_ids = st.sampled_from(["a", "B", "b", "é", "z", "10", "9", "文", "𝒟", "￿", "a b", "a\0", ""]) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=4
 )
@@ -30,7 +30,7 @@ def hits_of(batch):
 
 
 def in_columns(batch, order):
-    """The batch as loose triples in the given order, over a table with strings nobody hit."""
+    """Return the batch as triples in the given order, over a table that also holds ids without a hit."""
     triples = [(row, doc_id, score) for row, answer in enumerate(batch) for doc_id, score in answer.items()]
     order.shuffle(triples)
     table = sorted({doc_id for _, doc_id, _ in triples} | {"never hit"}, reverse=True)

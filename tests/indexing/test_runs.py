@@ -1,4 +1,4 @@
-"""TREC run files: whoever reads them sees our order."""
+"""TREC run files: every reader sees our order."""
 
 import numpy as np
 import pytest
@@ -80,7 +80,7 @@ def test_scores_that_differ_in_float32_are_written_unchanged(tmp_path):
 def test_white_space_would_shift_the_columns(tmp_path, space, what):
     names = {"doc_id": "d", "query id": "q", "tag": "t"} | {what: f"a{space}b"}
 
-    with pytest.raises(InputError, match=f"the {what} 'a.*b' holds white space"):
+    with pytest.raises(InputError, match=f"the {what} 'a.*b' contains white space"):
         write_trec_run(tmp_path / "run.trec", {names["query id"]: {names["doc_id"]: 1.0}}, tag=names["tag"])
     assert not (tmp_path / "run.trec").exists()
 
@@ -101,12 +101,12 @@ def test_an_empty_id_is_refused(tmp_path, run):
 
 @pytest.mark.parametrize("score", [float("inf"), float("-inf"), 1e39])
 def test_a_score_that_float32_cannot_hold_is_refused_with_its_document(tmp_path, score):
-    with pytest.raises(InputError, match="document 'bad' for query 'q2' is no finite float32"):
+    with pytest.raises(InputError, match="document 'bad' for query 'q2' is not a finite float32"):
         write_trec_run(tmp_path / "run.trec", {"q1": {"d": 1.0}, "q2": {"d": 0.0, "bad": score}})
 
 
 def test_hits_need_the_names_of_their_queries(tmp_path):
-    with pytest.raises(InputError, match="give the query ids"):
+    with pytest.raises(InputError, match="needs the query ids"):
         write_trec_run(tmp_path / "run.trec", Hits.empty(2))
     with pytest.raises(InputError, match="1 query ids for the hits of 2 queries"):
         write_trec_run(tmp_path / "run.trec", Hits.empty(2), ["q"])
@@ -149,7 +149,7 @@ def test_other_tools_runs_are_read_whatever_their_gaps_and_order(tmp_path):
         ("q Q0 d e 1 0.5 tag", "7 columns where a run has 6"),
         ("q Q0 d 1 high tag", "the score must be a finite number, not 'high'"),
         ("q Q0 d 1 nan tag", "the score must be a finite number, not 'nan'"),
-        ("q0 Q0 d0 2 0.5 tag", "document 'd0' already stands above for query 'q0'"),
+        ("q0 Q0 d0 2 0.5 tag", "document 'd0' already occurs above for query 'q0'"),
     ],
 )
 def test_the_error_names_file_and_line(tmp_path, line, message):
@@ -160,5 +160,5 @@ def test_the_error_names_file_and_line(tmp_path, line, message):
 
 
 def test_a_missing_run_file(tmp_path):
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="does not exist"):
         read_trec_run(tmp_path / "run.txt")

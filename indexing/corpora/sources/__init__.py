@@ -1,4 +1,4 @@
-"""Where records come from: files of lines, Parquet, datasets."""
+"""Sources of records: text files, Parquet files and datasets."""
 
 import re
 from pathlib import Path
@@ -18,31 +18,31 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 def open_source(
     source: str | Path, *, stem: str = "corpus", config: str | None = None, split: str | None = None
 ) -> Source:
-    """Find out what `source` is, by what lies there and by its name's ending; reads none of it.
+    """Detect the kind of `source` from its contents and file extension, without reading records.
 
     Parameters
     ----------
     source
         A file, a folder, or (only as a string) the name of a dataset on the Hub.
     stem
-        Which of a BEIR folder's files is meant: ``<stem>.jsonl`` or ``<stem>.jsonl.gz``; or a folder's files
-        ``<stem>-*.jsonl``, else ``part-*.jsonl``, read one after another.
+        Name of the file in a folder: ``<stem>.jsonl`` or ``<stem>.jsonl.gz``, as in BEIR; else all files
+        ``<stem>-*.jsonl`` and ``part-*.jsonl``, read one after another.
     config, split
         For datasets: see `HubTable`.
 
     Raises
     ------
     InputError
-        When nothing is there, or nothing that can be read.
+        When `source` does not exist, or is of no supported kind.
     """
     path = Path(source).expanduser()
     if path.is_dir():
         return _in_folder(path, stem, split)
     if path.exists():
         return _file(path)
-    if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not _has_known_ending(path):
+    if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not _has_known_extension(path):
         return HubTable(source, config, split)
-    raise InputError(f"{source} is not there: give {_KINDS}")
+    raise InputError(f"{source} does not exist: pass {_KINDS}")
 
 
 def _in_folder(folder: Path, stem: str, split: str | None) -> Source:
@@ -55,22 +55,22 @@ def _in_folder(folder: Path, stem: str, split: str | None) -> Source:
         part
         for pattern in (f"{stem}-*", "part-*")
         for part in sorted(folder.glob(pattern))
-        if _ending(part) == ".jsonl"
+        if _extension(part) == ".jsonl"
     ]
     if parts:
         return Joined(tuple(map(JsonLines, parts)), str(folder))
-    # A copy of a Hub dataset has its configurations in folders; one without holds a single table.
+    # A copy of a Hub dataset has one folder per configuration; without configurations it is a single table.
     for tables in (folder / stem, folder):
         if next(tables.rglob("*.parquet"), None) is not None:
             return Parquet(tables)
     raise InputError(
-        f"{folder} holds neither {stem}.jsonl (or {stem}.jsonl.gz), nor {stem}-*.jsonl or part-*.jsonl, nor "
-        "Parquet files nor a saved dataset"
+        f"{folder} contains no {stem}.jsonl (or {stem}.jsonl.gz), no {stem}-*.jsonl or part-*.jsonl, no "
+        "Parquet file and no saved dataset"
     )
 
 
 def _file(path: Path) -> Source:
-    match _ending(path):
+    match _extension(path):
         case ".jsonl" | ".json":
             return JsonLines(path)
         case ".csv":
@@ -80,16 +80,16 @@ def _file(path: Path) -> Source:
         case ".parquet":
             return Parquet(path)
         case "":
-            raise InputError(f"{path}: its name has no ending that says what kind of file it is: give {_KINDS}")
-        case ending:
-            raise InputError(f"{path}: a file that ends in {ending!r} is of no known kind: give {_KINDS}")
+            raise InputError(f"{path} has no file extension to tell its format: pass {_KINDS}")
+        case extension:
+            raise InputError(f"{path}: unknown file extension {extension!r}: pass {_KINDS}")
 
 
-def _ending(path: Path) -> str:
+def _extension(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     return Path(name).suffix
 
 
-def _has_known_ending(path: Path) -> bool:
+def _has_known_extension(path: Path) -> bool:
     known = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
-    return _ending(path) in known or path.suffix in {".gz", ".zip", ".txt", ".xml", ".xlsx", ".arrow", ".pkl"}
+    return _extension(path) in known or path.suffix in {".gz", ".zip", ".txt", ".xml", ".xlsx", ".arrow", ".pkl"}

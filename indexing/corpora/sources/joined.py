@@ -1,4 +1,4 @@
-"""Several files that are one table."""
+"""Joined: a table that is split over several files."""
 
 import hashlib
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from indexing.corpora.sources.records import Record, Source
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Sources read one after another: a table in shards.
+    """Sources read one after another as a single table.
 
     Parameters
     ----------
     parts
-        At least one.
+        At least one source.
     description
-        What they are together, for messages and progress bars.
+        Name of the table, for messages and progress bars.
     """
 
     parts: tuple[Source, ...]
@@ -24,19 +24,19 @@ class Joined:
 
     @property
     def unit(self) -> str:
-        """What a record's place counts; places start again with each part, and each record names its file."""
+        """Unit of a record's number; numbering restarts in each part, and each record names its file."""
         return self.parts[0].unit
 
     def records(self) -> Iterator[Record]:
-        """Read all records of all parts."""
+        """Read the records of all parts, in order."""
         for part in self.parts:
             yield from part.records()
 
     def count(self) -> int | None:
-        """Add up the parts' counts; None when one does not know."""
+        """Return the sum of the parts' counts; None when one of them is unknown."""
         counts = [part.count() for part in self.parts]
         return None if None in counts else sum(count for count in counts if count is not None)
 
     def fingerprint(self) -> str:
-        """Give a digest of the parts' fingerprints, in order."""
+        """Return a digest of the parts' fingerprints, in order."""
         return hashlib.sha256("\n".join(part.fingerprint() for part in self.parts).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Ranges: a corpus in files cut into parts that can be read apart, on other machines too."""
+"""Ranges: parts of a corpus's files that can be read independently, also on other machines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Range:
     Parameters
     ----------
     path
-        The file, absolute.
+        The file, as an absolute path.
     start, stop
-        The first row or byte, and the one behind the last. A line belongs to the range in which it begins. A gzipped
-        file is one range, with a stop of -1: it has to be read from its beginning.
+        The first row or byte, and the one after the last. A line belongs to the range in which it begins. A gzipped
+        file is a single range with a stop of -1, because it has to be read from its beginning.
     """
 
     path: str
@@ -32,12 +32,11 @@ class Range:
     stop: int
 
     def records(self) -> Iterator[Record]:
-        """Read the range; places count from its beginning."""
+        """Read the records of the range, numbered from its beginning."""
         if Path(self.path).suffix == ".parquet":
             return self._rows()
-        return (
-            JsonLines(Path(self.path)) if self.stop < 0 else _Lines(Path(self.path), self.start, self.stop)
-        ).records()
+        path = Path(self.path)
+        return (JsonLines(path) if self.stop < 0 else _LinesInRange(path, self.start, self.stop)).records()
 
     def _rows(self) -> Iterator[Record]:
         file = parquet_file(Path(self.path))
@@ -53,8 +52,8 @@ class Range:
             for batch in file.iter_batches(batch_size=ROWS_A_READ, row_groups=groups):
                 begin, end = max(self.start - first, 0), min(self.stop - first, batch.num_rows)
                 if begin < end:
-                    for place, values in enumerate(batch.slice(begin, end - begin).to_pylist(), start=1):
-                        yield table_record(self.path, first + begin + place - self.start, values)
+                    for number, values in enumerate(batch.slice(begin, end - begin).to_pylist(), start=1):
+                        yield table_record(self.path, first + begin + number - self.start, values)
                 first += batch.num_rows
                 if first >= self.stop:
                     return
@@ -63,17 +62,17 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines(JsonLines):
+class _LinesInRange(JsonLines):
     """The lines that begin between two bytes of a file."""
 
     start: int = 0
     stop: int = 0
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Read them, numbered from 1."""
+        """Read the lines, numbered from 1."""
         try:
             with self.path.open("rb") as stream:
-                # The byte before tells whether a line begins at the first.
+                # Reading on from the byte before `start` skips the line that began earlier, if there is one.
                 stream.seek(max(self.start - 1, 0))
                 if self.start:
                     stream.readline()
@@ -86,14 +85,14 @@ class _Lines(JsonLines):
 
 
 def split_into_ranges(source: Source, *, rows: int = RANGE_ROWS, size: int = RANGE_BYTES) -> list[Range]:
-    """Cut a source into ranges, in the order it is read; of each file only the length is looked at.
+    """Split a source into ranges, in reading order; only the length of each file is read.
 
     Parameters
     ----------
     source
-        Parquet or JSON lines, one file or several.
+        One or more Parquet or JSON lines files.
     rows, size
-        Rows of a Parquet file, and bytes of a file of JSON lines, in a range.
+        Rows of a Parquet file, and bytes of a JSON lines file, per range.
 
     Raises
     ------
@@ -110,7 +109,7 @@ def split_into_ranges(source: Source, *, rows: int = RANGE_ROWS, size: int = RAN
             for start in range(0, count, rows)
         ]
     if not isinstance(source, JsonLines):
-        raise InputError(f"{source.description} cannot be cut into parts: give Parquet files or JSON lines")
+        raise InputError(f"{source.description} cannot be split into ranges: pass Parquet or JSON lines files")
     path = str(source.path.absolute())
     if source.path.suffix == ".gz":
         return [Range(path, 0, -1)]

@@ -1,7 +1,7 @@
-"""Records: the lines of a text file or the rows of a table, each with its place, whether it could be read or not.
+"""Records: lines of a text file or rows of a table, each with its file and number, readable or not.
 
-A source never stops at a broken record and never hides one: what to do about it is the reader's decision
-(`indexing.corpora.corpus`). Only what makes the whole source unreadable is an error of its own.
+A source yields malformed records too, and the reader decides what to do with them (`indexing.corpora.corpus`). It
+raises an error only when the source as a whole is unreadable.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from indexing.errors import InputError
 
 
 class Record(NamedTuple):
-    """One line or row: `values` by field name, or the `problem` that kept it from being read."""
+    """One line or row: its `values` by field name, or the `problem` that made it unreadable."""
 
     file: str
     place: int
@@ -23,62 +23,62 @@ class Record(NamedTuple):
 
 
 class Source(Protocol):
-    """Where records come from; every call of `records` starts again at the first."""
+    """Interface of a source of records; every call of `records` starts at the first one."""
 
     @property
     def description(self) -> str:
-        """What is read, for messages and progress bars."""
+        """Name of the source, for messages and progress bars."""
         ...
 
     @property
     def unit(self) -> str:
-        """What a record's place counts: ``line`` or ``row``, from 1."""
+        """Unit of a record's `place`: ``line`` or ``row``, counted from 1."""
         ...
 
     def records(self) -> Iterator[Record]:
-        """Read all records in order; blank lines are passed over."""
+        """Read all records in order, skipping blank lines."""
         ...
 
     def count(self) -> int | None:
-        """Give the number of records, or close above it, when a glance tells; else None."""
+        """Return the number of records, or slightly more; None when counting would be slow."""
         ...
 
     def fingerprint(self) -> str:
-        """Give a digest of everything that is read."""
+        """Return a digest of the whole source."""
         ...
 
 
 def error_at(source: Source, record: Record, problem: object) -> InputError:
-    """Make the error that says where `problem` stands."""
+    """Return an error that names the file and line or row of `problem`."""
     return InputError(f"{record.file}, {source.unit} {record.place}: {problem}")
 
 
 def take_id(values: dict[str, Any], fields: Sequence[str], *, option: str = "") -> str:
-    """Take the id out of `values`: the first of `fields` that is there; a whole number counts as its digits.
+    """Pop the id from `values`: the first of `fields` that is present; an integer becomes its digits.
 
     Raises
     ------
     InputError
-        When none is there, or it is empty or of another type; `option` names the parameter that would say which.
+        When none is present, or the id is empty or of another type; `option` names the parameter to set then.
     """
     field = _first_present(values, fields, option)
     value = values.pop(field)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        raise InputError(f"the field {field!r} must be a string or a whole number, not {value!r}")
+        raise InputError(f"the field {field!r} must be a string or an integer, not {value!r}")
     if not value.strip():
-        raise InputError(f"the field {field!r} is empty: give each an id")
+        raise InputError(f"the field {field!r} is empty: an id is needed")
     return value
 
 
 def take_text(values: dict[str, Any], fields: Sequence[str], *, option: str = "") -> str:
-    """Take a text out of `values`: the first of `fields` that is there.
+    """Pop a text from `values`: the first of `fields` that is present.
 
     Raises
     ------
     InputError
-        When none is there, or it is not a string.
+        When none is present, or the value is not a string.
     """
     field = _first_present(values, fields, option)
     value = values.pop(field)
@@ -88,7 +88,7 @@ def take_text(values: dict[str, Any], fields: Sequence[str], *, option: str = ""
 
 
 def sha256(paths: Sequence[Path]) -> str:
-    """Give the SHA-256 of the files' bytes, one file after another."""
+    """Return the SHA-256 of the files' bytes, one file after another."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as stream:
@@ -102,6 +102,6 @@ def _first_present(values: Mapping[str, Any], fields: Sequence[str], option: str
     if field is None:
         wanted = " or ".join(map(repr, fields))
         advice = f"; {option} (--{option.replace('_', '-')}) can name another" if option else ""
-        there = f"there are {', '.join(map(repr, values))}" if values else "the record has no fields at all"
-        raise InputError(f"the field {wanted} is missing ({there}){advice}")
+        present = f"there are {', '.join(map(repr, values))}" if values else "the record has no fields"
+        raise InputError(f"the field {wanted} is missing ({present}){advice}")
     return field

@@ -1,4 +1,4 @@
-"""Files of lines: JSON lines, CSV and TSV, plain or gzipped."""
+"""Text files: JSON lines, CSV and TSV, plain or gzipped."""
 
 import csv
 import gzip
@@ -14,23 +14,23 @@ from indexing.corpora.sources.records import Record, sha256
 from indexing.errors import InputError
 
 LONGEST_CSV_RECORD = 1 << 24
-"""Characters; a quote still open after so many was never meant to open a field."""
+"""Maximum number of characters in a record: a quote still open after so many did not open a field."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
-    """A file of lines, UTF-8 with or without a byte order mark; read through gzip when its name ends in ``.gz``."""
+    """A text file in UTF-8, with or without a byte order mark; a name that ends in ``.gz`` is decompressed."""
 
     path: Path
     unit = "line"
 
     @property
     def description(self) -> str:
-        """The path."""
+        """Path of the file."""
         return str(self.path)
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Read all lines, numbered from 1; blank ones and line ends included."""
+        """Read all lines, numbered from 1, including blank lines and line ends."""
         try:
             with self._open() as stream:
                 for number, line in enumerate(stream, start=1):
@@ -38,8 +38,18 @@ class TextFile:
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path} cannot be read: {error}") from error
 
+    def text_lines(self) -> Iterator[tuple[int, str]]:
+        """Read the lines that are not blank, decoded and without line ends; raise an `InputError` if not UTF-8."""
+        for number, line in self.lines():
+            try:
+                text = line.decode("utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{self.path}, line {number}: not UTF-8: {error.reason}") from error
+            if text.strip():
+                yield number, text
+
     def count(self) -> int | None:
-        """Count the line ends; None for a compressed file."""
+        """Count the lines; None for a compressed file."""
         if self.path.suffix == ".gz":
             return None
         with self._open() as stream:
@@ -50,7 +60,7 @@ class TextFile:
         return lines + (last != b"\n")
 
     def fingerprint(self) -> str:
-        """Give the SHA-256 of the file's bytes as they lie on disk."""
+        """Return the SHA-256 of the file's bytes on disk."""
         return sha256([self.path])
 
     def _open(self) -> IO[bytes]:
@@ -61,10 +71,10 @@ class TextFile:
 
 @dataclass(frozen=True, slots=True)
 class JsonLines(TextFile):
-    """One JSON object a line. NaN and Infinity, which Python reads and nobody else does, are refused."""
+    """One JSON object per line. NaN and Infinity, which are not JSON although Python reads them, are refused."""
 
     def records(self) -> Iterator[Record]:
-        """Read each line that is not blank."""
+        """Read each line that is not blank as a record."""
         decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
         name = str(self.path)
         for number, line in self.lines():
@@ -75,39 +85,35 @@ class JsonLines(TextFile):
             except UnicodeDecodeError as error:
                 yield Record(name, number, {}, _not_utf8(error), _shown(line))
             except json.JSONDecodeError as error:
-                problem = f"not JSON: {error.msg} at column {error.colno}; write one JSON object a line"
+                problem = f"not JSON: {error.msg} at column {error.colno}; write one JSON object per line"
                 yield Record(name, number, {}, problem, _shown(line))
             except (ValueError, RecursionError) as error:
                 yield Record(name, number, {}, f"not JSON: {error}", _shown(line))
             else:
                 problem = ""
                 if not isinstance(values, dict):
-                    problem = f"must be a JSON object ({{…}}), not {_json_type(values)}; write one object a line"
+                    problem = f"must be a JSON object ({{…}}), not {_json_type(values)}; write one object per line"
                 elif b"\\ud" in line.lower() and not _is_text(json.dumps(values, ensure_ascii=False)):
-                    problem = "holds half of a surrogate pair (\\ud8… or \\udc… alone), which no text can hold"
-                yield (
-                    Record(name, number, {}, problem, _shown(line))
-                    if problem
-                    else Record(name, number, values, "", values)
-                )
+                    problem = "contains half of a surrogate pair (\\ud8… or \\udc… alone), which is not valid text"
+                yield Record(name, number, *(({}, problem, _shown(line)) if problem else (values, "", values)))
 
 
 @dataclass(frozen=True, slots=True)
 class Delimited(TextFile):
-    """A table with a header line.
+    """A CSV or TSV file with a header line.
 
     Parameters
     ----------
     delimiter
-        A comma: fields may be quoted as RFC 4180 says, and then hold commas, doubled quotes and line ends.
-        A tab: fields stand as they are (IANA's text/tab-separated-values), as retrieval collections write them;
-        a quote is a character like any other.
+        With a comma, fields may be quoted as in RFC 4180, and then contain commas, doubled quotes and line ends.
+        With a tab, fields are not quoted (IANA's text/tab-separated-values), as in retrieval collections; a quote is
+        a character like any other.
     """
 
     delimiter: str = ","
 
     def records(self) -> Iterator[Record]:
-        """Read each row below the header, numbered by the line it begins on."""
+        """Read each row below the header, numbered by the line on which it begins."""
         name = str(self.path)
         rows = self._rows()
         header = next(rows, None)
@@ -151,37 +157,37 @@ def _tab_rows(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, list[str]
 
 
 def _quoted_rows(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str], str]]:
-    """Read CSV so that a stray quote costs the one line it stands on, not all that follow.
+    """Read CSV so that a stray quote costs only the line it occurs on, not all lines after it.
 
-    When a record turns out broken, its first line is reported and reading begins again at its second.
+    When a record is malformed, its first line is reported and reading resumes at its second.
     """
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CSV_RECORD))
-    waiting: deque[tuple[int, str]] = deque()
+    pending: deque[tuple[int, str]] = deque()
     lines = iter(lines)
-    taken: list[tuple[int, str]] = []
+    consumed: list[tuple[int, str]] = []
 
     def feed() -> Iterator[str]:
         size = 0
-        while (line := waiting.popleft() if waiting else next(lines, None)) is not None:
-            size = size + len(line[1]) if taken else len(line[1])
-            taken.append(line)
+        while (line := pending.popleft() if pending else next(lines, None)) is not None:
+            size = size + len(line[1]) if consumed else len(line[1])
+            consumed.append(line)
             if size > LONGEST_CSV_RECORD:
-                raise csv.Error(f"a quote is still open {LONGEST_CSV_RECORD} characters on")
+                raise csv.Error(f"a quote is still open after {LONGEST_CSV_RECORD} characters")
             yield line[1]
 
     finished = False
     while not finished:
         try:
             for cells in csv.reader(feed(), delimiter=delimiter, strict=True):
-                number = taken[0][0]
-                taken.clear()
+                number = consumed[0][0]
+                consumed.clear()
                 if cells:
                     yield number, cells, ""
             finished = True
         except csv.Error as error:
-            (number, line), *again = taken
-            waiting.extendleft(reversed(again))
-            taken.clear()
+            (number, line), *unread = consumed
+            pending.extendleft(reversed(unread))
+            consumed.clear()
             yield number, [line.rstrip("\r\n")], f"not CSV: {error}; check the quotes that begin on this line"
 
 

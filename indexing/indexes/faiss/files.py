@@ -1,29 +1,26 @@
-"""A FaissIndex on disk: ``settings.json`` names the generation of files that belong together and is replaced last.
+"""Files of a FaissIndex: ``settings.json`` names the current generation of files and is replaced last.
 
-A crash at any instant leaves either the old generation or the new one, never half of each.
+A crash at any time leaves either the old generation or the new one, never parts of both.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexing.disk import load_strings, save_strings, sync_file, write_json
+from indexing.disk import load_strings, save_strings, sync
 from indexing.errors import StorageError
 from indexing.hits import StringArray
 from indexing.indexes.faiss import storage as faiss_storage
 from indexing.indexes.faiss.kinds import FaissSettings
+from indexing.indexes.settings_json import read_settings_json, write_settings_json
 
 if TYPE_CHECKING:
     import faiss
 
-FORMAT = 1
-SETTINGS = "settings.json"
-
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What ``settings.json`` says: `learning` means that the kind has not yet seen its training sample."""
+    """Contents of ``settings.json``; `learning` means that the index still waits for its training sample."""
 
     settings: FaissSettings
     generation: int = 0
@@ -32,38 +29,26 @@ class Stored:
 
 
 def read_settings(path: Path) -> Stored:
-    """Read ``settings.json`` of the index in this folder.
-
-    Raises
-    ------
-    StorageError
-        When there is no index of this backend and format.
-    """
-    try:
-        stored = json.loads((path / SETTINGS).read_text("utf-8"))
-        if stored.get("backend") != "faiss":
-            raise StorageError(f"{path} holds an index of backend {stored.get('backend')!r}, not 'faiss'")
-        if stored["format"] != FORMAT:
-            raise StorageError(f"{path} has format {stored['format']}, this version reads {FORMAT}: build it again")
-        return Stored(
-            settings=FaissSettings(**stored["settings"]),
-            generation=int(stored["generation"]),
-            sequence=int(stored.get("sequence", 0)),
-            learning=bool(stored.get("learning", False)),
-        )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise StorageError(f"{path} is not a FAISS index: {error.filename} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise StorageError(f"the FAISS index {path} cannot be read ({error}): build it again") from error
+    """Read ``settings.json`` of the index in this folder; errors as in `read_settings_json`."""
+    return read_settings_json(
+        path,
+        "FAISS",
+        lambda content: Stored(
+            settings=FaissSettings(**content["settings"]),
+            generation=int(content["generation"]),
+            sequence=int(content.get("sequence", 0)),
+            learning=bool(content.get("learning", False)),
+        ),
+    )
 
 
 def read_newest(path: Path, *, mapped: bool) -> "tuple[Stored, faiss.Index, StringArray]":
-    """Read the index and its ids; a writer that replaces the generation meanwhile does no harm.
+    """Read the index and its ids, also while a writer replaces the generation.
 
     Raises
     ------
     StorageError
-        When there is no index, or it cannot be read.
+        When there is no index, or it is unreadable.
     """
     stored = read_settings(path)
     while True:
@@ -77,22 +62,22 @@ def read_newest(path: Path, *, mapped: bool) -> "tuple[Stored, faiss.Index, Stri
 
 
 def write_generation(path: Path, generation: int, index: "faiss.Index", ids: StringArray) -> None:
-    """Write the files of one generation; they count once `write_settings` names it."""
+    """Write the files of a generation, which `write_settings` then makes the current one."""
     import faiss
 
     vectors = _vectors(path, generation)
     faiss.write_index(index, str(vectors))
-    sync_file(vectors)
+    sync(vectors)
     save_strings(_ids(path, generation), ids.tolist())
 
 
 def write_settings(path: Path, stored: Stored, count: int) -> None:
-    """Replace ``settings.json``, atomically."""
-    write_json(path / SETTINGS, {"backend": "faiss", "format": FORMAT, "count": count} | asdict(stored))
+    """Replace ``settings.json`` atomically."""
+    write_settings_json(path, "FAISS", {"count": count} | asdict(stored))
 
 
 def remove_generation(path: Path, generation: int) -> None:
-    """Remove the files of a generation that no settings name any more."""
+    """Remove the files of an outdated generation."""
     for stale in (_vectors(path, generation), _ids(path, generation)):
         stale.unlink(missing_ok=True)
 

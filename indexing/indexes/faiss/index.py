@@ -19,6 +19,7 @@ from indexing.indexes.faiss import search as faiss_search
 from indexing.indexes.faiss import storage as faiss_storage
 from indexing.indexes.faiss.id_table import IdTable
 from indexing.indexes.faiss.kinds import FaissSettings
+from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class FaissIndex(Index):
         """
         path = Path(path)
         chosen = FaissSettings(dimension, **settings)
-        if (path / faiss_files.SETTINGS).exists():
+        if (path / SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
         learning = faiss_kinds.needs_training(chosen)

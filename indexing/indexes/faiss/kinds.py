@@ -1,4 +1,4 @@
-"""The kinds of FAISS index: their settings, how each is made, and how each is told what to search."""
+"""Kinds of FAISS index: their settings, construction and search parameters."""
 
 import math
 from dataclasses import dataclass
@@ -14,30 +14,33 @@ Kind: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "factory"]
 
 @dataclass(frozen=True, slots=True)
 class FaissSettings:
-    """What a FaissIndex is made of.
+    """Settings of a FaissIndex.
 
     Parameters
     ----------
     dimension
-        Length of a vector.
+        Dimension of the vectors.
     kind
-        ``"flat"`` compares with every vector: exact. ``"hnsw"`` walks a graph: approximate, faster on large corpora.
-        ``"ivf"`` looks into the `nprobe` nearest of `nlist` clusters. ``"pq"`` keeps `pq_bytes` bytes a vector
-        (product quantisation, Jégou et al. 2011), ``"sq"`` one byte a component; both compare with every vector.
-        ``"factory"`` is any string of FAISS's ``index_factory``, given as `factory`: ``"OPQ48,IVF1024,PQ48"``.
+        ``"flat"`` compares the query with every vector: exact. ``"hnsw"`` searches a graph: approximate, faster on
+        large corpora. ``"ivf"`` searches the `nprobe` nearest of `nlist` clusters. ``"pq"`` stores `pq_bytes` bytes
+        per vector (product quantisation, Jégou et al. 2011), ``"sq"`` one byte per component; both compare the query
+        with every vector. ``"factory"`` builds from the string `factory` for FAISS's ``index_factory``, such as
+        ``"OPQ48,IVF1024,PQ48"``.
     metric
-        ``"cosine"`` normalises vectors and queries to length 1; ``"dot"`` takes them as they are.
+        ``"cosine"`` normalises vectors and queries to length 1; ``"dot"`` leaves them unchanged.
     m, ef_construction, ef_search
-        HNSW's links a node, breadth while building and breadth while searching (Malkov and Yashunin 2018).
+        HNSW's links per node, and breadth of the search while building and while searching (Malkov and Yashunin
+        2018).
     nlist, nprobe
-        IVF's clusters (0: four times the root of the training sample) and how many of them a query looks into.
+        Number of IVF's clusters (0: four times the square root of the training sample), and of clusters that a query
+        searches.
     pq_bytes
-        A divisor of the dimension; 0 takes an eighth of the dimension, or the next smaller divisor.
+        A divisor of the dimension; 0 means the largest divisor up to an eighth of the dimension.
     factory
-        The string, for the kind ``"factory"``.
+        String for the kind ``"factory"``.
     training_sample
-        Kinds that learn from data (IVF, PQ, SQ, most factory strings) wait for so many vectors, and learn from so
-        many at most. Before that they search exactly.
+        Kinds that need training (IVF, PQ, SQ, most factory strings) are trained on this number of vectors, as soon as
+        the index holds so many. Before that, search is exact.
     """
 
     dimension: int
@@ -57,31 +60,31 @@ class FaissSettings:
             raise InputError(f"dimension must be at least 1, not {self.dimension}")
         if self.kind not in get_args(Kind):
             known = ", ".join(map(repr, get_args(Kind)[:-1]))
-            raise InputError(f"unknown kind {self.kind!r} of FAISS index: there are {known} and 'factory'")
+            raise InputError(f"unknown kind {self.kind!r} of FAISS index: choose one of {known}, 'factory'")
         if self.metric not in ("cosine", "dot"):
-            raise InputError(f"unknown metric {self.metric!r}: there are 'cosine' and 'dot'")
+            raise InputError(f"unknown metric {self.metric!r}: choose 'cosine' or 'dot'")
         if bool(self.factory) != (self.kind == "factory"):
-            raise InputError("factory goes with kind='factory': kind='factory', factory='IVF1024,PQ48'")
+            raise InputError("kind='factory' and factory need each other: kind='factory', factory='IVF1024,PQ48'")
         for name in ("m", "ef_construction", "ef_search", "nprobe", "training_sample"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
         if self.nlist < 0:
-            raise InputError(f"nlist must be at least 1, or 0 to let it be chosen, not {self.nlist}")
+            raise InputError(f"nlist must be at least 1, or 0 for the default, not {self.nlist}")
         if self.pq_bytes and self.dimension % self.pq_bytes:
-            raise InputError(f"pq_bytes must divide the dimension {self.dimension}, and {self.pq_bytes} does not")
+            raise InputError(f"pq_bytes must divide the dimension {self.dimension}, which {self.pq_bytes} does not")
         if self.kind == "factory":
             _from_factory(self.dimension, self.factory)
 
 
 def make_flat(dimension: int) -> "faiss.Index":
-    """Make an empty Flat index."""
+    """Create an empty flat index."""
     import faiss
 
     return faiss.IndexFlatIP(dimension)
 
 
 def make(settings: FaissSettings, sample: int) -> "faiss.Index":
-    """Make an empty index, not yet trained on its `sample` of so many vectors."""
+    """Create an empty, untrained index; `sample` is the number of vectors that it will be trained on."""
     import faiss
 
     if settings.kind == "flat":
@@ -94,37 +97,37 @@ def make(settings: FaissSettings, sample: int) -> "faiss.Index":
 
 
 def needs_training(settings: FaissSettings) -> bool:
-    """Say whether this kind must see data before it can hold vectors."""
+    """Return whether this kind must be trained before it can hold vectors."""
     if settings.kind in ("flat", "hnsw"):
         return False
     return settings.kind != "factory" or not _from_factory(settings.dimension, settings.factory).is_trained
 
 
 def search_parameters(index: "faiss.Index", settings: FaissSettings, k: int, selector: Any) -> Any:
-    """Make the parameters that search this index among the selected positions (all: None).
+    """Return the parameters to search this index among the selected positions (None: all).
 
     Returns
     -------
     SearchParameters
-        None where the index takes no parameters: then it cannot be told a selector either.
+        None if the index takes no parameters, and thus no selector.
     """
     import faiss
 
-    chosen = {} if selector is None else {"sel": selector}
+    selection = {} if selector is None else {"sel": selector}
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(efSearch=max(settings.ef_search, k), **chosen)
+        return faiss.SearchParametersHNSW(efSearch=max(settings.ef_search, k), **selection)
     if isinstance(index, faiss.IndexIVFPQ):
-        return faiss.IVFPQSearchParameters(nprobe=settings.nprobe, **chosen)
+        return faiss.IVFPQSearchParameters(nprobe=settings.nprobe, **selection)
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(nprobe=settings.nprobe, **chosen)
+        return faiss.SearchParametersIVF(nprobe=settings.nprobe, **selection)
     if isinstance(index, faiss.IndexPreTransform):
         inner = search_parameters(faiss.downcast_index(index.index), settings, k, selector)
-        return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner, **chosen)
+        return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner, **selection)
     if isinstance(index, faiss.IndexRefine):
         inner = search_parameters(faiss.downcast_index(index.base_index), settings, 4 * k, selector)
         return None if inner is None else faiss.IndexRefineSearchParameters(k_factor=4.0, base_index_params=inner)
     if isinstance(index, faiss.IndexFlat | faiss.IndexScalarQuantizer):
-        return faiss.SearchParameters(**chosen)
+        return faiss.SearchParameters(**selection)
     return None
 
 
@@ -147,4 +150,4 @@ def _from_factory(dimension: int, text: str) -> "faiss.Index":
         return faiss.index_factory(dimension, text, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         reason = str(error).rpartition("failed: ")[2] or str(error)
-        raise InputError(f"FAISS makes no index of dimension {dimension} from {text!r}: {reason}") from error
+        raise InputError(f"FAISS cannot build an index of dimension {dimension} from {text!r}: {reason}") from error

@@ -1,4 +1,4 @@
-"""Vectors where FAISS keeps them: read, overwritten and removed in place, without building the index again."""
+"""Access to the vectors inside a FAISS index: reads, overwrites and removals without rebuilding it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,25 +10,25 @@ if TYPE_CHECKING:
     import faiss
 
 ROWS_AT_ONCE = 8192
-"""Vectors decoded at a time, so that a scan of many needs little memory."""
+"""Number of vectors decoded at once, so that a scan of many needs little memory."""
 
 
 def changes_in_place(index: "faiss.Index") -> bool:
-    """Say whether the index is one array of codes (Flat, SQ, PQ and their kin)."""
+    """Return whether vectors can be changed in place: the index is a single array of codes (Flat, SQ, PQ)."""
     import faiss
 
     return isinstance(index, faiss.IndexFlatCodes)
 
 
 def overwrite(index: "faiss.IndexFlatCodes", positions: NDArray[np.int64], rows: NDArray[np.float32]) -> None:
-    """Put these vectors at these positions."""
+    """Overwrite the vectors at these positions."""
     _codes(index)[positions] = index.sa_encode(rows)
 
 
 def move_and_truncate(
     index: "faiss.IndexFlatCodes", holes: NDArray[np.int64], movers: NDArray[np.int64], left: int
 ) -> None:
-    """Copy each mover into its hole and keep the first `left` positions only."""
+    """Copy the vectors at `movers` to the positions `holes`, then keep only the first `left` positions."""
     codes = _codes(index)
     codes[holes] = codes[movers]
     index.codes.resize(left * index.code_size)
@@ -36,10 +36,10 @@ def move_and_truncate(
 
 
 def drop(index: "faiss.Index", alive: NDArray[np.bool_]) -> None:
-    """Take the dead positions out and number the others anew, in their order.
+    """Remove the deleted positions and renumber the others in order.
 
-    Inverted lists keep their codes as they are. What has no lists (graphs, refined indexes) is filled again from its
-    own vectors, which for quantised ones are the decoded ones.
+    In inverted lists the codes stay unchanged. Other indexes (graphs, refined ones) are refilled with their own
+    vectors; quantised vectors are decoded and encoded again.
     """
     import faiss
 
@@ -62,7 +62,7 @@ def drop(index: "faiss.Index", alive: NDArray[np.bool_]) -> None:
 
 
 def read(index: "faiss.Index", positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Give the vectors [positions, dimension], decoded where they are quantised."""
+    """Return the vectors [positions, dimension], decoded if they are quantised."""
     import faiss
 
     if not len(positions):
@@ -72,13 +72,13 @@ def read(index: "faiss.Index", positions: NDArray[np.int64]) -> NDArray[np.float
         return flat[positions]
     lists = faiss.try_extract_index_ivf(index)
     if lists is not None and lists.direct_map.no():
-        # Eight bytes a vector: from its number to the place in its list.
+        # Eight bytes per vector, from its number to its position in a list.
         lists.make_direct_map(True)
     return index.reconstruct_batch(positions)
 
 
 def scores_at(index: "faiss.Index", positions: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give the inner product of every query with the vector at every position, float32 [queries, positions]."""
+    """Return the inner product of each query and the vector at each position, float32 [queries, positions]."""
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), ROWS_AT_ONCE):
         stop = start + ROWS_AT_ONCE
@@ -92,7 +92,7 @@ def pair_scores(
     queries: NDArray[np.float32],
     rows: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """Give the inner product of the vector at ``positions[i]`` with the query ``rows[i]``, float32 [positions]."""
+    """Return the inner product of the vector at ``positions[i]`` and the query ``rows[i]``, float32 [positions]."""
     scores = np.empty(len(positions), np.float32)
     for start in range(0, len(positions), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
@@ -101,7 +101,7 @@ def pair_scores(
 
 
 def load(file: Path, *, mapped: bool) -> "faiss.Index":
-    """Read an index from its file, or map it into memory where FAISS can.
+    """Read an index from its file, or map it into memory if FAISS can.
 
     FAISS has two ways of mapping: one for arrays of codes and graphs, one for inverted lists.
     """
@@ -119,7 +119,7 @@ def load(file: Path, *, mapped: bool) -> "faiss.Index":
 
 
 def memory_bytes(index: "faiss.Index") -> int:
-    """Estimate the memory of codes, graph and list numbers."""
+    """Estimate the memory of codes, graph and ids in lists."""
     import faiss
 
     if isinstance(index, faiss.IndexPreTransform):
@@ -141,7 +141,7 @@ def _codes(index: "faiss.IndexFlatCodes") -> NDArray[np.uint8]:
 
 
 def _as_floats(index: "faiss.Index") -> NDArray[np.float32] | None:
-    """Give the stored vectors as an array, where they are stored whole."""
+    """Return the stored vectors as an array, or None if they are quantised."""
     import faiss
 
     if isinstance(index, faiss.IndexHNSW):
@@ -152,13 +152,13 @@ def _as_floats(index: "faiss.Index") -> NDArray[np.float32] | None:
 
 
 def _plain_lists(index: "faiss.Index") -> "faiss.IndexIVF | None":
-    """Give the inverted lists that hold all there is, if the index is of that kind."""
+    """Return the inverted lists if they hold all of the index's data, else None."""
     import faiss
 
     lists = index
     if isinstance(index, faiss.IndexPreTransform):
         lists = faiss.downcast_index(index.index)
-    # The lists of fast-scan indexes interleave their codes and are not numbered in the open.
+    # The lists of fast-scan indexes interleave their codes and do not expose their ids.
     if not isinstance(lists, faiss.IndexIVF) or isinstance(lists, faiss.IndexIVFFastScan):
         return None
     return lists

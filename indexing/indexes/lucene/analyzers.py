@@ -1,4 +1,4 @@
-"""How Lucene makes words of texts: Anserini's English analysis, and an analyzer for each language Lucene knows."""
+"""Lucene analyzers: Anserini's English one, and one for each language that Lucene supports."""
 
 from typing import Any
 
@@ -56,23 +56,23 @@ ANALYZERS = {
     "uk": _LUCENE + "uk.UkrainianMorfologikAnalyzer",
     "zh": _LUCENE + "cjk.CJKAnalyzer",
 }
-"""The Java class of each: by ISO 639 code, with its language's stopwords and stemmer (CJK: pairs of characters)."""
+"""Java class of each analyzer; an ISO 639 code names one with its language's stopwords and stemmer (CJK: bigrams)."""
 
 
 def check_analyzer(name: str) -> str:
-    """Give the name back when it is known.
+    """Return the name if it is known.
 
     Raises
     ------
     InputError
-        Listing the known ones.
+        For an unknown name, listing the known ones.
     """
     if name not in ANALYZERS:
-        raise InputError(f"unknown analyzer {name!r}: there are {', '.join(ANALYZERS)}")
+        raise InputError(f"unknown analyzer {name!r}: choose one of {', '.join(ANALYZERS)}")
     return name
 
 
 def make_analyzer(name: str) -> Any:
-    """Make the Lucene ``Analyzer``; within `java_calls`."""
-    made = java_class(ANALYZERS[name])
-    return made.newDefaultInstance() if name == DEFAULT else made()
+    """Create the Lucene ``Analyzer``; call it within `java_calls`."""
+    analyzer = java_class(ANALYZERS[name])
+    return analyzer.newDefaultInstance() if name == DEFAULT else analyzer()

@@ -1,4 +1,4 @@
-"""A filter as a Lucene query, and a document's declared fields as Lucene fields. Use within `java_calls`."""
+"""Translation of filters to Lucene queries, and of declared fields to Lucene fields; use within `java_calls`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,15 @@ from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Range, Va
 from indexing.indexes.lucene.jvm import java_class
 
 PREFIX = "metadata."
-"""Before the names of declared fields, so that none is taken for a field of the index's own."""
+"""Prefix of declared fields, so that their names do not collide with the index's own fields."""
 
 _DOCUMENT = "org.apache.lucene.document."
 _SEARCH = "org.apache.lucene.search."
-_LONGEST, _SHORTEST = 2**63 - 1, -(2**63)
+_LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
 
 
 def lucene_filter(filter: Filter, fields: Fields) -> Any:
-    """Make the Lucene ``Query`` of the documents that the filter keeps."""
+    """Return the Lucene ``Query`` for the documents that match the filter."""
     if isinstance(filter, And | Or):
         if not filter.parts:
             return java_class(_SEARCH + ("MatchAllDocsQuery" if isinstance(filter, And) else "MatchNoDocsQuery"))()
@@ -35,32 +35,32 @@ def lucene_filter(filter: Filter, fields: Fields) -> Any:
 
 
 class LuceneFields:
-    """The Lucene fields of one document's declared fields, made once and filled again for each document."""
+    """Lucene fields for the declared fields of a document, reused for every document."""
 
     def __init__(self, fields: Fields) -> None:
         self._fields = fields
-        self._made: dict[str, list[Any]] = {name: [] for name in fields}
-        self._no = java_class(_DOCUMENT + "Field$Store").NO
+        self._pool: dict[str, list[Any]] = {name: [] for name in fields}
+        self._not_stored = java_class(_DOCUMENT + "Field$Store").NO
 
     def of(self, values: Mapping[str, Sequence[Value]]) -> list[Any]:
-        """Give the fields that hold these canonical values, until the next call."""
-        chosen = []
-        for name, several in values.items():
-            made = self._made[name]
-            while len(made) < len(several):
-                made.append(self._make(name))
-            for field, value in zip(made, several, strict=False):
+        """Return fields that hold these canonical values; they are valid until the next call."""
+        filled = []
+        for name, of_field in values.items():
+            pool = self._pool[name]
+            while len(pool) < len(of_field):
+                pool.append(self._make(name))
+            for field, value in zip(pool, of_field, strict=False):
                 self._fill(field, value)
-            chosen += made[: len(several)]
-        return chosen
+            filled += pool[: len(of_field)]
+        return filled
 
     def _make(self, name: str) -> Any:
         kind = self._fields[name]
         if kind == "number":
-            return java_class(_DOCUMENT + "DoubleField")(PREFIX + name, 0.0, self._no)
+            return java_class(_DOCUMENT + "DoubleField")(PREFIX + name, 0.0, self._not_stored)
         if kind == "date":
-            return java_class(_DOCUMENT + "LongField")(PREFIX + name, 0, self._no)
-        return java_class(_DOCUMENT + "KeywordField")(PREFIX + name, "", self._no)
+            return java_class(_DOCUMENT + "LongField")(PREFIX + name, 0, self._not_stored)
+        return java_class(_DOCUMENT + "KeywordField")(PREFIX + name, "", self._not_stored)
 
     def _fill(self, field: Any, value: Value) -> None:
         if isinstance(value, bool):
@@ -84,13 +84,13 @@ def _any_of(name: str, kind: str, values: Sequence[Any]) -> Any:
 
 
 def _range(name: str, kind: str, bounds: Range) -> Any:
-    """Give the query between inclusive ends, as Lucene wants them."""
+    """Return the query for a range; Lucene's bounds are inclusive."""
     if kind == "number":
         low = max(-math.inf if bounds.gte is None else bounds.gte, _above(bounds.gt))
         high = min(math.inf if bounds.lte is None else bounds.lte, _below(bounds.lt))
         return _between(name, kind, low, high)
-    low = max(_SHORTEST if bounds.gte is None else bounds.gte, _SHORTEST if bounds.gt is None else bounds.gt + 1)
-    high = min(_LONGEST if bounds.lte is None else bounds.lte, _LONGEST if bounds.lt is None else bounds.lt - 1)
+    low = max(_SMALLEST if bounds.gte is None else bounds.gte, _SMALLEST if bounds.gt is None else bounds.gt + 1)
+    high = min(_LARGEST if bounds.lte is None else bounds.lte, _LARGEST if bounds.lt is None else bounds.lt - 1)
     return _between(name, kind, low, high)
 
 

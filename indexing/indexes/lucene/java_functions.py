@@ -1,8 +1,8 @@
-"""Java methods as values: joined into one function that runs wholly inside Java, with no Java code of our own.
+"""Java method handles, composed into one function that runs inside Java without Java code of our own.
 
-A call from Python into Java costs some 10 microseconds, and an array brought across is copied item by item. Method
-handles (`java.lang.invoke`) compose in Java: parse, search and print become one function from text to text, which a
-Java stream then maps over a batch, on all cores. Build them within `indexing.indexes.lucene.jvm.java_calls`.
+A call from Python into Java takes some 10 microseconds, and an array is copied item by item. Method handles
+(`java.lang.invoke`) compose in Java: parse, search and print become one function from text to text, which a Java stream
+maps over a batch on all cores. Build them within `indexing.indexes.lucene.jvm.java_calls`.
 """
 
 from functools import reduce
@@ -16,21 +16,21 @@ _STREAM = "java/util/stream/"
 
 
 def method(owner: str, name: str, descriptor: str, *, static: bool = False) -> Any:
-    """Give the handle of a public method; its first parameter is the object, unless it is static.
+    """Return the handle of a public method; unless it is static, its first parameter is the object.
 
-    `descriptor` is the JVM's own form: ``(ILjava/lang/String;)V``.
+    `descriptor` is a JVM method descriptor: ``(ILjava/lang/String;)V``.
     """
     find = _lookup().findStatic if static else _lookup().findVirtual
     return find(_class(owner), name, _type(descriptor))
 
 
 def constructor(owner: str, descriptor: str) -> Any:
-    """Give the handle of a public constructor: it returns the new object."""
+    """Return the handle of a public constructor; it returns the new object."""
     return _lookup().findConstructor(_class(owner), _type(descriptor))
 
 
 def getter(owner: str, name: str, descriptor: str) -> Any:
-    """Give the handle that reads a public field of this type: it takes the object."""
+    """Return the handle that reads a public field of this type; it takes the object."""
     import jnius
 
     kind = jnius.cast("java.lang.Class", _type(f"(){descriptor}").returnType())
@@ -38,15 +38,18 @@ def getter(owner: str, name: str, descriptor: str) -> Any:
 
 
 def bind(handle: Any, position: int, *values: Any) -> Any:
-    """Fix the parameters from this position on; what remains is a handle of the others."""
+    """Bind values to the parameters from this position on; return a handle of the remaining ones."""
     text = java_class("java.lang.String")
-    # pyjnius makes an array of strings of arguments whose first is a `str`, whatever the others are.
+    # If the first argument is a `str`, pyjnius passes all as an array of strings.
     objects = [text(value) if isinstance(value, str) else value for value in values]
     return _handles().insertArguments(handle, position, *objects)
 
 
 def read_from(handle: Any, position: int, holder: Any, descriptor: str) -> Any:
-    """Fill the parameter here, of the type `descriptor`, with what an ``AtomicReference`` holds at the call."""
+    """Bind the parameter at this position to what an ``AtomicReference`` holds at the time of each call.
+
+    `descriptor` is the parameter's type.
+    """
     reference = "java.util.concurrent.atomic.AtomicReference"
     kind = f"(L{reference.replace('.', '/')};){descriptor}"
     held = method(reference, "get", "()Ljava/lang/Object;").asType(_type(kind))
@@ -54,39 +57,39 @@ def read_from(handle: Any, position: int, holder: Any, descriptor: str) -> Any:
 
 
 def supply(handle: Any, make: Any) -> Any:
-    """Fill the first parameter anew at each call, with what the handle `make` returns."""
+    """Bind the first parameter to the result of the handle `make`, which is called at each call."""
     return _handles().foldArguments(handle, make)
 
 
 def compose(*handles: Any) -> Any:
-    """Join handles of one parameter each: what one returns, the next one takes."""
+    """Compose handles of one parameter each, from first to last: each takes the result of the one before."""
     generic = java_class("java.lang.invoke.MethodType").genericMethodType(1)
     return reduce(_handles().filterReturnValue, (handle.asType(generic) for handle in handles))
 
 
 def combine(join: Any, first: Any, second: Any) -> Any:
-    """Give the handle from one value to ``join(first(value), second(value))``."""
-    kinds = java_class("java.lang.invoke.MethodType")
-    one, two = kinds.genericMethodType(1), kinds.genericMethodType(2)
-    filled = _handles().filterArguments(join.asType(two), 1, second.asType(one))
-    return _handles().foldArguments(filled, first.asType(one))
+    """Return the handle from a value to ``join(first(value), second(value))``."""
+    method_type = java_class("java.lang.invoke.MethodType")
+    unary, binary = method_type.genericMethodType(1), method_type.genericMethodType(2)
+    filtered = _handles().filterArguments(join.asType(binary), 1, second.asType(unary))
+    return _handles().foldArguments(filtered, first.asType(unary))
 
 
 def identity() -> Any:
-    """Give the handle that returns what it is given."""
+    """Return the handle of the identity function."""
     return _handles().identity(_class("java.lang.Object"))
 
 
 def as_function(handle: Any) -> Any:
-    """Give a handle of one parameter as a ``java.util.function.Function``."""
+    """Convert a handle of one parameter to a ``java.util.function.Function``."""
     proxies = java_class("java.lang.invoke.MethodHandleProxies")
     return proxies.asInterfaceInstance(_class("java.util.function.Function"), handle)
 
 
 def for_each_part(function: Any) -> Any:
-    """Give the ``Function`` that applies another to each part of a text, on all cores, and joins the answers to lines.
+    """Return the ``Function`` that maps another over the parts of a text on all cores and joins the results as lines.
 
-    Parts end at `SEPARATOR`; none may be empty.
+    `SEPARATOR` separates the parts; none may be empty.
     """
     import jnius
 

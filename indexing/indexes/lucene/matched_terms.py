@@ -1,4 +1,4 @@
-"""Which terms of a query a Lucene hit has, and what each adds to its score: Lucene's own explanation, read."""
+"""Matched terms of Lucene hits and what each adds to the score, parsed from Lucene's explanation."""
 
 import re
 from collections.abc import Sequence
@@ -20,39 +20,39 @@ _TERM = re.compile(r"^\s*([-+.\dEe]+) = weight\((\w+):(.*) in \d+\) \[", re.MULT
 
 
 def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> list[Terms]:
-    """Say for each hit which of its query's terms it has and what they add to its score.
+    """Return the query terms that each hit matches, with the summand of each in the score.
 
-    A few calls into Java for each hit: meant for those that are shown, not for whole rankings.
+    This takes a few calls into Java per hit: use it for the hits to show, not for whole rankings.
 
     Parameters
     ----------
     index
-        Where the hits were found.
+        The index that returned the hits.
     queries
-        As the index's parser takes them: plain text for BM25.
+        In the form that the index's parser reads: plain text for BM25.
     hits
-        For the queries.
+        The hits of the queries.
 
     Returns
     -------
     list of ((term, summand), …)
-        One for each hit, the largest summand first, then by term. They add up to Lucene's score, but for its rounding.
-        A term of another field than ``contents`` is written ``field:term``. Of a document that is no longer there,
-        nothing.
+        One tuple per hit, by descending summand, then by term. The summands add up to Lucene's score, apart from
+        rounding. A term of another field than ``contents`` is written ``field:term``. A document that has been
+        deleted has no terms.
     """
-    found: list[Terms] = []
+    terms: list[Terms] = []
     with index.snapshot() as search, java_calls(index.path):
         parse = as_function(index._parse)
         for text, ranking in zip(queries, hits, strict=True):
             if not len(ranking):
                 continue
             query = _query(parse, text)
-            found += [_terms(search.searcher, query, doc_id) for doc_id in ranking.doc_ids]
-    return found
+            terms += [_explained_terms(search.searcher, query, doc_id) for doc_id in ranking.doc_ids]
+    return terms
 
 
 def matched_impacts(index: ImpactIndex, weights: csr_matrix, hits: Hits) -> list[Terms]:
-    """Say for each hit which terms it shares with its query, and the products of their impacts: they sum to its score.
+    """Return the terms that each hit shares with its query; the products of their impacts sum to the score.
 
     As `matched_terms`, for queries given as rows of weights [queries, vocabulary].
     """
@@ -61,10 +61,10 @@ def matched_impacts(index: ImpactIndex, weights: csr_matrix, hits: Hits) -> list
         impacts = np.rint(weights.data[low:high] * index.scale).tolist()
         words = (index.vocabulary[column] for column in weights.indices[low:high])
         factors.append(dict(zip(words, impacts, strict=True)))
-    # Anserini's similarity explains the document's impact and leaves out the query's.
+    # Anserini's similarity explains only the document's impact, not the query's.
     explained = matched_terms(index, index.query_texts(weights), hits)
     return [
-        _ordered({term: impact * factors[row][term] for term, impact in terms})
+        _sorted_terms({term: impact * factors[row][term] for term, impact in terms})
         for row, terms in zip(hits.rows.tolist(), explained, strict=True)
     ]
 
@@ -72,23 +72,24 @@ def matched_impacts(index: ImpactIndex, weights: csr_matrix, hits: Hits) -> list
 def _query(parse: Any, text: str) -> Any:
     import jnius
 
-    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    parsed = jnius.cast("java.util.function.Function", parse).apply(java_class("java.lang.String")(whole))
+    # pyjnius cannot pass half of a surrogate pair to Java.
+    valid = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    parsed = jnius.cast("java.util.function.Function", parse).apply(java_class("java.lang.String")(valid))
     return jnius.cast("org.apache.lucene.search.Query", parsed)
 
 
-def _terms(searcher: Any, query: Any, doc_id: str) -> Terms:
+def _explained_terms(searcher: Any, query: Any, doc_id: str) -> Terms:
     term = java_class("org.apache.lucene.index.Term")(ID, doc_id)
-    place = searcher.search(java_class("org.apache.lucene.search.TermQuery")(term), 1).scoreDocs
-    if not len(place):
+    score_docs = searcher.search(java_class("org.apache.lucene.search.TermQuery")(term), 1).scoreDocs
+    if not len(score_docs):
         return ()
-    explained = searcher.explain(query, place[0].doc).toString()
+    explained = searcher.explain(query, score_docs[0].doc).toString()
     summands: dict[str, float] = {}
     for value, field, word in _TERM.findall(explained):
         name = word if field == CONTENTS else f"{field}:{word}"
         summands[name] = summands.get(name, 0.0) + float(value)
-    return _ordered(summands)
+    return _sorted_terms(summands)
 
 
-def _ordered(summands: dict[str, float]) -> Terms:
+def _sorted_terms(summands: dict[str, float]) -> Terms:
     return tuple(sorted(summands.items(), key=lambda item: (-item[1], item[0])))

@@ -1,4 +1,4 @@
-"""Which words of a text a query's words are the same as, as Lucene's analysis of an index has it."""
+"""Find where a query's words occur in a text, using the index's Lucene analyzer."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,16 +9,16 @@ from indexing.indexes.lucene.jvm import java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS
 
 Analyze = Callable[[Sequence[str]], Sequence[str]]
-"""Gives each word in the form that makes two words the same; empty for one that does not count."""
+"""Function from words to their analyzed forms; two words match if their forms are equal and not empty."""
 
-# Chinese and Japanese are analyzed by characters.
+# Chinese and Japanese characters count as words, as in the CJK analyzer.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[\w])+(?:['’]\w+)?")
 
 
 def analyze_words(index: Bm25Index, words: Sequence[str]) -> list[str]:
-    """Give each word as the index's analyzer makes of it (stemmed, say); empty for a stopword.
+    """Return each word in the form that the index's analyzer produces, e.g. stemmed; empty for a stopword.
 
-    One call into Java for all of them.
+    All words are analyzed in one call into Java.
     """
     import jnius
 
@@ -34,23 +34,23 @@ def analyze_words(index: Bm25Index, words: Sequence[str]) -> list[str]:
 
 
 def find_query_words(query: str, texts: Sequence[str], analyze: Analyze) -> list[list[tuple[int, int]]]:
-    """Say where words of the query stand in each text.
+    """Find the occurrences of the query's words in each text.
 
     Parameters
     ----------
     query, texts
-        Any.
+        Any strings.
     analyze
-        What makes two words the same: ``partial(analyze_words, index)``, for one. Each different word is analyzed once.
+        Analysis of words, e.g. ``partial(analyze_words, index)``. Each distinct word is analyzed once.
 
     Returns
     -------
     list of [(start, end), …]
-        For each text the places in characters, ascending.
+        For each text the spans of matching words in characters, ascending.
     """
-    found = [[(match.group(), match.span()) for match in _WORD.finditer(text)] for text in texts]
-    asked = list(dict.fromkeys(_WORD.findall(query)))
-    distinct = list(dict.fromkeys([*asked, *(word for places in found for word, _ in places)]))
+    words = [[(match.group(), match.span()) for match in _WORD.finditer(text)] for text in texts]
+    query_words = _WORD.findall(query)
+    distinct = list(dict.fromkeys([*query_words, *(word for of_text in words for word, _ in of_text)]))
     forms = dict(zip(distinct, analyze(distinct), strict=True))
-    wanted = {forms[word] for word in asked} - {""}
-    return [[span for word, span in places if forms[word] in wanted] for places in found]
+    query_forms = {forms[word] for word in query_words} - {""}
+    return [[span for word, span in of_text if forms[word] in query_forms] for of_text in words]

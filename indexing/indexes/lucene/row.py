@@ -1,6 +1,6 @@
-"""LuceneRow: one Lucene document, filled again for each of ours.
+"""LuceneRow: a Lucene document that is reused for every document of the index.
 
-Making its fields anew takes longer than indexing them. Use within `java_calls`.
+Creating its fields again takes longer than indexing them. Use it within `java_calls`.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ class LuceneRow:
     Parameters
     ----------
     text_fields
-        The names of the fields that are analyzed.
+        Names of the analyzed fields.
     norms
-        Whether their lengths are kept.
+        Whether to store their lengths.
     declared
         The filter fields.
     """
@@ -44,7 +44,7 @@ class LuceneRow:
             self.document.add(field)
 
     def fill(self, doc_id: str, texts: Sequence[str], values: Values) -> None:
-        """Put another document in: its id, a text for each text field, its declared fields' values."""
+        """Replace the contents: the id, one text per text field, and the values of declared fields."""
         self._id.setStringValue(doc_id)
         self._sort_id.setBytesValue(doc_id.encode())
         for field, text in zip(self._texts, texts, strict=True):

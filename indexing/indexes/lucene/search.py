@@ -1,8 +1,8 @@
-"""Search in one state of a Lucene index: query texts go in, `Hits` come out, one JNI call for a batch.
+"""Search in a snapshot of a Lucene index: from query texts to `Hits`, with one JNI call per batch.
 
-Lucene sorts by score, then by the bytes of the id (UTF-8 bytes sort as code points do), so ties are resolved at the
-cutoff too. Hits come back as the text of ``Arrays.toString(scoreDocs)``, where an id is printed as the hexadecimal
-numbers of its bytes: whatever stands in an id cannot be taken for anything else.
+Lucene sorts by score, then by the bytes of the id (UTF-8 bytes sort as code points do), so ties are also resolved at
+the cutoff. Hits are returned as the text of ``Arrays.toString(scoreDocs)``, which prints an id as the hexadecimal
+numbers of its bytes, so no character of an id can break the parsing.
 """
 
 import re
@@ -35,15 +35,15 @@ from indexing.indexes.lucene.jvm import apply, java_calls, java_class
 
 ID = "id"
 CONTENTS = "contents"
-"""The field names that Anserini's searchers read."""
+"""Field names that Anserini's searchers read."""
 
 BATCH = 128
-"""Queries handed to Java at once: a batch cannot be interrupted."""
+"""Queries per call into Java, which cannot be interrupted."""
 BATCH_HITS = 200_000
-"""Bound on the hits of a batch, for deep cutoffs."""
+"""Maximum number of hits of a batch, for deep cutoffs."""
 
-FUNCTIONS_KEPT = 256
-"""Filters (and cutoffs) whose Java functions are kept ready."""
+CACHED_FUNCTIONS = 256
+"""Number of (cutoff, filter) pairs whose Java functions are cached."""
 
 _SEARCH = "org/apache/lucene/search/"
 _BUILDER = "org.apache.lucene.search.BooleanQuery$Builder"
@@ -53,18 +53,18 @@ _SINGLE_DIGIT = re.compile(r"\b([0-9a-f])\b")
 
 
 class LuceneSearch:
-    """One state of an index, as its reader sees it, and how to search it. Any number of threads may.
+    """Search in the snapshot of an index that a reader sees; safe for any number of threads.
 
     Parameters
     ----------
     path
-        The index, to name in errors.
+        The index, named in errors.
     reader
         Lucene's ``DirectoryReader``.
     similarity
         Lucene's ``Similarity``.
     parse
-        The handle of a Java function from text to ``Query``, safe for use by several threads.
+        Handle of a thread-safe Java function from text to ``Query``.
     fields
         The declared filter fields.
     """
@@ -83,32 +83,32 @@ class LuceneSearch:
         self._scorers: dict[int, Any] = {}
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Hits:
-        """Find the `k` best for each query among what the filter keeps; an empty query has no hits."""
+        """Find the `k` best documents for each query among those that match the filter; an empty query has no hits."""
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
-        asked = [row for row, query in enumerate(queries) if query]
+        nonempty = [row for row, query in enumerate(queries) if query]
         depth = min(k, self.documents)
-        if not asked or not depth:
+        if not nonempty or not depth:
             return Hits.empty(len(queries))
-        one, several = self._functions.get((depth, filter)) or self._make_functions(depth, filter)
+        search_one, search_batch = self._functions.get((depth, filter)) or self._make_functions(depth, filter)
         size = max(1, min(BATCH, BATCH_HITS // depth))
-        answers = _Answers()
-        for start in range(0, len(asked), size):
-            batch = [queries[row] for row in asked[start : start + size]]
-            answers.add(apply(several if len(batch) > 1 else one, SEPARATOR.join(batch)))
+        results = _Results()
+        for start in range(0, len(nonempty), size):
+            batch = [queries[row] for row in nonempty[start : start + size]]
+            results.add(apply(search_batch if len(batch) > 1 else search_one, SEPARATOR.join(batch)))
         counts = np.zeros(len(queries), np.int64)
-        counts[asked] = answers.counts
-        return answers.hits(counts)
+        counts[nonempty] = results.counts
+        return results.hits(counts)
 
     def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score the documents ``doc_ids[i]`` for ``queries[i]``: float32 [documents of all queries], in their order.
+        """Score the documents ``doc_ids[i]`` for ``queries[i]``: float32, query after query.
 
-        One that shares no term with its query scores 0.
+        A document that shares no term with its query scores 0.
 
         Raises
         ------
         InputError
-            For an id that is not there.
+            For an unknown id.
         """
         scores = [
             self._score(query, list(ids)) if query and len(ids) else np.zeros(len(ids), np.float32)
@@ -118,8 +118,8 @@ class LuceneSearch:
 
     def _score(self, query: str, ids: list[str]) -> NDArray[np.float32]:
         depth = 1 << (len(set(ids)) - 1).bit_length()
-        answers = _Answers()
-        # The candidates stand in one place, where the Java function reads them.
+        results = _Results()
+        # The Java function reads the candidates from a single reference, so one query is scored at a time.
         with self._scoring:
             with java_calls(self.path):
                 scorer = self._scorers.get(depth) or self._make_scorer(depth)
@@ -127,38 +127,38 @@ class LuceneSearch:
                 parser = java_class("org.apache.lucene.queryparser.classic.QueryParser")(ID, keyword)
                 parser.setSplitOnWhitespace(True)
                 self._candidates.set(parser.parse(" ".join(map(escape, ids))))
-            answers.add(apply(scorer, query))
-        hits = answers.hits(np.array(answers.counts))
-        found = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
-        missing = next((doc_id for doc_id in ids if doc_id not in found), None)
+            results.add(apply(scorer, query))
+        hits = results.hits(np.array(results.counts))
+        by_id = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
+        missing = next((doc_id for doc_id in ids if doc_id not in by_id), None)
         if missing is not None:
             raise InputError(f"the id {missing!r} is not in the index {self.path}")
-        return np.array([found[doc_id] for doc_id in ids], np.float32)
+        return np.array([by_id[doc_id] for doc_id in ids], np.float32)
 
     def _make_functions(self, k: int, filter: Filter | None) -> tuple[Any, Any]:
-        """Make the Java functions from the text of one query, and of several, to the text of their hits."""
+        """Build the Java functions from the text of one query, and of a batch, to the text of the hits."""
         with java_calls(self.path):
             parse = self._parse
             if filter is not None:
-                parse = compose(parse, _joined("MUST", bind(_add("FILTER"), 1, lucene_filter(filter, self._fields))))
-            one = as_function(compose(parse, top_docs(self.searcher, k), *_printing()))
-            if len(self._functions) >= FUNCTIONS_KEPT:
+                parse = compose(parse, _filtered("MUST", bind(_add("FILTER"), 1, lucene_filter(filter, self._fields))))
+            search_one = as_function(compose(parse, top_docs(self.searcher, k), *_printing()))
+            if len(self._functions) >= CACHED_FUNCTIONS:
                 self._functions.clear()
-            functions = self._functions[k, filter] = one, for_each_part(one)
+            functions = self._functions[k, filter] = search_one, for_each_part(search_one)
         return functions
 
     def _make_scorer(self, k: int) -> Any:
-        """Make the Java function from the text of a query to the text of what `_candidates` holds, scored."""
+        """Build the Java function from the text of a query to the text of the candidates' scores."""
         if self._candidates is None:
             self._candidates = java_class("java.util.concurrent.atomic.AtomicReference")()
-        among = read_from(_add("FILTER"), 1, self._candidates, f"L{_SEARCH}Query;")
-        query = compose(self._parse, _joined("SHOULD", among))
+        add_candidates = read_from(_add("FILTER"), 1, self._candidates, f"L{_SEARCH}Query;")
+        query = compose(self._parse, _filtered("SHOULD", add_candidates))
         scorer = self._scorers[k] = as_function(compose(query, top_docs(self.searcher, k), *_printing()))
         return scorer
 
 
 def make_searcher(reader: Any, similarity: Any) -> Any:
-    """Give Lucene's ``IndexSearcher``."""
+    """Return a Lucene ``IndexSearcher`` over a reader."""
     import jnius
 
     searcher = java_class("org.apache.lucene.search.IndexSearcher")(
@@ -169,32 +169,32 @@ def make_searcher(reader: Any, similarity: Any) -> Any:
 
 
 def escape(term: str) -> str:
-    """Write a term so that Lucene's classic query parser takes it literally."""
+    """Escape a term for Lucene's classic query parser."""
     if term in _OPERATORS:
         return "\\" + term
     return re.sub(r"(\W)", r"\\\1", term)
 
 
 def _add(occur: str) -> Any:
-    """Give the handle that adds a clause to a ``BooleanQuery.Builder``: of the builder and a query."""
+    """Return the handle that adds a clause: it takes a ``BooleanQuery.Builder`` and a query."""
     add = method(_BUILDER, "add", f"(L{_SEARCH}Query;L{_SEARCH}BooleanClause$Occur;)L{_SEARCH}BooleanQuery$Builder;")
     return bind(add, 2, getattr(java_class("org.apache.lucene.search.BooleanClause$Occur"), occur))
 
 
-def _joined(occur: str, more: Any) -> Any:
-    """Give the handle from a query to a ``BooleanQuery`` of it and what `more` adds to a builder."""
-    begun = supply(_add(occur), constructor(_BUILDER, "()V"))
-    return compose(begun, more, method(_BUILDER, "build", f"()L{_SEARCH}BooleanQuery;"))
+def _filtered(occur: str, add_filter: Any) -> Any:
+    """Return the handle from a query to a ``BooleanQuery`` of it and the filter that `add_filter` adds."""
+    start = supply(_add(occur), constructor(_BUILDER, "()V"))
+    return compose(start, add_filter, method(_BUILDER, "build", f"()L{_SEARCH}BooleanQuery;"))
 
 
 def _printing() -> tuple[Any, Any]:
-    """Give the handles from ``TopDocs`` to the text of its hits."""
-    scored = getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{_SEARCH}ScoreDoc;")
-    return scored, method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
+    """Return the handles from ``TopDocs`` to the text of its hits."""
+    score_docs = getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{_SEARCH}ScoreDoc;")
+    return score_docs, method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
 
 
 def top_docs(searcher: Any, k: int) -> Any:
-    """Give the handle from a Lucene ``Query`` to its ``TopFieldDocs``, sorted by score, then id."""
+    """Return the handle from a Lucene ``Query`` to its ``TopFieldDocs``, sorted by score, then id."""
     search = method(
         "org.apache.lucene.search.IndexSearcher", "search", f"(L{_SEARCH}Query;IL{_SEARCH}Sort;)L{_SEARCH}TopFieldDocs;"
     )
@@ -204,8 +204,8 @@ def top_docs(searcher: Any, k: int) -> Any:
     return bind(bind(search, 2, java_class("java.lang.Integer")(k), order), 0, searcher)
 
 
-class _Answers:
-    """Hits, a line for a query, read into columns as they come."""
+class _Results:
+    """Parser of search results, one line per query, into columns."""
 
     def __init__(self) -> None:
         self.counts: list[int] = []
@@ -215,15 +215,15 @@ class _Answers:
 
     def add(self, lines: str) -> None:
         self.counts.extend(line.count("doc=") for line in lines.split("\n"))
-        found = _HIT.findall(lines)
-        if found:
-            numbers, scores, ids = zip(*found, strict=True)
-            self._numbers.append(np.fromiter(map(int, numbers), np.int64, count=len(found)))
-            self._scores.append(np.fromiter(map(float, scores), np.float32, count=len(found)))
+        hits = _HIT.findall(lines)
+        if hits:
+            numbers, scores, ids = zip(*hits, strict=True)
+            self._numbers.append(np.fromiter(map(int, numbers), np.int64, count=len(hits)))
+            self._scores.append(np.fromiter(map(float, scores), np.float32, count=len(hits)))
             self._ids.update(zip(numbers, ids, strict=True))
 
     def hits(self, counts: np.ndarray) -> Hits:
-        """Make the hits; equal codes are equal documents."""
+        """Return the hits; equal codes mean the same document."""
         if not self._ids:
             return Hits.empty(len(counts))
         table = np.fromiter(map(int, self._ids), np.int64, count=len(self._ids))
@@ -238,7 +238,7 @@ class _Answers:
 
 
 def _decoded(hexadecimal: Sequence[str]) -> list[str]:
-    """Read ids from the numbers of their bytes; 0xff, which UTF-8 never holds, keeps them apart meanwhile."""
+    """Decode ids from their bytes in hexadecimal, joined by 0xff, which never occurs in UTF-8."""
     joined = " ff ".join(hexadecimal)
     try:
         ids = bytes.fromhex(joined)

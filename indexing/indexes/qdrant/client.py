@@ -1,4 +1,4 @@
-"""qdrant-client: a Qdrant server or cluster, or the client's own local mode (brute force in NumPy, for tests)."""
+"""ClientEngine: qdrant-client on a Qdrant server or cluster, or in its local mode (brute force in NumPy, for tests)."""
 
 import os
 import random
@@ -16,131 +16,112 @@ from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, QdrantServer
 
 POINTS_AT_ONCE = 256
 TRIES = 7
-"""Of each request; the waits between them double from half a second."""
+"""Maximum number of attempts of a request; the waits between them double from half a second."""
 LOCAL_COLLECTION = "documents"
-WAITING_FOR_GREEN = 3600.0
+OPTIMIZE_TIMEOUT = 3600.0
+"""Seconds to wait for the server to build its graphs."""
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class ClientConditions:
-    """Conditions as qdrant-client spells them."""
+class _ClientConditions:
+    def __init__(self, models: Any) -> None:
+        self._models = models
 
     def any_of(self, key: str, values: list[Any]) -> Any:
-        """Ask for one of these strings."""
-        from qdrant_client import models
-
-        return models.FieldCondition(key=key, match=models.MatchAny(any=values))
+        return self._models.FieldCondition(key=key, match=self._models.MatchAny(any=values))
 
     def between(self, key: str, **bounds: float | None) -> Any:
-        """Ask for a number within gt, gte, lt, lte."""
-        from qdrant_client import models
-
-        return models.FieldCondition(key=key, range=models.Range(**bounds))
+        return self._models.FieldCondition(key=key, range=self._models.Range(**bounds))
 
     def empty(self, key: str) -> Any:
-        """Ask for no value."""
-        from qdrant_client import models
-
-        return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
+        return self._models.IsEmptyCondition(is_empty=self._models.PayloadField(key=key))
 
     def group(self, **conditions: Any) -> Any:
-        """Join conditions to a filter."""
-        from qdrant_client import models
-
-        return models.Filter(**conditions)
+        return self._models.Filter(**conditions)
 
     def points(self, points: Sequence[str]) -> Any:
-        """Ask for these points."""
-        from qdrant_client import models
-
-        return models.HasIdCondition(has_id=list(points))
-
-    def nothing(self) -> Any:
-        """Give a condition that is true of no point."""
-        return self.points(())
+        return self._models.HasIdCondition(has_id=list(points))
 
 
 class ClientEngine:
-    """One collection behind qdrant-client; see `indexing.indexes.qdrant.engine.QdrantEngine`."""
+    """A `QdrantEngine` on one collection of qdrant-client."""
 
     def __init__(self, client: Any, collection: str, settings: QdrantSettings, *, local: bool, where: str) -> None:
+        from qdrant_client import models
+
         self._client, self._collection, self._settings, self._local = client, collection, settings, local
-        self._where = where
-        self.conditions: Conditions = ClientConditions()
+        self._where, self._models = where, models
+        self.conditions: Conditions = _ClientConditions(models)
 
     @classmethod
     def create(
         cls, path: Path, settings: QdrantSettings, fields: Fields, server: QdrantServer | None
     ) -> "ClientEngine":
-        """Make an empty collection, on the server, or in this folder."""
+        """Create an empty collection, on the server or in this folder."""
         engine = cls._connected(path, settings, server)
         if engine._exists():
             engine.close()
-            raise StorageError(f"{_where(path, server)} is there already: open it, or choose another name")
-        engine._make(fields, server)
+            raise StorageError(f"{_where(path, server)} already exists: open it, or choose another name")
+        engine._create_collection(fields, server)
         return engine
 
     @classmethod
     def open(cls, path: Path, settings: QdrantSettings, server: QdrantServer | None) -> "ClientEngine":
-        """Connect to a collection that is there."""
+        """Connect to an existing collection."""
         engine = cls._connected(path, settings, server)
         if not engine._exists():
             engine.close()
-            raise StorageError(f"{_where(path, server)} is not there any more: build it again")
+            raise StorageError(f"{_where(path, server)} does not exist any more: build it again")
         return engine
 
     def upsert(self, batch: PointBatch) -> None:
-        """Store points, whole; each request waits until enough replicas have it."""
-        from qdrant_client import models
-
+        """Store points, replacing those with the same ids; each request waits for the required replicas."""
         stored = 0
         for part in batch.parts(POINTS_AT_ONCE):
             points = [
-                models.PointStruct(
-                    id=point, vector={name: _vector(one) for name, one in vectors.items()}, payload=payload
+                self._models.PointStruct(
+                    id=point, vector={name: _vector(vector) for name, vector in vectors.items()}, payload=payload
                 )
                 for point, vectors, payload in part.rows()
             ]
-            self._patiently(
+            self._retry(
                 partial(self._client.upsert, self._collection, points, wait=True),
-                f"{stored} of {len(batch)} documents of this call are stored; storing them again does no harm",
+                f"{stored} of {len(batch)} documents of this call are stored; it is safe to store them again",
             )
             stored += len(part)
 
     def delete(self, points: Sequence[str]) -> None:
-        """Remove points by UUID."""
-        from qdrant_client import models
-
-        chosen = models.PointIdsList(points=list(points))
-        self._patiently(lambda: self._client.delete(self._collection, chosen, wait=True))
+        """Delete points by UUID."""
+        selector = self._models.PointIdsList(points=list(points))
+        self._retry(lambda: self._client.delete(self._collection, selector, wait=True))
 
     def count(self, filter: Any = None) -> int:
-        """Count the points that a filter keeps."""
-        answer = self._patiently(lambda: self._client.count(self._collection, count_filter=filter, exact=True))
-        return int(answer.count)
+        """Return the exact number of points that match a filter."""
+        result = self._retry(lambda: self._client.count(self._collection, count_filter=filter, exact=True))
+        return int(result.count)
 
-    def query(self, questions: Sequence[PointQuery]) -> ScoredIds:
-        """Answer several questions in one call."""
-        requests = [self._request(question) for question in questions]
-        answers = self._patiently(lambda: self._client.query_batch_points(self._collection, requests))
-        return [[(point.payload[DOC_ID], point.score) for point in answer.points] for answer in answers]
+    def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
+        """Run a batch of queries in one call."""
+        requests = [self._request(query) for query in queries]
+        results = self._retry(lambda: self._client.query_batch_points(self._collection, requests))
+        return [[(point.payload[DOC_ID], point.score) for point in result.points] for result in results]
 
     def optimize(self) -> None:
-        """Wait until the server has built the graphs of what it was given, which it does by itself."""
-        until = time.monotonic() + WAITING_FOR_GREEN
+        """Wait until the server has built its graphs, which it does by itself."""
+        deadline = time.monotonic() + OPTIMIZE_TIMEOUT
         while not self._local:
-            status = self._patiently(lambda: self._client.get_collection(self._collection)).status
-            if str(getattr(status, "value", status)) == "green":
+            status = self._retry(lambda: self._client.get_collection(self._collection)).status
+            if status == self._models.CollectionStatus.GREEN:
                 return
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise StorageError(
-                    f"Qdrant's collection {self._collection} is still {status} after an hour: see its log"
+                    f"Qdrant's collection {self._collection} is still {status} after an hour: read the server's log"
                 )
             time.sleep(0.5)
 
     def flush(self) -> None:
-        """Do nothing: every request has waited."""
+        """Do nothing: each request waits until its changes are durable."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -155,8 +136,8 @@ class ClientEngine:
                 return cls(QdrantClient(path=str(path)), LOCAL_COLLECTION, settings, local=True, where=str(path))
             except RuntimeError as error:
                 raise StorageError(
-                    f"{path} is open already, here or in another process ({error}): close it there first, or run a "
-                    "Qdrant server and give server=QdrantServer(url=...)"
+                    f"{path} is already open, here or in another process ({error}): close it there first, or run a "
+                    "Qdrant server and pass server=QdrantServer(url=...)"
                 ) from error
         client = QdrantClient(
             url=server.url,
@@ -168,11 +149,10 @@ class ClientEngine:
         return cls(client, server.collection, settings, local=False, where=_where(path, server))
 
     def _exists(self) -> bool:
-        return bool(self._patiently(lambda: self._client.collection_exists(self._collection)))
+        return bool(self._retry(lambda: self._client.collection_exists(self._collection)))
 
-    def _make(self, fields: Fields, server: QdrantServer | None) -> None:
-        from qdrant_client import models
-
+    def _create_collection(self, fields: Fields, server: QdrantServer | None) -> None:
+        models = self._models
         settings, on_disk = self._settings, self._settings.on_disk
         quantization: dict[str | None, Callable[[], Any]] = {
             None: lambda: None,
@@ -194,66 +174,52 @@ class ClientEngine:
             on_disk=on_disk,
         )
         sparse = models.SparseVectorParams(index=models.SparseIndexParams(on_disk=on_disk))
-        cluster = (
-            {}
-            if server is None
-            else {
-                name: getattr(server, name)
-                for name in ("shard_number", "replication_factor", "write_consistency_factor")
-                if getattr(server, name) is not None
-            }
-        )
-        self._patiently(
+        self._retry(
             lambda: self._client.create_collection(
                 self._collection,
                 vectors_config={DENSE: dense} if settings.dimension else {},
                 sparse_vectors_config={SPARSE: sparse} if settings.vocabulary else None,
-                **cluster,
+                **({} if server is None else server.cluster_options),
             )
         )
         if self._local:
             return
         for name, kind in fields.items():
-            words = kind in ("keyword", "boolean")
-            schema = models.PayloadSchemaType.KEYWORD if words else models.PayloadSchemaType.FLOAT
-            self._patiently(
+            is_text = kind in ("keyword", "boolean")
+            schema = models.PayloadSchemaType.KEYWORD if is_text else models.PayloadSchemaType.FLOAT
+            self._retry(
                 partial(self._client.create_payload_index, self._collection, f"metadata.{name}", schema, wait=True)
             )
 
-    def _request(self, question: PointQuery) -> Any:
-        from qdrant_client import models
-
+    def _request(self, query: PointQuery) -> Any:
+        models = self._models
         params = None
         if not self._local:
             params = models.SearchParams(
-                hnsw_ef=max(self._settings.ef_search, question.limit),
-                exact=question.exact,
-                quantization=models.QuantizationSearchParams(ignore=question.exact, rescore=True),
+                hnsw_ef=max(self._settings.ef_search, query.limit),
+                exact=query.exact,
+                quantization=models.QuantizationSearchParams(ignore=query.exact, rescore=True),
             )
-        asked = {DENSE: question.dense, SPARSE: question.sparse}
         legs = [
-            models.Prefetch(query=_vector(one), using=name, filter=question.filter, params=params, limit=question.depth)
-            for name, one in asked.items()
-            if one is not None
+            models.Prefetch(query=_vector(vector), using=name, filter=query.filter, params=params, limit=query.depth)
+            for name, vector in query.vectors.items()
         ]
         if len(legs) == 1:
             return models.QueryRequest(
                 query=legs[0].query,
                 using=legs[0].using,
-                filter=question.filter,
+                filter=query.filter,
                 params=params,
-                limit=question.limit,
+                limit=query.limit,
                 with_payload=[DOC_ID],
             )
-        # Qdrant counts ranks from 0, so its k is one more than that of the paper.
-        fusion = (
-            models.RrfQuery(rrf=models.Rrf(k=question.rank_constant + 1))
-            if question.fusion == "rrf"
-            else models.FusionQuery(fusion=models.Fusion.DBSF)
-        )
-        return models.QueryRequest(prefetch=legs, query=fusion, limit=question.limit, with_payload=[DOC_ID])
+        # Qdrant counts ranks from 0, so its k is the paper's plus one.
+        fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
+        if query.fusion == "rrf":
+            fusion = models.RrfQuery(rrf=models.Rrf(k=query.rank_constant + 1))
+        return models.QueryRequest(prefetch=legs, query=fusion, limit=query.limit, with_payload=[DOC_ID])
 
-    def _patiently(self, call: Callable[[], Answer], consequence: str = "nothing was changed by it") -> Answer:
+    def _retry(self, call: Callable[[], Result], consequence: str = "nothing was changed") -> Result:
         try:
             return with_back_off(call)
         except StorageError:
@@ -262,11 +228,11 @@ class ClientEngine:
             raise StorageError(f"Qdrant, {self._where}: {type(error).__name__}: {error}; {consequence}") from error
 
 
-def with_back_off(call: Callable[[], Answer], *, tries: int = TRIES, first_wait: float = 0.5) -> Answer:
-    """Call until it succeeds, waiting twice as long (and up to half more, by chance) after each transient failure.
+def with_back_off(call: Callable[[], Result], *, tries: int = TRIES, first_wait: float = 0.5) -> Result:
+    """Call until it succeeds, waiting twice as long, plus up to half at random, after each transient failure.
 
-    Transient are: no answer or a broken one, HTTP 429 and 5xx, gRPC's UNAVAILABLE, DEADLINE_EXCEEDED and
-    RESOURCE_EXHAUSTED. Any other error, and the last one, is raised as it is.
+    Transient failures are a missing or broken response, HTTP 429 and 5xx, and gRPC's UNAVAILABLE, DEADLINE_EXCEEDED
+    and RESOURCE_EXHAUSTED. Any other error, and the last one, is raised unchanged.
     """
     for retry in range(tries - 1):
         try:
@@ -291,10 +257,10 @@ def _is_transient(error: Exception) -> bool:
     return name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
 
 
-def _vector(one: Any) -> Any:
+def _vector(vector: Any) -> Any:
     from qdrant_client import models
 
-    return models.SparseVector(indices=one.indices, values=one.values) if isinstance(one, Sparse) else one
+    return models.SparseVector(indices=vector.indices, values=vector.values) if isinstance(vector, Sparse) else vector
 
 
 def _where(path: Path, server: QdrantServer | None) -> str:

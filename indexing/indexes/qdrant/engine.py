@@ -1,4 +1,4 @@
-"""Points as Qdrant's engines take them and give them: the one interface that Edge and the client are put behind."""
+"""QdrantEngine: the interface that Edge and qdrant-client implement, with its points and queries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from indexing.indexes.qdrant.filters import PAYLOAD, Conditions, payload_value
 from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE
 
 NAMESPACE = UUID("5f0a3c52-8d0c-5f53-9f3e-2b8f6f0c6f11")
-"""Of the UUIDs that ids are mapped to: changing it would lose every collection."""
+"""Namespace of the UUIDs that ids map to: a change would make every stored collection unreadable."""
 
 ScoredIds = list[list[tuple[str, float]]]
-"""For each query its hits, ids and scores, best first."""
+"""For each query the (doc_id, score) of its hits, best first."""
 
 
 def point_id(doc_id: str) -> str:
-    """Give the UUIDv5 under which Qdrant, which takes integers and UUIDs only, keeps a document."""
+    """Return the UUIDv5 of a document's point; Qdrant accepts only integers and UUIDs as ids."""
     return str(uuid5(NAMESPACE, doc_id))
 
 
@@ -36,12 +36,12 @@ class Sparse:
 
 @dataclass(frozen=True, slots=True)
 class PointBatch:
-    """Documents to be stored.
+    """Documents to store.
 
     Parameters
     ----------
     ids
-        Their doc_ids.
+        The doc_ids.
     vectors
         float32 [documents, dimension], or None.
     weights
@@ -59,7 +59,7 @@ class PointBatch:
         return len(self.ids)
 
     def parts(self, size: int) -> Iterator["PointBatch"]:
-        """Cut into batches of at most `size`."""
+        """Split into batches of at most `size`."""
         for start in range(0, len(self.ids), size):
             part = slice(start, start + size)
             yield PointBatch(
@@ -70,7 +70,7 @@ class PointBatch:
             )
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Give each point's id, vectors by name (lists and `Sparse`), and payload."""
+        """Yield each point's id, vectors by name (lists and `Sparse`), and payload."""
         dense = None if self.vectors is None else self.vectors.tolist()
         sparse = None if self.weights is None else list(sparse_rows(self.weights))
         for row, (doc_id, values) in enumerate(zip(self.ids, self.values, strict=True)):
@@ -81,55 +81,59 @@ class PointBatch:
                 vectors[SPARSE] = sparse[row]
             payload: dict[str, Any] = {DOC_ID: doc_id}
             if values:
-                payload[PAYLOAD] = {
-                    name: [payload_value(value) for value in several] for name, several in values.items()
-                }
+                payload[PAYLOAD] = {name: list(map(payload_value, of_field)) for name, of_field in values.items()}
             yield point_id(doc_id), vectors, payload
 
 
 @dataclass(frozen=True, slots=True)
 class PointQuery:
-    """One query to an engine: a dense or a sparse vector, or both to be fused."""
+    """One query to an engine: a dense or a sparse vector, or both to fuse."""
 
-    dense: list[float] | None
-    sparse: Sparse | None
-    limit: int
+    dense: list[float] | None = None
+    sparse: Sparse | None = None
+    limit: int = 1
     filter: Any = None
     exact: bool = False
     fusion: str = "rrf"
     rank_constant: int = 60
     depth: int = 100
 
+    @property
+    def vectors(self) -> dict[str, Any]:
+        """The query vectors by name."""
+        vectors = {DENSE: self.dense, SPARSE: self.sparse}
+        return {name: vector for name, vector in vectors.items() if vector is not None}
+
 
 class QdrantEngine(Protocol):
-    """What `QdrantIndex` asks of Edge, of the client's local mode and of a server."""
+    """Interface of Edge, of the client's local mode and of a server."""
 
     conditions: Conditions
 
     def upsert(self, batch: PointBatch) -> None:
-        """Store points, whole, instead of those of the same ids."""
+        """Store points, replacing those with the same ids."""
 
     def delete(self, points: Sequence[str]) -> None:
-        """Remove points by UUID."""
+        """Delete points by UUID."""
 
     def count(self, filter: Any = None) -> int:
-        """Count the points that a filter keeps, exactly."""
+        """Return the exact number of points that match a filter."""
 
-    def query(self, questions: Sequence[PointQuery]) -> ScoredIds:
-        """Answer several questions in one call."""
+    def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
+        """Run a batch of queries in one call."""
 
     def optimize(self) -> None:
-        """Build the graphs of what has been added, and wait for it."""
+        """Build the graphs of added points, and wait until they are ready."""
 
     def flush(self) -> None:
-        """Make everything durable."""
+        """Make all changes durable."""
 
     def close(self) -> None:
-        """Let go."""
+        """Release the directory or the connection."""
 
 
 def sparse_rows(weights: csr_matrix) -> Iterator[Sparse]:
-    """Give each row of a CSR matrix, without stored zeros."""
+    """Yield each row of a CSR matrix without explicit zeros."""
     indptr, indices, values = weights.indptr.tolist(), weights.indices.tolist(), weights.data.tolist()
     for start, stop in pairwise(indptr):
         yield Sparse(indices[start:stop], values[start:stop])

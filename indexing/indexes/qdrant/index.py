@@ -23,6 +23,7 @@ from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import PointBatch, QdrantEngine, point_id
 from indexing.indexes.qdrant.search import QdrantSearch, Queries
 from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSettings
+from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.terms import terms_by_score
 from indexing.indexes.vectors import check_vectors, check_weights
 
@@ -96,7 +97,7 @@ class QdrantIndex(Index):
         name: Engine = engine or ("edge" if server is None else "server")
         if name not in ("edge", "local", "server") or (name == "server") != (server is not None):
             raise InputError(f"engine must be 'edge', 'local', or 'server' with a server given, not {engine!r}")
-        if (path / qdrant_files.SETTINGS).exists():
+        if (path / SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
         declared = check_fields(fields or {})

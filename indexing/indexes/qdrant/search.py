@@ -1,4 +1,4 @@
-"""Questions to a Qdrant engine: of vectors, of term weights, of both fused; what a filter keeps is counted once."""
+"""Search in a Qdrant engine by vectors, by term weights, or by both fused; counts of filters are cached."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,30 +13,30 @@ from scipy.sparse import csr_matrix, issparse
 from indexing.errors import InputError
 from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
-from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, Sparse, point_id, sparse_rows
+from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
 from indexing.indexes.qdrant.filters import qdrant_filter
 from indexing.indexes.qdrant.settings import QdrantSettings
 from indexing.indexes.vectors import check_vectors, check_weights
 
 SCAN_BELOW = 0.1
-"""When a filter keeps at most this share of the points, they are compared with the query one by one: exact."""
+"""If at most this share of the points matches a filter, all of them are compared with the query: exact search."""
 QUERIES_AT_ONCE = 64
-COUNTS_KEPT = 1024
+CACHED_COUNTS = 1024
 
 Queries: TypeAlias = "NDArray[np.floating] | csr_matrix"
 
 
 class QdrantSearch:
-    """Asks an engine, for `QdrantIndex`.
+    """Search and scoring of a `QdrantIndex`.
 
     Parameters
     ----------
     path
-        The index, to name in errors.
+        The index, named in errors.
     engine, settings, fields
-        Of the index.
+        Those of the index.
     alone
-        Whether nobody else changes what the engine holds: then what a filter keeps need not be counted again.
+        Whether only this process changes the points, so that counts can be cached.
     """
 
     def __init__(
@@ -47,118 +47,93 @@ class QdrantSearch:
         self._counts: dict[Filter | None, int] = {}
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None) -> Hits:
-        """As `QdrantIndex.search`."""
-        dense, sparse = self._questions(queries)
-        count = len(dense) if dense is not None else len(sparse or ())
-        return self._ask(count, dense, sparse, k, filter)
+        """Search as `QdrantIndex.search` does."""
+        return self._run(self._point_queries(queries), k, filter)
 
     def fused_search(
-        self, vectors: NDArray[np.floating], weights: csr_matrix, k: int, filter: FilterLike | None, **more: Any
+        self, vectors: NDArray[np.floating], weights: csr_matrix, k: int, filter: FilterLike | None, **fusion: Any
     ) -> Hits:
-        """As `QdrantIndex.fused_search`."""
-        dense, sparse = self._questions(vectors)[0], self._questions(weights)[1]
-        if dense is None or sparse is None or len(dense) != len(sparse):
+        """Search as `QdrantIndex.fused_search` does."""
+        dense, sparse = self._point_queries(vectors), self._point_queries(weights)
+        if issparse(vectors) or not issparse(weights) or len(dense) != len(sparse):
             raise InputError("a fused search takes dense vectors and a CSR matrix of as many rows")
-        return self._ask(len(dense), dense, sparse, k, filter, **more)
+        both = [replace(query, sparse=other.sparse) for query, other in zip(dense, sparse, strict=True)]
+        return self._run(both, k, filter, **fusion)
 
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """As `QdrantIndex.score`."""
-        dense, sparse = self._questions(queries)
-        count = len(dense) if dense is not None else len(sparse or ())
-        if count != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {count} queries")
+        """Score documents as `QdrantIndex.score` does."""
+        point_queries = self._point_queries(queries)
+        if len(point_queries) != len(doc_ids):
+            raise InputError(f"{len(doc_ids)} lists of candidates for {len(point_queries)} queries")
         self._check_known(list(dict.fromkeys(chain.from_iterable(doc_ids))))
+        pairs = [(query, ids) for query, ids in zip(point_queries, doc_ids, strict=True) if len(ids)]
         scores: list[float] = []
-        for start in range(0, count, QUERIES_AT_ONCE):
-            rows = [row for row in range(start, min(start + QUERIES_AT_ONCE, count)) if len(doc_ids[row])]
-            questions = [
-                PointQuery(
-                    dense=None if dense is None else dense[row],
-                    sparse=None if sparse is None else sparse[row],
-                    limit=len(doc_ids[row]),
-                    filter=self._among(doc_ids[row]),
-                    exact=True,
-                )
-                for row in rows
-            ]
-            answers = self._engine.query(questions) if questions else []
-            for row, found in zip(rows, answers, strict=True):
-                by_id = dict(found)
-                # A document that shares no term with a sparse query is not found, and scores 0.
-                scores.extend(by_id.get(doc_id, 0.0) for doc_id in doc_ids[row])
+        for start in range(0, len(pairs), QUERIES_AT_ONCE):
+            batch = pairs[start : start + QUERIES_AT_ONCE]
+            results = self._engine.query(
+                [replace(query, limit=len(ids), filter=self._among(ids), exact=True) for query, ids in batch]
+            )
+            for (_, ids), hits in zip(batch, results, strict=True):
+                by_id = dict(hits)
+                # A document that shares no term with a sparse query is not returned, and scores 0.
+                scores.extend(by_id.get(doc_id, 0.0) for doc_id in ids)
         return np.array(scores, np.float32)
 
     def count(self, parsed: Filter | None = None) -> int:
-        """Count what a filter keeps; kept until the next change here (a server's may change elsewhere)."""
+        """Return the number of points that match a filter; it is cached if only this process changes them."""
         if parsed not in self._counts or not self._alone:
-            narrow = None if parsed is None else qdrant_filter(parsed, self._fields, self._engine.conditions)
-            if len(self._counts) >= COUNTS_KEPT:
+            if len(self._counts) >= CACHED_COUNTS:
                 self._counts.clear()
-            self._counts[parsed] = self._engine.count(narrow)
+            self._counts[parsed] = self._engine.count(self._engine_filter(parsed))
         return self._counts[parsed]
 
     def count_ids(self, doc_ids: Sequence[str]) -> int:
-        """Count those of these ids, no two alike, that are there."""
+        """Return how many of these distinct ids the index holds."""
         return self._engine.count(self._among(doc_ids))
 
     def clear_counts(self) -> None:
-        """Count anew from now on: something was changed."""
+        """Clear the cached counts after a change."""
         self._counts.clear()
 
     @property
     def parts(self) -> str:
-        """What a point has, in words."""
+        """Description of a point's vectors."""
         dense = f"dense vectors of dimension {self._settings.dimension}" if self._settings.dimension else ""
         sparse = f"weights over {self._settings.vocabulary} terms" if self._settings.vocabulary else ""
         return " and ".join(part for part in (dense, sparse) if part)
 
-    def _ask(
-        self,
-        count: int,
-        dense: list[list[float]] | None,
-        sparse: list[Sparse] | None,
-        k: int,
-        filter: FilterLike | None,
-        **more: Any,
-    ) -> Hits:
+    def _run(self, queries: list[PointQuery], k: int, filter: FilterLike | None, **fusion: Any) -> Hits:
         if k < 1:
             raise InputError(f"k must be at least 1, not {k}")
         parsed = None if filter is None else parse_filter(filter, self._fields)
-        most = self.count(parsed)
-        if not most:
-            return Hits.empty(count)
-        narrow = None if parsed is None else qdrant_filter(parsed, self._fields, self._engine.conditions)
-        question = PointQuery(
-            dense=None,
-            sparse=None,
-            limit=min(k, most),
-            filter=narrow,
-            exact=parsed is not None and most <= SCAN_BELOW * self.count(None),
-            **more,
-        )
-        found: ScoredIds = []
-        for start in range(0, count, QUERIES_AT_ONCE):
-            found += self._engine.query(
-                [
-                    replace(
-                        question,
-                        dense=None if dense is None else dense[row],
-                        sparse=None if sparse is None else sparse[row],
-                    )
-                    for row in range(start, min(start + QUERIES_AT_ONCE, count))
-                ]
+        matching = self.count(parsed)
+        if not matching:
+            return Hits.empty(len(queries))
+        options = fusion | {
+            "limit": min(k, matching),
+            "filter": self._engine_filter(parsed),
+            "exact": parsed is not None and matching <= SCAN_BELOW * self.count(None),
+        }
+        hits: ScoredIds = []
+        for start in range(0, len(queries), QUERIES_AT_ONCE):
+            hits += self._engine.query(
+                [replace(query, **options) for query in queries[start : start + QUERIES_AT_ONCE]]
             )
-        return _hits(found)
+        return _hits(hits)
 
-    def _questions(self, queries: Queries) -> tuple[list[list[float]] | None, list[Sparse] | None]:
+    def _engine_filter(self, parsed: Filter | None) -> Any:
+        return None if parsed is None else qdrant_filter(parsed, self._fields, self._engine.conditions)
+
+    def _point_queries(self, queries: Queries) -> list[PointQuery]:
         if issparse(queries):
             if not self._settings.vocabulary:
                 raise InputError(f"points of the index {self._path} have {self.parts}, no sparse vectors")
-            return None, list(sparse_rows(check_weights(queries, self._settings.vocabulary, self._path)))
+            weights = check_weights(queries, self._settings.vocabulary, self._path)
+            return [PointQuery(sparse=row) for row in sparse_rows(weights)]
         if not self._settings.dimension:
             raise InputError(f"points of the index {self._path} have {self.parts}, no dense vectors")
-        rows = check_vectors(np.atleast_2d(np.asarray(queries)), self._settings.dimension, self._path)
-        return rows.tolist(), None
+        vectors = check_vectors(np.atleast_2d(np.asarray(queries)), self._settings.dimension, self._path)
+        return [PointQuery(dense=row) for row in vectors.tolist()]
 
     def _check_known(self, ids: list[str]) -> None:
         if not ids or self.count_ids(ids) == len(ids):
@@ -171,8 +146,8 @@ class QdrantSearch:
         return conditions.group(must=[conditions.points([point_id(doc_id) for doc_id in doc_ids])])
 
 
-def _hits(found: ScoredIds) -> Hits:
-    ids, codes = encode_strings([doc_id for hits in found for doc_id, _ in hits])
-    scores = np.fromiter((score for hits in found for _, score in hits), np.float32, count=len(codes))
-    rows = np.repeat(np.arange(len(found)), [len(hits) for hits in found])
-    return Hits.ranked(len(found), rows, codes, scores, ids)
+def _hits(results: ScoredIds) -> Hits:
+    ids, codes = encode_strings([doc_id for hits in results for doc_id, _ in hits])
+    scores = np.fromiter((score for hits in results for _, score in hits), np.float32, count=len(codes))
+    rows = np.repeat(np.arange(len(results)), [len(hits) for hits in results])
+    return Hits.ranked(len(results), rows, codes, scores, ids)

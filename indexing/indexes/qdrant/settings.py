@@ -1,4 +1,4 @@
-"""What a QdrantIndex is made of, and where it lives."""
+"""Settings of a QdrantIndex, and its location."""
 
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
@@ -9,30 +9,32 @@ Engine: TypeAlias = Literal["edge", "local", "server"]
 Quantization: TypeAlias = Literal["scalar", "product", "binary"]
 
 DENSE, SPARSE = "dense", "sparse"
-"""The names of the vectors of a point."""
+"""Names of the vectors of a point."""
 DOC_ID = "doc_id"
-"""The payload's field with the id as it was given."""
+"""Payload field of the document's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class QdrantSettings:
-    """What a QdrantIndex holds.
+    """Settings of a QdrantIndex.
 
     Parameters
     ----------
     dimension
-        Length of a dense vector; 0: points have none.
+        Dimension of dense vectors; 0 for points without one.
     vocabulary
-        Number of terms of a sparse vector; 0: points have none.
+        Number of terms of sparse vectors; 0 for points without one.
     metric
-        Of dense vectors: ``"cosine"`` (Qdrant keeps them normalised) or ``"dot"``. Sparse ones are always multiplied.
+        For dense vectors ``"cosine"`` (Qdrant stores them normalised) or ``"dot"``; sparse ones always use the inner
+        product.
     m, ef_construction, ef_search
-        HNSW's links a node, breadth while building and breadth while searching (Malkov and Yashunin 2018).
+        HNSW's links per node, and breadth of the search while building and while searching (Malkov and Yashunin
+        2018).
     quantization
-        What the graph is walked with: ``"scalar"`` (a byte a component), ``"product"`` (a sixteenth of the bytes),
-        ``"binary"`` (a bit a component); the hits are scored again with the whole vectors.
+        Vectors for the search in the graph: ``"scalar"`` (a byte per component), ``"product"`` (a sixteenth of the
+        bytes), ``"binary"`` (a bit per component). Hits are scored again with the full vectors.
     on_disk
-        Leave vectors and graph in files and let the page cache decide; else they are read into memory.
+        Leave vectors and graph in files, behind the page cache; else they are loaded into memory.
     """
 
     dimension: int = 0
@@ -47,13 +49,13 @@ class QdrantSettings:
     def __post_init__(self) -> None:
         if self.dimension < 0 or self.vocabulary < 0 or not (self.dimension or self.vocabulary):
             raise InputError(
-                f"an index needs a dimension, or a vocabulary, or both: not {self.dimension} and {self.vocabulary}"
+                f"an index needs a dimension, a vocabulary or both, not {self.dimension} and {self.vocabulary}"
             )
         if self.metric not in ("cosine", "dot"):
-            raise InputError(f"unknown metric {self.metric!r}: there are 'cosine' and 'dot'")
+            raise InputError(f"unknown metric {self.metric!r}: choose 'cosine' or 'dot'")
         if self.quantization is not None and self.quantization not in get_args(Quantization):
             known = ", ".join(map(repr, get_args(Quantization)))
-            raise InputError(f"unknown quantization {self.quantization!r}: there are {known}")
+            raise InputError(f"unknown quantization {self.quantization!r}: choose one of {known}")
         for name in ("m", "ef_construction", "ef_search"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -61,23 +63,23 @@ class QdrantSettings:
 
 @dataclass(frozen=True, slots=True)
 class QdrantServer:
-    """A Qdrant server or cluster, and the collection in it.
+    """Address of a collection on a Qdrant server or cluster.
 
     Parameters
     ----------
     url
         ``"http://localhost:6333"``.
     collection
-        The name of Qdrant's collection.
+        Name of Qdrant's collection.
     api_key
-        Never written to disk; by default the environment's ``QDRANT_API_KEY``.
+        Never written to disk; by default the environment variable ``QDRANT_API_KEY``.
     grpc
-        Speak gRPC (port 6334) instead of HTTP.
+        Use gRPC (port 6334) instead of HTTP.
     timeout
-        Seconds that one request may take.
+        Timeout of a request in seconds.
     shard_number, replication_factor, write_consistency_factor
-        For a cluster: into how many shards the collection is cut, how many copies there are of each, and how many of
-        them must confirm a write. Qdrant's defaults when not given.
+        For a cluster: number of shards, of copies of each, and of copies that must confirm a write. None means
+        Qdrant's default.
     """
 
     url: str
@@ -88,3 +90,13 @@ class QdrantServer:
     shard_number: int | None = None
     replication_factor: int | None = None
     write_consistency_factor: int | None = None
+
+    @property
+    def cluster_options(self) -> dict[str, int]:
+        """Options for a cluster that are given."""
+        options = {
+            "shard_number": self.shard_number,
+            "replication_factor": self.replication_factor,
+            "write_consistency_factor": self.write_consistency_factor,
+        }
+        return {name: value for name, value in options.items() if value is not None}

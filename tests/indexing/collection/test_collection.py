@@ -292,7 +292,7 @@ class TestWhatIsRefused:
     def test_an_id_twice(self, path, encoders):
         with (
             CollectionWriter.open(path, encoders=encoders) as collection,
-            pytest.raises(InputError, match="'d1' stands 2 times"),
+            pytest.raises(InputError, match="'d1' occurs 2 times"),
         ):
             collection.upsert([document(1), document(1)])
 

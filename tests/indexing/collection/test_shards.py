@@ -37,7 +37,7 @@ def test_gives_the_rows_of_the_documents_asked_for(shards):
 @pytest.mark.parametrize("number", [0, 11, 99])
 def test_a_document_without_a_row_is_an_error(shards, number):
     fill(shards, 4, 6)
-    with pytest.raises(StorageError, match=f"has no row for the document number {number}"):
+    with pytest.raises(StorageError, match=f"has no row for document number {number}"):
         shards.read(np.array([number]))
 
 
@@ -90,7 +90,7 @@ def test_rewriting_keeps_living_rows_in_new_files_until_they_replace_the_old(sha
 
 
 @pytest.mark.parametrize("place", [0, 30, 59])
-def test_a_flipped_byte_is_found_by_whoever_reads_it(shards, place):
+def test_a_flipped_byte_is_found_by_every_reader(shards, place):
     fill(shards, 5)
     file = shards.folder / "000000.shard"
     data = bytearray(file.read_bytes())

@@ -23,13 +23,13 @@ def test_gives_back_what_was_added_in_the_order_asked(store):
     assert "3" not in store
 
 
-def test_replaces_an_id_that_is_there_and_refuses_one_that_stands_twice(store):
+def test_replaces_an_id_that_is_there_and_refuses_one_that_occurs_twice(store):
     store.upsert([ONE])
     store.upsert([Document("1", "new")])
     assert store.get(["1"])[0].text == "new"
     assert len(store) == 1
 
-    with pytest.raises(InputError, match="'1' stands 2 times"):
+    with pytest.raises(InputError, match="'1' occurs 2 times"):
         store.upsert([TWO, ONE, ONE])
     assert "ü 2" not in store
 
@@ -78,7 +78,7 @@ def test_reopens_and_explains_what_is_no_store(tmp_path, store):
     (tmp_path / "bad.sqlite").write_bytes(b"no database at all, but long enough to look at" * 40)
     with pytest.raises(StorageError, match="is not a document store"):
         DocumentStore.open(tmp_path / "bad.sqlite")
-    with pytest.raises(StorageError, match="already there"):
+    with pytest.raises(StorageError, match="already exists"):
         DocumentStore.create(store.path)
 
 

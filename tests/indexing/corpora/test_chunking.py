@@ -1,4 +1,4 @@
-"""Texts cut into pieces: worked by hand, and for any text nothing lost and nothing too long."""
+"""Chunking: examples worked by hand; for any text, no character is lost and no chunk is too long."""
 
 import json
 from itertools import pairwise
@@ -148,13 +148,13 @@ class TestDocuments:
         assert is_chunk(setup.metadata) and not is_chunk(self.DOCUMENT.metadata)
         assert siblings(setup.metadata) == [chunk.doc_id for chunk in chunks]
 
-    def test_only_a_whole_document_is_put_together(self):
+    def test_only_a_complete_document_is_reassembled(self):
         chunks = chunk_document(self.DOCUMENT, Chunking(by="markdown"))
         for wrong in (chunks[:-1], chunks[1:], chunks[::-1], [*chunks[:2], chunks[1], *chunks[3:]]):
-            with pytest.raises(InputError, match="'guide' cannot be put together"):
+            with pytest.raises(InputError, match="'guide' cannot be reassembled"):
                 assemble(wrong)
 
-    def test_fields_of_ones_own_are_not_overwritten(self):
+    def test_reserved_fields_are_not_overwritten(self):
         with pytest.raises(InputError, match="'a' has a field 'chunk'"):
             chunk_document(Document("a", "b", metadata={"chunk": 1}), Chunking())
 
@@ -179,9 +179,9 @@ def test_an_eighth_is_shared_by_default():
     assert Chunking(size=64).as_dict()["overlap"] == 8
 
 
-def test_what_cannot_be():
+def test_invalid_settings_are_refused():
     for wrong in ({"size": 0}, {"size": 4, "overlap": 4}, {"overlap": -1}):
         with pytest.raises(InputError, match="must be at least"):
             Chunking(**wrong)
-    with pytest.raises(InputError, match="cut by tokens, sentences, markdown, not by 'pages'"):
+    with pytest.raises(InputError, match="split by tokens, sentences, markdown, not by 'pages'"):
         Chunking(by="pages")

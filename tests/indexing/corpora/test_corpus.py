@@ -1,4 +1,4 @@
-"""Corpora: every form people have is read, each bad record is named, and no good one is lost."""
+"""Corpora: every supported format is read, each malformed record is named, and no other is lost."""
 
 import gzip
 import json
@@ -131,7 +131,7 @@ class TestForms:
 
         assert list(corpus) == [Document("k", "b", "h", {"title": "kept", "id": 3})]
 
-    def test_a_byte_order_mark_and_blank_lines_are_passed_over(self, tmp_path):
+    def test_a_byte_order_mark_and_blank_lines_are_skipped(self, tmp_path):
         path = write(tmp_path / "c.jsonl", b'\xef\xbb\xbf{"_id": "1", "text": "x"}\n\n  \r\n{"_id": "2", "text": "y"}')
 
         assert [document.doc_id for document in read_corpus(path)] == ["1", "2"]
@@ -177,7 +177,7 @@ class TestPasses:
         assert read_corpus(here).fingerprint() == read_corpus(there).fingerprint()
         assert read_corpus(here).fingerprint() != read_corpus(other).fingerprint()
 
-    def test_a_corpus_says_what_it_reads(self, tmp_path):
+    def test_a_corpus_describes_its_source(self, tmp_path):
         path = write_lines(tmp_path / "c.jsonl", GOOD)
 
         assert read_corpus(path).description == str(path)
@@ -191,7 +191,7 @@ BAD_LINES = {
     "nested beyond reason": ("[" * 100_000, r"not JSON"),
     "no id": ('{"text": "x"}', r"the field '_id' or 'id' or 'doc_id' is missing \(there are 'text'\); id_field"),
     "no text": ('{"_id": "1", "body": "x"}', r"the field 'text' or 'contents' is missing .*'body'.*text_field"),
-    "id of a wrong type": ('{"_id": 1.5, "text": "x"}', r"the field '_id' must be a string or a whole number, not 1.5"),
+    "id of a wrong type": ('{"_id": 1.5, "text": "x"}', r"the field '_id' must be a string or an integer, not 1.5"),
     "true as an id": ('{"_id": true, "text": "x"}', r"the field '_id' must be .* not True"),
     "empty id": ('{"_id": " ", "text": "x"}', r"the field '_id' is empty"),
     "null text": ('{"_id": "1", "text": null}', r"the field 'text' must be a string, not None"),
@@ -199,8 +199,8 @@ BAD_LINES = {
     "nothing to read": ('{"_id": "1", "title": " ", "text": "\\n"}', r"document '1' is empty"),
     "half a character": ('{"_id": "1", "text": "\\ud83d"}', r"half of a surrogate pair"),
     "half a character in metadata": ('{"_id": "1", "text": "x", "m": "\\uDC00"}', r"half of a surrogate pair"),
-    "an id that stands above": ('{"_id": "good", "text": "again"}', r"the id 'good' already stands above"),
-    "metadata against itself": ('{"_id": "1", "text": "x", "y": 1, "metadata": {"y": 2}}', r"'y' stands .* differ"),
+    "an id that stands above": ('{"_id": "good", "text": "again"}', r"the id 'good' already occurs above"),
+    "metadata against itself": ('{"_id": "1", "text": "x", "y": 1, "metadata": {"y": 2}}', r"'y' has different values"),
 }
 
 
@@ -304,20 +304,20 @@ class TestBadTables:
 
 
 class TestUnreadable:
-    """What makes the whole source unreadable is an error, whatever `on_error` says."""
+    """A source that is unreadable as a whole raises an error, whatever `on_error` is."""
 
     @pytest.mark.parametrize("on_error", ["raise", "skip"])
     @pytest.mark.parametrize("name", ["missing.jsonl", "no/such/folder", "missing.csv.gz", "./nothing"])
     def test_nothing_is_there(self, tmp_path, name, on_error):
-        with pytest.raises(InputError, match=r"is not there: give a BEIR folder"):
+        with pytest.raises(InputError, match=r"does not exist: pass a BEIR folder"):
             list(read_corpus(tmp_path / name, on_error=on_error))
 
     def test_an_unknown_ending(self, tmp_path):
-        with pytest.raises(InputError, match=r"ends in '\.docx' is of no known kind"):
+        with pytest.raises(InputError, match=r"unknown file extension '\.docx'"):
             read_corpus(write(tmp_path / "c.docx", "x"))
 
     def test_a_folder_with_nothing_to_read(self, tmp_path):
-        with pytest.raises(InputError, match=r"holds neither corpus\.jsonl"):
+        with pytest.raises(InputError, match=r"contains no corpus\.jsonl"):
             read_corpus(tmp_path)
 
     @pytest.mark.parametrize("content", [b"not gzip at all", gzip.compress(b'{"_id": "1", "text": "x"}\n' * 9)[:-12]])
@@ -333,11 +333,11 @@ class TestUnreadable:
 
     @pytest.mark.parametrize("content", ["", "\n\n"])
     def test_a_file_without_documents(self, tmp_path, content):
-        with pytest.raises(InputError, match="holds no document"):
+        with pytest.raises(InputError, match="holds no usable document"):
             list(read_corpus(write(tmp_path / "c.jsonl", content)))
 
     def test_a_file_of_which_every_line_was_skipped(self, tmp_path):
-        with pytest.raises(InputError, match=r"holds no document that can be used \(2 records skipped\)"):
+        with pytest.raises(InputError, match=r"holds no usable document \(2 records skipped\)"):
             list(read_corpus(write(tmp_path / "c.jsonl", "{\n{\n"), on_error="skip"))
 
     def test_an_empty_csv_has_no_header(self, tmp_path):

@@ -1,4 +1,4 @@
-"""Queries and qrels, as BEIR and TREC keep them."""
+"""Queries and qrels in the formats of BEIR and TREC."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ class TestQueries:
             ('{"_id": "2"}', "the field 'text' or 'query' is missing"),
             ('{"text": "x"}', "'_id' .* is missing"),
             ('{"_id": "2", "text": " "}', "the query '2' is empty"),
-            ('{"_id": "1", "text": "again"}', "the query id '1' already stands above"),
+            ('{"_id": "1", "text": "again"}', "the query id '1' already occurs above"),
         ],
     )
     def test_the_error_names_file_line_and_field(self, tmp_path, line, message):
@@ -44,7 +44,7 @@ class TestQueries:
             read_queries(path)
 
     def test_a_missing_file(self, tmp_path):
-        with pytest.raises(InputError, match="is not there"):
+        with pytest.raises(InputError, match="does not exist"):
             read_queries(tmp_path / "queries.jsonl")
 
 
@@ -77,11 +77,11 @@ class TestQrels:
         [
             ("q\td", "2 columns where 3"),
             ("q\td\t1\tx", "4 columns where 3"),
-            ("q\td\t0.5", "the grade must be a whole number, not '0.5'"),
-            ("q\td\thigh", "the grade must be a whole number, not 'high'"),
+            ("q\td\t0.5", "the grade must be an integer, not '0.5'"),
+            ("q\td\thigh", "the grade must be an integer, not 'high'"),
             ("\td\t1", "the query id is empty"),
             ("q\t\t1", "the document id is empty"),
-            ("q0\td0\t2", "document 'd0' has grade 2 for query 'q0', and 1 above"),
+            ("q0\td0\t2", "document 'd0' has grade 2 for query 'q0', but 1 above"),
         ],
     )
     def test_the_error_names_file_and_line(self, tmp_path, line, message):
@@ -91,7 +91,7 @@ class TestQrels:
             read_qrels(path)
 
     def test_a_first_line_with_a_bad_grade_is_no_header(self, tmp_path):
-        with pytest.raises(InputError, match=r"line 1: the grade must be a whole number, not '1\.0'"):
+        with pytest.raises(InputError, match=r"line 1: the grade must be an integer, not '1\.0'"):
             read_qrels(write(tmp_path / "t.tsv", "q\td\t1.0\n"))
 
     def test_a_line_that_is_not_utf8(self, tmp_path):
@@ -101,7 +101,7 @@ class TestQrels:
             read_qrels(tmp_path / "t.tsv")
 
     def test_nothing_to_read(self, tmp_path):
-        with pytest.raises(InputError, match="is not there"):
+        with pytest.raises(InputError, match="does not exist"):
             read_qrels(tmp_path / "none.tsv")
         with pytest.raises(InputError, match="holds no judgements"):
             read_qrels(write(tmp_path / "t.tsv", "query-id\tcorpus-id\tscore\n"))
@@ -121,7 +121,7 @@ class TestDatasets:
     def test_queries(self, saved):
         assert queries_of(saved(_id=["1", "2"], title=["", ""], text=["a", "b"])) == {"1": "a", "2": "b"}
 
-    def test_qrels_with_whole_numbers_for_ids(self, saved):
+    def test_qrels_with_integers_for_ids(self, saved):
         table = saved(**json.loads('{"query-id": [1, 1, 2], "corpus-id": [10, 11, 10], "score": [1, 0, 2]}'))
 
         assert qrels_of(table) == {"1": {"10": 1, "11": 0}, "2": {"10": 2}}
@@ -129,5 +129,5 @@ class TestDatasets:
     def test_a_qrels_row_without_a_grade(self, saved):
         table = saved(**{"query-id": ["1", "1"], "corpus-id": ["a", "b"], "score": [1, None]})
 
-        with pytest.raises(InputError, match="row 2: the grade must be a whole number, not 'None'"):
+        with pytest.raises(InputError, match="row 2: the grade must be an integer, not 'None'"):
             qrels_of(table)

@@ -1,4 +1,4 @@
-"""A corpus cut into ranges: every record is in one of them, as if it had been read whole."""
+"""Ranges of a corpus: together they hold every record exactly once."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_a_folder_of_parts_is_one_corpus_in_the_order_of_their_names(tmp_path):
     assert [part["_id"] for part in values(corpus.source, size=5)] == ["d0", "d1", "d2"]
 
 
-def test_a_source_that_cannot_be_cut_is_refused(tmp_path):
+def test_a_source_that_cannot_be_split_is_refused(tmp_path):
     (tmp_path / "corpus.csv").write_text("id,text\n1,a\n")
-    with pytest.raises(InputError, match=r"corpus\.csv cannot be cut"):
+    with pytest.raises(InputError, match=r"corpus\.csv cannot be split"):
         split_into_ranges(open_source(tmp_path / "corpus.csv"))

@@ -252,7 +252,7 @@ def test_k_may_exceed_what_there_is_and_must_be_positive(filled):
 
 def test_an_id_twice_in_one_call_is_refused(subject):
     index = subject.create()
-    with pytest.raises(InputError, match="'d0900' stands"):
+    with pytest.raises(InputError, match="'d0900' occurs"):
         subject.upsert(index, ["d0900", "d0901", "d0900"], subject.payload([1, 2, 3]), [{}, {}, {}])
     index.close()
 

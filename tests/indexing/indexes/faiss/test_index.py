@@ -143,7 +143,7 @@ def test_flat_resolves_ties_at_the_cutoff_by_id(tmp_path_factory, n, distinct, k
 @pytest.mark.parametrize(
     ("ids", "rows", "says"),
     [
-        (["a", "a"], np.ones((2, 8)), "'a' stands 2 times"),
+        (["a", "a"], np.ones((2, 8)), "'a' occurs 2 times"),
         (["a", ""], np.ones((2, 8)), "position 1 is empty"),
         (["a"], np.ones((1, 9)), "dimension 8"),
         (["a"], np.ones((2, 8)), "1 ids for 2 vectors"),
@@ -180,11 +180,11 @@ def test_create_does_not_overwrite_and_open_explains(tmp_path, index):
 
 
 def test_unknown_settings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there are 'flat', 'hnsw', 'ivf', 'pq', 'sq' and 'factory'"):
+    with pytest.raises(InputError, match="choose one of 'flat', 'hnsw', 'ivf', 'pq', 'sq', 'factory'"):
         FaissIndex.create(tmp_path / "index", 8, kind="annoy")
-    with pytest.raises(InputError, match="makes no index of dimension 8 from 'PQ3'"):
+    with pytest.raises(InputError, match="cannot build an index of dimension 8 from 'PQ3'"):
         FaissIndex.create(tmp_path / "index", 8, kind="factory", factory="PQ3")
-    with pytest.raises(InputError, match="goes with kind='factory'"):
+    with pytest.raises(InputError, match="kind='factory' and factory need each other"):
         FaissIndex.create(tmp_path / "index", 8, kind="ivf", factory="PQ3")
-    with pytest.raises(InputError, match="there are 'cosine' and 'dot'"):
+    with pytest.raises(InputError, match="choose 'cosine' or 'dot'"):
         FaissIndex.create(tmp_path / "index", 8, metric="euclidean")

@@ -1,4 +1,4 @@
-"""Every kind of FAISS index under upserts and deletes, beside a plain dictionary of vectors."""
+"""Every kind of FAISS index under upserts and deletes, compared with a plain dictionary of vectors."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ KINDS = {
     "fast scan": {"kind": "factory", "factory": "PQ4x4fs", "training_sample": 300},
 }
 WHOLE = ("flat", "hnsw", "ivf")
-"""Kinds that keep vectors as they are, and here find the true best."""
+"""Kinds that store full vectors and, on this data, find the exact nearest neighbours."""
 
 
 def vectors(n: int, seed: int = 0) -> np.ndarray:
@@ -48,7 +48,7 @@ def index(tmp_path, kind) -> FaissIndex:
 
 
 def check(index: FaissIndex, kind: str, expected: dict[str, np.ndarray]) -> None:
-    """The index holds these vectors and finds each by itself."""
+    """Check that the index holds these vectors and that each is its own nearest neighbour."""
     names = sorted(expected)
     rows = np.stack([expected[name] for name in names])
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -236,7 +236,7 @@ def test_scores_of_unknown_documents_are_refused(tmp_path):
     assert index.score(vectors(2), [[], []]).tolist() == []
 
 
-def test_memory_is_told_by_kind(tmp_path):
+def test_memory_is_estimated_for_each_kind(tmp_path):
     sizes = {}
     for name in ("flat", "hnsw", "ivf", "sq"):
         index = FaissIndex.create(tmp_path / name, 8, **KINDS[name])

@@ -58,7 +58,7 @@ def test_finds_by_stemmed_words_of_title_and_text(index):
 
 
 def test_scores_are_lucenes_bm25(index):
-    # Lengths up to 40 are kept exactly in Lucene's one-byte norms.
+    # Lengths up to 40 are stored exactly in Lucene's one-byte norms.
     texts = {"d1": "fox fox dog", "d2": "fox " + "cat " * 9, "d3": "dog", "d4": "bird song"}
     upsert_documents(index, documents(**texts))
 
@@ -183,7 +183,7 @@ def test_a_deleted_id_may_come_back(index):
 
 
 def test_an_id_twice_in_one_call_is_an_error_that_names_it(index):
-    with pytest.raises(InputError, match="'d1' stands twice"):
+    with pytest.raises(InputError, match="'d1' occurs 2 times"):
         upsert_documents(index, [Document("d1", "fox"), Document("d2", "dog"), Document("d1", "cat")])
 
     assert found(index, "fox dog cat") == ["d1", "d2"]
@@ -238,7 +238,7 @@ def test_a_second_writer_is_refused_a_reader_is_not(tmp_path):
     with Bm25Index.create(tmp_path / "index") as index:
         upsert_documents(index, documents(d1="fox"))
         index.commit()
-        with pytest.raises(StorageError, match="open for writing already"):
+        with pytest.raises(StorageError, match="already open for writing"):
             Bm25Index.open(tmp_path / "index")
         with Bm25Index.open(tmp_path / "index", read_only=True) as reader:
             assert found(reader, "fox") == ["d1"]
@@ -317,7 +317,7 @@ def test_threads_search_while_another_adds_and_deletes(index):
     with ThreadPoolExecutor(4) as pool:
         searches = [pool.submit(search) for _ in range(3)]
         pool.submit(change).result()
-        # One dog is there at a time, but for the instant between an add and a delete.
+        # One dog exists at a time, except between an add and a delete.
         assert all(result.result() <= {(50, 0), (50, 1)} for result in searches)
     assert found(index, "dog") == ["dog39"]
 
@@ -344,5 +344,5 @@ def test_other_languages_find_words_in_other_forms(tmp_path, analyzer, text, que
 def test_every_analyzer_can_be_made_and_an_unknown_one_lists_them(tmp_path):
     for name in ANALYZERS:
         assert make_analyzer(name) is not None
-    with pytest.raises(InputError, match="unknown analyzer 'klingon': there are anserini-default-english"):
+    with pytest.raises(InputError, match="unknown analyzer 'klingon': choose one of anserini-default-english"):
         Bm25Index.create(tmp_path / "index", analyzer="klingon")

@@ -1,4 +1,4 @@
-"""BM25 over a title and a text: weights, parameters by field."""
+"""BM25 over title and text as separate fields: weights and parameters by field."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def test_title_and_text_have_weights_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("wrong", [{"title": 1.0}, {"title": 0.0, "text": 1.0}, {"title": 1.0, "body": 1.0}])
 def test_wrong_weights_are_errors(tmp_path, wrong):
-    with pytest.raises(InputError, match="weights must give the title and the text"):
+    with pytest.raises(InputError, match="weights must hold a number above 0 for title and for text"):
         Bm25Index.create(tmp_path / "index", weights=wrong)
 
 
@@ -45,7 +45,7 @@ def some_documents(count: int, seed: int = 0) -> list[Document]:
 
 
 def hand_made(documents: Sequence[Document], query: str) -> dict[str, float]:
-    """Score by the formula; lengths up to 40 are kept exactly in Lucene's one-byte norms."""
+    """Score by the formula; lengths up to 40 are stored exactly in Lucene's one-byte norms."""
     scores = dict.fromkeys((document.doc_id for document in documents), 0.0)
     for field, weight in WEIGHTS.items():
         texts = {document.doc_id: getattr(document, field).split() for document in documents}
@@ -115,8 +115,8 @@ def test_by_field_holds_through_updates_deletes_filters_and_opening_again(tmp_pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"k1": {"title": 1.0, "text": 2.0}}, "k1 by field goes with weights"),
-        ({"weights": WEIGHTS, "b": {"title": 0.5}}, "b by field must give the title and the text a number each"),
+        ({"k1": {"title": 1.0, "text": 2.0}}, "k1 by field needs weights"),
+        ({"weights": WEIGHTS, "b": {"title": 0.5}}, "b by field must hold a number for title and for text"),
         ({"weights": WEIGHTS, "b": {"title": 0.5, "text": 1.5}}, "b must be between 0 and 1, not 1.5"),
         ({"weights": WEIGHTS, "k1": {"title": -1.0, "text": 1.5}}, "k1 must be a number of at least 0, not -1.0"),
         ({"k1": float("nan")}, "k1 must be a number of at least 0"),

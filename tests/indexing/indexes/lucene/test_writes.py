@@ -1,4 +1,4 @@
-"""What both Lucene indexes share: upserts, deletes, sequences, readers of other processes, merging."""
+"""Behaviour common to both Lucene indexes: upserts, deletes, sequences, readers in other processes, merging."""
 
 import subprocess
 import sys

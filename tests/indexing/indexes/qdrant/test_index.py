@@ -51,7 +51,7 @@ def test_one_call_searches_both_vectors_and_fuses_them(tmp_path, engine):
                 sums: Counter[str] = Counter()
                 for leg in legs:
                     sums.update({hit.doc_id: 1 / (60 + hit.rank) for hit in leg[query]})
-                # Equal sums come in any order from Qdrant at the cutoff.
+                # At the cutoff Qdrant returns equal sums in any order.
                 expected = [score for _, score in sums.most_common(10)]
                 np.testing.assert_allclose(ranking.scores, expected, rtol=1e-5)
                 assert [sums[doc_id] for doc_id in ranking.doc_ids] == pytest.approx(expected)
@@ -75,7 +75,7 @@ def test_points_must_have_all_their_vectors(tmp_path):
             index.search(weights(1), 3)
         with pytest.raises(InputError, match="2 ids for 3 rows"):
             index.upsert(ids(2), dense(3))
-        with pytest.raises(InputError, match="2 ids for the metadata of 1 documents"):
+        with pytest.raises(InputError, match="2 ids, but metadata of 1 documents"):
             index.upsert(ids(2), dense(2), metadata=[{}])
 
 
@@ -114,8 +114,8 @@ def test_a_second_process_is_refused_and_told_what_to_do(tmp_path):
             check=True,
             cwd=Path(__file__).parents[4],
         )
-        assert "one process a directory" in done.stdout and "QdrantServer(url=" in done.stdout
-        with pytest.raises(StorageError, match="one process a directory"):
+        assert "one process per directory" in done.stdout and "QdrantServer(url=" in done.stdout
+        with pytest.raises(StorageError, match="one process per directory"):
             QdrantIndex.open(tmp_path / "index")
     QdrantIndex.open(tmp_path / "index").close()
 
@@ -137,20 +137,20 @@ def test_what_an_unclean_end_leaves_is_there_again(tmp_path):
     ("arguments", "says"),
     [
         ({}, "needs a dimension"),
-        ({"dimension": 8, "metric": "euclid"}, "'cosine' and 'dot'"),
+        ({"dimension": 8, "metric": "euclid"}, "'cosine' or 'dot'"),
         ({"dimension": 8, "quantization": "int4"}, "'scalar', 'product', 'binary'"),
         ({"dimension": 8, "engine": "server"}, "with a server given"),
         ({"dimension": 8, "m": 0}, "m must be at least 1"),
     ],
 )
-def test_what_cannot_be_made_is_refused(tmp_path, arguments, says):
+def test_invalid_settings_are_refused(tmp_path, arguments, says):
     with pytest.raises(InputError, match=says):
         QdrantIndex.create(tmp_path / "index", **arguments)
     assert not (tmp_path / "index").exists()
 
 
 class Moody(BaseHTTPRequestHandler):
-    """Speaks as much of Qdrant's HTTP as a small upload needs, and fails as servers do under load."""
+    """Server for the part of Qdrant's HTTP API that a small upload uses; it fails as servers do under load."""
 
     requests: Counter[str]
     failures: dict[str, list[int]]

@@ -1,0 +1,40 @@
+"""``settings.json`` of an index: its backend and format, and what its engine needs to open it."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from indexing.disk import write_json
+from indexing.errors import StorageError
+
+SETTINGS = "settings.json"
+FORMAT = 1
+
+Stored = TypeVar("Stored")
+
+
+def read_settings_json(path: Path, engine: str, build: Callable[[Mapping[str, Any]], Stored]) -> Stored:
+    """Read ``settings.json`` of the index in this folder and pass its content to `build`.
+
+    Raises
+    ------
+    StorageError
+        When there is no index of this engine and format, or its settings are damaged.
+    """
+    try:
+        content = json.loads((path / SETTINGS).read_text("utf-8"))
+        if content.get("backend") != engine.lower():
+            raise StorageError(f"{path} holds an index of backend {content.get('backend')!r}, not {engine.lower()!r}")
+        if content["format"] != FORMAT:
+            raise StorageError(f"{path} has format {content['format']}, this version reads {FORMAT}: build it again")
+        return build(content)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise StorageError(f"{path} is not a {engine} index: {error.filename} is missing") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise StorageError(f"{path / SETTINGS} cannot be read ({error!r}): build the index again") from error
+
+
+def write_settings_json(path: Path, engine: str, content: Mapping[str, Any]) -> None:
+    """Replace ``settings.json`` of the index in this folder, atomically."""
+    write_json(path / SETTINGS, {"backend": engine.lower(), "format": FORMAT, **content})
