@@ -1,1 +1,1 @@
-"""From a corpus to a collection."""
+"""Building a collection from a corpus: planning, estimating, encoding and indexing."""

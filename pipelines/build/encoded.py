@@ -1,7 +1,7 @@
-"""Encoded texts kept in files, each named for what it holds: made anywhere, looked up by text.
+"""Files of encoded texts, written on any machine and looked up by text.
 
-A file is an ``.npz`` without pickle (a zip, so each array has its CRC-32): a digest of each text, and beside it the
-vectors, or the term weights as CSR. Its name is a digest of the encoder's identity and of the texts.
+A file is an ``.npz`` without pickle (a zip, so each array has a CRC-32) with a digest of each text, and the vectors or
+the term weights as CSR. Its name is a digest of the encoder's identity and of the texts.
 """
 
 import hashlib
@@ -19,22 +19,22 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from indexing.collection.identity import RECORDED_ONLY
-from indexing.disk import sync_folder
+from indexing.disk import sync
 from indexing.errors import StorageError
 
 DIGEST_BYTES = 16
 OPEN_FILES = 2
-"""Files whose rows are held at a time; a corpus that is read in order needs one after another."""
+"""Number of files whose rows stay in memory; a corpus that is read in order needs one after another."""
 
 
 def text_digests(texts: Sequence[str]) -> NDArray[np.void]:
-    """Give a digest of each text (BLAKE2b, 128 bits), as bytes that compare and sort."""
+    """Return a digest of each text (BLAKE2b, 128 bits), as bytes that compare and sort."""
     joined = b"".join(hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest() for text in texts)
     return np.frombuffer(joined, dtype=f"V{DIGEST_BYTES}")
 
 
 def file_name(identity: Mapping[str, Any], digests: NDArray[np.void]) -> str:
-    """Name the file of these texts, encoded by this encoder in its precision."""
+    """Return the name of the file of these texts, encoded by this encoder in its precision."""
     compared = {key: value for key, value in identity.items() if key == "dtype" or key not in RECORDED_ONLY}
     content = hashlib.sha256(json.dumps(compared, sort_keys=True).encode())
     content.update(digests.tobytes())
@@ -42,9 +42,9 @@ def file_name(identity: Mapping[str, Any], digests: NDArray[np.void]) -> str:
 
 
 def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
-    """Write rows, vectors [n, dimension] or CSR [n, columns], beside the digests of their texts [n].
+    """Write rows, vectors [n, dimension] or CSR [n, columns], with the digests of their texts [n].
 
-    The file appears whole, however many processes write the same one; what a killed one left of it is removed.
+    The write is atomic, also when several processes write the same file; partial files of killed ones are removed.
     """
     arrays: dict[str, Any] = {"digests": np.frombuffer(digests.tobytes(), np.uint8).reshape(-1, DIGEST_BYTES)}
     if issparse(rows):
@@ -62,16 +62,18 @@ def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
             os.fsync(file.fileno())
         _rename(partial, path)
     except OSError as error:
-        raise StorageError(f"{path} cannot be written ({error.strerror}): make room, and run it again") from error
+        raise StorageError(
+            f"{path} cannot be written ({error.strerror}): free some disk space and run it again"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        left.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    for leftover in path.parent.glob(f".{path.name}.*.partial"):
+        leftover.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def read_rows(path: Path) -> Any:
-    """Read the rows of a file that `write_encoded` wrote; a `StorageError` when they are not what was written."""
+    """Read the rows of a file that `write_encoded` wrote; raise a `StorageError` if it is damaged."""
     arrays = _arrays(path, ("vectors", "indptr", "indices", "data", "shape"))
     if "vectors" in arrays:
         return arrays["vectors"]
@@ -79,7 +81,7 @@ def read_rows(path: Path) -> Any:
 
 
 def is_intact(path: Path) -> bool:
-    """Say whether a file is there, and as it was written."""
+    """Return whether a file exists and is undamaged."""
     try:
         read_digests(path)
         read_rows(path)
@@ -89,20 +91,20 @@ def is_intact(path: Path) -> bool:
 
 
 def read_digests(path: Path) -> NDArray[np.void]:
-    """Read the digests of a file's texts; a `StorageError` when they are not what was written."""
+    """Read the digests of a file's texts; raise a `StorageError` if it is damaged."""
     stored = _arrays(path, ("digests",))["digests"]
     return np.frombuffer(stored.tobytes(), dtype=f"V{DIGEST_BYTES}")
 
 
 class EncodedTexts:
-    """Stands where an encoder of documents does, and looks up what it once said.
+    """Substitute for a document encoder, which looks up the rows of texts in files.
 
     Parameters
     ----------
     identity
-        The encoder's.
+        Identity of the encoder.
     files
-        What `write_encoded` wrote with that encoder. Of each text 24 bytes stay in memory.
+        Files that `write_encoded` wrote with that encoder. 24 bytes per text stay in memory.
     """
 
     def __init__(self, identity: Mapping[str, Any], files: Sequence[Path]) -> None:
@@ -121,27 +123,25 @@ class EncodedTexts:
         self._read = lru_cache(maxsize=OPEN_FILES)(read_rows)
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
-        """Give vectors ``float32 [n, dimension]``, or term weights as CSR ``[n, vocabulary]``.
+        """Return vectors ``float32 [n, dimension]``, or term weights as CSR ``[n, vocabulary]``.
 
         Raises
         ------
         StorageError
-            For a text that no file has, or a damaged file.
+            For a text that no file contains, or a damaged file.
         """
         wanted = text_digests(texts)
-        places = np.minimum(np.searchsorted(self._digests, wanted), max(len(self._digests) - 1, 0))
-        found = self._digests[places] == wanted if len(self._digests) else np.zeros(len(wanted), bool)
+        positions = np.minimum(np.searchsorted(self._digests, wanted), max(len(self._digests) - 1, 0))
+        found = self._digests[positions] == wanted if len(self._digests) else np.zeros(len(wanted), bool)
         if not found.all():
             text = texts[int(np.argmin(found))]
             raise StorageError(
-                f"no encoded file has the text that begins {text[:60]!r}: the corpus has changed since it was encoded. "
-                "Run the job again: only what changed is encoded"
+                f"no encoded file contains the text that begins {text[:60]!r}: the corpus has changed since it was "
+                "encoded. Run the job again: it encodes only what changed"
             )
-        files, rows = self._file[places], self._row[places]
+        files, rows = self._file[positions], self._row[positions]
         order = np.argsort(files, kind="stable")
-        parts = []
-        for file in np.unique(files):
-            parts.append(self._read(self.files[file])[rows[files == file]])
+        parts = [self._read(self.files[file])[rows[files == file]] for file in np.unique(files)]
         stacked = vstack(parts, format="csr") if issparse(parts[0]) else np.concatenate(parts)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
@@ -152,7 +152,7 @@ def _rename(partial: Path, path: Path) -> None:
     try:
         partial.replace(path)
     except FileNotFoundError:
-        # Another process wrote the same file, and tidied up.
+        # Another process wrote the same file and removed this one's partial file.
         if not path.exists():
             raise
 
@@ -162,4 +162,6 @@ def _arrays(path: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in names if name in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise StorageError(f"{path} is missing or damaged ({error}): run the job again, which makes it anew") from error
+        raise StorageError(
+            f"{path} is missing or damaged ({error}): run the job again, which writes a new one"
+        ) from error

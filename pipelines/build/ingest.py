@@ -1,4 +1,4 @@
-"""From a corpus into a collection: what changed is encoded, while what was encoded before is indexed."""
+"""Ingestion of a corpus: encodes new and changed documents while the batches before them are indexed."""
 
 import time
 from collections import deque
@@ -21,20 +21,20 @@ OnDuplicate = Literal["error", "first", "last"]
 
 BATCH_DOCUMENTS = 512
 BATCH_CHARACTERS = 16 * 1024 * 1024
-"""A batch ends at whichever comes first, so that memory is bounded however long the documents are."""
+"""A batch ends at whichever limit comes first, so that memory is bounded for documents of any length."""
 WAITING_BATCHES = 2
-"""Encoded batches that may wait for the index."""
+"""Maximum number of encoded batches that wait for the index."""
 
 
 @dataclass
 class Stopwatch:
-    """Adds up the seconds of named stages."""
+    """Sums of the seconds that named stages take."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Count the time of this block to `stage`."""
+        """Add the time of this block to `stage`."""
         start = time.perf_counter()
         try:
             yield
@@ -44,7 +44,7 @@ class Stopwatch:
 
 @dataclass
 class Ingested:
-    """What a pass over a corpus met: documents read, written, left as they are, and repeated ids."""
+    """Counts of a pass over a corpus: documents read, written, unchanged and removed, and repeated ids."""
 
     documents: int = 0
     written: int = 0
@@ -64,32 +64,31 @@ def ingest(
     total: int | None = None,
     show_progress: bool = True,
 ) -> Ingested:
-    """Write the documents of a corpus that are not in the collection as they stand there.
+    """Write the new and changed documents of a corpus to a collection.
 
-    This thread reads and encodes, a second one stores and indexes; between them wait two batches at most.
+    This thread reads and encodes, a second one stores and indexes; at most two batches wait between them.
 
     Parameters
     ----------
     collection
-        Open for writing.
+        The collection, open for writing.
     corpus
         Documents, read once.
     encoders
-        What encodes them, for each leg that needs it.
+        The encoder of each leg that needs one.
     clock
-        Takes the seconds of each stage.
+        Receives the seconds of each stage.
     on_duplicate
-        What to do with an id that the corpus has already shown: an ``"error"``, or take the ``"first"`` document or
-        the ``"last"``.
+        For a repeated id: raise an ``"error"``, or keep the ``"first"`` or the ``"last"`` document.
     total
-        How many documents will come, for the progress bar.
+        Number of documents, for the progress bar.
     show_progress
-        A progress bar on stderr.
+        Show a progress bar on stderr.
 
     Raises
     ------
     InputError
-        For an id that stands twice. What was read before is written.
+        For a repeated id. The documents read before it are written.
     """
     if on_duplicate not in ("error", "first", "last"):
         raise InputError(f"on_duplicate must be 'error', 'first' or 'last', not {on_duplicate!r}")
@@ -99,7 +98,7 @@ def ingest(
         ThreadPoolExecutor(1, "indexing") as indexing,
         tqdm(total=total, desc="indexing", unit="doc", disable=not show_progress) as bar,
     ):
-        # What was encoded when an error or Ctrl-C comes is stored all the same: the executor ends its work on leaving.
+        # Encoded batches are also stored after an error or Ctrl-C: leaving the executor waits for its work.
         for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
             rows = {}
             for name, encoder in encoders.items():
@@ -117,15 +116,15 @@ def ingest(
 
 
 def prune(collection: CollectionWriter, seen: SeenIds) -> int:
-    """Delete from the collection what a corpus did not show; returns how many documents."""
-    removed, gone = 0, []
+    """Delete the collection's documents that a corpus lacks; return their number."""
+    removed, batch = 0, []
     for doc_id in collection.documents.ids():
         if doc_id not in seen:
-            gone.append(doc_id)
-        if len(gone) == BATCH_DOCUMENTS:
-            removed += collection.delete(gone)
-            gone = []
-    return removed + (collection.delete(gone) if gone else 0)
+            batch.append(doc_id)
+        if len(batch) == BATCH_DOCUMENTS:
+            removed += collection.delete(batch)
+            batch = []
+    return removed + (collection.delete(batch) if batch else 0)
 
 
 def _changed(
@@ -136,18 +135,18 @@ def _changed(
     clock: Stopwatch,
     bar: "tqdm[Any]",
 ) -> Iterator[list[Document]]:
-    """Give the documents to write, in batches in which no id stands twice."""
+    """Yield the documents to write, in batches without repeated ids."""
     resumed = len(collection) > 0
     changed: dict[str, Document] = {}
     for batch, repeated in _batches(corpus, done, on_duplicate):
-        there: Mapping[str, bytes] = {}
+        stored: Mapping[str, bytes] = {}
         if resumed:
             with clock("comparing"):
-                there = collection.documents.digests([document.doc_id for document in batch])
+                stored = collection.documents.digests([document.doc_id for document in batch])
         for document in batch:
             doc_id = document.doc_id
-            # One that was there before in this corpus may still be on its way into the store.
-            if doc_id in repeated or (doc_id not in there) or there[doc_id] != digest(document):
+            # The earlier document of a repeated id may not have reached the store yet.
+            if doc_id in repeated or doc_id not in stored or stored[doc_id] != digest(document):
                 changed.pop(doc_id, None)
                 changed[doc_id] = document
             else:
@@ -163,17 +162,14 @@ def _changed(
 def _batches(
     corpus: Iterable[Document], done: Ingested, on_duplicate: OnDuplicate
 ) -> Iterator[tuple[Sequence[Document], set[str]]]:
-    """Give documents in batches, and which ids of each the corpus has shown before."""
+    """Yield documents in batches, each with the ids that have already occurred in the corpus."""
     batch: list[Document] = []
     repeated: set[str] = set()
     characters = 0
     for document in corpus:
         if not done.seen.add(document.doc_id):
             if on_duplicate == "error":
-                raise InputError(
-                    f"the id {document.doc_id!r} stands twice in the corpus: which document counts? "
-                    "on_duplicate (--on-duplicate) says"
-                )
+                raise duplicate_error(document)
             done.duplicates += 1
             if on_duplicate == "first":
                 continue
@@ -187,6 +183,14 @@ def _batches(
             batch, repeated, characters = [], set(), 0
     if batch:
         yield batch, repeated
+
+
+def duplicate_error(document: Document) -> InputError:
+    """Return the error for a document whose id occurs twice in a corpus."""
+    return InputError(
+        f"the id {document.doc_id!r} occurs twice in the corpus: "
+        "choose which document to keep with on_duplicate (--on-duplicate)"
+    )
 
 
 def _characters(documents: Iterable[Document]) -> int:

@@ -1,4 +1,4 @@
-"""The build job: a corpus in, a collection on disk out; and the same for bringing one up to date."""
+"""Build jobs: build a collection from a corpus, or update an existing one."""
 
 import logging
 import shutil
@@ -15,6 +15,7 @@ from indexing.collection.staging import building
 from indexing.collection.store import DocumentStore
 from indexing.collection.verify import repair
 from indexing.collection.writer import CollectionWriter
+from indexing.corpora import Corpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
@@ -27,6 +28,7 @@ from pipelines.build.plan import (
     can_resume,
     corpus_description,
     corpus_record,
+    left_out,
     make_plan,
 )
 
@@ -38,22 +40,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What a build or an update did.
+    """Report of a build or an update.
 
     Parameters
     ----------
     path
         The collection.
     documents
-        How many it holds now.
+        Number of documents that it now holds.
     skipped
-        Records of the corpus that could not be used.
+        Number of unusable records in the corpus.
     duplicates
-        Records whose id stood there already.
+        Number of records with the id of an earlier one.
     written, unchanged, removed
-        Documents that were encoded and indexed, found there as they are, or deleted because the corpus lacks them.
+        Number of documents that were encoded and indexed, that were already up to date, and that were deleted because
+        the corpus lacks them.
     seconds
-        By stage. Encoding and indexing go on at the same time: the stages sum to more than ``total``.
+        Seconds by stage. Encoding and indexing run in parallel, so the stages sum to more than ``total``.
     leg_bytes, shard_bytes, store_bytes
         Size of each leg's index, of its encoded documents, and of the texts.
     """
@@ -75,7 +78,7 @@ class BuildReport:
             f"{count:,} {what}"
             for what, count in (
                 ("skipped", self.skipped),
-                ("with an id that stood there already", self.duplicates),
+                ("with a repeated id", self.duplicates),
                 ("unchanged", self.unchanged),
                 ("removed", self.removed),
             )
@@ -83,10 +86,10 @@ class BuildReport:
         ]
         seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in self.seconds.items())
         sizes = ", ".join(f"{leg} {size / 1e6:.1f} MB" for leg, size in self.leg_bytes.items())
-        kept = sum(self.shard_bytes.values())
+        encoded = sum(self.shard_bytes.values())
         return (
             f"{self.path}: {', '.join([f'{self.documents:,} documents', *counts])}\n  time: {seconds}\n  legs: {sizes}"
-            f"\n  texts: {self.store_bytes / 1e6:.1f} MB" + (f", encoded: {kept / 1e6:.1f} MB" if kept else "")
+            f"\n  texts: {self.store_bytes / 1e6:.1f} MB" + (f", encoded: {encoded / 1e6:.1f} MB" if encoded else "")
         )
 
 
@@ -108,43 +111,43 @@ def build_collection(
 ) -> BuildReport:
     """Index a corpus into a new collection.
 
-    A build that was killed is gone on with by calling it again: documents that were stored are not encoded again.
+    To resume a build that was killed, call it again: documents that were stored are not encoded again.
 
     Parameters
     ----------
     corpus
         Documents, read once, in batches: it need not fit into memory.
     path
-        The collection's directory. It appears when the build is complete; what a build that failed or was stopped has
-        done waits in a hidden directory beside it.
+        The collection's directory, which appears when the build is complete. The progress of an unfinished build stays
+        in a hidden directory beside it.
     bm25, dense, sparse
-        Which legs to build: BM25 over words, vectors of a `DenseEncoder`, term weights of a `SparseEncoder`.
+        The legs to build: BM25 over words, vectors of a `DenseEncoder`, term weights of a `SparseEncoder`.
     dense_index
         ``"flat"`` (exact), ``"hnsw"`` or another kind of `FaissSettings`; ``"qdrant"``, embedded in this process; or an
-        `IndexChoice`, with parameters, or on a Qdrant server.
+        `IndexChoice`, for other parameters or a Qdrant server.
     sparse_index
         ``"impact"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
     bm25_fields
-        ``{"title": 1.0, "text": 1.0}`` scores title and text apart, with these weights (Anserini's multifield);
-        by default both are one field.
+        ``{"title": 1.0, "text": 1.0}`` scores title and text as separate fields with these weights (Anserini's
+        multifield); by default they are one field.
     bm25_parameters
         ``k1``, ``b`` and ``analyzer`` of `Bm25Index`.
     fields
-        The metadata fields that searches and deletes may filter by, with their types: ``keyword``, ``number``,
-        ``date`` or ``boolean``.
+        The metadata fields for filters of searches and deletes, with their types: ``keyword``, ``number``, ``date``
+        or ``boolean``.
     overwrite
-        Replace a collection that is there.
+        Replace an existing collection.
     on_duplicate
-        When an id stands twice: an ``"error"``, or the ``"first"`` or the ``"last"`` document counts.
+        For a repeated id: raise an ``"error"``, or keep the ``"first"`` or the ``"last"`` document.
     show_progress
-        A progress bar on stderr.
+        Show a progress bar on stderr.
 
     Raises
     ------
     InputError
-        No leg, no documents, two documents with one id, or a parameter that an index does not have.
+        For no leg, no documents, a repeated id, or a parameter that an index does not have.
     StorageError
-        When `path` is taken, or nothing can be written there.
+        When `path` exists, or is not writable.
     """
     plan = make_plan(
         bm25=bm25,
@@ -169,24 +172,23 @@ def build_legs(
     show_progress: bool = True,
     commit_seconds: float = 30.0,
 ) -> BuildReport:
-    """Index a corpus into the legs of a plan, as `build_collection` does with its own."""
+    """Build a collection with the legs of a plan; parameters and errors as in `build_collection`."""
     if not plan.legs:
         raise InputError("a collection needs a leg: BM25, a dense encoder or a sparse encoder")
-    _refuse_path(corpus)
+    _check_is_documents(corpus)
     started, clock = time.perf_counter(), Stopwatch()
     record = corpus_record(corpus)
     with building(path, overwrite=overwrite) as staging:
         try:
             with _staged(staging, plan, commit_seconds) as collection:
-                done = _take(collection, corpus, plan, clock, on_duplicate, show_progress)
+                done = _ingest(collection, corpus, plan.encoders, clock, on_duplicate, show_progress)
                 if not len(collection) or not len(done.seen):
                     raise InputError(f"there are no documents in {corpus_description(corpus)}")
                 if done.unchanged or len(collection) != len(done.seen):
                     done.removed = prune(collection, done.seen)
-                _refuse_change(corpus, record)
-                skipped = int(getattr(corpus, "skipped", 0))
+                _check_unchanged(corpus, record)
                 with clock("commit"):
-                    collection.commit(corpus=record | {"skipped": skipped})
+                    collection.commit(corpus=record | {"skipped": left_out(corpus)[0]})
         except BaseException:
             if not _holds_documents(staging):
                 shutil.rmtree(staging, ignore_errors=True)
@@ -204,20 +206,20 @@ def update_collection(
     show_progress: bool = True,
     commit_seconds: float = 30.0,
 ) -> BuildReport:
-    """Bring a collection up to date with a corpus: what is new or differs is encoded and indexed, the rest is left.
+    """Update a collection from a corpus: new and changed documents are encoded and indexed, the others are left.
 
-    Readers go on meanwhile. An update that was killed is gone on with by calling it again.
+    Readers may search meanwhile. To resume an update that was killed, call it again.
 
     Parameters
     ----------
     corpus
-        All documents, or the changed ones only.
+        All documents, or only the changed ones.
     path
         The collection.
     encoders
-        For each leg that has one, its encoder.
+        The encoder of each leg that has one.
     remove
-        Delete the documents that the corpus does not have.
+        Delete the documents that the corpus lacks.
     on_duplicate, show_progress
         As for `build_collection`.
 
@@ -226,9 +228,9 @@ def update_collection(
     StorageError
         When there is no collection, or another process writes to it.
     ModelError
-        For an encoder that is not the leg's.
+        For an encoder other than the leg's.
     """
-    _refuse_path(corpus)
+    _check_is_documents(corpus)
     started, clock = time.perf_counter(), Stopwatch()
     record = corpus_record(corpus)
     opened = CollectionWriter.open(path, encoders=encoders, commit_seconds=commit_seconds, show_progress=show_progress)
@@ -236,41 +238,41 @@ def update_collection(
         lacking = [name for name, leg in collection.manifest.legs.items() if leg.encoder and name not in encoders]
         if lacking:
             raise InputError(f"the leg {lacking[0]!r} needs its encoder: encoders={{{lacking[0]!r}: …}}")
-        done = _take(collection, corpus, Plan({}, encoders), clock, on_duplicate, show_progress)
+        done = _ingest(collection, corpus, encoders, clock, on_duplicate, show_progress)
         if remove:
             done.removed = prune(collection, done.seen)
-        _refuse_change(corpus, record)
+        _check_unchanged(corpus, record)
         if done.written or done.removed:
-            whole = len(collection) == len(done.seen)
-            skipped = {"skipped": int(getattr(corpus, "skipped", 0))}
-            described = record | skipped if whole else {**collection.manifest.corpus, "fingerprint": None}
+            if len(collection) == len(done.seen):
+                described = record | {"skipped": left_out(corpus)[0]}
+            else:
+                described = {**collection.manifest.corpus, "fingerprint": None}
             with clock("commit"):
                 collection.commit(corpus=described)
     return _report(Path(path), corpus, done, clock, started)
 
 
 def expected_count(corpus: Iterable[Document]) -> int | None:
-    """How many documents will come, where that can be known beforehand."""
-    if hasattr(corpus, "count") and not isinstance(corpus, Sequence):
-        count: int | None = corpus.count()
-        return count
+    """Return the number of documents that a corpus will yield, or None if it is unknown."""
+    if isinstance(corpus, Corpus):
+        return corpus.count()
     return len(corpus) if isinstance(corpus, Sequence) else None
 
 
-def _take(
+def _ingest(
     collection: CollectionWriter,
     corpus: Iterable[Document],
-    plan: Plan,
+    encoders: Mapping[str, DocumentEncoder],
     clock: Stopwatch,
     on_duplicate: OnDuplicate,
     show_progress: bool,
 ) -> Ingested:
     if len(collection):
-        logger.info("%s holds %d documents already", collection.path, len(collection))
+        logger.info("%s already holds %d documents", collection.path, len(collection))
     done = ingest(
         collection,
         corpus,
-        plan.encoders,
+        encoders,
         clock=clock,
         on_duplicate=on_duplicate,
         total=expected_count(corpus),
@@ -281,17 +283,17 @@ def _take(
 
 
 def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWriter:
-    """Open what an earlier build left, if it can be gone on with; else begin anew."""
+    """Open the staging directory of an interrupted build if it can be resumed; else clear it and start again."""
     try:
         manifest = read_manifest(staging)
         if can_resume(manifest.legs, plan) and manifest.fields == plan.fields:
             return _reopened(staging, plan, commit_seconds)
-        logger.warning("%s was begun with other legs, encoders or fields: begun anew", staging)
+        logger.warning("%s was started with other legs, encoders or fields: starting again", staging)
     except StorageError as problem:
         if any(staging.iterdir()):
-            logger.warning("what an earlier build left cannot be used, the build begins anew: %s", problem)
-    for left in staging.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+            logger.warning("an interrupted build cannot be resumed, starting again: %s", problem)
+    for leftover in staging.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     return CollectionWriter.create(
         staging,
         plan.legs,
@@ -307,7 +309,7 @@ def _reopened(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWri
     try:
         return CollectionWriter.open(staging, **options)
     except StorageError as problem:
-        logger.warning("%s; mending it", problem)
+        logger.warning("%s; repairing it", problem)
         repair(staging, plan.encoders)
         return CollectionWriter.open(staging, **options)
 
@@ -323,11 +325,12 @@ def _holds_documents(staging: Path) -> bool:
 def _report(path: Path, corpus: Iterable[Document], done: Ingested, clock: Stopwatch, started: float) -> BuildReport:
     with Collection.open(path) as collection:
         stats = collection.stats()
+    skipped, duplicates = left_out(corpus)
     return BuildReport(
         path=path,
         documents=stats.documents,
-        skipped=int(getattr(corpus, "skipped", 0)),
-        duplicates=max(done.duplicates, int(getattr(corpus, "duplicates", 0))),
+        skipped=skipped,
+        duplicates=max(done.duplicates, duplicates),
         written=done.written,
         unchanged=done.unchanged,
         removed=done.removed,
@@ -338,11 +341,11 @@ def _report(path: Path, corpus: Iterable[Document], done: Ingested, clock: Stopw
     )
 
 
-def _refuse_path(corpus: Iterable[Document]) -> None:
+def _check_is_documents(corpus: Iterable[Document]) -> None:
     if isinstance(corpus, str | Path):
-        raise InputError(f"the corpus must be documents, not the path {str(corpus)!r}: give read_corpus(path)")
+        raise InputError(f"the corpus must be documents, not the path {str(corpus)!r}: pass read_corpus(path)")
 
 
-def _refuse_change(corpus: Iterable[Document], record: Mapping[str, Any]) -> None:
+def _check_unchanged(corpus: Iterable[Document], record: Mapping[str, Any]) -> None:
     if corpus_record(corpus) != record:
         raise InputError(f"{corpus_description(corpus)} changed while it was indexed: run the job again")

@@ -1,4 +1,4 @@
-"""What a build is to make: which legs, in which indexes, with which encoders; and whether that stands already."""
+"""Plan of a build: its legs, indexes and encoders; and checks whether a collection already has them."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,16 +25,16 @@ SparseIndex: TypeAlias = Literal["impact", "qdrant"]
 
 @dataclass(frozen=True, slots=True)
 class IndexChoice:
-    """An index with its parameters, where a name alone does not say enough.
+    """An index with parameters, for more choice than its name alone.
 
     Parameters
     ----------
     backend
         ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights.
     parameters
-        Of ``faiss`` those of `FaissSettings`, ``kind`` among them; of ``impact`` ``scale``; of ``qdrant`` those of
-        `QdrantSettings`, and ``server`` with those of `QdrantServer` but the API key, which is read from
-        ``QDRANT_API_KEY`` (without ``collection`` one is named that is not there yet).
+        For ``faiss`` those of `FaissSettings`, including ``kind``; for ``impact`` ``scale``; for ``qdrant`` those of
+        `QdrantSettings`, and ``server`` with those of `QdrantServer` without the API key, which is read from
+        ``QDRANT_API_KEY`` (without ``collection``, a new name is chosen).
     """
 
     backend: Backend
@@ -43,7 +43,7 @@ class IndexChoice:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Which legs to build, and with what.
+    """Legs to build, with their encoders.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ class Plan:
     encoders
         The encoder of each leg that needs one.
     vocabularies
-        The term of each column, of each leg of term weights.
+        The term of each column, for each leg of term weights.
     fields
-        The metadata fields that can be filtered by, with their types.
+        The metadata fields to filter by, with their types.
     """
 
     legs: Mapping[str, Leg]
@@ -74,13 +74,13 @@ def make_plan(
     bm25_parameters: Mapping[str, Any] | None = None,
     fields: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Describe the legs that `build_collection` makes of these encoders; parameters and errors as there."""
+    """Return the plan of the legs that `build_collection` builds; parameters and errors as there."""
     legs: dict[str, Leg] = {}
     encoders: dict[str, DocumentEncoder] = {}
     vocabularies: dict[str, Sequence[str]] = {}
     if bm25:
-        words = dict(bm25_parameters or {}) | ({"weights": dict(bm25_fields)} if bm25_fields else {})
-        legs["bm25"] = with_parameters(Leg("bm25"), "bm25", "bm25", words)
+        parameters = dict(bm25_parameters or {}) | ({"weights": dict(bm25_fields)} if bm25_fields else {})
+        legs["bm25"] = with_parameters(Leg("bm25"), "bm25", "bm25", parameters)
     if dense is not None:
         metric = "dot" if dense.similarity == "dot" else "cosine"
         rows = Leg("faiss", dense.identity, {"dimension": dense.dimension, "metric": metric})
@@ -95,32 +95,32 @@ def make_plan(
 
 
 def is_built(path: str | Path, corpus: Iterable[Document], **wanted: Any) -> bool:
-    """Say whether a collection of this corpus stands at `path` that has all that a plan would give it.
+    """Return whether a collection of this corpus exists at `path` and has all legs and fields of a plan.
 
     Parameters
     ----------
     path, corpus
         As for `build_collection`.
     **wanted
-        As for `make_plan`. What it leaves open of an index's parameters may be as it is.
+        As for `make_plan`. Index parameters that it leaves open may have any value.
     """
     try:
         manifest = read_manifest(Path(path))
     except StorageError:
         return False
-    plan, record = make_plan(**wanted), corpus_record(corpus)
+    plan = make_plan(**wanted)
     return (
-        record["fingerprint"] is not None
-        and manifest.corpus.get("fingerprint") == record["fingerprint"]
-        and _reads_alike(manifest.corpus.get("reading") or {}, record["reading"])
-        and not (manifest.corpus.get("skipped") and getattr(corpus, "on_error", None) == "raise")
+        isinstance(corpus, Corpus)
+        and manifest.corpus.get("fingerprint") == corpus.fingerprint()
+        and _reads_alike(manifest.corpus.get("reading") or {}, corpus.reading())
+        and not (manifest.corpus.get("skipped") and corpus.on_error == "raise")
         and all(name in manifest.legs and _serves(manifest.legs[name], leg) for name, leg in plan.legs.items())
         and dict(plan.fields).items() <= dict(manifest.fields).items()
     )
 
 
 def can_resume(stored: Mapping[str, Leg], plan: Plan) -> bool:
-    """Say whether what a stopped build left is, bit for bit, what the plan would make."""
+    """Return whether an interrupted build can be resumed, with a result identical to a new build of the plan."""
     if stored.keys() != plan.legs.keys():
         return False
     for name, leg in plan.legs.items():
@@ -137,15 +137,20 @@ def can_resume(stored: Mapping[str, Leg], plan: Plan) -> bool:
 
 
 def corpus_record(corpus: Iterable[Document]) -> dict[str, Any]:
-    """Say which corpus this is: its description and, where it knows, a fingerprint of its bytes and how it is read."""
+    """Return a corpus's description and, if it is a `Corpus`, the fingerprint of its bytes and how it is read."""
     if not isinstance(corpus, Corpus):
         return {"description": corpus_description(corpus), "fingerprint": None}
     return {"description": corpus.description, "fingerprint": corpus.fingerprint(), "reading": corpus.reading()}
 
 
 def corpus_description(corpus: Iterable[Document]) -> str:
-    """Say in a word where documents come from."""
-    return str(getattr(corpus, "description", type(corpus).__name__))
+    """Return a short description of where documents come from."""
+    return corpus.description if isinstance(corpus, Corpus) else type(corpus).__name__
+
+
+def left_out(corpus: Iterable[Document]) -> tuple[int, int]:
+    """Return how many records the last pass over a corpus skipped, and how many had a repeated id."""
+    return (corpus.skipped, corpus.duplicates) if isinstance(corpus, Corpus) else (0, 0)
 
 
 def _dense_choice(index: DenseIndex | IndexChoice) -> IndexChoice:
@@ -155,13 +160,14 @@ def _dense_choice(index: DenseIndex | IndexChoice) -> IndexChoice:
 
 
 def _serves(leg: Leg, wanted: Leg) -> bool:
-    """Say whether a leg that stands is as good as the wanted one."""
-    # Words in one field or in two give other scores: what is not asked for must not be there either.
-    alike = (leg.parameters.get("weights") or {}) == (wanted.parameters.get("weights") or {})
-    return alike and agrees(leg, wanted) and not differences(leg.encoder or {}, wanted.encoder or {})
+    """Return whether an existing leg can serve as the wanted one."""
+    # One field or two give different scores, so weights that are not wanted must not be there either.
+    same_fields = (leg.parameters.get("weights") or {}) == (wanted.parameters.get("weights") or {})
+    return same_fields and agrees(leg, wanted) and not differences(leg.encoder or {}, wanted.encoder or {})
 
 
 def _reads_alike(stored: Mapping[str, Any], reading: Mapping[str, Any]) -> bool:
-    """Say whether a corpus gives the same documents read either way: one without repeated ids, however they count."""
-    free = {} if "on_duplicate" in stored else {"on_duplicate": None}
-    return {**stored, **free} == {**reading, **free}
+    """Return whether two ways of reading yield the same documents."""
+    # A corpus that was read without on_duplicate has no repeated ids, so any choice yields the same documents.
+    ignored = {} if "on_duplicate" in stored else {"on_duplicate": None}
+    return {**stored, **ignored} == {**reading, **ignored}

@@ -1,8 +1,8 @@
-"""Encoding on many machines: a Ray Data job over ranges of a corpus, each encoded once however often a worker dies.
+"""Encoding on many machines: a Ray Data job over ranges of a corpus, which survives the death of workers.
 
-The corpus is cut into ranges by its files' lengths alone. Workers, each with its own copy of the encoders, take a range
-at a time, read it, and write one file for each leg (`pipelines.build.encoded`), whose name says what is in it. A range
-whose file is there and whole is not encoded again. The build then looks texts up in these files instead of encoding.
+The corpus is split into ranges by the lengths of its files alone. Workers, each with its own copy of the encoders, read
+one range at a time and write a file for each leg (`pipelines.build.encoded`), named by its contents. A range with an
+undamaged file is not encoded again. The build then looks texts up in these files instead of encoding them.
 """
 
 import logging
@@ -29,21 +29,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MOST_RESTARTS = 20
-"""Of a worker, and tries of a range: a range that kills whoever takes it must end the job, a lost machine must not."""
+MAX_RESTARTS = 20
+"""Maximum number of restarts of a worker and of retries of a range.
+
+A range that kills every worker must end the job; the loss of a machine must not.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Where the workers run.
+    """Ray cluster that runs the workers.
 
     Parameters
     ----------
     address
-        Of a Ray cluster (``"auto"``, ``"ray://host:10001"``); by default what ``RAY_ADDRESS`` says, else one is started
-        on this machine for the length of the job. A connection that this process has already is used as it is.
+        Address of a Ray cluster (``"auto"``, ``"ray://host:10001"``); by default ``RAY_ADDRESS``, else a cluster is
+        started on this machine for the duration of the job. An existing connection of this process is used as it is.
     workers
-        How many; by default one for each GPU of the cluster, without any one for each processor.
+        Number of workers; by default one per GPU of the cluster, or one per processor if there is no GPU.
     """
 
     address: str | None = None
@@ -52,20 +55,20 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a job did.
+    """Result of an encoding job.
 
     Parameters
     ----------
     encoders
-        For each leg, what stands in for its encoder in a build.
+        For each leg the substitute of its encoder in a build.
     ranges, encoded
-        How many ranges the corpus has, and how many were encoded now for at least one leg.
+        Number of ranges of the corpus, and of those encoded by this job for at least one leg.
     documents, malformed
-        Records read, and those left out because they cannot be used: the build names them.
+        Number of usable records, and of unusable ones, which the build reports.
     workers
         The processes that took part, as ``host:pid``.
     seconds
-        The whole job's.
+        Duration of the job.
     """
 
     encoders: Mapping[str, EncodedTexts]
@@ -77,10 +80,10 @@ class Encoded:
     seconds: float
 
     def __str__(self) -> str:
-        kept = self.ranges - self.encoded
+        reused = self.ranges - self.encoded
         return (
             f"encoded {self.documents:,} documents in {self.seconds:.1f} s: {self.encoded:,} of {self.ranges:,} parts "
-            f"by {len(self.workers)} workers" + (f", {kept:,} were there already" if kept else "")
+            f"by {len(self.workers)} workers" + (f", {reused:,} were already encoded" if reused else "")
         )
 
 
@@ -96,35 +99,35 @@ def encode_with_ray(
 ) -> Encoded:
     """Encode a corpus with the workers of a Ray cluster.
 
-    A job that was stopped, or lost workers, goes on by calling it again.
+    To resume a job that was stopped or lost its workers, call it again.
 
     Parameters
     ----------
     corpus
-        Of Parquet files or of JSON lines.
+        A corpus of Parquet or JSON lines files.
     encoders
-        For each leg. Workers load them again, from the same path or name and in the same precision.
+        The encoder of each leg. Workers load it again from the same path or name and in the same precision.
     folder
-        Where the encoded files go. Like the corpus and the models it must be what it is here on every machine, a
-        shared file system for instance.
+        Folder of the encoded files. Like the corpus and the models, it must have the same path and contents on every
+        machine, e.g. on a shared file system.
     cluster
-        Where to run; see `Cluster`.
+        The cluster; see `Cluster`.
     range_rows, range_bytes
-        What a worker takes at a time, of a Parquet file and of JSON lines.
+        Size of a range, in a Parquet file and in a JSON lines file.
     show_progress
-        A progress bar on stderr.
+        Show a progress bar on stderr.
 
     Raises
     ------
     SetupError
         When Ray is not installed, or its cluster cannot be reached.
     InputError
-        For a corpus that cannot be cut, or an encoder that cannot be sent.
+        For a corpus that cannot be split, or an encoder that workers cannot load.
     ModelError
-        When workers load another encoder than the one here, or keep dying.
+        When workers load another encoder than the one here, or die repeatedly.
     """
     if not encoders:
-        raise InputError("there is nothing to encode: no leg has an encoder")
+        raise InputError("nothing to encode: no leg has an encoder")
     started = time.perf_counter()
     ranges = split_into_ranges(corpus.source, rows=range_rows, size=range_bytes)
     folder = Path(folder).absolute()
@@ -153,7 +156,7 @@ def encode_with_ray(
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """An encoder to be made in another process, and the identity it must then have."""
+    """Arguments to load an encoder in another process, and the identity that it must have there."""
 
     kind: type["PromptedEncoder"]
     model: str
@@ -169,7 +172,7 @@ class _Job:
 
 
 class _Worker:
-    """Encodes ranges; loads an encoder when the first range comes that needs it."""
+    """Worker that encodes ranges; it loads an encoder for the first range that needs it."""
 
     def __init__(self, job: _Job) -> None:
         self._job = job
@@ -203,7 +206,7 @@ class _Worker:
             encoder: Any = recipe.kind(recipe.model, **recipe.arguments)
             if differ := differences(recipe.identity, encoder.identity):
                 raise ModelError(
-                    f"{platform.node()} has another model at {recipe.model!r} than the machine that began the job: "
+                    f"{platform.node()} has another model at {recipe.model!r} than the machine that started the job: "
                     f"they differ in {', '.join(differ)}. Put the same model on every machine"
                 )
             self._encoders[leg] = encoder
@@ -221,14 +224,14 @@ def _results(job: _Job, ranges: Sequence[Range], workers: int) -> Iterator[dict[
     import ray
 
     context = ray.data.DataContext.get_current()
-    shown, context.enable_progress_bars = context.enable_progress_bars, False
+    previous, context.enable_progress_bars = context.enable_progress_bars, False
     try:
         items = [
             {"number": number, "path": part.path, "start": part.start, "stop": part.stop}
             for number, part in enumerate(ranges)
         ]
         gpus = ray.cluster_resources().get("GPU", 0)
-        # One range a block, so that each is a task of its own: tried again alone, by whichever worker is there.
+        # One range per block, so that each is a task of its own, which any worker can retry alone.
         yield from (
             ray.data.from_items(items, override_num_blocks=len(items))
             .map(
@@ -237,32 +240,32 @@ def _results(job: _Job, ranges: Sequence[Range], workers: int) -> Iterator[dict[
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
                 num_cpus=1,
                 num_gpus=1 if gpus >= workers else None,
-                max_restarts=MOST_RESTARTS,
-                max_task_retries=MOST_RESTARTS,
+                max_restarts=MAX_RESTARTS,
+                max_task_retries=MAX_RESTARTS,
             )
             .iter_rows()
         )
     except ray.exceptions.RayActorError as error:
         raise ModelError(
-            f"workers died {MOST_RESTARTS} times ({_last_line(error)}): too little memory, or a text that the model "
-            "cannot take; Ray's logs say which. What was encoded is kept"
+            f"workers died {MAX_RESTARTS} times ({_last_line(error)}): too little memory, or a text that crashes the "
+            "model; see Ray's logs. Encoded files are kept"
         ) from error
     except ray.exceptions.RayError as error:
-        raise _ours(error) from error
+        raise _own_error(error) from error
     finally:
-        context.enable_progress_bars = shown
+        context.enable_progress_bars = previous
 
 
 @contextmanager
 def _connected(cluster: Cluster) -> Iterator[int]:
-    """Connect to the cluster, or start one; give the number of workers."""
+    """Connect to the cluster or start one; yield the number of workers."""
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise SetupError("Ray is not installed: pip install 'retrieve-rerank[ray]'") from error
-    began = not ray.is_initialized()
-    if began:
+    connect = not ray.is_initialized()
+    if connect:
         address = cluster.address or os.environ.get("RAY_ADDRESS")
         local = {} if address else {"num_cpus": cluster.workers, "include_dashboard": False}
         try:
@@ -274,18 +277,18 @@ def _connected(cluster: Cluster) -> Iterator[int]:
         resources = ray.cluster_resources()
         yield cluster.workers or int(resources.get("GPU") or resources.get("CPU") or 1)
     finally:
-        if began:
+        if connect:
             ray.shutdown()
 
 
-def _ours(error: BaseException) -> RetrieveError:
-    """Find this project's own error among those that Ray has put around it."""
+def _own_error(error: BaseException) -> RetrieveError:
+    """Return this project's error from inside those that Ray wraps around it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, RetrieveError):
             return type(cause)(str(cause)) if not hasattr(cause, "cause") else ModelError(_last_line(cause))
         cause = getattr(cause, "cause", None) or cause.__cause__
-    return ModelError(f"a worker failed: {_last_line(error)}. What was encoded is kept")
+    return ModelError(f"a worker failed: {_last_line(error)}. Encoded files are kept")
 
 
 def _last_line(error: BaseException) -> str:

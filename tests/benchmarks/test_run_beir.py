@@ -157,7 +157,7 @@ def test_other_judgements_take_the_place_of_the_sets_own(folder, tmp_path, run_b
         (["--dataset", "no-such-set"], "no-such-set"),
         (["--systems-file", "no-such-file.yaml"], "no-such-file.yaml cannot be read"),
         (["--run", "theirs"], "--run takes NAME=FILE"),
-        (["--run", "a=missing.trec", "--systems", "none"], "missing.trec is not there"),
+        (["--run", "a=missing.trec", "--systems", "none"], "missing.trec does not exist"),
         (["--dataset", "a,b", "--index", "i", "--systems", "bm25"], "--index is one collection"),
         (["--systems", "none"], "none of the systems can be run: none was asked for"),
     ],
@@ -176,7 +176,7 @@ def test_an_id_that_no_run_file_can_hold_costs_the_run_file_only(tmp_path, run_b
     (tmp_path / "set" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta b\t1\n")
     done = run_beir("--dataset", tmp_path / "set", "--output", tmp_path / "out", "--systems", "bm25")
     assert done.returncode == 0, done.stderr
-    assert "runs/set/bm25.trec is not written: the doc_id 'a b' holds white space" in done.stderr
+    assert "runs/set/bm25.trec is not written: the doc_id 'a b' contains white space" in done.stderr
     assert (
         json.loads((tmp_path / "out" / "results.json").read_text())["datasets"]["set"]["systems"]["bm25"]["measures"][
             "nDCG@10"

@@ -1,4 +1,4 @@
-"""Encoded files: looked up by text, checked, made whole or not at all."""
+"""Files of encoded texts: looked up by text, checked, and written atomically."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The batch job: resumed without encoding again, side by side, updated by what changed."""
+"""Build jobs: resumed without encoding again, run in parallel, and updated with only what changed."""
 
 import threading
 
@@ -19,7 +19,7 @@ QUIET = {"show_progress": False}
 
 
 class Counting(CheapVectors):
-    """Notes the texts that it encodes."""
+    """Encoder that records the texts it encodes."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
@@ -41,7 +41,7 @@ def stopped_after(count, corpus, error=KeyboardInterrupt):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
-def test_a_build_that_was_stopped_goes_on_and_encodes_nothing_twice(tmp_path, error):
+def test_a_build_that_was_stopped_resumes_and_encodes_nothing_twice(tmp_path, error):
     encoder = Counting()
     with pytest.raises(error):
         build_legs(stopped_after(1200, documents(2000, 0, 1), error), tmp_path / "c", dense_plan(encoder), **QUIET)
@@ -64,7 +64,7 @@ def test_what_the_corpus_lost_between_two_tries_is_not_in_the_collection(tmp_pat
         assert [document.doc_id for document in collection.documents] == [f"d{number}" for number in range(700, 2000)]
 
 
-def test_a_build_with_another_encoder_begins_anew(tmp_path, caplog):
+def test_a_build_with_another_encoder_starts_again(tmp_path, caplog):
     class Other(Counting):
         identity = CheapVectors.identity | {"weights_sha256": "8"}
 
@@ -75,7 +75,7 @@ def test_a_build_with_another_encoder_begins_anew(tmp_path, caplog):
     assert "other legs, encoders or fields" in caplog.text
 
 
-def test_encoding_goes_on_while_the_batch_before_is_indexed(tmp_path, monkeypatch):
+def test_encoding_continues_while_the_batch_before_is_indexed(tmp_path, monkeypatch):
     from indexing.indexes.faiss.index import FaissIndex
 
     third_encoded = threading.Event()
@@ -181,5 +181,5 @@ def test_an_estimate_counts_all_and_judges_by_a_sample(tmp_path):
     assert estimate.sampled == 512
     assert estimate.by_part["dense encoded"] == report.shard_bytes["dense"]
     assert estimate.by_part["dense index"] == pytest.approx(report.leg_bytes["dense"], rel=0.1)
-    with pytest.raises(InputError, match="'d1' stands twice"):
+    with pytest.raises(InputError, match="'d1' occurs twice"):
         estimate_build([*corpus[:3], corpus[1]], plan(), **QUIET)

@@ -1,4 +1,4 @@
-"""Legs in the index that is asked for, from the start; and what a stopped build may be gone on with."""
+"""Plans: legs in the requested index, and which interrupted builds can be resumed."""
 
 import os
 from dataclasses import replace
@@ -120,7 +120,7 @@ def test_what_is_asked_for_must_be_there_and_what_is_left_open_may_be_anything(t
     assert not is_built(tmp_path / "c", read_corpus(file), bm25_parameters={"k1": 1.2})
 
 
-def test_a_stopped_build_goes_on_with_just_the_same_parameters_and_the_server_that_was_named():
+def test_a_stopped_build_resumes_only_with_the_same_parameters_and_the_server_that_was_named():
     begun = qdrant_plan(server={"url": "http://q:6333", "collection": "c-dense-0", "grpc": True}).legs
     assert can_resume(begun, qdrant_plan(server={"url": "http://q:6333", "grpc": True}))
     assert not can_resume(begun, qdrant_plan(server={"url": "http://other:6333"}))

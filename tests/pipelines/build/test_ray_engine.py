@@ -1,4 +1,4 @@
-"""Encoding as a Ray Data job, on a cluster of two workers that is begun here."""
+"""Encoding as a Ray Data job, on a local cluster of two workers."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def records(count):
 
 
 def in_lines(folder: Path, count: int) -> Path:
-    """JSON lines in three parts."""
+    """Write JSON lines in three parts."""
     folder.mkdir()
     all_records = records(count)
     for part in range(3):
@@ -47,7 +47,7 @@ def in_lines(folder: Path, count: int) -> Path:
 
 
 def processes(mark: str, name: bytes) -> list[int]:
-    """The processes of the cluster that was begun with this mark, by how their command line begins."""
+    """Return the processes of the cluster started with this mark whose command line begins so."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

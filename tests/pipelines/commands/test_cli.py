@@ -202,7 +202,7 @@ def test_on_duplicate_says_which_document_counts(tmp_path, capsys, which, text):
     file = write(tmp_path / "corpus.jsonl", [CORPUS[0], CORPUS[1], {"_id": "1", "text": "salt"}])
     build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-duplicate", which]
     assert main(build) == 0
-    assert "2 documents, 1 with an id that stood there already" in capsys.readouterr().out
+    assert "2 documents, 1 with a repeated id" in capsys.readouterr().out
     assert main(["search", str(tmp_path / "c"), "flour salt", "--json"]) == 0
     hit = json.loads(capsys.readouterr().out)["hits"][0]
     assert hit["doc_id"] == "1"

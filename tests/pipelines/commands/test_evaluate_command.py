@@ -93,7 +93,7 @@ def test_a_reranker_and_systems_of_a_file_join_in(collection, judged, tmp_path):
     [
         (["--systems", "sparse"], "unknown system 'sparse': there are bm25, dense, hybrid, hybrid+rerank"),
         (["--baseline", "x"], "the baseline 'x' is none of the systems"),
-        (["--qrels", "missing.tsv"], "missing.tsv is not there"),
+        (["--qrels", "missing.tsv"], "missing.tsv does not exist"),
         (["--dense", "no/such-model"], "no/such-model"),
     ],
 )

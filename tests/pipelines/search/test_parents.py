@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from indexing.corpora.chunked import chunk_documents
+from indexing.corpora.chunked import chunk_document
 from indexing.corpora.chunking import Chunking
 from indexing.documents import Document
 from indexing.errors import InputError
@@ -33,7 +33,8 @@ DOCUMENTS = [
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory):
     path = tmp_path_factory.mktemp("parents") / "collection"
-    chunks = list(chunk_documents(DOCUMENTS, Chunking(by="markdown", size=10, overlap=3)))
+    chunking = Chunking(by="markdown", size=10, overlap=3)
+    chunks = [chunk for document in DOCUMENTS for chunk in chunk_document(document, chunking)]
     assert len(chunks) == 6
     build_collection([*chunks, Document("whole", "Baking, uncut.")], path, show_progress=False)
     with SearchPipeline.open(path) as pipeline:

@@ -82,7 +82,7 @@ def test_train_a_reranker_from_rows_and_resume(
     ("options", "message"),
     [
         (["dense", "--output", "o"], "no training data"),
-        (["dense", "--data", "no-such-rows.jsonl", "--output", "o"], "no-such-rows.jsonl is not there"),
+        (["dense", "--data", "no-such-rows.jsonl", "--output", "o"], "no-such-rows.jsonl does not exist"),
         (["reranker", "--collection", "c", "--output", "o"], "needs relevant texts"),
         (["reranker", "--collection", "c", "--pairs", "p", "--data", "d", "--output", "o"], "creates its own rows"),
         (["sparse", "--data", "rows.jsonl"], "output must be given"),
