@@ -17,7 +17,7 @@ from indexing.disk import folder_bytes
 from indexing.errors import StorageError
 from indexing.filters import Fields, FilterLike
 from indexing.hits import Hits
-from indexing.indexes.registry import Backend, Rows
+from indexing.indexes.names import Backend, Rows
 
 Terms: TypeAlias = tuple[tuple[str, float], ...]
 """The query's terms that a document contains, each with its part of the score, the largest first."""

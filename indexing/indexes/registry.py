@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
+from indexing.indexes.names import Backend as Backend
+from indexing.indexes.names import Rows as Rows
 
 if TYPE_CHECKING:
     from indexing.indexes.base import Kind
-
-Rows: TypeAlias = Literal["text", "vectors", "weights"]
-"""What an index is given of a document: its text, a dense vector, or the term weights of a sparse encoder."""
-Backend: TypeAlias = str
-"""The name of a kind of index: a key of `KINDS`."""
 
 KINDS: Mapping[Backend, tuple[tuple[Rows, ...], str]] = {
     "bm25": (("text",), "indexing.indexes.lucene.leg_kinds:Bm25Kind"),

@@ -27,6 +27,7 @@ from indexing.indexes.lucene.bm25_fields import (
 )
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, compose
+from indexing.indexes.lucene.matched_words import analyze_words
 from indexing.indexes.lucene.search import CONTENTS, make_searcher
 
 
@@ -113,9 +114,7 @@ class Bm25Index(LuceneIndex):
 
     def analyze(self, words: Sequence[str]) -> list[str]:
         """Return each word as the analyzer makes it (stemmed, for instance); "" for a stopword."""
-        from indexing.indexes.lucene.matched_words import analyze_words
-
-        return analyze_words(self, words)
+        return analyze_words(self.path, self._parse, words)
 
     @property
     def _text_fields(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from indexing.indexes.base import Terms
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, bind, constructor, method, supply
 from indexing.indexes.lucene.jvm import java_class
+from indexing.indexes.lucene.matched_terms import multiply_impacts
 from indexing.indexes.lucene.search import CONTENTS, escape
 from indexing.indexes.rows import LARGEST_IMPACT, LARGEST_LENGTH
 
@@ -119,9 +120,8 @@ class ImpactIndex(LuceneIndex):
 
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each shared term with the product of its impacts in query and document: they sum to the score."""
-        from indexing.indexes.lucene.matched_terms import matched_impacts
-
-        return matched_impacts(self, queries, hits)
+        explained = super().matched_terms(self.query_texts(queries), hits) or []
+        return multiply_impacts(explained, queries, hits, self.vocabulary, self.scale)
 
     def query_texts(self, weights: csr_matrix) -> list[str]:
         """Write each row of `weights` [queries, vocabulary] for Lucene's classic query parser."""

@@ -20,6 +20,7 @@ from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
 from indexing.indexes.lucene.jvm import java_calls, java_class, java_errors
+from indexing.indexes.lucene.matched_terms import matched_terms
 from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
 from indexing.seen_ids import SeenIds
@@ -153,9 +154,8 @@ class LuceneIndex(Index):
 
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each hit's matched terms with their parts of the score; see `Index.matched_terms`."""
-        from indexing.indexes.lucene.matched_terms import matched_terms
-
-        return matched_terms(self, queries, hits)
+        with self.snapshot() as search:
+            return matched_terms(search, self._parse, queries, hits)
 
     @abstractmethod
     def _make_similarity(self) -> Any:

@@ -10,26 +10,26 @@ from scipy.sparse import csr_matrix
 
 from indexing.hits import Hits
 from indexing.indexes.base import Terms
-from indexing.indexes.lucene.impact import ImpactIndex
-from indexing.indexes.lucene.index import LuceneIndex
 from indexing.indexes.lucene.java_functions import as_function
 from indexing.indexes.lucene.jvm import java_calls, java_class
-from indexing.indexes.lucene.search import CONTENTS, ID
+from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
 
 _TERM = re.compile(r"^\s*([-+.\dEe]+) = weight\((\w+):(.*) in \d+\) \[", re.MULTILINE)
 
 
-def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> list[Terms]:
+def matched_terms(search: LuceneSearch, parse: Any, queries: Sequence[str], hits: Hits) -> list[Terms]:
     """Return the query terms that each hit matches, with the summand of each in the score.
 
     This takes a few calls into Java per hit: use it for the hits to show, not for whole rankings.
 
     Parameters
     ----------
-    index
-        The index that returned the hits.
+    search
+        Snapshot of the index that returned the hits.
+    parse
+        Handle of the Java function from text to ``Query``.
     queries
-        In the form that the index's parser reads: plain text for BM25.
+        In the form that `parse` reads: plain text for BM25.
     hits
         The hits of the queries.
 
@@ -41,28 +41,35 @@ def matched_terms(index: LuceneIndex, queries: Sequence[str], hits: Hits) -> lis
         deleted has no terms.
     """
     terms: list[Terms] = []
-    with index.snapshot() as search, java_calls(index.path):
-        parse = as_function(index._parse)
+    with java_calls(search.path):
+        function = as_function(parse)
         for text, ranking in zip(queries, hits, strict=True):
             if not len(ranking):
                 continue
-            query = _query(parse, text)
+            query = _query(function, text)
             terms += [_explained_terms(search.searcher, query, doc_id) for doc_id in ranking.doc_ids]
     return terms
 
 
-def matched_impacts(index: ImpactIndex, weights: csr_matrix, hits: Hits) -> list[Terms]:
-    """Return the terms that each hit shares with its query; the products of their impacts sum to the score.
+def multiply_impacts(
+    explained: Sequence[Terms], weights: csr_matrix, hits: Hits, vocabulary: Sequence[str], scale: float
+) -> list[Terms]:
+    """Multiply each matched term's summand by its impact in the query: Anserini's similarity leaves the factor out.
 
-    As `matched_terms`, for queries given as rows of weights [queries, vocabulary].
+    Parameters
+    ----------
+    explained
+        The terms of each hit, from `matched_terms`.
+    weights
+        The queries [queries, vocabulary].
+    scale
+        Impacts are ``rint(weight * scale)``.
     """
     factors: list[dict[str, float]] = []
     for low, high in pairwise(weights.indptr):
-        impacts = np.rint(weights.data[low:high] * index.scale).tolist()
-        words = (index.vocabulary[column] for column in weights.indices[low:high])
+        impacts = np.rint(weights.data[low:high] * scale).tolist()
+        words = (vocabulary[column] for column in weights.indices[low:high])
         factors.append(dict(zip(words, impacts, strict=True)))
-    # Anserini's similarity explains only the document's impact, not the query's.
-    explained = matched_terms(index, index.query_texts(weights), hits)
     return [
         _sorted_terms({term: impact * factors[row][term] for term, impact in terms})
         for row, terms in zip(hits.rows.tolist(), explained, strict=True)

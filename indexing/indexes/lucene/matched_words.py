@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.java_functions import SEPARATOR, as_function, bind, compose, for_each_part, method
 from indexing.indexes.lucene.jvm import java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS
@@ -15,18 +16,19 @@ Analyze = Callable[[Sequence[str]], Sequence[str]]
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[\w])+(?:['’]\w+)?")
 
 
-def analyze_words(index: Bm25Index, words: Sequence[str]) -> list[str]:
-    """Return each word in the form that the index's analyzer produces, e.g. stemmed; empty for a stopword.
+def analyze_words(path: Path, parse: Any, words: Sequence[str]) -> list[str]:
+    """Return each word in the form that an index's analyzer produces, e.g. stemmed; empty for a stopword.
 
-    All words are analyzed in one call into Java.
+    All words are analyzed in one call into Java, through `parse`, the handle of the Java function from text to
+    ``Query`` of the index at `path`.
     """
     import jnius
 
     if not words:
         return []
     to_text = method("org.apache.lucene.search.Query", "toString", "(Ljava/lang/String;)Ljava/lang/String;")
-    with java_calls(index.path):
-        each = for_each_part(as_function(compose(index._parse, bind(to_text, 1, CONTENTS))))
+    with java_calls(path):
+        each = for_each_part(as_function(compose(parse, bind(to_text, 1, CONTENTS))))
         function = jnius.cast("java.util.function.Function", each)
         lines = function.apply(java_class("java.lang.String")(SEPARATOR.join(words)))
         text: str = lines if isinstance(lines, str) else lines.toString()
@@ -41,7 +43,7 @@ def find_query_words(query: str, texts: Sequence[str], analyze: Analyze) -> list
     query, texts
         Any strings.
     analyze
-        Analysis of words, e.g. ``partial(analyze_words, index)``. Each distinct word is analyzed once.
+        Analysis of words, e.g. `Bm25Index.analyze`. Each distinct word is analyzed once.
 
     Returns
     -------

@@ -5,7 +5,6 @@ from scipy.sparse import csr_matrix
 from indexing.documents import Document
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
-from indexing.indexes.lucene.matched_terms import matched_impacts, matched_terms
 from lucene_documents import upsert_documents
 
 
@@ -21,7 +20,7 @@ def test_the_words_of_a_bm25_hit_and_what_they_add(tmp_path):
         )
         queries = ["bake bake in the oven", "the", "東 \ud800 flour \x01"]
         hits = index.search(queries, 5)
-        found = matched_terms(index, queries, hits)
+        found = index.matched_terms(queries, hits)
 
     assert [len(ranking) for ranking in hits] == [2, 0, 2]
     assert [[term for term, _ in terms] for terms in found[:2]] == [["oven", "bake"], ["bake"]]
@@ -36,7 +35,7 @@ def test_the_terms_of_an_impact_hit_are_the_summands_of_the_dot_product(tmp_path
     with ImpactIndex.create(tmp_path / "impacts", vocabulary=vocabulary) as index:
         index.upsert(["one", "two"], documents)
         hits = index.search(query, 2)
-        found = dict(zip(hits.doc_ids, matched_impacts(index, query, hits), strict=True))
+        found = dict(zip(hits.doc_ids, index.matched_terms(query, hits), strict=True))
 
     products = np.rint(documents.toarray() * 100) * np.rint(query.toarray() * 100)
     for doc_id, row in zip(["one", "two"], products, strict=True):
@@ -51,5 +50,5 @@ def test_a_document_deleted_since_has_no_terms(tmp_path):
         upsert_documents(index, [Document("1", "flour"), Document("2", "water flour")])
         hits = index.search(["flour"], 2)
         index.delete(["1"])
-        found = dict(zip(hits.doc_ids, matched_terms(index, ["flour"], hits), strict=True))
+        found = dict(zip(hits.doc_ids, index.matched_terms(["flour"], hits), strict=True))
     assert found["1"] == () and found["2"][0][0] == "flour"
