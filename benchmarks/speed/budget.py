@@ -22,8 +22,9 @@ from pipelines.measures.qrels import Qrels
 from pipelines.search import LATE_INTERACTION, SearchPipeline
 from pipelines.tuning.fusion import Interval, bootstrap
 from retrieve.encoders import CrossEncoder, DenseEncoder
+from retrieve.reranking.base import RERANKER, CandidateReranker, Contents
 from retrieve.reranking.budget import Budget
-from retrieve.reranking.cross_encoder import RERANKER, CandidateReranker, Contents, Reranker
+from retrieve.reranking.cross_encoder import Reranker
 from retrieve.reranking.late_interaction import LateInteractionReranker
 from retrieve.trace import Trace
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from indexing.errors import SetupError
 from indexing.hits import Hits, LegHit
 from pipelines.search.results import SearchResult
-from retrieve.reranking.cross_encoder import FIRST_STAGE, RERANKER
+from retrieve.reranking.base import FIRST_STAGE, RERANKER
 
 if TYPE_CHECKING:
-    from retrieve.reranking.cross_encoder import CandidateReranker
+    from retrieve.reranking.base import CandidateReranker
 
 RETRIEVAL = "retrieval"
 """Metadata key of a document's score, rank and provenance; the document's own fields are beside it."""

@@ -11,7 +11,7 @@ from indexing.errors import InputError
 from pipelines.adapters.common import contents_of, metadata_of, missing, rerank_texts
 from pipelines.search import SearchPipeline
 from pipelines.search.results import SearchResults
-from retrieve.reranking.cross_encoder import CandidateReranker
+from retrieve.reranking.base import CandidateReranker
 from retrieve.reranking.passages import Passages
 
 try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from indexing.collection.reader import Collection
     from indexing.corpora.corpus import Corpus
     from indexing.hits import Hits
-    from retrieve.reranking.cross_encoder import CandidateReranker
+    from retrieve.reranking.base import CandidateReranker
 
 QUERIES_AT_ONCE = 1024
 

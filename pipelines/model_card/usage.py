@@ -30,6 +30,22 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("```", "\\u0060" * 3)
 
 
+_THEIR_ENCODER = """
+from sentence_transformers import KIND
+
+model = KIND({name})
+queries = model.encode_query([{query}])
+documents = model.encode_document({documents})
+print(model.similarity(queries, documents))
+"""
+
+_CROSS_ENCODER = """
+model = CrossEncoder({name})
+documents = {documents}
+print(model.predict([({query}, document) for document in documents]))
+print(model.rank({query}, documents))
+"""
+
 _CODE = {
     "dense": {
         "Here": """
@@ -40,14 +56,7 @@ queries = encoder.encode_query([{query}])
 documents = encoder.encode_document({documents})
 print(queries @ documents.T)
 """,
-        "In sentence-transformers": """
-from sentence_transformers import SentenceTransformer
-
-model = SentenceTransformer({name})
-queries = model.encode_query([{query}])
-documents = model.encode_document({documents})
-print(model.similarity(queries, documents))
-""",
+        "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "SentenceTransformer"),
     },
     "sparse": {
         "Here": """
@@ -68,37 +77,16 @@ build_collection(read_corpus("corpus.jsonl"), "my-collection", sparse=SparseEnco
 with SearchPipeline.open("my-collection") as pipeline:
     print(pipeline.search({query}, k=5))
 """,
-        "In sentence-transformers": """
-from sentence_transformers import SparseEncoder
-
-model = SparseEncoder({name})
-queries = model.encode_query([{query}])
-documents = model.encode_document({documents})
-print(model.similarity(queries, documents))
-""",
+        "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "SparseEncoder"),
     },
     "cross": {
-        "Here": """
-from retrieve import CrossEncoder
-
-model = CrossEncoder({name})
-documents = {documents}
-print(model.predict([({query}, document) for document in documents]))
-print(model.rank({query}, documents))
-""",
+        "Here": "from retrieve import CrossEncoder\n" + _CROSS_ENCODER,
         "As the second stage of a search": """
 from pipelines import SearchPipeline
 
 with SearchPipeline.open("my-collection", reranker={name}) as pipeline:
     print(pipeline.search({query}, k=5))
 """,
-        "In sentence-transformers": """
-from sentence_transformers import CrossEncoder
-
-model = CrossEncoder({name})
-documents = {documents}
-print(model.predict([({query}, document) for document in documents]))
-print(model.rank({query}, documents))
-""",
+        "In sentence-transformers": "from sentence_transformers import CrossEncoder\n" + _CROSS_ENCODER,
     },
 }

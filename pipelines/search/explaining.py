@@ -7,7 +7,7 @@ import numpy as np
 from indexing.hits import Hits, LegHit
 from indexing.indexes.base import Terms
 from pipelines.search.results import Explanation, LegExplanation
-from retrieve.reranking.cross_encoder import FIRST_STAGE, RERANKER
+from retrieve.reranking.base import FIRST_STAGE, RERANKER
 from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 

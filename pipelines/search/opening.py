@@ -19,7 +19,7 @@ from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, Sparse
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
-    from retrieve.reranking.cross_encoder import CandidateReranker
+    from retrieve.reranking.base import CandidateReranker
 
 LATE_INTERACTION = "late-interaction"
 """The reranker that needs no weights of its own: MaxSim over the dense leg's token vectors."""

@@ -31,7 +31,7 @@ from retrieve.trace import Trace
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
-    from retrieve.reranking.cross_encoder import CandidateReranker
+    from retrieve.reranking.base import CandidateReranker
 
 QUERIES_AT_ONCE = 256
 

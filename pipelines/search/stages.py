@@ -21,7 +21,7 @@ from retrieve.retrievers import DenseRetriever, Retriever
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
-    from retrieve.reranking.cross_encoder import CandidateReranker
+    from retrieve.reranking.base import CandidateReranker
 
 Explain = Callable[[Hits, Trace], list[Explanation]]
 """Explains each of the hits that are shown, one after another."""

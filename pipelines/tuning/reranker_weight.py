@@ -10,7 +10,7 @@ import numpy as np
 from pipelines.measures.evaluate import evaluate
 from pipelines.search.config import update_search_file
 from pipelines.tuning.fusion import FOLDS, Choice, Interval, bootstrap, held_out
-from retrieve.reranking.cross_encoder import reweighted
+from retrieve.reranking.base import reweighted
 
 if TYPE_CHECKING:
     from pipelines.search import RerankerConfig

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieve.reranking.cross_encoder import CandidateReranker
+from retrieve.reranking.base import CandidateReranker
 from retrieve.reranking.passages import Passages, Windows
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pipelines.measures.measures import Measure
 from pipelines.measures.qrels import Qrels
 from pipelines.measures.significance import compare_paired
 from pipelines.tuning.reranker_weight import WEIGHTS
-from retrieve.reranking.cross_encoder import Reranker, reweighted
+from retrieve.reranking.base import reweighted
+from retrieve.reranking.cross_encoder import Reranker
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder

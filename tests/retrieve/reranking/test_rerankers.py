@@ -5,9 +5,10 @@ import pytest
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from retrieve.reranking import cross_encoder as rerankers
+from retrieve.reranking import base
+from retrieve.reranking.base import CandidateReranker, reweighted
 from retrieve.reranking.budget import Budget
-from retrieve.reranking.cross_encoder import CandidateReranker
+from retrieve.reranking.cross_encoder import Reranker
 from retrieve.reranking.late_interaction import LateInteractionReranker, max_sim
 from retrieve.reranking.passages import Windows
 from retrieve.trace import Cancelled, Trace
@@ -54,12 +55,12 @@ def test_weight_keeps_part_of_the_first_stage_worked_by_hand():
 def test_another_weight_needs_no_second_reading():
     read = ByLength(weight=0.9).rerank(QUERIES, hits(), TEXTS)
     for weight in (0, 0.25, 1):
-        again, right = rerankers.reweighted(read, weight), ByLength(weight=weight).rerank(QUERIES, hits(), TEXTS)
+        again, right = reweighted(read, weight), ByLength(weight=weight).rerank(QUERIES, hits(), TEXTS)
         assert again.scores.tolist() == pytest.approx(right.scores.tolist())
         assert again.doc_ids == right.doc_ids and set(again.legs) == {"first-stage", "reranker"}
     for some in (hits(), ByLength().rerank(QUERIES, hits(), TEXTS, depth=2)):
         with pytest.raises(InputError, match="must have read all"):
-            rerankers.reweighted(some, 0.5)
+            reweighted(some, 0.5)
 
 
 def test_all_of_the_first_stage_keeps_its_order():
@@ -78,7 +79,7 @@ def test_below_the_depth_the_order_stays(weight):
 
 def test_the_same_in_blocks_as_in_one(monkeypatch):
     whole = ByLength().rerank(QUERIES, hits(), TEXTS)
-    monkeypatch.setattr(rerankers, "MAX_CANDIDATES", 1)
+    monkeypatch.setattr(base, "MAX_CANDIDATES", 1)
     assert ByLength().rerank(QUERIES, hits(), TEXTS).doc_ids == whole.doc_ids
 
 
@@ -137,7 +138,7 @@ def test_a_cross_encoder_reranks(tiny_cross_encoder, corpus):
     queries = ["how to bake bread", "lost packets"]
     found = Hits.from_run({query: dict.fromkeys(texts, 1.0) for query in queries}, queries)
 
-    run = rerankers.Reranker(tiny_cross_encoder).rerank(queries, found, texts).to_run(queries)
+    run = Reranker(tiny_cross_encoder).rerank(queries, found, texts).to_run(queries)
 
     for query in queries:
         for doc_id, text in texts.items():
@@ -162,7 +163,7 @@ def test_a_pair_of_equal_texts_is_scored_once(tiny_cross_encoder, monkeypatch):
         type(tiny_cross_encoder.engine), "forward", lambda *given: lengths.append(len(given[2])) or forward(*given)
     )
     copies = dict.fromkeys(TEXTS, "the same text")
-    reranked = rerankers.Reranker(tiny_cross_encoder).rerank(["one", "one"], hits().part(0, 2), copies)
+    reranked = Reranker(tiny_cross_encoder).rerank(["one", "one"], hits().part(0, 2), copies)
     assert lengths == [1]
     assert len(set(reranked[0].scores.tolist())) == 1
 
@@ -179,7 +180,7 @@ class TestBudget:
 
     def test_without_any_time_the_first_stage_stays_and_the_speed_is_seen_anew(self, monkeypatch):
         now = [0.0]
-        monkeypatch.setattr(rerankers.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(base.time, "perf_counter", lambda: now[0])
 
         class Slow(ByLength):
             def _scores(self, queries, rows, texts, places):
@@ -197,7 +198,7 @@ class TestBudget:
     def test_stops_in_time_with_a_full_ranking(self, monkeypatch):
         """On a fake clock, each character takes a millisecond; the first estimate of the speed is far off."""
         now = [0.0]
-        monkeypatch.setattr(rerankers.time, "perf_counter", lambda: now[0])
+        monkeypatch.setattr(base.time, "perf_counter", lambda: now[0])
         texts = {f"d{at:03}": "x" * 10 for at in range(200)}
         run = {"q": {doc_id: float(-at) for at, doc_id in enumerate(texts)}}
 
@@ -252,7 +253,7 @@ class TestBudget:
     def test_several_queries_and_blocks_are_read_as_each_alone(self, monkeypatch):
         budget = Budget(max_pairs=2)
         alone = [ByLength().rerank(q, h, TEXTS, budget=budget).doc_ids for q, h in zip(QUERIES, hits(), strict=True)]
-        monkeypatch.setattr(rerankers, "MAX_CANDIDATES", 1)
+        monkeypatch.setattr(base, "MAX_CANDIDATES", 1)
         blocks = ByLength().rerank(QUERIES, hits(), TEXTS, budget=budget)
         assert [ranking.doc_ids for ranking in blocks] == alone
 
@@ -294,7 +295,7 @@ class TestPassages:
         alone = tiny_cross_encoder.predict([("fire", window) for window in cut])
 
         for passages, reduce in (("max", np.max), ("mean", np.mean)):
-            reranker = rerankers.Reranker(tiny_cross_encoder, passages=passages, overlap=4)
+            reranker = Reranker(tiny_cross_encoder, passages=passages, overlap=4)
             run = reranker.rerank(["fire"], found, texts).to_run(["q"])["q"]
             assert run["long"] == pytest.approx(float(reduce(alone)), abs=1e-5)
             for doc_id in ("short", "empty"):
@@ -306,7 +307,7 @@ class TestPassages:
         texts = {f"d{at}": " ".join([word] * (20 + 15 * at)) for at, word in enumerate(["fire", "heat", "wave"])}
         queries = ["fire", "the price of water in the market", "a"]
         found = Hits.from_run({query: dict.fromkeys(texts, 1.0) for query in queries}, queries)
-        reranker = rerankers.Reranker(tiny_cross_encoder, passages="max")
+        reranker = Reranker(tiny_cross_encoder, passages="max")
         together = reranker.rerank(queries, found, texts)
         for query, ranking, before in zip(queries, together, found, strict=True):
             alone = reranker.rerank(query, before, texts)
@@ -316,7 +317,7 @@ class TestPassages:
     def test_max_pairs_counts_windows_and_a_long_document_ends_its_query(self, tiny_cross_encoder):
         texts = {"a": "fire", "long": self.LONG, "b": "heat"}
         found = Hits.from_run({"q": {"a": 3.0, "long": 2.0, "b": 1.0}}, ["q"])
-        reranker, trace = rerankers.Reranker(tiny_cross_encoder, passages="max"), Trace()
+        reranker, trace = Reranker(tiny_cross_encoder, passages="max"), Trace()
         reranked = reranker.rerank(["fire"], found, texts, budget=Budget(max_pairs=3), trace=trace)
         assert reranked[0].doc_ids == ["a", "long", "b"]
         assert trace.scored.tolist() == [1]
@@ -333,8 +334,8 @@ class TestPassages:
 
     def test_what_cannot_be(self, tiny_cross_encoder):
         with pytest.raises(InputError, match="one of first, max, mean, not 'last'"):
-            rerankers.Reranker(tiny_cross_encoder, passages="last")
+            Reranker(tiny_cross_encoder, passages="last")
         with pytest.raises(InputError, match="ByLength reads documents whole"):
             ByLength(passages="max")
         with pytest.raises(InputError, match="overlap must be at least 0"):
-            rerankers.Reranker(tiny_cross_encoder, passages="max", overlap=-1)
+            Reranker(tiny_cross_encoder, passages="max", overlap=-1)
