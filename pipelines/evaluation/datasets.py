@@ -282,11 +282,11 @@ def _with_judged_queries(
 
 
 def judged_queries(
-    what: str, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+    description: str, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> tuple[dict[str, str], dict[str, Mapping[str, int]]]:
     """Return the judged queries with their texts, and the judgements of these queries.
 
-    Judged queries without a text are dropped, with a warning that names `what`.
+    Judged queries without a text are dropped, with a warning that names `description`.
 
     Raises
     ------
@@ -297,11 +297,13 @@ def judged_queries(
     stray = next((query_id for query_id in qrels if query_id not in queries), None)
     if not known:
         raise InputError(
-            f"{what}: none of the {len(qrels)} judged queries has a text, {stray!r} for example: "
+            f"{description}: none of the {len(qrels)} judged queries has a text, {stray!r} for example: "
             "the qrels and the queries are from different collections"
         )
     if unknown := len(qrels) - len(known):
-        logger.warning("%s: %d judged queries have no text, %r for example: they are dropped", what, unknown, stray)
+        logger.warning(
+            "%s: %d judged queries have no text, %r for example: they are dropped", description, unknown, stray
+        )
     return {query_id: queries[query_id] for query_id in known}, known
 
 

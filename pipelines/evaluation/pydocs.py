@@ -136,12 +136,14 @@ def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
     return folder
 
 
-def harvest(roots: Mapping[str, Path], *, most: int = MAX_PAIRS_PER_PACKAGE, show_progress: bool = False) -> list[Pair]:
+def harvest(
+    roots: Mapping[str, Path], *, max_pairs: int = MAX_PAIRS_PER_PACKAGE, show_progress: bool = False
+) -> list[Pair]:
     """Collect pairs, sorted by name, from the Python sources below each package's root.
 
-    The files of a package are read in the order of a hash of their paths until it has `most` pairs. Dropped: summaries
-    and documents that are too short or too long, documents that repeat their summary, duplicate documents, and
-    summaries nearly equal to an earlier one.
+    The files of a package are read in the order of a hash of their paths until it has `max_pairs` pairs. Dropped:
+    summaries and documents that are too short or too long, documents that repeat their summary, duplicate documents,
+    and summaries nearly equal to an earlier one.
     """
     pairs: list[Pair] = []
     names: set[str] = set()
@@ -154,7 +156,7 @@ def harvest(roots: Mapping[str, Path], *, most: int = MAX_PAIRS_PER_PACKAGE, sho
             before = len(pairs)
             for path in paths:
                 bar.update()
-                if len(pairs) - before >= most:
+                if len(pairs) - before >= max_pairs:
                     continue
                 for pair in _pairs(package, roots[package], path):
                     body = _digest(" ".join(_words(pair.body)))
@@ -163,7 +165,7 @@ def harvest(roots: Mapping[str, Path], *, most: int = MAX_PAIRS_PER_PACKAGE, sho
                     names.add(pair.name)
                     bodies.add(body)
                     pairs.append(pair)
-            del pairs[before + most :]
+            del pairs[before + max_pairs :]
     return sorted(pairs, key=lambda pair: pair.name)
 
 

@@ -63,9 +63,9 @@ class SpreadWeightedSum(FusionMethod):
         super().__post_init__()
         if not 0 <= self.power < inf:
             raise InputError(f"power must be 0 or more, not {self.power}")
-        for what, given in (("scales", self.scales), ("floors", self.floors)):
+        for option, given in (("scales", self.scales), ("floors", self.floors)):
             if given is not None:
-                check_numbers(given, what)
+                check_numbers(given, option)
 
     def fit(self, answers: Sequence[Hits]) -> None:
         """Check that there is one scale and one floor for each leg."""

@@ -20,7 +20,7 @@ def leg_name(hits: Hits, position: int) -> str:
     return next(iter(hits.legs)) if len(hits.legs) == 1 else f"leg {position + 1}"
 
 
-def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], what: str) -> list[_T]:
+def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], option: str) -> list[_T]:
     """Return one value per leg, from a list in the legs' order or a mapping by name.
 
     Raises
@@ -32,11 +32,11 @@ def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], what
     if not isinstance(given, Mapping):
         if len(given) != len(answers):
             raise InputError(
-                f"there are {what} for {_legs(len(given))}, not for {_legs(len(answers))}: {', '.join(names)}"
+                f"there are {option} for {_legs(len(given))}, not for {_legs(len(answers))}: {', '.join(names)}"
             )
         return list(given)
     if set(given) != set(names):
-        raise InputError(f"the {what} are for the legs {sorted(given)}, and the legs are {sorted(names)}")
+        raise InputError(f"the {option} are for the legs {sorted(given)}, and the legs are {sorted(names)}")
     return [given[name] for name in names]
 
 
@@ -44,18 +44,18 @@ def _legs(count: int) -> str:
     return "1 leg" if count == 1 else f"{count} legs"
 
 
-def check_numbers(given: object, what: str) -> None:
+def check_numbers(given: object, option: str) -> None:
     """Raise InputError unless `given` is a list of numbers, or a mapping of names to numbers."""
     values = list(given.values()) if isinstance(given, Mapping) else given
     if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        raise InputError(f"{what} must be a list of numbers, or numbers by the names of the legs, not {given!r}")
+        raise InputError(f"{option} must be a list of numbers, or numbers by the names of the legs, not {given!r}")
     if any(isinstance(value, bool) or not isinstance(value, int | float | np.number) for value in values):
-        raise InputError(f"{what} must be numbers: {given!r}")
+        raise InputError(f"{option} must be numbers: {given!r}")
 
 
-def leg_values(answers: Sequence[Hits], given: Weights | None, what: str, *, default: float) -> list[float]:
+def leg_values(answers: Sequence[Hits], given: Weights | None, option: str, *, default: float) -> list[float]:
     """Return one number per leg as `by_leg` does, or the default for each."""
-    return [default] * len(answers) if given is None else [float(value) for value in by_leg(answers, given, what)]
+    return [default] * len(answers) if given is None else [float(value) for value in by_leg(answers, given, option)]
 
 
 def leg_weights(answers: Sequence[Hits], weights: Weights | None) -> list[float]:

@@ -36,7 +36,7 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front
 
 
-def scatter(points: Sequence[Point], *, x_title: str, y_title: str, what: str) -> str:
+def scatter(points: Sequence[Point], *, x_title: str, y_title: str, label: str) -> str:
     """Draw quality against a cost on a logarithmic axis, the Pareto front as a line through filled points."""
     left, right = min(point.x for point in points) / 1.5, max(point.x for point in points) * 1.5
     low, high, y_ticks = _nice([point.y for point in points])
@@ -63,10 +63,10 @@ def scatter(points: Sequence[Point], *, x_title: str, y_title: str, what: str) -
     marks += [
         _text(x, y, name, f"label {side} c{colour % COLOURS}") for x, y, name, side, colour in _labels(points, place)
     ]
-    return _svg("".join(marks), what)
+    return _svg("".join(marks), label)
 
 
-def curves(lines: Mapping[str, Sequence[tuple[int, float]]], colours: Mapping[str, int], *, what: str) -> str:
+def curves(lines: Mapping[str, Sequence[tuple[int, float]]], colours: Mapping[str, int], *, label: str) -> str:
     """Draw recall by depth on a logarithmic axis, with each system's name at the end of its line."""
     deepest = max(depth for line in lines.values() for depth, _ in line)
     low, high, y_ticks = _nice([value for line in lines.values() for _, value in line])
@@ -93,10 +93,10 @@ def curves(lines: Mapping[str, Sequence[tuple[int, float]]], colours: Mapping[st
         ends.append((_height(line[-1][1], low, high), name, across(line[-1][0])))
     for (_, name, x), y in zip(sorted(ends), _apart([end[0] for end in sorted(ends)]), strict=True):
         marks.append(_text(x + 8, y + 4, name, f"label start c{colours[name] % COLOURS}"))
-    return _svg("".join(marks), what, BROAD)
+    return _svg("".join(marks), label, BROAD)
 
 
-def histogram(counts: Sequence[int], names: Sequence[str], most: int, colour: int, *, what: str) -> str:
+def histogram(counts: Sequence[int], names: Sequence[str], most: int, colour: int, *, label: str) -> str:
     """Draw counts as bars; `most` is the top of the scale, the same for all histograms that are compared."""
     width, height, floor, ceiling = 320, 150, 112, 18
     step = (width - 16) / len(counts)
@@ -113,7 +113,7 @@ def histogram(counts: Sequence[int], names: Sequence[str], most: int, colour: in
         marks.append(_text(x + step / 2, floor + 15, name, "tick middle tiny"))
     marks.append(f'<line class="axis" x1="8" x2="{width - 8}" y1="{floor}" y2="{floor}"/>')
     marks.append(_text(width / 2, floor + 32, "rank of the first relevant hit", "tick middle"))
-    return _svg("".join(marks), what, width, height)
+    return _svg("".join(marks), label, width, height)
 
 
 def interval(difference: float, low: float, high: float, reach: float) -> str:
@@ -228,5 +228,5 @@ def _text(x: float, y: float, text: str, kind: str) -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
 
 
-def _svg(marks: str, what: str, width: int = WIDTH, height: int = HEIGHT) -> str:
-    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(what)}">{marks}</svg>'
+def _svg(marks: str, label: str, width: int = WIDTH, height: int = HEIGHT) -> str:
+    return f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{marks}</svg>'

@@ -59,7 +59,7 @@ def differences_figure(facts: Facts, number: int, baseline: str | None) -> str:
 by {_select(_measures(facts), facts.primary, "measure")}
 </div>
 <div class="plot broad"></div>
-<p class="said">Point at a bar to see its query.</p>
+<p class="detail">Point at a bar to see its query.</p>
 <figcaption><span class="summary"></span>. One bar a query, sorted.{note}</figcaption>
 </figure>"""
 
@@ -92,9 +92,9 @@ def _sample_size(facts: Facts) -> int:
     return min(len(facts.scores[names[0]].query_ids), MOST_QUERIES, fitting)
 
 
-def _select(names: list[str], chosen: str, what: str) -> str:
+def _select(names: list[str], chosen: str, label: str) -> str:
     options = [f"<option{' selected' if name == chosen else ''}>{escape(name)}</option>" for name in names]
-    return f'<select aria-label="{what}">{"".join(options)}</select>'
+    return f'<select aria-label="{label}">{"".join(options)}</select>'
 
 
 def _shortened(text: str) -> str:

@@ -59,7 +59,7 @@ class WorstQuery:
     values: Mapping[str, float]
     relevant: Sequence[ShownRelevant]
     relevant_count: int
-    found: Mapping[str, Sequence[ShownHit]]
+    hits: Mapping[str, Sequence[ShownHit]]
 
 
 @dataclass(slots=True)
@@ -205,7 +205,7 @@ def _with_texts(
                 for doc_id in relevant[query_id]
             ],
             relevant_count=sum(grade > 0 for grade in texts.qrels.get(query_id, {}).values()),
-            found={
+            hits={
                 name: [
                     ShownHit(rank, doc_id, texts.qrels.get(query_id, {}).get(doc_id), contents[doc_id])
                     for rank, doc_id in enumerate(ranking[query_id][:SHOWN_HITS], start=1)

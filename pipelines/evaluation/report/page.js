@@ -46,7 +46,7 @@ for (const figure of document.querySelectorAll("figure.differences")) {
   const [first, second, measure] = figure.querySelectorAll("select");
   const plot = figure.querySelector(".plot");
   const summary = figure.querySelector(".summary");
-  const said = figure.querySelector(".said");
+  const detail = figure.querySelector(".detail");
 
   const draw = () => {
     const ours = data.values[first.value][measure.value];
@@ -77,7 +77,7 @@ for (const figure of document.querySelectorAll("figure.differences")) {
       const strong = document.createElement("strong");
       strong.textContent = bar.id;
       const text = data.texts[bar.id] ? ` ${data.texts[bar.id]}` : "";
-      said.replaceChildren(strong, `${text} — ${first.value} ${bar.ours.toFixed(4)}, ${second.value} ${bar.theirs.toFixed(4)} (${signed(bar.by)})`);
+      detail.replaceChildren(strong, `${text} — ${first.value} ${bar.ours.toFixed(4)}, ${second.value} ${bar.theirs.toFixed(4)} (${signed(bar.by)})`);
     });
     plot.replaceChildren(svg);
     const wins = bars.filter((bar) => bar.by > 0).length, losses = bars.filter((bar) => bar.by < 0).length;

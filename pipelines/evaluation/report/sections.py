@@ -122,7 +122,7 @@ def _costs(facts: Facts, colours: Mapping[str, int], baseline: str | None) -> st
     for cost, factor, x_title, name in COST_PLOTS:
         title = f"Quality against {name}"
         if points := facts.cost_points(cost, factor, colours):
-            drawn = scatter(points, x_title=x_title, y_title=facts.primary, what=f"{title} on {facts.result.name}")
+            drawn = scatter(points, x_title=x_title, y_title=facts.primary, label=f"{title} on {facts.result.name}")
             figures.append(
                 f"<figure><h3>{title}</h3>{drawn}<figcaption>Filled: no other system is both better and cheaper "
                 "(the Pareto front).</figcaption></figure>"
@@ -136,7 +136,7 @@ def _depth(facts: Facts, colours: Mapping[str, int]) -> str:
     lines = {name: line for name, line in facts.curves.items() if line}
     if not lines:
         return ""
-    drawn = curves(lines, colours, what=f"Recall by depth on {facts.result.name}")
+    drawn = curves(lines, colours, label=f"Recall by depth on {facts.result.name}")
     groups = shown_groups(facts)
     most = max(max(counts) for counts in facts.firsts.values())
     small = "".join(
@@ -146,7 +146,7 @@ def _depth(facts: Facts, colours: Mapping[str, int]) -> str:
             list(groups),
             most,
             colours[name],
-            what=f"Rank of the first relevant hit of {name} on {facts.result.name}",
+            label=f"Rank of the first relevant hit of {name} on {facts.result.name}",
         )
         + "</figure>"
         for name, counts in facts.firsts.items()

@@ -29,10 +29,10 @@ def _query(query: WorstQuery, facts: Facts, colours: Mapping[str, int]) -> str:
     shown = "" if own is None else f"{own:.3f}"
     answers = "".join(
         f"<div><h3>{key(colours[name])}{escape(name)}</h3><ol>{''.join(map(_hit, hits))}</ol></div>"
-        for name, hits in query.found.items()
+        for name, hits in query.hits.items()
     )
     return (
-        f'<details class="query"><summary><span class="asked">{escape(query.text)}</span>'
+        f'<details class="query"><summary><span class="question">{escape(query.text)}</span>'
         f'<span class="value">{shown}</span></summary><div class="inside">'
         f'<p class="note"><span class="id">{escape(query.query_id)}</span> '
         f"{escape(facts.primary)}: {escape(values)}</p>"
@@ -41,11 +41,11 @@ def _query(query: WorstQuery, facts: Facts, colours: Mapping[str, int]) -> str:
 
 
 def _relevant(query: WorstQuery) -> str:
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in query.found)
+    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in query.hits)
     rows = (
         f'<tr><td class="text"><span class="id">{escape(document.doc_id)}</span>{_grade(document.grade)} '
         f"{_shortened(document.text, RELEVANT_TEXT)}</td>"
-        + "".join(f"<td>{document.ranks.get(name) or '–'}</td>" for name in query.found)
+        + "".join(f"<td>{document.ranks.get(name) or '–'}</td>" for name in query.hits)
         + "</tr>"
         for document in query.relevant
     )

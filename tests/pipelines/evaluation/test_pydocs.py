@@ -117,7 +117,7 @@ class TestHarvest:
             }
             package(tmp_path / name, **sources)
 
-        pairs = harvest({"p": tmp_path / "p", "q": tmp_path / "q"}, most=4)
+        pairs = harvest({"p": tmp_path / "p", "q": tmp_path / "q"}, max_pairs=4)
 
         assert [pair.package for pair in pairs] == ["p"] * 4 + ["q"] * 4
 

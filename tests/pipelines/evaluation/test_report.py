@@ -354,8 +354,8 @@ def test_the_pareto_front_is_what_nothing_beats_in_both():
 def test_charts_can_be_drawn_of_any_values_inside_their_frame(values):
     points = [Point(f"s{at}", 10.0**at, value, at) for at, value in enumerate(values)]
     lines = {f"s{at}": [(1, value), (10, value)] for at, value in enumerate(values)}
-    drawn = scatter(points, x_title="ms", y_title="nDCG", what="x")
-    drawn += curves(lines, dict.fromkeys(lines, 0), what="x")
+    drawn = scatter(points, x_title="ms", y_title="nDCG", label="x")
+    drawn += curves(lines, dict.fromkeys(lines, 0), label="x")
 
     assert "nan" not in drawn
     heights = [float(y) for y in re.findall(r'cy="([^"]+)"', drawn)]

@@ -42,7 +42,7 @@ found.changed = figure.querySelector(".summary").textContent;
 const box = figure.querySelector("svg").getBoundingClientRect();
 const place = { clientX: box.right - 1, clientY: box.top + 5 };
 figure.querySelector("svg").dispatchEvent(new PointerEvent("pointermove", place));
-found.said = figure.querySelector(".said").textContent;
+found.detail = figure.querySelector(".detail").textContent;
 document.body.dataset.found = JSON.stringify(found);
 </script>"""
 
@@ -131,5 +131,5 @@ def test_tables_sort_and_the_plot_follows_the_choice(report, tmp_path):
     assert found["summary"].startswith(f"{counts}; mean difference {chosen['difference']:+.4f}"[:-2])
     other = systems["hybrid"]["significance"]["R@100"]
     assert found["changed"].startswith(f"bm25 is better on {other['losses']} queries, equal on {other['ties']}")
-    assert "what is q" in found["said"] and "<script>" in found["said"] and "bm25 0." in found["said"]
+    assert "what is q" in found["detail"] and "<script>" in found["detail"] and "bm25 0." in found["detail"]
     assert "<title>Retrieval on made up</title>" in dom
