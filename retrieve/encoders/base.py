@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError
-from retrieve.encoders.checkpoint import Checkpoint, Source, Step
+from retrieve.encoders.checkpoint import Checkpoint, Source
 from retrieve.encoders.engine import Engine, default_costs, default_device, require_positive
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
+from retrieve.encoders.modules import Step
 from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:

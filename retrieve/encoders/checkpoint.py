@@ -3,13 +3,14 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import ModelError
+from retrieve.encoders.modules import Step, is_known, module_files, module_loader
 
 if TYPE_CHECKING:
     from retrieve.encoders.modules.module import LoadOptions, Module
@@ -48,15 +49,6 @@ class Source:
     token: str | bool | None = None
     allow_bin: bool = False
     with_code: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Entry of a checkpoint's list of modules: class, folder, and a config to use instead of the folder's."""
-
-    reference: str
-    path: str = ""
-    config: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +111,6 @@ class Checkpoint:
 
     def load(self, default: Sequence[Step], options: "LoadOptions") -> "list[Module]":
         """Load the listed modules, or those of `default` if the checkpoint lists none."""
-        from retrieve.encoders.modules import is_known, module_loader
-
         modules: list[Module] = []
         for step in self.steps or default:
             try:
@@ -135,8 +125,6 @@ class Checkpoint:
     @cached_property
     def weights_sha256(self) -> str:
         """SHA-256 of the weights' file; of several files, the SHA-256 of their concatenated hex digests."""
-        from retrieve.encoders.modules import module_files
-
         steps = self.steps or [Step("Transformer")]
         files = dict.fromkeys(file for step in steps for file in module_files(step.reference, self.folder / step.path))
         digests = [_sha256(path) for path in files]

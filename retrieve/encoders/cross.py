@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
-from retrieve.encoders.checkpoint import Step
+from retrieve.encoders.modules import Step
 from retrieve.encoders.saving import save_modules
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 

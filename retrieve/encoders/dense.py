@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
-from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, require_positive
+from retrieve.encoders.modules import Step
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 

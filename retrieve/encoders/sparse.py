@@ -11,8 +11,8 @@ from scipy.sparse import csr_matrix, vstack
 
 from indexing.errors import InputError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
-from retrieve.encoders.checkpoint import Step
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, require_positive
+from retrieve.encoders.modules import Step
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:

@@ -1,8 +1,10 @@
 """Modules of encoders, looked up by their class names in checkpoints."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexing.errors import ModelError
 
@@ -25,6 +27,15 @@ _HOME = {
     "StaticEmbedding": "static_embedding",
     "Transformer": "transformer",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Entry of a checkpoint's list of modules: class, folder, and a config to use instead of the folder's."""
+
+    reference: str
+    path: str = ""
+    config: Mapping[str, Any] | None = None
 
 
 def module_class(reference: str) -> "type[Module]":

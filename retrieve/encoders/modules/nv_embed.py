@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
-from retrieve.encoders.checkpoint import Step
+from retrieve.encoders.modules import Step
 from retrieve.encoders.modules.backbone import load_model, usable_length
 from retrieve.encoders.modules.latent_attention import LatentAttention
 from retrieve.encoders.modules.module import LoadOptions, read_json, write_json
