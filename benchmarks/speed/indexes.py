@@ -1,7 +1,7 @@
-"""The indexes beside each other and beside bm25s: building, searching, filtering.
+"""Time building, searching and filtering of the indexes, beside each other and beside bm25s.
 
-Vectors are synthetic and clustered (real embeddings are: uniform ones make every graph look bad), queries are
-perturbed documents. One query a call, as a service has them, in one process; times are medians over the queries.
+Vectors are synthetic and clustered like real embeddings, because graphs do badly on uniform vectors. Queries are
+perturbed documents. Each call has one query, as in a service; times are medians over the queries.
 """
 
 import json
@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from benchmarks.speed.measure import Row, timed_row
 from indexing.filters import parse_filter, sqlite_indexes, sqlite_where
+from indexing.indexes.base import Index
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
@@ -30,39 +31,41 @@ if TYPE_CHECKING:
 
 SEED = 0
 DIMENSION = 384
-A_CLUSTER = 100
-"""Documents to a cluster, on average."""
+CLUSTER_SIZE = 100
+"""Mean number of documents per cluster."""
 SPREAD = 0.7
-"""Length of a document's distance from its cluster's centre, where the centre has length 1."""
+"""Distance of a document from the centre of its cluster, which has length 1."""
 K = 10
 BATCH = 10_000
-LOCAL_AT_MOST = 100_000
-"""qdrant-client's local mode compares with every vector, in NumPy."""
+LOCAL_MAX_SIZE = 100_000
+"""Largest size for qdrant-client's local mode, which compares with every vector in NumPy."""
 WARM_UP = 5
 JAVA_WARM_UP = 500
-"""Calls before those that are timed: Java compiles what runs often, after some hundred times."""
+"""Calls before timing starts: Java compiles a method after some hundred calls."""
 WORDS = 50_000
-WORDS_A_DOCUMENT = 60
+WORDS_PER_DOCUMENT = 60
 FIELDS = {"part": "number"}
 PARTS = 100
-"""A filter on one value of `part` keeps one document in so many."""
+"""Number of values of the field `part`: a filter on one value keeps one document in so many."""
+PART = 7
+"""The value that the repeated filter keeps."""
 
 
 @dataclass
 class Built:
-    """A filled index with what it took, and how one query is asked."""
+    """A filled index, its build time and size, and the function that searches with one query."""
 
     name: str
     index: Any
     seconds: float
     size: int
-    ask: "Callable[[int], Hits]"
+    search: "Callable[[int], Hits]"
 
 
 def clustered(count: int, queries: int, dimension: int = DIMENSION) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Give unit vectors around random centres, float32 [count, dimension], and queries near some of them."""
+    """Return unit vectors around random centres, float32 [count, dimension], and queries near some of them."""
     rng = np.random.default_rng(SEED)
-    centres = rng.standard_normal((max(1, count // A_CLUSTER), dimension)).astype(np.float32)
+    centres = rng.standard_normal((max(1, count // CLUSTER_SIZE), dimension)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     rows = np.empty((count, dimension), np.float32)
     for start in range(0, count, BATCH):
@@ -75,10 +78,10 @@ def clustered(count: int, queries: int, dimension: int = DIMENSION) -> tuple[NDA
 
 
 def dense(sizes: Sequence[int], queries: int, *, task: str) -> list[Row]:
-    """Build every dense index at every size; for ``search``, search it too.
+    """Build and search every dense index at every size; `task` selects whose times are compared.
 
-    A ratio is exact search (FAISS Flat) over this index for ``search``, its building over this one's for ``index``.
-    Agreement is recall@10 against exact search.
+    A ratio is the time of exact search (FAISS Flat) divided by that of this index for ``search``, and the same with
+    build times for ``index``. Agreement is recall@10 against exact search.
     """
     rows: list[Row] = []
     for size in sizes:
@@ -89,9 +92,9 @@ def dense(sizes: Sequence[int], queries: int, *, task: str) -> list[Row]:
             with tempfile.TemporaryDirectory() as folder:
                 built = _fill(name, make(Path(folder) / "index"), vectors, asked)
                 if exact is None:
-                    exact, expected = built, [built.ask(query)[0].doc_ids for query in range(queries)]
-                times, found = _times(built.ask, queries)
-                flat_times = times if built is exact else _times(exact.ask, queries)[0]
+                    exact, expected = built, [built.search(query)[0].doc_ids for query in range(queries)]
+                times, found = _times(built.search, queries)
+                flat_times = times if built is exact else _times(exact.search, queries)[0]
                 ours, theirs = (times, flat_times) if task == "search" else ([built.seconds], [exact.seconds])
                 recall = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(found, expected, strict=True)])
                 detail = (
@@ -109,8 +112,8 @@ def dense(sizes: Sequence[int], queries: int, *, task: str) -> list[Row]:
 
 
 def words(size: int, queries: int, *, task: str) -> Row:
-    """Build, or search, BM25 beside bm25s over synthetic texts; agreement is the overlap of the top tens."""
-    texts = zipf_texts(size, WORDS_A_DOCUMENT, np.random.default_rng(SEED))
+    """Build and search BM25 beside bm25s on synthetic texts; agreement is the overlap of the top tens."""
+    texts = zipf_texts(size, WORDS_PER_DOCUMENT, np.random.default_rng(SEED))
     asked = zipf_texts(queries, 6, np.random.default_rng(SEED + 1))
     ids = [f"d{number}" for number in range(size)]
     start = time.perf_counter()
@@ -124,94 +127,66 @@ def words(size: int, queries: int, *, task: str) -> Row:
         with Bm25Index.open(Path(folder) / "index", read_only=True) as index:
             times, found = _times(lambda query: index.search([asked[query]], K), queries, JAVA_WARM_UP)
 
-            def ask_theirs(query: int) -> list[int]:
+            def search_theirs(query: int) -> list[int]:
                 return theirs.retrieve(tokens(asked[query]), k=K, show_progress=False).documents[0].tolist()
 
-            their_times, answers = [], []
+            their_times, their_hits = [], []
             for query in range(queries):
                 start = time.perf_counter()
-                answers.append(ask_theirs(query))
+                their_hits.append(search_theirs(query))
                 their_times.append(time.perf_counter() - start)
             overlap = np.mean(
-                [len({f"d{at}" for at in b} & set(a)) / max(1, len(a)) for a, b in zip(found, answers, strict=True)]
+                [len({f"d{at}" for at in b} & set(a)) / max(1, len(a)) for a, b in zip(found, their_hits, strict=True)]
             )
             ours_s, theirs_s = (times, their_times) if task == "search" else ([build], [theirs_build])
             size_mb = index.size_bytes / 1e6
     detail = f"p50 {1000 * np.median(times):.2f} ms, build {build:.1f} s, {size_mb:.1f} MB on disk"
-    return _row(task, "bm25s", f"{size:,} texts of {WORDS_A_DOCUMENT} words, BM25", ours_s, theirs_s, overlap, detail)
+    return _row(task, "bm25s", f"{size:,} texts of {WORDS_PER_DOCUMENT} words, BM25", ours_s, theirs_s, overlap, detail)
 
 
 def filtered(size: int, queries: int) -> list[Row]:
     """Search with a filter that keeps 1% beside the same search without it.
 
-    A ratio is the time without over the time with a filter that was seen before; the first time is told beside it.
-    Agreement is the share of queries whose top ten are exactly those of a full scan of what the filter keeps.
+    A ratio is the time without the filter divided by the time with a filter that was used before; the detail has the
+    time of a filter's first use. Agreement is the share of queries whose top ten equal a full scan of the documents
+    that the filter keeps.
     """
-    vectors, asked = clustered(size, queries)
-    weights, asked_weights = _weights(size, 100), _weights(queries, 30, SEED + 1)
-    texts = zipf_texts(size, WORDS_A_DOCUMENT, np.random.default_rng(SEED))
-    asked_texts = zipf_texts(queries, 6, np.random.default_rng(SEED + 1))
     ids = [f"d{number}" for number in range(size)]
     metadata = [{"part": number % PARTS} for number in range(size)]
+    matching = _Metadata(ids, metadata).matching
+    vectors = clustered(size, queries)
+    weights = _weights(size, 100), _weights(queries, 30, SEED + 1)
+    texts = (
+        zipf_texts(size, WORDS_PER_DOCUMENT, np.random.default_rng(SEED)),
+        zipf_texts(queries, 6, np.random.default_rng(SEED + 1)),
+    )
+    vocabulary = [f"t{at}" for at in range(WORDS)]
+    indexes: dict[str, tuple[Callable[[Path], Index], tuple[Any, Any]]] = {
+        "FAISS flat": (lambda path: FaissIndex.create(path, DIMENSION, matching=matching), vectors),
+        "FAISS hnsw": (lambda path: FaissIndex.create(path, DIMENSION, kind="hnsw", matching=matching), vectors),
+        "Qdrant Edge": (lambda path: QdrantIndex.create(path, DIMENSION, fields=FIELDS), vectors),
+        "BM25": (lambda path: Bm25Index.create(path, fields=FIELDS), texts),
+        "impacts": (lambda path: ImpactIndex.create(path, vocabulary=vocabulary, fields=FIELDS), weights),
+    }
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        matching = _Metadata(ids, metadata).matching
-        kept = np.arange(7, size, PARTS)
-        for kind in ("flat", "hnsw"):
-            with FaissIndex.create(folder / kind, DIMENSION, kind=kind, matching=matching) as faiss:
-                faiss.upsert(ids, vectors)
-                best = _scan(vectors, asked, kept)
-                rows.append(
-                    _filter_row(
-                        f"FAISS {kind}",
-                        size,
-                        queries,
-                        best,
-                        plain=lambda query, faiss=faiss: faiss.search(asked[query], K),
-                        first=lambda query, faiss=faiss: faiss.search(asked[query], K, _another_part(query)),
-                        seen=lambda query, faiss=faiss: faiss.search(asked[query], K, {"part": 7}),
-                    )
-                )
-        backends: list[tuple[str, Any, Callable[[int], Any], list[list[str]] | None]] = []
-        edge = QdrantIndex.create(folder / "edge", DIMENSION, fields=FIELDS)
-        for start in range(0, size, BATCH):
-            part = slice(start, start + BATCH)
-            edge.upsert(ids[part], vectors[part], metadata=metadata[part])
-        edge.optimize()
-        backends.append(("Qdrant Edge", edge, lambda query: asked[query], _scan(vectors, asked, kept)))
-        bm25 = Bm25Index.create(folder / "bm25", fields=FIELDS)
-        bm25.upsert(ids, texts, metadata)
-        backends.append(("BM25", bm25, lambda query: [asked_texts[query]], None))
-        impact = ImpactIndex.create(folder / "impact", vocabulary=[f"t{at}" for at in range(WORDS)], fields=FIELDS)
-        for start in range(0, size, BATCH):
-            part = slice(start, start + BATCH)
-            impact.upsert(ids[part], weights[part], metadata[part])
-        backends.append(("impacts", impact, lambda query: asked_weights[query], None))
-        for name, index, payload, best_of in backends:
-            index.commit()
-            if best_of is None:
-                # Lucene's own full ranking, cut down to what the filter keeps.
-                best_of = _cut_down(index, payload, queries, size)
-            rows.append(
-                _filter_row(
-                    name,
-                    size,
-                    queries,
-                    best_of,
-                    plain=lambda query, index=index, payload=payload: index.search(payload(query), K),
-                    first=lambda query, index=index, payload=payload: index.search(
-                        payload(query), K, _another_part(query)
-                    ),
-                    seen=lambda query, index=index, payload=payload: index.search(payload(query), K, {"part": 7}),
-                )
-            )
-            index.close()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (create, (documents, asked)) in indexes.items():
+            with create(Path(folder) / name) as index:
+                for start in range(0, size, BATCH):
+                    part = slice(start, start + BATCH)
+                    index.upsert(ids[part], documents[part], metadata[part])
+                index.finish_indexing()
+                index.commit()
+                # Lucene's full ranking is exact, a graph's is not.
+                in_java = documents is not vectors[0]
+                expected = _filtered_rankings(index, asked, size) if in_java else _scan(*vectors)
+                warm_up = JAVA_WARM_UP if in_java else WARM_UP
+                rows.append(_filter_row(f"{size:,}, filter keeps 1%, {name}", index, asked, expected, warm_up))
     return rows
 
 
 def zipf_texts(count: int, length: int, rng: np.random.Generator) -> list[str]:
-    """Give texts of words of skewed frequency."""
+    """Return `count` texts of `length` words with skewed frequencies."""
     share = 1 / np.arange(2, WORDS + 2) ** 0.9
     drawn = rng.choice(WORDS, (count, length), p=share / share.sum())
     names = np.array([f"w{number}" for number in range(WORDS)])
@@ -236,18 +211,13 @@ class _Metadata:
         return [row[0] for row in self._connection.execute(f"SELECT doc_id FROM documents WHERE {sql}", values)]
 
 
-def _another_part(query: int) -> dict[str, Any]:
-    """Return a filter that no other query uses."""
-    return {"part": {"gte": 8 + query, "lt": 9 + query}}
-
-
 def _dense_kinds(size: int) -> list[tuple[str, Callable[[Path], Any]]]:
     kinds: list[tuple[str, Callable[[Path], Any]]] = [
         ("FAISS Flat", lambda path: FaissIndex.create(path, DIMENSION)),
         ("FAISS HNSW", lambda path: FaissIndex.create(path, DIMENSION, kind="hnsw")),
         ("Qdrant Edge", lambda path: QdrantIndex.create(path, DIMENSION)),
     ]
-    if size <= LOCAL_AT_MOST:
+    if size <= LOCAL_MAX_SIZE:
         kinds.append(("qdrant-client local", lambda path: QdrantIndex.create(path, DIMENSION, engine="local")))
     return kinds
 
@@ -263,59 +233,46 @@ def _fill(name: str, index: Any, vectors: NDArray[np.float32], asked: NDArray[np
     return Built(name, index, seconds, index.size_bytes, lambda query: index.search(asked[query], K))
 
 
-def _times(ask: "Callable[[int], Hits]", queries: int, warm_up: int = WARM_UP) -> tuple[list[float], list[list[str]]]:
-    """Ask every query once, after so many calls to warm up; give the seconds and the ids found."""
+def _times(
+    search: "Callable[[int], Hits]", queries: int, warm_up: int = WARM_UP
+) -> tuple[list[float], list[list[str]]]:
+    """Search every query once after `warm_up` calls; return the seconds and the ids of the hits."""
     for call in range(warm_up):
-        ask(call % queries)
+        search(call % queries)
     times, found = [], []
     for query in range(queries):
         start = time.perf_counter()
-        hits = ask(query)
+        hits = search(query)
         times.append(time.perf_counter() - start)
         found.append(hits[0].doc_ids)
     return times, found
 
 
-def _filter_row(
-    name: str,
-    size: int,
-    queries: int,
-    expected: Sequence[Sequence[str]],
-    *,
-    plain: "Callable[[int], Hits]",
-    first: "Callable[[int], Hits]",
-    seen: "Callable[[int], Hits]",
-) -> Row:
-    """Compare a search with and without the filter.
+def _filter_row(setting: str, index: Index, asked: Any, expected: Sequence[Sequence[str]], warm_up: int) -> Row:
+    """Compare searches with a repeated filter, with a new filter each, and without a filter."""
 
-    `first` takes a filter that this index has not seen for each of the first queries.
-    """
-    warm_up = JAVA_WARM_UP if name in ("BM25", "impacts") else WARM_UP
-    without, _ = _times(plain, queries, warm_up)
-    fresh = []
-    for query in range(min(queries, 20)):
-        start = time.perf_counter()
-        first(query)
-        fresh.append(time.perf_counter() - start)
-    times, found = _times(seen, queries, warm_up)
+    def search(filter: "Callable[[int], dict[str, Any] | None]") -> "Callable[[int], Hits]":
+        return lambda query: index.search(asked[query : query + 1], K, filter(query))
+
+    queries = len(expected)
+    without, _ = _times(search(lambda query: None), queries, warm_up)
+    fresh, _ = _times(search(lambda query: {"part": {"gte": 8 + query, "lt": 9 + query}}), min(queries, 20), 0)
+    times, found = _times(search(lambda query: {"part": PART}), queries, warm_up)
     agreement = np.mean([list(a) == list(b) for a, b in zip(found, expected, strict=True)])
     detail = (
         f"p50 {1000 * np.median(times):.2f} ms, without {1000 * np.median(without):.2f} ms, "
         f"first time {1000 * np.median(fresh):.2f} ms"
     )
-    setting = f"{size:,}, filter keeps 1%, {name}"
     return _row("search", "the same without filter", setting, times, without, agreement, detail)
 
 
-def _cut_down(index: Any, payload: Callable[[int], Any], queries: int, size: int) -> list[list[str]]:
-    best = []
-    for query in range(queries):
-        ranking = index.search(payload(query), size)[0]
-        best.append([doc_id for doc_id in ranking.doc_ids if int(doc_id[1:]) % PARTS == 7][:K])
-    return best
+def _filtered_rankings(index: Index, asked: Any, size: int) -> list[list[str]]:
+    rankings = index.search(asked, size)
+    return [[doc_id for doc_id in ranking.doc_ids if int(doc_id[1:]) % PARTS == PART][:K] for ranking in rankings]
 
 
-def _scan(vectors: NDArray[np.float32], asked: NDArray[np.float32], kept: NDArray[np.int64]) -> list[list[str]]:
+def _scan(vectors: NDArray[np.float32], asked: NDArray[np.float32]) -> list[list[str]]:
+    kept = np.arange(PART, len(vectors), PARTS)
     scores = asked @ vectors[kept].T
     return [[f"d{kept[at]}" for at in np.argsort(-row, kind="stable")[:K]] for row in scores]
 
