@@ -96,7 +96,7 @@ class _Rows:
     positive: str
 
     def __post_init__(self) -> None:
-        self.found: Any = np.isfinite(self.negatives.scores)
+        self.available: Any = np.isfinite(self.negatives.scores)
         self.query = self.positives.queries  # of each positive
 
     def table(self, query: NDArray[np.int64], columns: dict[str, Any], **documents: NDArray[np.int64]) -> "pa.Table":
@@ -112,7 +112,7 @@ class _Rows:
 
 
 def _triplets(rows: _Rows) -> "pa.Table":
-    at, column = np.nonzero(rows.found[rows.query])  # [positives, n]
+    at, column = np.nonzero(rows.available[rows.query])  # [positives, n]
     query, document = rows.query[at], rows.positives.documents[at]
     negative = rows.negatives.documents[query, column]
     columns = {rows.positive: rows.corpus.take(document), "negative": rows.corpus.take(negative)}
@@ -123,7 +123,7 @@ def _triplets(rows: _Rows) -> "pa.Table":
 
 
 def _tuples(rows: _Rows) -> "pa.Table":
-    at = np.flatnonzero(rows.found.all(axis=1)[rows.query])
+    at = np.flatnonzero(rows.available.all(axis=1)[rows.query])
     query, document = rows.query[at], rows.positives.documents[at]
     negatives = rows.negatives.documents[query]
     names = {f"negative_{n}": negatives[:, n - 1] for n in range(1, negatives.shape[1] + 1)}
@@ -139,7 +139,7 @@ def _tuples(rows: _Rows) -> "pa.Table":
 def _pairs(rows: _Rows) -> "pa.Table":
     import pyarrow as pa
 
-    at, column = np.nonzero(rows.found)
+    at, column = np.nonzero(rows.available)
     query = np.concatenate((rows.query, at))
     document = np.concatenate((rows.positives.documents, rows.negatives.documents[at, column]))
     score = np.concatenate((rows.positive_scores, rows.negatives.scores[at, column]))
@@ -157,19 +157,19 @@ def _pairs(rows: _Rows) -> "pa.Table":
 def _lists(rows: _Rows) -> "pa.Table":
     import pyarrow as pa
 
-    at = np.flatnonzero(rows.found.any(axis=1)[rows.query])
+    at = np.flatnonzero(rows.available.any(axis=1)[rows.query])
     query = rows.query[at]
-    exists = np.concatenate((np.ones((len(at), 1), np.bool_), rows.found[query]), axis=1)
-    documents = np.concatenate((rows.positives.documents[at, None], rows.negatives.documents[query]), axis=1)[exists]
-    offsets = pa.array(np.concatenate(([0], np.cumsum(exists.sum(axis=1)))))
+    available = np.concatenate((np.ones((len(at), 1), np.bool_), rows.available[query]), axis=1)
+    documents = np.concatenate((rows.positives.documents[at, None], rows.negatives.documents[query]), axis=1)[available]
+    offsets = pa.array(np.concatenate(([0], np.cumsum(available.sum(axis=1)))))
     columns: dict[str, Any] = {rows.positive: pa.LargeListArray.from_arrays(offsets, rows.corpus.take(documents))}
     if rows.scores:
-        values = np.concatenate((rows.positive_scores[at, None], rows.negatives.scores[query]), axis=1)[exists]
+        values = np.concatenate((rows.positive_scores[at, None], rows.negatives.scores[query]), axis=1)[available]
         columns["scores"] = pa.LargeListArray.from_arrays(offsets, pa.array(values.astype(np.float64)))
     else:
-        labels = np.zeros(exists.shape, np.int64)
+        labels = np.zeros(available.shape, np.int64)
         labels[:, 0] = 1
-        columns["labels"] = pa.LargeListArray.from_arrays(offsets, pa.array(labels[exists]))
+        columns["labels"] = pa.LargeListArray.from_arrays(offsets, pa.array(labels[available]))
     table = rows.table(query, columns)
     if rows.corpus.ids is not None:
         ids = pa.LargeListArray.from_arrays(offsets, rows.corpus.take_ids(documents))

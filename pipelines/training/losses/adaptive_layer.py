@@ -70,14 +70,14 @@ class AdaptiveLayerLoss(WrapperLoss):
         loss = total(self.loss.loss_from_embeddings(last, targets)) * self.last_layer_weight
         temperature = self.kl_temperature
         truth = torch.softmax(torch.cat(last) / temperature, dim=-1).detach() if temperature > 0 else None
-        chosen: Sequence[int] = range(len(layers[0]) - 1)
-        if 0 < self.n_layers_per_step < len(chosen):
-            chosen = random.sample(chosen, self.n_layers_per_step)
+        layer_numbers: Sequence[int] = range(len(layers[0]) - 1)
+        if 0 < self.n_layers_per_step < len(layer_numbers):
+            layer_numbers = random.sample(layer_numbers, self.n_layers_per_step)
         weigh = _WEIGHTS[self.layer_weighting] if isinstance(self.layer_weighting, str) else self.layer_weighting
-        for layer in chosen:
+        for layer in layer_numbers:
             early = [column[layer]() for column in layers]
             part = total(self.loss.loss_from_embeddings(early, targets))
-            loss = loss + part * weigh(layer) / len(chosen) * self.prior_layers_weight
+            loss = loss + part * weigh(layer) / len(layer_numbers) * self.prior_layers_weight
             if truth is not None:
                 guess = torch.log_softmax(torch.cat(early) / temperature, dim=-1)
                 loss = loss + F.kl_div(guess, truth, reduction="batchmean") * temperature * self.kl_div_weight

@@ -42,13 +42,13 @@ def semi_hard(distances: Tensor, labels: Tensor, *, margin: float) -> Tensor:
     count = len(labels)
     alike = labels[:, None] == labels[None, :]
     negatives = distances.masked_fill(alike, torch.inf).sort(dim=1, stable=True).values
-    places = torch.searchsorted(negatives.detach().contiguous(), distances.detach().contiguous(), right=True)
-    outside = negatives.gather(1, places.clamp(max=count - 1))
+    positions = torch.searchsorted(negatives.detach().contiguous(), distances.detach().contiguous(), right=True)
+    outside = negatives.gather(1, positions.clamp(max=count - 1))
     lowest = distances.amin(dim=1, keepdim=True)
     inside = ((distances - lowest) * ~alike).amax(dim=1, keepdim=True) + lowest
-    chosen = torch.where(torch.isfinite(outside), outside, inside)
+    negative = torch.where(torch.isfinite(outside), outside, inside)
     pairs = _same(labels)
-    return ((distances - chosen + margin) * pairs).clamp(min=0).sum() / pairs.sum().clamp(min=1e-16)
+    return ((distances - negative + margin) * pairs).clamp(min=0).sum() / pairs.sum().clamp(min=1e-16)
 
 
 class _BatchTripletLoss(EmbeddingLoss):

@@ -29,8 +29,8 @@ class ContrastiveLoss(EmbeddingLoss):
         """Return the mean over the rows, or the sum with ``size_average=False``."""
         first, second = check_columns(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
         truth = row_labels(labels, len(first), type(self).__name__).float()
-        far = distance(self.distance, first, second)
-        losses = 0.5 * (truth * far**2 + (1 - truth) * F.relu(self.margin - far) ** 2)
+        distances = distance(self.distance, first, second)
+        losses = 0.5 * (truth * distances**2 + (1 - truth) * F.relu(self.margin - distances) ** 2)
         return losses.mean() if self.size_average else losses.sum()
 
 
@@ -51,8 +51,8 @@ class OnlineContrastiveLoss(EmbeddingLoss):
         """Return the sum over the hard pairs."""
         first, second = check_columns(embeddings, 2, 2, type(self).__name__, "text, text, with a label")
         truth = row_labels(labels, len(first), type(self).__name__)
-        far = distance(self.distance, first, second)
-        negative, positive = far[truth == 0], far[truth == 1]
+        distances = distance(self.distance, first, second)
+        negative, positive = distances[truth == 0], distances[truth == 1]
         hard_negative = negative[negative < (positive.max() if len(positive) else negative.mean())]
         hard_positive = positive[positive > (negative.min() if len(negative) else positive.mean())]
         return (hard_positive**2).sum() + (F.relu(self.margin - hard_negative) ** 2).sum()

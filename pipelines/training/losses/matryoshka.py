@@ -59,10 +59,10 @@ class MatryoshkaLoss(WrapperLoss, SplitLoss):
         full = embeddings[0].shape[-1]
         if self.matryoshka_dims[0] > full:
             raise InputError(f"matryoshka_dims holds {self.matryoshka_dims[0]}, and the model's vectors have {full}")
-        chosen = range(len(self.matryoshka_dims))
-        if 0 < self.n_dims_per_step < len(chosen):
-            chosen = sorted(random.sample(chosen, self.n_dims_per_step))  # type: ignore[assignment]
-        for number in chosen:
+        numbers = range(len(self.matryoshka_dims))
+        if 0 < self.n_dims_per_step < len(numbers):
+            numbers = sorted(random.sample(numbers, self.n_dims_per_step))  # type: ignore[assignment]
+        for number in numbers:
             width, weight = self.matryoshka_dims[number], self.matryoshka_weights[number]
             truncated = [shrink(column, width) for column in embeddings]
             for part in self.loss.parts(truncated, _truncate_labels(labels, full, width), rows):

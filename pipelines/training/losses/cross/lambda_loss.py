@@ -55,9 +55,9 @@ def lambda_loss(
         pairs &= differences > 0
     size = scores.shape[1]
     cutoff = k or size
-    places = torch.arange(size, device=scores.device)
-    pairs &= (places[:, None] < cutoff) | (places[None, :] < cutoff)
-    discount = torch.log2(2.0 + places.float())
+    positions = torch.arange(size, device=scores.device)
+    pairs &= (positions[:, None] < cutoff) | (positions[None, :] < cutoff)
+    discount = torch.log2(2.0 + positions.float())
     ideal = ((2 ** hidden.sort(descending=True, dim=-1).values.clamp(min=0) - 1) / discount)[:, :cutoff].sum(dim=-1)
     gain = (2 ** grades.clamp(min=0) - 1) / ideal.clamp(min=eps)[:, None]
     difference = (ranked[:, :, None] - ranked[:, None, :]).clamp(min=-1e8, max=1e8)
@@ -122,8 +122,8 @@ def _ndcg1(gain: Tensor, discount: Tensor, mu: float) -> Tensor:
 
 
 def _ndcg2(gain: Tensor, discount: Tensor, mu: float) -> Tensor:
-    places = torch.arange(len(discount), device=discount.device)
-    distance = (places[:, None] - places[None, :]).abs()
+    positions = torch.arange(len(discount), device=discount.device)
+    distance = (positions[:, None] - positions[None, :]).abs()
     # Two documents at distance d are weighted like the ranks d and d + 1; a document and itself have weight 0.
     inverse = torch.cat((discount.new_zeros(1), 1 / discount, discount.new_zeros(1)))
     deltas = (inverse[distance] - inverse[distance + 1]).abs() * (distance > 0)
