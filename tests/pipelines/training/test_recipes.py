@@ -13,7 +13,7 @@ from transformers import AutoModelForMaskedLM
 from checkpoints import write_bert
 from indexing.errors import InputError, ModelError
 from pipelines.mining.from_collection import Positive
-from pipelines.training.losses import MarginMSELoss, MatryoshkaLoss, SpladeLoss
+from pipelines.training.losses import CSRLoss, MarginMSELoss, MatryoshkaLoss, SpladeLoss
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.collection import row_format
 from pipelines.training.recipes.initial_model import has_sparse_head
@@ -140,6 +140,13 @@ def test_losses_by_name_with_options_and_wrappers(bert: Path) -> None:
         make_loss("dense", replace(base, loss_options={"heat": 2}), encoder, rows)
     with pytest.raises(InputError, match="cannot infer a loss"):
         default_loss("dense", rows_of(q="a"))
+
+
+def test_settings_of_a_wrapper_include_those_of_the_inner_loss() -> None:
+    settings = CSRLoss(torch.nn.Identity(), gamma=0.5).settings
+
+    assert settings["gamma"] == 0.5
+    assert settings["loss"] == "MultipleNegativesRankingLoss" and settings["loss.similarity"] == "dot"
 
 
 @pytest.mark.parametrize(
