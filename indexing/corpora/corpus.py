@@ -184,7 +184,7 @@ def read_corpus(
     Parameters
     ----------
     source
-        A BEIR folder (``corpus.jsonl``); a ``.jsonl``, ``.json`` (one object a line), ``.csv`` or ``.tsv`` file
+        A BEIR folder (``corpus.jsonl``); a ``.jsonl``, ``.json`` (one object per line), ``.csv`` or ``.tsv`` file
         (with a header), each also with ``.gz``; a ``.parquet`` file or a folder of them; a folder that
         ``Dataset.save_to_disk`` wrote; or the name of a dataset on the Hub.
     on_error

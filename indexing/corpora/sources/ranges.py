@@ -6,7 +6,7 @@ from pathlib import Path
 
 from indexing.corpora.sources.joined import Joined
 from indexing.corpora.sources.records import Record, Source
-from indexing.corpora.sources.tables import ROWS_A_READ, Parquet, parquet_file, table_record
+from indexing.corpora.sources.tables import ROWS_PER_READ, Parquet, parquet_file, table_record
 from indexing.corpora.sources.text_files import JsonLines
 from indexing.errors import InputError
 
@@ -49,7 +49,7 @@ class Range:
                 groups.append(group)
             row = end
         try:
-            for batch in file.iter_batches(batch_size=ROWS_A_READ, row_groups=groups):
+            for batch in file.iter_batches(batch_size=ROWS_PER_READ, row_groups=groups):
                 begin, end = max(self.start - first, 0), min(self.stop - first, batch.num_rows)
                 if begin < end:
                     for number, values in enumerate(batch.slice(begin, end - begin).to_pylist(), start=1):

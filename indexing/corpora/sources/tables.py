@@ -13,7 +13,7 @@ from typing import Any
 from indexing.corpora.sources.records import Record, sha256
 from indexing.errors import InputError
 
-ROWS_A_READ = 1024
+ROWS_PER_READ = 1024
 """Number of rows read into memory at once."""
 
 SAVED_DATASET = ("dataset_dict.json", "dataset_info.json")
@@ -42,7 +42,7 @@ class Parquet:
         for path in self.files:
             numbers = itertools.count(1)
             try:
-                for batch in parquet_file(path).iter_batches(batch_size=ROWS_A_READ):
+                for batch in parquet_file(path).iter_batches(batch_size=ROWS_PER_READ):
                     for values in batch.to_pylist():
                         yield table_record(str(path), next(numbers), values)
             except (OSError, ValueError) as error:
@@ -74,7 +74,7 @@ class HubTable:
     def records(self) -> Iterator[Record]:
         """Read each row."""
         numbers = itertools.count(1)
-        for batch in self.load().iter(batch_size=ROWS_A_READ):
+        for batch in self.load().iter(batch_size=ROWS_PER_READ):
             for row in zip(*batch.values(), strict=True):
                 yield table_record(self.description, next(numbers), dict(zip(batch, row, strict=True)))
 
