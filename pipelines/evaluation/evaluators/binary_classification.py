@@ -1,4 +1,4 @@
-"""Binary classification: how well a threshold of similarity tells duplicates from other pairs."""
+"""Binary classification: how well a similarity threshold separates duplicates from other pairs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,6 @@ import numpy as np
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Result
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
-from pipelines.evaluation.evaluators.ranked import average_precision, best_accuracy, best_f1, matthews
 from pipelines.evaluation.evaluators.vectors import (
     Encoding,
     Similarity,
@@ -17,12 +16,14 @@ from pipelines.evaluation.evaluators.vectors import (
     mean_sparsity,
     row_by_row,
 )
+from pipelines.measures.classification import matthews, threshold_measures
 
 
 class BinaryClassificationEvaluator(PairEvaluator):
-    """How well a threshold of similarity tells pairs of label 1 from pairs of label 0.
+    """Evaluator of how well a similarity threshold separates pairs of label 1 from pairs of label 0.
 
-    Accuracy and F1 at their best thresholds, precision and recall there, average precision, Matthews' correlation.
+    It reports accuracy and F1 at their best thresholds, precision and recall at that of F1, average precision, and the
+    Matthews correlation.
     """
 
     def __init__(
@@ -69,16 +70,7 @@ class BinaryClassificationEvaluator(PairEvaluator):
     def _measure(self, kind: Similarity, first: Vectors, second: Vectors) -> dict[str, float]:
         higher = kind in ("cosine", "dot")
         scores = row_by_row(kind, first, second) * (1 if higher else -1)
-        accuracy, accuracy_threshold = best_accuracy(scores, self.labels, higher=higher)
-        f1, precision, recall, f1_threshold = best_f1(scores, self.labels, higher=higher)
-        guess = scores >= f1_threshold if higher else scores <= f1_threshold
-        return {
-            "accuracy": accuracy,
-            "accuracy_threshold": accuracy_threshold,
-            "f1": f1,
-            "f1_threshold": f1_threshold,
-            "precision": precision,
-            "recall": recall,
-            "ap": average_precision(self.labels == 1, scores if higher else -scores),
-            "mcc": matthews(self.labels, guess),
-        }
+        values = threshold_measures(scores, self.labels, higher=higher)
+        threshold = values["f1_threshold"]
+        values["ap"] = values.pop("average_precision")
+        return values | {"mcc": matthews(self.labels, scores >= threshold if higher else scores <= threshold)}

@@ -1,4 +1,4 @@
-"""Evaluators of cross-encoders: classification, correlation with people's scores, reranking."""
+"""Evaluators of cross-encoders: classification, correlation with human scores, reranking."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -11,8 +11,8 @@ from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.ranked import average_precision, best_accuracy, best_f1, f1_of_classes, means
-from pipelines.evaluation.evaluators.reranking import checked_samples, measured
+from pipelines.evaluation.evaluators.reranking import checked_samples, measures_of_orders, reranking_measures
+from pipelines.measures.classification import f1_of_classes, threshold_measures
 
 logger = logging.getLogger(__name__)
 
@@ -28,20 +28,20 @@ def scored(
 
 
 def pairs_of(examples: Iterable[Any]) -> tuple[list[Sequence[str]], list[Any]]:
-    """Give the texts of objects with ``texts`` and a ``label``, and their labels."""
+    """Return the texts and the labels of objects with ``texts`` and a ``label``."""
     listed = list(examples)
     return [example.texts for example in listed], [example.label for example in listed]
 
 
 class CrossEncoderClassificationEvaluator(Evaluator):
-    """Accuracy and F1 at their best thresholds and average precision; of several classes, F1 over them.
+    """Accuracy and F1 at their best thresholds and average precision; F1 over classes for a multi-class model.
 
     Parameters
     ----------
     sentence_pairs, labels
-        Row by row; the labels are 0 and 1, or a class each.
+        Aligned lists; the labels are 0 and 1, or class numbers.
     ignored
-        Arguments that evaluators before this one had, such as ``threshold``; a warning names them.
+        Arguments of older evaluators, such as ``threshold``; a warning names them.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class CrossEncoderClassificationEvaluator(Evaluator):
     ) -> None:
         super().__init__(name, write_csv=write_csv)
         if ignored:
-            logger.warning("%s has no use for the argument %s", type(self).__name__, ", ".join(ignored))
+            logger.warning("%s ignores the argument %s", type(self).__name__, ", ".join(ignored))
         same_length(sentence_pairs, labels)
         self.pairs, self.labels = list(sentence_pairs), np.asarray(labels, dtype=np.int64)
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
@@ -68,17 +68,7 @@ class CrossEncoderClassificationEvaluator(Evaluator):
         """Score a cross-encoder."""
         scores = scored(model, self.pairs, **self._options)
         if scores.ndim == 1:
-            accuracy, accuracy_threshold = best_accuracy(scores, self.labels, higher=True)
-            f1, precision, recall, f1_threshold = best_f1(scores, self.labels, higher=True)
-            metrics = {
-                "accuracy": accuracy,
-                "accuracy_threshold": accuracy_threshold,
-                "f1": f1,
-                "f1_threshold": f1_threshold,
-                "precision": precision,
-                "recall": recall,
-                "average_precision": average_precision(self.labels == 1, scores),
-            }
+            metrics = threshold_measures(scores, self.labels)
             titles = {name: name.title() for name in metrics}
             primary = "average_precision"
         else:
@@ -90,7 +80,7 @@ class CrossEncoderClassificationEvaluator(Evaluator):
 
 
 class CrossEncoderCorrelationEvaluator(Evaluator):
-    """Pearson's and Spearman's correlation of the scores with people's."""
+    """Pearson and Spearman correlation of the model's scores with human scores."""
 
     def __init__(
         self,
@@ -110,7 +100,7 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
 
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
-        """Make one of objects with ``texts``, two of them, and a ``label``."""
+        """Create an evaluator from objects with two ``texts`` and a ``label``."""
         return cls(*pairs_of(examples), **options)
 
     def score(self, model: Any, call: Call) -> Result:
@@ -124,18 +114,18 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
 
 
 class CrossEncoderRerankingEvaluator(Evaluator):
-    """MAP, MRR and nDCG of reranked samples, beside those of the order in which they came.
+    """MAP, MRR and nDCG of reranked samples, and of the first stage's order.
 
     Parameters
     ----------
     samples
         {query, positive: texts, and either negative: texts or documents: texts in the first stage's order}. With
-        ``documents`` the first stage's own figures are given as ``base_…``; it is 0 where it found no positive.
+        ``documents`` the first stage's own measures are reported as ``base_…``; they are 0 where it found no positive.
     at_k
-        Cutoff of MRR and nDCG; `mrr_at_k` is an old name of it.
+        Cutoff of MRR and nDCG; `mrr_at_k` is its old name.
     always_rerank_positives
-        Put positives that the first stage missed among the documents: the figures are then those of the reranker,
-        not of the two stages together. Without it a query whose positives were all missed counts 0.
+        Add positives that the first stage missed to the documents: the measures then describe the reranker alone, not
+        both stages together. Without it a query whose positives were all missed counts 0.
     """
 
     def __init__(
@@ -163,22 +153,18 @@ class CrossEncoderRerankingEvaluator(Evaluator):
         self.csv_file = self.file_name("CrossEncoderRerankingEvaluator", f"_@{at_k}")
 
     def score(self, model: Any, call: Call) -> Result:
-        """Score a cross-encoder: all pairs in one call."""
+        """Score a cross-encoder; all pairs are predicted in one call."""
         lists = [self._candidates(sample) for sample in self.samples]
         both = zip(self.samples, lists, strict=True)
         pairs = [(sample["query"], text) for sample, (texts, _) in both for text in texts]
         scores = scored(model, pairs, **self._options) if pairs else np.zeros(0, np.float32)
-        values, start = [], 0
-        for texts, relevant in lists:
-            own = scores[start : start + len(texts)]
-            start += len(texts)
-            values.append(measured(relevant, own, self.at_k) if any(relevant) else (0.0, 0.0, 0.0))
-        names = ("map", f"mrr@{self.at_k}", f"ndcg@{self.at_k}")
-        metrics = dict(zip(names, means(values), strict=True))
-        row = dict(zip(("MAP", f"MRR@{self.at_k}", f"NDCG@{self.at_k}"), metrics.values(), strict=True))
-        base = [self._base(sample) for sample in self.samples if sample.get("documents")]
+        relevance = [relevant for _, relevant in lists]
+        by_list = np.split(scores, np.cumsum([len(relevant) for relevant in relevance])[:-1])
+        metrics = reranking_measures(relevance, by_list, self.at_k)
+        row = {name.upper(): value for name, value in metrics.items()}
+        base = [(sample["documents"], sample["positive"]) for sample in self.samples if sample.get("documents")]
         if base:
-            metrics |= {f"base_{name}": value for name, value in zip(names, means(base), strict=True)}
+            metrics |= {f"base_{name}": value for name, value in measures_of_orders(base, self.at_k).items()}
         return Result(metrics, f"ndcg@{self.at_k}", row)
 
     def _candidates(self, sample: dict[str, Any]) -> tuple[list[str], list[int]]:
@@ -192,15 +178,3 @@ class CrossEncoderRerankingEvaluator(Evaluator):
             return [*right, *others], [1] * len(right) + [0] * len(others)
         texts, relevant = list(sample["documents"]), [int(text in known) for text in sample["documents"]]
         return (texts, relevant) if any(relevant) else ([], [])
-
-    def _base(self, sample: dict[str, Any]) -> tuple[float, float, float]:
-        return of_order(sample["documents"], sample["positive"], self.at_k)
-
-
-def of_order(documents: Sequence[str], positives: Sequence[str], at_k: int) -> tuple[float, float, float]:
-    """Give AP, reciprocal rank and nDCG of an order; positives that are missing stand behind it."""
-    relevant = [int(text in positives) for text in documents]
-    if not any(relevant):
-        return 0.0, 0.0, 0.0
-    relevant += [1] * (len(positives) - sum(relevant))
-    return measured(relevant, np.arange(len(relevant), 0, -1, dtype=np.float64), at_k)

@@ -1,4 +1,4 @@
-"""Label accuracy: how often a classifier over embeddings gives the right class."""
+"""Label accuracy: how often a classifier over embeddings predicts the right class."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -19,20 +19,20 @@ Answers: TypeAlias = 'Iterator[tuple["Tensor", "Tensor"]]'
 
 
 class LabelAccuracyEvaluator(Evaluator):
-    """The share of rows whose class has the largest logit.
+    """Fraction of rows whose true class has the largest logit.
 
     Parameters
     ----------
     dataloader
         A `torch.utils.data.DataLoader` of objects with ``texts``, one a column, and a ``label``.
     softmax_model
-        Called as ``softmax_model(features, labels=None)`` with the features of each column, as losses are; gives
-        anything and the logits [rows, classes].
+        A loss, called as ``softmax_model(features, labels=None)`` with the features of each column; it returns a pair
+        whose second item is the logits [rows, classes]. Its attribute ``model``, the encoder in the form that losses
+        train (`pipelines.training.model.trained`), tokenizes the texts.
 
     Notes
     -----
-    The texts are cut into tokens by the model that is evaluated: the loader's own ``collate_fn`` is not asked.
-    `of_columns` takes lists of texts and a classifier of vectors instead.
+    The loader's own ``collate_fn`` is not used. `of_columns` takes lists of texts and a classifier of vectors instead.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LabelAccuracyEvaluator(Evaluator):
     ) -> None:
         super().__init__(name, write_csv=write_csv)
         if softmax_model is None:
-            raise InputError("softmax_model is missing: it gives the logits whose largest is the answer")
+            raise InputError("softmax_model is missing: give the loss that returns the logits")
         self.dataloader, self.softmax_model = dataloader, softmax_model
         self.csv_file = self.file_name("accuracy_evaluation")
 
@@ -58,7 +58,7 @@ class LabelAccuracyEvaluator(Evaluator):
         batch_size: int = 32,
         write_csv: bool = True,
     ) -> "LabelAccuracyEvaluator":
-        """Make one of lists.
+        """Create an evaluator from lists.
 
         Parameters
         ----------
@@ -67,7 +67,7 @@ class LabelAccuracyEvaluator(Evaluator):
         labels
             The class of each row.
         classifier
-            Gives logits [rows, classes] from the vectors of each column.
+            Returns logits [rows, classes] for the vectors of each column.
         """
         return _OfColumns(columns, labels, classifier, name, batch_size, write_csv)
 
@@ -75,24 +75,27 @@ class LabelAccuracyEvaluator(Evaluator):
         """Score an encoder."""
         import torch
 
-        right, rows = 0, 0
+        correct, rows = 0, 0
         with torch.no_grad():
             for logits, labels in self.answers(model):
-                right += int((logits.argmax(dim=1).cpu() == labels.cpu()).sum())
+                correct += int((logits.argmax(dim=1).cpu() == labels.cpu()).sum())
                 rows += len(labels)
         if not rows:
-            raise InputError("there is nothing to evaluate: the dataloader gave no row")
-        return Result({"accuracy": right / rows}, "accuracy", {"accuracy": right / rows})
+            raise InputError("there is nothing to evaluate: the dataloader yielded no row")
+        return Result({"accuracy": correct / rows}, "accuracy", {"accuracy": correct / rows})
 
     def answers(self, model: Any) -> Answers:
-        """Give the logits of each batch, and its classes."""
+        """Yield the logits and the classes of each batch."""
         import torch
 
-        from pipelines.training.model import trained
-
-        reader = trained(model)
-        self.dataloader.collate_fn = _as_it_is
+        reader = getattr(self.softmax_model, "model", model)
+        self.dataloader.collate_fn = _identity
         for batch in self.dataloader:
+            if not hasattr(reader, "column"):
+                raise InputError(
+                    "softmax_model has no trainable encoder as its attribute 'model': give a loss made with "
+                    "pipelines.training.model.trained(encoder), or use LabelAccuracyEvaluator.of_columns"
+                )
             rows = np.arange(len(batch))
             features = []
             for column in zip(*(example.texts for example in batch), strict=True):
@@ -127,7 +130,7 @@ class _OfColumns(LabelAccuracyEvaluator):
         yield self.softmax_model(vectors), torch.from_numpy(self.labels)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 

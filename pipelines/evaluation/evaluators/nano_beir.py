@@ -11,7 +11,7 @@ from tqdm import tqdm
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
-from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, term_counts
+from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, sparsity_of
 from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of
 from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, NanoSet, load_nanobeir, split_name
@@ -123,15 +123,14 @@ class NanoBEIREvaluator(Evaluator):
         metrics = _over_sets(self.evaluators, results, self.aggregate_fn)
         statistics: dict[str, float] = {}
         if counts and is_sparse(model):
-            statistics = _pooled_statistics(counts)
+            statistics = sparsity_of(*zip(*counts, strict=True))
             metrics |= statistics
         columns: dict[str, float] = {}
         for name in named:
             own = {key.removeprefix(f"{name}_"): value for key, value in metrics.items()}
             columns |= self.evaluators[0].columns(name, own)
-        largest = max(self._options["ndcg_at_k"])
-        main = self._options["main_score_function"] or max(named, key=lambda name: metrics[f"{name}_ndcg@{largest}"])
-        return Result(metrics, f"{main}_ndcg@{largest}", columns | statistics, _together(results))
+        primary = self.evaluators[0].primary(metrics, named)
+        return Result(metrics, primary, columns | statistics, _together(results))
 
     def _pooled(
         self, model: Any, task: Any, texts: Sequence[Sequence[str]], prompts: Mapping[str, str] | None
@@ -224,8 +223,7 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
         """Score a cross-encoder."""
         results = [one(model, call.folder, call.epoch, call.steps) for one in self.evaluators]
         metrics = _over_sets(self.evaluators, results, self.aggregate_fn)
-        names = {"MAP": "map", f"MRR@{self.at_k}": f"mrr@{self.at_k}", f"NDCG@{self.at_k}": f"ndcg@{self.at_k}"}
-        row = {title: metrics[name] for title, name in names.items()}
+        row = {name.upper(): metrics[name] for name in ("map", f"mrr@{self.at_k}", f"ndcg@{self.at_k}")}
         return Result(metrics, f"ndcg@{self.at_k}", row, _together(results))
 
 
@@ -262,17 +260,3 @@ def _over_sets(
 
 def _together(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: value for found in results for key, value in found.items()}
-
-
-def _pooled_statistics(counts: Sequence[tuple[Vectors, Vectors]]) -> dict[str, float]:
-    """Give the sparsity over the texts of all sets."""
-    statistics: dict[str, float] = {}
-    shares = []
-    for side, name in enumerate(("query", "corpus")):
-        rows = sum(pair[side].shape[0] for pair in counts)
-        terms = sum(term_counts(pair[side]) for pair in counts)
-        active = float(np.sum(terms)) / rows
-        width = counts[0][side].shape[1]
-        statistics |= {f"{name}_active_dims": active, f"{name}_sparsity_ratio": 1 - active / width}
-        shares.append(terms / rows)
-    return statistics | {"avg_flops": float(shares[0] @ shares[1])}

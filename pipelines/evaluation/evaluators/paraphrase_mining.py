@@ -1,4 +1,4 @@
-"""Paraphrase mining: how well the most similar pairs of a collection of sentences are its duplicates."""
+"""Paraphrase mining: how well the most similar pairs of sentences match the known duplicates."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.search import best
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors
+from pipelines.measures.classification import best_f1
+from pipelines.measures.formulas import average_precision
+from pipelines.measures.labelled_lists import judge_lists
 
 
 class ParaphraseMiningEvaluator(Evaluator):
@@ -21,11 +24,11 @@ class ParaphraseMiningEvaluator(Evaluator):
     duplicates_list, duplicates_dict
         Pairs of ids, or {id: {id: True}}, in either direction.
     add_transitive_closure
-        Duplicates of duplicates are duplicates.
+        Treat duplicates of duplicates as duplicates.
     max_pairs, top_k
-        How many pairs are looked at, and how many of one sentence.
+        Number of pairs to evaluate, in all and for each sentence.
     query_chunk_size, corpus_chunk_size
-        Taken and not needed: memory is bounded by itself.
+        Accepted and unused: memory is always bounded.
     """
 
     def __init__(
@@ -52,9 +55,9 @@ class ParaphraseMiningEvaluator(Evaluator):
         given = [*(duplicates_list or [])]
         given += [
             (one, other)
-            for one, of_one in (duplicates_dict or {}).items()
-            for other, is_one in of_one.items()
-            if is_one
+            for one, marks in (duplicates_dict or {}).items()
+            for other, is_duplicate in marks.items()
+            if is_duplicate
         ]
         pairs = {(number[one], number[other]) for one, other in given if one in number and other in number}
         groups = _groups(pairs, len(self.ids)) if add_transitive_closure else None
@@ -78,14 +81,14 @@ class ParaphraseMiningEvaluator(Evaluator):
 def similar_pairs(
     vectors: Vectors, *, top_k: int, max_pairs: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Give the most similar pairs of rows by cosine, the best first: their scores, lower and higher row."""
+    """Return the most similar pairs of rows by cosine, best first: their scores, lower and higher rows."""
     count = vectors.shape[0]
     places, scores = best("cosine", vectors, vectors, np.arange(count), min(top_k + 1, count))
     rows = np.arange(count)[:, None]
     other = places != rows
-    # Of top_k + 1 the row itself goes; where it is not among them, the last.
-    kept = other & (np.cumsum(other, axis=1) <= top_k)
-    at, column = np.nonzero(kept)
+    # Of the top_k + 1 neighbours drop the row itself, or the last where it is not among them.
+    selected = other & (np.cumsum(other, axis=1) <= top_k)
+    at, column = np.nonzero(selected)
     low, high = np.minimum(at, places[at, column]), np.maximum(at, places[at, column])
     _, different = np.unique(low * count + high, return_index=True)
     different = np.sort(different)
@@ -94,26 +97,16 @@ def similar_pairs(
     return values[order], low[different][order], high[different][order]
 
 
-def _measure(scores: NDArray[np.float32], right: NDArray[np.bool_], total: int) -> dict[str, float]:
-    nothing = dict.fromkeys(("average_precision", "f1", "precision", "recall"), 0.0) | {"threshold": 0.0}
-    if not len(scores) or not total:
-        return nothing
-    ends = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
-    found = np.cumsum(right)[ends]
-    gained = np.diff(found, prepend=0)
-    precision, recall = found / (ends + 1), found / total
-    with np.errstate(invalid="ignore"):
-        f1 = np.where(gained > 0, np.nan_to_num(2 * precision * recall / (precision + recall)), 0.0)
-    at = int(f1.argmax())
-    if f1[at] == 0:
-        return nothing
-    after = min(int(ends[at]) + 1, len(scores) - 1)
+def _measure(scores: NDArray[np.float32], correct: NDArray[np.bool_], total: int) -> dict[str, float]:
+    found = correct.astype(np.int64)
+    f1, precision, recall, threshold = best_f1(scores.astype(np.float64), found, higher=True, positives=total)
+    judged = judge_lists([found], [scores], [total - int(found.sum())])
     return {
-        "average_precision": float((precision * gained).sum() / total),
-        "f1": float(f1[at]),
-        "precision": float(precision[at]),
-        "recall": float(recall[at]),
-        "threshold": (float(scores[ends[at]]) + float(scores[after])) / 2,
+        "average_precision": float(average_precision(judged, ties="shared")[0]),
+        "f1": f1,
+        "precision": precision,
+        "recall": recall,
+        "threshold": threshold,
     }
 
 

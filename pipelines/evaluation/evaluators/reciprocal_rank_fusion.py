@@ -1,4 +1,4 @@
-"""Reciprocal rank fusion of two answers that are given as lists of texts."""
+"""Reciprocal rank fusion of two rankings that are given as lists of texts."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,21 @@ from typing import Any
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.cross_encoder import of_order
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.ranked import means
+from pipelines.evaluation.evaluators.reranking import measures_of_orders
 
 
 class ReciprocalRankFusionEvaluator(Evaluator):
-    """MAP, MRR and nDCG of a dense answer, a sparse one, and both fused; called without a model.
+    """MAP, MRR and nDCG of a dense ranking, a sparse ranking, and both fused; called without a model.
 
     Parameters
     ----------
     dense_samples, sparse_samples
-        {query_id, query, positive, documents: texts, best first}, the same queries in the same order.
+        {query_id, query, positive, documents: texts, best first}; the same queries in the same order.
     rrf_k
-        A document counts 1 / (rrf_k + rank), ranks from 1, in each list that has it.
+        A document scores 1 / (rrf_k + rank), ranks from 1, in each list that contains it.
     write_predictions
-        Write the fused lists as JSON lines as well.
+        Also write the fused lists as JSON lines.
     """
 
     def __init__(
@@ -53,26 +52,25 @@ class ReciprocalRankFusionEvaluator(Evaluator):
     def __call__(  # type: ignore[override]
         self, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
-        """Score the two answers and their fusion."""
+        """Score both rankings and their fusion."""
         call = Call(None if output_path is None else Path(output_path), epoch, steps)
         return self.finished(self.score(None, call), call)
 
     def score(self, model: None, call: Call) -> Result:
-        """Give the figures of the two answers and their fusion."""
-        values: dict[str, list[Any]] = {"dense_": [], "sparse_": [], "": []}
+        """Return the measures of both rankings and their fusion."""
+        orders: dict[str, list[Any]] = {"dense_": [], "sparse_": [], "": []}
         lines = []
         for dense, sparse in zip(self.dense, self.sparse, strict=True):
             positive = [dense["positive"]] if isinstance(dense["positive"], str) else list(dense["positive"])
             fused = self.fused(dense["documents"], sparse["documents"])
-            for side, documents in zip(values, (dense["documents"], sparse["documents"], fused), strict=True):
-                values[side].append(of_order(documents, positive, self.at_k))
-            told = {"query_id": dense["query_id"], "query": dense["query"], "positive": positive, "documents": fused}
-            lines.append(json.dumps(told) + "\n")
-        names = {"map": "MAP", f"mrr@{self.at_k}": f"MRR@{self.at_k}", f"ndcg@{self.at_k}": f"NDCG@{self.at_k}"}
+            for side, documents in zip(orders, (dense["documents"], sparse["documents"], fused), strict=True):
+                orders[side].append((documents, positive))
+            record = {"query_id": dense["query_id"], "query": dense["query"], "positive": positive, "documents": fused}
+            lines.append(json.dumps(record) + "\n")
         metrics, row = dict[str, float](), dict[str, float]()
-        for side, found in values.items():
-            for (name, title), value in zip(names.items(), means(found), strict=True):
-                metrics[f"{side}{name}"] = row[f"{(side or 'fusion_').title()}{title}"] = value
+        for side, pairs in orders.items():
+            for name, value in measures_of_orders(pairs, self.at_k).items():
+                metrics[f"{side}{name}"] = row[f"{(side or 'fusion_').title()}{name.upper()}"] = value
         if self.write_predictions and call.folder is not None:
             path = call.folder / self.csv_file.replace("_results.csv", "_predictions.jsonl")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,10 +78,10 @@ class ReciprocalRankFusionEvaluator(Evaluator):
         return Result(metrics, f"ndcg@{self.at_k}", row)
 
     def fused(self, first: Sequence[str], second: Sequence[str]) -> list[str]:
-        """Fuse two lists; equal scores stand in the order in which they came."""
+        """Fuse two lists; equal scores are ordered by first appearance."""
         scores: dict[str, float] = {}
         for documents in (first, second):
-            # A text that stands twice in a list has its last rank.
+            # A text that is repeated in a list has its last rank.
             for text, rank in {text: rank for rank, text in enumerate(documents, start=1)}.items():
                 scores[text] = scores.get(text, 0.0) + 1 / (self.rrf_k + rank)
         return sorted(scores, key=scores.__getitem__, reverse=True)

@@ -1,6 +1,7 @@
-"""Reranking by similarity: how high an encoder puts the right documents among given ones."""
+"""Reranking by similarity: how high an encoder ranks the relevant ones of given documents."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,41 @@ from scipy.sparse import issparse
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
-from pipelines.evaluation.evaluators.ranked import average_precision, means, ndcg, reciprocal_rank
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, all_pairs, is_sparse, sparsity
+from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
+from pipelines.measures.labelled_lists import judge_lists
 
 
-def measured(relevant: Sequence[int], scores: NDArray[np.floating], at_k: int) -> tuple[float, float, float]:
-    """Give AP, reciprocal rank and nDCG of one list."""
-    truth, scores = np.asarray(relevant), np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-scores, kind="stable")
-    return (
-        average_precision(truth == 1, scores),
-        reciprocal_rank(truth == 1, order, at_k),
-        ndcg(truth.astype(np.float64), scores, at_k),
-    )
+def reranking_measures(
+    relevance: Sequence[Sequence[int]], scores: Sequence[NDArray[np.floating]], at_k: int
+) -> dict[str, float]:
+    """Return the means of AP, reciprocal rank and nDCG over lists of candidates; 0 without a list.
+
+    AP and nDCG share ties, as scikit-learn does; reciprocal rank takes equal scores in the order of the list.
+    """
+    judged = judge_lists(relevance, scores)
+    values = {
+        "map": average_precision(judged, ties="shared"),
+        f"mrr@{at_k}": reciprocal_rank(judged, at_k),
+        f"ndcg@{at_k}": ndcg(judged, at_k, ties="shared"),
+    }
+    return {name: float(value.mean()) if len(relevance) else 0.0 for name, value in values.items()}
+
+
+def measures_of_orders(orders: Iterable[tuple[Sequence[str], Sequence[str]]], at_k: int) -> dict[str, float]:
+    """Return `reranking_measures` of (documents in their order, positives) pairs.
+
+    Missing positives are appended to the documents; where no positive is among them, all measures are 0.
+    """
+    relevance = []
+    for documents, positives in orders:
+        found = [int(text in positives) for text in documents]
+        relevance.append(found + [1] * (len(positives) - sum(found)) if any(found) else [])
+    return reranking_measures(relevance, [-np.arange(len(found), dtype=np.float64) for found in relevance], at_k)
 
 
 def checked_samples(samples: Any, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Give samples as a list whose documents are lists; refuse one that lacks a key."""
+    """Return samples as a list of dictionaries with lists of texts; raise InputError for one that lacks a key."""
     listed = list(samples.values()) if isinstance(samples, Mapping) else list(samples)
     found = []
     for at, sample in enumerate(listed):
@@ -45,13 +64,13 @@ class RerankingEvaluator(Evaluator):
     Parameters
     ----------
     samples
-        ``positive`` and ``negative`` are a text or several; samples that lack either are left out.
+        ``positive`` and ``negative`` are a text or a list of texts; samples without either are left out.
     at_k
-        Cutoff of MRR and nDCG; `mrr_at_k` is an old name of it.
+        Cutoff of MRR and nDCG; `mrr_at_k` is its old name.
     similarity_fct
-        Of query and document vectors (cosine).
+        Function of query and document vectors (cosine similarity).
     use_batched_encoding
-        Taken and not needed: all texts are encoded together.
+        Accepted and unused: all texts are encoded together.
     """
 
     def __init__(
@@ -86,20 +105,19 @@ class RerankingEvaluator(Evaluator):
         documents = [text for sample in self.samples for text in (*sample["positive"], *sample["negative"])]
         queries = self.encoding(model, [sample["query"] for sample in self.samples], "query")
         vectors = self.encoding(model, documents, "document")
-        values, start = [], 0
-        for row, sample in enumerate(self.samples):
-            right, wrong = len(sample["positive"]), len(sample["negative"])
-            scores = self._scores(queries[row : row + 1], vectors[start : start + right + wrong])
-            start += right + wrong
-            values.append(measured([1] * right + [0] * wrong, scores, self.at_k))
-        ap, mrr, gain = means(values)
-        metrics = {"map": ap, f"mrr@{self.at_k}": mrr, f"ndcg@{self.at_k}": gain}
-        row_of_file = {"MAP": ap, f"MRR@{self.at_k}": mrr, f"NDCG@{self.at_k}": gain}
+        relevance = [[1] * len(sample["positive"]) + [0] * len(sample["negative"]) for sample in self.samples]
+        bounds = np.cumsum([0, *map(len, relevance)])
+        scores = [
+            self._scores(queries[row : row + 1], vectors[start:stop])
+            for row, (start, stop) in enumerate(pairwise(bounds))
+        ]
+        metrics = reranking_measures(relevance, scores, self.at_k)
+        csv_row = {name.upper(): value for name, value in metrics.items()}
         extra: dict[str, float] = {}
         if is_sparse(model):
             extra = {f"query_{name}": value for name, value in sparsity(queries).items()}
             extra |= {f"corpus_{name}": value for name, value in sparsity(vectors).items()}
-        return Result(metrics | extra, f"ndcg@{self.at_k}", row_of_file | extra)
+        return Result(metrics | extra, f"ndcg@{self.at_k}", csv_row | extra)
 
     def _scores(self, query: Vectors, documents: Vectors) -> NDArray[np.floating]:
         if self._similarity is None:

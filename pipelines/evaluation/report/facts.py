@@ -154,7 +154,7 @@ def first_ranks(judged: Judged) -> list[int]:
     Queries without any relevant document are not counted.
     """
     relevant = judged.grades > 0
-    first = judged.ranks[relevant & (judged.so_far(relevant) == 1)]
+    first = judged.ranks[relevant & (judged.running_counts(relevant) == 1)]
     counts = [int(((first >= low) & (first <= high)).sum()) for low, high in FIRST_RANKS]
     return [*counts, int((judged.qrels.relevant_counts() > 0).sum()) - sum(counts)]
 

@@ -53,5 +53,5 @@ def test_columns_and_a_classifier_of_vectors(models: Any, tmp_path: Path) -> Non
 def test_what_is_missing_is_said(models: Any) -> None:
     with pytest.raises(InputError, match="softmax_model is missing"):
         ours.LabelAccuracyEvaluator(DataLoader([1]))
-    with pytest.raises(InputError, match="gave no row"):
+    with pytest.raises(InputError, match="yielded no row"):
         ours.LabelAccuracyEvaluator(DataLoader([]), softmax_model=print)(models["dense"][0])

@@ -209,7 +209,7 @@ def test_hits_beyond_one_look_are_judged_alike(monkeypatch):
     hits = Hits.from_run(run, queries)
     whole = evaluate(hits, qrels, ["nDCG@10", "Judged@10", "AP"], queries=queries)
 
-    monkeypatch.setattr("pipelines.measures.qrels.HITS_AT_ONCE", 50)
+    monkeypatch.setattr("pipelines.measures.qrels.HITS_PER_BLOCK", 50)
     in_parts = evaluate(hits, qrels, ["nDCG@10", "Judged@10", "AP"], queries=queries)
 
     assert in_parts.means == whole.means == evaluate(run, qrels, ["nDCG@10", "Judged@10", "AP"]).means
@@ -235,7 +235,7 @@ def test_what_names_the_rows_must_fit_them():
         evaluate(hits, QRELS)
     with pytest.raises(InputError, match="2 query ids for the hits of 1 queries"):
         evaluate(hits, QRELS, queries=["q", "r"])
-    with pytest.raises(InputError, match="'q' stands twice"):
+    with pytest.raises(InputError, match="'q' is given twice"):
         evaluate(Hits.from_run(RUN, ["q", "q"]), QRELS, queries=["q", "q"])
     with pytest.raises(InputError, match="a run names its queries itself"):
         evaluate(RUN, QRELS, queries=["q"])
