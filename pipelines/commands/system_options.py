@@ -17,8 +17,8 @@ from pipelines.evaluation.systems import (
     check_name,
     read_systems,
 )
+from pipelines.measures import DEFAULT_MEASURES
 
-DEFAULT_MEASURES = "nDCG@10,AP@100,RR@10,R@100"
 NO_SYSTEM = "none"
 
 
@@ -59,7 +59,8 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """Add how answers are scored and compared."""
     scoring = parser.add_argument_group("scoring")
-    scoring.add_argument("--measures", default=DEFAULT_MEASURES, metavar="NAMES", help=f"({DEFAULT_MEASURES})")
+    defaults = ",".join(DEFAULT_MEASURES)
+    scoring.add_argument("--measures", default=defaults, metavar="NAMES", help=f"({defaults})")
     scoring.add_argument("--k", type=int, default=100, help="hits a query (100)")
     scoring.add_argument("--baseline", metavar="SYSTEM", help="what the others are compared with (the first system)")
     scoring.add_argument("--limit-queries", type=int, metavar="N", help="only N queries, the same ones each time")

@@ -1,4 +1,4 @@
-"""What a system costs: the time of single searches, and memory."""
+"""Costs of a system: the latency of single searches and peak memory."""
 
 import re
 import time
@@ -12,6 +12,18 @@ from tqdm import tqdm
 WARM_UP_QUERIES = 5
 TIMED_QUERIES = 100
 
+COSTS = (
+    ("p50_ms", "p50 ms", 1.0, 1),
+    ("p95_ms", "p95 ms", 1.0, 1),
+    ("p99_ms", "p99 ms", 1.0, 1),
+    ("query_s", "queries s", 1.0, 1),
+    ("encode_s", "encode s", 1.0, 1),
+    ("build_s", "build s", 1.0, 1),
+    ("index_bytes", "index MB", 1e-6, 1),
+    ("peak_mb", "peak MB", 1.0, 0),
+)
+"""Cost columns: key, heading, factor, decimals."""
+
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -20,8 +32,8 @@ def time_searches(
 ) -> NDArray[np.float64]:
     """Time single searches one after another, in milliseconds.
 
-    At most `TIMED_QUERIES` queries, spread evenly, after `WARM_UP_QUERIES` others, so that no cache knows the timed
-    ones' candidates; unless there are no others.
+    At most `TIMED_QUERIES` evenly spread queries are timed, after `WARM_UP_QUERIES` others, so that no cache has seen
+    the timed queries. With 20 queries or fewer the same ones serve as warm-up.
     """
     order = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), TIMED_QUERIES + WARM_UP_QUERIES), dtype=int))
     chosen = [texts[at] for at in order]
@@ -37,7 +49,7 @@ def time_searches(
 
 
 def percentiles(milliseconds: NDArray[np.float64]) -> dict[str, float]:
-    """Give p50, p95 and p99 under the names of the results file."""
+    """Return p50, p95 and p99 under the keys of ``results.json``."""
     return {
         f"p{share}_ms": round(float(value), 3)
         for share, value in zip((50, 95, 99), np.percentile(milliseconds, (50, 95, 99)), strict=True)
@@ -45,7 +57,7 @@ def percentiles(milliseconds: NDArray[np.float64]) -> dict[str, float]:
 
 
 def forget_peak() -> bool:
-    """Begin to watch for the process's peak memory anew; False where the system cannot (it is Linux's)."""
+    """Reset the peak memory of the process; return False where the system cannot (only Linux can)."""
     try:
         _CLEAR.write_text("5")
         return True
@@ -54,9 +66,9 @@ def forget_peak() -> bool:
 
 
 def peak_megabytes() -> float | None:
-    """Give the most resident memory since `forget_peak`, in MB (1e6 bytes); None where that is not known.
+    """Return the peak resident memory since `forget_peak`, in MB (1e6 bytes); None where it is unknown.
 
-    It is the whole process's: the interpreter, the Java virtual machine and every model that is loaded count.
+    It covers the whole process: the interpreter, the Java virtual machine and every loaded model.
     """
     try:
         found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)

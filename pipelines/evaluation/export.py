@@ -1,4 +1,4 @@
-"""The results as tables: for a terminal, as Markdown, as CSV."""
+"""Result tables for a terminal, as Markdown and as CSV."""
 
 import csv
 import io
@@ -7,20 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from indexing.disk import write_atomically
+from pipelines.evaluation.cost import COSTS
 
-_COSTS = {
-    "p50 ms": ("p50_ms", 1.0, 1),
-    "p95 ms": ("p95_ms", 1.0, 1),
-    "p99 ms": ("p99_ms", 1.0, 1),
-    "index MB": ("index_bytes", 1e-6, 1),
-}
-"""Columns of the tables: the key of a cost, its factor, decimals."""
-
-MEAN = "mean"
+_COSTS = [cost for cost in COSTS if cost[0] in ("p50_ms", "p95_ms", "p99_ms", "index_bytes")]
+"""Cost columns of the tables."""
 
 
 def terminal_tables(results: Mapping[str, Any]) -> str:
-    """Lay the results out for a terminal: a table a dataset, then the mean."""
+    """Return the results as plain text: one table for each dataset, then the mean."""
     blocks = []
     for title, rows, notes in _tables(results):
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -33,7 +27,7 @@ def terminal_tables(results: Mapping[str, Any]) -> str:
 
 
 def markdown_tables(results: Mapping[str, Any]) -> str:
-    """Lay the results out as Markdown."""
+    """Return the results as Markdown."""
     blocks = []
     for title, rows, notes in _tables(results):
         head, *body = ["| " + " | ".join(row) + " |" for row in rows]
@@ -45,7 +39,7 @@ def markdown_tables(results: Mapping[str, Any]) -> str:
 
 
 def write_csv(path: Path, results: Mapping[str, Any]) -> None:
-    """Write one row for each dataset and system: measures, ceilings and costs; empty where a figure is not known."""
+    """Write one row for each dataset and system: measures, ceilings and costs; unknown values are empty."""
     costs: list[str] = []
     for dataset in results["datasets"].values():
         for row in dataset["systems"].values():
@@ -69,12 +63,12 @@ def write_csv(path: Path, results: Mapping[str, Any]) -> None:
 
 
 def write_markdown(path: Path, results: Mapping[str, Any]) -> None:
-    """Write `markdown_tables`."""
+    """Write `markdown_tables` to a file."""
     write_atomically(path, lambda file: file.write(markdown_tables(results).encode()))
 
 
 def _tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]], list[str]]]:
-    """Give title, rows (the head first) and notes of each table."""
+    """Return title, rows (header first) and notes of each table."""
     found = [_table(name, dataset, results["measures"]) for name, dataset in results["datasets"].items()]
     if len(results["datasets"]) > 1 and results["mean"]:
         rows = [["system", *results["measures"]]]
@@ -85,11 +79,11 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]], list
 
 
 def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tuple[str, list[list[str]], list[str]]:
-    shown = {head: cost for head, cost in _COSTS.items() if _any(dataset, cost[0])}
-    rows = [["system", *measures, *shown]]
+    shown = [cost for cost in _COSTS if _any(dataset, cost[0])]
+    rows = [["system", *measures, *(heading for _, heading, _, _ in shown)]]
     notes = []
     for system, row in dataset["systems"].items():
-        costs = [_cost(row["cost"].get(key), factor, digits) for key, factor, digits in shown.values()]
+        costs = [_cost(row["cost"].get(key), factor, digits) for key, _, factor, digits in shown]
         rows.append([system, *_figures(row["measures"], measures), *costs])
         if ceiling := row.get("ceiling"):
             first = measures[0]
@@ -101,7 +95,7 @@ def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tu
 
 
 def _published(system: str, row: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
-    """Say what others published for a system, one line a source."""
+    """Return one line for each source of published values of a system."""
     by_source: dict[str, list[str]] = {}
     for measure, figure in row.get("published", {}).items():
         if measure in measures:

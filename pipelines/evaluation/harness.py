@@ -22,12 +22,10 @@ from pipelines.evaluation.export import write_csv, write_markdown
 from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Models, Say
 from pipelines.evaluation.report import GivenTexts, Texts, write_report
 from pipelines.evaluation.result_cache import keep, kept, key_of
+from pipelines.evaluation.results import FORMAT
 from pipelines.evaluation.systems import Plan
 from pipelines.evaluation.task import _PACKAGES, Settings, Task, package_version, run_task
 from pipelines.measures.measures import Measure
-
-FORMAT = 2
-"""Of results.json."""
 
 SelfHits = Literal["auto", "drop", "keep"]
 

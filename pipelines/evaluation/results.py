@@ -1,4 +1,4 @@
-"""A results folder read back, and completed: ``results.json``, with the runs and per-query values it names."""
+"""Reader of results folders: ``results.json`` with the runs and per-query values that it names."""
 
 import json
 from collections.abc import Mapping
@@ -8,35 +8,33 @@ from typing import Any
 
 import numpy as np
 
-from indexing.disk import write_json
 from indexing.errors import InputError
 from pipelines.measures.evaluate import Scores
-from pipelines.measures.significance import compare_systems
 
 FORMAT = 2
+"""Version of the format of ``results.json``."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemResult:
-    """What one system did on one dataset.
+    """Results of one system on one dataset.
 
     Parameters
     ----------
     measures
         Means over queries by ir-measures' names.
     cost
-        ``p50_ms``, ``p95_ms``, ``p99_ms``, ``query_s``, ``encode_s``, ``build_s``, ``index_bytes``, ``peak_mb``, as far
-        as they were taken.
+        The costs of `pipelines.evaluation.cost.COSTS` that were measured, by key.
     ceiling
-        For a reranker: the best values that its candidates allow.
+        For a reranker: the measures of the best possible order of its candidates.
     unjudged
-        The part of the first ten hits without a judgement; None where it was not counted.
+        Fraction of the first ten hits without a judgement; None where it was not measured.
     significance
         ``{measure: {"baseline", "difference", "interval", "p_t", "p_fisher", "p_holm", "wins", "ties", "losses"}}``.
     published
-        What others published for the same: ``{measure: {"value", "source"}}``.
+        Published values for the same system: ``{measure: {"value", "source"}}``.
     run, per_query
-        Files; a system may have written neither.
+        Files; None where the system has none.
     """
 
     name: str
@@ -52,7 +50,7 @@ class SystemResult:
 
 @dataclass(frozen=True, slots=True)
 class DatasetResult:
-    """What all systems did on one dataset."""
+    """Results of all systems on one dataset."""
 
     name: str
     split: str
@@ -66,7 +64,7 @@ class DatasetResult:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run of the harness; `mean` holds each system's means over the datasets."""
+    """Results of one evaluation; `mean` has each system's means over the datasets."""
 
     folder: Path
     command: str
@@ -79,57 +77,33 @@ class Results:
 
 
 def read_results(path: str | Path) -> Results:
-    """Read ``results.json``, named itself or by its folder.
+    """Read ``results.json``, given its path or its folder.
 
     Raises
     ------
     InputError
-        For a file that is not there, is no JSON, is of another format, or lacks something, saying what.
+        For a file that is missing, not JSON, of another format, or incomplete.
     """
     return _checked(*_load(path))
 
 
-def add_significance(path: str | Path) -> None:
-    """Compare every system with the baseline, query by query, and write what comes out into ``results.json``.
-
-    The baseline is the one that the results name. Systems that lack per-query values, or have them for other queries
-    than the baseline, are left out; without a baseline nothing is written.
-
-    Raises
-    ------
-    InputError
-        As `read_results` and `read_per_query`.
-    """
-    path, found = _load(path)
-    results = _checked(path, found)
-    for name, dataset in results.datasets.items():
-        scores = {s: read_per_query(system) for s, system in dataset.systems.items() if system.per_query is not None}
-        if results.baseline not in scores:
-            continue
-        queries = scores[results.baseline].query_ids
-        paired = {system: one.per_query for system, one in scores.items() if one.query_ids == queries}
-        for system, block in compare_systems(paired, results.baseline, results.measures).items():
-            found["datasets"][name]["systems"][system]["significance"] = block
-    write_json(path, found)
-
-
 def read_per_query(system: SystemResult) -> Scores:
-    """Read a system's values of each query.
+    """Read the per-query values of a system.
 
     Raises
     ------
     InputError
-        For a file that is not there or does not hold one value for each query.
+        For a file that is missing or does not have one value for each query.
     """
     path = system.per_query
     if path is None or not path.is_file():
-        raise InputError(f"{path or 'the file of per-query values'} of the system {system.name!r} is not there")
+        raise InputError(f"{path or 'the file of per-query values'} of the system {system.name!r} does not exist")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         query_ids = tuple(str(query_id) for query_id in found["query_ids"])
         values = {name: np.array(column, dtype=np.float64) for name, column in found["measures"].items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise InputError(f"{path} holds no per-query values ({type(error).__name__}: {error})") from None
+        raise InputError(f"{path} has no per-query values ({type(error).__name__}: {error})") from None
     for name, column in values.items():
         if column.shape != (len(query_ids),):
             raise InputError(f"{path}: {column.size} values of {name} for {len(query_ids)} queries")
@@ -140,22 +114,22 @@ def _load(path: str | Path) -> tuple[Path, Any]:
     path = Path(path).expanduser()
     path = path / "results.json" if path.is_dir() else path
     if not path.is_file():
-        raise InputError(f"{path} is not there: give the results.json that an evaluation wrote, or its folder")
+        raise InputError(f"{path} does not exist: give the results.json that an evaluation wrote, or its folder")
     try:
         return path, json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is no JSON: {error}") from None
+        raise InputError(f"{path} is not JSON: {error}") from None
 
 
 def _checked(path: Path, found: Any) -> Results:
-    made = found.get("format") if isinstance(found, dict) else None
-    if made != FORMAT:
-        raise InputError(f"{path} is of format {made!r}, and {FORMAT} is what is read here: run the evaluation again")
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path} has format {version!r}; only format {FORMAT} can be read: run the evaluation again")
     try:
         return _results(path.parent, found)
     except (KeyError, AttributeError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is not complete ({problem}): run the evaluation again") from None
+        raise InputError(f"{path} is incomplete ({problem}): run the evaluation again") from None
 
 
 def _results(folder: Path, found: Mapping[str, Any]) -> Results:

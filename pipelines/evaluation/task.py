@@ -22,6 +22,7 @@ from pipelines.evaluation.pool import best_order, unjudged_rate
 from pipelines.evaluation.published import published_figures
 from pipelines.evaluation.result_cache import keep, kept, kept_hits, key_of
 from pipelines.evaluation.systems import Plan, SystemSpec
+from pipelines.measures import DEFAULT_MEASURES
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.qrels import Qrels
 from pipelines.search import SearchPipeline
@@ -32,7 +33,6 @@ from retrieve.retrievers import Retriever
 FORMAT = 1
 """Of what is kept; a change of what a system answers makes it another."""
 
-DEFAULT_MEASURES = ("nDCG@10", "AP@100", "RR@10", "R@100")
 UNJUDGED_DEPTH = 10
 _FILES = ("run", "per_query")
 _PACKAGES = ("retrieve-rerank", "torch", "transformers", "faiss-cpu", "pyserini", "numpy", "scipy")

@@ -1,4 +1,4 @@
-"""Scores: what evaluating one answer gives, per query and in the mean."""
+"""Evaluation of one run against relevance judgements: scores per query and their means."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,23 +8,22 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits
+from pipelines.measures import DEFAULT_MEASURES
 from pipelines.measures.measures import Measure
 from pipelines.measures.qrels import Judged, Qrels
 from pipelines.measures.trec_order import judge_run
 
-DEFAULT_MEASURES = ("ndcg@10", "map@100", "mrr@10", "recall@100")
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """Values of several measures over the same queries.
+    """Values of one or more measures over the same queries.
 
     Parameters
     ----------
     query_ids
         The judged queries.
     per_query
-        For each measure, by the name it was asked for: float64 [queries], aligned with `query_ids`.
+        For each measure, under the name that was given: float64 [queries], aligned with `query_ids`.
     """
 
     query_ids: tuple[str, ...]
@@ -32,7 +31,7 @@ class Scores:
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean of each measure over all judged queries."""
+        """Mean of each measure over all judged queries."""
         return {name: float(values.mean()) for name, values in self.per_query.items()}
 
 
@@ -45,37 +44,37 @@ def evaluate(
 ) -> Scores:
     """Score an answer against relevance judgements, as ``trec_eval -c`` does.
 
-    Every judged query counts: one the answer lacks counts 0, and so does one without a relevant document. Queries
-    that are not judged do not count.
+    Every judged query counts; one that is missing from the answer, or has no relevant document, counts 0. Unjudged
+    queries are ignored.
 
     Parameters
     ----------
     answer
-        `Hits`, taken in their own order; or a run ``{query_id: {doc_id: score}}``, taken in trec_eval's: scores as
-        float32, highest first, ties by doc_id descending.
+        `Hits`, ranked in their own order; or a run ``{query_id: {doc_id: score}}``, ranked in trec_eval's order: scores
+        as float32, highest first, ties by doc_id descending.
     qrels
-        ``{query_id: {doc_id: grade}}``, or `Qrels` where the same judgements serve many answers.
+        ``{query_id: {doc_id: grade}}``, or `Qrels` to reuse the same judgements for many answers.
     measures
         Names such as ``nDCG@10``, ``AP(rel=2)@100``, ``RR@10``, ``R@100``, ``P@5``: see `Measure.parse`.
     queries
-        For `Hits`: the id of each row's query.
+        For `Hits`: the query id of each row.
 
     Raises
     ------
     InputError
-        For an unknown measure, qrels that judge nothing, or `queries` that do not fit the hits.
+        For an unknown measure, qrels without a judgement, or `queries` that do not fit the hits.
     """
-    asked = {name: Measure.parse(name) for name in measures}
+    parsed = {name: Measure.parse(name) for name in measures}
     coded = qrels if isinstance(qrels, Qrels) else Qrels.from_dict(qrels)
     judged = _judged(answer, coded, queries)
-    return Scores(coded.query_ids, {name: measure(judged) for name, measure in asked.items()})
+    return Scores(coded.query_ids, {name: measure(judged) for name, measure in parsed.items()})
 
 
 def _judged(answer: Hits | Mapping[str, Mapping[str, float]], qrels: Qrels, queries: Sequence[str] | None) -> Judged:
     if isinstance(answer, Hits):
         if queries is None:
-            raise InputError("to evaluate Hits, give the query ids that their rows answer (queries=[…])")
+            raise InputError("to evaluate Hits, give the query ids of their rows (queries=[…])")
         return qrels.judge(answer, queries)
     if queries is not None:
-        raise InputError("a run names its queries itself: give `queries` with Hits only")
+        raise InputError("a run has its own query ids: give `queries` with Hits only")
     return judge_run(answer, qrels)

@@ -4,22 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from pipelines.evaluation.cost import COSTS
 from pipelines.evaluation.report.charts import interval, key, signed
 from pipelines.evaluation.results import DatasetResult, SystemResult
 
 LEVEL = 0.05
 """Significance level of the marks."""
-COSTS = (
-    ("p50_ms", "p50 ms", 1.0, 1),
-    ("p95_ms", "p95 ms", 1.0, 1),
-    ("p99_ms", "p99 ms", 1.0, 1),
-    ("query_s", "queries s", 1.0, 1),
-    ("encode_s", "encode s", 1.0, 1),
-    ("build_s", "build s", 1.0, 1),
-    ("index_bytes", "index MB", 1e-6, 1),
-    ("peak_mb", "peak MB", 1.0, 0),
-)
-"""Cost columns: key, heading, factor, decimals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,4 +144,4 @@ def test_results_with_nothing_in_common_are_refused(before, tmp_path, capsys):
     assert main(["compare", str(before[0]), str(tmp_path / "new")]) == 1
     assert "no system in common" in (error := capsys.readouterr().err) and "bm25, dense, the second new" in error
     assert main(["compare", str(before[0]), str(tmp_path / "nowhere")]) == 1
-    assert "nowhere is not there" in capsys.readouterr().err
+    assert "nowhere does not exist" in capsys.readouterr().err

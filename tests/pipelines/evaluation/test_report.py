@@ -313,11 +313,11 @@ def test_datasets_share_the_room_for_values_and_keep_the_primary_measure(dataset
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "is no JSON"),
-        ('{"systems": {}}', "is of format None, and 2 is what is read here"),
-        ('{"format": 2, "measures": []}', "is not complete"),
+        ("{", "is not JSON"),
+        ('{"systems": {}}', "has format None; only format 2 can be read"),
+        ('{"format": 2, "measures": []}', "is incomplete"),
         ('{"format": 2, "measures": ["RR"], "datasets": {}}', "has no results of any system to report"),
-        ("[]", "is of format None"),
+        ("[]", "has format None"),
     ],
 )
 def test_results_that_cannot_be_reported_are_refused_by_name(tmp_path, text, says):

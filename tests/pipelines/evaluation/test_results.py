@@ -1,5 +1,6 @@
-"""A results folder read back, and its significance added."""
+"""Reading a results folder, and adding significance to results."""
 
+import copy
 import json
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 from results_folders import MEASURES, write_results
 
 from indexing.errors import InputError
-from pipelines.evaluation.results import add_significance, read_per_query, read_results
-from pipelines.measures.significance import compare_systems
+from pipelines.evaluation.closing_report import add_significance
+from pipelines.evaluation.results import read_per_query, read_results
 
 QRELS = {f"q{number}": {"good": 1} for number in range(25)}
 
@@ -16,16 +17,6 @@ QRELS = {f"q{number}": {"good": 1} for number in range(25)}
 def runs(*systems: str):
     random = np.random.default_rng(9)
     return {s: {q: {"good": float(random.random()), "bad": 0.5} for q in QRELS} for s in systems}
-
-
-def without_significance(folder):
-    path = folder / "results.json"
-    found = json.loads(path.read_text())
-    for dataset in found["datasets"].values():
-        for system in dataset["systems"].values():
-            del system["significance"]
-    path.write_text(json.dumps(found))
-    return found
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -44,48 +35,36 @@ def test_what_was_written_is_read(tmp_path):
 
 def test_significance_is_added_as_the_tests_give_it(tmp_path):
     write_results(tmp_path, {"one": (runs("a", "b", "c"), QRELS), "two": (runs("a", "b"), QRELS)}, baseline="a")
-    before = without_significance(tmp_path)
+    expected = json.loads((tmp_path / "results.json").read_text())["datasets"]
+    entries = copy.deepcopy(expected)
+    for entry in entries.values():
+        for row in entry["systems"].values():
+            del row["significance"]
 
-    add_significance(tmp_path)
+    add_significance(entries, tmp_path, "a")
 
-    after = json.loads((tmp_path / "results.json").read_text())
-    for name, dataset in after["datasets"].items():
-        values = {
-            system: read_per_query(found).per_query
-            for system, found in read_results(tmp_path).datasets[name].systems.items()
+    for name, entry in entries.items():
+        assert "significance" not in entry["systems"]["a"]
+        assert {s: row["significance"] for s, row in entry["systems"].items() if s != "a"} == {
+            s: row["significance"] for s, row in expected[name]["systems"].items() if s != "a"
         }
-        expected = compare_systems(values, "a")
-        assert {s: row.pop("significance") for s, row in dataset["systems"].items() if s != "a"} == expected
-        assert expected["b"]["nDCG@10"]["wins"] > 0
-    assert after == before
+    assert entries["one"]["systems"]["b"]["significance"]["nDCG@10"]["wins"] > 0
 
 
-def test_systems_that_cannot_be_paired_are_left_out(tmp_path):
-    write_results(tmp_path, {"one": (runs("a", "b", "c"), QRELS)}, baseline="a")
-    found = without_significance(tmp_path)
-    found["datasets"]["one"]["systems"]["b"]["per_query"] = None
-    (tmp_path / "results.json").write_text(json.dumps(found))
-    path = tmp_path / "per_query/one/c.json"
-    path.write_text(json.dumps({"query_ids": ["x"], "measures": {measure: [0.5] for measure in MEASURES}}))
-
-    add_significance(tmp_path)
-
-    systems = read_results(tmp_path).datasets["one"].systems
-    assert all(not system.significance for system in systems.values())
-
-
-def test_without_a_baseline_nothing_changes(tmp_path):
+@pytest.mark.parametrize("baseline", [None, "another"])
+def test_without_a_baseline_nothing_changes(tmp_path, baseline):
     write_results(tmp_path, {"one": (runs("a", "b"), QRELS)})
-    before = without_significance(tmp_path)
+    entries = json.loads((tmp_path / "results.json").read_text())["datasets"]
+    before = copy.deepcopy(entries)
 
-    add_significance(tmp_path)
+    add_significance(entries, tmp_path, baseline)
 
-    assert json.loads((tmp_path / "results.json").read_text()) == before
+    assert entries == before
 
 
 def test_per_query_values_that_are_not_there_are_named(tmp_path):
     write_results(tmp_path, {"one": (runs("a"), QRELS)})
     (tmp_path / "per_query/one/a.json").unlink()
 
-    with pytest.raises(InputError, match=r"per_query/one/a\.json of the system 'a' is not there"):
+    with pytest.raises(InputError, match=r"per_query/one/a\.json of the system 'a' does not exist"):
         read_per_query(read_results(tmp_path).datasets["one"].systems["a"])

@@ -237,7 +237,7 @@ def test_what_names_the_rows_must_fit_them():
         evaluate(hits, QRELS, queries=["q", "r"])
     with pytest.raises(InputError, match="'q' is given twice"):
         evaluate(Hits.from_run(RUN, ["q", "q"]), QRELS, queries=["q", "q"])
-    with pytest.raises(InputError, match="a run names its queries itself"):
+    with pytest.raises(InputError, match="a run has its own query ids"):
         evaluate(RUN, QRELS, queries=["q"])
 
 
