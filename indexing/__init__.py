@@ -1,4 +1,4 @@
-"""What is stored: documents, hits, and the vector and inverted indexes (floor 0: knows nothing of models).
+"""Storage: documents, hits, corpora, and the vector and inverted indexes (floor 0: imports no models).
 
 Names are loaded when first used, so importing this package is instant.
 """

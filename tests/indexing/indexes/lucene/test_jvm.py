@@ -132,7 +132,7 @@ def test_no_pyserini_names_what_to_install(monkeypatch):
         jvm._jar()
 
 
-def test_a_forked_process_is_told_to_spawn():
+def test_a_forked_process_is_asked_to_spawn():
     code = (
         "import os\nfrom indexing.indexes.lucene import jvm\njvm.start()\n"
         "if os.fork() == 0:\n"

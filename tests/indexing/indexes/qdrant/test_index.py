@@ -100,7 +100,7 @@ def test_ids_are_mapped_the_same_way_for_ever():
     assert UUID(point_id("日本")).version == 5
 
 
-def test_a_second_process_is_refused_and_told_what_to_do(tmp_path):
+def test_a_second_process_is_refused_with_the_remedy(tmp_path):
     program = (
         "import sys; from indexing.indexes.qdrant.index import QdrantIndex; from indexing.errors import StorageError\n"
         "try: QdrantIndex.open(sys.argv[1], read_only=True)\n"
