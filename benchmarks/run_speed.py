@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds o
 from indexing.disk import write_json
 from indexing.errors import InputError
 from pipelines.cli import run_safely
+from pipelines.evaluation.export import aligned
 
 if TYPE_CHECKING:
     from benchmarks.speed.measure import Row
@@ -314,15 +315,8 @@ def table(rows: "Sequence[Row]") -> str:
         ]
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            [cell.ljust(width) for cell, width in zip(line[:3], widths[:3], strict=True)]
-            + [cell.rjust(width) for cell, width in zip(line[3:], widths[3:], strict=True)]
-            + [detail]
-        )
-        for line, detail in zip([head, *lines], ["", *(row.get("detail", "") for row in rows)], strict=True)
-    )
+    details = ["", *(row.get("detail", "") for row in rows)]
+    return "\n".join(map("  ".join, zip(aligned([head, *lines], left=3), details, strict=True)))
 
 
 def _task(

@@ -58,20 +58,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _table(dataset: str, sides: "Sequence[Side]") -> str:
+    from pipelines.evaluation.export import aligned
+
     head = ["measure", "system", "A", "B", "B - A", "95% interval", "p t-test", "p random.", "p Holm", "W/T/L"]
     lines = [[*_measure_and_systems(side), *_numbers(side)] for side in sides]
-    widths = [max(len(line[column]) for line in [head, *lines]) for column in range(len(head))]
-    rows = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [head, *lines]
-    ]
     reasons = dict.fromkeys(
         f"{_measure_and_systems(side)[1]}: not paired: {side.unpaired}" for side in sides if side.unpaired
     )
-    return "\n".join([dataset, *rows, *reasons, ""])
+    return "\n".join([dataset, *aligned([head, *lines], left=2), *reasons, ""])
 
 
 def _measure_and_systems(side: "Side") -> list[str]:

@@ -98,7 +98,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--chunk-size", type=int, default=256, metavar="N", help="words and marks per chunk (256)")
     parser.add_argument(
-        "--chunk-overlap", type=int, metavar="N", help="as many as it shares with the previous one (an eighth)"
+        "--chunk-overlap", type=int, metavar="N", help="words and marks shared with the previous chunk (an eighth)"
     )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--overwrite", action="store_true", help="build a new collection and replace the one in DIR")

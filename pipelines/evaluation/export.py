@@ -17,13 +17,15 @@ def terminal_tables(results: Mapping[str, Any]) -> str:
     """Return the results as plain text: one table for each dataset, then the mean."""
     blocks = []
     for title, rows, notes in _tables(results):
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-            for row in rows
-        ]
-        blocks.append("\n".join([title, *lines, *notes]))
+        blocks.append("\n".join([title, *aligned(rows, left=1), *notes]))
     return "\n\n".join(blocks)
+
+
+def aligned(rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
+    """Return one line per row with aligned columns: the first `left` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    justify = [str.ljust if place < left else str.rjust for place in range(len(widths))]
+    return ["  ".join(f(cell, w) for f, cell, w in zip(justify, row, widths, strict=True)).rstrip() for row in rows]
 
 
 def markdown_tables(results: Mapping[str, Any]) -> str:
