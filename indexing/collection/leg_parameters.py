@@ -29,7 +29,7 @@ def with_parameters(leg: Leg, name: str, backend: Backend, parameters: Mapping[s
         names = " or ".join(map(repr, possible))
         raise InputError(f"the leg {name!r} cannot be of backend {backend!r}: its rows fit {names}")
     kind = kind_of(backend)
-    stays = leg.parameters.keys() if backend == leg.backend else ENCODED
+    stays = {leg.backend: leg.parameters.keys()}.get(backend, ENCODED)
     merged = {key: value for key, value in leg.parameters.items() if key in stays} | dict(parameters)
     known = kind.choices(leg.rows, merged)
     unknown = next((key for key in parameters if key not in known), None)
@@ -47,7 +47,7 @@ def with_parameters(leg: Leg, name: str, backend: Backend, parameters: Mapping[s
 
 def agrees(leg: Leg, wanted: Leg) -> bool:
     """Return whether a leg has the wanted backend and every parameter that is asked for."""
-    return leg.backend == wanted.backend and _agree(leg.parameters, wanted.parameters)
+    return _agree({"backend": leg.backend, **leg.parameters}, {"backend": wanted.backend, **wanted.parameters})
 
 
 def _agree(stored: Any, wanted: Any) -> bool:

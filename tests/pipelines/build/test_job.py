@@ -104,7 +104,7 @@ def test_what_the_index_refuses_ends_the_build(tmp_path):
         def encode_document(self, texts):
             return np.full((len(texts), 32), np.nan, np.float32)
 
-    with pytest.raises(InputError, match="leg 'dense': the vector of 'd0' holds a NaN"):
+    with pytest.raises(InputError, match="leg 'dense': the vector of 'd0' contains a NaN"):
         build_legs(documents(2000, 0, 1), tmp_path / "c", dense_plan(Broken()), **QUIET)
     assert list(tmp_path.iterdir()) == []
 

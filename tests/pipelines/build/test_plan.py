@@ -131,11 +131,14 @@ def test_a_stopped_build_resumes_only_with_the_same_parameters_and_the_server_th
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"dense_index": IndexChoice("qdrant", {"nlist": 8})}, "has no parameter 'nlist': there are ef_construction"),
-        ({"dense_index": IndexChoice("faiss", {"m": 8})}, "kind 'flat', which has no parameter 'm': there are kind"),
-        ({"dense_index": IndexChoice("impact")}, "there is 'faiss' or 'qdrant'"),
+        ({"dense_index": IndexChoice("qdrant", {"nlist": 8})}, "has no parameter 'nlist': it has ef_construction"),
+        (
+            {"dense_index": IndexChoice("faiss", {"m": 8})},
+            "faiss of kind flat, which has no parameter 'm': it has kind",
+        ),
+        ({"dense_index": IndexChoice("impact")}, "its rows fit 'faiss' or 'qdrant'"),
         ({"dense_index": IndexChoice("faiss", {"kind": "hnsw", "metric": "dot"})}, "metric is the encoder's"),
-        ({"bm25_parameters": {"m": 8}}, "there are analyzer, b, k1, weights"),
+        ({"bm25_parameters": {"m": 8}}, "it has analyzer, b, k1, weights"),
     ],
 )
 def test_a_parameter_that_an_index_does_not_have_is_refused(minilm, options, says):

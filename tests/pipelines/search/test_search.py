@@ -189,7 +189,7 @@ class TestDegraded:
         with opened(on_leg_error="degrade", fusion=fusion, depth=2) as pipeline:
             whole = pipeline.search("bake bread", k=4)
             assert {"bm25.score", "dense.score", "sparse.score"} <= set(whole.timings)
-            index = pipeline.retriever.legs[1].index._index
+            index = pipeline.retriever.legs[1].index
             monkeypatch.setattr(index, "score", broken)
             scored = pipeline.search("bake bread", k=4)
             monkeypatch.setattr(index, "search", broken)
@@ -198,7 +198,7 @@ class TestDegraded:
         assert any("dense" in result.legs for result in scored), "what it found is not lost"
         assert neither and all("dense" not in result.legs for result in neither)
         with opened(fusion=fusion, depth=2) as pipeline:
-            monkeypatch.setattr(pipeline.retriever.legs[1].index._index, "score", broken)
+            monkeypatch.setattr(pipeline.retriever.legs[1].index, "score", broken)
             with pytest.raises(StorageError, match="damaged"):
                 pipeline.search("bake bread")
 

@@ -53,7 +53,7 @@ class Subject:
         self.name, self.path = name, path
         self.kind, self.parameters, self.rows = kind_of(backend), parameters, rows_of(backend, parameters)
         self.shared = "server" in parameters
-        self.one_process = backend == "qdrant" and not self.shared
+        self.one_process = name.startswith("qdrant") and not self.shared
         self.store = DocumentStore.create(path.with_name("documents.sqlite"), fields=FIELDS)
 
     def matching(self, filter: Any) -> list[str]:
@@ -84,7 +84,7 @@ class Subject:
         rows, asked = numbers_of(contents).astype(np.float64), numbers_of(queries).astype(np.float64)
         if self.rows == "vectors":
             rows, asked = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (rows, asked))
-        elif self.kind.backend == "impact":
+        elif self.name in ("impact",):
             rows, asked = np.rint(rows * 100), np.rint(asked * 100)
         return None if self.rows == "text" else asked @ rows.T
 

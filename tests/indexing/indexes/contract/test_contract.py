@@ -341,7 +341,7 @@ def test_a_checksum_covers_files_that_never_change_under_their_names(subject):
     index.commit(sequence=2)
     later = file_sums(subject.path, index.files(), {})
 
-    assert bool(sums) == (subject.kind.backend != "qdrant")
+    assert bool(sums) != subject.name.startswith("qdrant")
     assert later != sums or not sums
     assert not [name for name in sums.keys() & later.keys() if sums[name] != later[name] and ".json" not in name]
     index.close()

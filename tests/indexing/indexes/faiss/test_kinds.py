@@ -44,7 +44,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def index(tmp_path, kind) -> FaissIndex:
-    return FaissIndex.create(tmp_path / "index", 8, **KINDS[kind])
+    return FaissIndex.create(tmp_path / "index", 8, matching=list, **KINDS[kind])
 
 
 def check(index: FaissIndex, kind: str, expected: dict[str, np.ndarray]) -> None:

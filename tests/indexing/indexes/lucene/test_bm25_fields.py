@@ -96,7 +96,7 @@ def test_by_field_holds_through_updates_deletes_filters_and_opening_again(tmp_pa
     with Bm25Index.create(tmp_path / "changed", **options) as index:
         upsert_documents(index, some_documents(80, seed=1))
         index.commit()
-        index.upsert(documents)
+        upsert_documents(index, documents)
         index.delete([document.doc_id for document in documents[60:]])
         index.optimize()
     with Bm25Index.create(tmp_path / "plain", **options) as index:
