@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from indexing.corpora.corpus import Corpus
     from pipelines.build.job import BuildReport
 
-DENSE_BACKEND, SPARSE_BACKEND = backends_of("vectors")[0], backends_of("weights")[0]
-
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand and its options."""
@@ -54,14 +52,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--dense-backend",
         choices=backends_of("vectors"),
-        default=DENSE_BACKEND,
         help="the index of the dense leg (faiss)",
     )
     parser.add_argument("--sparse", metavar="MODEL", help="SPLADE encoder, likewise; adds a learned sparse leg")
     parser.add_argument(
         "--sparse-backend",
         choices=backends_of("weights"),
-        default=SPARSE_BACKEND,
         help="the index of the sparse leg: impacts in Lucene, or Qdrant (impact)",
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
@@ -211,8 +207,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--remove-missing requires --update")
     if options.update:
         building = {
-            "--dense-backend": options.dense_backend != DENSE_BACKEND,
-            "--sparse-backend": options.sparse_backend != SPARSE_BACKEND,
+            "--dense-backend": options.dense_backend is not None,
+            "--sparse-backend": options.sparse_backend is not None,
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
             "--analyzer": options.analyzer is not None,
@@ -235,21 +231,23 @@ def _indexes(options: argparse.Namespace) -> dict[str, Any]:
     """Return the index settings from the options, as keyword arguments of `make_plan`."""
     from pipelines.build.plan import IndexChoice
 
+    dense_backend = options.dense_backend or backends_of("vectors")[0]
+    sparse_backend = options.sparse_backend or backends_of("weights")[0]
     given = index_parameters(options)
     bm25: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
     if options.analyzer is not None:
         bm25["analyzer"] = options.analyzer
-    shared = kind_of(options.sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()
+    shared = kind_of(sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()
     sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in shared}
-    known = frozenset() if options.no_dense else kind_of(options.dense_backend).choices("vectors", given)
+    known = frozenset() if options.no_dense else kind_of(dense_backend).choices("vectors", given)
     given = {name: value for name, value in given.items() if name in known or name not in shared}
     if options.no_dense and given:
         raise InputError(f"{option_of(next(iter(given)))} requires a dense leg, and --no-dense builds none")
     dense = {name: _for_leg(name, value, "dense") for name, value in given.items()}
-    check_parameters("dense", options.dense_backend, "vectors", dense, dense)
+    check_parameters("dense", dense_backend, "vectors", dense, dense)
     return {
-        "dense_index": IndexChoice(options.dense_backend, dense),
-        "sparse_index": IndexChoice(options.sparse_backend, sparse),
+        "dense_index": IndexChoice(dense_backend, dense),
+        "sparse_index": IndexChoice(sparse_backend, sparse),
         "bm25_fields": options.bm25_fields,
         "bm25_parameters": bm25,
     }
