@@ -107,13 +107,13 @@ class LegWriter:
         Raises
         ------
         StorageError
-            When the journal cannot bring this index forward.
+            When the journal does not reach back to this index.
         """
         after, last = self.index.sequence, store.sequence
         if not (store.purged <= after <= last or after == 0):
             raise StorageError(
                 f"the leg {self.name!r} of {self.path} holds the writes up to {after}, the journal those from "
-                f"{store.purged} to {last}: make it again with `retrieve verify {self.path} --repair`"
+                f"{store.purged} to {last}: rebuild it with `retrieve verify {self.path} --repair`"
             )
         if after == last:
             return

@@ -1,4 +1,4 @@
-"""Verify: recompute what a collection says of itself, name what is wrong, and mend what can be mended."""
+"""Verify and repair a collection: check everything that it records about itself, and rebuild what is damaged."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -25,20 +25,20 @@ What = Literal["store", "document", "piece", "vocabulary", "leg", "behind", "lef
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong with a collection.
+    """One defect of a collection.
 
     Parameters
     ----------
     what
-        ``store``: the SQLite file; ``document``: a text that is not what was written; ``piece``: encoded documents;
-        ``vocabulary``: the terms of their columns; ``leg``: an index; ``behind``: an index that lacks the last
+        ``store``: the SQLite file; ``document``: a text that differs from what was written; ``piece``: encoded
+        documents; ``vocabulary``: the terms of their columns; ``leg``: an index; ``behind``: an index without the last
         writes; ``leftover``: bytes that a crash left.
     message
         What, where, and what to do.
     leg
-        The leg concerned, if one is.
+        The affected leg, if any.
     ids
-        The documents concerned, if some are.
+        The affected documents, if any.
     """
 
     what: What
@@ -48,12 +48,12 @@ class Problem:
 
     @property
     def harmless(self) -> bool:
-        """Whether searching gives right answers all the same: the next writer mends it by itself."""
+        """Whether searches remain correct: the next writer repairs it by itself."""
         return self.what in ("leftover", "behind")
 
 
 def verify(path: str | Path) -> list[Problem]:
-    """Read everything in a collection and say what is wrong with it; an empty list when nothing is.
+    """Read everything in a collection and return its defects; an empty list when there are none.
 
     Raises
     ------
@@ -75,9 +75,7 @@ def verify(path: str | Path) -> list[Problem]:
         named = {leg.folder for leg in manifest.legs.values()}
         for folder in sorted((path / "legs").glob("*")):
             if folder.name not in named:
-                found.append(
-                    Problem("leftover", f"{folder} is left of a job that was killed; the next writer removes it")
-                )
+                found.append(Problem("leftover", f"{folder} is left from a killed job; the next writer removes it"))
         if manifest.documents != len(store) and not any(problem.what == "behind" for problem in found):
             found.append(
                 Problem(
@@ -88,22 +86,22 @@ def verify(path: str | Path) -> list[Problem]:
 
 
 def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = None) -> list[Problem]:
-    """Mend a collection, and verify it again; gives what is still wrong.
+    """Repair a collection, verify it again and return the remaining defects.
 
-    Encoded documents that are damaged are encoded again, indexes that are damaged are made again from the shards, and
-    leftovers are removed. A damaged store cannot be mended: only the corpus has the texts.
+    Damaged encoded documents are encoded again, damaged indexes are rebuilt from the shards, and leftovers are removed.
+    A damaged store cannot be repaired: only the corpus has the texts.
 
     Parameters
     ----------
     path
         The collection.
     encoders
-        For each leg whose encoded documents are damaged, its encoder.
+        The encoder of each leg whose encoded documents are damaged.
 
     Raises
     ------
     StorageError
-        As `verify`; and when an encoder is needed and not given, naming it.
+        As `verify`; and for a missing encoder, naming it.
     ModelError
         When an encoder is not the leg's.
     """
@@ -127,7 +125,7 @@ def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = No
     broken = {problem.leg for problem in found if problem.what in ("leg", "piece")}
     with CollectionWriter.open(path, without=broken) as collection:
         for name in broken:
-            logger.info("%s: making the leg %s again", path, name)
+            logger.info("%s: rebuilding the leg %s", path, name)
             collection.reindex(name)
     return verify(path)
 
@@ -145,7 +143,7 @@ def _check_documents(path: Path, store: DocumentStore) -> list[Problem]:
         found.append(
             Problem(
                 "document",
-                f"{len(spoiled):,} documents of {store.path} are not as they were written ({some}): "
+                f"{len(spoiled):,} documents of {store.path} differ from what was written ({some}): "
                 f"`retrieve index CORPUS --to {path} --update` writes them again",
                 ids=tuple(spoiled),
             )
@@ -172,7 +170,7 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
             found.append(Problem("piece", str(error), leg=name))
     for file, length in shards.leftovers().items():
         extra = file.stat().st_size - length
-        found.append(Problem("leftover", f"{file} has {extra:,} bytes of a write that was killed; the next cuts them"))
+        found.append(Problem("leftover", f"{file} has {extra:,} bytes of a killed write; the next writer removes them"))
     if "vocabulary_sha256" in leg.parameters:
         try:
             read_vocabulary(leg, shards.folder)
@@ -183,7 +181,7 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
 
 def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Problem]:
     folder = path / "legs" / leg.folder
-    again = f"`retrieve verify {path} --repair` makes it again without a model"
+    again = f"`retrieve verify {path} --repair` rebuilds it without a model"
     try:
         index = open_index(leg, folder, read_only=True)
     except RetrieveError as error:
@@ -210,29 +208,29 @@ def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Pr
 
 
 def _check_files(leg: Leg, folder: Path, again: str, name: str, *, exact: bool) -> list[Problem]:
-    """Compare the files of an index with what was written down when it was committed."""
+    """Compare the files of an index with the checksums of its last commit."""
     found = []
     for file, (size, crc) in leg.files.items():
         where = folder / file
-        # One that is missing was found by opening the index, or another has taken its place.
+        # Opening the index found a missing file, unless another has replaced it.
         if not where.is_file():
             continue
         if (exact or where.suffix != ".json") and (where.stat().st_size != size or file_sum(where) != crc):
-            found.append(Problem("leg", f"{where} is not what was written: {again}", leg=name))
+            found.append(Problem("leg", f"{where} differs from what was written: {again}", leg=name))
     return found
 
 
 def _encode_again(
     path: Path, name: str, manifest: Manifest, store: DocumentStore, encoder: DocumentEncoder | None
 ) -> None:
-    """Write the shards of a leg anew; pieces that are damaged, and rows that are missing, from the encoder."""
+    """Rewrite the shards of a leg; encode damaged pieces and missing rows again."""
     leg = manifest.legs[name]
     rows = codec(leg)
     assert rows is not None
     if encoder is None:
         model = dict(leg.encoder or {}).get("name")
         raise StorageError(
-            f"encoded documents of the leg {name!r} are damaged, and to encode them again takes its encoder, {model!r}"
+            f"encoded documents of the leg {name!r} are damaged: encoding them again needs its encoder {model!r}"
         )
     check_identity(leg.encoder or {}, encoder.identity, name)
     shards = Shards(path / "shards" / name, rows, store.pieces(name))
@@ -250,7 +248,7 @@ def _encode_again(
 
 
 def _between(numbers: NDArray[np.int64], firsts: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Cut numbers into new pieces: none reaches over one that is there."""
+    """Cut numbers into new pieces, none of which spans an existing one."""
     places = np.searchsorted(firsts, numbers)
     for gap in np.split(numbers, np.flatnonzero(np.diff(places)) + 1):
         for start in range(0, len(gap), PIECE_ROWS):

@@ -12,18 +12,19 @@ from typing import Any, Self
 
 import numpy as np
 
+from indexing.collection.creation import create_empty, with_place
 from indexing.collection.identity import check_identity
 from indexing.collection.leg_parameters import with_parameters
 from indexing.collection.leg_writer import LegWriter
-from indexing.collection.legs import DocumentEncoder, check, codec, create_index, write_vocabulary
-from indexing.collection.manifest import Leg, Manifest, check_name, read_manifest, write_manifest
+from indexing.collection.legs import DocumentEncoder, check, codec
+from indexing.collection.manifest import Leg, Manifest, read_manifest, write_manifest
 from indexing.collection.reader import Collection
 from indexing.collection.shards import Shards
 from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import FilterLike, check_fields, field_values
+from indexing.filters import FilterLike, field_values
 from indexing.indexes.base import Index
 from indexing.indexes.registry import Backend, kind_of
 
@@ -76,7 +77,7 @@ class CollectionWriter(Collection):
         Parameters
         ----------
         path
-            A directory that is not there, or is empty.
+            A directory that does not exist or is empty.
         legs
             Backend and parameters of each leg: those of ``faiss`` are `FaissSettings`, ``dimension`` at least.
         fields
@@ -91,20 +92,7 @@ class CollectionWriter(Collection):
         commit_seconds
             Seconds between commits of a leg while writing.
         """
-        path = Path(path)
-        if not legs:
-            raise InputError("a collection needs a leg")
-        entries = {check_name(name): replace(leg, folder=name) for name, leg in legs.items()}
-        with write_lock(path):
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise StorageError(f"{path} is there already: choose another directory")
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-                empty = Manifest(0, dict(corpus or {}), entries, check_fields(fields or {}))
-                _fill(path, empty, vocabularies or {})
-            except BaseException:
-                shutil.rmtree(path, ignore_errors=True)
-                raise
+        create_empty(Path(path), legs, fields or {}, corpus or {}, vocabularies or {})
         return cls.open(path, encoders=encoders, commit_seconds=commit_seconds)
 
     @classmethod
@@ -155,20 +143,20 @@ class CollectionWriter(Collection):
         return collection
 
     def upsert(self, documents: Sequence[Document], encoded: Mapping[str, Any] | None = None) -> None:
-        """Add documents; one whose id is there already takes its place. Durable when the call returns.
+        """Add documents, or replace those whose ids exist; durable when the call returns.
 
         Parameters
         ----------
         documents
-            Any number; each 512 are one write, stored whole or not at all.
+            Any number; each `BATCH_DOCUMENTS` are one write, stored completely or not at all.
         encoded
             Their rows for each leg that has an encoder, vectors [n, dimension] or term weights [n, columns]; by
-            default the collection's encoders are asked.
+            default the collection's encoders make them.
 
         Raises
         ------
         InputError
-            For an id that stands twice, or rows that an index would refuse: nothing of that write is stored.
+            For a repeated id, or rows that an index would refuse: nothing of that write is stored.
         StorageError
             When the disk is full or the collection is open for reading.
         """
@@ -178,14 +166,14 @@ class CollectionWriter(Collection):
             self._write(documents[part], {name: rows[part] for name, rows in (encoded or {}).items()})
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> int:
-        """Remove documents, by their ids or by a filter; returns how many were there.
+        """Remove documents by their ids or by a filter; return how many existed.
 
         Parameters
         ----------
         ids
-            Those that are not there are passed over.
+            Unknown ones are ignored.
         filter
-            Over declared fields, see `indexing.filters.parse_filter`.
+            Over declared fields; see `indexing.filters.parse_filter`.
         """
         self._check_writable()
         if isinstance(ids, str):
@@ -194,24 +182,23 @@ class CollectionWriter(Collection):
             raise InputError("delete takes either ids or a filter")
         if ids is None:
             ids = self.matching(filter or {})
-        gone = self.documents.delete(ids)
-        if gone:
-            sequence = self.documents.sequence
-            with self._breaking():
+        deleted = self.documents.delete(ids)
+        if deleted:
+            with self._marking_broken():
                 for writer in self._writers.values():
-                    writer.delete(ids, sequence)
-        return gone
+                    writer.delete(ids, self.documents.sequence)
+        return deleted
 
     def commit(self, *, corpus: Mapping[str, Any] | None = None) -> None:
-        """Commit every leg and write the manifest, so that the next reader sees all that was written.
+        """Commit every leg and write the manifest, so that the next reader sees every write.
 
         Parameters
         ----------
         corpus
-            What the manifest shall say of the corpus from now on.
+            The new description of the corpus in the manifest; unchanged by default.
         """
         self._check_writable()
-        with self._breaking():
+        with self._marking_broken():
             sequence = self.documents.sequence
             legs = {name: writer.commit(sequence) for name, writer in self._writers.items()}
             described = dict(self.manifest.corpus if corpus is None else corpus)
@@ -224,42 +211,38 @@ class CollectionWriter(Collection):
     def reindex(
         self, name: str, *, backend: Backend | None = None, show_progress: bool = False, **parameters: Any
     ) -> None:
-        """Make the index of this leg again, from the shards and the texts, with no model.
+        """Build the index of this leg again from the shards and the texts, without a model.
 
-        A reader that has the old one open goes on with it.
+        A reader that has the old index open keeps using it.
 
         Parameters
         ----------
         name
             The leg.
         backend
-            Another kind of index for the same encoded documents: ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"``
-            or ``"qdrant"`` for term weights.
+            Another kind of index for the same rows (`backends_of`).
         show_progress
-            A bar.
+            Show a progress bar.
         **parameters
-            What shall change of the leg's parameters: of ``faiss`` those of `FaissSettings`; of ``bm25`` ``k1`` and
-            ``b``; of ``impact`` ``scale``; of ``qdrant`` those of `QdrantSettings`, ``engine``, and ``server`` with
-            those of `QdrantServer` but the API key (without ``collection`` one is named that is not there yet).
+            Parameters to change: those of the kind of index, see its `Kind` (``server`` takes the fields of
+            `QdrantServer` but the API key; without ``collection`` a new one is named).
 
         Raises
         ------
         InputError
-            For a parameter that this kind of index does not have, or that is the encoder's.
+            For a parameter that this kind of index does not have, or that the encoder decides.
         """
         self._check_writable()
         old = self.leg(name)
         numbers = [int(leg.folder.rpartition(".")[2]) for leg in self.manifest.legs.values() if "." in leg.folder]
         folder = f"{name}.{max(numbers, default=0) + 1}"
-        leg = _placed(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
+        leg = with_place(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
         leg = replace(leg, folder=folder, files={})
         where = self.path / "legs" / folder
         shutil.rmtree(where, ignore_errors=True)
-        options: dict[str, Any] = {"commit_seconds": self._commit_seconds, "matching": self.matching}
+        shards, fields = self._shards.get(name), self.manifest.fields
         try:
-            writer = LegWriter.create(
-                self.path, name, leg, self._shards.get(name), fields=self.manifest.fields, **options
-            )
+            writer = LegWriter.create(self.path, name, leg, shards, fields=fields, **self._leg_options)
         except TypeError as error:
             raise InputError(f"the leg {name!r} is of backend {leg.backend!r}: {error}") from None
         try:
@@ -269,7 +252,7 @@ class CollectionWriter(Collection):
             writer.close()
             shutil.rmtree(where, ignore_errors=True)
             raise
-        with self._breaking():
+        with self._marking_broken():
             before = self._writers.pop(name, None)
             if before is not None:
                 before.close()
@@ -280,10 +263,7 @@ class CollectionWriter(Collection):
             logger.warning("the leg %r has left %s: delete it there when no reader uses it any more", name, left)
 
     def compact(self, *, show_progress: bool = False) -> None:
-        """Remove what was replaced and deleted, from the texts, the shards and the legs.
-
-        Afterwards every leg is as if it had been built of the present documents.
-        """
+        """Remove replaced and deleted documents from texts, shards and legs, as if built of the present ones."""
         self.commit()
         alive = self.documents.numbers()
         fresh = {
@@ -296,7 +276,7 @@ class CollectionWriter(Collection):
         if self.documents.dead:
             for name, writer in self._writers.items():
                 if kind_of(writer.leg.backend).fresh_after_delete(writer.leg.parameters):
-                    with self._breaking():
+                    with self._marking_broken():
                         writer.index.optimize()
                         writer.index.commit(self.documents.sequence)
                 else:
@@ -307,17 +287,17 @@ class CollectionWriter(Collection):
             self.documents.shrink()
 
     def index(self, name: str) -> Index:
-        """Give the index of this leg."""
+        """Return the index of this leg."""
         return self._writers[name].index if name in self._writers else super().index(name)
 
     def close(self) -> None:
-        """Close the store and every index. What was written since the last commit is in the journal."""
+        """Close the store and every index; writes since the last commit remain in the journal."""
         self._held.close()
         self._closed = True
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long writing took so far: ``storing``, and each leg by its name."""
+        """Seconds of writing so far: ``storing``, and each leg by its name."""
         return {"storing": self._storing} | {name: writer.seconds for name, writer in self._writers.items()}
 
     def __exit__(
@@ -329,8 +309,12 @@ class CollectionWriter(Collection):
         finally:
             self.close()
 
+    @property
+    def _leg_options(self) -> dict[str, Any]:
+        return {"commit_seconds": self._commit_seconds, "matching": self.matching}
+
     def _prepare(self, without: Container[str], show_progress: bool) -> None:
-        """Cut off what a crash left, open every leg, and bring it forward."""
+        """Remove what a crash left, open every leg, and replay the journal into it."""
         named = {leg.folder for leg in self.manifest.legs.values()}
         for folder in (self.path / "legs").glob("*"):
             if folder.is_dir() and folder.name not in named:
@@ -342,8 +326,7 @@ class CollectionWriter(Collection):
                 self._shards[name].check_lengths()
                 self._shards[name].remove_leftovers()
             if name not in without:
-                options: dict[str, Any] = {"commit_seconds": self._commit_seconds, "matching": self.matching}
-                writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **options)
+                writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **self._leg_options)
                 self._writers[name] = writer
                 writer.catch_up(self.documents, show_progress=show_progress)
 
@@ -362,7 +345,7 @@ class CollectionWriter(Collection):
         pieces = {name: shards.append(numbers, rows[name]) for name, shards in self._shards.items()}
         sequence = self.documents.upsert(documents, pieces)
         self._storing += time.perf_counter() - start
-        with self._breaking():
+        with self._marking_broken():
             for name, piece in pieces.items():
                 self._shards[name].accept(piece)
             for name, writer in self._writers.items():
@@ -386,33 +369,13 @@ class CollectionWriter(Collection):
         if self._closed:
             raise StorageError(f"{self.path} is closed: open it again")
         if self._broken:
-            raise StorageError(
-                f"an earlier write to {self.path} failed half way: close the collection and open it again"
-            )
+            raise StorageError(f"an earlier write to {self.path} failed midway: close the collection and open it again")
 
     @contextmanager
-    def _breaking(self) -> Iterator[None]:
-        """Mark a block after which, if it fails, the legs may disagree with the journal: only opening again helps."""
+    def _marking_broken(self) -> Iterator[None]:
+        """Mark the collection broken when the block fails: until reopened, legs may disagree with the journal."""
         try:
             yield
         except BaseException:
             self._broken = True
             raise
-
-
-def _fill(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[str]]) -> None:
-    """Write an empty collection; its manifest last."""
-    DocumentStore.create(path / "documents.sqlite", fields=manifest.fields).close()
-    legs = {}
-    for name, leg in manifest.legs.items():
-        shards = path / "shards" / name
-        described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
-        legs[name] = _placed(replace(leg, parameters={**leg.parameters, **described}), name, path)
-        index = create_index(legs[name], path / "legs" / leg.folder, shards, manifest.fields)
-        index.commit(0)
-        index.close()
-    write_manifest(path, replace(manifest, legs=legs))
-
-
-def _placed(leg: Leg, name: str, collection: Path) -> Leg:
-    return replace(leg, parameters=kind_of(leg.backend).place(leg.parameters, name, collection))

@@ -87,7 +87,7 @@ def test_a_truncated_shard_is_named_by_verify_and_by_writers_and_encoded_again(c
     with pytest.raises(StorageError, match=rf"{shard} has \d+ bytes of \d+: .*--repair"):
         CollectionWriter.open(copy)
 
-    with pytest.raises(StorageError, match=f"'{leg}' are damaged, and to encode them again takes its encoder, 'cheap"):
+    with pytest.raises(StorageError, match=f"'{leg}' are damaged: encoding them again needs its encoder 'cheap"):
         repair(copy)
     assert repair(copy, plan().encoders) == []
     with CollectionWriter.open(copy) as opened:

@@ -43,7 +43,7 @@ class FaissKind(Kind):
 
     def describe(self, parameters: Mapping[str, Any]) -> str:
         """Return the name with the kind of FAISS index."""
-        return f"faiss of kind {_variant(parameters)}"
+        return f"faiss with kind {_variant(parameters)}"
 
     def fresh_after_delete(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether whole vectors are kept: quantised ones would be encoded from what is left of them."""

@@ -194,7 +194,7 @@ def test_reindex_changes_kind_and_parameters_with_no_encoder(path):
         assert collection.index("bm25").settings["k1"] == 1.5
         with pytest.raises(InputError, match="metric is the encoder's"):
             collection.reindex("dense", metric="dot")
-        with pytest.raises(InputError, match=r"the leg 'dense' is of backend faiss of kind flat.*'wings'"):
+        with pytest.raises(InputError, match=r"the leg 'dense' is of backend faiss with kind flat.*'wings'"):
             collection.reindex("dense", wings=2)
         with pytest.raises(StorageError, match="no leg 'splade': it has bm25, sparse, dense, graph"):
             collection.reindex("splade")
@@ -298,7 +298,7 @@ class TestWhatIsRefused:
             collection.upsert([document(1), document(1)])
 
     def test_a_directory_that_is_taken_and_a_collection_without_legs(self, path, tmp_path):
-        with pytest.raises(StorageError, match="is there already"):
+        with pytest.raises(StorageError, match="exists already"):
             make(path)
         with pytest.raises(InputError, match="needs a leg"):
             CollectionWriter.create(tmp_path / "n", {})
@@ -321,7 +321,7 @@ def test_after_a_leg_failed_half_way_nothing_more_is_written_until_it_is_opened_
         broken.setattr(type(collection.index("graph")), "upsert", _fail)
         with pytest.raises(OSError, match="no room"):
             collection.upsert([document(60)])
-    with pytest.raises(StorageError, match="failed half way: close the collection and open it again"):
+    with pytest.raises(StorageError, match="failed midway: close the collection and open it again"):
         collection.upsert([document(61)])
     collection.close()
     with CollectionWriter.open(path) as again:

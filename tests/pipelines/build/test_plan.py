@@ -134,7 +134,7 @@ def test_a_stopped_build_resumes_only_with_the_same_parameters_and_the_server_th
         ({"dense_index": IndexChoice("qdrant", {"nlist": 8})}, "has no parameter 'nlist': it has ef_construction"),
         (
             {"dense_index": IndexChoice("faiss", {"m": 8})},
-            "faiss of kind flat, which has no parameter 'm': it has kind",
+            "faiss with kind flat, which has no parameter 'm': it has kind",
         ),
         ({"dense_index": IndexChoice("impact")}, "its rows fit 'faiss' or 'qdrant'"),
         ({"dense_index": IndexChoice("faiss", {"kind": "hnsw", "metric": "dot"})}, "metric is the encoder's"),

@@ -151,7 +151,7 @@ def test_a_dense_leg_is_built_into_qdrant_and_info_says_what_it_is(corpus_file, 
     assert megabytes < 1
 
     assert main(["reindex", str(directory), "--dense-index", "hnsw"]) == 1
-    says = "--dense-index is nothing to the leg 'dense', which is of backend qdrant"
+    says = "--dense-index does not apply to the leg 'dense', which is of backend qdrant"
     assert says in (err := capsys.readouterr().err)
     assert "--dense-backend faiss" in err
     assert main(["reindex", str(directory), "--dense-backend", "faiss", "--dense-index", "hnsw", "--quiet"]) == 0
@@ -295,8 +295,8 @@ def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, 
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year"], "takes NAME:TYPE"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--filter-field", "year:date"], "must be a date"),
         (["reindex", "{collection}", "--leg", "dense"], "no leg 'dense': --leg one of bm25"),
-        (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'bm25'"),
-        (["index", "{corpus}", "--to", "x", "--hnsw-m", "8"], "--hnsw-m is nothing to the leg 'dense'"),
+        (["reindex", "{collection}", "--leg", "bm25", "--hnsw-m", "8"], "--hnsw-m does not apply to the leg 'bm25'"),
+        (["index", "{corpus}", "--to", "x", "--hnsw-m", "8"], "--hnsw-m does not apply to the leg 'dense'"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--hnsw-m", "8"], "--no-dense builds none"),
         (["index", "{corpus}", "--to", "x", "--no-dense", "--qdrant-shards", "2"], "requires --qdrant-url"),
         (
