@@ -1,12 +1,12 @@
-"""Score retrieval systems on BEIR datasets: BM25, dense, learned sparse, fusions, rerankers on top, others' runs.
+"""Score retrieval systems on BEIR datasets: BM25, dense, learned sparse, fusions, rerankers, and imported runs.
 
     python benchmarks/run_beir.py --dataset scifact --output results/scifact
     python benchmarks/run_beir.py --dataset scifact,cqadupstack --systems-file systems.yaml --output results/mine
     python benchmarks/run_beir.py --dataset scifact --systems bm25 --run theirs=theirs.trec --output results/theirs
 
 Writes OUTPUT/report.html, OUTPUT/results.json (also .csv, .md), OUTPUT/runs/DATASET/SYSTEM.trec, OUTPUT/per_query/ and
-OUTPUT/mteb/, and prints the tables. What was built and found stays in OUTPUT: the same command after an interruption
-does only what was left, and further systems or datasets cost only themselves.
+OUTPUT/mteb/, and prints the tables. Indexes and answers are cached in OUTPUT: after an interruption the same command
+resumes, and a command with more systems or datasets computes only those.
 """
 
 import argparse
@@ -28,13 +28,13 @@ from pipelines.commands.system_options import (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit status."""
+    """Run the command line and return its exit status."""
     options = parser().parse_args(arguments)
     return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="run_beir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,8 +47,10 @@ def parser() -> argparse.ArgumentParser:
         "same tables (owner/name), pydocs (made from installed packages, no download), or folders in BEIR layout "
         "(corpus.jsonl, queries.jsonl, qrels/SPLIT.tsv); several with commas between; NAME:SPLIT for another split",
     )
-    data.add_argument("--split", help="which qrels (test; dev for msmarco)")
-    data.add_argument("--qrels", metavar="FILE", help="judge a single dataset by this file instead (TREC or BEIR form)")
+    data.add_argument("--split", help="split of the qrels (test; dev for msmarco)")
+    data.add_argument(
+        "--qrels", metavar="FILE", help="judge a single dataset by this file instead (TREC or BEIR format)"
+    )
     add_benchmark_options(data)
     add_system_options(parser)
     add_scoring_options(parser)
@@ -56,18 +58,22 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_benchmark_options(group: "argparse._ArgumentGroup") -> None:
-    """Add where things are, as for every benchmark."""
+    """Add the options for data, index and output that all benchmarks share."""
     group.add_argument(
         "--data-dir",
         metavar="DIR",
         help="local copies of datasets, as BEIR folders (DIR/scifact) or as the Hub has them (DIR/BeIR/scifact with "
         "DIR/BeIR/scifact-qrels); read instead of the Hub (RETRIEVE_DATA)",
     )
-    group.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="exact, or a graph (flat)")
     group.add_argument(
-        "--index", metavar="DIR", help="one collection with all legs, there or to be built (OUTPUT/index/DATASET/LEG)"
+        "--dense-index", choices=["flat", "hnsw"], default="flat", help="exact search, or an HNSW graph (flat)"
     )
-    group.add_argument("--output", required=True, metavar="DIR", help="where everything goes and stays")
+    group.add_argument(
+        "--index",
+        metavar="DIR",
+        help="one collection with all legs, existing or to be built (OUTPUT/index/DATASET/LEG)",
+    )
+    group.add_argument("--output", required=True, metavar="DIR", help="folder for results, indexes and cached answers")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -85,12 +91,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def score(references: Sequence[tuple[str, str]], options: argparse.Namespace) -> int:
-    """Score the planned systems on these datasets, each a name and a split, and print the tables."""
+    """Score the requested systems on these datasets, each a name and a split, and print the tables."""
     from indexing.corpora.queries import read_qrels
     from pipelines.evaluation.datasets import EvaluationSet, load_evaluation_set
     from pipelines.evaluation.export import terminal_tables
     from pipelines.evaluation.harness import run_benchmark
-    from pipelines.evaluation.legs import Models
+    from pipelines.models import Models
 
     check_options(options)
     output = Path(options.output)
@@ -104,7 +110,7 @@ def score(references: Sequence[tuple[str, str]], options: argparse.Namespace) ->
             dataset = dataset.judged_by(read_qrels(options.qrels))
         return dataset.limited(options.limit_queries) if options.limit_queries else dataset
 
-    models = Models(dtype=options.dtype)
+    models = Models()
     results = run_benchmark(
         [partial(load, name, split) for name, split in references],
         plan_of(options, models),

@@ -1,10 +1,10 @@
-"""Compare fusions on several collections: each leg alone, without judgements, and tuned on held-out queries.
+"""Compare fusions on several datasets: each leg alone, untuned fusions, and fusions tuned on held-out queries.
 
     python benchmarks/run_fusion.py --datasets pydocs --output results/fusion
     python benchmarks/run_fusion.py --datasets scifact,cosqa,squad:test1k --data-dir DIR --output results/fusion
 
-Each leg runs once; every fusion reads the same answers. Prints a table in Markdown and writes OUTPUT/fusion.json. The
-collections that were searched stay in OUTPUT/index; a second run with the same corpora and model uses them again.
+Each leg runs once; every fusion reads the same answers. Prints Markdown tables and writes OUTPUT/fusion.json. The
+collections stay in OUTPUT/index; a second run with the same corpora and model reuses them.
 """
 
 import argparse
@@ -28,69 +28,72 @@ FUSIONS: dict[str, dict[str, Any]] = {
     "spread-weighted": default_fusion({"bm25": "bm25", "dense": "cosine"}).as_config(),
     "spread-weighted, power 1.5": {"method": "spread-weighted", "scales": {"bm25": 1, "dense": 34}, "power": 1.5},
 }
-"""What needs no judgements; in a row's intervals each is compared with the better leg."""
+"""Fusions that need no judgements; the intervals compare each with the better leg."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and give its exit status."""
+    """Run the command line and return its exit status."""
     options = parser().parse_args(arguments)
     return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command line."""
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="run_fusion.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--datasets", required=True, metavar="NAME[:SPLIT],…", help="as for run_beir.py; the split is test if not given"
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="where local copies of datasets are (RETRIEVE_DATA)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of local copies of datasets (RETRIEVE_DATA)")
     parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
     parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the encoder (auto)"
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="precision of the encoder (auto)"
     )
-    parser.add_argument("--depth", type=int, default=100, metavar="N", help="hits a leg gives to each fusion (100)")
-    parser.add_argument("--limit-queries", type=int, metavar="N", help="only N queries a set, the same ones each time")
+    parser.add_argument(
+        "--depth", type=int, default=100, metavar="N", help="hits that each leg gives to a fusion (100)"
+    )
+    parser.add_argument(
+        "--limit-queries", type=int, metavar="N", help="only N queries per dataset, the same ones each time"
+    )
     parser.add_argument("--measure", default="ndcg@10", help="(ndcg@10)")
-    parser.add_argument("--index", metavar="DIR", help="where the collections are or will be built (OUTPUT/index)")
+    parser.add_argument("--index", metavar="DIR", help="folder of the collections (OUTPUT/index)")
     parser.add_argument(
         "--also",
         type=json.loads,
         action="append",
         default=[],
         metavar="JSON",
-        help="""one more fusion as a configuration, as in '{"method": "comb-mnz"}'; may be given again""",
+        help="""one more fusion as a configuration, as in '{"method": "comb-mnz"}' (repeatable)""",
     )
-    parser.add_argument("--no-tuning", action="store_true", help="leave the tuned column out: it takes the longest")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where fusion.json goes")
+    parser.add_argument("--no-tuning", action="store_true", help="omit the tuned column, which takes longest")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of fusion.json")
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run every set, write and print."""
-    from retrieve.default_models import default_dense_model
-    from retrieve.encoders import DenseEncoder
+    """Compare the fusions on every dataset, then write and print the results."""
+    from pipelines.models import Models
     from retrieve.fusion import fusion_from_config
 
     fusions = FUSIONS | {json.dumps(fusion): fusion for fusion in options.also}
     for fusion in fusions.values():
         fusion_from_config(fusion)
-    dense = DenseEncoder(options.dense or default_dense_model(), dtype=options.dtype)
+    dense = Models().dense(options.dense, options.dtype)
     rows = []
     for given in options.datasets.split(","):
         name, _, split = given.partition(":")
-        rows.append(one_set(name, split or "test", dense, fusions, options))
+        rows.append(compare_fusions(name, split or "test", dense, fusions, options))
         Path(options.output).mkdir(parents=True, exist_ok=True)
         write_json(Path(options.output) / "fusion.json", rows)
     print(table(rows, options.measure))
     return 0
 
 
-def one_set(
+def compare_fusions(
     name: str, split: str, dense: Any, fusions: dict[str, dict[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Ask the legs once and measure every fusion on what they answered."""
+    """Return the row of one dataset: every fusion measured on one search per leg."""
     from pipelines.build.job import build_collection
     from pipelines.build.plan import is_built
     from pipelines.evaluation.datasets import load_evaluation_set
@@ -144,12 +147,12 @@ def one_set(
 
 
 def interval(found: Any) -> list[float]:
-    """Give mean, low and high."""
+    """Return an interval as [mean, low, high]."""
     return [found.mean, found.low, found.high]
 
 
 def table(rows: Sequence[dict[str, Any]], measure: str) -> str:
-    """Lay the figures out: the means, then how far each lies above the better leg, with 95% intervals."""
+    """Return Markdown tables: the means, then the gains over the better leg with 95% intervals."""
     names = list(rows[0]["fusions"])
     tuned = any("tuned" in row for row in rows)
     head = ["dataset", "queries", "bm25", "dense", *names, *(["tuned (held out)"] if tuned else [])]

@@ -18,7 +18,7 @@ _KINDS: dict[Any, tuple[str, str]] = {
     float: ("a number", "numbers"),
     bool: ("true or false", "values true or false"),
 }
-"""How an error message names a type: one value, and several."""
+"""Words for a type in error messages: one value, and a list of values."""
 
 _WRONG = object()
 

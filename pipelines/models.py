@@ -1,18 +1,133 @@
-"""The encoders that a collection was built with, loaded again by what its manifest says of them."""
+"""Models: the one place that loads encoders and rerankers, each checkpoint once."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexing.collection.identity import check_identity
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import Leg, read_manifest
-from indexing.errors import ModelError
+from indexing.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
+    from retrieve.reranking.base import CandidateReranker
+    from retrieve.reranking.passages import Passages
+
+LATE_INTERACTION = "late-interaction"
+"""Name of the reranker without weights of its own: MaxSim over a dense encoder's token vectors."""
+
+
+class Models:
+    """Encoders and cross-encoders, each loaded on first use and then shared.
+
+    Each method takes a path or a Hub name, or a loaded model, which it returns as it is.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[tuple[type, str, str], Any] = {}
+
+    def dense(self, model: "str | Path | DenseEncoder | None" = None, dtype: str = "auto") -> "DenseEncoder":
+        """Return a dense encoder; for None, the default one."""
+        from retrieve.default_models import default_dense_model
+        from retrieve.encoders import DenseEncoder
+
+        return self._once(DenseEncoder, default_dense_model() if model is None else model, dtype)
+
+    def sparse(self, model: "str | Path | SparseEncoder", dtype: str = "auto") -> "SparseEncoder":
+        """Return a SPLADE encoder."""
+        from retrieve.encoders import SparseEncoder
+
+        return self._once(SparseEncoder, model, dtype)
+
+    def cross_encoder(self, model: "str | Path | CrossEncoder", dtype: str = "auto") -> "CrossEncoder":
+        """Return a cross-encoder."""
+        from retrieve.encoders import CrossEncoder
+
+        return self._once(CrossEncoder, model, dtype)
+
+    def leg_encoder(self, name: str, leg: Leg, given: Any = None, dtype: str = "auto") -> DocumentEncoder:
+        """Return the encoder of a collection's leg: the given one, or the one that the manifest names.
+
+        Raises
+        ------
+        ModelError
+            When the manifest names none, it cannot be loaded, or it is not the encoder that the leg was built with.
+        """
+        option = "dense" if leg.rows == "vectors" else "sparse"
+        recorded = dict(leg.encoder or {})
+        model = recorded.get("name") if given is None else given
+        if model is None:
+            raise ModelError(
+                f"the manifest does not say which encoder the leg {name!r} was built with: name it (--{option})"
+            )
+        encoder: Any
+        try:
+            encoder = self.dense(model, dtype) if option == "dense" else self.sparse(model, dtype)
+        except ModelError as error:
+            if given is not None:
+                raise
+            raise ModelError(
+                f"the leg {name!r} was built with the encoder {model!r}, which cannot be loaded now ({error}); "
+                f"say where it is: --{option} PATH on the command line, {option}=PATH in Python"
+            ) from error
+        if recorded:
+            check_identity(recorded, encoder.identity, name)
+        return encoder
+
+    def reranker(
+        self,
+        model: "str | Path",
+        encoder: "DenseEncoder | None" = None,
+        *,
+        weight: float | None = None,
+        passages: "Passages" = "first",
+        overlap: int = 32,
+        dtype: str = "auto",
+    ) -> "CandidateReranker":
+        """Return a new reranker of a shared model, so that no system profits from another's cache of token vectors.
+
+        Parameters
+        ----------
+        model
+            Path or Hub name of a cross-encoder, or ``late-interaction``.
+        encoder
+            The dense encoder of late interaction.
+        weight, passages, overlap
+            See `CandidateReranker`; by default the reranker's own weight.
+
+        Raises
+        ------
+        InputError
+            For late interaction without an encoder.
+        """
+        options: dict[str, Any] = {"passages": passages, "overlap": overlap}
+        options |= {} if weight is None else {"weight": weight}
+        if model != LATE_INTERACTION:
+            from retrieve.reranking.cross_encoder import Reranker
+
+            return Reranker(self.cross_encoder(model, dtype), **options)
+        from retrieve.reranking.late_interaction import LateInteractionReranker
+
+        if encoder is None:
+            raise InputError(
+                "the late-interaction reranker reads token vectors of a dense encoder, and there is no dense leg: "
+                "name an encoder (--dense MODEL), or a cross-encoder as the reranker"
+            )
+        return LateInteractionReranker(encoder, **options)
+
+    def _once(self, kind: type, model: Any, dtype: str) -> Any:
+        if not isinstance(model, str | Path):
+            return model
+        key = kind, str(model), dtype
+        if key not in self._loaded:
+            self._loaded[key] = kind(model, dtype=dtype)
+        return self._loaded[key]
 
 
 def collection_encoders(
     path: str | Path, *, dense: Any = None, sparse: Any = None, dtype: str = "auto"
 ) -> dict[str, DocumentEncoder]:
-    """Load the encoder of each leg that has one.
+    """Load the encoder of each leg of a collection that has one.
 
     Parameters
     ----------
@@ -21,38 +136,16 @@ def collection_encoders(
     dense, sparse
         An encoder of this kind, loaded or by path or name, in place of the one that the manifest names.
     dtype
-        What it computes in.
+        Precision in which the encoders compute.
 
     Raises
     ------
     ModelError
-        When one cannot be loaded, or is not the leg's.
+        See `Models.leg_encoder`.
     """
-    encoders = {}
-    for name, leg in read_manifest(Path(path)).legs.items():
-        if leg.encoder is not None:
-            given = dense if leg.rows == "vectors" else sparse
-            encoders[name] = _load(leg, name, given, dtype)
-    return encoders
-
-
-def _load(leg: Leg, name: str, given: Any, dtype: str) -> DocumentEncoder:
-    from retrieve.encoders import DenseEncoder, SparseEncoder
-
-    recorded = dict(leg.encoder or {})
-    option = "dense" if leg.rows == "vectors" else "sparse"
-    if given is None:
-        given = recorded.get("name")
-        if given is None:
-            raise ModelError(
-                f"the manifest does not say which encoder the leg {name!r} was built with: --{option} MODEL"
-            )
-    encoder: Any = given
-    if isinstance(given, str | Path):
-        try:
-            encoder = DenseEncoder(given, dtype=dtype) if option == "dense" else SparseEncoder(given, dtype=dtype)
-        except ModelError as error:
-            raise ModelError(f"the encoder of the leg {name!r} cannot be loaded ({error}): --{option} MODEL") from error
-    check_identity(recorded, encoder.identity, name)
-    loaded: DocumentEncoder = encoder
-    return loaded
+    models = Models()
+    return {
+        name: models.leg_encoder(name, leg, dense if leg.rows == "vectors" else sparse, dtype)
+        for name, leg in read_manifest(Path(path)).legs.items()
+        if leg.encoder is not None
+    }

@@ -5,8 +5,9 @@ from functools import partial
 
 from pipelines.evaluation.datasets import load_evaluation_set
 from pipelines.evaluation.harness import run_benchmark
-from pipelines.evaluation.systems import Plan, SystemSpec
+from pipelines.evaluation.systems import Plan, System
 from pipelines.evaluation.task import Settings
+from pipelines.search import SearchConfig
 
 QUERIES = {"q1": "oven recipe", "q2": "lost packets", "q3": "eigenvalues of a matrix", "udp": "User datagram protocol"}
 QRELS = {"q1": {"cake": 2, "bread": 1}, "q2": {"udp": 1}, "q3": {"eig": 1, "svd": 1}, "udp": {"tcp": 1}}
@@ -18,7 +19,8 @@ def write_lines(path, rows):
 
 
 def system(name, *used, **options):
-    return SystemSpec(name, used, **options)
+    """A system of these legs; options as in ``search.yaml``."""
+    return System(name, SearchConfig.load({"legs": list(used), "depth": SETTINGS.k, **options}))
 
 
 def bench(folder, legs, models, output, *systems, settings=SETTINGS, **options):
@@ -49,7 +51,7 @@ ALL = (
     system("meaning", "dense"),
     system("learned", "sparse"),
     system("near", "graph"),
-    system("sum", "bm25", "dense", "sparse", weights=(1.0, 2.0, 0.5)),
-    system("two-models", "dense", "other", fusion="rrf", rrf_k=10.0),
-    system("reranked", "bm25", "dense", reranker="late-interaction", candidates=4),
+    system("sum", "bm25", "dense", "sparse", fusion={"weights": [1.0, 2.0, 0.5]}),
+    system("two-models", "dense", "other", fusion={"method": "rrf", "k": 10.0}),
+    system("reranked", "bm25", "dense", reranker={"model": "late-interaction", "candidates": 4}),
 )

@@ -185,16 +185,17 @@ class CandidateRanker:
         return ranked
 
     def _loaded(self) -> CandidateReranker:
-        options: dict[str, Any] = {"passages": self.passages, "overlap": self.overlap}
-        if self.weight is not None:
-            options["weight"] = self.weight
-        if self.kind == "late-interaction":
-            from retrieve import DenseEncoder, LateInteractionReranker
+        from pipelines.models import LATE_INTERACTION, Models
 
-            return LateInteractionReranker(DenseEncoder(self.model, dtype=self.dtype), **options)
-        from retrieve import CrossEncoder, Reranker
-
-        return Reranker(CrossEncoder(self.model, dtype=self.dtype), **options)
+        models, is_late = Models(), self.kind == LATE_INTERACTION
+        return models.reranker(
+            LATE_INTERACTION if is_late else self.model,
+            models.dense(self.model, self.dtype) if is_late else None,
+            weight=self.weight,
+            passages=self.passages,
+            overlap=self.overlap,
+            dtype=self.dtype,
+        )
 
 
 def _documents(results: SearchResults) -> list[Document]:

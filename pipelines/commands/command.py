@@ -23,17 +23,16 @@ def command(commands: Any, name: str, run: Any, summary: str, example: str) -> a
 
 def dense_encoder(options: argparse.Namespace) -> Any:
     """Load the dense encoder that ``--dense`` names, or the default one."""
-    from retrieve.default_models import default_dense_model
-    from retrieve.encoders import DenseEncoder
+    from pipelines.models import Models
 
-    return DenseEncoder(options.dense or default_dense_model(), dtype=options.dtype)
+    return Models().dense(options.dense or None, options.dtype)
 
 
 def sparse_encoder(options: argparse.Namespace) -> Any:
     """Load the sparse encoder that ``--sparse`` names."""
-    from retrieve.encoders import SparseEncoder
+    from pipelines.models import Models
 
-    return SparseEncoder(options.sparse, dtype=options.dtype)
+    return Models().sparse(options.sparse, options.dtype)
 
 
 def positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""``retrieve evaluate``: how well one's own collection answers judged queries."""
+"""``retrieve evaluate``: score a collection on judged queries."""
 
 import argparse
 import sys
@@ -19,18 +19,18 @@ from pipelines.commands.system_options import (
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "evaluate",
         run,
-        "Score a collection on judged queries: each leg alone, all fused, reranked, or systems of your own; quality, "
+        "Score a collection on judged queries: each leg alone, all fused, reranked, or systems from a file; quality, "
         "speed and size side by side.",
         "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv\n"
         "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv --reranker late-interaction "
         "--output scores",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument(
         "--queries", required=True, metavar="FILE", help="records with _id and text: .jsonl, .csv, .tsv, Parquet"
     )
@@ -38,18 +38,16 @@ def add_parser(commands: Any) -> None:
         "--qrels",
         required=True,
         metavar="FILE",
-        help="judgements: BEIR's three columns between tabs (query, document, grade) or TREC's four",
+        help="judgements: BEIR's three tab-separated columns (query, document, grade) or TREC's four",
     )
-    parser.add_argument(
-        "--output", metavar="DIR", help="keep results.json, report.html, runs and tables there (nothing is kept)"
-    )
-    parser.add_argument("--name", metavar="NAME", help="what the tables call this collection (its directory's name)")
+    parser.add_argument("--output", metavar="DIR", help="folder for results.json, report.html, runs and tables (none)")
+    parser.add_argument("--name", metavar="NAME", help="name of the collection in the tables (its directory's name)")
     add_system_options(parser)
     add_scoring_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Score the systems and print the tables."""
     from pipelines.evaluation.export import terminal_tables
 
     check_options(options)
@@ -70,9 +68,10 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     from pipelines.evaluation.closing_report import stored_contents
     from pipelines.evaluation.datasets import judged_queries, limit_queries
     from pipelines.evaluation.harness import check_plan, drops_self_hits, write_results
-    from pipelines.evaluation.legs import CollectionLegs, Models, specs_of
+    from pipelines.evaluation.legs import CollectionLegs, specs_of
     from pipelines.evaluation.report import GivenTexts
     from pipelines.evaluation.task import Task, run_task
+    from pipelines.models import Models
 
     imported, settings = imported_runs(options), settings_of(options)
     every = read_qrels(options.qrels)
@@ -80,7 +79,7 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     unknown = len(every) - len(queries)
     if options.limit_queries:
         queries, qrels = limit_queries(queries, qrels, options.limit_queries)
-    models = Models(dtype=options.dtype)
+    models = Models()
     with Collection.open(options.directory) as collection:
         store, documents = collection.documents, len(collection)
         specs = specs_of(collection, dense=options.dense, sparse=options.sparse, dtype=options.dtype)

@@ -1,4 +1,4 @@
-"""What ``retrieve search`` found, and how that is laid out: a table for a person, JSON for a program."""
+"""Output of ``retrieve search``: results as a table for a person, or as JSON for a program."""
 
 import json
 import os
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from pipelines.search.parents import ParentResult, ParentResults
 
 SHOWN_TERMS = 6
-"""How many of a leg's matched terms the table has room for."""
+"""Number of matched terms per leg that the table shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The answer to one question.
+    """Results of one query.
 
     Parameters
     ----------
     query
-        The question.
+        The query.
     results
         The documents, or the chunks.
     parents
-        The documents that the chunks are of; None where the results are documents.
+        The documents of the chunks; None when the results are documents.
     highlights
-        Where the question's words stand: in the text of each result, or of each parent's best passage.
+        Places of the query's words: in the text of each result, or of each parent's best passage.
     """
 
     query: str
@@ -39,25 +39,27 @@ class Found:
     highlights: "Sequence[Highlight]"
 
 
-def find(pipeline: "SearchPipeline", wordings: Sequence[str], *, k: int, chunks: bool, **asked: Any) -> Found:
-    """Search for a question, given in one wording or several; of chunks show the documents, unless `chunks`."""
+def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks: bool, **options: Any) -> Found:
+    """Search for a query, given in one phrasing or several; for chunks return their documents, unless `chunks`."""
     from pipelines.search.highlight import highlight
     from pipelines.search.parents import holds_chunks, search_parents
 
     parents = None
     if not chunks and holds_chunks(pipeline.collection):
-        parents = search_parents(pipeline, wordings[0] if len(wordings) == 1 else wordings, k, **asked)
+        parents = search_parents(pipeline, variants[0] if len(variants) == 1 else variants, k, **options)
         results, shown = parents.found, [parent.passages[0] for parent in parents]
     else:
-        several = len(wordings) > 1
-        results = pipeline.multi_search(wordings, k, **asked) if several else pipeline.search(wordings[0], k, **asked)
+        if len(variants) == 1:
+            results = pipeline.search(variants[0], k, **options)
+        else:
+            results = pipeline.multi_search(variants, k, **options)
         shown = list(results)
-    found = highlight(pipeline, " ".join(wordings), [result.text for result in shown])
-    return Found(wordings[0], results, parents, found)
+    found = highlight(pipeline, " ".join(variants), [result.text for result in shown])
+    return Found(variants[0], results, parents, found)
 
 
 def as_json(found: Found, *, timings: bool) -> str:
-    """Give one line of JSON; a hit's ``highlights`` are places in its text; a parent's, in its first passage's."""
+    """Return one line of JSON; ``highlights`` are places in a hit's text, or in a parent's first passage."""
     answer = (found.results if found.parents is None else found.parents).as_dict()
     if not timings:
         del answer["timings"]
@@ -67,7 +69,7 @@ def as_json(found: Found, *, timings: bool) -> str:
 
 
 def as_table(found: Found, *, timings: bool) -> str:
-    """Lay the answer out for a person."""
+    """Return the results as lines of text for a person."""
     lines = [found.query]
     if found.parents is None:
         for result, marked in zip(found.results, found.highlights, strict=True):
@@ -84,7 +86,7 @@ def as_table(found: Found, *, timings: bool) -> str:
 
 
 def _result(result: "SearchResult", marked: "Highlight") -> Iterator[str]:
-    """Say of a hit its rank, score and id, where it came from, why, and the part of the text that has most words."""
+    """Yield a hit's rank, id, score and provenance, its explanation, and its best snippet."""
     yield f"{result.rank:>3}. {result.doc_id}  {result.score:.4f}   {_stages(result)}"
     yield from _why(result)
     yield _text(result.title, marked)
@@ -105,24 +107,24 @@ def _stages(result: "SearchResult") -> str:
 
 
 def _why(result: "SearchResult") -> Iterator[str]:
-    """Say what each leg brought, if that was asked for."""
+    """Yield each leg's contribution, if explanations were requested."""
     if result.explanation is not None:
         yield from _parts(result.explanation.legs, "     ", "the fused score")
 
 
-def _parts(legs: "Mapping[str, LegExplanation]", indent: str, whole: str) -> Iterator[str]:
+def _parts(legs: "Mapping[str, LegExplanation]", indent: str, total: str) -> Iterator[str]:
     for name, leg in legs.items():
         scored = "" if leg.rank is not None else f", not found but scored {leg.score:.3f}"
         normalized = "" if leg.normalized is None else f", normalised {leg.normalized:.3f}"
         terms = "".join(f"  {term} {weight:.2f}" for term, weight in (leg.terms or ())[:SHOWN_TERMS])
         more = len(leg.terms or ()) - SHOWN_TERMS
         rest = f"  and {more} more" if more > 0 else ""
-        yield f"{indent}{name}: {leg.share:.0%} of {whole}{scored}{normalized}{terms}{rest}"
+        yield f"{indent}{name}: {leg.share:.0%} of {total}{scored}{normalized}{terms}{rest}"
         yield from _parts(leg.legs, indent + "  ", "that")
 
 
 def _text(title: str, marked: "Highlight") -> str:
-    """Give one line of title and text, as wide as the terminal."""
+    """Return one line of title and snippet, as wide as the terminal."""
     width = max(shutil.get_terminal_size((110, 20)).columns - 5, 40)
     title = " ".join(title.split())
     head = f"{title[: width // 2]}{'…' if len(title) > width // 2 else ''}: " if title else ""
@@ -131,5 +133,5 @@ def _text(title: str, marked: "Highlight") -> str:
 
 
 def _marks() -> tuple[str, str]:
-    """Give bold type on a terminal, unless NO_COLOR says otherwise, and stars elsewhere."""
+    """Return the marks around matched words: bold on a terminal (unless NO_COLOR is set), otherwise asterisks."""
     return ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("**", "**")

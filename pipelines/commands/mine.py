@@ -1,4 +1,4 @@
-"""``retrieve mine``: queries and right documents in, rows with hard negatives out."""
+"""``retrieve mine``: find hard negatives for queries with relevant documents."""
 
 import argparse
 from pathlib import Path
@@ -9,60 +9,72 @@ from pipelines.commands.command import command, positive
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "mine",
         run,
-        "Find hard negatives in a collection: documents that its legs find for a query and that are not among its "
-        "right ones. Writes Parquet files that training reads; a stopped run goes on where it stopped.",
+        "Find hard negatives in a collection: documents that its legs find for a query and that are not relevant. "
+        "Writes Parquet files that training reads; a stopped run resumes.",
         "retrieve mine my-collection --pairs pairs.jsonl --output negatives\n"
         "retrieve mine my-collection --queries queries.jsonl --qrels qrels/train.tsv --sources bm25=2,dense=2 \\\n"
         "    --scorer cross-encoder/ms-marco-MiniLM-L6-v2 --method topk-percpos=0.95 --output negatives",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
-    parser.add_argument("--pairs", metavar="FILE", help='records with a "query" and its right text, "positive"')
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    parser.add_argument("--pairs", metavar="FILE", help='records with a "query" and its relevant text, "positive"')
     parser.add_argument("--queries", metavar="FILE", help="queries in BEIR layout; with --qrels")
-    parser.add_argument("--qrels", metavar="FILE", help="which documents of the collection are right")
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="where the rows go")
+    parser.add_argument("--qrels", metavar="FILE", help="judgements: the relevant documents of the collection")
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="folder for the rows")
     parser.add_argument(
-        "--sources", metavar="LEG=N,…", help="how many negatives of each leg (two of each that the collection has)"
+        "--sources", metavar="LEG=N,…", help="number of negatives from each leg (two of each leg of the collection)"
     )
-    parser.add_argument("--depth", type=positive, default=100, help="documents of each leg that are looked at (100)")
-    parser.add_argument("--range-min", type=int, default=0, metavar="N", help="pass over the N best of each leg (0)")
-    parser.add_argument("--scorer", metavar="MODEL", help="a cross-encoder that scores candidates and right documents")
-    parser.add_argument("--absolute-margin", type=float, metavar="M", help="keep scores up to the positive's less M")
+    parser.add_argument("--depth", type=positive, default=100, help="number of hits to consider from each leg (100)")
+    parser.add_argument("--range-min", type=int, default=0, metavar="N", help="skip the N best hits of each leg (0)")
+    parser.add_argument("--scorer", metavar="MODEL", help="a cross-encoder that scores candidates and positives")
     parser.add_argument(
-        "--relative-margin", type=float, metavar="M", help="keep scores up to the positive's less M of it"
+        "--absolute-margin",
+        type=float,
+        metavar="M",
+        help="keep candidates that score at most the positive's score minus M",
     )
-    parser.add_argument("--max-score", type=float, metavar="S", help="keep scores up to S")
-    parser.add_argument("--min-score", type=float, metavar="S", help="keep scores from S on")
+    parser.add_argument(
+        "--relative-margin",
+        type=float,
+        metavar="M",
+        help="keep candidates that score at most (1 - M) times the positive's score",
+    )
+    parser.add_argument("--max-score", type=float, metavar="S", help="keep candidates that score at most S")
+    parser.add_argument("--min-score", type=float, metavar="S", help="keep candidates that score at least S")
     parser.add_argument(
         "--method",
         metavar="NAME=VALUE",
-        help="by NV-Retriever's names: topk-marginpos=0.05, topk-percpos=0.95, topk-abs=0.7",
+        help="a limit by its name in NV-Retriever: topk-marginpos=0.05, topk-percpos=0.95, topk-abs=0.7",
     )
     parser.add_argument(
-        "--sampling", choices=["top", "random"], default="top", help="the best of each leg, or any (top)"
+        "--sampling",
+        choices=["top", "random"],
+        default="top",
+        help="the best candidates of each leg, or random ones (top)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of random sampling (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of random sampling (0)")
     parser.add_argument(
         "--format",
         choices=["triplet", "n-tuple", "labeled-pair", "labeled-list"],
         default="n-tuple",
-        help="of the rows (n-tuple: query, positive, negative_1, …)",
+        help="format of the rows (n-tuple: query, positive, negative_1, …)",
     )
-    parser.add_argument("--scores", action="store_true", help="put scores beside the texts")
+    parser.add_argument("--scores", action="store_true", help="add scores to the texts")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
-    from contextlib import ExitStack
-
+    """Mine negatives and print a summary."""
+    from indexing.collection.reader import Collection
     from pipelines.mining.filtering import Method, limits_of
-    from pipelines.mining.from_collection import MiningSettings, mine
-    from pipelines.search import SearchPipeline
+    from pipelines.mining.from_collection import MiningSettings, leg_quotas, mine
+    from pipelines.models import Models
+    from pipelines.search import SearchConfig
+    from pipelines.search.opening import LegRetrievers
 
     limits = {name: getattr(options, name) for name in ("absolute_margin", "relative_margin", "max_score", "min_score")}
     if options.method:
@@ -70,29 +82,18 @@ def run(options: argparse.Namespace) -> int:
         if name not in get_args(Method) or not _is_number(value):
             raise InputError(f"--method takes {', '.join(get_args(Method))} and a number, as in topk-percpos=0.95")
         limits |= limits_of(name, float(value))
-    with ExitStack() as opened:
-        whole = opened.enter_context(SearchPipeline.open(options.directory, reranker=None))
-        legs = list(whole.collection.manifest.legs)
-        quotas = quotas_of(options.sources) if options.sources else dict.fromkeys(legs, 2)
-        unknown = [name for name in quotas if name not in legs]
-        if unknown:
-            raise InputError(f"{options.directory} has no leg {unknown[0]!r}: it has {', '.join(legs)}")
-        documents = whole.collection.documents
-        sources = {
-            name: opened.enter_context(SearchPipeline.open(options.directory, legs=[name], reranker=None)).retriever
-            for name in quotas
-        }
-        queries, positives = _positives(options, documents)
-        scorer = None
-        if options.scorer:
-            from retrieve.encoders import CrossEncoder
-
-            scorer = CrossEncoder(options.scorer)
+    with Collection.open(options.directory) as collection:
+        asked = quotas_of(options.sources) if options.sources else None
+        quotas = leg_quotas(options.directory, list(collection.manifest.legs), asked)
+        models = Models()
+        legs = LegRetrievers(collection, SearchConfig.of_collection(options.directory).legs, models=models)
+        queries, positives = _positives(options, collection.documents)
+        scorer = models.cross_encoder(options.scorer) if options.scorer else None
         summary = mine(
             queries,
             positives,
-            documents,
-            sources,
+            collection.documents,
+            {name: legs[name] for name in quotas},
             MiningSettings(
                 quotas,
                 depth=options.depth,
@@ -122,11 +123,11 @@ def _positives(options: argparse.Namespace, documents: Any) -> tuple[dict[str, s
         from indexing.corpora.queries import read_qrels, read_queries
 
         return read_queries(options.queries), positives_of(read_qrels(options.qrels), documents)
-    raise InputError("say what is right: --pairs FILE, or --queries FILE and --qrels FILE")
+    raise InputError("the relevant documents are missing: give --pairs FILE, or --queries FILE and --qrels FILE")
 
 
 def read_pairs(path: str | Path) -> list[tuple[str, str]]:
-    """Read (query, right text) pairs: fields "query" (or "question", "anchor") and "positive" (or "answer", "text").
+    """Read (query, relevant text) pairs: fields "query" (or "question", "anchor") and "positive" (or "answer", "text").
 
     Raises
     ------
@@ -146,7 +147,7 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
             query = take_text(values, ("query", "question", "anchor"))
             text = take_text(values, ("positive", "answer", "text", "document"))
             if not query.strip() or not text.strip():
-                raise InputError("the query or its right text is empty")
+                raise InputError("the query or its relevant text is empty")
         except InputError as problem:
             raise error_at(source, record, problem) from None
         pairs.append((query, text))
@@ -161,7 +162,7 @@ def quotas_of(text: str) -> dict[str, int]:
     for part in text.split(","):
         name, _, count = part.strip().partition("=")
         if not name or not count.isdecimal():
-            raise InputError(f"--sources takes legs and numbers, as in bm25=2,dense=2, not {part!r}")
+            raise InputError(f"--sources takes legs with numbers, as in bm25=2,dense=2, not {part!r}")
         quotas[name] = int(count)
     return quotas
 

@@ -1,4 +1,4 @@
-"""``retrieve search``: a question in, ranked documents out."""
+"""``retrieve search``: find the best documents for a query."""
 
 import argparse
 import json
@@ -22,17 +22,17 @@ READING = {
     "max_ms": "max_ms",
     "early_exit": "early_exit",
 }
-"""Settings of a reranker, and the options that they are."""
+"""Settings of a reranker by the command-line options that set them."""
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "search",
         run,
-        "Search a collection: all its legs at once, fused, and reranked if you say so. "
-        "What is not said here is as DIR/search.yaml has it, if that file is there.",
+        "Search a collection: all its legs at once, fused, and reranked with --reranker. "
+        "Options override DIR/search.yaml, if that file exists.",
         'retrieve search my-collection "how do vaccines work"\n'
         'retrieve search my-collection "how do vaccines work" --explain --timings\n'
         'retrieve search my-collection "how do vaccines work" --where \'{"year": {"gte": 2020}}\' -k 5\n'
@@ -40,44 +40,44 @@ def add_parser(commands: Any) -> None:
         'retrieve search my-collection "how do vaccines work" --reranker late-interaction --max-ms 200\n'
         "retrieve search my-collection - --json < questions.txt > answers.jsonl",
     )
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
-    parser.add_argument("query", metavar="QUERY", help="the question; - reads one from each line of standard input")
-    parser.add_argument("-k", type=positive, default=10, help="how many documents (10)")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    parser.add_argument("query", metavar="QUERY", help="the query; - reads one from each line of standard input")
+    parser.add_argument("-k", type=positive, default=10, help="number of documents (10)")
     parser.add_argument(
         "--where",
         "--filter",
         dest="filter",
         metavar="FILTER",
-        help="only documents that it keeps, a JSON object over declared fields, as '{\"year\": 2020}'",
+        help="search only documents that match this JSON object over declared fields, as in '{\"year\": 2020}'",
     )
     parser.add_argument(
         "--rewrite",
         action="append",
         default=[],
         metavar="TEXT",
-        help="the question in other words: all wordings are searched for and fused (again for each)",
+        help="the query in other words: all variants are searched and fused (repeatable)",
     )
     _add_first_stage(parser.add_argument_group("first stage"))
     _add_reranker(parser.add_argument_group("reranker"))
-    _add_refinement(parser.add_argument_group("which of the best are shown"))
+    _add_refinement(parser.add_argument_group("which of the best documents are shown"))
     _add_display(parser.add_argument_group("how they are shown"))
 
 
 def _add_first_stage(first: Any) -> None:
-    first.add_argument("--config", metavar="FILE", help="a configuration instead of DIR/search.yaml")
-    first.add_argument("--legs", metavar="NAMES", help="only these, as in bm25,dense (all the collection has)")
+    first.add_argument("--config", metavar="FILE", help="configuration file in place of DIR/search.yaml")
+    first.add_argument("--legs", metavar="NAMES", help="search only these legs, as in bm25,dense (all)")
     first.add_argument(
         "--fusion",
         metavar="METHOD",
         help="rrf, weighted-sum, comb-mnz, … (spread-weighted); or with its options, as JSON: "
         '\'{"method": "weighted-sum", "normalizer": "z-score", "missing": "score"}\', \'{"like": "qdrant"}\'',
     )
-    first.add_argument("--weights", metavar="W,W", help="a weight for each leg, in their order, of weighted-sum or rrf")
+    first.add_argument("--weights", metavar="W,W", help="weight of each leg, in their order, for weighted-sum or rrf")
     first.add_argument(
-        "--depth", metavar="N", help="hits that each leg gives to the fusion (100), or by leg: bm25=200,dense=50"
+        "--depth", metavar="N", help="hits that each leg gives to the fusion (100), or per leg: bm25=200,dense=50"
     )
-    first.add_argument("--dense", metavar="MODEL", help="where the dense encoder is now, if it was moved")
-    first.add_argument("--sparse", metavar="MODEL", help="where the sparse encoder is now, if it was moved")
+    first.add_argument("--dense", metavar="MODEL", help="present path of the dense encoder, if it was moved")
+    first.add_argument("--sparse", metavar="MODEL", help="present path of the sparse encoder, if it was moved")
     first.add_argument(
         "--on-leg-error", choices=["raise", "degrade"], help="stop at a leg's error, or answer without it (raise)"
     )
@@ -87,62 +87,70 @@ def _add_reranker(second: Any) -> None:
     second.add_argument(
         "--reranker",
         metavar="MODEL",
-        help="a cross-encoder, or late-interaction: MaxSim with the dense leg's encoder; none: whatever the file says",
+        help="a cross-encoder, or late-interaction (MaxSim with the dense leg's encoder), or none",
     )
     second.add_argument("--candidates", type=positive, metavar="N", help="hits the reranker may read (50)")
     second.add_argument(
         "--rerank-weight",
         type=float,
         metavar="W",
-        help="the part of the first stage's score that is kept, 0 to 1 (cross-encoders 0, late-interaction 0.5)",
+        help="the first stage's share of the final score, 0 to 1 (0 for cross-encoders, 0.5 for late-interaction)",
     )
     second.add_argument(
         "--passages",
         choices=["first", "max", "mean"],
-        help="of a long document read its first window, or all and take the best or the mean (first)",
+        help="score a long document by its first window, or by the best or mean score of all its windows (first)",
     )
-    second.add_argument("--max-pairs", type=positive, metavar="N", help="the most that it reads for a query")
-    second.add_argument("--max-ms", type=float, metavar="MS", help="the most time that it takes for a query")
+    second.add_argument("--max-pairs", type=positive, metavar="N", help="most pairs that it reads for a query")
+    second.add_argument("--max-ms", type=float, metavar="MS", help="most time that it takes for a query")
     second.add_argument(
         "--early-exit",
         type=float,
         metavar="SD",
-        help="stop when what is left is expected SD standard deviations below the best",
+        help="stop when no remaining candidate is expected among the best, with a margin of SD standard deviations",
     )
 
 
 def _add_refinement(refine: Any) -> None:
-    refine.add_argument("--threshold", type=float, metavar="SCORE", help="only hits of this score or more")
-    refine.add_argument("--group-by", metavar="FIELD", help="only the best hit of each value of this metadata field")
+    refine.add_argument("--threshold", type=float, metavar="SCORE", help="only documents with at least this score")
     refine.add_argument(
-        "--collapse", type=float, metavar="OVERLAP", help="leave out near-duplicates of better hits, as in 0.9"
+        "--group-by", metavar="FIELD", help="only the best document for each value of this metadata field"
     )
     refine.add_argument(
-        "--mmr", type=float, metavar="BALANCE", help="vary the hits: 1 is relevance alone, 0 variety alone"
+        "--collapse",
+        type=float,
+        metavar="OVERLAP",
+        help="remove near-duplicates of better documents, by Jaccard overlap of words, as in 0.9",
+    )
+    refine.add_argument(
+        "--mmr",
+        type=float,
+        metavar="BALANCE",
+        help="diversify (maximal marginal relevance): 1 is relevance alone, 0 is diversity alone",
     )
 
 
 def _add_display(shown: Any) -> None:
-    shown.add_argument("--json", action="store_true", help="one JSON object a query, instead of the table")
+    shown.add_argument("--json", action="store_true", help="print one JSON object per query instead of a table")
     shown.add_argument(
-        "--explain", action="store_true", help="for each hit its legs' shares of the score, and the matched terms"
+        "--explain", action="store_true", help="print each leg's share of the score, and the matched terms"
     )
-    shown.add_argument("--timings", action="store_true", help="what each stage took")
+    shown.add_argument("--timings", action="store_true", help="print the time of each stage")
     shown.add_argument(
         "--chunks",
         action="store_true",
-        help="where documents were cut into chunks: show those, not the documents that they are of",
+        help="in a collection of chunks, show chunks instead of their documents",
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Search and print the results of each query."""
     from pipelines.search import CONFIGURED, SearchConfig, SearchPipeline
 
     if not options.query.strip():
-        raise InputError("the query is empty: say what to look for, or - to read queries from standard input")
+        raise InputError("the query is empty: write a query, or - to read queries from standard input")
     if options.rewrite and options.query == "-":
-        raise InputError("--rewrite is of one question: give that as QUERY, not - for standard input")
+        raise InputError("--rewrite is for a single query: write it as QUERY, not - for standard input")
     filter, refine = json_filter(options.filter, "--where"), _refine(options)
     config = SearchConfig.of(options.config, options.directory)
     config = replace(config, reranker=_second_stage(options, config))
@@ -157,11 +165,11 @@ def run(options: argparse.Namespace) -> int:
         reranker=CONFIGURED,
         on_leg_error=options.on_leg_error,
     ) as pipeline:
-        asked = {"k": options.k, "filter": filter, "explain": options.explain, "refine": refine}
-        lay_out = as_json if options.json else as_table
+        request = {"k": options.k, "filter": filter, "explain": options.explain, "refine": refine}
+        render = as_json if options.json else as_table
         for query in _queries(options.query):
-            found = find(pipeline, [query, *options.rewrite], chunks=options.chunks, **asked)
-            print(lay_out(found, timings=options.timings), flush=True)
+            found = find(pipeline, [query, *options.rewrite], chunks=options.chunks, **request)
+            print(render(found, timings=options.timings), flush=True)
     return 0
 
 
@@ -172,7 +180,7 @@ def _queries(given: str) -> Iterator[str]:
 
 
 def _second_stage(options: argparse.Namespace, config: "SearchConfig") -> "RerankerConfig | None":
-    """Put what the command line says of the reranker before what the configuration does."""
+    """Return the configured reranker with the command line's options in place of the configured ones."""
     from pipelines.search import RerankerConfig
 
     second, model = config.reranker, options.reranker
@@ -199,7 +207,7 @@ def _fusion(options: argparse.Namespace) -> dict[str, Any] | None:
         try:
             fusion = json.loads(written)
         except ValueError as error:
-            raise InputError(f"--fusion is no JSON: {written!r} ({error})") from None
+            raise InputError(f"--fusion is not valid JSON: {written!r} ({error})") from None
     if options.weights:
         fusion["weights"] = [_weight(text) for text in options.weights.split(",")]
     return fusion
@@ -213,7 +221,7 @@ def _depth(text: str | None) -> int | dict[str, int] | None:
             return positive(text)
         return {name.strip(): positive(number) for name, _, number in (part.partition("=") for part in text.split(","))}
     except argparse.ArgumentTypeError as error:
-        raise InputError(f"--depth takes a number, or one a leg as in bm25=200,dense=50: {error}") from None
+        raise InputError(f"--depth takes a number, or one per leg as in bm25=200,dense=50: {error}") from None
 
 
 def _refine(options: argparse.Namespace) -> "Refine | None":
@@ -229,4 +237,4 @@ def _weight(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise InputError(f"--weights takes numbers with commas between, as in 0.4,0.6, not {text!r}") from None
+        raise InputError(f"--weights takes numbers separated by commas, as in 0.4,0.6, not {text!r}") from None

@@ -1,9 +1,9 @@
-"""Command-line options of everything that scores, and the plan they stand for."""
+"""Command-line options of the commands that score systems, and the plan that they describe."""
 
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError, ModelError
 from pipelines.evaluation.systems import (
@@ -15,26 +15,29 @@ from pipelines.evaluation.systems import (
     Plan,
     built_in,
     check_name,
-    read_systems,
 )
 from pipelines.measures import DEFAULT_MEASURES
+
+if TYPE_CHECKING:
+    from pipelines.models import Models
 
 NO_SYSTEM = "none"
 
 
 def add_system_options(parser: argparse.ArgumentParser) -> None:
-    """Add which systems are scored, and how each is made up."""
+    """Add the options that choose the systems and their parts."""
     systems = parser.add_argument_group("systems")
     systems.add_argument(
         "--systems",
         metavar="NAMES",
-        help=f"of {', '.join(BUILT_IN)}; 'none' for imported runs only (all; with --systems-file none of these)",
+        help=f"of {', '.join(BUILT_IN)}; 'none' for imported runs only (all; none of these with --systems-file)",
     )
     systems.add_argument(
         "--systems-file",
         metavar="FILE",
         help="more systems, as YAML or JSON: {legs: {bge: {kind: dense, model: BAAI/bge-base-en-v1.5}}, systems: "
-        "[{name: a, legs: [bm25, bge], fusion: rrf, weights: [1, 2], depth: 200, reranker: MODEL, candidates: 100}]}",
+        "[{name: a, legs: [bm25, bge], fusion: {method: rrf, weights: [1, 2]}, depth: 200, "
+        "reranker: {model: MODEL, candidates: 100}}]}",
     )
     systems.add_argument(
         "--run",
@@ -42,33 +45,33 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="score another's TREC run beside them; {dataset} in FILE stands for the dataset's name; may be repeated",
+        help="also score a TREC run from elsewhere; {dataset} in FILE is replaced by the dataset's name; repeatable",
     )
     systems.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
-    systems.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; without one the system sparse is not run")
+    systems.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; without it the system sparse is not run")
     systems.add_argument(
         "--reranker", metavar="MODEL", help="a cross-encoder (without one: late interaction with the dense encoder)"
     )
-    systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, comb-mnz, … (what a search does)")
-    systems.add_argument("--candidates", type=int, default=50, metavar="N", help="hits the reranker reads (50)")
+    systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, comb-mnz, … (as a search fuses)")
+    systems.add_argument("--candidates", type=int, metavar="N", help="hits that the reranker reads (50)")
     systems.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="of the models (auto)"
+        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="precision of the models (auto)"
     )
 
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
-    """Add how answers are scored and compared."""
+    """Add the options that choose how answers are scored and compared."""
     scoring = parser.add_argument_group("scoring")
-    defaults = ",".join(DEFAULT_MEASURES)
-    scoring.add_argument("--measures", default=defaults, metavar="NAMES", help=f"({defaults})")
-    scoring.add_argument("--k", type=int, default=100, help="hits a query (100)")
-    scoring.add_argument("--baseline", metavar="SYSTEM", help="what the others are compared with (the first system)")
+    measures = ",".join(DEFAULT_MEASURES)
+    scoring.add_argument("--measures", default=measures, metavar="NAMES", help=f"names as in ir-measures ({measures})")
+    scoring.add_argument("--k", type=int, default=100, help="hits per query (100)")
+    scoring.add_argument("--baseline", metavar="SYSTEM", help="system that the others are compared with (the first)")
     scoring.add_argument("--limit-queries", type=int, metavar="N", help="only N queries, the same ones each time")
     scoring.add_argument(
         "--self-hits",
         choices=["auto", "drop", "keep"],
         default="auto",
-        help="hits whose id is the query's own: left out where queries are documents (ArguAna, Quora, SciDocs, "
+        help="hits whose id is the query's own: leave them out where queries are documents (ArguAna, Quora, SciDocs, "
         "CQADupStack), everywhere, or nowhere (auto)",
     )
     scoring.add_argument("--no-report", action="store_true", help="write no report.html")
@@ -76,7 +79,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Check what argparse cannot.
+    """Check the values that argparse cannot check.
 
     Raises
     ------
@@ -90,17 +93,17 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Any:
-    """Make the harness's settings."""
+    """Return the settings of the harness."""
     from pipelines.evaluation.task import Settings
 
-    # A comma within parentheses belongs to the measure: nDCG(gains=exp,judged_only=True)@10.
+    # Commas inside parentheses belong to a measure: nDCG(gains=exp,judged_only=True)@10.
     names = re.split(r",(?![^()]*\))", options.measures)
     measures = tuple(name.strip() for name in names if name.strip())
     return Settings(k=options.k, measures=measures, timing=not options.no_timing)
 
 
 def imported_runs(options: argparse.Namespace) -> dict[str, str]:
-    """Read ``--run NAME=FILE``."""
+    """Return the path of each run by its name, from ``--run NAME=FILE``."""
     runs: dict[str, str] = {}
     for given in options.runs:
         name, equals, path = given.partition("=")
@@ -113,50 +116,58 @@ def imported_runs(options: argparse.Namespace) -> dict[str, str]:
     return runs
 
 
-def plan_of(options: argparse.Namespace, models: Any, legs: Mapping[str, LegSpec] | None = None) -> Plan:
-    """Make the plan: the built-in systems that were asked for and can be run, and those of the file.
+def plan_of(options: argparse.Namespace, models: "Models", legs: Mapping[str, LegSpec] | None = None) -> Plan:
+    """Return the requested built-in systems that can be run, and the systems of the file.
 
     Parameters
     ----------
     options
         Of `add_system_options`.
     models
-        Where models come from; each that is named is loaded here, so that a wrong name stops the job at once.
+        The loader of models; each named model is loaded here, so that a wrong name stops the job at once.
     legs
-        The legs there are; by default BM25, a dense one, and a sparse one where ``--sparse`` names its model.
+        The legs of an existing collection; by default BM25, a dense leg, and a sparse one with ``--sparse``.
 
     Raises
     ------
     InputError, ModelError
-        For an unknown system, or a model that was named and cannot be loaded.
+        For an unknown system, or a named model that cannot be loaded.
     """
-    there = dict(legs or _usual_legs(options))
-    names, known = _asked(options, there), (*there, *HYBRIDS)
+    from pipelines.evaluation.legs import encoder_of, reranker_identity
+    from pipelines.evaluation.systems_file import read_systems
+    from pipelines.models import LATE_INTERACTION
+    from pipelines.search.config import CANDIDATES, RerankerConfig
+
+    available = dict(legs or _usual_legs(options))
+    names, known = _requested(options, available), (*available, *HYBRIDS)
     unknown = next((name for name in names if name not in known), None)
     if unknown is not None:
         raise InputError(f"unknown system {unknown!r}: there are {', '.join(known)}")
-    fused = set(there) - {MULTIFIELD} if set(names) & set(HYBRIDS) else set()
-    needed = [leg for leg in there.values() if leg.name in names or leg.name in fused]
+    fused = set(available) - {MULTIFIELD} if set(names) & set(HYBRIDS) else set()
+    needed = [leg for leg in available.values() if leg.name in names or leg.name in fused]
     not_run: dict[str, str] = {}
     usable = [leg for leg in needed if legs or _has_model(leg, models, not_run)]
-    shared = {"reranker": options.reranker, "fusion": options.fusion, "candidates": options.candidates}
+    reranker = RerankerConfig(
+        options.reranker or LATE_INTERACTION, options.candidates or CANDIDATES, dtype=options.dtype
+    )
+    fusion = {"method": options.fusion} if options.fusion else None
     systems = []
     for name in names:
         if name in HYBRIDS and (reason := _no_hybrid(name, usable, options.reranker)):
             not_run[name] = reason
         elif name not in not_run:
             parts = [leg.name for leg in usable if name not in HYBRIDS or leg.name != MULTIFIELD]
-            systems += built_in([name], parts, **shared)
+            systems += built_in([name], parts, reranker=reranker, fusion=fusion, depth=options.k)
     if options.systems_file:
-        more = read_systems(options.systems_file, there)
-        there = dict(more.legs)
+        more = read_systems(options.systems_file, available, depth=options.k, dtype=options.dtype)
+        available = dict(more.legs)
         systems += more.systems
-        for name in sorted({name for system in more.systems for name in system.legs}):
-            if not legs or there[name].model is not None:
-                models.encoder(there[name])
+        for name in more.used_legs():
+            if not legs or available[name].model is not None:
+                encoder_of(available[name], models)
     for system in systems:
-        models.reranker_identity(system)
-    return Plan(there, tuple(systems), {name: not_run[name] for name in names if name in not_run})
+        reranker_identity(system, models)
+    return Plan(available, tuple(systems), {name: not_run[name] for name in names if name in not_run})
 
 
 def _usual_legs(options: argparse.Namespace) -> dict[str, LegSpec]:
@@ -168,8 +179,8 @@ def _usual_legs(options: argparse.Namespace) -> dict[str, LegSpec]:
     }
 
 
-def _asked(options: argparse.Namespace, legs: Mapping[str, LegSpec]) -> list[str]:
-    """Give the built-in systems that were asked for, in the table's order, unknown ones last."""
+def _requested(options: argparse.Namespace, legs: Mapping[str, LegSpec]) -> list[str]:
+    """Return the requested built-in systems in the order of the tables, unknown ones last."""
     if options.systems is None:
         return [] if options.systems_file else [*(name for name in legs if name != MULTIFIELD), *HYBRIDS]
     given = [name for part in options.systems.split(",") if (name := part.strip()) and name != NO_SYSTEM]
@@ -177,10 +188,12 @@ def _asked(options: argparse.Namespace, legs: Mapping[str, LegSpec]) -> list[str
     return ordered + [name for name in given if name not in ordered]
 
 
-def _has_model(leg: LegSpec, models: Any, not_run: dict[str, str]) -> bool:
-    """Load a leg's encoder; one that was not named may be missing, which is written down."""
+def _has_model(leg: LegSpec, models: "Models", not_run: dict[str, str]) -> bool:
+    """Load a leg's encoder; when one that was not named is missing, note why the leg is not run."""
+    from pipelines.evaluation.legs import encoder_of
+
     try:
-        models.encoder(leg)
+        encoder_of(leg, models)
     except ModelError as error:
         if leg.model:
             raise
@@ -190,7 +203,7 @@ def _has_model(leg: LegSpec, models: Any, not_run: dict[str, str]) -> bool:
 
 
 def _no_hybrid(name: str, usable: Sequence[LegSpec], reranker: str | None) -> str | None:
-    """Say why there can be no hybrid of these legs, if that is so."""
+    """Return why a hybrid of these legs cannot be run; None where it can."""
     if len(usable) < 2:
         return f"a hybrid needs two legs, and there is only {usable[0].name if usable else 'none'}"
     if name == HYBRID_RERANK and reranker is None and not any(leg.kind == "dense" for leg in usable):

@@ -1,4 +1,4 @@
-"""``retrieve tune``: which fusion, and which weight of a reranker, serves a collection best, by judged queries."""
+"""``retrieve tune``: choose the fusion, and the weight of a reranker, from judged queries."""
 
 import argparse
 import json
@@ -16,52 +16,56 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: Any) -> None:
-    """Describe the command line."""
+    """Add the subcommand and its options."""
     parser = command(
         commands,
         "tune",
         run,
-        "Find the fusion that serves a collection best: method, normaliser, weights and depth, by judged queries.",
+        "Find the best fusion for a collection from judged queries: method, normalizer, weights and depth.",
         "retrieve tune my-collection --queries queries.jsonl --qrels qrels/train.tsv\n"
         "retrieve tune my-collection --queries my-beir-folder --qrels my-beir-folder/qrels/dev.tsv --dry-run\n"
         "retrieve tune my-collection --queries queries.jsonl --qrels qrels/train.tsv --reranker late-interaction",
     )
     more = (
-        "Each leg runs once. The figure that is reported was measured on queries that the choice did not see "
-        "(cross-validation), with a bootstrap interval over the queries; only where that lies above zero is the choice "
-        "called a gain and written to DIR/search.yaml, which searches read. Some hundred judged queries are needed to "
-        "show a small gain. With --reranker the part of the first stage's score that a reranker keeps is tuned too, "
-        "on the fusion that searches then have: each candidate is read once."
+        "Each leg runs once. The reported figure is measured on held-out queries (cross-validation), with a bootstrap "
+        "interval over the queries. Only if that interval lies above zero is the choice called a gain and written to "
+        "DIR/search.yaml, which searches read. A small gain needs some hundred judged queries to show. With --reranker "
+        "the first stage's share of the final score is tuned too, on the fusion chosen before; the reranker reads each "
+        "candidate once."
     )
     parser.description = f"{parser.description}\n\n{textwrap.fill(more, 98)}"
-    parser.add_argument("directory", metavar="DIR", help="what `retrieve index` built")
+    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument(
-        "--queries", required=True, metavar="FILE", help="queries.jsonl, a TSV or the like, or a folder"
+        "--queries", required=True, metavar="FILE", help="queries.jsonl, a TSV file, or a folder in BEIR layout"
     )
-    parser.add_argument("--qrels", required=True, metavar="FILE", help="BEIR's TSV, or TREC's four columns")
-    parser.add_argument("--measure", default="ndcg@10", help="what is tuned for, as in MAP@100, RR@10 (ndcg@10)")
-    parser.add_argument("--depths", default="50,100,200", metavar="N,N", help="hits a leg gives to try (50,100,200)")
+    parser.add_argument("--qrels", required=True, metavar="FILE", help="judgements: BEIR's TSV, or TREC's four columns")
+    parser.add_argument("--measure", default="ndcg@10", help="measure to maximize, as in MAP@100, RR@10 (ndcg@10)")
     parser.add_argument(
-        "--reranker", metavar="MODEL", help="tune its weight too: a cross-encoder, or late-interaction (no reranker)"
+        "--depths", default="50,100,200", metavar="N,N", help="numbers of hits per leg to try (50,100,200)"
+    )
+    parser.add_argument(
+        "--reranker", metavar="MODEL", help="also tune the weight of this cross-encoder, or of late-interaction (none)"
     )
     parser.add_argument("--candidates", type=positive, metavar="N", help="hits that the reranker reads (50)")
-    parser.add_argument("--folds", type=positive, default=5, help="parts of the queries, each held out once (5)")
-    parser.add_argument("--seed", type=int, default=0, help="of dealing the folds and of the bootstrap (0)")
-    parser.add_argument("--dense", metavar="MODEL", help="where the dense encoder is now, if it was moved")
-    parser.add_argument("--sparse", metavar="MODEL", help="where the sparse encoder is now, if it was moved")
-    parser.add_argument("--write", choices=["gain", "always", "never"], default="gain", help="the choice, when (gain)")
-    parser.add_argument("--dry-run", action="store_const", const="never", dest="write", help="as --write never")
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--folds", type=positive, default=5, help="number of folds, each held out once (5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the folds and of the bootstrap (0)")
+    parser.add_argument("--dense", metavar="MODEL", help="present path of the dense encoder, if it was moved")
+    parser.add_argument("--sparse", metavar="MODEL", help="present path of the sparse encoder, if it was moved")
+    parser.add_argument(
+        "--write", choices=["gain", "always", "never"], default="gain", help="when to write the choice (gain)"
+    )
+    parser.add_argument("--dry-run", action="store_const", const="never", dest="write", help="same as --write never")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it."""
+    """Tune, print the report, and write the choice if it is a gain."""
     from indexing.collection.manifest import read_manifest
     from indexing.corpora.queries import read_qrels, read_queries
     from pipelines.measures.measures import Measure
 
-    # Whatever is wrong with the options is said before the legs run.
+    # Wrong options are reported before the legs run.
     Measure.parse(options.measure)
     depths = [_depth(text) for text in options.depths.split(",")]
     if options.candidates and not options.reranker:
@@ -72,36 +76,38 @@ def run(options: argparse.Namespace) -> int:
             f"{options.qrels}: {len(unknown)} judged queries, {unknown[0]!r} for one, have no text in {options.queries}"
         )
     if not 2 <= options.folds <= len(qrels):
-        raise InputError(f"{len(qrels)} judged queries cannot be dealt into {options.folds} folds (--folds)")
+        raise InputError(f"{len(qrels)} judged queries cannot be divided into {options.folds} folds (--folds)")
     judged = {query_id: texts[query_id] for query_id in qrels}
-    told, first_stage = {}, None
+    report: dict[str, Any] = {}
+    first_stage = None
     if not options.reranker or len(read_manifest(Path(options.directory)).legs) > 1:
         fusion, first_stage, path = _fusion(options, judged, qrels, depths)
-        told = {**fusion.as_dict(), "written": path and str(path)}
+        report = {**fusion.as_dict(), "written": path and str(path)}
         if not options.json:
-            print(f"{fusion}\n{_what_was_done(path, Path(options.directory), options.write)}", flush=True)
+            print(f"{fusion}\n{_outcome(path, Path(options.directory), options.write)}", flush=True)
     if options.reranker:
         weight, path = _weight(options, judged, qrels, first_stage)
-        told["reranker"] = {**weight.as_dict(), "written": path and str(path)}
+        report["reranker"] = {**weight.as_dict(), "written": path and str(path)}
         if not options.json:
-            between = "\n" if len(told) > 1 else ""
-            print(f"{between}{weight}\n{_what_was_done(path, Path(options.directory), options.write)}")
+            between = "\n" if len(report) > 1 else ""
+            print(f"{between}{weight}\n{_outcome(path, Path(options.directory), options.write)}")
     if options.json:
-        print(json.dumps(told, indent=2, ensure_ascii=False))
+        print(json.dumps(report, indent=2, ensure_ascii=False))
     return 0
 
 
 def _fusion(
     options: argparse.Namespace, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], depths: list[int]
 ) -> "tuple[TuningReport, Choice, Path | None]":
-    """Tune the fusion; give the report, what searches fuse with from now on, and the file if one was written."""
-    from pipelines.tuning.fusion import UNTUNED_DEPTH, read_choice, run_legs, search_space, tune, write_choice
+    """Tune the fusion; return the report, the fusion of future searches, and the file if one was written."""
+    from pipelines.tuning.fusion import read_choice, run_legs, search_space, tune, write_choice
+    from retrieve.hybrid import DEPTH
 
     untuned = read_choice(options.directory)
     runs = run_legs(
         options.directory,
         queries,
-        depth=max(*depths, untuned.depth if untuned else UNTUNED_DEPTH),
+        depth=max(*depths, untuned.depth if untuned else DEPTH),
         dense=options.dense,
         sparse=options.sparse,
         show_progress=not options.quiet,
@@ -127,7 +133,7 @@ def _weight(
     qrels: Mapping[str, Mapping[str, int]],
     first_stage: "Choice | None",
 ) -> "tuple[WeightReport, Path | None]":
-    """Tune the reranker's weight on that first stage; give the report, and the file if one was written."""
+    """Tune the reranker's weight on that first stage; return the report, and the file if one was written."""
     from pipelines.tuning.reranker_weight import tune_weight, write_weight
 
     report = tune_weight(
@@ -148,15 +154,15 @@ def _weight(
     return report, write_weight(options.directory, report) if write else None
 
 
-def _what_was_done(path: Path | None, directory: Path, write: str) -> str:
+def _outcome(path: Path | None, directory: Path, write: str) -> str:
     if path is not None:
         return f"Written to {path}: `retrieve search {directory}` uses it from now on."
     if write == "never":
-        return "Nothing was written, as you said."
-    return "Nothing was written; --write always writes the choice all the same."
+        return "Nothing was written (--write never)."
+    return "Nothing was written; --write always would write the choice anyway."
 
 
 def _depth(text: str) -> int:
     if not text.strip().isdecimal() or not int(text):
-        raise InputError(f"--depths takes whole numbers of 1 or more with commas between, as in 50,100, not {text!r}")
+        raise InputError(f"--depths takes whole numbers of 1 or more separated by commas, as in 50,100, not {text!r}")
     return int(text)

@@ -1,4 +1,4 @@
-"""The harness: systems over datasets, what each finds, how fast, how large, and the files that say so."""
+"""The harness: score systems on datasets for quality, speed and size, and write the results."""
 
 import os
 import platform
@@ -19,26 +19,27 @@ from pipelines.evaluation.checks import Checks, check_corpus
 from pipelines.evaluation.closing_report import add_significance, corpus_contents, stored_contents
 from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
 from pipelines.evaluation.export import write_csv, write_markdown
-from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Models, Say
+from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Say, encoder_of
 from pipelines.evaluation.report import GivenTexts, Texts, write_report
 from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.results import FORMAT
 from pipelines.evaluation.systems import Plan
-from pipelines.evaluation.task import _PACKAGES, Settings, Task, package_version, run_task
+from pipelines.evaluation.task import PACKAGES, Settings, Task, package_version, run_task
 from pipelines.measures.measures import Measure
+from pipelines.models import Models
 
 SelfHits = Literal["auto", "drop", "keep"]
 
 SELF_HIT_SETS = ("arguana", "quora", "scidocs", *CQADUPSTACK_PARTS, "nanoarguana", "nanoquoraretrieval", "nanoscidocs")
-"""Sets whose queries are documents of the same kind, under the same ids: finding oneself is no find.
+"""Datasets whose queries are documents of the corpus under the same ids, so that a query may find itself.
 
-Elsewhere an id that is both a query's and a document's is a coincidence (both count from 1, say), and dropping the
-document would be wrong, though BEIR's own evaluator does it everywhere.
+Elsewhere an id shared by a query and a document is a coincidence (both count from 1, for example), and dropping the
+document would be wrong, although BEIR's own evaluator does it everywhere.
 """
 
 
 def drops_self_hits(dataset: str, rule: SelfHits) -> bool:
-    """Say whether hits whose id is their query's are left out."""
+    """Return whether hits whose id is their query's are removed."""
     return rule == "drop" or (rule == "auto" and dataset.lower() in SELF_HIT_SETS)
 
 
@@ -58,45 +59,45 @@ def run_benchmark(
 ) -> dict[str, Any]:
     """Score systems on datasets, one dataset after another.
 
-    Encoded documents, leg searches and finished systems are kept in `output` under a key of everything that
-    determines them: a run that was interrupted goes on where it was, and one with more systems does only those.
+    Indexes, leg searches and answers are cached in `output` under a key of everything that determines them: an
+    interrupted run resumes, and a run with more systems computes only those.
 
     Parameters
     ----------
     datasets
-        What loads each set; called when its turn comes.
+        Functions that load a dataset each, called one at a time.
     plan
         The systems.
     output
-        Where ``results.json``, ``results.csv``, ``results.md``, ``report.html``, ``runs/``, ``per_query/``, ``mteb/``,
-        ``index/`` and ``state/`` go.
+        Folder of ``results.json``, ``results.csv``, ``results.md``, ``report.html``, ``runs/``, ``per_query/``,
+        ``mteb/``, ``index/`` and ``state/``.
     models
-        Loaded models, to share them with other calls.
+        The loader of models, to share loaded models with other calls.
     settings
-        How deep, by which measures.
+        Number of hits, measures, timing.
     self_hits
-        Whether a hit whose id is its query's is left out: ``auto`` does so for `SELF_HIT_SETS`.
+        Remove hits whose id is their query's: ``auto`` does so for `SELF_HIT_SETS`.
     baseline
-        The system the others are compared with; the first by default.
+        The system that the others are compared with; the first by default.
     index
-        A collection with all legs, built by somebody else or to be built here (for a single dataset); by default each
-        leg is built in ``<output>/index/<dataset>/<leg>``.
+        A collection with all legs, existing or to be built, for a single dataset; by default each leg is built in
+        ``<output>/index/<dataset>/<leg>``.
     imported
-        Runs of others: a path for each name, in which ``{dataset}`` stands for the dataset's name.
+        Paths of TREC runs from elsewhere by name; ``{dataset}`` in a path stands for the dataset's name.
     report
-        Whether ``report.html`` is written.
+        Write ``report.html``.
     say
-        Told what is being done.
+        Callback for progress messages.
 
     Returns
     -------
     dict
-        What results.json holds.
+        The content of results.json.
 
     Raises
     ------
     InputError
-        For options that do not fit each other, before anything is built where that can be told.
+        For options that contradict each other, before anything is built if possible.
     """
     output, settings, models = Path(output), settings or Settings(), models or Models()
     imported = dict(imported or {})
@@ -127,9 +128,9 @@ def write_results(
     baseline: str | None = None,
     texts: Mapping[str, Texts] | None = None,
 ) -> dict[str, Any]:
-    """Join the datasets' entries, compare with the baseline, write all tables, and give what results.json holds.
+    """Join the datasets' entries, compare with the baseline, write all files, and return the content of results.json.
 
-    With `texts`, the report too.
+    The report is written only with `texts`.
     """
     mean, groups = means(entries)
     baseline = baseline or next((name for entry in entries.values() for name in entry["systems"]), None)
@@ -155,12 +156,12 @@ def write_results(
 
 
 def check_plan(plan: Plan, imported: Iterable[str], settings: Settings, baseline: str | None) -> None:
-    """Refuse what cannot be scored, before anything is loaded or built.
+    """Check the plan and the settings before anything is loaded or built.
 
     Raises
     ------
     InputError
-        No system at all, two of one name, a baseline that is none of them, or a measure that there is not.
+        For no system at all, two of one name, a baseline that is none of them, or an unknown measure.
     """
     imported = list(imported)
     names = [*(system.name for system in plan.systems), *imported]
@@ -180,14 +181,14 @@ def check_plan(plan: Plan, imported: Iterable[str], settings: Settings, baseline
 
 
 def means(entries: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Average each measure of the systems that ran on every dataset; CQADupStack's parts count as one set.
+    """Average each measure of the systems that ran on every dataset; CQADupStack's parts count as one dataset.
 
     Returns
     -------
     mean
         ``{system: {"measures": {…}}}``.
     groups
-        The same for each set that was averaged first, by its name.
+        The same for each group of datasets that counts as one, by its name.
     """
     parts = [name for name in entries if name in CQADUPSTACK_PARTS]
     groups = {CQADUPSTACK: _mean([entries[name]["systems"] for name in parts])} if len(parts) > 1 else {}
@@ -196,7 +197,7 @@ def means(entries: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def environment(plan: Plan, settings: Settings) -> dict[str, Any]:
-    """Say where and with what the figures came about."""
+    """Return the machine, package versions and settings behind the figures."""
     import torch
 
     return {
@@ -205,7 +206,7 @@ def environment(plan: Plan, settings: Settings) -> dict[str, Any]:
         "processor": _processor(),
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "packages": {name: package_version(name) for name in _PACKAGES},
+        "packages": {name: package_version(name) for name in PACKAGES},
         "legs": {name: plan.legs[name].settings for name in plan.used_legs()},
         "k": settings.k,
     }
@@ -228,7 +229,7 @@ def _run_dataset(
     for line in checks.warnings():
         say(f"{dataset.name}: {line}")
     if drop:
-        say(f"{dataset.name}: hits whose id is the query's own are left out (--self-hits keep would keep them)")
+        say(f"{dataset.name}: hits whose id is the query's own are removed (--self-hits keep would keep them)")
     elif checks.shared_ids:
         say(
             f"{dataset.name}: {checks.shared_ids} ids are both a query's and a document's; hits on them count "
@@ -262,28 +263,30 @@ def _run_dataset(
 def prepare_collection(
     index: Path, dataset: EvaluationSet, plan: Plan, models: Models, *, say: Say, show_progress: bool
 ) -> None:
-    """Build one collection with all of the plan's legs, unless it is there for this corpus and these encoders."""
+    """Build one collection with all legs of the plan, unless it exists for this corpus and these encoders."""
     from pipelines.build.job import build_collection
     from pipelines.build.plan import is_built
 
     used = {name: plan.legs[name] for name in plan.used_legs()}
     if strange := next((name for name, leg in used.items() if name != leg.kind), None):
-        raise InputError(f"--index holds the legs bm25, dense and sparse only: without it {strange!r} is built apart")
+        raise InputError(
+            f"--index holds the legs bm25, dense and sparse only: leave it out to build {strange!r} separately"
+        )
     wanted: dict[str, Any] = {
         "bm25": "bm25" in used,
-        "dense": models.encoder(used["dense"]) if "dense" in used else None,
-        "sparse": models.encoder(used["sparse"]) if "sparse" in used else None,
+        "dense": encoder_of(used["dense"], models) if "dense" in used else None,
+        "sparse": encoder_of(used["sparse"], models) if "sparse" in used else None,
         "dense_index": used["dense"].index if "dense" in used else "flat",
     }
     if is_built(index, dataset.corpus, **wanted):
         say(f"using the collection in {index}")
         return
-    # A directory that was named may be somebody's work: it is not replaced.
+    # The named directory may hold other work, so an existing one is not replaced.
     say(str(build_collection(dataset.corpus, index, **wanted, show_progress=show_progress)))
 
 
 def _checks(dataset: EvaluationSet, state: Path) -> Checks:
-    """Check a set, unless that was done for the same corpus, queries and judgements."""
+    """Return the checks of a dataset, cached for the same corpus, queries and judgements."""
     record = {
         **corpus_record(dataset.corpus),
         "queries": sorted(dataset.queries),

@@ -1,4 +1,4 @@
-"""Legs ready to be searched: models loaded once, indexes built once and kept, each leg opened by itself."""
+"""Legs to be scored: built once and kept, or found in a collection; each opened once."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -6,93 +6,64 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from indexing.collection.reader import Collection
 from indexing.errors import InputError, ModelError
 from pipelines.build.job import build_collection
 from pipelines.build.plan import corpus_record, is_built
 from pipelines.evaluation.result_cache import keep, kept, key_of
-from pipelines.evaluation.systems import LATE_INTERACTION, LegKind, LegSpec, SystemSpec
-from pipelines.search import SearchPipeline
+from pipelines.evaluation.systems import LegKind, LegSpec, System
+from pipelines.models import LATE_INTERACTION, Models
+from pipelines.search.blocks import search_blocks
+from pipelines.search.config import LegConfig, SearchConfig
+from pipelines.search.opening import LegRetrievers, make_reranker
 
 if TYPE_CHECKING:
-    from indexing.collection.reader import Collection
     from indexing.corpora.corpus import Corpus
     from indexing.hits import Hits
     from retrieve.reranking.base import CandidateReranker
+    from retrieve.retrievers import Retriever
 
 QUERIES_AT_ONCE = 1024
 
 Say = Callable[[str], object]
-"""Takes a line for whoever watches."""
+"""Callback for progress messages."""
 
 
-class Models:
-    """Encoders and rerankers, each loaded when it is first needed and then shared.
+def encoder_of(leg: LegSpec, models: Models) -> Any:
+    """Return a leg's encoder; None for BM25.
 
-    Parameters
-    ----------
-    dtype
-        Of rerankers; a leg says its own.
+    Raises
+    ------
+    ModelError
+        When it cannot be loaded, or a sparse leg names none.
     """
+    if leg.kind == "bm25":
+        return None
+    if leg.kind == "sparse":
+        if leg.model is None:
+            raise ModelError("no --sparse model was given")
+        return models.sparse(leg.model, leg.dtype)
+    return models.dense(leg.model, leg.dtype)
 
-    def __init__(self, *, dtype: str = "auto") -> None:
-        self.dtype = dtype
-        self._loaded: dict[tuple[str, ...], Any] = {}
 
-    def encoder(self, leg: LegSpec) -> Any:
-        """Give a leg's encoder; None for BM25.
+def reranker_identity(system: System, models: Models) -> Any:
+    """Return what decides a reranker's scores, beside the legs' encoders and the options of the system."""
+    config = system.config.reranker
+    if config is None or config.model == LATE_INTERACTION:
+        return config and config.model
+    return _unnamed(models.cross_encoder(config.model, config.dtype).identity)
 
-        Raises
-        ------
-        ModelError
-            When it cannot be found, or a sparse leg names none.
-        """
-        from retrieve.default_models import default_dense_model
-        from retrieve.encoders import DenseEncoder, SparseEncoder
 
-        if leg.kind == "bm25":
-            return None
-        if leg.kind == "sparse":
-            if leg.model is None:
-                raise ModelError("no --sparse model was given")
-            return self._once(SparseEncoder, leg.model, leg.dtype)
-        return self._once(DenseEncoder, leg.model or default_dense_model(), leg.dtype)
-
-    def reranker(self, system: SystemSpec, legs: Mapping[str, "OpenLeg"]) -> "CandidateReranker | None":
-        """Give a system's reranker, a new one for each system, so that none profits from another's cache.
-
-        Raises
-        ------
-        InputError
-            When late interaction is asked for and no leg of the system is dense.
-        """
-        weight: dict[str, Any] = {} if system.reranker_weight is None else {"weight": system.reranker_weight}
-        if system.reranker is None:
-            return None
-        if system.reranker == LATE_INTERACTION:
-            from retrieve.reranking.late_interaction import LateInteractionReranker
-
-            encoder = next((legs[name].encoder for name in system.legs if legs[name].kind == "dense"), None)
-            if encoder is None:
-                raise InputError(f"system {system.name!r}: late interaction needs a dense leg, or name a reranker")
-            return LateInteractionReranker(encoder, **weight)
-        from retrieve.encoders import CrossEncoder
-        from retrieve.reranking.cross_encoder import Reranker
-
-        return Reranker(self._once(CrossEncoder, system.reranker, self.dtype), **weight)
-
-    def reranker_identity(self, system: SystemSpec) -> Any:
-        """Say what decides a reranker's scores; None where the legs say it already."""
-        if system.reranker in (None, LATE_INTERACTION):
-            return system.reranker
-        from retrieve.encoders import CrossEncoder
-
-        return _unnamed(self._once(CrossEncoder, system.reranker, self.dtype).identity)
-
-    def _once(self, kind: type, model: Any, dtype: str) -> Any:
-        key = (kind.__name__, str(model), dtype)
-        if key not in self._loaded:
-            self._loaded[key] = kind(model, dtype=dtype)
-        return self._loaded[key]
+def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Models) -> "CandidateReranker | None":
+    """Return a new reranker of a system; late interaction uses the encoder of its first dense leg."""
+    config = system.config.reranker
+    if config is None:
+        return None
+    encoder = next((legs[name].encoder for name in system.legs if legs[name].kind == "dense"), None)
+    try:
+        return make_reranker(config, models, encoder)
+    except InputError as error:
+        raise InputError(f"system {system.name!r}: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,23 +74,26 @@ class OpenLeg:
     ----------
     name, kind
         As in its `LegSpec`.
-    pipeline
-        It alone, over its collection.
+    retriever
+        Its retriever.
+    collection
+        The open collection that holds it, with the documents' texts.
     encoder
-        Of a dense or sparse leg.
+        Query encoder of a dense or sparse leg.
     exact
         Whether a deeper search begins with the hits of a shallower one.
     determines
-        What decides its answers, as JSON values.
+        Everything that decides its answers, as JSON values.
     index_bytes
-        On disk.
+        Size of its index on disk.
     encode_s, build_s
-        Seconds to encode and to index the corpus; None when it was built elsewhere.
+        Seconds to encode and to index the corpus; None for a leg that was built elsewhere.
     """
 
     name: str
     kind: str
-    pipeline: SearchPipeline
+    retriever: "Retriever"
+    collection: Collection
     encoder: Any
     exact: bool
     determines: Mapping[str, Any]
@@ -129,32 +103,24 @@ class OpenLeg:
 
     @property
     def encoder_record(self) -> dict[str, Any] | None:
-        """Which encoder the queries were encoded with: its name, weights and precision; None for BM25."""
+        """Name, weights and precision of the query encoder; None for BM25."""
         if self.encoder is None:
             return None
         identity = self.encoder.identity
         return {key: identity[key] for key in ("name", "revision", "weights_sha256", "dtype", "max_length")}
 
     def search(self, queries: list[str], depth: int, *, show_progress: bool = False) -> "Hits":
-        """Find the best `depth` of every query, in blocks."""
-        from tqdm import tqdm
-
-        from indexing.hits import Hits
-
-        parts = []
-        with tqdm(total=len(queries), desc=f"searching {self.name}", unit="query", disable=not show_progress) as bar:
-            for start in range(0, len(queries), QUERIES_AT_ONCE):
-                block = queries[start : start + QUERIES_AT_ONCE]
-                parts.append(self.pipeline.retriever.search(block, depth))
-                bar.update(len(block))
-        return Hits.concatenate(parts)
+        """Find the best `depth` documents of every query."""
+        search = self.retriever.search
+        what = f"searching {self.name}"
+        return search_blocks(lambda block: search(block, depth), queries, QUERIES_AT_ONCE, what, show_progress)
 
 
 class LegSource(Protocol):
-    """Where a dataset's legs come from."""
+    """Source of a dataset's legs."""
 
     def open(self, leg: LegSpec) -> OpenLeg:
-        """Give a leg, built if need be; the same object each time."""
+        """Return a leg, built if necessary; the same object each time."""
         ...
 
     def close(self) -> None:
@@ -163,18 +129,18 @@ class LegSource(Protocol):
 
 
 class BuiltLegs:
-    """Legs built from a corpus, each a collection of its own: one more leg costs nothing but itself.
+    """Legs built from a corpus, each in a collection of its own, so that one more leg rebuilds no other.
 
     Parameters
     ----------
     corpus
         The documents.
     folder
-        Where the collections are and stay, ``<folder>/<leg>``.
+        Folder of the collections, ``<folder>/<leg>``; they stay there.
     state
-        Where the seconds of their builds are kept.
+        Folder in which the seconds of their builds are kept.
     models
-        The encoders.
+        The loader of the encoders.
     """
 
     def __init__(
@@ -186,16 +152,17 @@ class BuiltLegs:
         self._opened = ExitStack()
 
     def open(self, leg: LegSpec) -> OpenLeg:
-        """As `LegSource.open`."""
+        """See `LegSource.open`."""
         if leg.name not in self._open:
-            encoder = self.models.encoder(leg)
+            encoder = encoder_of(leg, self.models)
             seconds = self._build(leg, encoder)
-            directory = self.folder / leg.name
-            self._open[leg.name] = _opened(self._opened, directory, leg.kind, leg, encoder, seconds)
+            collection = self._opened.enter_context(Collection.open(self.folder / leg.name))
+            legs = LegRetrievers(collection, dense=encoder, sparse=encoder)
+            self._open[leg.name] = _opened(legs, leg.kind, leg, seconds)
         return self._open[leg.name]
 
     def close(self) -> None:
-        """As `LegSource.close`."""
+        """See `LegSource.close`."""
         self._open.clear()
         self._opened.close()
 
@@ -211,7 +178,7 @@ class BuiltLegs:
         identity = {**corpus_record(self.corpus), **asdict(leg), "dtype": str(getattr(encoder, "dtype", None))}
         key = key_of({**identity, "encoder": _unnamed(encoder.identity) if encoder else None})
         seconds = kept(record, key)
-        # One precision's vectors are not another's, though both may be searched with either.
+        # Vectors of another precision are other vectors, although an encoder of either precision can search them.
         if is_built(directory, self.corpus, **wanted) and (seconds is not None or not record.exists()):
             self.say(f"{leg.name}: using the collection in {directory}")
             return seconds or {}
@@ -223,32 +190,36 @@ class BuiltLegs:
 
 
 class CollectionLegs:
-    """The legs of a collection that somebody built."""
+    """The legs of an existing collection, which is opened once."""
 
     def __init__(self, directory: str | Path, models: Models) -> None:
         self.directory, self.models = Path(directory), models
+        self._configs = SearchConfig.of_collection(directory).legs or {}
+        self._collection = Collection.open(directory)
         self._open: dict[str, OpenLeg] = {}
-        self._opened = ExitStack()
 
     def open(self, leg: LegSpec) -> OpenLeg:
-        """As `LegSource.open`; a leg that names no model is searched with the one the collection records."""
+        """See `LegSource.open`; a leg without a model is searched with the encoder that the collection names."""
         if leg.name not in self._open:
-            encoder = self.models.encoder(leg) if leg.model is not None else None
-            found = _opened(self._opened, self.directory, leg.name, leg, encoder, {})
-            # Somebody may change its documents at any time, and no fingerprint of a corpus would say so.
-            self._open[leg.name] = replace(found, determines={**found.determines, "files": _stamps(self.directory)})
+            config = self._configs.get(leg.name, LegConfig())
+            if leg.model is not None:
+                config = LegConfig(encoder=leg.model, dtype=leg.dtype)
+            legs = LegRetrievers(self._collection, {leg.name: config}, models=self.models)
+            opened = _opened(legs, leg.name, leg, {})
+            # The documents may change at any time, and no fingerprint of a corpus would show it.
+            self._open[leg.name] = replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
         return self._open[leg.name]
 
     def close(self) -> None:
-        """As `LegSource.close`."""
+        """See `LegSource.close`."""
         self._open.clear()
-        self._opened.close()
+        self._collection.close()
 
 
 def specs_of(
     collection: "Collection", *, dense: str | None = None, sparse: str | None = None, dtype: str = "auto"
 ) -> dict[str, LegSpec]:
-    """Describe the legs that a collection has; `dense` and `sparse` say where their models are now."""
+    """Describe the legs of a collection; `dense` and `sparse` are the present paths of their models."""
     kinds: dict[str | None, LegKind] = {"text": "bm25", "vectors": "dense", "weights": "sparse"}
     models = {"dense": dense, "sparse": sparse}
     return {
@@ -257,26 +228,24 @@ def specs_of(
     }
 
 
-def _opened(
-    stack: ExitStack, directory: Path, there: str, leg: LegSpec, encoder: Any, seconds: Mapping[str, float | None]
-) -> OpenLeg:
-    given = {leg.kind: encoder} if leg.kind != "bm25" and encoder is not None else {}
-    pipeline = stack.enter_context(SearchPipeline.open(directory, legs=[there], **given))
-    pipeline.retriever.name = leg.name
-    encoder = getattr(pipeline.retriever, "encoder", None)
-    recorded = pipeline.collection.leg(there)
-    manifest = pipeline.collection.manifest
+def _opened(legs: LegRetrievers, name: str, leg: LegSpec, seconds: Mapping[str, float | None]) -> OpenLeg:
+    """Open the leg `name` of a collection under the name of its description."""
+    retriever = legs[name]
+    retriever.name = leg.name
+    recorded, corpus = legs.collection.leg(name), legs.collection.manifest.corpus
+    encoder = retriever.encoder
     return OpenLeg(
         name=leg.name,
         kind=leg.kind,
-        pipeline=pipeline,
+        retriever=retriever,
+        collection=legs.collection,
         encoder=encoder,
         exact=recorded.parameters.get("kind", "flat") == "flat",
         determines={
             "backend": recorded.backend,
             "parameters": dict(recorded.parameters),
             "count": recorded.count,
-            "corpus": {key: value for key, value in manifest.corpus.items() if key != "description"},
+            "corpus": {key: value for key, value in corpus.items() if key != "description"},
             "documents": _unnamed(recorded.encoder or {}),
             "queries": _unnamed(encoder.identity) if encoder is not None else None,
         },
@@ -287,20 +256,20 @@ def _opened(
 
 
 def _stamps(collection: Path) -> list[list[Any]]:
-    """Say when a collection was last written: size and time of the files that every write touches."""
+    """Return the size and time of the files that every write to a collection changes."""
     files = (collection / name for name in ("manifest.json", "documents.sqlite", "documents.sqlite-wal"))
     stats = [(file.name, file.stat()) for file in files if file.exists()]
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats if stat.st_size]
 
 
 def _seconds(stages: Mapping[str, float]) -> dict[str, float]:
-    """Divide a build's stages into encoding and the rest."""
+    """Return the seconds of a build for encoding, and for the rest."""
     encoding = sum(spent for stage, spent in stages.items() if stage.endswith("encoding"))
-    # Encoding and indexing go on at the same time: waiting is another stage's work, and the total is no stage.
+    # Encoding and indexing overlap: waiting for indexes is counted there, and the total is the sum of the others.
     indexing = sum(spent for stage, spent in stages.items() if stage not in ("total", "waiting for the indexes"))
     return {"encode_s": round(encoding, 3), "build_s": round(indexing - encoding, 3)}
 
 
 def _unnamed(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out where a model lies, which decides nothing."""
+    """Return an identity without the model's path and revision, which do not decide its results."""
     return {key: value for key, value in identity.items() if key not in ("name", "revision")}

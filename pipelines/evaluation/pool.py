@@ -1,4 +1,4 @@
-"""What an answer could be at best, and how much of it anybody has judged."""
+"""Bounds of an evaluation: the best order of a pool of candidates, and the share of unjudged hits."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from pipelines.measures.qrels import Qrels
 
 
 def grades_of(hits: Hits, qrels: Qrels, queries: Sequence[str]) -> NDArray[np.float64]:
-    """Give each hit's grade, NaN where it was not judged; ``queries[i]`` names row ``i``."""
+    """Return each hit's grade, NaN for an unjudged hit; ``queries[i]`` is the query of row ``i``."""
     numbers = {query_id: number for number, query_id in enumerate(qrels.query_ids)}
     rows = np.array([numbers.get(query_id, -1) for query_id in queries], np.int64)[hits.rows]
     places = {doc_id: place for place, doc_id in enumerate(qrels.doc_ids)}
@@ -25,14 +25,14 @@ def grades_of(hits: Hits, qrels: Qrels, queries: Sequence[str]) -> NDArray[np.fl
 
 
 def best_order(hits: Hits, qrels: Qrels, queries: Sequence[str], depth: int) -> Hits:
-    """Put each query's first `depth` hits into the order a perfect reranker would: by grade.
+    """Return each query's first `depth` hits in the order of a perfect reranker: by grade.
 
-    The measures of this answer are the ceiling of any reranker that reads those candidates; the hits below stay where
-    they are, as rerankers leave them.
+    The measures of this answer are the ceiling of any reranker of those candidates; the hits below keep their order,
+    as rerankers leave them.
     """
     ranks = hits.ranks
     grades = np.nan_to_num(grades_of(hits, qrels, queries), nan=0.0)
-    # Within the head by grade, then as found; all of the tail below all of the head.
+    # The head is ordered by grade, then by rank; the whole tail follows it.
     head = ranks <= depth
     lowest = min(float(grades.min(initial=0.0)), 0.0)
     scores = np.where(head, grades - lowest + 1 - ranks / (depth + 1), -ranks)
@@ -40,9 +40,9 @@ def best_order(hits: Hits, qrels: Qrels, queries: Sequence[str], depth: int) -> 
 
 
 def unjudged_rate(hits: Hits, qrels: Qrels, queries: Sequence[str], depth: int) -> float:
-    """Give the part of the hits within `depth` that nobody judged, over all queries; 0 without hits.
+    """Return the share of unjudged hits within `depth`, over all queries; 0 without hits.
 
-    Where it is high, a system that was not there when the documents were judged is scored too low.
+    A high share means that a system which did not take part in the judging is scored too low.
     """
     head = hits.top(depth)
     grades = grades_of(head, qrels, queries)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation.legs import OpenLeg
-from pipelines.evaluation.systems import MULTIFIELD, SystemSpec
+from pipelines.evaluation.systems import MULTIFIELD, System
+from pipelines.search.fusing import with_method
 
 _KNOWN_WEIGHTS = {"53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "all-minilm-l6-v2"}
 """Models that are known by their bytes, wherever they lie."""
@@ -16,19 +17,21 @@ _SAME = {"ms-marco-minilm-l6-v2": "ms-marco-minilm-l-6-v2"}
 """Other spellings of the table's names."""
 
 
-def published_figures(dataset: str, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> dict[str, dict[str, Any]]:
+def published_figures(dataset: str, system: System, legs: Mapping[str, OpenLeg]) -> dict[str, dict[str, Any]]:
     """Give what others published for this system on this dataset: ``{measure: {"value", "source"}}``.
 
     The same legs by model, the same kind of fusion with equal weights and, where there is one, the same reranker over
     as many candidates. The table is ``published.json``; it says of each figure where it is from.
     """
-    if system.weights is not None and len(set(system.weights)) > 1:
+    fusion, reranker = system.config.fusion, system.config.reranker
+    weights = (fusion or {}).get("weights")
+    if weights is not None and len(set(weights.values() if isinstance(weights, Mapping) else weights)) > 1:
         return {}
     wanted = (
         tuple(_leg_name(legs[name]) for name in system.legs),
-        system.fusion if len(system.legs) > 1 else None,
-        _name(system.reranker) if system.reranker else None,
-        system.candidates if system.reranker else None,
+        with_method(fusion).get("method") if fusion is not None and len(system.legs) > 1 else None,
+        _name(reranker.model) if reranker is not None else None,
+        reranker.candidates if reranker is not None else None,
     )
     return {
         entry["measure"]: {"value": entry["figures"][dataset], "source": entry["source"]}

@@ -1,9 +1,9 @@
-"""One dataset, all systems: each leg is searched once, fusions are computed from what the legs found."""
+"""Score all systems on one dataset: each leg is searched once, and fusions are computed from its hits."""
 
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,42 +16,42 @@ from indexing.hits import Hits, string_array
 from indexing.runs import read_trec_run, write_trec_run
 from pipelines.evaluation.cost import forget_peak, peak_megabytes, percentiles, time_searches
 from pipelines.evaluation.external_runs import hits_of_run
-from pipelines.evaluation.legs import LegSource, Models, OpenLeg, Say
+from pipelines.evaluation.legs import LegSource, OpenLeg, Say, reranker_identity, system_reranker
 from pipelines.evaluation.mteb import write_mteb
 from pipelines.evaluation.pool import best_order, unjudged_rate
 from pipelines.evaluation.published import published_figures
 from pipelines.evaluation.result_cache import keep, kept, kept_hits, key_of
-from pipelines.evaluation.systems import Plan, SystemSpec
+from pipelines.evaluation.systems import Plan, System
 from pipelines.measures import DEFAULT_MEASURES
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.qrels import Qrels
+from pipelines.models import Models
 from pipelines.search import SearchPipeline
-from retrieve.fusion import FusionMethod, fusion_from_config
-from retrieve.hybrid import HybridRetriever, fusion_for
-from retrieve.retrievers import Retriever
+from pipelines.search.fusing import make_fusion
+from retrieve.hybrid import HybridRetriever
 
-FORMAT = 1
-"""Of what is kept; a change of what a system answers makes it another."""
+CACHE_FORMAT = 1
+"""Version of the cached answers; to be raised when the same system answers differently."""
 
 UNJUDGED_DEPTH = 10
 _FILES = ("run", "per_query")
-_PACKAGES = ("retrieve-rerank", "torch", "transformers", "faiss-cpu", "pyserini", "numpy", "scipy")
+PACKAGES = ("retrieve-rerank", "torch", "transformers", "faiss-cpu", "pyserini", "numpy", "scipy")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for all datasets and systems.
+    """Settings of all datasets and systems.
 
     Parameters
     ----------
     k
-        Hits a query that are scored and kept.
+        Number of hits per query that are scored and stored.
     measures
-        By ir-measures' names.
+        Names as in ir-measures.
     timing
-        Whether single searches are timed.
+        Time single searches.
     show_progress
-        Whether bars are shown.
+        Show progress bars.
     """
 
     k: int = 100
@@ -62,24 +62,24 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A dataset and where its legs are.
+    """A dataset and its legs.
 
     Parameters
     ----------
     name, split
-        As the results file calls them.
+        Names in the results file.
     queries, qrels
         As in an `EvaluationSet`.
     documents
-        How many can be searched.
+        Number of documents that can be searched.
     checks
-        What the checks found, by name.
+        Counts of the dataset's checks, by name.
     legs
-        The legs.
+        Source of the legs.
     drop_self_hits
-        Whether a hit whose id is its query's is left out, before fusion and reranking.
+        Remove hits whose id is their query's, before fusion and reranking.
     comparable
-        Whether these are a public set's own queries and judgements, of the split that the field scores.
+        These are the queries and judgements of a public dataset, of the split that is usually scored.
     """
 
     name: str
@@ -103,7 +103,7 @@ def run_task(
     imported: Mapping[str, Path] | None = None,
     say: Say,
 ) -> dict[str, Any]:
-    """Score every system on one dataset; what is on disk under the same key is not done again.
+    """Score every system on one dataset, reusing answers that are cached under the same key.
 
     Writes ``runs/<dataset>/<system>.trec``, ``per_query/<dataset>/<system>.json``, ``mteb/<system>/<task>.json`` and
     ``state/<dataset>/``.
@@ -132,9 +132,9 @@ def run_task(
 
 
 def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sources: Iterable[Path]) -> None:
-    """Remove the runs that an earlier call wrote and these results do not speak of; their state stays.
+    """Remove the runs that an earlier call wrote and these results lack; their cached answers stay.
 
-    Only what that call's results.json names is removed, and nothing that was imported now.
+    Only files named in that call's results.json are removed, and no run that was imported now.
     """
     try:
         before = json.loads((output / "results.json").read_text("utf-8"))["datasets"][dataset]["systems"]
@@ -149,28 +149,14 @@ def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sourc
             file.unlink(missing_ok=True)
 
 
-def fusion_of(system: SystemSpec, legs: Mapping[str, Retriever]) -> FusionMethod:
-    """Give a system's fusion of these legs, by the names that their answers bear; what a search does for None."""
-    if system.fusion is None and system.weights is None:
-        return fusion_for(list(legs.values()))
-    config: dict[str, Any] = {"method": system.fusion or "weighted-sum"}
-    if isinstance(system.fusion, Mapping):
-        config = dict(system.fusion)
-    if system.weights is not None:
-        config["weights"] = list(system.weights)
-    if config.get("method") == "rrf":
-        config.setdefault("k", system.rrf_k)
-    return fusion_from_config(config)
-
-
 def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:
-    """Leave out each hit whose doc_id is the id of its query: finding oneself is no find."""
+    """Return the hits without those whose doc_id is the id of their query."""
     own = string_array(query_ids)[hits.rows]
     return hits.where((hits.ids[hits.codes] != own).astype(np.bool_))
 
 
 class _Runner:
-    """Runs one task's systems; keeps what the legs found while it does."""
+    """Runs the systems of one task, holding the hits of its legs in memory."""
 
     def __init__(self, task: Task, plan: Plan, output: Path, models: Models, settings: Settings, say: Say) -> None:
         self.task, self.plan, self.models, self.settings, self.say = task, plan, models, settings, say
@@ -179,84 +165,89 @@ class _Runner:
         self.qrels = Qrels.from_dict(task.qrels)
         self.found: dict[str, tuple[int, Hits, float]] = {}
 
-    def run(self, system: SystemSpec) -> dict[str, Any]:
-        """Answer with one system, or take what it answered before; give its row."""
+    def run(self, system: System) -> dict[str, Any]:
+        """Return the row of one system, from its cached answer if there is one."""
         legs = {name: self.task.legs.open(self.plan.legs[name]) for name in system.legs}
         path, pool_path = (self.state / kind / f"{system.name}.json" for kind in ("systems", "pools"))
         key = key_of(self._determines(system, legs))
         record, hits = _kept_answer(path, key)
-        pool = _kept_answer(pool_path, key)[1] if system.reranker else hits
+        reranker = system.config.reranker
+        pool = _kept_answer(pool_path, key)[1] if reranker else hits
         if record is None or hits is None or pool is None:
             self.say(f"{self.task.name}: {system.name}: {len(self.texts):,} queries")
             record, hits, pool = self._answer(system, legs)
-            if system.reranker:
+            if reranker:
                 keep(pool_path, key, {}, pool)
             keep(path, key, record, hits)
         else:
             self.say(f"{self.task.name}: {system.name}: done before")
         row = self._row(system.name, hits, record["cost"])
-        if system.reranker:
-            best = best_order(pool, self.qrels, self.query_ids, system.candidates).top(self.settings.k)
+        if reranker:
+            best = best_order(pool, self.qrels, self.query_ids, reranker.candidates).top(self.settings.k)
             row["ceiling"] = self._means(best)
-        row["configuration"] = {
-            **asdict(system),
-            "legs": {
-                name: asdict(self.plan.legs[name]) | {"encoder": legs[name].encoder_record} for name in system.legs
-            },
-            "weights": None if system.weights is None else list(system.weights),
-        }
+        built = {name: asdict(self.plan.legs[name]) | {"encoder": legs[name].encoder_record} for name in system.legs}
+        row["configuration"] = {"name": system.name, **system.config.as_dict(), "legs": built}
         if self.task.comparable and (known := published_figures(self.task.name, system, legs)):
             row["published"] = known
         return row
 
     def score_import(self, name: str, path: Path) -> dict[str, Any]:
-        """Score somebody else's run."""
+        """Return the row of an imported run."""
         run = read_trec_run(path)
         strange = [query_id for query_id in self.query_ids if query_id not in run]
         if len(strange) == len(self.query_ids):
-            raise InputError(f"{path} answers none of the {len(strange)} queries of {self.task.name}: is it another's?")
+            raise InputError(
+                f"{path} answers none of the {len(strange)} queries of {self.task.name}: is it another dataset's?"
+            )
         if strange:
-            self.say(f"{self.task.name}: {name}: {path} lacks {len(strange)} of the queries: they count 0")
+            self.say(f"{self.task.name}: {name}: {path} lacks {len(strange)} of the queries: they score 0")
         return {**self._row(name, hits_of_run(run, self.query_ids), {}), "imported": path.name}
 
-    def _determines(self, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> dict[str, Any]:
+    def _determines(self, system: System, legs: Mapping[str, OpenLeg]) -> dict[str, Any]:
         return {
             **self._common(),
             "k": self.settings.k,
             "timing": self.settings.timing,
             "system": system.determines,
             "legs": [legs[name].determines for name in system.legs],
-            "reranker": self.models.reranker_identity(system),
+            "reranker": reranker_identity(system, self.models),
         }
 
     def _common(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
-            "packages": {name: package_version(name) for name in _PACKAGES},
+            "format": CACHE_FORMAT,
+            "packages": {name: package_version(name) for name in PACKAGES},
             "queries": key_of(dict(self.task.queries)),
             "order": key_of({"ids": self.query_ids}),
             "drop_self_hits": self.task.drop_self_hits,
         }
 
-    def _answer(self, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> tuple[dict[str, Any], Hits, Hits]:
+    def _answer(self, system: System, legs: Mapping[str, OpenLeg]) -> tuple[dict[str, Any], Hits, Hits]:
         watched = forget_peak()
         cost: dict[str, Any] = {}
         if self.settings.timing:
             cost |= self._time(system, legs)
-        k, depth = self.settings.k, system.leg_depth(self.settings.k)
+        k, config = self.settings.k, system.config
         answers, seconds = [], 0.0
         for name in system.legs:
-            hits, spent = self._leg_hits(legs[name], depth)
+            hits, spent = self._leg_hits(legs[name], system.leg_depth(name, k))
             answers.append(hits.as_leg(name))
             seconds += spent
         start = time.perf_counter()
-        pool = answers[0] if len(answers) == 1 else self._fusion(system, legs)(answers)
+        if len(answers) == 1:
+            pool = answers[0]
+        else:
+            pool = make_fusion(config.fusion, [legs[name].retriever for name in system.legs])(answers)
         pool = hits = pool.top(system.first_stage(k))
-        reranker = self.models.reranker(system, legs)
-        if reranker is not None:
-            texts = legs[system.legs[0]].pipeline.collection.documents
+        reranker = system_reranker(system, legs, self.models)
+        if reranker is not None and config.reranker is not None:
             hits = reranker.rerank(
-                self.texts, pool, texts, depth=system.candidates, show_progress=self.settings.show_progress
+                self.texts,
+                pool,
+                legs[system.legs[0]].collection.documents,
+                depth=config.reranker.candidates,
+                budget=replace(config.reranker.budget, top=k),
+                show_progress=self.settings.show_progress,
             )
         cost |= {
             "query_s": round(seconds + time.perf_counter() - start, 3),
@@ -267,16 +258,12 @@ class _Runner:
         }
         return {"cost": cost}, hits.top(k), pool
 
-    @staticmethod
-    def _fusion(system: SystemSpec, legs: Mapping[str, OpenLeg]) -> FusionMethod:
-        return fusion_of(system, {name: legs[name].pipeline.retriever for name in system.legs})
-
     def _leg_hits(self, leg: OpenLeg, depth: int) -> tuple[Hits, float]:
-        """Give a leg's hits and the seconds their search took; exact legs are searched once, as deep as any needs."""
+        """Return a leg's hits and the seconds of their search; an exact leg is searched once, at the largest depth."""
         wanted = depth
         if leg.exact:
             using = (system for system in self.plan.systems if leg.name in system.legs)
-            wanted = max(depth, *(system.leg_depth(self.settings.k) for system in using))
+            wanted = max(depth, *(system.leg_depth(leg.name, self.settings.k) for system in using))
         if leg.name not in self.found or not self._serves(leg, self.found[leg.name][0], depth):
             path = self.state / "legs" / (f"{leg.name}.json" if leg.exact else f"{leg.name}@{depth}.json")
             key = key_of({**self._common(), "leg": leg.determines})
@@ -297,30 +284,32 @@ class _Runner:
     def _serves(leg: OpenLeg, found: int, wanted: int) -> bool:
         return found >= wanted if leg.exact else found == wanted
 
-    def _time(self, system: SystemSpec, legs: Mapping[str, OpenLeg]) -> dict[str, float]:
-        """Time single searches of the whole system, as `SearchPipeline` does them."""
-        first = legs[system.legs[0]].pipeline
-        reranker = self.models.reranker(system, legs)
-        retrievers = [legs[name].pipeline.retriever for name in system.legs]
-        retriever = retrievers[0]
+    def _time(self, system: System, legs: Mapping[str, OpenLeg]) -> dict[str, float]:
+        """Return percentiles of the time of single searches through a `SearchPipeline`."""
+        config, k = system.config, self.settings.k
+        retrievers = [legs[name].retriever for name in system.legs]
+        retriever, hybrid = retrievers[0], None
         if len(retrievers) > 1:
-            depth = system.leg_depth(self.settings.k)
-            by_name = {leg.name: leg for leg in retrievers}
-            retriever = hybrid = HybridRetriever(retrievers, fusion=fusion_of(system, by_name), depth=depth)
+            depths = {name: system.leg_depth(name, k) for name in system.legs}
+            retriever = hybrid = HybridRetriever(
+                retrievers, fusion=make_fusion(config.fusion, retrievers), depth=depths
+            )
+        options: dict[str, Any] = {}
+        if config.reranker is not None:
+            options = {"candidates": config.reranker.candidates, "budget": config.reranker.budget}
+        reranker = system_reranker(system, legs, self.models)
         try:
-            pipeline = SearchPipeline(retriever, first.collection, reranker=reranker, candidates=system.candidates)
+            pipeline = SearchPipeline(retriever, legs[system.legs[0]].collection, reranker=reranker, **options)
             spent = time_searches(
-                lambda text: pipeline.retrieve([text], self.settings.k),
-                self.texts,
-                show_progress=self.settings.show_progress,
+                lambda text: pipeline.retrieve([text], k), self.texts, show_progress=self.settings.show_progress
             )
         finally:
-            if len(retrievers) > 1:
+            if hybrid is not None:
                 hybrid.close()
         return percentiles(spent)
 
     def _row(self, name: str, hits: Hits, cost: Mapping[str, Any]) -> dict[str, Any]:
-        """Score an answer, write its files, and give its entry in the results."""
+        """Score an answer, write its files, and return its entry in the results."""
         scores = evaluate(hits, self.qrels, self.settings.measures, queries=self.query_ids)
         run = Path("runs") / self.task.name / f"{name}.trec"
         per_query = Path("per_query") / self.task.name / f"{name}.json"
@@ -348,13 +337,13 @@ class _Runner:
 
 
 def _kept_answer(path: Path, key: str) -> tuple[dict[str, Any] | None, Hits | None]:
-    """Give a record with its hits, if they were kept under this key."""
+    """Return the record and hits that are cached under this key; None for what is missing."""
     record = kept(path, key)
     return record, None if record is None else kept_hits(path)
 
 
 def package_version(package: str) -> str | None:
-    """Give an installed package's version; None where it is not installed."""
+    """Return an installed package's version; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""`mine`: negatives from any retrievers or saved runs, a quota of each, streamed to Parquet."""
+"""Hard negatives from retrievers or saved runs, with a quota for each, streamed to Parquet."""
 
 import json
 import logging
@@ -30,23 +30,23 @@ QUERIES_AT_ONCE = 256
 SUSPECTS_A_QUERY = 5
 
 
-class Finds(Protocol):
-    """A retriever: any leg, a hybrid, a pipeline."""
+class Searches(Protocol):
+    """A retriever: a leg or a hybrid."""
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
-        """Find the `k` best documents of each query."""
+        """Return the `k` best documents of each query."""
 
 
 class Documents(Protocol):
-    """Texts by id, such as a `DocumentStore`."""
+    """Source of texts by id, such as a `DocumentStore`."""
 
     def contents(self, ids: Sequence[str]) -> list[str]:
-        """Give the texts."""
+        """Return the texts of these documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Positive:
-    """A right document: one of the collection by its id, or a text of its own."""
+    """A relevant text, with the id of its document when it is in the collection."""
 
     text: str
     doc_id: str | None = None
@@ -54,20 +54,20 @@ class Positive:
 
 @dataclass(frozen=True, slots=True)
 class MiningSettings:
-    """What is mined, and what is written.
+    """Settings of a mining job.
 
     Parameters
     ----------
     quotas
-        {source: how many negatives of it}.
+        Number of negatives from each source, by name.
     depth
-        How many documents of each source are looked at.
+        Number of hits to consider from each source.
     range_min
-        So many of the best that are left of each source are passed over.
+        Number of best remaining candidates of each source to skip.
     absolute_margin, relative_margin, max_score, min_score
-        See `Limits`; they need a scorer, whose scores can be compared.
+        See `Limits`; they need a scorer, because scores of different sources are not comparable.
     sampling, seed
-        The best of each source ("top"), or any.
+        The best candidates of each source (``"top"``), or random ones.
     output_format, output_scores
         See `formatted`.
     """
@@ -86,14 +86,14 @@ class MiningSettings:
 
     @property
     def limited(self) -> bool:
-        """Whether a limit on scores was set."""
+        """True when any limit on scores is set."""
         limits = (self.absolute_margin, self.relative_margin, self.max_score, self.min_score)
         return any(limit is not None for limit in limits)
 
 
 @dataclass
 class MiningSummary:
-    """What a job did."""
+    """Result of a mining job."""
 
     path: Path
     queries: int = 0
@@ -105,12 +105,12 @@ class MiningSummary:
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.rows:,} rows for {self.queries:,} queries"]
         if self.resumed:
-            lines.append(f"  {self.resumed:,} queries were there from an earlier run")
+            lines.append(f"  {self.resumed:,} queries were done in an earlier run")
         for limit, skipped in self.counts.skipped.items():
             lines.append(f"  {limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
         if self.suspects:
             lines.append(
-                f"  {self.suspects:,} documents that are no positive score above one: look at them in "
+                f"  {self.suspects:,} documents score above a positive: look at them in "
                 f"{self.path}/suspects-*.jsonl, they may be right answers"
             )
         return "\n".join(lines)
@@ -120,7 +120,7 @@ def mine(
     queries: Mapping[str, str],
     positives: Mapping[str, Sequence[Positive]],
     documents: Documents,
-    sources: Mapping[str, Finds | Mapping[str, Mapping[str, float]]],
+    sources: Mapping[str, Searches | Mapping[str, Mapping[str, float]]],
     settings: MiningSettings,
     path: str | Path,
     *,
@@ -128,51 +128,52 @@ def mine(
     scorer_name: str = "",
     show_progress: bool = True,
 ) -> MiningSummary:
-    """Mine negatives into a folder of Parquet files, some queries at a time.
+    """Mine negatives into a folder of Parquet files, one block of queries at a time.
 
-    A run that was stopped goes on where it stopped; memory is bounded by a block of queries.
+    A stopped run resumes at the first missing block; memory is bounded by one block.
 
     Parameters
     ----------
     queries, positives
-        By query_id; queries without a positive are left out.
+        By query_id; queries without a positive are skipped.
     documents
-        The collection that the sources find in.
+        The documents that the sources search.
     sources
-        By name, as in the settings' quotas: something that finds, or a run {query_id: {doc_id: score}}. A document
-        that several find belongs to the first. Without a scorer candidates stand by rank, the sources in turn.
+        By name, as in the settings' quotas: a retriever, or a run {query_id: {doc_id: score}}. A document found by
+        several sources counts for the first. Without a scorer candidates are ordered by rank, taking turns between
+        sources.
     path
-        Of the folder: part-*.parquet (`datasets.load_dataset("parquet", data_files=…)` reads them), mining.json, and
-        with a scorer suspects-*.jsonl, the documents that score above a positive.
+        The output folder: part-*.parquet (`datasets.load_dataset("parquet", data_files=…)` reads them), mining.json,
+        and with a scorer suspects-*.jsonl, the documents that score above a positive.
     scorer, scorer_name
-        Scores (query, document) pairs, positives too; what tells it from another, for the cache of its scores.
+        Model that scores (query, document) pairs, positives included; name that identifies it in the cache of scores.
 
     Raises
     ------
     InputError
-        A quota without a source, a limit without a scorer, no query with a positive.
+        For a quota without a source, a limit without a scorer, or no query with a positive.
     StorageError
-        When `path` holds what other settings made.
+        When `path` holds rows mined with other settings.
     """
     _check(settings, sources, scorer)
-    asked = [query_id for query_id in queries if positives.get(query_id)]
-    if not asked:
+    usable = [query_id for query_id in queries if positives.get(query_id)]
+    if not usable:
         raise InputError("no query has a positive document: nothing can be mined")
     folder = Path(path)
-    told = {"settings": asdict(settings), "queries": len(asked), "scorer": scorer_name, "sources": list(sources)}
-    _claim(folder, told)
-    summary = MiningSummary(folder, queries=len(asked))
+    job = {"settings": asdict(settings), "queries": len(usable), "scorer": scorer_name, "sources": list(sources)}
+    _claim(folder, job)
+    summary = MiningSummary(folder, queries=len(usable))
     cache = ScoreCache(folder / "scores.sqlite", scorer_name) if scorer is not None else None
     try:
-        with tqdm(total=len(asked), desc="mining", unit="query", disable=not show_progress) as bar:
-            for block, low in enumerate(range(0, len(asked), QUERIES_AT_ONCE)):
-                some = asked[low : low + QUERIES_AT_ONCE]
+        with tqdm(total=len(usable), desc="mining", unit="query", disable=not show_progress) as bar:
+            for block, low in enumerate(range(0, len(usable), QUERIES_AT_ONCE)):
+                query_ids = usable[low : low + QUERIES_AT_ONCE]
                 part = folder / f"part-{block:05}.parquet"
                 if part.is_file():
-                    summary.resumed += len(some)
+                    summary.resumed += len(query_ids)
                     summary.rows += _rows_of(part)
                 else:
-                    work = _Block(some, queries, positives, documents, sources, settings, scorer, cache)
+                    work = _Block(query_ids, queries, positives, documents, sources, settings, scorer, cache)
                     table, suspects = work.mine(random.Random(f"{settings.seed}:{block}"), summary.counts)
                     if suspects:
                         lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in suspects)
@@ -181,20 +182,20 @@ def mine(
                     summary.suspects += len(suspects)
                     write_atomically(part, lambda file, table=table: _write_parquet(table, file))  # type: ignore[misc]
                     summary.rows += len(table)
-                bar.update(len(some))
+                bar.update(len(query_ids))
     finally:
         if cache is not None:
             cache.close()
-    write_json(folder / "mining.json", told | {"rows": summary.rows, "complete": True})
+    write_json(folder / "mining.json", job | {"rows": summary.rows, "complete": True})
     return summary
 
 
 class _Block:
-    """Some queries, and the documents that matter to them, numbered."""
+    """A block of queries with their positives and candidates, documents numbered by text."""
 
     def __init__(
         self,
-        some: Sequence[str],
+        query_ids: Sequence[str],
         queries: Mapping[str, str],
         positives: Mapping[str, Sequence[Positive]],
         documents: Documents,
@@ -204,31 +205,31 @@ class _Block:
         cache: ScoreCache | None,
     ) -> None:
         self.settings, self.scorer, self.cache, self.sources = settings, scorer, cache, list(sources)
-        self.texts = [queries[query_id] for query_id in some]
-        self.ids = list(some)
+        self.texts = [queries[query_id] for query_id in query_ids]
+        self.ids = list(query_ids)
         hits = {
             name: source.search(self.texts, settings.depth)
             if hasattr(source, "search")
-            else Hits.from_run(source, list(some)).top(settings.depth)
+            else Hits.from_run(source, list(query_ids)).top(settings.depth)
             for name, source in sources.items()
         }
-        found = sorted(set().union(*(set(of_one.doc_ids) for of_one in hits.values())))
-        # Equal texts are one document: a copy of a positive under another id is no negative.
+        found = sorted(set().union(*(set(each.doc_ids) for each in hits.values())))
+        # Documents with equal texts share a number: a copy of a positive under another id is not a negative.
         self.documents: list[str] = []
         self.document_ids: list[str] = []
         by_text: dict[str, int] = {}
-        pairs = [(row, right) for row, query_id in enumerate(some) for right in positives[query_id]]
+        pairs = [(row, right) for row, query_id in enumerate(query_ids) for right in positives[query_id]]
         self.positives = Positives.of(
             np.array([row for row, _ in pairs], dtype=np.int64),
             np.array([self._number(by_text, right.text, right.doc_id or "") for _, right in pairs], dtype=np.int64),
-            len(some),
+            len(query_ids),
         )
         texts = documents.contents(found)
         numbers = {doc_id: self._number(by_text, text, doc_id) for doc_id, text in zip(found, texts, strict=True)}
         self.found = from_hits(hits, numbers, settings.depth)
 
     def mine(self, draw: random.Random, counts: Counts) -> "tuple[pa.Table, list[dict[str, Any]]]":
-        """Give the rows, and what scores above a positive."""
+        """Return the rows, and the documents that score above a positive."""
         found, scores = self._scored()
         settings = self.settings
         width = found.scores.shape[1]
@@ -282,7 +283,7 @@ class _Block:
         return self.found.with_scores(np.where(alive, block, -np.inf)), scores[len(rows) :]
 
     def _suspects(self, found: Candidates, scores: NDArray[np.float32]) -> list[dict[str, Any]]:
-        """Give what is no positive and scores above the query's least positive, the highest first."""
+        """Return the candidates that score above the query's lowest positive, highest first, without positives."""
         lowest = self.positives.lowest(scores)
         others = found.without(self.positives.mask(found.documents)).sorted()
         lines = []
@@ -308,8 +309,23 @@ class _Block:
         return number
 
 
+def leg_quotas(collection: str | Path, legs: Sequence[str], quotas: Mapping[str, int] | None) -> dict[str, int]:
+    """Return how many negatives each leg of a collection gives: the given numbers, or two of each leg.
+
+    Raises
+    ------
+    InputError
+        For a leg that the collection does not have.
+    """
+    if quotas is None:
+        return dict.fromkeys(legs, 2)
+    if unknown := [name for name in quotas if name not in legs]:
+        raise InputError(f"{collection} has no leg {unknown[0]!r}: it has {', '.join(legs)}")
+    return dict(quotas)
+
+
 def read_mined(path: str | Path) -> Any:
-    """Give the rows that `mine` wrote as a `datasets.Dataset`."""
+    """Return the rows that `mine` wrote as a `datasets.Dataset`."""
     from datasets import Dataset
 
     parts = sorted(map(str, Path(path).glob("part-*.parquet")))
@@ -321,7 +337,9 @@ def read_mined(path: str | Path) -> Any:
 def _check(settings: MiningSettings, sources: Mapping[str, Any], scorer: PairScorer | None) -> None:
     unknown = [name for name in settings.quotas if name not in sources]
     if unknown:
-        raise InputError(f"there is a quota for {unknown[0]!r} and no such source: there are {', '.join(sources)}")
+        raise InputError(
+            f"there is a quota for {unknown[0]!r} and no such source: the sources are {', '.join(sources)}"
+        )
     wrong = [name for name, quota in settings.quotas.items() if quota < 0]
     if wrong or not sum(settings.quotas.values()):
         raise InputError("quotas must be 0 or more and not all 0, as in bm25=2,dense=2")
@@ -331,17 +349,18 @@ def _check(settings: MiningSettings, sources: Mapping[str, Any], scorer: PairSco
         raise InputError("a limit needs scores that can be compared: name a cross-encoder that scores all candidates")
 
 
-def _claim(folder: Path, told: dict[str, Any]) -> None:
+def _claim(folder: Path, job: dict[str, Any]) -> None:
+    """Record the job in its folder; refuse a folder that holds another job's rows."""
     folder.mkdir(parents=True, exist_ok=True)
     manifest = folder / "mining.json"
     if manifest.is_file():
         known = json.loads(manifest.read_text("utf-8"))
-        if {name: known.get(name) for name in told} != json.loads(json.dumps(told)):
+        if {name: known.get(name) for name in job} != json.loads(json.dumps(job)):
             raise StorageError(f"{folder} holds rows mined with other settings (mining.json): name another folder")
     elif any(folder.iterdir()):
         raise StorageError(f"{folder} is not empty and holds no mined rows: name another folder")
     else:
-        write_json(manifest, told)
+        write_json(manifest, job)
 
 
 def _write_parquet(table: "pa.Table", file: Any) -> None:
@@ -359,7 +378,7 @@ def _rows_of(part: Path) -> int:
 def positives_of(
     qrels: Mapping[str, Mapping[str, int]], documents: Documents, *, least_grade: int = 1
 ) -> dict[str, list[Positive]]:
-    """Give the positives of qrels: the documents of at least this grade."""
+    """Return the positives of qrels: the documents of at least this grade."""
     ids = sorted({doc_id for judged in qrels.values() for doc_id, grade in judged.items() if grade >= least_grade})
     texts = dict(zip(ids, documents.contents(ids), strict=True))
     return {
@@ -369,7 +388,7 @@ def positives_of(
 
 
 def positives_of_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], dict[str, list[Positive]]]:
-    """Give queries and positives of (query, right text) pairs; an equal query on several pairs has several."""
+    """Return the queries and positives of (query, relevant text) pairs; equal queries are one query."""
     ids: dict[str, str] = {}
     positives: dict[str, list[Positive]] = {}
     for query, text in pairs:

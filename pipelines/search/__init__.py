@@ -1,7 +1,8 @@
-"""The whole way from a question to ranked, explained documents."""
+"""Search: from a query to ranked, explained documents."""
 
+from pipelines.models import LATE_INTERACTION
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
-from pipelines.search.opening import CONFIGURED, LATE_INTERACTION, make_reranker
+from pipelines.search.opening import CONFIGURED
 from pipelines.search.pipeline import SearchPipeline
 from pipelines.search.refine import Refine
 from pipelines.search.results import Explanation, LegExplanation, SearchResult, SearchResults
@@ -18,5 +19,4 @@ __all__ = [
     "SearchPipeline",
     "SearchResult",
     "SearchResults",
-    "make_reranker",
 ]

@@ -1,4 +1,4 @@
-"""AnswerCache: the answers given last, so that the same question is not worked out twice."""
+"""AnswerCache: the most recent answers, so that a repeated query is not searched again."""
 
 import json
 from collections import OrderedDict
@@ -11,12 +11,12 @@ from pipelines.search.results import SearchResults
 
 
 class AnswerCache:
-    """Keeps so many answers, the least recently asked for leaving first. Safe for several threads.
+    """A thread-safe LRU cache of answers.
 
     Parameters
     ----------
     size
-        How many; 0 keeps none.
+        Maximum number of answers; 0 keeps none.
     """
 
     def __init__(self, size: int) -> None:
@@ -27,18 +27,18 @@ class AnswerCache:
         self._lock = Lock()
 
     def get(self, key: Hashable) -> SearchResults | None:
-        """Give a copy of the answer kept under this key, marked as kept."""
+        """Return a copy of the answer stored under this key, marked as cached; None when there is none."""
         if not self.size:
             return None
         with self._lock:
-            found = self._answers.get(key)
-            if found is None:
+            answer = self._answers.get(key)
+            if answer is None:
                 return None
             self._answers.move_to_end(key)
-        return _copy(found, cached=True)
+        return _copy(answer, cached=True)
 
     def put(self, key: Hashable, answer: SearchResults) -> None:
-        """Keep a copy of the answer."""
+        """Store a copy of the answer."""
         if not self.size:
             return
         with self._lock:
@@ -52,7 +52,7 @@ class AnswerCache:
 
 
 def hashable(value: Any) -> Hashable:
-    """Give a key for a filter: itself, or its JSON whatever the order of its keys."""
+    """Return a hashable form of a filter: itself, or its JSON with sorted keys."""
     try:
         hash(value)
     except TypeError:

@@ -20,7 +20,7 @@ CANDIDATES = 50
 
 @dataclass(frozen=True, slots=True)
 class LegConfig:
-    """How one leg of the collection is searched.
+    """Search options of one leg.
 
     Parameters
     ----------
@@ -171,7 +171,10 @@ def _expanded(content: Any, where: str) -> Any:
     content = dict(content)
     legs = content.get("legs")
     if legs is not None:
-        legs = {name: {} for name in legs} if isinstance(legs, list | tuple) else legs
+        if isinstance(legs, list | tuple) and all(isinstance(name, str) for name in legs):
+            if twice := next((name for name in legs if legs.count(name) > 1), None):
+                raise InputError(f"{where}: legs names {twice!r} twice")
+            legs = {name: {} for name in legs}
         if not isinstance(legs, Mapping) or not legs:
             raise InputError(f"{where}: legs must be a list of names, or options by name, not {legs!r}")
         content["legs"] = {name: {} if leg is None else leg for name, leg in legs.items()}

@@ -1,4 +1,4 @@
-"""Why each hit stands where it does: provenance, shares and matched terms brought together."""
+"""Explanations of hits: ranks, scores, shares and matched terms of each leg."""
 
 from collections.abc import Sequence
 
@@ -13,18 +13,18 @@ from retrieve.trace import Trace
 
 
 def explain(legs: Sequence[Retriever], queries: Sequence[str], hits: Hits, trace: Trace) -> list[Explanation]:
-    """Explain each of the hits that are shown, one after another.
+    """Return the explanation of each hit, in order.
 
     Parameters
     ----------
     legs
-        The retrievers whose ranks and scores the hits carry.
+        The retrievers whose ranks and scores are in the hits' provenance.
     queries
-        What was asked, one for each row of `hits`.
+        One query for each row of `hits`.
     hits
-        The answers, with their provenance.
+        The hits, with their provenance.
     trace
-        Of the search that gave them, with ``explain=True``.
+        Trace of the search that found them, with ``explain=True``.
     """
     places = trace.shares.positions(hits) if trace.shares is not None else None
     by_leg = {leg.name: _of_leg(leg, queries, hits, trace, places) for leg in legs}
@@ -35,7 +35,7 @@ def explain(legs: Sequence[Retriever], queries: Sequence[str], hits: Hits, trace
 
 
 def stages_of(hits: Hits) -> list[tuple[LegHit, LegHit | None]]:
-    """Give each hit's rank and score before the reranker, and the reranker's own where it read the hit."""
+    """Return each hit's rank and score before the reranker, and the reranker's own if it read the hit."""
     first = hits.legs.get(FIRST_STAGE)
     ranks, scores = (hits.ranks, hits.scores) if first is None else (first.ranks, first.scores)
     before = list(map(LegHit, ranks.tolist(), scores.tolist()))
@@ -49,13 +49,13 @@ def stages_of(hits: Hits) -> list[tuple[LegHit, LegHit | None]]:
 def _of_leg(
     leg: Retriever, queries: Sequence[str], hits: Hits, trace: Trace, places: "np.ndarray | None"
 ) -> list[LegExplanation | None]:
-    """Explain a leg's part in every hit, None where it neither returned nor scored it."""
+    """Return a leg's part in every hit; None where it neither returned nor scored the hit."""
     column, shares = hits.legs[leg.name], trace.shares
-    spoke = (column.ranks > 0) | ~np.isnan(column.scores)
-    matched = iter(leg.terms(queries, hits.where(spoke)) or ())
+    involved = (column.ranks > 0) | ~np.isnan(column.scores)
+    matched = iter(leg.terms(queries, hits.where(involved)) or ())
     explained: list[LegExplanation | None] = []
-    for at, there in enumerate(spoke.tolist()):
-        if not there:
+    for at, is_involved in enumerate(involved.tolist()):
+        if not is_involved:
             explained.append(None)
             continue
         normalized, share = None, 1.0

@@ -1,4 +1,4 @@
-"""Highlighting: where a query's words stand in what was found, and the part of a text that has most of them."""
+"""Highlighting: where a query's words occur in a text, and the snippet that has most of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +11,32 @@ if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
 
 Spans = Sequence[tuple[int, int]]
-"""Places in a text, in characters, ascending and apart."""
+"""Character ranges of a text, ascending and disjoint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """The words of one text that a query has too.
+    """A text and the places where a query's words occur in it.
 
     Parameters
     ----------
     text
         The text.
     spans
-        Where they stand in it, in characters.
+        Character ranges of the words.
     """
 
     text: str
     spans: Spans
 
     def marked(self, before: str = "**", after: str = "**") -> str:
-        """Give the whole text with the words marked."""
+        """Return the text with the words marked."""
         return _marked(self.text, self.spans, 0, len(self.text), before, after)
 
     def snippet(self, length: int = 200, *, before: str = "**", after: str = "**") -> str:
-        """Give a part of at most `length` characters, cut between words, that has most different words of the query.
+        """Return the part of at most `length` characters, cut between words, with the most distinct words of the query.
 
-        It is one line; ``…`` stands where something was left out; marks are not counted.
+        It is one line, with ``…`` where text was cut off; marks do not count towards the length.
 
         Raises
         ------
@@ -49,10 +49,10 @@ class Highlight:
 
 
 def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> list[Highlight]:
-    """Find a query's words in texts: the results' texts, or the text of a parent.
+    """Find where a query's words occur in texts: those of results, or of a parent document.
 
-    Words are the same when the collection's BM25 leg takes them for the same: ``baking`` for ``bake``; stopwords are
-    not marked. In a collection without that leg they are when they differ in no more than case.
+    Words match as in the collection's BM25 leg: ``baking`` matches ``bake``, and stopwords are not marked. Without a
+    BM25 leg, words match when they differ in case only.
     """
     name = next((name for name, leg in pipeline.collection.manifest.legs.items() if leg.rows == "text"), None)
     index = None if name is None else pipeline.collection.index(name)
@@ -66,10 +66,10 @@ def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> l
 
 
 def best_window(text: str, spans: Spans, length: int) -> tuple[int, int]:
-    """Choose the part of a text, at most `length` characters long, that has most different marked words.
+    """Return the bounds of the part of a text, at most `length` characters long, with the most distinct marked words.
 
-    Of equal ones the part with most marked words, then the first. It is moved so that what is marked stands in its
-    middle, and begins and ends between words where there is a space to do so.
+    Ties are broken by the number of marked words, then by position. The part is shifted so that its marked words are
+    centred, and begins and ends between words where there is a space.
     """
     if length < 1:
         raise InputError(f"length must be at least 1, not {length}")
@@ -86,7 +86,7 @@ def best_window(text: str, spans: Spans, length: int) -> tuple[int, int]:
 
 
 def _richest(text: str, spans: Spans, length: int) -> tuple[int, int]:
-    """Give where the marked words of the best part begin and end."""
+    """Return where the marked words of the best part begin and end."""
     best, chosen, stop = (0, 0), (spans[0][0], min(spans[0][1], spans[0][0] + length)), 0
     counts: dict[str, int] = {}
     for at, (start, _) in enumerate(spans):

@@ -1,4 +1,4 @@
-"""From a collection and a configuration to the parts of a pipeline: encoders, retrievers, a reranker."""
+"""Open the parts of a search system from a collection: retrievers of its legs, their fusion, and the reranker."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,10 +6,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from indexing.collection.identity import check_identity
-from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
-from indexing.errors import InputError, ModelError
+from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.fusing import make_fusion
 from retrieve.fusion import Fusion
@@ -21,43 +19,105 @@ if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
     from retrieve.reranking.base import CandidateReranker
 
-LATE_INTERACTION = "late-interaction"
-"""The reranker that needs no weights of its own: MaxSim over the dense leg's token vectors."""
-
 
 class Configured(Enum):
-    """The type of `CONFIGURED`."""
+    """Type of `CONFIGURED`."""
 
     CONFIGURED = "as configured"
 
 
 CONFIGURED: Final = Configured.CONFIGURED
-"""Stands for what the collection's configuration says, where None says none."""
+"""Stands for what the collection's configuration says, where None means none."""
 
 
-def open_parts(
-    collection: Collection,
-    config: SearchConfig,
-    fusion: Fusion | None,
-    reranker: "CandidateReranker | None",
-    *,
-    dense: "str | Path | DenseEncoder | None",
-    sparse: "str | Path | SparseEncoder | None",
-) -> "tuple[Retriever, CandidateReranker | None]":
-    """Open the first stage and the reranker that a configuration names, each model once.
+class LegRetrievers:
+    """Retrievers of a collection's legs by name, each opened once: an embedded Qdrant index can be opened only once.
 
     Parameters
     ----------
-    fusion, reranker
-        Made already, instead of what the configuration names.
+    collection
+        The open collection.
+    legs
+        How legs are searched; the defaults for a leg that is missing here.
+    models
+        The loader of the query encoders.
     dense, sparse
-        For vectors and for term weights the encoder to use, loaded or by name, before what the legs say.
+        Query encoder of every leg of vectors, and of every leg of term weights, in place of the configured one.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        legs: Mapping[str, LegConfig] | None = None,
+        *,
+        models: Models | None = None,
+        dense: "str | Path | DenseEncoder | None" = None,
+        sparse: "str | Path | SparseEncoder | None" = None,
+    ) -> None:
+        self.collection, self.models = collection, models or Models()
+        self._legs, self._dense, self._sparse = legs or {}, dense, sparse
+        self._opened: dict[str, Retriever] = {}
+
+    def __getitem__(self, name: str) -> Retriever:
+        """Return the retriever of this leg; errors as `SearchPipeline.open`."""
+        if name not in self._opened:
+            self._opened[name] = self._open(name, self._legs.get(name, LegConfig()))
+        return self._opened[name]
+
+    def reranker(self, config: RerankerConfig, retrievers: Sequence[Retriever]) -> "CandidateReranker":
+        """Return a new reranker; late interaction uses the encoder of the first dense retriever, or dense leg."""
+        encoder = None
+        if config.model == LATE_INTERACTION:
+            encoder = next((leg.encoder for leg in retrievers if isinstance(leg, DenseRetriever)), None)
+            encoder = encoder or self._dense_encoder(config.dtype)
+        return make_reranker(config, self.models, encoder)
+
+    def _dense_encoder(self, dtype: str) -> Any:
+        """Return the encoder of a dense leg that is not searched, or the given one; None when there is neither."""
+        for name, leg in self.collection.manifest.legs.items():
+            if leg.rows == "vectors":
+                return self.models.leg_encoder(name, leg, self._dense, dtype)
+        return None if self._dense is None else self.models.dense(self._dense, dtype)
+
+    def _open(self, name: str, config: LegConfig) -> Retriever:
+        leg = self.collection.leg(name)
+        index = self.collection.index(name)
+        if leg.rows == "text":
+            return Bm25Retriever(index, name=name)
+        given = self._dense if leg.rows == "vectors" else self._sparse
+        encoder: Any = self.models.leg_encoder(name, leg, config.encoder if given is None else given, config.dtype)
+        kind = DenseRetriever if leg.rows == "vectors" else SparseRetriever
+        return kind(encoder, index, name=name)
+
+
+def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder | None") -> "CandidateReranker":
+    """Return a new reranker as configured; `encoder` is that of late interaction."""
+    return models.reranker(
+        config.model,
+        encoder,
+        weight=config.weight,
+        passages=config.passages,
+        overlap=config.overlap,
+        dtype=config.dtype,
+    )
+
+
+def open_parts(
+    legs: LegRetrievers, config: SearchConfig, fusion: Fusion | None, reranker: "CandidateReranker | None"
+) -> "tuple[Retriever, CandidateReranker | None]":
+    """Return the first stage and the reranker that a configuration describes.
+
+    Parameters
+    ----------
+    legs
+        The collection's legs; opened are those that the configuration names.
+    fusion, reranker
+        Loaded ones, in place of what the configuration names.
     """
     chosen = config.legs or {}
-    given, loaded = {"vectors": dense, "weights": sparse}, dict[tuple[type, str, str], Any]()
-    retrievers = [_retriever(collection, name, leg, given, loaded) for name, leg in chosen.items()]
+    retrievers = [legs[name] for name in chosen]
     if config.reranker is not None:
-        reranker = make_reranker(config.reranker, collection, retrievers, dense)
+        reranker = legs.reranker(config.reranker, retrievers)
     fusion = fusion or make_fusion(config.fusion, retrievers)
     if len(retrievers) == 1:
         return retrievers[0], reranker
@@ -79,7 +139,7 @@ def with_arguments(
     workers: int | None,
     cache: int | None,
 ) -> SearchConfig:
-    """Put what `SearchPipeline.open` was given before what the configuration says."""
+    """Return the configuration with the arguments of `SearchPipeline.open` in place of what it says."""
     stated = config.legs or {}
     names = list(legs if legs is not None else stated or collection.manifest.legs)
     chosen = {name: stated.get(name, LegConfig()) for name in names}
@@ -101,7 +161,7 @@ def _second_stage(
     candidates: int | None,
     budget: Budget | None,
 ) -> RerankerConfig | None:
-    """Give the reranker's configuration; None for none, and for one that was given loaded."""
+    """Return the reranker's configuration; None without a reranker, and for a loaded one."""
     if isinstance(given, str):
         stated = stated if stated is not None and stated.model == given else RerankerConfig(given)
     elif given is not CONFIGURED:
@@ -111,90 +171,3 @@ def _second_stage(
     if stated is not None and budget is not None:
         stated = replace(stated, max_pairs=budget.max_pairs, max_ms=budget.max_ms, early_exit=budget.early_exit)
     return stated
-
-
-def make_reranker(
-    config: RerankerConfig,
-    collection: Collection,
-    retrievers: Sequence[Retriever],
-    dense: "str | Path | DenseEncoder | None",
-) -> "CandidateReranker":
-    """Make the reranker that a configuration names; `late-interaction` reads with the dense leg's encoder."""
-    options: dict[str, Any] = {"passages": config.passages, "overlap": config.overlap}
-    if config.weight is not None:
-        options["weight"] = config.weight
-    if config.model != LATE_INTERACTION:
-        from retrieve.encoders import CrossEncoder
-        from retrieve.reranking.cross_encoder import Reranker
-
-        return Reranker(CrossEncoder(config.model, dtype=config.dtype), **options)
-    from retrieve.reranking.late_interaction import LateInteractionReranker
-
-    for retriever in retrievers:
-        if isinstance(retriever, DenseRetriever):
-            return LateInteractionReranker(retriever.encoder, **options)
-    leg = next((leg for leg in collection.manifest.legs.values() if leg.rows == "vectors"), None)
-    if dense is None and leg is None:
-        raise InputError(
-            "the late-interaction reranker reads token vectors of a dense encoder, and this collection has no dense "
-            "leg: name an encoder (--dense MODEL), or a cross-encoder as the reranker"
-        )
-    from retrieve.encoders import DenseEncoder
-
-    return LateInteractionReranker(_encoder(DenseEncoder, dense, leg, LATE_INTERACTION, config.dtype), **options)
-
-
-def _retriever(
-    collection: Collection,
-    name: str,
-    config: LegConfig,
-    given: Mapping[str, Any],
-    loaded: dict[tuple[type, str, str], Any],
-) -> Retriever:
-    leg = collection.leg(name)
-    index = collection.index(name)
-    if leg.rows == "text":
-        return Bm25Retriever(index, name=name)
-    from retrieve.encoders import DenseEncoder, SparseEncoder
-
-    model = config.encoder if given.get(leg.rows) is None else given[leg.rows]
-    if leg.rows == "vectors":
-        return DenseRetriever(_encoder(DenseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
-    return SparseRetriever(_encoder(SparseEncoder, model, leg, name, config.dtype, loaded), index, name=name)
-
-
-def _encoder(
-    kind: type,
-    given: Any,
-    leg: Leg | None,
-    name: str,
-    dtype: str,
-    loaded: dict[tuple[type, str, str], Any] | None = None,
-) -> Any:
-    """Give `given`, loaded if it is a name, else the encoder the leg records; refuse one of another identity."""
-    recorded = dict(leg.encoder or {}) if leg is not None else {}
-    asked = given if given is not None else recorded.get("name")
-    if asked is None:
-        raise ModelError(f"the manifest does not say which encoder the leg {name!r} was built with: name it")
-    try:
-        encoder = _loaded(kind, asked, dtype, loaded if loaded is not None else {})
-    except ModelError as error:
-        if given is not None:
-            raise
-        raise ModelError(
-            f"the leg {name!r} was built with the encoder {asked!r}, which cannot be loaded now ({error}); "
-            f"say where it is: SearchPipeline.open(..., dense=PATH) or `retrieve search --dense PATH`"
-        ) from error
-    if recorded:
-        check_identity(recorded, encoder.identity, name)
-    return encoder
-
-
-def _loaded(kind: type, asked: Any, dtype: str, loaded: dict[tuple[type, str, str], Any]) -> Any:
-    """Load an encoder by its name, once; give one that is loaded as it is."""
-    if not isinstance(asked, str | Path):
-        return asked
-    key = kind, str(asked), dtype
-    if key not in loaded:
-        loaded[key] = kind(asked, dtype=dtype)
-    return loaded[key]

@@ -1,4 +1,4 @@
-"""Searching chunks and showing their documents: each parent once, whole, with the passages it was found by."""
+"""Parent documents of found chunks: each document once, with its full text and the passages that matched."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParentResult:
-    """A document that was found by one or more of its chunks.
+    """A document found through one or more of its chunks.
 
     Parameters
     ----------
     document
-        The document, put together again from its chunks.
+        The document, reassembled from its chunks.
     score
-        Its best passage's.
+        Score of its best passage.
     rank
         From 1.
     passages
-        The chunks that were found, best first.
+        The found chunks, best first.
     """
 
     document: Document
@@ -36,11 +36,11 @@ class ParentResult:
 
     @property
     def spans(self) -> list[tuple[int, int]]:
-        """Where the passages stand in the document's text, in characters, in the order of `passages`."""
+        """Character range of each passage in the document's text."""
         return [_span(passage) for passage in self.passages]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold; each passage with its place in the document's text."""
+        """Return JSON values; each passage with its place in the document's text."""
         return {
             "doc_id": self.document.doc_id,
             "score": self.score,
@@ -61,7 +61,7 @@ class ParentResults(list[ParentResult]):
     Attributes
     ----------
     found
-        The chunks that they were found by: what finding them took, which legs failed, how many were reranked.
+        The results of the search for chunks: timings, failed legs, number of reranked candidates.
     """
 
     __slots__ = ("found",)
@@ -71,30 +71,30 @@ class ParentResults(list[ParentResult]):
         self.found = found
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         return {**self.found.as_dict(), "hits": [result.as_dict() for result in self]}
 
 
 def search_parents(
     pipeline: "SearchPipeline", query: str | Sequence[str], k: int = 10, *, pool: int = 100, **options: Any
 ) -> ParentResults:
-    """Find the `k` documents with the best chunks.
+    """Return the `k` documents with the best chunks.
 
     Parameters
     ----------
     pipeline
-        Of a collection whose documents are chunks (`ChunkedCorpus`); a document that is none stands for itself.
+        Pipeline of a collection of chunks (`ChunkedCorpus`); a document that is not a chunk is its own parent.
     query
-        The question; several wordings of it in a list.
+        The query, or a list of several phrasings of it.
     pool
-        How many chunks are looked for: fewer than `k` documents come back when the pool holds no more.
+        Number of chunks to search for; fewer than `k` documents are returned when these chunks have fewer parents.
     options
-        As `SearchPipeline.search`'s; of several wordings as `SearchPipeline.multi_search`'s.
+        Options of `SearchPipeline.search`; for several phrasings, of `SearchPipeline.multi_search`.
 
     Raises
     ------
     InputError
-        As `SearchPipeline.search`, and when a chunk of a found document is gone.
+        As for `SearchPipeline.search`, and when a chunk of a found document is missing.
     """
     depth = max(pool, k)
     if isinstance(query, str):
@@ -107,7 +107,7 @@ def search_parents(
     best = list(passages.values())[:k]
     wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
     stored = iter(pipeline.collection.documents.get([doc_id for ids in wanted for doc_id in ids]))
-    documents = [_whole([next(stored) for _ in ids]) for ids in wanted]
+    documents = [_assembled([next(stored) for _ in ids]) for ids in wanted]
     parents = [
         ParentResult(document, found[0].score, rank, tuple(found))
         for rank, (document, found) in enumerate(zip(documents, best, strict=True), 1)
@@ -116,7 +116,7 @@ def search_parents(
 
 
 def holds_chunks(collection: Collection) -> bool:
-    """Say whether a collection's documents are chunks of others, by its first one."""
+    """Return whether a collection's documents are chunks, judged by the first one."""
     first = next(iter(collection.documents), None)
     return first is not None and is_chunk(first.metadata)
 
@@ -125,7 +125,7 @@ def _parent(result: SearchResult) -> str:
     return str(result.metadata[PARENT_ID]) if is_chunk(result.metadata) else result.doc_id
 
 
-def _whole(documents: Sequence[Document]) -> Document:
+def _assembled(documents: Sequence[Document]) -> Document:
     return assemble(documents) if is_chunk(documents[0].metadata) else documents[0]
 
 

@@ -1,28 +1,27 @@
-"""SearchPipeline: the whole way from a question to ranked, explained documents."""
+"""SearchPipeline: from a query to ranked, explained documents."""
 
 import asyncio
 import threading
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any, Self
 
 from indexing.collection.reader import Collection
 from indexing.errors import InputError
 from indexing.hits import Hits
 from indexing.resources import Closing
+from pipelines.models import Models
+from pipelines.search.blocks import blocks, search_blocks
 from pipelines.search.cache import AnswerCache, hashable
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
 from pipelines.search.fusing import fusion_config
-from pipelines.search.opening import CONFIGURED, Configured, open_parts, with_arguments
-from pipelines.search.query_variants import answer_wordings
+from pipelines.search.opening import CONFIGURED, Configured, LegRetrievers, open_parts, with_arguments
+from pipelines.search.query_variants import answer_variants
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
-from pipelines.search.stages import Asked, Stages
+from pipelines.search.stages import SearchRequest, Stages
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
 from retrieve.hybrid import HybridRetriever, OnLegError
 from retrieve.reranking.budget import Budget
@@ -35,13 +34,11 @@ if TYPE_CHECKING:
 
 QUERIES_AT_ONCE = 256
 
-T = TypeVar("T")
-
 
 class SearchPipeline(Closing):
-    """A first stage (one leg, or several fused), an optional reranker, and the documents they speak of.
+    """A first stage (one leg, or several fused), an optional reranker, and the documents.
 
-    `open` makes one from a collection on disk, `from_config` from a file; the constructor takes parts of your own.
+    `open` builds one from a collection on disk, `from_config` from a file; the constructor takes parts built elsewhere.
     Any number of threads may search at once.
 
     Parameters
@@ -49,19 +46,19 @@ class SearchPipeline(Closing):
     retriever
         The first stage; closed with the pipeline.
     collection
-        Where the documents are; closed with the pipeline.
+        The documents; closed with the pipeline.
     reranker
         The second stage, if any.
     candidates
-        How many first-stage hits the reranker may read.
+        Number of first-stage hits that the reranker may read.
     budget
-        What it may spend on a query, unless a search says otherwise.
+        Limits of the reranker for a query; a search may override them.
     workers
-        How many searches `asearch` runs at once.
+        Number of searches that `asearch` runs at once.
     cache
-        How many answers are kept, the least recently asked for leaving first; 0 keeps none. An answer is found again
-        by the query, everything else that was asked, and the collection's sequence number: a write makes all of them
-        old. Answers that lack a leg, or whose reranker ran out of time, are not kept.
+        Number of answers kept in an LRU cache; 0 keeps none. The key is the query, the options of the search and the
+        collection's sequence number, so that a write invalidates all answers. Answers that lack a leg, or whose
+        reranker ran out of time, are not cached.
     """
 
     def __init__(
@@ -83,6 +80,7 @@ class SearchPipeline(Closing):
         self.budget = budget or Budget()
         self.cache = AnswerCache(cache)
         self._config: SearchConfig | None = None
+        self._legs: LegRetrievers | None = None
         self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="search")
 
     @classmethod
@@ -102,43 +100,46 @@ class SearchPipeline(Closing):
         on_leg_error: OnLegError | None = None,
         workers: int | None = None,
         cache: int | None = None,
+        models: Models | None = None,
     ) -> Self:
         """Open a collection with all its legs, or the named ones.
 
-        What is not given here is as the configuration says; where that says nothing, as `SearchConfig` has it.
+        Arguments override the configuration, which overrides the defaults of `SearchConfig`.
 
         Parameters
         ----------
         directory
-            What `build_collection` or ``retrieve index`` made.
+            A collection built by `build_collection` or ``retrieve index``.
         config
-            A configuration, its file or its content; by default ``search.yaml`` in `directory`, if it is there.
+            A configuration, its file or its content; by default ``search.yaml`` in `directory`, if that exists.
         legs
-            Names of legs (``bm25``, ``dense``, ``sparse``), all by default; several are fused.
+            Names of legs (``bm25``, ``dense``, ``sparse``), all by default; two or more are fused.
         fusion
             As for `HybridRetriever`, or its configuration.
         depth
-            How many hits each leg gives to the fusion: one number, or one a leg by its name.
+            Number of hits that each leg gives to the fusion: one number, or one per leg by its name.
         dense, sparse
             The query encoder, loaded or by path or name; by default the one the manifest names.
         reranker
             A reranker, or the path or name of a cross-encoder, or ``"late-interaction"``: MaxSim over the token
-            vectors of the dense leg's encoder. None is none, whatever the configuration says.
+            vectors of the dense leg's encoder. None turns off a configured reranker.
         candidates
-            How many first-stage hits the reranker may read (50).
+            Number of first-stage hits that the reranker may read (50).
         budget, workers, cache
             As for the constructor.
         on_leg_error
             As for `HybridRetriever`.
+        models
+            The loader of encoders and rerankers, to share loaded models with other pipelines.
 
         Raises
         ------
         StorageError
-            No collection there, or no such leg.
+            For a directory that is not a collection, or an unknown leg.
         ModelError
-            An encoder that cannot be found, or is not the one the leg was built with.
+            For an encoder that cannot be loaded, or is not the one that the leg was built with.
         InputError
-            A configuration that cannot be used, naming its file and key.
+            For an invalid configuration, naming its file and key.
         """
         if isinstance(legs, str):
             raise InputError(f"legs must be a list of names, not the string {legs!r}: legs=[{legs!r}]")
@@ -162,7 +163,8 @@ class SearchPipeline(Closing):
                 cache=cache,
             )
             given = reranker if config.reranker is None and not isinstance(reranker, str | Configured) else None
-            retriever, second = open_parts(collection, config, fusion, given, dense=dense, sparse=sparse)
+            opened = LegRetrievers(collection, config.legs, models=models, dense=dense, sparse=sparse)
+            retriever, second = open_parts(opened, config, fusion, given)
             stated = config.reranker
             pipeline = cls(
                 retriever,
@@ -176,25 +178,25 @@ class SearchPipeline(Closing):
         except BaseException:
             collection.close()
             raise
-        pipeline._config = config
+        pipeline._config, pipeline._legs = config, opened
         return pipeline
 
     @classmethod
     def from_config(cls, config: str | Path | Mapping[str, Any], **arguments: Any) -> Self:
-        """Open what a YAML file, or a mapping of the same form, describes.
+        """Open the pipeline that a YAML file, or a mapping of the same form, describes.
 
         Parameters
         ----------
         config
-            As `SearchConfig` says, with the key ``collection``: a directory, as seen from the file's folder. A file
-            that lies in its collection's directory needs none.
+            See `SearchConfig`; the key ``collection`` is a directory relative to the file's folder. A file in its
+            collection's directory does not need it.
         arguments
-            As for `open`, before what the file says.
+            As for `open`; they override the file.
 
         Raises
         ------
         InputError
-            A configuration that cannot be used, naming its file and key.
+            For an invalid configuration, naming its file and key.
         """
         read = SearchConfig.load(config)
         folder = Path() if isinstance(config, Mapping) else Path(config).parent
@@ -203,16 +205,16 @@ class SearchPipeline(Closing):
         return cls.open(folder / (read.collection or "."), config=read, **arguments)
 
     def save(self, path: str | Path | None = None) -> Path:
-        """Write the configuration, for `from_config`; by default where `open` finds it, in the collection's directory.
+        """Write the configuration for `from_config`; by default to the collection's directory, where `open` reads it.
 
         Raises
         ------
         InputError
-            For a part that a file cannot name: a fusion or a reranker of your own, a pipeline that was not opened
-            from a collection.
+            For a part that a file cannot describe: a custom fusion or a loaded reranker, or a pipeline that was not
+            opened from a collection.
         """
         if self._config is None:
-            raise InputError("a pipeline of parts of your own cannot be written down: open it from its collection")
+            raise InputError("a pipeline made of loaded parts cannot be saved: open it from its collection")
         path = self.collection.path / SEARCH_FILE if path is None else Path(path)
         config = self._config
         if self.reranker is not None and config.reranker is None:
@@ -224,6 +226,12 @@ class SearchPipeline(Closing):
         config.save(path)
         return path
 
+    def leg(self, name: str) -> Retriever:
+        """Return the retriever of one leg of the collection, opened if this pipeline does not search it."""
+        if self._legs is not None:
+            return self._legs[name]
+        return next(leg for leg in self._stages.legs if leg.name == name)
+
     def search(
         self,
         query: str,
@@ -234,60 +242,60 @@ class SearchPipeline(Closing):
         budget: Budget | None = None,
         refine: Refine | None = None,
     ) -> SearchResults:
-        """Find the `k` best documents for one query.
+        """Return the `k` best documents for one query.
 
         Parameters
         ----------
         filter
-            Only documents that it lets through, on every leg.
+            Search only documents that match it, on every leg.
         explain
-            Say for each hit why it is there (`Explanation`), at the cost of some milliseconds.
+            Add an `Explanation` to each hit, which takes some milliseconds.
         budget
-            What the reranker may spend, instead of the pipeline's.
+            Limits of the reranker, in place of the pipeline's.
         refine
-            A threshold, one hit a group, variety: what becomes of the best hits before they are shown.
+            How the hits to show are chosen from the best ones: threshold, near-duplicates, groups, diversity.
 
         Raises
         ------
         InputError
-            For `k` below 1, a query that is no string, or a filter that cannot be used.
+            For `k` below 1, a query that is not a string, or an invalid filter.
         """
-        return self._one(query, Asked(k, filter, explain, budget, refine), Trace(explain=explain))
+        return self._one(query, SearchRequest(k, filter, explain, budget, refine), Trace(explain=explain))
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10, **options: Any) -> dict[str, SearchResults]:
-        """Find the `k` best documents for each query, given as ``{query_id: text}``; options as `search`'s."""
+        """Return the `k` best documents for each query, given as ``{query_id: text}``; options as for `search`."""
         if not isinstance(queries, Mapping):
-            raise InputError("batch_search takes {query_id: text}; for a list of texts there is retrieve")
+            raise InputError("batch_search takes {query_id: text}; use retrieve for a list of texts")
         return dict(self.iter_search(queries, k, **options))
 
     def iter_search(
         self, queries: Mapping[str, str] | Iterable[tuple[str, str]], k: int = 10, **options: Any
     ) -> Iterator[tuple[str, SearchResults]]:
-        """Answer any number of queries, `QUERIES_AT_ONCE` together, giving each id with its results in order.
+        """Answer a stream of queries in batches of `QUERIES_AT_ONCE`, yielding each id with its results in order.
 
         Parameters
         ----------
         queries
-            ``{query_id: text}``, or pairs of them without end: no more are read than are answered.
+            ``{query_id: text}``, or an unbounded stream of such pairs, read one batch at a time.
         options
-            As `search`'s.
+            As for `search`.
         """
-        asked = Asked(k, **options)
+        request = SearchRequest(k, **options)
         pairs = queries.items() if isinstance(queries, Mapping) else queries
-        for block in _blocks(pairs, QUERIES_AT_ONCE):
-            answers = self._stages.answer([text for _, text in block], asked, Trace(explain=asked.explain))
+        for block in blocks(pairs, QUERIES_AT_ONCE):
+            answers = self._stages.answer([text for _, text in block], request, Trace(explain=request.explain))
             yield from zip([query_id for query_id, _ in block], answers, strict=True)
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> SearchResults:
-        """Find the `k` best documents for one query without blocking the event loop; options as `search`'s.
+        """Return the `k` best documents for one query without blocking the event loop; options as for `search`.
 
-        At most `workers` searches run at once, in threads; others wait their turn. A cancelled one that waits never
-        runs; one that runs ends before its next stage (or the reranker's next portion).
+        At most `workers` searches run at once, in threads; the others wait. A search that is cancelled while it waits
+        never runs; a running one stops before its next stage (or the reranker's next batch).
         """
-        asked, cancelled = Asked(k, **options), threading.Event()
-        trace = Trace(explain=asked.explain, cancelled=cancelled)
+        request, cancelled = SearchRequest(k, **options), threading.Event()
+        trace = Trace(explain=request.explain, cancelled=cancelled)
         try:
-            return await asyncio.wrap_future(self._workers.submit(self._one, query, asked, trace))
+            return await asyncio.wrap_future(self._workers.submit(self._one, query, request, trace))
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -295,20 +303,20 @@ class SearchPipeline(Closing):
     def multi_search(
         self, queries: Sequence[str], k: int = 10, *, fusion: Fusion = reciprocal_rank_fusion, **options: Any
     ) -> SearchResults:
-        """Find the `k` best documents for one question in several wordings, fused.
+        """Return the `k` best documents for several phrasings of one query, fused.
 
         Parameters
         ----------
         queries
-            The question first, then its rewritings: all are searched for together; the reranker reads the first.
+            The query first, then its rewrites: all are searched together; the reranker reads the first.
         fusion
-            Of the wordings' rankings; RRF with ``k=60`` by default. Their provenance is ``query 1``, ``query 2``, …
+            Fusion of their rankings; RRF with ``k=60`` by default. Their provenance is ``query 1``, ``query 2``, …
         options
-            As `search`'s. With ``explain=True`` each wording that found a hit says its rank, score and share, and its
-            legs theirs.
+            As for `search`. With ``explain=True`` each variant that found a hit gives its rank, score and share, and
+            those of its legs.
         """
-        asked = Asked(k, **options)
-        return answer_wordings(self._stages, queries, asked, fusion, Trace(explain=asked.explain))
+        request = SearchRequest(k, **options)
+        return answer_variants(self._stages, queries, request, fusion, Trace(explain=request.explain))
 
     def retrieve(
         self,
@@ -319,18 +327,17 @@ class SearchPipeline(Closing):
         budget: Budget | None = None,
         show_progress: bool = False,
     ) -> Hits:
-        """Find without fetching texts: `Hits` for several queries, as a harness wants them."""
-        asked = Asked(k, filter, budget=budget)
-        parts = []
-        with tqdm(total=len(queries), desc="searching", unit="query", disable=not show_progress) as bar:
-            for block in _blocks(queries, QUERIES_AT_ONCE):
-                trace, stages = Trace(), self._stages
-                parts.append(stages.rerank(block, stages.find(block, asked, trace), asked, trace).top(k))
-                bar.update(len(block))
-        return Hits.concatenate(parts)
+        """Return the `Hits` of several queries without fetching documents, as for evaluation."""
+        request, stages = SearchRequest(k, filter, budget=budget), self._stages
+
+        def search(block: list[str]) -> Hits:
+            trace = Trace()
+            return stages.rerank(block, stages.find(block, request, trace), request, trace).top(k)
+
+        return search_blocks(search, queries, QUERIES_AT_ONCE, "searching", show_progress)
 
     def close(self) -> None:
-        """End the searches that wait, and close the threads and the collection."""
+        """Cancel waiting searches, stop the threads, and close the collection."""
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.retriever.close()
         self.collection.close()
@@ -339,24 +346,18 @@ class SearchPipeline(Closing):
     def _stages(self) -> Stages:
         return Stages(self.retriever, self.collection, self.reranker, self.candidates, self.budget)
 
-    def _one(self, query: str, asked: Asked, trace: Trace) -> SearchResults:
-        """Answer one query, from the cache where it is there."""
+    def _one(self, query: str, request: SearchRequest, trace: Trace) -> SearchResults:
+        """Answer one query, from the cache if possible."""
         if not self.cache.size:
-            return self._stages.answer([query], asked, trace)[0]
-        key = self._key(query, asked)
+            return self._stages.answer([query], request, trace)[0]
+        key = self._key(query, request)
         found = self.cache.get(key)
         if found is None:
-            found = self._stages.answer([query], asked, trace)[0]
+            found = self._stages.answer([query], request, trace)[0]
             if not found.degraded and not trace.out_of_time:
                 self.cache.put(key, found)
         return found
 
-    def _key(self, query: str, asked: Asked) -> Hashable:
+    def _key(self, query: str, request: SearchRequest) -> Hashable:
         sequence = getattr(self.collection.documents, "sequence", 0)
-        return sequence, query, hashable(asked.filter), replace(asked, filter=None)
-
-
-def _blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    source = iter(items)
-    while block := list(islice(source, size)):
-        yield block
+        return sequence, query, hashable(request.filter), replace(request, filter=None)

@@ -1,4 +1,4 @@
-"""Refine: what becomes of a ranking between finding and showing: a threshold, one hit a group, variety."""
+"""Refine: choose the hits to show: score threshold, near-duplicates, one hit per group, diversity."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,28 +16,27 @@ from retrieve.fusion.normalizers.min_max import min_max
 _WORD = re.compile(r"\w+")
 
 Vectors = Callable[[Sequence[str]], NDArray[np.floating]]
-"""Gives the vectors [n, dim] of these documents."""
+"""Returns the vectors [n, dim] of these documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refine:
-    """What is done to the best hits of a query before `k` of them are shown, in this order.
+    """Steps that choose `k` of a query's best hits, in this order.
 
     Parameters
     ----------
     threshold
-        Leave out hits that score less: the reranker's score, else the fused one (0 to 1 for the default fusion).
+        Remove hits with a lower score: the reranker's, or without one the fused score (0 to 1 for the default fusion).
     collapse
-        Leave out a hit whose text is nearly that of a better one: their sets of words overlap (Jaccard) by this much
-        or more. 0.9, say.
+        Remove near-duplicates of better hits: those whose sets of words have at least this Jaccard overlap, as in 0.9.
     group_by
-        A metadata field: only the best hit of each of its values is kept. Hits without the field are kept.
+        A metadata field: keep only the best hit for each of its values. Hits without the field are kept.
     mmr
         Order by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998): each next hit has the largest
         ``mmr * relevance - (1 - mmr) * highest cosine with a hit above``; relevance is the score, min-max over these
-        hits. 1 is no change, 0 is variety alone. Vectors come from the first dense leg.
+        hits. 1 changes nothing, 0 is diversity alone. Vectors come from the first dense leg.
     pool
-        How many of the best hits are looked at.
+        Number of best hits to choose from.
     """
 
     threshold: float | None = None
@@ -56,11 +55,11 @@ class Refine:
 
     @property
     def reads_documents(self) -> bool:
-        """Whether it needs to see the documents of the whole pool."""
+        """True when the steps need the documents of the whole pool."""
         return self.collapse is not None or self.group_by is not None
 
     def apply(self, hits: Sequence[Hit], k: int, documents: Mapping[str, Document], vectors: Vectors) -> list[Hit]:
-        """Choose at most `k` of a query's hits, in their new order; each keeps its score and old rank."""
+        """Return at most `k` of a query's hits in their new order; each keeps its score and old rank."""
         kept = list(hits)
         if self.threshold is not None:
             kept = [hit for hit in kept if hit.score >= self.threshold]
@@ -68,7 +67,7 @@ class Refine:
             shown = NearDuplicates(self.collapse)
             kept = [hit for hit in kept if shown.add(_words(documents[hit.doc_id]))]
         if self.group_by is not None:
-            kept = _first_of_each(kept, documents, self.group_by)
+            kept = _best_of_each_value(kept, documents, self.group_by)
         if self.mmr is not None and len(kept) > 1:
             scores = np.array([hit.score for hit in kept])
             order = mmr_order(scores, vectors([hit.doc_id for hit in kept]), k, balance=self.mmr)
@@ -77,23 +76,23 @@ class Refine:
 
 
 def mmr_order(scores: NDArray[np.floating], vectors: NDArray[np.floating], k: int, *, balance: float) -> list[int]:
-    """Order hits by maximal marginal relevance (see `Refine`).
+    """Return the order of hits by maximal marginal relevance (see `Refine`).
 
     Parameters
     ----------
     scores
         [hits], higher is better.
     vectors
-        [hits, dim], any length; one of length 0 is like nothing.
+        [hits, dim], not necessarily normalized; a zero vector has cosine 0 with every other.
     k
-        How many to choose.
+        Number of hits to choose.
     balance
-        The part of relevance, 0 to 1.
+        Weight of relevance, 0 to 1.
 
     Returns
     -------
     list of int
-        Positions of the chosen hits, best first; equal ones by position.
+        Positions of the chosen hits, best first; ties by position.
     """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, lengths, out=np.zeros_like(vectors, dtype=np.float64), where=lengths > 0)
@@ -108,7 +107,7 @@ def mmr_order(scores: NDArray[np.floating], vectors: NDArray[np.floating], k: in
     return chosen
 
 
-def _first_of_each(hits: Sequence[Hit], documents: Mapping[str, Document], field: str) -> list[Hit]:
+def _best_of_each_value(hits: Sequence[Hit], documents: Mapping[str, Document], field: str) -> list[Hit]:
     seen: set[str] = set()
     kept = []
     for hit in hits:

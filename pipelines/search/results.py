@@ -1,4 +1,4 @@
-"""What a search gives: documents, where each came from, why, and what the search took."""
+"""Results of a search: documents, provenance, explanations and timings."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,22 +10,22 @@ from indexing.indexes.base import Terms
 
 @dataclass(frozen=True, slots=True)
 class LegExplanation:
-    """One leg's part in a hit.
+    """Contribution of one leg to a hit.
 
     Parameters
     ----------
     rank, score
-        The leg's own. The rank is None where the leg did not return the hit, but was asked for its true score by the
-        fusion (``missing="score"``).
+        The leg's rank and score. The rank is None when the leg did not return the hit but scored it for the fusion
+        (``missing="score"``).
     normalized
-        What the fusion made of that score; None where it goes by ranks, or nothing was fused.
+        The score as normalized by the fusion; None for a fusion of ranks, and without a fusion.
     share
-        The leg's part of the fused score, 0 to 1; 1 where nothing was fused.
+        The leg's share of the fused score, 0 to 1; 1 without a fusion.
     terms
-        The matched terms and what each adds to the leg's score, the largest first; None for a leg that matches none.
+        Matched terms and their contributions to the leg's score, largest first; None for a leg that matches no terms.
     legs
-        Where the leg is one wording of the question (`SearchPipeline.multi_search`): each leg's part in that wording's
-        own score.
+        When the leg is one variant of the query (`SearchPipeline.multi_search`): the contributions of the actual legs
+        to that variant's score.
     """
 
     rank: int | None
@@ -36,7 +36,7 @@ class LegExplanation:
     legs: "Mapping[str, LegExplanation]" = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         plain: dict[str, Any] = {"rank": self.rank, "score": self.score, "share": self.share}
         if self.normalized is not None:
             plain["normalized"] = self.normalized
@@ -49,16 +49,16 @@ class LegExplanation:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a hit stands where it does.
+    """Explanation of a hit's rank.
 
     Parameters
     ----------
     legs
-        Each leg that returned it, or scored it; of several wordings each that found it: ``query 1``, ``query 2``, …
+        Each leg that returned or scored it; for several query variants, each that found it: ``query 1``, ``query 2``, …
     first_stage
-        Its rank and score before the reranker (or at the end, without one): the fused ones, or the single leg's.
+        Its rank and score before the reranker (final, without one): the fused ones, or those of the single leg.
     reranker
-        The reranker's own rank and score for it; None when it was not read.
+        The reranker's rank and score; None when the reranker did not read it.
     """
 
     legs: Mapping[str, LegExplanation]
@@ -66,7 +66,7 @@ class Explanation:
     reranker: LegHit | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         return {
             "legs": {name: leg.as_dict() for name, leg in self.legs.items()},
             "first_stage": {"rank": self.first_stage.rank, "score": self.first_stage.score},
@@ -83,14 +83,14 @@ class SearchResult:
     doc_id, title, text, metadata
         The document.
     score
-        What it was ranked by: the reranker's score, else the fused one, else the single leg's.
+        The score that ranks it: the reranker's, else the fused one, else the single leg's.
     rank
-        From 1.
+        Rank, from 1.
     legs
-        Where it came from: each stage that returned it (``bm25``, ``dense``, ``sparse``; with a reranker also
-        ``first-stage``, before it, and ``reranker``, its own) with its rank and score there.
+        Provenance: its rank and score in each stage that returned it (``bm25``, ``dense``, ``sparse``; with a reranker
+        also ``first-stage``, before it, and ``reranker``).
     explanation
-        Why it stands here, with ``explain=True``.
+        Explanation of its rank, with ``explain=True``.
     """
 
     doc_id: str
@@ -103,7 +103,7 @@ class SearchResult:
     explanation: Explanation | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         plain = {
             "doc_id": self.doc_id,
             "score": self.score,
@@ -117,20 +117,20 @@ class SearchResult:
 
 
 class SearchResults(list[SearchResult]):
-    """The documents found for one query, best first, and what finding them took.
+    """Documents found for one query, best first, with timings and failures.
 
     Attributes
     ----------
     timings
         Milliseconds by stage (``dense.encode``, ``dense.search``, ``bm25.search``, ``fusion``, ``reranker``,
-        ``documents``, …) and in ``total``. Legs run at the same time, so the total is less than the sum. Queries that
-        were answered together bear an equal part each.
+        ``documents``, …) and in ``total``. Legs run at the same time, so the total is less than the sum. Queries
+        answered in one batch share its time equally.
     failures
-        By leg, why it is missing from the answer (``on_leg_error="degrade"``).
+        Error of each leg that is missing from the answer (``on_leg_error="degrade"``).
     reranked
-        How many candidates the reranker read; None without one.
+        Number of candidates that the reranker read; None without one.
     cached
-        Whether the answer was kept from an earlier search; the timings are those of then.
+        Whether the answer comes from the cache; its timings are those of the original search.
     """
 
     __slots__ = ("cached", "failures", "reranked", "timings")
@@ -150,11 +150,11 @@ class SearchResults(list[SearchResult]):
 
     @property
     def degraded(self) -> bool:
-        """Whether a leg is missing."""
+        """True when a leg is missing from the answer."""
         return bool(self.failures)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         return {
             "hits": [result.as_dict() for result in self],
             "timings": {stage: round(milliseconds, 3) for stage, milliseconds in self.timings.items()},

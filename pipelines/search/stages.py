@@ -1,4 +1,4 @@
-"""Stages: the way of some queries through a pipeline: find, rerank, refine, fetch, explain."""
+"""Stages of a search: first stage, reranker, refinement, documents, explanations."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from retrieve.reranking.base import CandidateReranker
 
 Explain = Callable[[Hits, Trace], list[Explanation]]
-"""Explains each of the hits that are shown, one after another."""
+"""Returns the explanation of each hit, in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What is wanted of a search, whatever its queries: the options of `SearchPipeline.search`."""
+class SearchRequest:
+    """Options of a search that do not depend on its queries; see `SearchPipeline.search`."""
 
     k: int = 10
     filter: Any = None
@@ -42,14 +42,14 @@ class Asked:
             raise InputError(f"k must be at least 1, not {self.k}")
 
     @property
-    def looked_at(self) -> int:
-        """How many of the best hits are fetched, `k` of them to be shown."""
+    def pool(self) -> int:
+        """Number of best hits from which `k` are chosen."""
         return self.k if self.refine is None else max(self.k, self.refine.pool)
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The parts of a pipeline, each a stage; see `SearchPipeline` for what they are."""
+    """The parts of a pipeline; see `SearchPipeline`."""
 
     retriever: Retriever
     collection: Collection
@@ -59,45 +59,45 @@ class Stages:
 
     @property
     def legs(self) -> Sequence[Retriever]:
-        """The retrievers that the first stage consists of."""
+        """Retrievers of the first stage."""
         legs: Sequence[Retriever] = getattr(self.retriever, "legs", (self.retriever,))
         return legs
 
-    def depth(self, asked: Asked) -> int:
-        """Say how many hits the first stage must give."""
-        return asked.looked_at if self.reranker is None else max(asked.looked_at, self.candidates)
+    def depth(self, request: SearchRequest) -> int:
+        """Return the number of hits that the first stage must find."""
+        return request.pool if self.reranker is None else max(request.pool, self.candidates)
 
-    def answer(self, queries: Sequence[str], asked: Asked, trace: Trace) -> list[SearchResults]:
-        """Answer some queries together."""
+    def answer(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> list[SearchResults]:
+        """Return the results of a batch of queries."""
         start = time.perf_counter()
-        found = self.find(queries, asked, trace)
-        return self.show(queries, found, asked, trace, start, partial(explain, self.legs, queries))
+        found = self.find(queries, request, trace)
+        return self.show(queries, found, request, trace, start, partial(explain, self.legs, queries))
 
-    def find(self, queries: Sequence[str], asked: Asked, trace: Trace) -> Hits:
-        """Ask the first stage; the hits have the provenance of each leg."""
-        hits = self.retriever.search(queries, self.depth(asked), filter=asked.filter, trace=trace)
+    def find(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> Hits:
+        """Return the hits of the first stage, with the provenance of each leg."""
+        hits = self.retriever.search(queries, self.depth(request), filter=request.filter, trace=trace)
         return hits if hits.legs else hits.as_leg(self.retriever.name)
 
-    def rerank(self, queries: Sequence[str], hits: Hits, asked: Asked, trace: Trace) -> Hits:
-        """Let the reranker, if there is one, order the hits anew."""
+    def rerank(self, queries: Sequence[str], hits: Hits, request: SearchRequest, trace: Trace) -> Hits:
+        """Return the hits as the reranker orders them; without a reranker, unchanged."""
         if self.reranker is None:
-            if asked.budget is not None:
-                raise InputError("a budget is what a reranker may spend, and this pipeline has none: open it with one")
+            if request.budget is not None:
+                raise InputError("a budget limits a reranker, and this pipeline has none: open it with a reranker")
             return hits
-        budget = asked.budget or self.budget
-        budget = replace(budget, top=budget.top or asked.k)
+        budget = request.budget or self.budget
+        budget = replace(budget, top=budget.top or request.k)
         return self.reranker.rerank(
             queries, hits, self.collection.documents, depth=self.candidates, budget=budget, trace=trace
         )
 
     def show(
-        self, queries: Sequence[str], found: Hits, asked: Asked, trace: Trace, start: float, explain: Explain
+        self, queries: Sequence[str], found: Hits, request: SearchRequest, trace: Trace, start: float, explain: Explain
     ) -> list[SearchResults]:
-        """Rerank, refine, fetch and explain what was found for some queries since `start`."""
-        hits = self.rerank(queries, found, asked, trace).top(asked.looked_at)
-        rankings, documents = self._refined(hits, asked, trace)
+        """Rerank, refine, fetch and explain the hits of a batch that started at `start`."""
+        hits = self.rerank(queries, found, request, trace).top(request.pool)
+        rankings, documents = self._refined(hits, request, trace)
         explanations: Sequence[Explanation | None] = [None] * len(hits.codes)
-        if asked.explain:
+        if request.explain:
             with trace.stage("explain"):
                 explanations = explain(hits, trace)
         timings = {stage: 1000 * seconds / len(queries) for stage, seconds in trace.seconds.items()}
@@ -116,16 +116,18 @@ class Stages:
             for row, ranking in enumerate(rankings)
         ]
 
-    def _refined(self, hits: Hits, asked: Asked, trace: Trace) -> tuple[list[list[Hit]], Mapping[str, Document]]:
-        """Choose the hits of each query that are shown, and fetch at least their documents."""
-        refine, rankings = asked.refine, [ranking[:] for ranking in hits]
+    def _refined(
+        self, hits: Hits, request: SearchRequest, trace: Trace
+    ) -> tuple[list[list[Hit]], Mapping[str, Document]]:
+        """Return the hits to show for each query, and at least their documents."""
+        refine, rankings = request.refine, [ranking[:] for ranking in hits]
         documents: dict[str, Document] = {}
         with trace.stage("documents"):
             if refine is None or refine.reads_documents:
                 documents = self._documents(set(hits.doc_ids))
         if refine is not None:
             with trace.stage("refine"):
-                rankings = [refine.apply(ranking, asked.k, documents, self._vectors) for ranking in rankings]
+                rankings = [refine.apply(ranking, request.k, documents, self._vectors) for ranking in rankings]
                 documents |= self._documents({hit.doc_id for ranking in rankings for hit in ranking} - documents.keys())
         return rankings, documents
 
@@ -134,11 +136,13 @@ class Stages:
         return dict(zip(wanted, self.collection.documents.get(wanted), strict=True))
 
     def _vectors(self, ids: Sequence[str]) -> NDArray[np.floating]:
-        """Give the stored vectors of these documents, from the first leg that has any."""
+        """Return the stored vectors of these documents from the first dense leg."""
         dense = (leg.index for leg in self.legs if isinstance(leg, DenseRetriever) and hasattr(leg.index, "vectors"))
         index: Any = next(dense, None)
         if index is None:
-            raise InputError("mmr compares the vectors of hits, and no leg of this pipeline has any: add a dense leg")
+            raise InputError(
+                "mmr compares the vectors of hits, and no leg of this pipeline has vectors: add a dense leg"
+            )
         vectors: NDArray[np.floating] = index.vectors(ids)
         return vectors
 

@@ -1,7 +1,8 @@
-"""Tuning: which fusion serves a collection best, by judged queries, and whether it is a gain at all."""
+"""Tuning: choose the fusion of a collection's legs from judged queries, and test whether the choice is a gain."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,25 +17,28 @@ from pipelines.measures.evaluate import evaluate
 from pipelines.measures.measures import Measure
 from pipelines.measures.qrels import Qrels
 from pipelines.measures.significance import SAMPLES, bootstrap_interval
+from pipelines.search.blocks import search_blocks
 from pipelines.search.config import SearchConfig, update_search_file
 from pipelines.search.fusing import with_method
 from retrieve.fusion import FusionMethod, fusion_from_config
 from retrieve.fusion.pool import Pool, ordered_sum
+from retrieve.hybrid import DEPTH, fusion_for
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, SparseEncoder
+    from retrieve.retrievers import Retriever
 
 DEPTHS = (50, 100, 200)
-UNTUNED_DEPTH = 100
 FOLDS = 5
+QUERIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LegRuns:
-    """What each leg answered to the queries: all that tuning reads, however many fusions it tries.
+    """Answers of each leg to the queries: the only input of tuning, however many fusions it tries.
 
-    `answers` holds one `Hits` a leg, named by its provenance; row ``i`` answers ``query_ids[i]``. `untuned` is the
-    fusion that these legs have where nothing was chosen.
+    `answers` holds one `Hits` per leg, named by its provenance; row ``i`` answers ``query_ids[i]``. `untuned` is the
+    default fusion of these legs.
     """
 
     query_ids: tuple[str, ...]
@@ -43,17 +47,17 @@ class LegRuns:
 
     @property
     def names(self) -> list[str]:
-        """The legs' names."""
+        """Names of the legs."""
         return [next(iter(hits.legs)) for hits in self.answers]
 
     def top(self, depth: int) -> tuple[Hits, ...]:
-        """Give the answers as if each leg had been asked for `depth` hits."""
+        """Return the answers cut to `depth` hits per leg."""
         return tuple(hits.top(depth).as_leg(name) for hits, name in zip(self.answers, self.names, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A fusion (as `fusion_from_config` reads it) of this many hits a leg."""
+    """A fusion (as `fusion_from_config` reads it) and the number of hits that each leg gives to it."""
 
     fusion: Mapping[str, Any]
     depth: int
@@ -66,7 +70,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean with the interval in which bootstrap samples of the queries leave it."""
+    """A mean with its bootstrap interval over the queries."""
 
     mean: float
     low: float
@@ -78,19 +82,19 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class TuningReport:
-    """What tuning found.
+    """Result of tuning.
 
     Parameters
     ----------
     measure, queries, tried
-        What was measured, over how many queries, for how many choices.
+        The measure, the number of queries, and the number of choices.
     legs, default, held_out, seen
-        Means: of each leg alone; of the untuned choice; of tuning on queries it did not see; and of the final choice
-        on the queries it was chosen by, which flatters it.
+        Means of each leg alone; of the untuned choice; of tuning on held-out queries; and of the final choice on the
+        queries that it was chosen by, which is optimistic.
     over_default, over_best_leg
         The held-out gain over the untuned choice and over the best single leg, with 95% intervals over the queries.
     untuned, chosen
-        The choice before, and the best over all queries.
+        The untuned choice, and the best choice over all queries.
     """
 
     measure: str
@@ -107,21 +111,21 @@ class TuningReport:
 
     @property
     def is_gain(self) -> bool:
-        """Whether tuning is better than not tuning beyond what the choice of queries could do."""
+        """True when the interval of the held-out gain over the untuned choice lies above zero."""
         return self.over_default.low > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         return {**asdict(self), "is_gain": self.is_gain}
 
     def __str__(self) -> str:
         best = max(self.legs, key=self.legs.__getitem__)
-        lines = [f"{self.measure} over {self.queries} queries; {self.tried} fusions tried on one run of each leg", ""]
+        lines = [f"{self.measure} over {self.queries} queries; {self.tried} fusions tried on one run per leg", ""]
         lines += [f"  {name + ' alone':<32}{mean:.4f}" for name, mean in self.legs.items()]
         lines += [
             f"  {'untuned':<32}{self.default:.4f}   {self.untuned}",
-            f"  {'tuned, on queries it did not see':<32}{self.held_out:.4f}",
-            f"  {'tuned, on those it saw':<32}{self.seen:.4f}   {self.chosen}",
+            f"  {'tuned, on held-out queries':<32}{self.held_out:.4f}",
+            f"  {'tuned, on the same queries':<32}{self.seen:.4f}   {self.chosen}",
             "",
             f"  gain over untuned     {self.over_default}  (95%, bootstrap over queries)",
             f"  gain over {best + ' alone':<12}{self.over_best_leg}",
@@ -143,7 +147,7 @@ def run_legs(
     sparse: "str | SparseEncoder | None" = None,
     show_progress: bool = True,
 ) -> LegRuns:
-    """Ask each leg of a collection, once.
+    """Search each leg of a collection once.
 
     Parameters
     ----------
@@ -152,37 +156,43 @@ def run_legs(
     queries
         ``{query_id: text}``.
     legs
-        Names of legs, all by default; at least two.
+        Names of at least two legs, all by default.
     depth
-        How many hits of each are kept.
+        Number of hits per leg.
     dense, sparse
         As for `SearchPipeline.open`.
     """
-    from indexing.collection.manifest import read_manifest
-    from pipelines.search import SearchPipeline
-    from pipelines.search.fusing import make_fusion
+    from indexing.collection.reader import Collection
+    from pipelines.search.opening import LegRetrievers
 
-    names = list(legs) if legs is not None else list(read_manifest(Path(directory)).legs)
-    if len(names) < 2:
-        raise InputError(f"{directory} has the leg {', '.join(names)} only: there is nothing to fuse, nothing to tune")
-    answers, retrievers = [], []
-    for name in names:
-        with SearchPipeline.open(directory, legs=[name], dense=dense, sparse=sparse) as pipeline:
-            hits = pipeline.retrieve(list(queries.values()), depth, show_progress=show_progress)
-        answers.append(hits.as_leg(name))
-        retrievers.append(pipeline.retriever)
-    return LegRuns(tuple(queries), tuple(answers), make_fusion(None, retrievers).as_config())
+    with Collection.open(directory) as collection:
+        names = list(collection.manifest.legs) if legs is None else list(legs)
+        if len(names) < 2:
+            raise InputError(f"{directory} has the leg {', '.join(names)} only: there is nothing to tune")
+        opened = LegRetrievers(collection, SearchConfig.of_collection(directory).legs, dense=dense, sparse=sparse)
+        retrievers = [opened[name] for name in names]
+        texts = list(queries.values())
+        answers = [
+            search_blocks(partial(_search, leg, depth), texts, QUERIES_AT_ONCE, f"searching {leg.name}", show_progress)
+            for leg in retrievers
+        ]
+    named = tuple(hits.as_leg(name) for hits, name in zip(answers, names, strict=True))
+    return LegRuns(tuple(queries), named, fusion_for(retrievers).as_config())
+
+
+def _search(leg: "Retriever", depth: int, queries: Sequence[str]) -> Hits:
+    return leg.search(queries, depth)
 
 
 def search_space(legs: Sequence[str], depths: Iterable[int] = DEPTHS) -> list[Choice]:
-    """Give what is tried: methods, normalisers, constants, weights in tenths, depths.
+    """Return the choices to try: methods, normalizers, constants, weights in tenths, depths.
 
-    Weights go from one leg alone to the other, so that a leg that only does harm can be left out. With three legs
-    they go in fifths, and with more in thirds: the number of combinations grows fast.
+    Weights range from one leg alone to the other alone, so that a harmful leg can be left out. With three legs they
+    go in fifths, with more in thirds, because the number of combinations grows fast.
     """
     step = {1: 1, 2: 10, 3: 5}.get(len(legs), 3)
     weights = [dict(zip(legs, parts, strict=True)) for parts in _parts(step, len(legs))]
-    some = [choice for choice in weights if min(choice.values()) > 0] or weights
+    positive = [choice for choice in weights if min(choice.values()) > 0] or weights
     fusions: list[dict[str, Any]] = []
     for normalizer in ("min-max", "z-score", "dbsf", "max"):
         missing = "min" if normalizer == "z-score" else "zero"
@@ -190,7 +200,7 @@ def search_space(legs: Sequence[str], depths: Iterable[int] = DEPTHS) -> list[Ch
             {"method": "weighted-sum", "normalizer": normalizer, "missing": missing, "weights": choice}
             for choice in weights
         ]
-    fusions += [{"method": "rrf", "k": k, "weights": choice} for k, choice in product((1, 10, 60), some)]
+    fusions += [{"method": "rrf", "k": k, "weights": choice} for k, choice in product((1, 10, 60), positive)]
     fusions += [{"method": "comb-mnz"}, {"method": "borda"}, {"method": "isr"}]
     for (power, floor), ratio, leg in product(((1, 0), (1.5, 0), (3, 0), (6, 0.5)), (12, 20, 34, 50), legs):
         scales = {name: ratio if name == leg else 1 for name in legs}
@@ -207,7 +217,7 @@ def score_choices(
     *,
     show_progress: bool = True,
 ) -> NDArray[np.float64]:
-    """Measure every choice on every query, float64 [choices, queries]; the queries in the order of the qrels."""
+    """Return the measure of every choice on every query, float64 [choices, queries], in the order of the qrels."""
     coded = Qrels.from_dict(qrels)
     cutoff = Measure.parse(measure).k
     values = np.empty((len(choices), len(coded)))
@@ -224,18 +234,20 @@ def score_choices(
 
 
 def held_out(values: NDArray[np.float64], *, folds: int = FOLDS, seed: int = 0) -> NDArray[np.float64]:
-    """Choose on all folds but one and give the values on that one, for each: float64 [queries].
+    """Return each query's value under the choice made on the other folds (cross-validation): float64 [queries].
 
     Parameters
     ----------
     values
         float64 [choices, queries].
     folds
-        In how many parts the queries are dealt, at random (`seed`); 2 or more, and no more than queries.
+        Number of folds, at least 2 and at most the number of queries; queries are assigned at random (`seed`).
     """
     queries = values.shape[1]
     if not 2 <= folds <= queries:
-        raise InputError(f"{queries} queries cannot be dealt into {folds} folds: give 2 folds or more, or more queries")
+        raise InputError(
+            f"{queries} queries cannot be divided into {folds} folds: use 2 folds or more, or more queries"
+        )
     fold = np.random.default_rng(seed).permutation(np.arange(queries) % folds)
     result = np.empty(queries)
     for number in range(folds):
@@ -245,7 +257,7 @@ def held_out(values: NDArray[np.float64], *, folds: int = FOLDS, seed: int = 0) 
 
 
 def bootstrap(values: NDArray[np.float64], *, samples: int = SAMPLES, seed: int = 0) -> Interval:
-    """Give the mean of one value a query, with the 95% percentile interval of its bootstrap means (Efron 1979)."""
+    """Return the mean over queries with the 95% percentile interval of its bootstrap means (Efron 1979)."""
     low, high = bootstrap_interval(values, samples, np.random.default_rng(seed))
     return Interval(float(values.mean()), low, high)
 
@@ -261,9 +273,9 @@ def tune(
     seed: int = 0,
     show_progress: bool = True,
 ) -> TuningReport:
-    """Choose the fusion that serves these queries best, and say how well such a choice does on others.
+    """Choose the best fusion for these queries, and estimate how such a choice does on other queries.
 
-    The figure for others comes from cross-validation: for each fold of the queries the choice is made on the rest.
+    The estimate comes from cross-validation: for each fold of the queries the choice is made on the rest.
 
     Parameters
     ----------
@@ -272,16 +284,16 @@ def tune(
     qrels
         ``{query_id: {doc_id: grade}}`` for the queries of `runs`.
     untuned
-        What is done without tuning; by default what a search does, `LegRuns.untuned` of 100 hits a leg.
+        The choice without tuning; by default what a search does, `LegRuns.untuned` of 100 hits per leg.
     choices
-        What is tried besides, `search_space` by default.
+        Further choices to try, `search_space` by default.
     measure
         As in `evaluate`.
     folds, seed
         As in `held_out`.
     """
     judged = {query_id: grades for query_id, grades in qrels.items() if query_id in set(runs.query_ids) and grades}
-    untuned = untuned or Choice(runs.untuned, UNTUNED_DEPTH)
+    untuned = untuned or Choice(runs.untuned, DEPTH)
     tried = [untuned, *(search_space(runs.names) if choices is None else choices)]
     values = score_choices(runs, judged, tried, measure, show_progress=show_progress)
     alone = {
@@ -322,7 +334,7 @@ def write_choice(directory: str | Path, choice: Choice) -> Path:
 
 
 def _fuse(method: FusionMethod, pool: Pool, k: int | None) -> Hits:
-    """Fuse a pool that was made once for many methods, and give the best `k` without sorting the others."""
+    """Fuse a pool shared by many methods, and return the best `k` hits without sorting the others."""
     method.fit(pool.answers)
     scores = ordered_sum(method.contributions(method.values(pool), pool))
     keep = np.ones(len(pool), np.bool_) if k is None else _among_best(scores, pool, k)
@@ -330,7 +342,7 @@ def _fuse(method: FusionMethod, pool: Pool, k: int | None) -> Hits:
 
 
 def _among_best(scores: NDArray[np.float64], pool: Pool, k: int) -> NDArray[np.bool_]:
-    """Mark the candidates that score no less than their query's `k`-th best."""
+    """Return a mask of the candidates that score at least as much as their query's `k`-th best."""
     counts = np.bincount(pool.rows, minlength=pool.queries)
     width = int(counts.max(initial=0))
     if width <= k:
@@ -342,7 +354,7 @@ def _among_best(scores: NDArray[np.float64], pool: Pool, k: int) -> NDArray[np.b
 
 
 def _parts(total: int, legs: int) -> Iterator[tuple[float, ...]]:
-    """Give every way to divide 1 among the legs in steps of ``1 / total``."""
+    """Yield every division of 1 among the legs in steps of ``1 / total``."""
     for numbers in product(range(total + 1), repeat=legs):
         if sum(numbers) == total:
             yield tuple(round(number / total, 3) for number in numbers)

@@ -1,4 +1,4 @@
-"""How much of the first stage's score a reranker should keep, by judged queries, and whether reranking is a gain."""
+"""Tuning of a reranker's weight: the first stage's share of the final score, chosen from judged queries."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,24 +22,24 @@ WEIGHTS = tuple(at / 10 for at in range(11))
 
 @dataclass(frozen=True, slots=True)
 class WeightReport:
-    """What tuning a reranker's weight found.
+    """Result of tuning a reranker's weight.
 
     Parameters
     ----------
     measure, queries
-        What was measured, over how many queries.
+        The measure, and the number of queries.
     model, candidates
-        The reranker, and how many hits of a query it read.
+        The reranker, and the number of hits that it read per query.
     by_weight
         The mean at each of `WEIGHTS`: at 0 the reranker alone, at 1 the first stage alone.
     now
-        The weight that searches have now; None where they do not rerank.
+        The weight that searches use now; None when they do not rerank.
     chosen
         The best weight over all queries.
     held_out
-        The mean of choosing the weight by other queries.
+        The mean on held-out queries (cross-validation).
     over_first_stage, over_now
-        The held-out gain over the first stage alone, and over what searches do now, with 95% intervals.
+        The held-out gain over the first stage alone, and over the present searches, with 95% intervals.
     """
 
     measure: str
@@ -55,11 +55,11 @@ class WeightReport:
 
     @property
     def is_gain(self) -> bool:
-        """Whether the tuned reranker is better than what is done now beyond what the choice of queries could do."""
+        """True when the interval of the held-out gain over the present searches lies above zero."""
         return self.over_now.low > 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
+        """Return JSON values."""
         by_weight = [{"weight": weight, "mean": mean} for weight, mean in self.by_weight.items()]
         return {**asdict(self), "by_weight": by_weight, "is_gain": self.is_gain}
 
@@ -70,7 +70,7 @@ class WeightReport:
             what = {0.0: "the reranker alone", 1.0: "the first stage alone"}.get(weight, "")
             lines.append(f"  weight {weight:<25g}{mean:.4f}   {what}".rstrip())
         lines += [
-            f"  {'tuned, on queries it did not see':<32}{self.held_out:.4f}   weight {self.chosen:g} on all",
+            f"  {'tuned, on held-out queries':<32}{self.held_out:.4f}   weight {self.chosen:g} on all",
             "",
             f"  gain over the first stage       {self.over_first_stage}  (95%, bootstrap over queries)",
             f"  gain over now ({now}) {self.over_now}",
@@ -97,7 +97,7 @@ def tune_weight(
     sparse: "str | SparseEncoder | None" = None,
     show_progress: bool = True,
 ) -> WeightReport:
-    """Choose how much of the first stage's score a reranker keeps. Every candidate is read once.
+    """Choose the first stage's share of the final score; the reranker reads each candidate once.
 
     Parameters
     ----------
@@ -108,9 +108,9 @@ def tune_weight(
     model
         As for `SearchPipeline.open`'s ``reranker``.
     candidates
-        How many hits it reads; by default as the collection's configuration says, else 50.
+        Number of hits that it reads; by default that of the collection's configuration, else 50.
     first_stage
-        Fusion and depth; by default as searches have them now.
+        Fusion and depth; by default those of the collection's configuration.
     measure, folds, seed
         As for `pipelines.tuning.fusion.tune`.
     dense, sparse
@@ -154,7 +154,7 @@ def tune_weight(
 
 
 def write_weight(directory: str | Path, report: WeightReport) -> Path:
-    """Put the tuned reranker into a collection's ``search.yaml``, atomically; what else stands there stays."""
+    """Write the tuned reranker to a collection's ``search.yaml``, atomically; its other keys stay."""
     from pipelines.search import SearchConfig
 
     config = SearchConfig.of_collection(directory)
@@ -163,7 +163,7 @@ def write_weight(directory: str | Path, report: WeightReport) -> Path:
 
 
 def reranker_of(stated: "RerankerConfig | None", model: str, candidates: int | None) -> "RerankerConfig":
-    """Give the reranker of this model, with what the configuration says of it."""
+    """Return the configuration of this reranker, with the stated options if they are of the same model."""
     from pipelines.search import RerankerConfig
 
     second = stated if stated is not None and stated.model == model else RerankerConfig(model)

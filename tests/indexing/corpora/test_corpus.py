@@ -5,6 +5,7 @@ import json
 import os
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -176,6 +177,16 @@ class TestPasses:
 
         assert read_corpus(here).fingerprint() == read_corpus(there).fingerprint()
         assert read_corpus(here).fingerprint() != read_corpus(other).fingerprint()
+
+    def test_an_unchanged_file_is_hashed_once_and_a_changed_one_again(self, tmp_path, monkeypatch):
+        path = write_lines(tmp_path / "c.jsonl", GOOD)
+        os.utime(path, (1, 1))
+        first = read_corpus(path).fingerprint()
+        with monkeypatch.context() as reading:
+            reading.setattr(Path, "open", lambda *_: pytest.fail("the file is read again"))
+            assert read_corpus(path).fingerprint() == first
+        write_lines(path, GOOD | {"_id": "x"})
+        assert read_corpus(path).fingerprint() != first
 
     def test_a_corpus_describes_its_source(self, tmp_path):
         path = write_lines(tmp_path / "c.jsonl", GOOD)

@@ -79,10 +79,10 @@ def test_the_fusion_may_have_options(collection, capsys):
         legs = hit["explanation"]["legs"]
         assert hit["score"] == pytest.approx(sum(leg["score"] for leg in legs.values()))
     for wrong, says in (
-        (["--fusion", "{rrf}"], "--fusion is no JSON"),
+        (["--fusion", "{rrf}"], "--fusion is not valid JSON"),
         (["--weights", "1"], "weights for 1 leg, not for 2 legs: bm25, dense"),
-        (["--depth", "bm25=many"], "--depth takes a number, or one a leg as in bm25=200,dense=50"),
-        (["--rewrite", "cake"], "--rewrite is of one question"),
+        (["--depth", "bm25=many"], "--depth takes a number, or one per leg as in bm25=200,dense=50"),
+        (["--rewrite", "cake"], "--rewrite is for a single query"),
     ):
         query = "-" if "--rewrite" in wrong else "oven flour"
         assert main(["search", collection, query, *wrong]) == 1

@@ -71,7 +71,7 @@ def test_without_an_output_nothing_is_kept(collection, judged, capsys):
 
 
 def test_a_reranker_and_systems_of_a_file_join_in(collection, judged, tmp_path):
-    (tmp_path / "more.yaml").write_text("systems: [{name: rrf, legs: [bm25, dense], fusion: rrf}]")
+    (tmp_path / "more.yaml").write_text("systems: [{name: rrf, legs: [bm25, dense], fusion: {method: rrf}}]")
     arguments = [
         str(collection),
         *judged,
@@ -85,7 +85,7 @@ def test_a_reranker_and_systems_of_a_file_join_in(collection, judged, tmp_path):
 
     systems = json.loads((tmp_path / "out" / "results.json").read_text())["datasets"]["kitchen"]["systems"]
     assert list(systems) == ["hybrid+rerank", "rrf"]
-    assert systems["hybrid+rerank"]["configuration"]["reranker"] == "late-interaction"
+    assert systems["hybrid+rerank"]["configuration"]["reranker"] == {"model": "late-interaction", "candidates": 3}
 
 
 @pytest.mark.parametrize(

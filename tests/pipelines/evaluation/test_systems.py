@@ -5,7 +5,9 @@ import json
 import pytest
 
 from indexing.errors import InputError
-from pipelines.evaluation.systems import LegSpec, SystemSpec, read_systems
+from pipelines.evaluation.systems import LegSpec, System
+from pipelines.evaluation.systems_file import read_systems
+from pipelines.search import SearchConfig
 
 LEGS = {"bm25": LegSpec("bm25", "bm25")}
 FILE = """
@@ -13,9 +15,23 @@ legs:
   bge: {kind: dense, model: BAAI/bge-base-en-v1.5, index: hnsw}
 systems:
   - {name: words, legs: [bm25]}
-  - {name: both, legs: [bm25, bge], fusion: rrf, weights: [1, 2], rrf_k: 20, depth: 200}
-  - {name: reranked, legs: [bge], reranker: BAAI/bge-reranker-base, candidates: 120}
+  - {name: both, legs: {bm25: {depth: 50}, bge: }, fusion: {method: rrf, k: 20, weights: [1, 2]}, depth: 200}
+  - {name: reranked, legs: [bge], reranker: {model: BAAI/bge-reranker-base, candidates: 120, weight: 0.2}}
 """
+OLD_FILE = """
+legs:
+  bge: {kind: dense, model: BAAI/bge-base-en-v1.5, index: hnsw}
+systems:
+  - {name: words, legs: [bm25], depth: null, weights: null}
+  - {name: both, legs: [bm25, bge], fusion: rrf, weights: [1, 2], rrf_k: 20, depth: 200}
+  - {name: sum, legs: [bm25, bge], weights: [1, 2]}
+  - {name: method, legs: [bm25, bge], fusion: {method: comb-sum}, candidates: 7}
+  - {name: reranked, legs: [bge], reranker: BAAI/bge-reranker-base, candidates: 120, reranker_weight: 0.2}
+"""
+
+
+def system(name, **options):
+    return System(name, SearchConfig.load(options))
 
 
 def test_a_file_names_legs_and_systems(tmp_path):
@@ -24,17 +40,45 @@ def test_a_file_names_legs_and_systems(tmp_path):
     plan = read_systems(tmp_path / "systems.yaml", LEGS)
 
     assert plan.legs["bge"] == LegSpec("bge", "dense", "BAAI/bge-base-en-v1.5", index="hnsw")
+    fusion = {"method": "rrf", "k": 20, "weights": [1, 2]}
+    reranker = {"model": "BAAI/bge-reranker-base", "candidates": 120, "weight": 0.2}
     assert plan.systems == (
-        SystemSpec("words", ("bm25",)),
-        SystemSpec("both", ("bm25", "bge"), fusion="rrf", weights=(1.0, 2.0), rrf_k=20, depth=200),
-        SystemSpec("reranked", ("bge",), reranker="BAAI/bge-reranker-base", candidates=120),
+        system("words", legs=["bm25"]),
+        system("both", legs={"bm25": {"depth": 50}, "bge": {}}, fusion=fusion, depth=200),
+        system("reranked", legs=["bge"], reranker=reranker),
     )
+
+
+def test_keys_of_earlier_versions_are_read_with_one_warning_that_shows_the_new_ones(tmp_path, caplog):
+    (tmp_path / "systems.yaml").write_text(OLD_FILE)
+
+    plan = read_systems(tmp_path / "systems.yaml", LEGS)
+
+    reranker = {"model": "BAAI/bge-reranker-base", "candidates": 120, "weight": 0.2}
+    assert plan.systems == (
+        system("words", legs=["bm25"]),
+        system("both", legs=["bm25", "bge"], fusion={"method": "rrf", "k": 20, "weights": [1, 2]}, depth=200),
+        system("sum", legs=["bm25", "bge"], fusion={"method": "weighted-sum", "weights": [1, 2]}),
+        system("method", legs=["bm25", "bge"], fusion={"method": "comb-sum"}),
+        system("reranked", legs=["bge"], reranker=reranker),
+    )
+    (record,) = caplog.records
+    assert "systems.yaml has keys of an earlier version: write fusion: {method: rrf" in record.getMessage()
+
+
+def test_depth_and_precision_that_the_file_lacks_come_from_the_command(tmp_path, caplog):
+    (tmp_path / "systems.yaml").write_text("systems: [{name: a, legs: [bm25], reranker: cross}]")
+
+    (found,) = read_systems(tmp_path / "systems.yaml", LEGS, depth=7, dtype="float32").systems
+
+    assert (found.config.depth, found.config.reranker.dtype) == (7, "float32")
+    assert not caplog.records, "a reranker's name alone is a short form, not an old key"
 
 
 def test_json_is_read_as_yaml_is(tmp_path):
     (tmp_path / "systems.json").write_text(json.dumps({"systems": [{"name": "words", "legs": ["bm25"]}]}))
 
-    assert read_systems(tmp_path / "systems.json", LEGS).systems == (SystemSpec("words", ("bm25",)),)
+    assert read_systems(tmp_path / "systems.json", LEGS).systems == (system("words", legs=["bm25"]),)
 
 
 @pytest.mark.parametrize(
@@ -46,19 +90,35 @@ def test_json_is_read_as_yaml_is(tmp_path):
         ("systems: [{legs: [bm25]}]", "a system has no name"),
         ("systems: [{name: a, legs: [bm26]}]", "system 'a': there is no leg 'bm26': bm25"),
         ("systems: [{name: a, legs: bm25}]", "system 'a': legs must be a list"),
-        ("systems: [{name: a, legs: [bm25, bm25]}]", "several different ones"),
+        ("systems: [{name: a, legs: [bm25, bm25]}]", "legs names 'bm25' twice"),
         ("systems: [{name: a b, legs: [bm25]}]", "no white space"),
         ("{systems: [{name: a, legs: [../x]}], legs: {../x: {kind: dense}}}", "leg '../x': its name is a file's name"),
-        ("systems: [{name: a, legs: [bm25], fusion: bordeaux}]", "there is no fusion 'bordeaux': rrf"),
+        (
+            "systems: [{name: a, legs: [bm25], fusion: bordeaux}]",
+            "there is no fusion method 'bordeaux'; choose one of rrf",
+        ),
         ("systems: [{name: a, legs: [bm25], weights: [1, 2]}]", "weights must be one for each leg"),
-        ("systems: [{name: a, legs: [bm25], weights: heavy}]", "weights must be numbers"),
-        ("systems: [{name: a, legs: [bm25], depth: 0}]", "depth must be a whole number of 1 or more, not 0"),
-        ("systems: [{name: a, legs: [bm25], candidate: 5}]", "unknown option 'candidate': there are name, legs"),
+        ("systems: [{name: a, legs: [bm25], weights: heavy}]", "weights must be"),
+        (
+            "systems: [{name: a, legs: [bm25], depth: 0}]",
+            "system 'a': depth must be a whole number of at least 1, not 0",
+        ),
+        (
+            "systems: [{name: a, legs: [bm25], candidate: 5}]",
+            "system 'a': unknown key 'candidate': known are name, legs",
+        ),
         ("systems: [{name: a, legs: [bm25]}, {name: a, legs: [bm25]}]", "two systems are called 'a'"),
-        ("{systems: [{name: a, legs: [x]}], legs: {x: {model: m}}}", "leg 'x' has no kind"),
-        ("{systems: [{name: a, legs: [x]}], legs: {x: {kind: wet}}}", "no kind 'wet': bm25, dense, sparse"),
-        ("{systems: [{name: a, legs: [x]}], legs: {x: {kind: dense, index: ivf}}}", "'flat' or 'hnsw', not 'ivf'"),
+        ("{systems: [{name: a, legs: [x]}], legs: {x: {model: m}}}", "leg 'x': kind is missing: bm25, dense or sparse"),
+        (
+            "{systems: [{name: a, legs: [x]}], legs: {x: {kind: wet}}}",
+            "leg 'x': kind must be one of bm25, dense, sparse, not 'wet'",
+        ),
+        (
+            "{systems: [{name: a, legs: [x]}], legs: {x: {kind: dense, index: ivf}}}",
+            "leg 'x': index must be one of flat, hnsw, not 'ivf'",
+        ),
         ("{systems: [{name: a, legs: [bm25]}], leg: {}}", "unknown key 'leg'"),
+        ("{systems: [{name: a, legs: [bm25], workers: 2}]}", "unknown key 'workers': known are name, legs"),
     ],
 )
 def test_what_is_wrong_in_a_file_is_named_with_the_file(tmp_path, text, says):
@@ -71,9 +131,11 @@ def test_what_is_wrong_in_a_file_is_named_with_the_file(tmp_path, text, says):
 
 
 def test_a_reranker_that_reads_more_than_is_scored_deepens_the_legs():
-    assert SystemSpec("a", ("bm25",), reranker="late-interaction", candidates=150).leg_depth(100) == 150
-    assert SystemSpec("a", ("bm25", "dense"), depth=300).leg_depth(100) == 300
-    assert SystemSpec("a", ("bm25",), depth=300).leg_depth(100) == 100
+    reranked = system("a", legs=["bm25"], reranker={"model": "late-interaction", "candidates": 150})
+    assert reranked.leg_depth("bm25", 100) == 150
+    both = system("a", legs={"bm25": {}, "dense": {"depth": 400}}, depth=300)
+    assert (both.leg_depth("bm25", 100), both.leg_depth("dense", 100), both.leg_depth("bm25", 500)) == (300, 400, 500)
+    assert system("a", legs=["bm25"], depth=300).leg_depth("bm25", 100) == 100
 
 
 def test_fields_are_weights_of_a_bm25_leg():
@@ -85,13 +147,14 @@ def test_fields_are_weights_of_a_bm25_leg():
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ({"legs": ("bm25",), "candidates": 10}, {"legs": ("bm25",), "candidates": 20, "fusion": "rrf"}, True),
-        ({"legs": ("bm25", "dense")}, {"legs": ("bm25", "dense"), "fusion": "rrf"}, False),
-        ({"legs": ("bm25",), "reranker": "r"}, {"legs": ("bm25",), "reranker": "r", "candidates": 20}, False),
+        ({"legs": ["bm25"], "depth": 10}, {"legs": ["bm25"], "depth": 20, "fusion": {"method": "rrf"}}, True),
+        ({"legs": ["bm25", "dense"]}, {"legs": ["bm25", "dense"], "fusion": {"method": "rrf"}}, False),
+        ({"legs": ["bm25"], "reranker": "r"}, {"legs": ["bm25"], "reranker": {"model": "r", "candidates": 20}}, False),
+        ({"legs": ["bm25"], "reranker": "r"}, {"legs": ["bm25"], "reranker": "copy/of/r"}, True),
     ],
 )
 def test_only_an_option_that_acts_decides_the_answers(one, other, same):
-    assert (SystemSpec("a", **one).determines == SystemSpec("b", **other).determines) is same
+    assert (system("a", **one).determines == system("b", **other).determines) is same
 
 
 def test_a_legs_settings_are_those_of_its_kind():

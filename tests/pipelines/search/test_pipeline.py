@@ -82,7 +82,7 @@ def test_late_interaction_reranks_and_the_first_stage_is_remembered(collection, 
 
 def test_late_interaction_needs_a_dense_encoder_from_somewhere(tmp_path, corpus, minilm):
     build_collection(corpus, tmp_path / "words", show_progress=False)
-    with pytest.raises(InputError, match="this collection has no dense leg"):
+    with pytest.raises(InputError, match="there is no dense leg"):
         SearchPipeline.open(tmp_path / "words", reranker="late-interaction")
     with SearchPipeline.open(tmp_path / "words", reranker="late-interaction", dense=minilm) as pipeline:
         assert pipeline.search("flour", k=1)[0].doc_id in {"bread", "cake"}
@@ -186,7 +186,7 @@ class TestBuild:
     def test_the_same_id_twice_is_named_even_far_apart(self, tmp_path, monkeypatch):
         monkeypatch.setattr("pipelines.build.ingest.BATCH_DOCUMENTS", 2)
         documents = [Document(str(number % 4), "text") for number in range(5)]
-        with pytest.raises(InputError, match="'0' stands twice"):
+        with pytest.raises(InputError, match="'0' occurs twice"):
             build_collection(documents, tmp_path / "c", show_progress=False)
 
     def test_two_builders_of_one_directory(self, tmp_path):
@@ -230,7 +230,7 @@ class TestBuild:
         assert not (tmp_path / "c").exists()
 
     def test_a_path_is_not_a_corpus(self, tmp_path):
-        with pytest.raises(InputError, match=r"give read_corpus\(path\)"):
+        with pytest.raises(InputError, match=r"pass read_corpus\(path\)"):
             build_collection("corpus.jsonl", tmp_path / "c")
 
     def test_where_nothing_can_be_written(self, tmp_path):

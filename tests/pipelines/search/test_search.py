@@ -154,7 +154,7 @@ class TestBatches:
                     assert one.doc_id == other.doc_id or near == pytest.approx(other.score, abs=1e-4)
 
     def test_a_budget_without_a_reranker_is_an_error(self, pipeline):
-        with pytest.raises(InputError, match="a budget is what a reranker may spend"):
+        with pytest.raises(InputError, match="a budget limits a reranker"):
             pipeline.search("bake", budget=Budget(max_pairs=3))
 
     def test_retrieve_takes_a_budget(self, opened):

@@ -93,7 +93,7 @@ def test_the_same_seed_deals_the_same_folds():
 
 @pytest.mark.parametrize("folds", [1, 11])
 def test_folds_that_cannot_be_dealt_are_refused(folds):
-    with pytest.raises(InputError, match="10 queries cannot be dealt"):
+    with pytest.raises(InputError, match="10 queries cannot be divided"):
         held_out(np.ones((1, 10)), folds=folds)
 
 
@@ -226,7 +226,7 @@ def test_what_nobody_tuned_is_what_a_search_does(collection):
     [
         (["--depths", "5,x"], "--depths takes whole numbers"),
         (["--measure", "bleu"], "there is no measure 'bleu'"),
-        (["--folds", "100"], "10 judged queries cannot be dealt into 100 folds"),
+        (["--folds", "100"], "10 judged queries cannot be divided into 100 folds"),
     ],
 )
 def test_wrong_arguments_are_explained(collection, judged, capsys, extra, says):

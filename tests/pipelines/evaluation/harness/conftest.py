@@ -4,8 +4,8 @@ import pytest
 
 from benching import ALL, QRELS, QUERIES, bench, write_lines
 from checkpoints import write_bert
-from pipelines.evaluation.legs import Models
 from pipelines.evaluation.systems import LegSpec
+from pipelines.models import Models
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def legs(tmp_path_factory, tiny_splade):
 
 @pytest.fixture(scope="session")
 def models():
-    return Models(dtype="float32")
+    return Models()
 
 
 @pytest.fixture(scope="session")

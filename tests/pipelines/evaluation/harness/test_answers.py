@@ -10,6 +10,7 @@ from benching import QRELS, QUERIES, SETTINGS, bench, system
 from indexing.errors import InputError
 from indexing.runs import read_trec_run, write_trec_run
 from pipelines.evaluation.datasets import load_evaluation_set
+from pipelines.evaluation.legs import encoder_of
 from pipelines.evaluation.task import Settings
 from pipelines.measures.evaluate import evaluate
 from pipelines.search import SearchPipeline
@@ -21,7 +22,7 @@ def test_each_systems_run_is_what_a_pipeline_over_one_collection_answers(folder,
 
     output, _, _ = done
     dataset = load_evaluation_set(folder)
-    dense, sparse = models.encoder(legs["dense"]), models.encoder(legs["sparse"])
+    dense, sparse = encoder_of(legs["dense"], models), encoder_of(legs["sparse"], models)
     build_collection(dataset.corpus, tmp_path / "one", dense=dense, sparse=sparse, show_progress=False)
     opened = partial(SearchPipeline.open, tmp_path / "one", dense=dense, sparse=sparse, depth=6)
     pipelines = {

@@ -1,6 +1,5 @@
 """The harness goes on where it was: nothing done twice, the same bytes each time."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -9,9 +8,9 @@ from benching import ALL, SETTINGS, bench, bytes_below, system
 from indexing.runs import read_trec_run
 from pipelines.evaluation.datasets import load_evaluation_set
 from pipelines.evaluation.harness import run_benchmark
-from pipelines.evaluation.legs import Models
 from pipelines.evaluation.systems import Plan
 from pipelines.evaluation.task import Settings
+from pipelines.models import Models
 
 
 def test_a_second_call_does_nothing_again_and_leaves_the_same_bytes(folder, legs, models, done):
@@ -30,7 +29,7 @@ def test_another_folder_gets_the_same_bytes(folder, legs, done, tmp_path):
     output, _, _ = done
     chosen = [each for each in ALL if each.name in ("words", "sum", "reranked")]
 
-    bench(folder, legs, Models(dtype="float32"), tmp_path, *chosen)
+    bench(folder, legs, Models(), tmp_path, *chosen)
 
     before = bytes_below(output, "runs", "per_query", "mteb")
     assert bytes_below(tmp_path, "runs", "per_query", "mteb").items() <= before.items()
@@ -61,7 +60,12 @@ def test_only_what_changed_is_done_again(folder, legs, models, tmp_path):
     bench(folder, legs, models, tmp_path, system("words", "bm25"), system("sum", "bm25", "dense"))
 
     _, said = bench(
-        folder, legs, models, tmp_path, system("words", "bm25"), system("sum", "bm25", "dense", fusion="rrf")
+        folder,
+        legs,
+        models,
+        tmp_path,
+        system("words", "bm25"),
+        system("sum", "bm25", "dense", fusion={"method": "rrf"}),
     )
 
     assert "kitchen: words: done before" in said
@@ -70,11 +74,14 @@ def test_only_what_changed_is_done_again(folder, legs, models, tmp_path):
 
 
 def test_candidates_of_an_interrupted_call_are_not_taken_for_those_of_another(folder, legs, models, tmp_path):
-    few = system("a", "bm25", "dense", reranker="late-interaction", candidates=2)
+    few, more = (
+        system("a", "bm25", "dense", reranker={"model": "late-interaction", "candidates": candidates})
+        for candidates in (2, 5)
+    )
     first, _ = bench(folder, legs, models, tmp_path, few)
     answer = tmp_path / "state" / "kitchen" / "systems" / "a.json"
     before = answer.read_bytes(), answer.with_suffix(".npz").read_bytes()
-    bench(folder, legs, models, tmp_path, replace(few, candidates=5))
+    bench(folder, legs, models, tmp_path, more)
     # As if that call had been stopped between keeping its candidates and keeping its answer.
     answer.write_bytes(before[0])
     answer.with_suffix(".npz").write_bytes(before[1])

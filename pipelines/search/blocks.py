@@ -1,0 +1,30 @@
+"""Search many queries in blocks, with a progress bar."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from indexing.hits import Hits
+
+T = TypeVar("T")
+
+
+def blocks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Split a stream into lists of `size` items; the last may be shorter."""
+    source = iter(items)
+    while block := list(islice(source, size)):
+        yield block
+
+
+def search_blocks(
+    search: Callable[[list[str]], Hits], queries: Sequence[str], size: int, description: str, show_progress: bool
+) -> Hits:
+    """Return the hits of all queries, searched `size` at a time."""
+    parts = []
+    with tqdm(total=len(queries), desc=description, unit="query", disable=not show_progress) as bar:
+        for block in blocks(queries, size):
+            parts.append(search(block))
+            bar.update(len(block))
+    return Hits.concatenate(parts)
