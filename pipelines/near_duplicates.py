@@ -1,4 +1,4 @@
-"""Near-duplicates: sets of words of which no two overlap too far."""
+"""Near-duplicate detection by Jaccard overlap of word sets."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -6,10 +6,10 @@ from math import ceil
 
 
 class NearDuplicates:
-    """Sets of words, none near another: their Jaccard overlap stays below `threshold`.
+    """Collection of word sets without near-duplicates: every pair has a Jaccard overlap below `threshold`.
 
-    Two sets of that overlap share a word among the first ``n - ceil(threshold * n) + 1`` of each in any one fixed
-    order (prefix filtering: Bayardo, Ma and Srikant 2007); with rare words first few others need comparing.
+    Two sets that reach the threshold share a word among the first ``n - ceil(threshold * n) + 1`` of each in any one
+    fixed order (prefix filtering: Bayardo, Ma and Srikant 2007); with rare words first, few pairs need comparing.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -18,7 +18,7 @@ class NearDuplicates:
         self._by_word: defaultdict[str, list[int]] = defaultdict(list)
 
     def add(self, words: Iterable[str]) -> bool:
-        """Add a set unless it is near one that is there; says whether it was added."""
+        """Add a set unless it duplicates a stored one; return whether it was added."""
         mine = frozenset(words)
         # Long words tend to be rare.
         ordered = sorted(mine, key=lambda word: (-len(word), word))

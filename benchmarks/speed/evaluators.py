@@ -1,6 +1,6 @@
-"""The information retrieval evaluator beside sentence-transformers', with the embeddings given.
+"""Comparison of the information retrieval evaluator with sentence-transformers', on given embeddings.
 
-Both get the same vectors from a stand-in for a model, so that only search and measures are timed.
+Both get the same vectors from a stub model, so only search and measures are timed.
 """
 
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ def compare(queries: int, documents: int, *, sparse: bool, repeats: int, threads
         by_turns([mine, other], repeats)
         (found, peak), (expected, their_peak) = mine.finish(), other.finish()
     if found.keys() != expected.keys():
-        raise RuntimeError("the two give figures of different names")
+        raise RuntimeError("the two evaluators return metrics of different names")
     kind = "sparse" if sparse else "dense"
     row: Row = {
         "task": "evaluate-sparse" if sparse else "evaluate",
@@ -38,36 +38,36 @@ def compare(queries: int, documents: int, *, sparse: bool, repeats: int, threads
         "ours_peak_mb": peak,
         "theirs_peak_mb": their_peak,
         "detail": f"{queries:,} queries, {documents:,} documents, {kind} embeddings given; "
-        "agreement: largest difference of a figure",
+        "agreement: largest difference of a metric",
     }
     return [row]
 
 
 def ours(queries: int, documents: int, sparse: bool) -> Job:
-    """Make our evaluator, and a model that gives the vectors."""
+    """Create our evaluator and a model that returns the vectors."""
     from pipelines.evaluation.evaluators import InformationRetrievalEvaluator
 
-    model = _Given(*_vectors(queries, documents, sparse), sparse=sparse)
+    model = _OurStub(*_vectors(queries, documents, sparse), sparse=sparse)
     evaluator = InformationRetrievalEvaluator(*_data(queries, documents))
     evaluator(model)
     return lambda: evaluator(model), dict
 
 
 def theirs(queries: int, documents: int, sparse: bool) -> Job:
-    """Make their evaluator, and a model that gives the vectors."""
+    """Create their evaluator and a model that returns the vectors."""
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
     from sentence_transformers.sparse_encoder.evaluation import SparseInformationRetrievalEvaluator
 
     kind = SparseInformationRetrievalEvaluator if sparse else InformationRetrievalEvaluator
     asked, searched = _vectors(queries, documents, sparse)
-    model = _GivenToThem(_tensor(asked), _tensor(searched))
+    model = _TheirStub(_tensor(asked), _tensor(searched))
     evaluator = kind(*_data(queries, documents))
     evaluator(model, corpus_embeddings=model.documents)
     return lambda: evaluator(model, corpus_embeddings=model.documents), dict
 
 
-class _Given:
-    """Gives vectors that are there already, as our encoders would."""
+class _OurStub:
+    """Stub with the interface of our encoders that returns given vectors."""
 
     similarity = "dot"
 
@@ -81,8 +81,8 @@ class _Given:
         return self.documents
 
 
-class _GivenToThem:
-    """Gives vectors that are there already, as their encoders would."""
+class _TheirStub:
+    """Stub with the interface of their encoders that returns given vectors."""
 
     similarity_fn_name = "dot"
 
@@ -90,7 +90,7 @@ class _GivenToThem:
         self.queries, self.documents, self.model_card_data = queries, documents, self
 
     def set_evaluation_metrics(self, *figures: Any, **more: Any) -> None:
-        """Keep nothing."""
+        """Ignore the metrics."""
 
     def encode_query(self, texts: list[str], **options: Any) -> Any:
         return self.queries
@@ -124,7 +124,7 @@ def _vectors(queries: int, documents: int, sparse: bool) -> tuple[Any, Any]:
 
 
 def _weights(rng: np.random.Generator, rows: int, terms: int) -> csr_matrix:
-    # Terms as frequent as words are: few in very many texts.
+    # Term frequencies like those of words: a few terms occur in very many texts.
     columns = np.minimum((rng.pareto(0.7, rows * terms) * 40).astype(np.int64), TERMS - 1)
     weights = rng.random(rows * terms, dtype=np.float32) * 2
     found = csr_matrix((weights, (np.repeat(np.arange(rows), terms), columns)), shape=(rows, TERMS))

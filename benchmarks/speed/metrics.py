@@ -1,8 +1,8 @@
-"""Measures beside pytrec_eval and ranx: eight of them, the same made-up results on all sides, equal values checked.
+"""Comparison of eight measures with pytrec_eval and ranx on the same random results; equal values are checked.
 
-What is timed is scoring: from coded `Hits` on our side, from each peer's own form of a run on theirs. Turning a plain
-run ``{query: {doc_id: score}}`` into that form is timed apart, as a row of its own; and so is scoring a plain run
-directly, which we do without making it `Hits` first.
+Scoring is timed: from `Hits` on our side, from each peer's own form of a run on theirs. The conversion of a plain run
+``{query: {doc_id: score}}`` to that form has a row of its own, and so has scoring a plain run directly, which needs no
+conversion on our side.
 """
 
 import os
@@ -24,9 +24,9 @@ from pipelines.measures.qrels import Qrels
 
 SEED = 0
 DOCUMENTS = 200_003
-"""A prime, so that a walk in equal steps meets no document twice."""
+"""A prime, so that a walk in equal steps visits no document twice."""
 JUDGED = 30
-"""Judgements a query, half of them among its hits."""
+"""Number of judgements for each query, half of them among its hits."""
 
 MEASURES = ("nDCG@10", "nDCG@100", "AP@100", "RR", "R@100", "P@10", "Success@10", "Rprec")
 TREC_EVAL_NAMES = (
@@ -61,18 +61,18 @@ def compare(queries: int, depth: int, repeats: int) -> list[Row]:
 
 
 class Timed:
-    """What one side gave: the seconds of its calls, those of its conversion, per-query values, and peak memory."""
+    """Results of one side: seconds of its calls and of its conversion, per-query values, and peak memory."""
 
     def __init__(self, seconds: Sequence[float], conversion: float, values: NDArray[np.float64], peak: float) -> None:
         self.seconds, self.conversion, self.values, self.peak = list(seconds), conversion, values, peak
 
     @property
     def median(self) -> float:
-        """The median of its calls, in seconds."""
+        """Median duration of its calls, in seconds."""
         return float(np.median(self.seconds))
 
     def taking(self, seconds: Sequence[float]) -> "Timed":
-        """Give the same with other calls' seconds."""
+        """Return a copy with the seconds of other calls."""
         return Timed(seconds, self.conversion, self.values, self.peak)
 
 
@@ -88,7 +88,7 @@ def _timed(makes: "Sequence[Any]", size: tuple[int, int], repeats: int) -> list[
 
 
 def ours_coded(queries: int, depth: int) -> Job:
-    """Our measures over coded Hits and Qrels."""
+    """Prepare our measures over Hits and Qrels."""
     hits, judged = made_up(queries, depth)
     names = query_names(queries)
     plain = hits.to_run(names)
@@ -103,14 +103,14 @@ def ours_coded(queries: int, depth: int) -> Job:
 
 
 def ours_plain(queries: int, depth: int) -> Job:
-    """Our measures over a plain run and plain judgements."""
+    """Prepare our measures over a plain run and plain judgements."""
     hits, judged = made_up(queries, depth)
     run = hits.to_run(query_names(queries))
     return lambda: evaluate(run, judged, MEASURES), lambda scores: (0.0, _table(scores.per_query))
 
 
 def pytrec_eval(queries: int, depth: int) -> Job:
-    """trec_eval through pytrec_eval."""
+    """Prepare trec_eval through pytrec_eval."""
     import pytrec_eval
 
     hits, judged = made_up(queries, depth)
@@ -124,7 +124,7 @@ def pytrec_eval(queries: int, depth: int) -> Job:
 
 
 def ranx(queries: int, depth: int) -> Job:
-    """Load ranx; its first call compiles."""
+    """Prepare ranx; its first call compiles."""
     import ranx as peer
 
     hits, judged = made_up(queries, depth)
@@ -146,7 +146,7 @@ def ranx(queries: int, depth: int) -> Job:
 
 
 def made_up(queries: int, depth: int) -> tuple[Hits, dict[str, dict[str, int]]]:
-    """Make up hits without ties, and judgements of grades 0 to 3, half of them of documents that were found."""
+    """Generate hits without ties, and judgements of grades 0 to 3, half of them of retrieved documents."""
     random = np.random.default_rng(SEED)
     starts, steps = random.integers(0, DOCUMENTS, queries), random.integers(1, DOCUMENTS, queries)
     codes = (starts[:, None] + steps[:, None] * np.arange(depth)) % DOCUMENTS
@@ -167,7 +167,7 @@ def made_up(queries: int, depth: int) -> tuple[Hits, dict[str, dict[str, int]]]:
 
 
 def query_names(queries: int) -> list[str]:
-    """Name the queries."""
+    """Return the ids of the queries."""
     return [f"q{number}" for number in range(queries)]
 
 

@@ -1,4 +1,4 @@
-"""Checks of an evaluation set: what in it bounds or distorts every score, counted in one pass over the corpus."""
+"""Checks of an evaluation set: defects that bound or distort every score, counted in one pass over the corpus."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -8,23 +8,23 @@ from pipelines.evaluation.judged_corpus import JudgedCorpus
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What was found.
+    """Counts of the defects of an evaluation set.
 
     Parameters
     ----------
     documents
-        Documents that can be searched.
+        Number of searchable documents.
     empty_documents, repeated_ids
-        Records left out: without a word, or with an id that stood above.
+        Records left out: without text, or with an id that occurred before.
     missing_relevant
-        Documents judged relevant that the corpus lacks: nothing can find them.
+        Relevant documents that the corpus lacks: no system can find them.
     missing_judged
         The same for all judged documents, whatever their grade.
     queries_without_relevant
-        Judged queries without any relevant document: they count 0 in most measures.
+        Judged queries without a relevant document: they count 0 in most measures.
     shared_ids
-        Ids that are both a query's and a document's. Where queries are documents of the corpus, finding oneself is
-        no find; where the ids only happen to be alike, the document is one like any other.
+        Ids that are both a query's and a document's. Where queries are documents of the corpus, a query should not find
+        itself; where the ids are equal by coincidence, the document counts like any other.
     """
 
     documents: int
@@ -36,18 +36,18 @@ class Checks:
     shared_ids: int
 
     def counts(self) -> dict[str, int]:
-        """Give all but the number of documents, by name."""
+        """Return all counts except the number of documents, by name."""
         return {name: count for name, count in asdict(self).items() if name != "documents"}
 
     def warnings(self) -> list[str]:
-        """Say in words what is not 0 and should be known."""
-        said = {
+        """Return a sentence for each count that is not 0 and affects scores."""
+        sentences = {
             "missing_relevant": "documents that are judged relevant are not in the corpus: nothing can find them",
             "empty_documents": "documents without a word are left out",
             "repeated_ids": "documents whose id stood above are left out",
             "queries_without_relevant": "judged queries have no relevant document: they count 0",
         }
-        return [f"{count} {said[name]}" for name, count in self.counts().items() if count and name in said]
+        return [f"{count} {sentences[name]}" for name, count in self.counts().items() if count and name in sentences]
 
 
 def check_corpus(corpus: JudgedCorpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> Checks:
@@ -56,7 +56,7 @@ def check_corpus(corpus: JudgedCorpus, queries: Mapping[str, str], qrels: Mappin
     Raises
     ------
     InputError
-        For a record of the corpus that cannot be used, as reading it does.
+        For a record of the corpus that cannot be used.
     """
     judged = {doc_id for grades in qrels.values() for doc_id in grades}
     relevant = {doc_id for grades in qrels.values() for doc_id, grade in grades.items() if grade > 0}

@@ -1,4 +1,4 @@
-"""What is added when all systems have been scored: significance beside each figure, and the texts for the report."""
+"""Final steps once all systems are scored: significance tests, and the texts for the report."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,9 +11,9 @@ from pipelines.measures.significance import compare_systems
 
 
 def add_significance(entries: Mapping[str, Any], output: Path, baseline: str | None) -> None:
-    """Compare every system with the baseline on each dataset, from the files of per-query values, in place.
+    """Add to each system, in place, its comparison with the baseline, from the files of per-query values.
 
-    A dataset on which the baseline was not run has no comparison.
+    Datasets without the baseline are left unchanged.
     """
     for entry in entries.values():
         rows = entry["systems"]
@@ -26,7 +26,7 @@ def add_significance(entries: Mapping[str, Any], output: Path, baseline: str | N
 
 
 def stored_contents(collection: Path) -> Callable[[Sequence[str]], list[str]]:
-    """Give what reads documents' texts from a collection, empty for those it lacks; open only while it reads."""
+    """Return a function that reads documents' texts from a collection, opened at each call; empty for unknown ids."""
 
     def contents(doc_ids: Sequence[str]) -> list[str]:
         with DocumentStore.open(collection / "documents.sqlite") as store:
@@ -38,7 +38,7 @@ def stored_contents(collection: Path) -> Callable[[Sequence[str]], list[str]]:
 
 
 def corpus_contents(corpus: Iterable[Document]) -> Callable[[Sequence[str]], list[str]]:
-    """Give what reads documents' texts from a corpus, for runs of others where nothing was indexed."""
+    """Return a function that reads documents' texts from a corpus, for external runs without an index."""
 
     def contents(doc_ids: Sequence[str]) -> list[str]:
         wanted = set(doc_ids)

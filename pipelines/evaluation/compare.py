@@ -1,4 +1,4 @@
-"""Two results folders side by side: the same systems, or any two of them, paired query by query."""
+"""Comparison of two results folders: the same systems, or any pairs, query by query."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,19 +13,19 @@ from pipelines.measures.significance import Comparison, compare_paired, holm
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One system of the first results beside one of the second, by one measure.
+    """Comparison of one system of the first results with one of the second, by one measure.
 
     Parameters
     ----------
     first, second
         The systems' names.
     means
-        Theirs, in the same order.
+        Their means, in the same order.
     comparison, p_holm
         Second minus first, with Holm's correction over the pairs of one dataset and measure; None where the two cannot
         be paired.
     unpaired
-        Why not.
+        Reason why the two cannot be paired.
     """
 
     dataset: str
@@ -46,19 +46,20 @@ def compare_results(
     measures: Sequence[str] | None = None,
     datasets: Sequence[str] | None = None,
 ) -> list[Side]:
-    """Compare the systems, datasets and measures that two results have in common.
+    """Compare two results by their common systems, datasets and measures.
 
     Parameters
     ----------
     systems
-        ``{system of the first: system of the second}``; by default those of the same name.
+        ``{system of the first: system of the second}`` (those of the same name).
     measures, datasets
-        Which; by default all that both have.
+        Names to compare (all that both have).
 
     Raises
     ------
     InputError
-        When a dataset, system or measure that was named is not in both, or when nothing is; saying what there is.
+        When a given dataset, system or measure is not in both, or when there is nothing in common; the message lists
+        what exists.
     """
     names = _shared("dataset", datasets, first.datasets, second.datasets)
     wanted = _shared("measure", measures, first.measures, second.measures)
@@ -104,7 +105,7 @@ def _side(
 
 
 def _values(ours: SystemResult, theirs: SystemResult) -> tuple[Scores, Scores] | str:
-    """Read both systems' values, or say why they cannot be paired."""
+    """Return both systems' values, or the reason why they cannot be paired."""
     try:
         mine, other = read_per_query(ours), read_per_query(theirs)
     except InputError as error:

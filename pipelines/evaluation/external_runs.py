@@ -1,4 +1,4 @@
-"""Runs of other systems, read from TREC files."""
+"""Runs of external systems as hits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,10 +9,10 @@ from indexing.runs import strictly_decreasing
 
 
 def hits_of_run(run: Mapping[str, Mapping[str, float]], queries: Sequence[str]) -> Hits:
-    """Give a run's answers to these queries in trec_eval's order: float32 scores descending, then doc_id descending.
+    """Convert a run to `Hits` in trec_eval's order: float32 scores descending, then doc_id descending.
 
-    Equal scores are lowered by as little as keeps that order in `Hits`, which would break ties the other way.
-    A query that the run lacks has no hits.
+    `Hits` order ties by ascending doc_id, so equal scores are lowered by the least amount that preserves trec_eval's
+    order. A query that the run lacks has no hits.
     """
     names: list[str] = []
     scores: list[np.float32] = []

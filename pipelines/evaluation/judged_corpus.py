@@ -1,4 +1,4 @@
-"""The corpus of an evaluation set, read as benchmarks need it."""
+"""Corpus of an evaluation set, without empty and repeated documents."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from indexing.seen_ids import SeenIds
 
 
 class JudgedCorpus(Corpus):
-    """A corpus without what no search could find or tell apart: documents without a word, and repeats of an id.
+    """Corpus that leaves out documents without text and repeated ids, which no search can find or distinguish.
 
-    Public benchmarks have both. Anything else that is wrong with a record stops the reading.
+    Public benchmarks have both. Any other defect of a record raises an error.
 
     Attributes
     ----------
     left_out : Counter
-        How many documents of the last pass were ``empty`` or ``repeated``.
+        Number of ``empty`` and ``repeated`` documents of the last pass.
     """
 
     def __init__(self, source: Source) -> None:
@@ -32,7 +32,7 @@ class JudgedCorpus(Corpus):
         Raises
         ------
         InputError
-            For the first record that cannot be used, and for a source that holds no document.
+            For the first record that cannot be used, and for a source without a document.
         """
         self.skipped, self.left_out = 0, Counter()
         seen, read = SeenIds(), 0
@@ -57,7 +57,7 @@ class JudgedCorpus(Corpus):
         self.left_out[kind] += 1
 
     def _is_empty(self, record: Record) -> bool:
-        """Say whether neither text nor title has a word; a record that is malformed, a null text say, is not empty."""
+        """Return whether text and title are both blank; a malformed record (a null text) is not empty."""
         text = next((record.values[field] for field in self.fields.texts if field in record.values), None)
         title = record.values.get(self.fields.title)
         return isinstance(text, str) and not text.strip() and (title is None or not str(title).strip())

@@ -1,4 +1,4 @@
-"""Results in MTEB's form, so that they can stand beside those of its leaderboard."""
+"""Export of results in MTEB's format, for comparison with its leaderboard."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +30,11 @@ TASKS = {
     "trec-covid": "TRECCOVID",
     "webis-touche2020": "Touche2020",
 }
-"""MTEB's names of BEIR's sets; CQADupStack's follow a rule, other sets keep their own name."""
+"""MTEB's names of BEIR's sets; `task_name` derives those of CQADupStack."""
 
 
 def task_name(dataset: str) -> str:
-    """Give what MTEB calls a dataset."""
+    """Return MTEB's name of a dataset; unknown datasets keep their own."""
     if dataset.startswith("cqadupstack-"):
         return f"CQADupstack{dataset.removeprefix('cqadupstack-').capitalize()}Retrieval"
     return TASKS.get(dataset, dataset)
@@ -43,11 +43,11 @@ def task_name(dataset: str) -> str:
 def write_mteb(
     folder: Path, dataset: str, split: str, hits: Hits, qrels: Qrels, queries: Sequence[str]
 ) -> dict[str, Any]:
-    """Write ``<folder>/<task>.json`` with the fields of MTEB's ``TaskResult``, and give them.
+    """Write ``<folder>/<task>.json`` with the fields of MTEB's ``TaskResult``, and return them.
 
     Scores are ``ndcg_at_k``, ``map_at_k``, ``recall_at_k``, ``precision_at_k`` and ``mrr_at_k``, for the `CUTOFFS` that
-    the answer is deep enough for, and ``main_score``, nDCG@10 as for all of BEIR. What MTEB knows and we do not
-    (its own version, the revision of its copy of the data, emissions) is null, or ``"unknown"`` where it wants a word.
+    the hits reach, and ``main_score``, nDCG@10 as for all of BEIR. Fields that only MTEB knows (its version, its
+    revision of the data, emissions) are null, or ``"unknown"`` where a string is required.
     """
     depth = int(hits.counts.max(initial=0))
     cutoffs = [k for k in CUTOFFS if k <= max(depth, 10)]

@@ -1,4 +1,4 @@
-"""Published figures, to stand beside ours where the same models were run on the same data."""
+"""Published values of the same models on the same data, for comparison with ours."""
 
 import json
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from pipelines.evaluation.systems import MULTIFIELD, System
 from pipelines.search.fusing import with_method
 
 _KNOWN_WEIGHTS = {"53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db": "all-minilm-l6-v2"}
-"""Models that are known by their bytes, wherever they lie."""
+"""Models by the SHA-256 of their weights, so that local copies are recognised."""
 
 _SAME = {"ms-marco-minilm-l6-v2": "ms-marco-minilm-l-6-v2"}
-"""Other spellings of the table's names."""
+"""Other spellings of model names in the table."""
 
 
 def published_figures(dataset: str, system: System, legs: Mapping[str, OpenLeg]) -> dict[str, dict[str, Any]]:
-    """Give what others published for this system on this dataset: ``{measure: {"value", "source"}}``.
+    """Return published values for this system on this dataset: ``{measure: {"value", "source"}}``.
 
-    The same legs by model, the same kind of fusion with equal weights and, where there is one, the same reranker over
-    as many candidates. The table is ``published.json``; it says of each figure where it is from.
+    A value matches if it has the same models as legs, the same fusion with equal weights and the same reranker, if
+    any, over as many candidates. The table is ``published.json``, which gives the source of each value.
     """
     fusion, reranker = system.config.fusion, system.config.reranker
     weights = (fusion or {}).get("weights")
@@ -56,6 +56,6 @@ def _leg_name(leg: OpenLeg) -> str:
 
 
 def _name(model: str) -> str:
-    """Give a model's name without its owner, in lower case."""
+    """Return a model's name without its owner, in lower case."""
     name = model.rstrip("/").rpartition("/")[2].lower()
     return _SAME.get(name, name)

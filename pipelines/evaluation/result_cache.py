@@ -1,4 +1,4 @@
-"""What a benchmark keeps on disk, so that an interrupted one goes on where it was."""
+"""Cache of an evaluation on disk, so that an interrupted run resumes."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ logger = logging.getLogger(__name__)
 
 
 def key_of(determines: Mapping[str, Any]) -> str:
-    """Give a digest of everything that determines a result; plain JSON values only."""
+    """Return a digest of everything that determines a result, given as plain JSON values."""
     text = json.dumps(determines, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def keep(path: Path, key: str, record: Mapping[str, Any], hits: Hits | None = None) -> None:
-    """Keep a record under its key and, beside it, hits; the record comes last, so that it never lacks them."""
+    """Store a record under its key, and hits beside it; the record is written last, so it never lacks its hits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if hits is not None:
         _save_hits(_hits_file(path), hits)
@@ -31,19 +31,19 @@ def keep(path: Path, key: str, record: Mapping[str, Any], hits: Hits | None = No
 
 
 def kept(path: Path, key: str) -> dict[str, Any] | None:
-    """Give the record at `path` if it was kept under this key."""
+    """Return the record at `path` if it was stored under this key, else None."""
     try:
         stored = json.loads(path.read_text("utf-8"))
         return dict(stored["record"]) if stored["key"] == key else None
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        logger.warning("%s cannot be used (%r): that part is done again", path, error)
+        logger.warning("%s cannot be used (%r): recomputing that part", path, error)
         return None
 
 
 def kept_hits(path: Path) -> Hits | None:
-    """Give the hits beside the record at `path`; None when they cannot be read."""
+    """Return the hits beside the record at `path`; None if they cannot be read."""
     file = _hits_file(path)
     try:
         with np.load(file, allow_pickle=False) as stored:
@@ -51,7 +51,7 @@ def kept_hits(path: Path) -> Hits | None:
             ids = string_array([utf8[a:b].decode("utf-8", "surrogatepass") for a, b in pairwise(bounds)])
             return Hits(stored["offsets"], stored["codes"], stored["scores"], ids)
     except Exception as error:  # a damaged archive raises errors of zipfile, zlib and numpy
-        logger.warning("%s cannot be used (%r): that part is done again", file, error)
+        logger.warning("%s cannot be used (%r): recomputing that part", file, error)
         return None
 
 

@@ -1,8 +1,8 @@
-"""Exact search of dense vectors by dot product: screened in bfloat16, scored in float32.
+"""Exact search of dense vectors by dot product: screening in bfloat16, scoring in float32.
 
-Where the processor multiplies bfloat16 faster than float32, the whole product is made in bfloat16 only. How far such a
-score lies from the true one is bounded by the lengths of the vectors and of what rounding took from them
-(Cauchy-Schwarz), so the documents that could be among the best are known for certain; they alone are scored in float32.
+Where the processor multiplies bfloat16 faster than float32, the full product is computed in bfloat16 only. The error of
+such a score is bounded by the lengths of the vectors and of their rounding errors (Cauchy-Schwarz). So the documents
+that could be among the best are known for certain, and only those are scored in float32.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     import torch
 
 Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
-"""Places of documents and their scores, [queries, k]."""
+"""Positions of documents and their scores, [queries, k]."""
 
 ENOUGH_QUERIES, ENOUGH_DOCUMENTS = 256, 4096
-"""From here on a copy of the corpus in bfloat16 pays."""
+"""Smallest numbers of queries and documents for which a bfloat16 copy of the corpus pays."""
 ROUNDING = 2.0**-8
-"""The most by which a number in bfloat16 differs from the one that it stands for, as a share of it."""
+"""Largest relative rounding error of bfloat16."""
 DOCUMENTS_AT_ONCE = 4096
-"""Documents that are rounded at a time."""
+"""Number of documents that are rounded together."""
 PAIRS_AT_ONCE = 256
-"""Queries with a document each that are scored at a time: they fit the processor's cache."""
+"""Number of (query, document) pairs that are scored together: they fit the processor's cache."""
 PAIRS_OF_A_TASK = 4096
-"""That a thread scores before it asks for more."""
+"""Number of pairs in one task of a thread."""
 
 
 class ExactSearch:
-    """Finds the documents of the highest dot product with each query.
+    """Exact search for the documents with the highest dot product with each query.
 
     Parameters
     ----------
     corpus
         float32 [documents, width].
     rows
-        Queries whose scores stand in memory at a time, float32 [rows, documents].
+        Number of queries whose scores, float32 [rows, documents], are in memory together.
     queries
-        How many will be asked in all.
+        Total number of queries to expect.
     screen
-        Whether to screen in bfloat16; None: where that is faster.
+        Whether to screen in bfloat16 (where that is faster).
     """
 
     def __init__(self, corpus: NDArray[np.float32], rows: int, queries: int, *, screen: bool | None = None) -> None:
@@ -58,16 +58,16 @@ class ExactSearch:
         self._screen = _Screen(self._documents) if screen else None
 
     def __call__(self, queries: NDArray[np.float32], k: int, ranks: NDArray[np.int64]) -> Found:
-        """Give the places and the scores of the `k` best documents of each query, both [queries, k], best first.
+        """Return the positions and scores of the `k` best documents of each query, both [queries, k], best first.
 
         Parameters
         ----------
         queries
             float32 [queries, width].
         k
-            At most as many as there are documents.
+            Number of documents, at most the size of the corpus.
         ranks
-            Of each document; of equal scores, the lower ranks come first and stay at the cutoff.
+            Rank of each document; among equal scores lower ranks come first, also at the cutoff.
         """
         import torch
 
@@ -79,7 +79,7 @@ class ExactSearch:
             if self._screen is None or guesses_for(k) > len(self._documents) // GROUP:
                 high = low + len(self._room)
                 found = self._scored(asked[low:high], k, ranks)
-            else:  # Scores in bfloat16 take half the room.
+            else:  # Scores in bfloat16 take half the memory.
                 high = low + 2 * len(self._room)
                 found = self._screened(self._screen, asked[low:high], k, ranks)
             places[low:high], scores[low:high] = found
@@ -98,7 +98,7 @@ class ExactSearch:
             some = doubtful[low : low + len(self._room)]
             places[some], values[some] = self._scored(asked[some], k, ranks)
         if 2 * len(doubtful) > len(asked):
-            self._screen = None  # Vectors of very different lengths, or too many nearly alike: it does not pay.
+            self._screen = None  # Lengths differ too much, or too many vectors are similar: screening does not pay.
         return places, values
 
     def _scored(self, asked: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> Found:
@@ -108,7 +108,7 @@ class ExactSearch:
 
 
 class _Screen:
-    """The corpus in bfloat16, and how far its vectors are from those that they stand for."""
+    """Copy of the corpus in bfloat16, with bounds of its rounding errors."""
 
     def __init__(self, documents: "torch.Tensor") -> None:
         import torch
@@ -124,9 +124,9 @@ class _Screen:
     def __call__(
         self, asked: "torch.Tensor", k: int, room: "torch.Tensor"
     ) -> tuple[NDArray[np.int64], "torch.Tensor", NDArray[np.bool_]]:
-        """Give documents that may be among the `k` best of each query, and their scores, both [queries, some].
+        """Return candidates for the `k` best documents of each query and their scores, both [queries, candidates].
 
-        The scores of those that cannot be are -inf. The third value says of which queries none was left out.
+        Padding has the score -inf. The third value marks the queries whose candidates are complete.
         """
         import torch
 
@@ -134,9 +134,9 @@ class _Screen:
         lengths, losses = _round(asked, rounded)
         maxima, columns, guesses = grouped(torch.mm(rounded, self._rounded.T, out=room), guesses_for(k))
         summing = (asked.shape[1] + 8) * 2.0**-22
-        # No product in bfloat16, before it is rounded itself, is further than this from that in float32.
+        # Largest difference of a bfloat16 product, before its own rounding, from the float32 product.
         apart = losses * self._longest + (lengths + losses) * self._lost + lengths * self._longest * summing
-        # The k-th best score is at least so high, as k groups have one that is; one so high has at least this guess.
+        # At least k groups reach this score, so the k-th best does too; any document that does has at least this guess.
         floor = _less(_less(maxima[:, k - 1].double()) - 2 * apart)
         certain = maxima[:, -1] < floor
         rows, at = (guesses >= floor[:, None]).nonzero(as_tuple=True)
@@ -152,12 +152,12 @@ class _Screen:
 
 
 def guesses_for(k: int) -> int:
-    """Give the number of groups of documents that are looked at: those of the `k` best, and what rounding hides."""
+    """Return the number of document groups to inspect: those of the `k` best, and a margin for rounding."""
     return 2 * k + 32
 
 
 def _round(vectors: "torch.Tensor", out: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-    """Write them in bfloat16; give their lengths, and the lengths of what was lost, float64."""
+    """Round vectors to bfloat16 into `out`; return their lengths and those of the rounding errors, float64."""
     import torch
 
     out.copy_(vectors)
@@ -172,10 +172,10 @@ def _less(scores: "torch.Tensor") -> "torch.Tensor":
 def _dots(
     left: NDArray[np.float32], right: NDArray[np.float32], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Give the dot product of row rows[i] of one with row columns[i] of the other, each summed in the same order.
+    """Return the dot products of left[rows[i]] and right[columns[i]], each summed in the same order.
 
-    By threads of our own: torch's would wait for each other after every few pairs, which takes many times as long
-    where another process has one of the cores.
+    It uses its own threads: torch's wait for each other after every few pairs, which takes many times as long when
+    another process occupies a core.
     """
     import torch
 
@@ -186,7 +186,7 @@ def _dots(
         for low in range(start, min(start + PAIRS_OF_A_TASK, len(rows)), PAIRS_AT_ONCE):
             some = slice(low, min(low + PAIRS_AT_ONCE, start + PAIRS_OF_A_TASK, len(rows)))
             one, other = room[:, : some.stop - low]
-            np.take(left, rows[some], axis=0, out=one, mode="clip")  # Other modes make a copy first.
+            np.take(left, rows[some], axis=0, out=one, mode="clip")  # Other modes copy first.
             np.take(right, columns[some], axis=0, out=other, mode="clip")
             np.einsum("nd,nd->n", one, other, out=found[some])
 

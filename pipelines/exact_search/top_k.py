@@ -1,4 +1,4 @@
-"""The highest scores of many, and memory for them: what exact search over a matrix of scores spends beside products."""
+"""Selection of the highest scores of each row, and reusable memory for matrices of scores."""
 
 from typing import TYPE_CHECKING
 
@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     import torch
 
 GROUP = 16
-"""Columns of which only the highest is looked at first."""
+"""Number of columns in a group, of which only the maximum is inspected first."""
 PAGE = 4096
-"""Bytes."""
+"""Size of a memory page in bytes."""
 
 
 def highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
-    """Give the `k` highest scores of each row, highest first, and their columns, as `torch.topk` does but faster.
+    """Return the `k` highest scores of each row, highest first, and their columns, faster than `torch.topk`.
 
-    They lie in the `k` groups of columns whose maxima are highest. Which of equal scores are given is left open.
+    They lie in the `k` groups of columns with the highest maxima. The choice among equal scores is unspecified.
 
     Parameters
     ----------
@@ -34,23 +34,23 @@ def highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor
 
 
 def grouped(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-    """Give the highest maxima of groups of columns, highest first, and the columns of these groups and their scores.
+    """Return the highest maxima of groups of columns, highest first, and these groups' columns and scores.
 
     Parameters
     ----------
     scores
         [rows, columns].
     k
-        How many groups, at most as many as there are.
+        Number of groups to return, at most all of them.
 
     Returns
     -------
     tuple of torch.Tensor
-        Maxima [rows, k]; columns and scores [rows, k * GROUP + those that are left over, which are in no group].
+        Maxima [rows, k]; columns and scores [rows, k * GROUP + leftover], where leftover columns belong to no group.
     """
     import torch
 
-    # Group g has the columns g, groups + g, 2 * groups + g, …: maxima are then taken of whole stretches of memory.
+    # Group g has the columns g, groups + g, 2 * groups + g, …: maxima then run over contiguous memory.
     groups = scores.shape[1] // GROUP
     all_grouped = groups * GROUP
     maxima, chosen = torch.topk(scores[:, :all_grouped].unflatten(1, (GROUP, groups)).amax(dim=1), k, dim=1)
@@ -60,17 +60,17 @@ def grouped(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor
 
 
 def first(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Give the columns and the values of the `k` highest scores of each row, highest first.
+    """Return the columns and the values of the `k` highest scores of each row, highest first.
 
     Parameters
     ----------
     scores
         float32 [rows, columns].
     ranks
-        [columns] or [rows, columns]; of equal scores, the lower ranks come first and stay at the cutoff.
+        [columns] or [rows, columns]; among equal scores lower ranks come first, also at the cutoff.
     """
     ranks = np.broadcast_to(ranks, scores.shape)
-    # One more than asked for shows whether the cutoff falls among equal scores.
+    # One extra score shows whether the cutoff falls among equal scores.
     values, places = (found.numpy() for found in highest(scores, min(k + 1, scores.shape[1])))
     if values.shape[1] > k:
         for row in np.flatnonzero(values[:, k] == values[:, k - 1]):
@@ -83,11 +83,10 @@ def first(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDA
 
 
 def room_for_scores(rows: int, columns: int, dtype: "torch.dtype | None" = None) -> "torch.Tensor":
-    """Give memory for scores, [rows, columns], float32 unless told, to be used again and again.
+    """Allocate reusable memory for scores, [rows, columns], by default float32.
 
-    New memory for each block would cost as much as the products in it. This is numpy's, which asks the system for huge
-    pages: to get it takes a quarter of the time that torch's takes. It begins with a page, where products are written
-    a tenth faster than elsewhere.
+    New memory for each block would cost as much as the products in it. numpy allocates it, since numpy requests huge
+    pages and takes a quarter of torch's time. It starts at a page boundary, where products are written a tenth faster.
     """
     import torch
 

@@ -1,6 +1,6 @@
 """Measures as values, by ir-measures' names: ``nDCG@10``, ``AP(rel=2)@100``, ``RR@10``, ``RBP(p=0.9)``.
 
-A measure says what is wanted; `pipelines.measures.formulas` says what it is.
+This module parses and describes measures; `pipelines.measures.formulas` computes them.
 """
 
 import re
@@ -18,18 +18,18 @@ Option = int | float | bool | str
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What measures of one name have in common.
+    """Definition of a measure: its name, formula and options.
 
     Parameters
     ----------
     name
         ir-measures' spelling.
     formula
-        Computes it: takes the judged hits, ``k`` where there is a cutoff, and `options` by name.
+        Function of the judged hits, ``k`` where there is a cutoff, and `options` by name.
     cutoff
-        Whether ``@k`` must, may or must not follow.
+        Whether ``@k`` is required, optional or not allowed.
     options
-        The options it takes, with their defaults; None is a default that no value spells.
+        Accepted options with their defaults; None is a default that cannot be written.
     """
 
     name: str
@@ -53,7 +53,7 @@ KINDS = (
     Kind("RBP", formulas.rank_biased_precision, "optional", {"p": 0.8, "rel": None}),
     Kind("ERR", formulas.expected_reciprocal_rank, "optional", {}),
 )
-"""The measures there are."""
+"""All measures."""
 
 _ALIASES = {"map": "ap", "mrr": "rr", "recall": "r", "precision": "p"}
 _BY_NAME = {kind.name.lower(): kind for kind in KINDS}
@@ -72,11 +72,11 @@ class Measure:
     name
         ir-measures' name, as in `KINDS`.
     k
-        How many ranks count; None for all.
+        Number of ranks to score; None for all.
     options
-        Those that are not the default, in the order of the kind's: ``rel`` (the least grade that counts as
-        relevant), ``judged_only`` (leave out hits that were not judged), ``p`` (RBP's patience), ``dcg``
-        (``exp-log2``: gains of ``2 ** grade - 1``).
+        Options that differ from the default, in the order of `Kind.options`: ``rel`` (lowest grade that counts as
+        relevant), ``judged_only`` (leave out unjudged hits), ``p`` (RBP's persistence), ``dcg`` (``exp-log2``: gains of
+        ``2 ** grade - 1``).
     """
 
     name: str
@@ -85,16 +85,16 @@ class Measure:
 
     @classmethod
     def parse(cls, text: str) -> "Measure":
-        """Read ``nDCG@10``, ``AP(rel=2)@100``, ``RBP(p=0.9)`` and their like; names in any case.
+        """Parse a name such as ``nDCG@10``, ``AP(rel=2)@100`` or ``RBP(p=0.9)``, in any case.
 
         ``MAP``, ``MRR``, ``recall`` and ``precision`` are other names for AP, RR, R and P. Without ``@k`` the whole
-        ranking counts; P and Success always need a cutoff, Rprec and Bpref have none.
+        ranking counts; P and Success need a cutoff, Rprec and Bpref have none.
 
         Raises
         ------
         InputError
-            For an unknown name, option or value, a cutoff below 1, or one that is missing or too much; saying what
-            there is.
+            For an unknown name, option or value, and for a cutoff that is missing, not allowed or below 1; the message
+            lists the valid ones.
         """
         match = _MEASURE.fullmatch("".join(text.split()).lower())
         kind = _BY_NAME.get(match["name"]) if match else None
@@ -114,7 +114,7 @@ class Measure:
         return cls(kind.name, None if match["k"] is None else int(match["k"]), options)
 
     def __call__(self, judged: Judged) -> PerQuery:
-        """Compute it for each query."""
+        """Return the value of each query."""
         options: dict[str, Any] = dict(self.options)
         if options.pop("judged_only", False):
             judged = judged.condensed()
@@ -126,13 +126,13 @@ class Measure:
         return _BY_NAME[self.name.lower()].formula(judged, **arguments, **options)
 
     def __str__(self) -> str:
-        """Give ir-measures' way of writing it, which `parse` reads."""
+        """Return the name in ir-measures' notation, which `parse` reads."""
         options = ",".join(f"{name}={value!r}" for name, value in self.options)
         return self.name + (f"({options})" if options else "") + ("" if self.k is None else f"@{self.k}")
 
 
 def described() -> str:
-    """List the measures and their options in one line, for help and errors."""
+    """Return one line that lists the measures and their options, for help and errors."""
     shown = []
     for kind in KINDS:
         options = f"({','.join(f'{option}=…' for option in kind.options)})" if kind.options else ""
@@ -157,18 +157,18 @@ def _level(value: str) -> int:
     return int(value)
 
 
-def _patience(value: str) -> float:
-    wanted = "a number between 0 and 1"
+def _persistence(value: str) -> float:
+    expected = "a number between 0 and 1"
     try:
         number = float(value)
     except ValueError:
-        raise ValueError(wanted) from None
+        raise ValueError(expected) from None
     if not 0 < number < 1:
-        raise ValueError(wanted)
+        raise ValueError(expected)
     return number
 
 
-def _truth(value: str) -> bool:
+def _boolean(value: str) -> bool:
     if value not in ("true", "false"):
         raise ValueError("True or False")
     return value == "true"
@@ -181,4 +181,9 @@ def _gains(value: str) -> str:
     return bare
 
 
-_READERS: dict[str, Callable[[str], Option]] = {"rel": _level, "p": _patience, "judged_only": _truth, "dcg": _gains}
+_READERS: dict[str, Callable[[str], Option]] = {
+    "rel": _level,
+    "p": _persistence,
+    "judged_only": _boolean,
+    "dcg": _gains,
+}

@@ -1,8 +1,8 @@
-"""Is one system better than another on these queries, or lucky? Paired tests on per-query values.
+"""Paired significance tests on per-query values: whether one system is better than another beyond chance.
 
-Pure functions over two aligned columns of values, one a query. Three views are given because the field uses all three:
-Student's paired t-test, Fisher's randomisation test and the bootstrap (compared by Smucker, Allan and Carterette 2007).
-`holm` keeps the chance of any false claim in bounds when several systems are compared with one baseline.
+Pure functions over two aligned columns with one value for each query. The field uses all three methods: Student's paired
+t-test, Fisher's randomisation test and the bootstrap (compared by Smucker, Allan and Carterette 2007).
+`holm` bounds the probability of any false claim when several systems are compared with one baseline.
 """
 
 import math
@@ -17,23 +17,23 @@ from indexing.errors import InputError
 
 SAMPLES = 10_000
 EXACT_QUERIES = 13
-"""Up to so many queries that differ, all their signs are tried: 2 ** 13 are fewer than `SAMPLES`."""
+"""Largest number of differing queries for which all sign patterns are tried: 2 ** 13 is less than `SAMPLES`."""
 CELLS = 1 << 22
-"""Values held at a time while resampling: 32 MB of float64."""
+"""Number of values in memory while resampling: 32 MB of float64."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How a system differs from a baseline on the same queries.
+    """Difference of a system from a baseline on the same queries.
 
     Parameters
     ----------
     difference
         The mean of system minus baseline.
     interval
-        The 95% bootstrap interval of `difference` (percentiles of means over queries drawn anew).
+        The 95% bootstrap interval of `difference` (percentiles of means over resampled queries).
     p_t
-        Two-sided paired t-test. NaN for a single query, about which it can say nothing.
+        Two-sided paired t-test; NaN for a single query.
     p_fisher
         Two-sided Fisher randomisation test of the mean difference: with up to `EXACT_QUERIES` queries that differ the
         exact share of all sign patterns, otherwise estimated from samples as ``(1 + as extreme) / (1 + samples)``.
@@ -58,9 +58,9 @@ def compare_paired(system: ArrayLike, baseline: ArrayLike, *, samples: int = SAM
     system, baseline
         [queries], finite.
     samples
-        How many the randomisation test and the bootstrap draw.
+        Number of samples of the randomisation test and of the bootstrap.
     seed
-        Equal seeds give equal results.
+        Seed of the samples; equal seeds give equal results.
 
     Raises
     ------
@@ -88,10 +88,10 @@ def compare_paired(system: ArrayLike, baseline: ArrayLike, *, samples: int = SAM
 
 
 def paired_t(differences: NDArray[np.float64]) -> float:
-    """Give the two-sided p-value of Student's t-test that the mean difference is 0.
+    """Return the two-sided p-value of Student's t-test that the mean difference is 0.
 
-    Where all differences are the same, the statistic is 0 / 0 or infinite: p is 1 when they are 0, else 0. NaN for
-    one query.
+    Where all differences are equal, the statistic is 0 / 0 or infinite: p is 1 when they are 0, else 0. NaN for one
+    query.
     """
     from scipy.special import stdtr
 
@@ -105,19 +105,19 @@ def paired_t(differences: NDArray[np.float64]) -> float:
 
 
 def randomisation(differences: NDArray[np.float64], samples: int, random: np.random.Generator) -> float:
-    """Give the two-sided p-value of Fisher's randomisation test: were the systems alike, each sign would be chance.
+    """Return the two-sided p-value of Fisher's randomisation test: between equal systems each sign is random.
 
-    Queries without a difference have no sign, and are left out of the draw.
+    Queries without a difference have no sign and are left out.
     """
     differing = differences[differences != 0]
-    # Sums that are equal but for rounding count as equally extreme.
+    # Sums that differ by rounding only count as equally extreme.
     extreme = abs(differing.sum()) - 1e-9 * np.abs(differing).sum()
     if len(differing) <= EXACT_QUERIES:
         patterns = np.arange(1 << len(differing))[:, None] >> np.arange(len(differing)) & 1
         return float(np.mean(np.abs((1 - 2 * patterns) @ differing) >= extreme))
     as_extreme = 0
     for count in _portions(samples, len(differing)):
-        # Whole words, so that the draw does not depend on how it is cut into portions.
+        # Draw whole 64-bit words, so that the result does not depend on the portions.
         words = random.integers(0, 1 << 64, (count, (len(differing) + 63) // 64), dtype=np.uint64)
         signs = np.unpackbits(words.view(np.uint8), axis=1, count=len(differing))
         as_extreme += int((np.abs(differing.sum() - 2 * (signs @ differing)) >= extreme).sum())
@@ -127,7 +127,7 @@ def randomisation(differences: NDArray[np.float64], samples: int, random: np.ran
 def bootstrap_interval(
     differences: NDArray[np.float64], samples: int, random: np.random.Generator, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Give the percentile interval of the mean over queries drawn with replacement."""
+    """Return the percentile interval of the mean over queries drawn with replacement."""
     if not differences.any():
         return 0.0, 0.0
     means = [
@@ -141,8 +141,8 @@ def bootstrap_interval(
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust the p-values of several tests by Holm's step-down method (1979).
 
-    Reject those that are at most alpha, and the chance of any false rejection is at most alpha. The i-th smallest of m
-    becomes ``max over j <= i of min(1, (m - j + 1) * p_j)``. NaN stays NaN and counts as no test.
+    Rejecting adjusted values of at most alpha keeps the probability of any false rejection at alpha. The i-th smallest
+    of m becomes ``max over j <= i of min(1, (m - j + 1) * p_j)``. NaN stays NaN and counts as no test.
     """
     values = np.array(p_values, dtype=np.float64)
     adjusted = values.copy()
@@ -169,18 +169,18 @@ def compare_systems(
     baseline
         One of the systems.
     measures
-        Which; by default the baseline's.
+        Names of measures (all of the baseline's).
 
     Returns
     -------
     ``{system: {measure: {"baseline", "difference", "interval", "p_t", "p_fisher", "p_holm", "wins", "ties",
-    "losses"}}}`` without the baseline itself, ready for JSON: p-values that there are not are None. ``p_holm`` is the
+    "losses"}}}`` without the baseline itself, ready for JSON: undefined p-values are None. ``p_holm`` is the
     adjusted `p_fisher`.
 
     Raises
     ------
     InputError
-        For a baseline that is no system, a system that lacks a measure, or columns that cannot be paired.
+        For an unknown baseline, a system that lacks a measure, or columns that cannot be paired.
     """
     if baseline not in per_query:
         raise InputError(f"the baseline {baseline!r} is none of the systems: {', '.join(per_query)}")
@@ -203,7 +203,7 @@ def compare_systems(
 
 
 def as_json(comparison: Comparison, baseline: str, p_holm: float) -> dict[str, Any]:
-    """Give a comparison as the results file has it."""
+    """Return a comparison in the format of ``results.json``."""
     return {
         "baseline": baseline,
         "difference": comparison.difference,
@@ -220,7 +220,7 @@ def as_json(comparison: Comparison, baseline: str, p_holm: float) -> dict[str, A
 def _column(values: ArrayLike, what: str) -> NDArray[np.float64]:
     column = np.array(values, dtype=np.float64)
     if column.ndim != 1 or not len(column):
-        raise InputError(f"the {what} must have one value a query, and at least one query")
+        raise InputError(f"the {what} must have one value for each query, and at least one query")
     if not np.isfinite(column).all():
         at = int(np.flatnonzero(~np.isfinite(column))[0])
         raise InputError(f"the value of the {what} for query number {at} is {column[at]}: every query needs a number")
@@ -228,6 +228,6 @@ def _column(values: ArrayLike, what: str) -> NDArray[np.float64]:
 
 
 def _portions(samples: int, queries: int) -> list[int]:
-    """Cut the samples into portions that hold at most `CELLS` values."""
+    """Split the samples into portions of at most `CELLS` values."""
     most = max(1, CELLS // queries)
     return [min(most, samples - done) for done in range(0, samples, most)]

@@ -1,7 +1,7 @@
-"""A run judged in trec_eval's order: scores as float32, highest first, ties by doc_id descending.
+"""Judgement of a run in trec_eval's order: scores as float32, highest first, ties by doc_id descending.
 
-A measure needs the ranks of the judged documents only, and a document's rank is how many stand above it. So no run is
-sorted by id and no id is looked at but those that were judged, and those that tie with them.
+Measures need the ranks of judged documents only, and a rank follows from the number of higher scores. So runs are not
+sorted by id: only the ids of judged documents and of those that tie with them are read.
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from pipelines.measures.qrels import Judged, Qrels
 
 
 def judge_run(run: Mapping[str, Mapping[str, float]], qrels: Qrels) -> Judged:
-    """Find rank and grade of each judged document in a run ``{query_id: {doc_id: score}}``.
+    """Return rank and grade of each judged document in a run ``{query_id: {doc_id: score}}``.
 
-    Queries that are not judged are not looked at; a query that the run lacks has no hits.
+    Unjudged queries are ignored; a query that the run lacks has no hits.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def _scores(found: Mapping[str, float], query_id: str) -> NDArray[np.float32]:
 
 
 def _ranks(found: Mapping[str, float], scores: NDArray[np.float32], names: list[str]) -> NDArray[np.int64]:
-    """Give the rank, from 1, of each of these documents of `found`."""
+    """Return the rank, from 1, of each of these documents of `found`."""
     with np.errstate(over="ignore"):
         own = np.array([found[name] for name in names], dtype=np.float64).astype(np.float32)
     ascending = np.sort(scores)

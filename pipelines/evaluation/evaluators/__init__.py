@@ -1,7 +1,7 @@
-"""Evaluators with the names, arguments, keys and files of sentence-transformers 6.2: a script changes only imports.
+"""Evaluators with the names, arguments, keys and files of sentence-transformers 6.2: scripts change only imports.
 
-An evaluator for vectors reads dense and sparse encoders alike; those with "Sparse" in their names differ in the order
-of their arguments only.
+Evaluators of embeddings accept dense and sparse encoders; those with "Sparse" in their names differ in the order of
+their arguments only.
 """
 
 from pipelines.evaluation.evaluators.base import Evaluator, SequentialEvaluator

@@ -1,4 +1,4 @@
-"""What evaluators share: how they are called, how their figures are named and written down."""
+"""Base of the evaluators: the call, the names of metrics and the CSV files."""
 
 import csv
 import logging
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Where the files of a call go, and when in training it is."""
+    """Output folder and training progress of one call."""
 
     folder: Path | None = None
     epoch: float = -1
@@ -23,7 +23,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Figures of a model by name, the one that counts, the columns of the file, and figures of parts."""
+    """Metrics by name, the primary metric, the row of the CSV file, and metrics of parts."""
 
     metrics: Mapping[str, float]
     primary: str
@@ -32,16 +32,16 @@ class Result:
 
 
 class Evaluator:
-    """Scores a model; called with it, and by a trainer in between.
+    """Base class of evaluators: called with a model, by hand or by a trainer.
 
     Names, keys and files are those of sentence-transformers 6.2.
 
     Parameters
     ----------
     name
-        Of the data; stands before each key of the result, and in the file's name.
+        Name of the data; the prefix of each key of the result and a part of the file name.
     write_csv
-        Append a row to `csv_file` in the folder that a call names.
+        Append a row to `csv_file` in the folder of a call.
     """
 
     greater_is_better = True
@@ -56,7 +56,7 @@ class Evaluator:
         return f"{self.name}_" if self.name else ""
 
     def file_name(self, kind: str, ending: str = "") -> str:
-        """Give the name of the file for this kind of evaluation and the data's name."""
+        """Return the name of the CSV file for this kind of evaluation and this data."""
         return f"{kind}{'_' if self.name else ''}{self.name}_results{ending}.csv"
 
     def __call__(
@@ -67,28 +67,28 @@ class Evaluator:
         Parameters
         ----------
         model
-            An encoder, or what else the evaluator says.
+            An encoder, or what the evaluator documents.
         output_path
-            A folder for files; None for none.
+            Folder for files; None writes none.
         epoch, steps
-            Of training, for the rows of the file; -1 outside of it.
+            Progress of training, for the row of the file; -1 outside training.
         more
-            What `score` of the evaluator takes beside.
+            Further arguments of `score`.
 
         Returns
         -------
         dict
-            Figures by name; `primary_metric` names the one that counts.
+            Metrics by name; `primary_metric` is the name of the main one.
         """
         call = Call(None if output_path is None else Path(output_path), epoch, steps)
         return self.finished(self.score(model, call, **more), call, model)
 
     def score(self, model: Any, call: Call) -> Result:
-        """Give the figures of a model."""
+        """Return the metrics of a model."""
         raise NotImplementedError
 
     def finished(self, result: Result, call: Call, model: Any = None) -> dict[str, float]:
-        """Write the row and the model's card, give the figures their prefix, and say which one counts."""
+        """Write the CSV row, add the prefix to the metrics, store them in the model card and set `primary_metric`."""
         if call.folder is not None and self.write_csv:
             append_row(call.folder / self.csv_file, {"epoch": call.epoch, "steps": call.steps, **result.row})
         self.primary_metric = self._prefix + result.primary
@@ -99,7 +99,7 @@ class Evaluator:
         return {**result.parts, **found}
 
     def prefix_name_to_metrics(self, metrics: Mapping[str, float], name: str) -> dict[str, float]:
-        """Put a name before each figure's, and before `primary_metric`: for evaluators of one's own."""
+        """Prefix each metric and `primary_metric` with a name; for custom evaluators."""
         prefix = f"{name}_" if name else ""
         if self.primary_metric is not None and not self.primary_metric.startswith(prefix):
             self.primary_metric = prefix + self.primary_metric
@@ -108,7 +108,7 @@ class Evaluator:
     def store_metrics_in_model_card_data(
         self, model: Any, metrics: Mapping[str, float], epoch: float = -1, step: int = -1
     ) -> None:
-        """Put figures into the card that is saved with a model; a retriever or a pipeline has none."""
+        """Add metrics to the card that is saved with a model; a retriever or a pipeline has none."""
         from pipelines.model_card import card_of
 
         card = card_of(model)
@@ -117,14 +117,14 @@ class Evaluator:
 
 
 class SequentialEvaluator(Evaluator):
-    """Several evaluators one after another; texts that they share, at any number of dimensions, are encoded once.
+    """Sequence of evaluators; texts that they share, at any number of dimensions, are encoded once.
 
     Parameters
     ----------
     evaluators
-        Called in turn.
+        Called in this order.
     main_score_function
-        Of their primary figures, gives what counts (the last).
+        Function that combines their primary metrics into one (the last).
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class SequentialEvaluator(Evaluator):
     def __call__(
         self, model: Any, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1, **more: Any
     ) -> dict[str, float]:
-        """Score a model with each."""
+        """Score a model with each evaluator."""
         results: dict[str, float] = {}
         scores: list[float] = []
         with shared_encodings():
@@ -152,7 +152,7 @@ class SequentialEvaluator(Evaluator):
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append a row to a CSV file; the first one brings the header."""
+    """Append a row to a CSV file, after a header if the file is new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.is_file()
     with path.open("a", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Evaluators of cross-encoders by the names that they had before sentence-transformers 4."""
+"""Evaluators of cross-encoders under their names before sentence-transformers 4."""
 
 from collections.abc import Iterable
 from typing import Any, Self
@@ -12,30 +12,30 @@ from pipelines.evaluation.evaluators.cross_encoder import (
 from pipelines.evaluation.evaluators.deprecation import old_name_of
 
 
-class _OfExamples(CrossEncoderClassificationEvaluator):
+class _FromExamples(CrossEncoderClassificationEvaluator):
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
-        """Make one of objects with ``texts``, two of them, and a ``label``."""
+        """Create an evaluator from objects with two ``texts`` and a ``label``."""
         return cls(*pairs_of(examples), **options)
 
 
 @old_name_of(CrossEncoderClassificationEvaluator)
-class CEBinaryAccuracyEvaluator(_OfExamples):
+class CEBinaryAccuracyEvaluator(_FromExamples):
     """See `CrossEncoderClassificationEvaluator`."""
 
 
 @old_name_of(CrossEncoderClassificationEvaluator)
-class CEBinaryClassificationEvaluator(_OfExamples):
+class CEBinaryClassificationEvaluator(_FromExamples):
     """See `CrossEncoderClassificationEvaluator`."""
 
 
 @old_name_of(CrossEncoderClassificationEvaluator)
-class CEF1Evaluator(_OfExamples):
+class CEF1Evaluator(_FromExamples):
     """See `CrossEncoderClassificationEvaluator`."""
 
 
 @old_name_of(CrossEncoderClassificationEvaluator)
-class CESoftmaxAccuracyEvaluator(_OfExamples):
+class CESoftmaxAccuracyEvaluator(_FromExamples):
     """See `CrossEncoderClassificationEvaluator`."""
 
 

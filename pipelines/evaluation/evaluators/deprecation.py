@@ -1,4 +1,4 @@
-"""Old names that sentence-transformers 6.2 still takes: they work here too, and say what to write instead."""
+"""Deprecated names of sentence-transformers 6.2: they still work and warn with the new name."""
 
 import warnings
 from collections.abc import Callable
@@ -9,12 +9,12 @@ Kind = TypeVar("Kind", bound=type)
 
 
 def warn_of_old_argument(old: str, new: str) -> None:
-    """Warn the caller of an evaluator's constructor."""
+    """Warn the caller of an evaluator's constructor of a deprecated argument."""
     warnings.warn(f"the argument {old} is an old name: write {new} instead", DeprecationWarning, stacklevel=3)
 
 
 def old_name_of(new: type) -> Callable[[Kind], Kind]:
-    """Decorate a class so that making one warns that it is now called `new`."""
+    """Return a class decorator that warns, on construction, that the class is now called `new`."""
 
     def decorated(old: Kind) -> Kind:
         kind: Any = old

@@ -1,4 +1,4 @@
-"""Embedding similarity: whether vectors find alike what people find alike."""
+"""Embedding similarity: how well similarities of vectors agree with human scores."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +16,17 @@ from pipelines.evaluation.evaluators.vectors import (
 
 
 class EmbeddingSimilarityEvaluator(PairEvaluator):
-    """Pearson's and Spearman's correlation of a model's similarities with people's scores.
+    """Pearson and Spearman correlation of a model's similarities with human scores.
 
     Parameters
     ----------
     sentences1, sentences2, scores
-        Row by row.
+        Aligned lists.
     main_similarity, similarity_fn_names
-        "cosine", "dot", "euclidean", "manhattan": which counts, and which are computed (the model's own).
+        Similarity of the primary metric, and those to compute: "cosine", "dot", "euclidean" or "manhattan" (the
+        model's own).
     precision
-        Quantise the vectors first, see `DenseEncoder.encode`.
+        Quantise the vectors first; see `DenseEncoder.encode`.
     truncate_dim, max_active_dims, name, show_progress_bar, batch_size, write_csv
         See `Encoding` and `Evaluator`.
     """
@@ -77,7 +78,7 @@ class EmbeddingSimilarityEvaluator(PairEvaluator):
             return self.encoding(model, self.first), self.encoding(model, self.second)
         both: dict[str, Any] = {"precision": self.precision, "normalize": True}
         if self.precision in ("int8", "uint8"):
-            # Their ranges are taken from the texts, so both sides must have the same.
+            # Ranges come from the vectors, so both sides are quantised together.
             together: Any = self.encoding(model, [*self.first, *self.second], **both)
             parts = [together[: len(self.first)], together[len(self.first) :]]
         else:

@@ -63,13 +63,13 @@ class LabelAccuracyEvaluator(Evaluator):
         Parameters
         ----------
         columns
-            The texts of each column that the classifier reads, such as two for natural language inference.
+            The texts of each column, such as two for natural language inference.
         labels
             The class of each row.
         classifier
             Returns logits [rows, classes] for the vectors of each column.
         """
-        return _OfColumns(columns, labels, classifier, name, batch_size, write_csv)
+        return _ColumnAccuracy(columns, labels, classifier, name, batch_size, write_csv)
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""
@@ -105,7 +105,7 @@ class LabelAccuracyEvaluator(Evaluator):
             yield self.softmax_model(features, labels=None)[1], labels
 
 
-class _OfColumns(LabelAccuracyEvaluator):
+class _ColumnAccuracy(LabelAccuracyEvaluator):
     def __init__(
         self,
         columns: Sequence[Sequence[str]],

@@ -1,4 +1,4 @@
-"""Mean squared error: how far a student's vectors are from a teacher's."""
+"""Mean squared error between a student's vectors and a teacher's."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,12 +11,12 @@ from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse
 
 
 class MSEEvaluator(Evaluator):
-    """The mean squared difference of a student's vectors from a teacher's, times -100.
+    """Mean squared error between a student's and a teacher's vectors, times -100.
 
     Parameters
     ----------
     source_sentences, target_sentences
-        What the teacher reads, and what the student reads, row by row.
+        Aligned texts for the teacher and for the student.
     teacher_model
         Encodes the sources, at the first call.
     """
@@ -52,7 +52,7 @@ class MSEEvaluator(Evaluator):
 
 
 def mean_squared_error(vectors: Vectors, truth: Vectors) -> float:
-    """Give the mean over rows and dimensions of the squared differences."""
+    """Return the mean of the squared differences over rows and dimensions."""
     difference: Any = vectors - truth
     squares = difference.multiply(difference) if issparse(vectors) else difference**2
     return float(squares.mean())

@@ -1,4 +1,4 @@
-"""Mean squared error for pairs of languages: a teacher reads one, a student the other."""
+"""Mean squared error for pairs of languages: the teacher reads one, the student the other."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +12,16 @@ from pipelines.evaluation.evaluators.vectors import Encoding
 
 
 class MSEEvaluatorFromDataFrame(Evaluator):
-    """The mean over pairs of languages of `MSEEvaluator`'s figure.
+    """Mean of `MSEEvaluator`'s metric over pairs of languages.
 
     Parameters
     ----------
     dataframe
-        Rows of {language: sentence} that say the same.
+        Rows of {language: sentence} with the same meaning.
     teacher_model
         Encodes the sentences of each pair's first language, at the first call.
     combinations
-        Pairs of languages; a row counts where neither sentence is blank.
+        Pairs of languages; rows with a blank sentence are ignored.
 
     Raises
     ------
@@ -43,7 +43,7 @@ class MSEEvaluatorFromDataFrame(Evaluator):
         self.teacher, self.encoding = teacher_model, Encoding(batch_size, truncate_dim=truncate_dim)
         self.pairs = {(source, target): _sentences(dataframe, source, target) for source, target in combinations}
         if not self.pairs:
-            raise InputError("combinations names no pair of languages, such as ('en', 'de')")
+            raise InputError("combinations has no pair of languages, such as ('en', 'de')")
         self.csv_file = self.file_name("mse_evaluation")
         self._truth: Any = None
 

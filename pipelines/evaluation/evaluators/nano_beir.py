@@ -1,4 +1,4 @@
-"""NanoBEIR for encoders, cross-encoders and whole pipelines: each set, and the mean over them."""
+"""NanoBEIR for encoders, cross-encoders and pipelines: each set, and the mean over all sets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,28 +18,28 @@ from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, NanoSet, load_nanobei
 
 
 class NanoBEIREvaluator(Evaluator):
-    """Information retrieval over NanoBEIR's sets.
+    """Evaluator of information retrieval on NanoBEIR's sets.
 
     Parameters
     ----------
     dataset_names
-        Of `NAMES` (all thirteen).
+        Names among `NAMES` (all thirteen).
     dataset_id, data_dir
-        See `load_nanobeir`; a set is loaded at the first call.
+        See `load_nanobeir`; sets are loaded at the first call.
     aggregate_fn, aggregate_key
-        How figures of the sets become one, and what that is called (the mean).
+        Function that combines the metrics of the sets, and its name (the mean).
     query_prompts, corpus_prompts
-        One for all sets, or {set: prompt}.
+        One prompt for all sets, or {set: prompt}.
     truncate_dim, max_active_dims
-        Also part of the names.
+        Limits of the vectors; also a part of the names.
     mrr_at_k, ndcg_at_k, accuracy_at_k, precision_recall_at_k, map_at_k, score_functions, main_score_function,
     write_predictions
         See `InformationRetrievalEvaluator`.
 
     Notes
     -----
-    The texts of all sets are encoded together. Instead of an encoder a function may be called with each `NanoSet`
-    that gives what finds in its corpus: a retriever or a `SearchPipeline`.
+    The texts of all sets are encoded together. Instead of an encoder, give a function that returns a retriever or a
+    `SearchPipeline` for each `NanoSet`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class NanoBEIREvaluator(Evaluator):
 
     @cached_property
     def evaluators(self) -> list[InformationRetrievalEvaluator]:
-        """One evaluator a set."""
+        """One evaluator for each set."""
         return [
             InformationRetrievalEvaluator(
                 one.queries, one.corpus, one.relevant_docs, name=f"Nano{one.name}{self._suffix}", **self._options
@@ -104,7 +104,7 @@ class NanoBEIREvaluator(Evaluator):
         ]
 
     def score(self, model: Any, call: Call) -> Result:
-        """Score an encoder, or what a function gives for each set."""
+        """Score an encoder, or the retrievers that a function returns for each set."""
         results: list[dict[str, float]] = []
         counts: list[tuple[Any, Any]] = []
         if hasattr(model, "encode_query"):
@@ -150,16 +150,16 @@ class NanoBEIREvaluator(Evaluator):
 
 
 class CrossEncoderNanoBEIREvaluator(Evaluator):
-    """Reranking of BM25's order over NanoBEIR's sets.
+    """Evaluator of reranking BM25's results on NanoBEIR's sets.
 
     Parameters
     ----------
     dataset_names
-        All but ArguAna and Touché unless given.
+        Names among `NAMES` (all but ArguAna and Touché).
     rerank_k
-        So many of BM25's documents.
+        Number of BM25's documents to rerank.
     at_k, always_rerank_positives, prompt_name
-        See `CrossEncoderRerankingEvaluator`: with `always_rerank_positives` the figures are not end to end.
+        See `CrossEncoderRerankingEvaluator`: with `always_rerank_positives` the metrics are not end to end.
     dataset_id, data_dir, aggregate_fn, aggregate_key
         See `NanoBEIREvaluator`.
     """
@@ -197,7 +197,7 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
 
     @cached_property
     def evaluators(self) -> list[CrossEncoderRerankingEvaluator]:
-        """One evaluator a set, loaded."""
+        """One evaluator for each set; loads the sets."""
         found = []
         for name in self.dataset_names:
             one = load_nanobeir(name, self.dataset_id, data_dir=self.data_dir, first_stage=True)
@@ -228,7 +228,7 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
 
 
 def checked_names(names: Sequence[str] | Mapping[str, str]) -> list[str]:
-    """Give the sets asked for; refuse one that there is not."""
+    """Return the names as a list; raise InputError for an empty list or an unknown set."""
     if not names:
         raise InputError(f"name at least one set of NanoBEIR: {', '.join(NAMES)}")
     for name in names:
@@ -250,7 +250,7 @@ def _prompts(given: str | Mapping[str, str] | None, names: Sequence[str], argume
 def _over_sets(
     evaluators: Sequence[Evaluator], results: Sequence[Mapping[str, float]], how: Callable[[Sequence[float]], float]
 ) -> dict[str, float]:
-    """Make one figure of each measure's figures on the sets."""
+    """Combine the values of each metric over the sets."""
     by_metric: dict[str, list[float]] = {}
     for one, found in zip(evaluators, results, strict=True):
         for key, value in found.items():

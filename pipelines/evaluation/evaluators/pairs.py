@@ -1,4 +1,4 @@
-"""What evaluators of two lists of texts share: the lists belong together row by row."""
+"""Base of evaluators of two aligned lists of texts."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
@@ -14,7 +14,7 @@ from pipelines.evaluation.evaluators.vectors import (
 
 
 class PairEvaluator(Evaluator):
-    """Two lists of texts that belong together row by row."""
+    """Base class of evaluators of two aligned lists of texts."""
 
     def __init__(
         self,
@@ -33,19 +33,19 @@ class PairEvaluator(Evaluator):
 
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
-        """Make one of objects with ``texts``, two of them, and a ``label``."""
+        """Create an evaluator from objects with two ``texts`` and a ``label``."""
         listed, make = list(examples), cast("Callable[..., Self]", cls)
         first, second = ([one.texts[at] for one in listed] for at in (0, 1))
         return make(first, second, [one.label for one in listed], **options)
 
     def named(self, model: Any) -> list[Similarity]:
-        """Give the similarities to use: those asked for, else the model's own."""
+        """Return the similarities to use: the given ones, else the model's own."""
         return self.similarities or [similarity_of(model)]
 
 
 def same_length(first: Sequence[Any], second: Sequence[Any]) -> None:
-    """Refuse lists that do not belong together."""
+    """Raise InputError for lists that are empty or differ in length."""
     if len(first) != len(second):
-        raise InputError(f"lists that belong together row by row have {len(first)} and {len(second)} entries")
+        raise InputError(f"aligned lists have {len(first)} and {len(second)} entries")
     if not len(first):
         raise InputError("there is nothing to evaluate: the lists are empty")

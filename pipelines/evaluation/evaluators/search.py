@@ -1,4 +1,4 @@
-"""Exact search for evaluators: the best documents of each query, equal scores in the order of their ids."""
+"""Exact search for evaluators: the best documents of each query, equal scores ordered by id."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     import torch
 
 Score: TypeAlias = "Callable[[Any, torch.Tensor], torch.Tensor]"
-"""Gives the scores of some queries and all documents, in the memory given or in new."""
+"""Function that returns the scores of some queries and all documents, in the given memory or in new memory."""
 
 SCORES_AT_ONCE = 1 << 25
-"""The most scores that stand in memory at a time: 128 MB."""
+"""Largest number of scores in memory: 128 MB."""
 COMMON_TERMS = 256
-"""Of sparse vectors, the terms whose weights stand in a dense matrix."""
+"""Number of the most frequent terms of sparse vectors that are stored in a dense matrix."""
 DOCUMENTS_NEAR = 2048
-"""Documents whose weights of the common terms are multiplied at a time: they fit the processor's cache."""
+"""Number of documents whose common terms are multiplied together: they fit the processor's cache."""
 DENSE_AT_ONCE = 2048
-"""Sparse documents that are made dense at a time, for distances."""
+"""Number of sparse documents that are made dense together, for distances."""
 
 
 def best(
@@ -36,16 +36,16 @@ def best(
     ranks: NDArray[np.int64],
     k: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Give the `k` best documents of each query and their scores, both [queries, k].
+    """Return the `k` best documents of each query and their scores, both [queries, k].
 
     Parameters
     ----------
     similarity
-        By name, or a function of query and document tensors that gives all scores [queries, documents].
+        Name, or a function of query and document tensors that returns all scores [queries, documents].
     queries, corpus
-        Vectors of one kind.
+        Vectors, both dense or both sparse.
     ranks
-        Of the documents; equal scores stand in their order, at the cutoff too.
+        Rank of each document; equal scores are ordered by it, also at the cutoff.
     """
     import torch
 
@@ -54,9 +54,9 @@ def best(
         queries, corpus = unit(queries), unit(corpus)
     product = similarity in ("cosine", "dot")
     if product and isinstance(corpus, np.ndarray):
-        rows = _rows(queries, corpus, 2)  # A corpus in bfloat16 takes as much as the scores.
+        rows = _rows(queries, corpus, 2)  # The corpus in bfloat16 takes as much memory as the scores.
         return ExactSearch(corpus, rows, queries.shape[0])(np.asarray(queries), k, ranks)
-    # Products of sparse vectors run on one core each; other scores on all by themselves.
+    # A product of sparse vectors uses one core; other scores use all cores by themselves.
     workers = torch.get_num_threads() if product else 1
     score: Score = _sparse(csr_matrix(corpus)) if product else _any(similarity, corpus)
     rows = _rows(queries, corpus, workers)
@@ -80,35 +80,34 @@ def best(
 
 
 def ranks_of(ids: Sequence[str]) -> NDArray[np.int64]:
-    """Give the place of each id among all in their order."""
+    """Return the position of each id in sorted order."""
     ranks = np.empty(len(ids), dtype=np.int64)
     ranks[sorted(range(len(ids)), key=ids.__getitem__)] = np.arange(len(ids))
     return ranks
 
 
 def _rows(queries: Vectors, corpus: Vectors, workers: int = 1) -> int:
-    """Give the number of queries whose scores may stand in memory at a time."""
+    """Return the number of queries whose scores may be in memory together."""
     return max(1, min(queries.shape[0], SCORES_AT_ONCE // workers // max(1, corpus.shape[0])))
 
 
 def _sparse(corpus: csr_matrix) -> Score:
-    """Give what multiplies sparse queries with the corpus.
+    """Return a function that multiplies sparse queries with the corpus.
 
-    Weights of terms that many texts have stand in a dense matrix, whose rows are added up; of the other terms a query
-    touches only the texts that have them.
+    Weights of frequent terms are in a dense matrix; for other terms a query reads only the texts that have them.
     """
     import torch
 
     present = np.bincount(corpus.indices, minlength=corpus.shape[1])
     common, rare = np.split(np.argsort(-present, kind="stable"), [COMMON_TERMS])
 
-    def near(low: int) -> NDArray[np.float32]:
+    def common_weights(low: int) -> NDArray[np.float32]:
         found: NDArray[np.float32] = corpus[low : low + DOCUMENTS_NEAR][:, common].T.toarray(order="C")
         return found
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         rest = pool.submit(lambda: csr_matrix(corpus[:, rare].T))
-        frequent = list(pool.map(near, range(0, corpus.shape[0], DOCUMENTS_NEAR)))
+        frequent = list(pool.map(common_weights, range(0, corpus.shape[0], DOCUMENTS_NEAR)))
         postings: Any = rest.result()
 
     def score(some: csr_matrix, memory: "torch.Tensor") -> "torch.Tensor":
@@ -124,7 +123,7 @@ def _sparse(corpus: csr_matrix) -> Score:
 
 
 def _any(similarity: Any, corpus: Vectors) -> Score:
-    """Give what scores queries by a distance or a function of one's own, some documents at a time when sparse."""
+    """Return a function that scores queries by a distance or a given function; sparse documents go in blocks."""
     import torch
 
     def score(some: Any, memory: "torch.Tensor") -> "torch.Tensor":

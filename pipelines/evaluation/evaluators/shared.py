@@ -1,4 +1,4 @@
-"""One encoding for several evaluators that read the same texts, such as those of a Matryoshka model's dimensions."""
+"""Shared encoding for evaluators of the same texts, such as those of a Matryoshka model's dimensions."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +19,12 @@ class _Encoded:
 
 
 _last: ContextVar[dict[Task, _Encoded] | None] = ContextVar("last", default=None)
-"""What was encoded last as queries and as documents; None where nobody shares."""
+"""Last encoding of each task; None outside `shared_encodings`."""
 
 
 @contextmanager
 def shared_encodings() -> Iterator[None]:
-    """Let the evaluators that are called inside share what they encode; the model must stay as it is."""
+    """Share encodings among the evaluators that are called inside; the model must not change meanwhile."""
     if _last.get() is not None:
         yield
         return
@@ -36,9 +36,9 @@ def shared_encodings() -> Iterator[None]:
 
 
 def encoded(encoding: Encoding, model: Any, texts: Sequence[str], task: Task, **prompts: str | None) -> Vectors:
-    """Encode texts, or take the vectors of the evaluator before, in as many dimensions as are asked for.
+    """Encode texts, or reuse the vectors of the previous evaluator, truncated to this one's dimensions.
 
-    Of each task the last texts are kept, so that what is held is bounded by the largest corpus.
+    Only the last texts of each task are kept, so memory is bounded by the largest corpus.
     """
     last = _last.get()
     if last is None:
@@ -52,5 +52,5 @@ def encoded(encoding: Encoding, model: Any, texts: Sequence[str], task: Task, **
     width = None if is_sparse(model) else encoding.truncate_dim
     if width is None or width == found.vectors.shape[1]:
         return found.vectors
-    # A model that was made narrower than an evaluator asks for encodes anew.
+    # A model truncated below the width of an evaluator has to encode again.
     return encoding(model, texts, task, **prompts) if width > found.vectors.shape[1] else found.vectors[:, :width]

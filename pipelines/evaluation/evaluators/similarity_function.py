@@ -1,10 +1,10 @@
-"""The similarities that evaluators and models know, by name."""
+"""Names of the similarities."""
 
 from enum import StrEnum
 
 
 class SimilarityFunction(StrEnum):
-    """Equal to its name: "cosine" does wherever `COSINE` does."""
+    """Enumeration of similarities; members equal their names, so "cosine" works like `COSINE`."""
 
     COSINE = "cosine"
     DOT_PRODUCT = "dot"

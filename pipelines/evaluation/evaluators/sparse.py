@@ -1,7 +1,7 @@
-"""Evaluators by the names that sentence-transformers has for sparse encoders, with its order of arguments.
+"""Evaluators of sparse encoders under sentence-transformers' names, with its order of arguments.
 
-They are the evaluators of vectors, which read both kinds; only where `max_active_dims` stands among the arguments
-differs: in the place of what a sparse encoder has no use for.
+They equal the evaluators of dense encoders, except that `max_active_dims` takes the position of the arguments that do
+not apply to sparse encoders.
 """
 
 from inspect import Parameter, Signature, signature
@@ -18,64 +18,64 @@ from pipelines.evaluation.evaluators.triplet import TripletEvaluator
 
 Kind = TypeVar("Kind", bound=type)
 
-_OF_DENSE = ("truncate_dim", "precision")
+_DENSE_ONLY = ("truncate_dim", "precision")
 
 
-def _with_order_of_sparse(kind: Kind) -> Kind:
-    """Give a subclass's constructor its base's arguments, `max_active_dims` in the place of those of dense vectors."""
+def _with_sparse_argument_order(kind: Kind) -> Kind:
+    """Replace the dense-only arguments of the constructor by `max_active_dims`, in their position."""
     changed: Any = kind
-    made = changed.__init__
-    own = [one for name, one in signature(made).parameters.items() if name not in ("max_active_dims", *_OF_DENSE)]
-    names = list(signature(made).parameters)
-    place = min(names.index(name) for name in _OF_DENSE if name in names)
+    init = changed.__init__
+    own = [one for name, one in signature(init).parameters.items() if name not in ("max_active_dims", *_DENSE_ONLY)]
+    names = list(signature(init).parameters)
+    place = min(names.index(name) for name in _DENSE_ONLY if name in names)
     own.insert(
         place, Parameter("max_active_dims", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=int | None)
     )
     order = Signature(own)
 
-    def of_sparse(*arguments: Any, **options: Any) -> None:
-        made(**order.bind(*arguments, **options).arguments)
+    def sparse_init(*arguments: Any, **options: Any) -> None:
+        init(**order.bind(*arguments, **options).arguments)
 
-    of_sparse.__signature__ = order  # type: ignore[attr-defined]
-    changed.__init__ = of_sparse
+    sparse_init.__signature__ = order  # type: ignore[attr-defined]
+    changed.__init__ = sparse_init
     return kind
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseBinaryClassificationEvaluator(BinaryClassificationEvaluator):
     """See `BinaryClassificationEvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseEmbeddingSimilarityEvaluator(EmbeddingSimilarityEvaluator):
     """See `EmbeddingSimilarityEvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseInformationRetrievalEvaluator(InformationRetrievalEvaluator):
     """See `InformationRetrievalEvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseMSEEvaluator(MSEEvaluator):
     """See `MSEEvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseNanoBEIREvaluator(NanoBEIREvaluator):
     """See `NanoBEIREvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseRerankingEvaluator(RerankingEvaluator):
     """See `RerankingEvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseTranslationEvaluator(TranslationEvaluator):
     """See `TranslationEvaluator`."""
 
 
-@_with_order_of_sparse
+@_with_sparse_argument_order
 class SparseTripletEvaluator(TripletEvaluator):
     """See `TripletEvaluator`."""

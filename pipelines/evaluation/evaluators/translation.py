@@ -16,7 +16,7 @@ from pipelines.evaluation.evaluators.vectors import (
 
 
 class TranslationEvaluator(Evaluator):
-    """How often the most similar target of a source sentence is its translation, and the other way round."""
+    """Accuracy of translation retrieval by cosine similarity, from source to target and back."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class TranslationEvaluator(Evaluator):
         sources, targets = self.encoding(model, self.sources), self.encoding(model, self.targets)
         scores = all_pairs("cosine", sources, targets)
         guesses, back = scores.argmax(axis=1), scores.argmax(axis=0)
-        # Equal sentences are one answer.
+        # Equal sentences count as the same answer.
         right = np.array([self.targets[at] == self.targets[guess] for at, guess in enumerate(guesses)])
         right_back = np.array([self.sources[at] == self.sources[guess] for at, guess in enumerate(back)])
         if self.show_wrong:
@@ -63,7 +63,7 @@ class TranslationEvaluator(Evaluator):
 
         for at in np.flatnonzero(~right):
             logging.getLogger(__name__).info(
-                "%r is most like %r (%.4f), not %r (%.4f)",
+                "%r is most similar to %r (%.4f), not to %r (%.4f)",
                 self.sources[at],
                 self.targets[guesses[at]],
                 scores[at, guesses[at]],

@@ -1,4 +1,4 @@
-"""Triplets: how often an anchor is more like its positive than like its negative."""
+"""Triplets: how often an anchor is more similar to its positive than to its negative."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
@@ -18,16 +18,16 @@ from pipelines.evaluation.evaluators.vectors import (
 
 
 class TripletEvaluator(Evaluator):
-    """How often an anchor is more like its positive than like its negative, by a margin.
+    """Accuracy of triplets: the anchor must be more similar to its positive than to its negative, by a margin.
 
     Parameters
     ----------
     anchors, positives, negatives
-        Row by row.
+        Aligned lists.
     margin
         For all similarities, or {similarity: margin} (0).
     main_similarity_function, similarity_fn_names
-        See `EmbeddingSimilarityEvaluator`; `main_distance_function` is an old name of the first.
+        See `EmbeddingSimilarityEvaluator`; `main_distance_function` is an old name of the former.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TripletEvaluator(Evaluator):
 
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
-        """Make one of objects with ``texts``: an anchor, a positive and a negative."""
+        """Create an evaluator from objects whose ``texts`` are an anchor, a positive and a negative."""
         listed = list(examples)
         anchors, positives, negatives = ([one.texts[at] for one in listed] for at in range(3))
         return cls(anchors, positives, negatives, **options)

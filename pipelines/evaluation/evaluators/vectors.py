@@ -1,4 +1,4 @@
-"""Vectors for evaluators: dense and sparse alike, encoded with the settings of the evaluation; how alike they are."""
+"""Dense and sparse vectors for evaluators: encoding, similarity and sparsity."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot", "euclidean", "manhattan
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How texts are encoded.
+    """Settings for encoding texts.
 
     Parameters
     ----------
     batch_size
-        Taken for the sake of the ecosystem's scripts; batches are planned by tokens here.
+        Accepted for compatibility and unused: batches are planned by tokens.
     show_progress_bar
-        Show one.
+        Show a progress bar.
     truncate_dim
-        Keep the first dimensions of dense vectors.
+        Number of leading dimensions of dense vectors to keep.
     max_active_dims
-        Keep the heaviest terms of sparse ones.
+        Number of the heaviest terms of sparse vectors to keep.
     """
 
     batch_size: int = 32
@@ -57,25 +57,25 @@ class Encoding:
 
 
 def is_sparse(model: Any) -> bool:
-    """Say whether a model gives term weights."""
+    """Return whether a model produces term weights."""
     return getattr(model, "kind", None) == "sparse"
 
 
 def sparsity(vectors: Vectors) -> dict[str, float]:
-    """Give the mean number of terms of a text, and the share of the vocabulary that it leaves out."""
+    """Return the mean number of terms of a text, and the mean fraction of the vocabulary that it lacks."""
     stored = vectors.nnz if issparse(vectors) else int(np.count_nonzero(vectors))
     active = stored / max(1, vectors.shape[0])
     return {"active_dims": active, "sparsity_ratio": 1 - active / vectors.shape[1]}
 
 
 def mean_sparsity(parts: Sequence[Vectors]) -> dict[str, float]:
-    """Give the mean of `sparsity` over several sets of vectors."""
+    """Return the mean of `sparsity` over sets of vectors."""
     found = [sparsity(part) for part in parts]
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]} if found else {}
 
 
 def row_by_row(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.floating]:
-    """Give the similarity of row i of `a` to row i of `b`; distances are negative."""
+    """Return the similarity of row i of `a` to row i of `b`; distances are negative."""
     if kind in ("cosine", "dot"):
         a, b = (unit(a), unit(b)) if kind == "cosine" else (a, b)
         return _row_sums(a.multiply(b) if issparse(a) else a * b)
@@ -86,7 +86,7 @@ def row_by_row(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.floating]
 
 
 def all_pairs(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.float32]:
-    """Give the similarity of each row of `a` to each of `b`, [rows of a, rows of b]; distances are negative."""
+    """Return the similarity of each row of `a` to each of `b`, [rows of a, rows of b]; distances are negative."""
     if kind in ("cosine", "dot"):
         a, b = (unit(a), unit(b)) if kind == "cosine" else (a, b)
         product = a @ b.T
@@ -98,7 +98,7 @@ def all_pairs(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.float32]:
 
 
 def unit(vectors: Vectors) -> Vectors:
-    """Give the rows at length 1; those of length 0 stay."""
+    """Scale the rows to length 1; rows of length 0 stay."""
     if issparse(vectors):
         lengths = np.sqrt(_row_sums(vectors.multiply(vectors)))
         scaled = vectors.copy()
@@ -108,13 +108,13 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def similarity_of(model: Any) -> Similarity:
-    """Give the similarity that a model was made for."""
+    """Return the similarity that a model was trained for."""
     found: Similarity = model.similarity
     return found
 
 
 def check_similarities(names: Sequence[str]) -> list[Similarity]:
-    """Refuse a name that is none of the known ones."""
+    """Return the names; raise InputError for an unknown one."""
     unknown = [name for name in names if name not in SIMILARITIES]
     if unknown:
         raise InputError(f"unknown similarity {unknown[0]!r}: there are {', '.join(SIMILARITIES)}")
