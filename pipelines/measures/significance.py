@@ -1,6 +1,6 @@
 """Paired significance tests on per-query values: whether one system is better than another beyond chance.
 
-Pure functions over two aligned columns with one value for each query. The field uses all three methods: Student's paired
+Pure functions over two aligned columns with one value for each query. All three methods are in use: Student's paired
 t-test, Fisher's randomisation test and the bootstrap (compared by Smucker, Allan and Carterette 2007).
 `holm` bounds the probability of any false claim when several systems are compared with one baseline.
 """

@@ -330,7 +330,7 @@ def test_results_that_cannot_be_reported_are_refused_by_name(tmp_path, text, say
 
 
 def test_a_folder_without_results_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"results\.json is not there"):
+    with pytest.raises(InputError, match=r"results\.json does not exist"):
         write_report(tmp_path)
 
 

@@ -147,7 +147,7 @@ def test_equal_seeds_give_equal_results_whatever_the_portions(monkeypatch):
     [
         ([1.0, 0.5], [1.0], "2 values of the system and 1 of the baseline"),
         ([], [], "at least one query"),
-        ([[1.0]], [[1.0]], "one value a query"),
+        ([[1.0]], [[1.0]], "one value for each query"),
         ([0.5, math.nan], [0.5, 0.5], "the value of the system for query number 1 is nan"),
         ([0.5], [math.inf], "the value of the baseline for query number 0 is inf"),
     ],
