@@ -20,11 +20,11 @@ VOCABULARY = "vocabulary.txt"
 
 
 class DocumentEncoder(Protocol):
-    """What a collection needs of an encoder: texts in, vectors or term weights out."""
+    """An encoder as a collection uses it: texts in, vectors or term weights out."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What distinguishes this model from others."""
+        """Everything that distinguishes this model from others."""
         ...
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
@@ -51,7 +51,7 @@ def open_index(leg: Leg, folder: Path, *, read_only: bool, matching: MatchingIds
 
 
 def apply(index: Index, documents: Sequence[Document], rows: Any) -> None:
-    """Give documents and their rows to an index, which replaces those that it has; text legs have no `rows`."""
+    """Upsert documents with their rows into an index; text legs have no `rows`."""
     ids = [document.doc_id for document in documents]
     index.upsert(ids, documents if rows is None else rows, [document.metadata for document in documents])
 

@@ -193,7 +193,7 @@ class Index(ABC):
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """What a collection provides when an index is made.
+    """Everything that a collection provides to a new index.
 
     Parameters
     ----------

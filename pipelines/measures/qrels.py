@@ -58,7 +58,7 @@ class Qrels:
         """
         judged = {query_id: documents for query_id, documents in qrels.items() if documents}
         if not judged:
-            raise InputError("the qrels contain no judgement: there is nothing to score against")
+            raise InputError("the qrels contain no judgement, so nothing can be scored")
         counts = [len(documents) for documents in judged.values()]
         names = [doc_id for documents in judged.values() for doc_id in documents]
         grades = np.fromiter((g for documents in judged.values() for g in documents.values()), np.int64, len(names))

@@ -168,7 +168,7 @@ def run_legs(
     with Collection.open(directory) as collection:
         names = list(collection.manifest.legs) if legs is None else list(legs)
         if len(names) < 2:
-            raise InputError(f"{directory} has the leg {', '.join(names)} only: there is nothing to tune")
+            raise InputError(f"{directory} has the leg {', '.join(names)} only: a fusion needs two legs")
         opened = LegRetrievers(collection, SearchConfig.of_collection(directory).legs, dense=dense, sparse=sparse)
         retrievers = [opened[name] for name in names]
         texts = list(queries.values())

@@ -27,7 +27,7 @@ from indexing.seen_ids import SeenIds
 
 FORMAT = 1
 WRITE_BUFFER_MB = 64.0
-"""What Lucene gathers in Java's heap before it writes a segment: with room to work in, what indexing takes of it."""
+"""Size of Lucene's buffer in Java's heap before it writes a segment: nearly all that indexing takes of the heap."""
 LONGEST_ID = 32766
 """Lucene's own limit on a term, in bytes of UTF-8."""
 

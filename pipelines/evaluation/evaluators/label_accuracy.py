@@ -81,7 +81,7 @@ class LabelAccuracyEvaluator(Evaluator):
                 correct += int((logits.argmax(dim=1).cpu() == labels.cpu()).sum())
                 rows += len(labels)
         if not rows:
-            raise InputError("there is nothing to evaluate: the dataloader yielded no row")
+            raise InputError("cannot evaluate: the dataloader yielded no row")
         return Result({"accuracy": correct / rows}, "accuracy", {"accuracy": correct / rows})
 
     def answers(self, model: Any) -> Answers:

@@ -48,4 +48,4 @@ def same_length(first: Sequence[Any], second: Sequence[Any]) -> None:
     if len(first) != len(second):
         raise InputError(f"aligned lists have {len(first)} and {len(second)} entries")
     if not len(first):
-        raise InputError("there is nothing to evaluate: the lists are empty")
+        raise InputError("cannot evaluate: the lists are empty")
