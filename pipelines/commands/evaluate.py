@@ -96,29 +96,19 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     plan = plan_of(options, models, specs)
     check_plan(plan, imported, settings, options.baseline)
     name = options.name or Path(options.directory).resolve().name
-    legs = CollectionLegs(options.directory, models)
     task = Task(
         name=name,
         split=Path(options.qrels).name.split(".")[0],
         queries=queries,
         qrels=qrels,
         documents=documents,
-        legs=legs,
+        legs=CollectionLegs(options.directory, models),
         checks=checks,
         drop_self_hits=drops_self_hits(name, options.self_hits),
     )
-    try:
-        entry = run_task(
-            task,
-            plan,
-            output,
-            models,
-            settings,
-            imported={run: Path(path) for run, path in imported.items()},
-            say=partial(print, file=sys.stderr),
-        )
-    finally:
-        legs.close()
+    paths = {run: Path(path) for run, path in imported.items()}
+    with task.legs:
+        entry = run_task(task, plan, output, models, settings, imported=paths, say=partial(print, file=sys.stderr))
     kept = options.output and not options.no_report
     texts = {name: GivenTexts(queries, qrels, stored_contents(Path(options.directory)))} if kept else None
     return write_results(output, {name: entry}, settings, plan, baseline=options.baseline, texts=texts)

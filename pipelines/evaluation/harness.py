@@ -19,7 +19,7 @@ from pipelines.evaluation.checks import Checks, check_corpus
 from pipelines.evaluation.closing_report import add_significance, corpus_contents, stored_contents
 from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
 from pipelines.evaluation.export import write_csv, write_markdown
-from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, Say, encoder_of
+from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, LegSource, Say, encoder_of
 from pipelines.evaluation.report import GivenTexts, Texts, write_report
 from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.results import FORMAT
@@ -235,7 +235,7 @@ def _run_dataset(
             f"{dataset.name}: {checks.shared_ids} ids are both a query's and a document's; hits on them count "
             "(--self-hits drop, if these are the same texts)"
         )
-    legs: BuiltLegs | CollectionLegs
+    legs: LegSource
     if index is None:
         folder = output / "index" / dataset.name
         legs = BuiltLegs(dataset.corpus, folder, state, models, say=say, show_progress=settings.show_progress)
@@ -254,10 +254,8 @@ def _run_dataset(
         comparable=not dataset.altered and dataset.split == DEFAULT_SPLITS.get(dataset.name, "test"),
     )
     paths = {name: Path(path.replace("{dataset}", dataset.name)) for name, path in imported.items()}
-    try:
+    with legs:
         return run_task(task, plan, output, models, settings, imported=paths, say=say)
-    finally:
-        legs.close()
 
 
 def prepare_collection(

@@ -1,13 +1,15 @@
 """Legs to be scored: built once and kept, or found in a collection; each opened once."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
 from indexing.errors import InputError, ModelError
+from indexing.resources import Closing
 from pipelines.build.job import build_collection
 from pipelines.build.plan import corpus_record, is_built
 from pipelines.evaluation.result_cache import keep, kept, key_of
@@ -116,19 +118,31 @@ class OpenLeg:
         return search_blocks(lambda block: search(block, depth), queries, QUERIES_AT_ONCE, what, show_progress)
 
 
-class LegSource(Protocol):
-    """Source of a dataset's legs."""
+class LegSource(Closing):
+    """Base class of the sources of a dataset's legs; each leg is opened once, and closed with its source."""
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+        self._legs: dict[str, OpenLeg] = {}
+        self._opened = ExitStack()
 
     def open(self, leg: LegSpec) -> OpenLeg:
         """Return a leg, built if necessary; the same object each time."""
-        ...
+        if leg.name not in self._legs:
+            self._legs[leg.name] = self._open(leg)
+        return self._legs[leg.name]
 
     def close(self) -> None:
         """Close all legs."""
-        ...
+        self._legs.clear()
+        self._opened.close()
+
+    @abstractmethod
+    def _open(self, leg: LegSpec) -> OpenLeg:
+        """Open a leg whose collection `_opened` closes."""
 
 
-class BuiltLegs:
+class BuiltLegs(LegSource):
     """Legs built from a corpus, each in a collection of its own, so that one more leg rebuilds no other.
 
     Parameters
@@ -146,25 +160,15 @@ class BuiltLegs:
     def __init__(
         self, corpus: "Corpus", folder: Path, state: Path, models: Models, *, say: Say, show_progress: bool = True
     ) -> None:
-        self.corpus, self.folder, self.state, self.models = corpus, folder, state, models
+        super().__init__(models)
+        self.corpus, self.folder, self.state = corpus, folder, state
         self.say, self.show_progress = say, show_progress
-        self._open: dict[str, OpenLeg] = {}
-        self._opened = ExitStack()
 
-    def open(self, leg: LegSpec) -> OpenLeg:
-        """See `LegSource.open`."""
-        if leg.name not in self._open:
-            encoder = encoder_of(leg, self.models)
-            seconds = self._build(leg, encoder)
-            collection = self._opened.enter_context(Collection.open(self.folder / leg.name))
-            legs = LegRetrievers(collection, dense=encoder, sparse=encoder)
-            self._open[leg.name] = _opened(legs, leg.kind, leg, seconds)
-        return self._open[leg.name]
-
-    def close(self) -> None:
-        """See `LegSource.close`."""
-        self._open.clear()
-        self._opened.close()
+    def _open(self, leg: LegSpec) -> OpenLeg:
+        encoder = encoder_of(leg, self.models)
+        seconds = self._build(leg, encoder)
+        collection = self._opened.enter_context(Collection.open(self.folder / leg.name))
+        return _opened(LegRetrievers(collection, dense=encoder, sparse=encoder), leg.kind, leg, seconds)
 
     def _build(self, leg: LegSpec, encoder: Any) -> Mapping[str, float | None]:
         directory, record = self.folder / leg.name, self.state / f"build-{leg.name}.json"
@@ -189,31 +193,22 @@ class BuiltLegs:
         return seconds
 
 
-class CollectionLegs:
+class CollectionLegs(LegSource):
     """The legs of an existing collection, which is opened once."""
 
     def __init__(self, directory: str | Path, models: Models) -> None:
-        self.directory, self.models = Path(directory), models
+        super().__init__(models)
+        self.directory = Path(directory)
         self._configs = SearchConfig.of_collection(directory).legs or {}
-        self._collection = Collection.open(directory)
-        self._open: dict[str, OpenLeg] = {}
+        self._collection = self._opened.enter_context(Collection.open(directory))
 
-    def open(self, leg: LegSpec) -> OpenLeg:
-        """See `LegSource.open`; a leg without a model is searched with the encoder that the collection names."""
-        if leg.name not in self._open:
-            config = self._configs.get(leg.name, LegConfig())
-            if leg.model is not None:
-                config = LegConfig(encoder=leg.model, dtype=leg.dtype)
-            legs = LegRetrievers(self._collection, {leg.name: config}, models=self.models)
-            opened = _opened(legs, leg.name, leg, {})
-            # The documents may change at any time, and no fingerprint of a corpus would show it.
-            self._open[leg.name] = replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
-        return self._open[leg.name]
-
-    def close(self) -> None:
-        """See `LegSource.close`."""
-        self._open.clear()
-        self._collection.close()
+    def _open(self, leg: LegSpec) -> OpenLeg:
+        config = self._configs.get(leg.name, LegConfig())
+        if leg.model is not None:
+            config = LegConfig(encoder=leg.model, dtype=leg.dtype)
+        opened = _opened(LegRetrievers(self._collection, {leg.name: config}, models=self.models), leg.name, leg, {})
+        # The documents may change at any time, and no fingerprint of a corpus would show it.
+        return replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
 
 
 def specs_of(

@@ -1,4 +1,4 @@
-"""What every kind of leg of a collection does, side by side in one collection: filters, score completion, terms."""
+"""Every kind of leg side by side in one collection: filters, score completion, terms."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What a search says of itself, and how it is asked: explanations, timings, batches, event loops, the cache."""
+"""Searches: explanations, timings, batches, event loops, the cache."""
 
 import asyncio
 import threading
