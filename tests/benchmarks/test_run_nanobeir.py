@@ -59,8 +59,8 @@ def test_dense_sparse_words_and_rerankers_are_scored_on_each_sample(
     assert "udp udp" not in (tmp_path / "out" / "runs" / "NanoArguAna" / "bm25.trec").read_text().replace(" Q0", "")
 
 
-def test_a_sample_that_there_is_not_is_refused_with_those_that_are(tmp_path):
+def test_an_unknown_dataset_is_an_error_that_lists_the_known_ones(tmp_path):
     done = run_nanobeir("--datasets", "scifact,trec-covid", "--output", tmp_path)
 
     assert done.returncode == 1
-    assert "NanoBEIR has no set 'trec-covid': there are climatefever" in done.stderr
+    assert "NanoBEIR has no set 'trec-covid'; choose one of climatefever" in done.stderr
