@@ -225,7 +225,7 @@ def test_judgements_are_coded_once_for_many_answers():
 
 @pytest.mark.parametrize("qrels", [{}, {"q": {}}])
 def test_nothing_judged_is_refused(qrels):
-    with pytest.raises(InputError, match="nothing to score against"):
+    with pytest.raises(InputError, match="nothing can be scored"):
         evaluate(RUN, qrels)
 
 

@@ -288,4 +288,4 @@ class TestRerankersWeight:
         command = ["tune", str(tmp_path / "c"), *judged, "--quiet", "--json"]
         assert main([*command, "--reranker", "late-interaction", "--candidates", "3"]) == 0
         assert set(json.loads(capsys.readouterr().out)) == {"reranker"}
-        assert main(command) == 1 and "nothing to tune" in capsys.readouterr().err
+        assert main(command) == 1 and "a fusion needs two legs" in capsys.readouterr().err
