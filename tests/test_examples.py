@@ -29,7 +29,7 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 def test_readme(run):
-    rows = ({"_id": str(i), "title": "", "text": text, "year": year} for i, (text, year) in enumerate(TEXTS))
+    rows = ({"_id": str(i), "title": "", "text": text, "year": year} for i, (text, year) in enumerate(TEXTS, 1))
     Path("corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = run("README.md", "build_collection").splitlines()
     assert {line.split()[1] for line in lines[:-1:2]} == {"1", "2", "3"}, "the filter leaves out the document of 1999"
