@@ -29,7 +29,7 @@ class Index(ABC):
     """Documents under string ids, found by their rows.
 
     Rows are one of: texts (a string or a `Document` each), vectors ``float32 [n, dimension]``, or term weights as CSR
-    ``[n, vocabulary]``; `Kind.rows` says which. Queries have the same form, texts as strings.
+    ``[n, vocabulary]``; `KINDS` in the registry lists which. Queries have the same form, texts as strings.
 
     Nothing is durable before `commit`. As a context manager an index commits when the block ends without an error.
     """
