@@ -1,6 +1,5 @@
 """Create the files of an empty collection."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from indexing.collection.legs import create_index, write_vocabulary
 from indexing.collection.manifest import Leg, Manifest, check_name, write_manifest
+from indexing.collection.ownership import remove
 from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
 from indexing.errors import InputError, StorageError
@@ -41,7 +41,7 @@ def create_empty(
             path.mkdir(parents=True, exist_ok=True)
             _write(path, Manifest(0, dict(corpus), entries, check_fields(fields)), vocabularies)
         except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
+            remove(path)
             raise
 
 

@@ -78,7 +78,7 @@ class Collection(Closing):
             When there is none, or its files cannot be used.
         """
         path = Path(path)
-        if not path.exists() and hidden_sibling(path.absolute(), "old").is_dir():
+        if not path.exists() and hidden_sibling(path, "old").is_dir():
             with write_lock(path):
                 recover(path)
         return cls(path, read_manifest(path), DocumentStore.open(path / "documents.sqlite"))

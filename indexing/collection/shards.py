@@ -6,7 +6,7 @@ Bytes outside of recorded pieces are left by a crash, and a writer that opens th
 """
 
 import os
-import shutil
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from indexing.errors import StorageError
 
 SHARD_BYTES = 256 * 1024 * 1024
 """Size from which a new shard is started."""
+SHARD_NAME = re.compile(r"\d{6,}\.shard")
 PIECE_ROWS = 512
 """`Shards.rewrite` merges pieces with fewer rows."""
 
@@ -195,8 +196,7 @@ class Shards:
     def leftovers(self) -> dict[Path, int]:
         """Return the files with bytes outside of recorded pieces, each with the number of bytes to keep."""
         ends = self._ends()
-        files = sorted(self.folder.glob("*.shard")) if self.folder.is_dir() else []
-        return {file: ends.get(file.name, 0) for file in files if file.stat().st_size > ends.get(file.name, 0)}
+        return {file: ends.get(file.name, 0) for file in self._files() if file.stat().st_size > ends.get(file.name, 0)}
 
     def remove_leftovers(self) -> None:
         """Remove the bytes and files outside of recorded pieces."""
@@ -204,7 +204,7 @@ class Shards:
         for file, length in self.leftovers().items():
             if file.name in named:
                 os.truncate(file, length)
-        for file in self.folder.glob("*.shard"):
+        for file in self._files():
             if file.name not in named:
                 file.unlink()
 
@@ -226,11 +226,6 @@ class Shards:
         """Replace the pieces by these, and remove the files of the old ones."""
         self._set(pieces)
         self.remove_leftovers()
-
-    def remove(self) -> None:
-        """Remove all pieces and files."""
-        self._set(())
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _set(self, pieces: Sequence[Piece]) -> None:
         self._pieces = list(pieces)
@@ -296,9 +291,12 @@ class Shards:
     def _remedy(self) -> str:
         return f"`retrieve verify {self.folder.parents[1]} --repair` encodes its documents again"
 
+    def _files(self) -> list[Path]:
+        return sorted(file for file in self.folder.glob("*.shard") if SHARD_NAME.fullmatch(file.name))
+
     def _new_shard(self) -> str:
         """Return the name of a new file."""
-        taken = [file.name for file in self.folder.glob("*.shard")] if self.folder.is_dir() else []
+        taken = [file.name for file in self._files()]
         taken.extend(piece.shard for piece in self._pieces)
         return f"{max((int(name.removesuffix('.shard')) for name in taken), default=-1) + 1:06d}.shard"
 

@@ -1,12 +1,12 @@
 """Staging directory of a build, which is moved into place when complete, and the lock of the one writer."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from indexing.collection.ownership import check_removable, remove
 from indexing.disk import sync
 from indexing.errors import StorageError
 
@@ -21,15 +21,17 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     StorageError
-        When `path` exists (only a collection can be replaced, with ``overwrite=True``), when another process writes
-        there, or when it is not writable.
+        When `path` exists (only a collection without foreign files can be replaced, with ``overwrite=True``), when
+        another process writes there, or when it is not writable.
     """
-    path = Path(path).absolute()
+    path = Path(path).resolve()
     with write_lock(path):
         recover(path)
         check_free(path, overwrite)
         staging, old = hidden_sibling(path, "building"), hidden_sibling(path, "old")
-        shutil.rmtree(old, ignore_errors=True)
+        for leftover in (old, staging):
+            check_removable(leftover, partial=True)
+        remove(old)
         staging.mkdir(parents=True, exist_ok=True)
         yield staging
         if not (staging / "manifest.json").is_file():
@@ -39,16 +41,16 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
             path.rename(old)
         staging.rename(path)
         sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        remove(old)
 
 
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise a `StorageError` if a build must not write to `path`, because it exists."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if not (path / "manifest.json").is_file():
-        raise StorageError(f"{path} exists and is not a collection: choose another directory")
-    if not overwrite:
+    if overwrite or not (path / "manifest.json").is_file():
+        check_removable(path)
+    else:
         raise StorageError(
             f"{path} already holds a collection: choose another directory, update it with --update, "
             "or replace it with --overwrite"
@@ -66,7 +68,7 @@ def write_lock(path: Path) -> Iterator[None]:
     """
     import portalocker
 
-    lock = hidden_sibling(path.resolve(), "lock")
+    lock = hidden_sibling(path, "lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = _open_and_lock(lock)
@@ -85,13 +87,15 @@ def write_lock(path: Path) -> Iterator[None]:
 
 def recover(path: Path) -> None:
     """Restore the old collection if an overwrite was killed between its two renames."""
-    old = hidden_sibling(path.absolute(), "old")
-    if old.is_dir() and not path.exists():
+    old = hidden_sibling(path, "old")
+    if (old / "manifest.json").is_file() and not path.exists():
+        check_removable(old)
         old.rename(path)
 
 
 def hidden_sibling(path: Path, role: str) -> Path:
     """Return the path of the hidden file or folder beside a collection that has this role."""
+    path = path.resolve()
     return path.with_name(f".{path.name}.{role}")
 
 

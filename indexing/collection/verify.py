@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from indexing.collection.identity import check_identity
 from indexing.collection.legs import DocumentEncoder, codec, file_sum, open_index, read_vocabulary, write_vocabulary
 from indexing.collection.manifest import Leg, Manifest, read_manifest
+from indexing.collection.ownership import foreign, leftover_legs
 from indexing.collection.shards import PIECE_ROWS, Shards
 from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
@@ -20,7 +21,7 @@ from indexing.errors import RetrieveError, StorageError
 
 logger = logging.getLogger(__name__)
 
-What = Literal["store", "document", "piece", "vocabulary", "leg", "behind", "leftover"]
+What = Literal["store", "document", "piece", "vocabulary", "leg", "behind", "leftover", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Problem:
     what
         ``store``: the SQLite file; ``document``: a text that differs from what was written; ``piece``: encoded
         documents; ``vocabulary``: the terms of their columns; ``leg``: an index; ``behind``: an index without the last
-        writes; ``leftover``: bytes that a crash left.
+        writes; ``leftover``: bytes that a crash left; ``foreign``: a file that is not the collection's.
     message
         What, where, and what to do.
     leg
@@ -49,7 +50,7 @@ class Problem:
     @property
     def harmless(self) -> bool:
         """Whether searches remain correct: the next writer repairs it by itself."""
-        return self.what in ("leftover", "behind")
+        return self.what in ("leftover", "behind", "foreign")
 
 
 def verify(path: str | Path) -> list[Problem]:
@@ -72,10 +73,10 @@ def verify(path: str | Path) -> list[Problem]:
         for name, leg in manifest.legs.items():
             found.extend(_check_shards(path, name, leg, store))
             found.extend(_check_leg(path, name, leg, store))
-        named = {leg.folder for leg in manifest.legs.values()}
-        for folder in sorted((path / "legs").glob("*")):
-            if folder.name not in named:
-                found.append(Problem("leftover", f"{folder} is left from a killed job; the next writer removes it"))
+        for folder in leftover_legs(path, {leg.folder for leg in manifest.legs.values()}):
+            found.append(Problem("leftover", f"{folder} is left from a killed job; the next writer removes it"))
+        for entry in foreign(path):
+            found.append(Problem("foreign", f"{entry} does not belong to the collection; it is left alone"))
         if manifest.documents != len(store) and not any(problem.what == "behind" for problem in found):
             found.append(
                 Problem(

@@ -1,7 +1,6 @@
 """CollectionWriter: a collection open for writing, by one process at a time."""
 
 import logging
-import shutil
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from indexing.collection.leg_parameters import with_parameters
 from indexing.collection.leg_writer import LegWriter
 from indexing.collection.legs import DocumentEncoder, check, codec
 from indexing.collection.manifest import Leg, Manifest, read_manifest, write_manifest
+from indexing.collection.ownership import leftover_legs, remove
 from indexing.collection.reader import Collection
 from indexing.collection.shards import Shards
 from indexing.collection.staging import hidden_sibling, recover, write_lock
@@ -126,7 +126,7 @@ class CollectionWriter(Collection):
             For an encoder of another identity than the leg's.
         """
         path = Path(path)
-        if not path.exists() and hidden_sibling(path.absolute(), "old").is_dir():
+        if not path.exists() and hidden_sibling(path, "old").is_dir():
             with write_lock(path):
                 recover(path)
         read_manifest(path)  # a directory that is no collection gets no lock beside it
@@ -234,12 +234,12 @@ class CollectionWriter(Collection):
         """
         self._check_writable()
         old = self.leg(name)
-        numbers = [int(leg.folder.rpartition(".")[2]) for leg in self.manifest.legs.values() if "." in leg.folder]
+        taken = [leg.folder for leg in self.manifest.legs.values()]
+        taken += [entry.name for entry in (self.path / "legs").iterdir()]
+        numbers = [int(end) for _, dot, end in (folder.rpartition(".") for folder in taken) if dot and end.isdecimal()]
         folder = f"{name}.{max(numbers, default=0) + 1}"
         leg = with_place(with_parameters(old, name, backend or old.backend, parameters), name, self.path)
         leg = replace(leg, folder=folder, files={})
-        where = self.path / "legs" / folder
-        shutil.rmtree(where, ignore_errors=True)
         shards, fields = self._shards.get(name), self.manifest.fields
         try:
             writer = LegWriter.create(self.path, name, leg, shards, fields=fields, **self._leg_options)
@@ -250,7 +250,7 @@ class CollectionWriter(Collection):
             writer.commit(self.documents.sequence)
         except BaseException:
             writer.close()
-            shutil.rmtree(where, ignore_errors=True)
+            remove(self.path / "legs" / folder, self.path)
             raise
         with self._marking_broken():
             before = self._writers.pop(name, None)
@@ -258,7 +258,7 @@ class CollectionWriter(Collection):
                 before.close()
             self._writers[name] = writer
             self.commit()
-        shutil.rmtree(self.path / "legs" / old.folder, ignore_errors=True)
+        remove(self.path / "legs" / old.folder, self.path)
         if left := kind_of(old.backend).left_elsewhere(old.parameters):
             logger.warning("the leg %r has left %s: delete it there when no reader uses it any more", name, left)
 
@@ -315,10 +315,8 @@ class CollectionWriter(Collection):
 
     def _prepare(self, without: Container[str], show_progress: bool) -> None:
         """Remove what a crash left, open every leg, and replay the journal into it."""
-        named = {leg.folder for leg in self.manifest.legs.values()}
-        for folder in (self.path / "legs").glob("*"):
-            if folder.is_dir() and folder.name not in named:
-                shutil.rmtree(folder)
+        for folder in leftover_legs(self.path, {leg.folder for leg in self.manifest.legs.values()}):
+            remove(folder, self.path)
         for name, leg in self.manifest.legs.items():
             rows = codec(leg)
             if rows is not None:

@@ -220,6 +220,10 @@ class Kind(ABC):
     backend: ClassVar[Backend]
     defaults: ClassVar[Mapping[str, Any]] = {}
     """Parameters that the manifest records even where nobody chose them."""
+    file_names: ClassVar[str] = r"settings\.json"
+    """Pattern of the names of its files: nothing else in its folder is ever deleted."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """Folders in its folder that belong to its engine, whatever they contain."""
 
     @abstractmethod
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:

@@ -1,7 +1,6 @@
 """Build jobs: build a collection from a corpus, or update an existing one."""
 
 import logging
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import read_manifest
+from indexing.collection.ownership import remove
 from indexing.collection.reader import Collection
 from indexing.collection.staging import building
 from indexing.collection.store import DocumentStore
@@ -191,7 +191,7 @@ def build_legs(
                     collection.commit(corpus=record | {"skipped": left_out(corpus)[0]})
         except BaseException:
             if not _holds_documents(staging):
-                shutil.rmtree(staging, ignore_errors=True)
+                remove(staging)
             raise
     return _report(Path(path), corpus, done, clock, started)
 
@@ -292,8 +292,7 @@ def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWrite
     except StorageError as problem:
         if any(staging.iterdir()):
             logger.warning("an interrupted build cannot be resumed, starting again: %s", problem)
-    for leftover in staging.iterdir():
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    remove(staging)
     return CollectionWriter.create(
         staging,
         plan.legs,

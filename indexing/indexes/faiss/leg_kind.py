@@ -23,6 +23,7 @@ class FaissKind(Kind):
     """Dense vectors in any kind of FAISS index; parameters as in `FaissSettings`."""
 
     backend = "faiss"
+    file_names = r"settings\.json|vectors-\d+\.faiss|ids-\d+\.npz"
     defaults: ClassVar[Mapping[str, Any]] = {"kind": "flat"}
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:

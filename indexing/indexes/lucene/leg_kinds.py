@@ -11,11 +11,17 @@ from indexing.indexes.lucene.index import check_id
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.rows import check_weight_rows
 
+LUCENE_FILES = (
+    r"(pending_)?segments_[0-9a-z]+|write\.lock|_[0-9a-z]+(_\w+)?\."
+    r"(si|cf[se]|fnm|fd[xtm]|ti[mp]|tmd|doc|pos|pay|psm|[nd]v[dm]|kd[dim]|di[im]|tv[xdm]|liv|ve[cxmq][fq]?|tmp)"
+)
+
 
 class Bm25Kind(Kind):
     """The words of documents; parameters as in `Bm25Index.create`."""
 
     backend = "bm25"
+    file_names = LUCENE_FILES
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return the parameters of BM25, its analyzer, and the weights of its fields."""
@@ -39,6 +45,7 @@ class ImpactKind(Kind):
     """Term weights as integer impacts; its parameter is ``scale``."""
 
     backend = "impact"
+    file_names = rf"vocabulary\.txt|{LUCENE_FILES}"
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return the one parameter."""

@@ -19,6 +19,7 @@ class QdrantKind(Kind):
     """Dense vectors or term weights in Qdrant; parameters as in `QdrantSettings`, with ``engine`` and ``server``."""
 
     backend = "qdrant"
+    folders = ("shard", "local")
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return where the points are, and of dense vectors what their graph is like."""
