@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from indexing.hits import Hits, Ranking
 from retrieve.trace import Trace
 
@@ -76,8 +76,7 @@ class Retriever(ABC):
         InputError
             When `k` is below 1 or a query is not a string.
         """
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+        require_positive(k=k)
         trace = trace or Trace()
         if isinstance(queries, str):
             return self._run([queries], k, filter, trace)[0]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from indexing.collection.legs import create_index, write_vocabulary
+from indexing.collection.legs import create_index
 from indexing.collection.manifest import Leg, Manifest, check_name, write_manifest
 from indexing.collection.ownership import remove
 from indexing.collection.staging import write_lock
@@ -13,6 +13,7 @@ from indexing.collection.store import DocumentStore
 from indexing.errors import InputError, StorageError
 from indexing.filters import check_fields
 from indexing.indexes.registry import kind_of
+from indexing.indexes.terms import write_vocabulary
 
 
 def create_empty(
@@ -56,8 +57,10 @@ def _write(path: Path, manifest: Manifest, vocabularies: Mapping[str, Sequence[s
     legs = {}
     for name, leg in manifest.legs.items():
         shards = path / "shards" / name
-        described = write_vocabulary(vocabularies[name], shards) if name in vocabularies else {}
-        legs[name] = with_place(replace(leg, parameters={**leg.parameters, **described}), name, path)
+        if (terms := vocabularies.get(name)) is not None:
+            described = {"columns": len(terms), "vocabulary_sha256": write_vocabulary(shards, terms)}
+            leg = replace(leg, parameters={**leg.parameters, **described})
+        legs[name] = with_place(leg, name, path)
         index = create_index(legs[name], path / "legs" / leg.folder, shards, manifest.fields)
         index.commit(0)
         index.close()

@@ -1,6 +1,5 @@
 """Legs: from a leg's entry in the manifest to its index, its encoded documents and its files."""
 
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,14 +8,12 @@ from typing import Any, Protocol
 
 from indexing.collection.manifest import Leg
 from indexing.collection.shards import Codec, DenseRows, SparseRows
-from indexing.disk import write_atomically
 from indexing.documents import Document
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError
 from indexing.filters import Fields
 from indexing.indexes.base import Index, Making, MatchingIds
 from indexing.indexes.registry import kind_of
-
-VOCABULARY = "vocabulary.txt"
+from indexing.indexes.terms import read_vocabulary
 
 
 class DocumentEncoder(Protocol):
@@ -41,7 +38,7 @@ def codec(leg: Leg) -> Codec | None:
 
 def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields, matching: MatchingIds | None = None) -> Index:
     """Make an empty index for this leg; `shards` is the folder of its encoded documents."""
-    making = Making(fields, partial(read_vocabulary, leg, shards), matching)
+    making = Making(fields, partial(read_vocabulary, shards, leg.parameters.get("vocabulary_sha256", "")), matching)
     return kind_of(leg.backend).create(folder, leg.parameters, making)
 
 
@@ -68,26 +65,6 @@ def check(leg: Leg, name: str, documents: Sequence[Document], rows: Any) -> None
         kind_of(leg.backend).check([document.doc_id for document in documents], rows, leg.parameters)
     except InputError as error:
         raise InputError(f"leg {name!r}: {error}") from None
-
-
-def write_vocabulary(vocabulary: Sequence[str], shards: Path) -> dict[str, Any]:
-    """Store the vocabulary beside the encoded documents; return the leg's parameters that describe it."""
-    text = "\n".join(vocabulary).encode()
-    shards.mkdir(parents=True, exist_ok=True)
-    write_atomically(shards / VOCABULARY, lambda file: file.write(text))
-    return {"columns": len(vocabulary), "vocabulary_sha256": hashlib.sha256(text).hexdigest()}
-
-
-def read_vocabulary(leg: Leg, shards: Path) -> list[str]:
-    """Read the vocabulary that `write_vocabulary` stored."""
-    file = shards / VOCABULARY
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{file} cannot be read ({error.strerror}): build the collection again") from error
-    if hashlib.sha256(text).hexdigest() != leg.parameters["vocabulary_sha256"]:
-        raise StorageError(f"{file} is damaged: put the vocabulary of the encoder back, or build the collection again")
-    return text.decode().split("\n")
 
 
 def file_sums(folder: Path, files: Sequence[Path], known: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.collection.identity import check_identity
-from indexing.collection.legs import DocumentEncoder, codec, file_sum, open_index, read_vocabulary, write_vocabulary
+from indexing.collection.legs import DocumentEncoder, codec, file_sum, open_index
 from indexing.collection.manifest import Leg, Manifest, read_manifest
 from indexing.collection.ownership import foreign, leftover_legs
 from indexing.collection.shards import PIECE_ROWS, Shards
@@ -18,6 +18,7 @@ from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
 from indexing.collection.writer import CollectionWriter
 from indexing.errors import RetrieveError, StorageError
+from indexing.indexes.terms import read_vocabulary, write_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = No
             leg = manifest.legs[name]
             with open_index(leg, path / "legs" / leg.folder, read_only=True) as index:
                 if index.vocabulary is not None:
-                    write_vocabulary(index.vocabulary, path / "shards" / name)
+                    write_vocabulary(path / "shards" / name, index.vocabulary)
         for name in sorted({problem.leg for problem in found if problem.what == "piece"}):
             _encode_again(path, name, manifest, store, (encoders or {}).get(name))
     broken = {problem.leg for problem in found if problem.what in ("leg", "piece")}
@@ -174,7 +175,7 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
         found.append(Problem("leftover", f"{file} has {extra:,} bytes of a killed write; the next writer removes them"))
     if "vocabulary_sha256" in leg.parameters:
         try:
-            read_vocabulary(leg, shards.folder)
+            read_vocabulary(shards.folder, leg.parameters["vocabulary_sha256"])
         except StorageError as error:
             found.append(Problem("vocabulary", f"{error}; --repair takes it from an index that has it", leg=name))
     return found

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 
 ChunkBy = Literal["tokens", "sentences", "markdown"]
 
@@ -74,8 +74,7 @@ class Chunking:
     def __post_init__(self) -> None:
         if self.by not in get_args(ChunkBy):
             raise InputError(f"chunks are split by {', '.join(get_args(ChunkBy))}, not by {self.by!r}")
-        if self.size < 1:
-            raise InputError(f"size must be at least 1, not {self.size}")
+        require_positive(size=self.size)
         if not 0 <= self.shared < self.size:
             raise InputError(f"overlap must be at least 0 and below size ({self.size}), not {self.overlap}")
 

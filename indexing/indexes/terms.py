@@ -1,11 +1,43 @@
-"""Matched terms of an index that stores term weights and cannot explain its scores."""
+"""Terms of the columns of term weights: their file, and what each adds to a score where no engine explains it."""
 
+import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 from scipy.sparse import csr_matrix
 
+from indexing.disk import write_atomically
+from indexing.errors import StorageError
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
+
+VOCABULARY = "vocabulary.txt"
+
+
+def write_vocabulary(folder: Path, vocabulary: Sequence[str]) -> str:
+    """Write the term of each column to ``vocabulary.txt``, one a line; return its SHA-256."""
+    text = "\n".join(vocabulary).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / VOCABULARY, lambda file: file.write(text))
+    return hashlib.sha256(text).hexdigest()
+
+
+def read_vocabulary(folder: Path, checksum: str) -> list[str]:
+    """Read the terms that `write_vocabulary` wrote.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be read, or its SHA-256 is another.
+    """
+    file = folder / VOCABULARY
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{file} cannot be read ({error.strerror}): put it back, or build again") from error
+    if hashlib.sha256(text).hexdigest() != checksum:
+        raise StorageError(f"{file} is not the vocabulary this index was made with: put it back, or build again")
+    return text.decode().split("\n")
 
 
 def terms_by_score(index: Index, queries: csr_matrix, hits: Hits, vocabulary: Sequence[str]) -> list[Terms]:

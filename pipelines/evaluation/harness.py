@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from indexing.disk import write_json
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from pipelines.build.plan import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
 from pipelines.evaluation.closing_report import add_significance, corpus_contents, stored_contents
@@ -172,8 +172,7 @@ def check_plan(plan: Plan, imported: Iterable[str], settings: Settings, baseline
         raise InputError(f"two systems are called {twice!r}: give the imported run another name")
     if baseline is not None and baseline not in names:
         raise InputError(f"the baseline {baseline!r} is none of the systems: {', '.join(names)}")
-    if settings.k < 1:
-        raise InputError(f"k must be at least 1, not {settings.k}")
+    require_positive(k=settings.k)
     if not settings.measures:
         raise InputError("there is no measure: give nDCG@10, for one")
     for measure in settings.measures:

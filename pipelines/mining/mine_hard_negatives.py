@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from indexing.disk import write_atomically
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from pipelines.mining.candidates import QUERIES_AT_ONCE, Candidates, nearest
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
 from pipelines.mining.formatting import Format, Texts, formatted
@@ -277,8 +277,7 @@ def _texts(dataset: Any, column: str) -> list[str]:
 
 
 def _check(limits: Limits, negatives: int) -> None:
-    if negatives < 1:
-        raise InputError(f"num_negatives must be at least 1, not {negatives}")
+    require_positive(num_negatives=negatives)
     if limits.range_min < 0:
         raise InputError(f"range_min must be at least 0, not {limits.range_min}")
     if limits.range_max - limits.range_min < negatives:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from indexing.collection.reader import Collection
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from indexing.hits import Hits
 from indexing.resources import Closing
 from pipelines.models import Models
@@ -72,10 +72,7 @@ class SearchPipeline(Closing):
         workers: int = 4,
         cache: int = 0,
     ) -> None:
-        if candidates < 1:
-            raise InputError(f"candidates must be at least 1, not {candidates}")
-        if workers < 1:
-            raise InputError(f"workers must be at least 1, not {workers}")
+        require_positive(candidates=candidates, workers=workers)
         self.retriever, self.collection, self.reranker, self.candidates = retriever, collection, reranker, candidates
         self.budget = budget or Budget()
         self.cache = AnswerCache(cache)

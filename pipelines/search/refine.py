@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.documents import Document
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from indexing.hits import Hit
 from pipelines.near_duplicates import NearDuplicates
-from retrieve.fusion.normalizers.min_max import min_max
+from retrieve.fusion.normalizers import min_max
 
 _WORD = re.compile(r"\w+")
 
@@ -46,8 +46,7 @@ class Refine:
     pool: int = 50
 
     def __post_init__(self) -> None:
-        if self.pool < 1:
-            raise InputError(f"pool must be at least 1, not {self.pool}")
+        require_positive(pool=self.pool)
         if self.collapse is not None and not 0 < self.collapse <= 1:
             raise InputError(f"collapse must be above 0 and at most 1, not {self.collapse}")
         if self.mmr is not None and not 0 <= self.mmr <= 1:

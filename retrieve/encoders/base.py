@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
-from indexing.errors import InputError, ModelError
+from indexing.errors import InputError, ModelError, require_positive
 from retrieve.encoders.checkpoint import Checkpoint, Source
-from retrieve.encoders.engine import Engine, default_costs, default_device, require_positive
+from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
 from retrieve.encoders.modules import Step

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, o
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
-from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, require_positive
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
 from retrieve.encoders.modules import Step
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 from retrieve.encoders.workers import EncoderWorkers, worker_pool

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
 from retrieve.encoders.kernels.memory import release_freed_memory
 from retrieve.encoders.kernels.streams import count_streams, parallel_map
@@ -240,10 +240,3 @@ def _encodable(text: Any) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def require_positive(**arguments: int | None) -> None:
-    """Raise InputError for an argument below 1; None is allowed."""
-    for name, value in arguments.items():
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
-from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, require_positive
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
 from retrieve.encoders.modules import Step
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 

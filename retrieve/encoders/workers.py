@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
-from indexing.errors import InputError, ModelError
+from indexing.errors import InputError, ModelError, require_positive
 from indexing.resources import Closing
-from retrieve.encoders.engine import require_positive
 
 if TYPE_CHECKING:
     import torch

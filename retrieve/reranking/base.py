@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from indexing.hits import Hits, LegColumns, Ranking
-from retrieve.fusion.normalizers.min_max import min_max
+from retrieve.fusion.normalizers import min_max
 from retrieve.reranking.budget import Budget, CandidateBatches
 from retrieve.reranking.passages import Passages, Windows, reduce_passages
 from retrieve.trace import Trace
@@ -137,8 +137,7 @@ class CandidateReranker(ABC):
         InputError
             When the numbers of queries and rankings differ, or a text is missing.
         """
-        if depth is not None and depth < 1:
-            raise InputError(f"depth must be at least 1, not {depth}")
+        require_positive(depth=depth)
         budget, trace = budget or Budget(), trace or Trace()
         if isinstance(queries, str):
             if not isinstance(hits, Ranking):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from retrieve.fusion.normalizers.min_max import min_max
+from retrieve.fusion.normalizers import min_max
 
 FIRST_BATCH = 8
 """Candidates read while the model's speed is unknown."""

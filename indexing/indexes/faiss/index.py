@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.documents import check_ids
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError, StorageError, require_positive
 from indexing.filters import FilterLike
 from indexing.hits import Hits
 from indexing.indexes.base import Index, MatchingIds
@@ -211,8 +211,7 @@ class FaissIndex(Index):
             As `Index.search`; for a filter where nothing answers it.
         """
         self._check_open()
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+        require_positive(k=k)
         vectors = self._checked(np.atleast_2d(queries))
         places = None if filter is None else self._matching_places(filter)
         wanted = min(k, len(self) if places is None else len(places))

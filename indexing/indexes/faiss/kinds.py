@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 
 if TYPE_CHECKING:
     import faiss
@@ -56,8 +56,7 @@ class FaissSettings:
     training_sample: int = 50_000
 
     def __post_init__(self) -> None:
-        if self.dimension < 1:
-            raise InputError(f"dimension must be at least 1, not {self.dimension}")
+        require_positive(dimension=self.dimension)
         if self.kind not in get_args(Kind):
             known = ", ".join(map(repr, get_args(Kind)[:-1]))
             raise InputError(f"unknown kind {self.kind!r} of FAISS index: choose one of {known}, 'factory'")
@@ -65,9 +64,8 @@ class FaissSettings:
             raise InputError(f"unknown metric {self.metric!r}: choose 'cosine' or 'dot'")
         if bool(self.factory) != (self.kind == "factory"):
             raise InputError("kind='factory' and factory need each other: kind='factory', factory='IVF1024,PQ48'")
-        for name in ("m", "ef_construction", "ef_search", "nprobe", "training_sample"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_positive(m=self.m, ef_construction=self.ef_construction, ef_search=self.ef_search)
+        require_positive(nprobe=self.nprobe, training_sample=self.training_sample)
         if self.nlist < 0:
             raise InputError(f"nlist must be at least 1, or 0 for the default, not {self.nlist}")
         if self.pq_bytes and self.dimension % self.pq_bytes:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from indexing.indexes.base import Kind, Making, MatchingIds
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.registry import Rows, chosen
-from indexing.indexes.rows import check_vector_rows
+from indexing.indexes.vectors import check_vector_rows
 
 _CHOICES: Mapping[str, frozenset[str]] = {
     "flat": frozenset(),

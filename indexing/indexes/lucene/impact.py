@@ -5,7 +5,6 @@ and ``delimitedTermFrequency``: the same index as Anserini's ``JsonVectorCollect
 often as its impact says.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
-from indexing.disk import write_atomically
 from indexing.documents import check_ids
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError
 from indexing.filters import Fields, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
 from indexing.indexes.base import Terms
@@ -25,9 +23,9 @@ from indexing.indexes.lucene.java_functions import SEPARATOR, bind, constructor,
 from indexing.indexes.lucene.jvm import java_class
 from indexing.indexes.lucene.matched_terms import multiply_impacts
 from indexing.indexes.lucene.search import CONTENTS, escape
-from indexing.indexes.rows import LARGEST_IMPACT, LARGEST_LENGTH
+from indexing.indexes.terms import read_vocabulary, write_vocabulary
+from indexing.indexes.vectors import LARGEST_IMPACT, LARGEST_LENGTH
 
-VOCABULARY = "vocabulary.txt"
 DELIMITER = SEPARATOR
 """Between a term and its impact: what others use, ``|``, is a word of BERT's vocabulary; no term may hold this."""
 LONGEST_TERM = 255
@@ -50,7 +48,7 @@ class ImpactIndex(LuceneIndex):
     vocabulary: Sequence[str]
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
-        self.vocabulary = _read_vocabulary(path, settings["vocabulary_sha256"])
+        self.vocabulary = read_vocabulary(path, settings["vocabulary_sha256"])
         self.scale: float = settings["scale"]
         self._document_terms = np.array([term + DELIMITER for term in self.vocabulary], dtype=object)
         self._query_terms = np.array([escape(term) + "^" for term in self.vocabulary], dtype=object)
@@ -77,12 +75,10 @@ class ImpactIndex(LuceneIndex):
         if not 0 < scale < float("inf"):
             raise InputError(f"scale must be a number above 0, not {scale}")
         _check_vocabulary(vocabulary)
-        text = "\n".join(vocabulary).encode()
         cls._make_folder(path)
-        write_atomically(path / VOCABULARY, lambda file: file.write(text))
         settings = {
             "scale": float(scale),
-            "vocabulary_sha256": hashlib.sha256(text).hexdigest(),
+            "vocabulary_sha256": write_vocabulary(path, vocabulary),
             "fields": check_fields(fields or {}),
         }
         return cls(path, settings, create=True, read_only=False)
@@ -216,14 +212,3 @@ def _encodes(term: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _read_vocabulary(path: Path, checksum: str) -> list[str]:
-    file = path / VOCABULARY
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{file} cannot be read ({error.strerror}): the index is of no use without it") from error
-    if hashlib.sha256(text).hexdigest() != checksum:
-        raise StorageError(f"{file} is not the vocabulary this index was made with: put it back, or build again")
-    return text.decode().split("\n")

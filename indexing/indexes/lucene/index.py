@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError, StorageError, require_positive
 from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
@@ -116,8 +116,7 @@ class LuceneIndex(Index):
 
         Searches become faster and BM25 counts living documents only; the whole index is rewritten.
         """
-        if segments < 1:
-            raise InputError(f"segments must be at least 1, not {segments}")
+        require_positive(segments=segments)
         with self._writing:
             with java_calls(self.path):
                 self._writable().forceMerge(segments)

@@ -9,7 +9,7 @@ from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.index import check_id
 from indexing.indexes.registry import Rows, chosen
-from indexing.indexes.rows import check_weight_rows
+from indexing.indexes.vectors import check_weight_rows
 
 LUCENE_FILES = (
     r"(pending_)?segments_[0-9a-z]+|write\.lock|_[0-9a-z]+(_\w+)?\."

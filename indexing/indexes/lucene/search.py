@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from indexing.filters.fields import Fields
 from indexing.filters.tree import Filter
 from indexing.hits import Hits, string_array
@@ -84,8 +84,7 @@ class LuceneSearch:
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Hits:
         """Find the `k` best documents for each query among those that match the filter; an empty query has no hits."""
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+        require_positive(k=k)
         nonempty = [row for row, query in enumerate(queries) if query]
         depth = min(k, self.documents)
         if not nonempty or not depth:

@@ -9,7 +9,7 @@ from indexing.indexes.base import Kind, Making, MatchingIds
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
 from indexing.indexes.registry import Rows, chosen
-from indexing.indexes.rows import check_vector_rows, check_weight_rows
+from indexing.indexes.vectors import check_vector_rows, check_weight_rows
 
 _PLACE = frozenset({"on_disk", "engine", "server"})
 _GRAPH = frozenset({"m", "ef_construction", "ef_search", "quantization"})

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
@@ -103,8 +103,7 @@ class QdrantSearch:
         return " and ".join(part for part in (dense, sparse) if part)
 
     def _run(self, queries: list[PointQuery], k: int, filter: FilterLike | None, **fusion: Any) -> Hits:
-        if k < 1:
-            raise InputError(f"k must be at least 1, not {k}")
+        require_positive(k=k)
         parsed = None if filter is None else parse_filter(filter, self._fields)
         matching = self.count(parsed)
         if not matching:

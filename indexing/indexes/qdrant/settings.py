@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
-from indexing.errors import InputError
+from indexing.errors import InputError, require_positive
 
 Engine: TypeAlias = Literal["edge", "local", "server"]
 Quantization: TypeAlias = Literal["scalar", "product", "binary"]
@@ -56,9 +56,7 @@ class QdrantSettings:
         if self.quantization is not None and self.quantization not in get_args(Quantization):
             known = ", ".join(map(repr, get_args(Quantization)))
             raise InputError(f"unknown quantization {self.quantization!r}: choose one of {known}")
-        for name in ("m", "ef_construction", "ef_search"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        require_positive(m=self.m, ef_construction=self.ef_construction, ef_search=self.ef_search)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieve.fusion.method import FusionMethod
-from retrieve.fusion.normalizers import Normalizer, identity, min_max
-from retrieve.fusion.presets.norms import choose_norm
+from retrieve.fusion.normalizers import Normalizer, choose_norm, identity, min_max
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.segments import per_hit
 from retrieve.fusion.weighted_sum import WeightedSum

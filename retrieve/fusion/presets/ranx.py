@@ -23,9 +23,8 @@ from retrieve.fusion.comb_sum import CombSum
 from retrieve.fusion.isr import InverseSquareRank
 from retrieve.fusion.log_isr import LogInverseSquareRank
 from retrieve.fusion.method import FusionMethod
-from retrieve.fusion.normalizers import Normalizer, identity, rank
+from retrieve.fusion.normalizers import Normalizer, choose_norm, identity, rank
 from retrieve.fusion.pool import Matrix, Pool
-from retrieve.fusion.presets.norms import choose_norm
 from retrieve.fusion.reciprocal_rank import ReciprocalRank
 from retrieve.fusion.score_method import ScoreMethod
 from retrieve.fusion.segments import counts_per_hit, deviations, per_hit
