@@ -115,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _positives(options: argparse.Namespace, documents: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    from pipelines.mining.from_collection import positives_of, positives_of_pairs
+    from pipelines.mining.relevant_documents import positives_of, positives_of_pairs
 
     if options.pairs and not (options.queries or options.qrels):
         return positives_of_pairs(read_pairs(options.pairs))

@@ -3,7 +3,7 @@
 import json
 import logging
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from pipelines.mining.candidates import Candidates, from_hits
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
 from pipelines.mining.formatting import Format, Texts, formatted
 from pipelines.mining.positives import Positives
+from pipelines.mining.relevant_documents import Documents, Positive, find_documents, normalized
 from pipelines.mining.rescoring import PairScorer, ScoreCache, cross_scores
 
 if TYPE_CHECKING:
@@ -35,21 +36,6 @@ class Searches(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> Hits:
         """Return the `k` best documents of each query."""
-
-
-class Documents(Protocol):
-    """Source of texts by id, such as a `DocumentStore`."""
-
-    def contents(self, ids: Sequence[str]) -> list[str]:
-        """Return the texts of these documents."""
-
-
-@dataclass(frozen=True, slots=True)
-class Positive:
-    """A relevant text, with the id of its document when it is in the collection."""
-
-    text: str
-    doc_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +121,7 @@ def mine(
     Parameters
     ----------
     queries, positives
-        By query_id; queries without a positive are skipped.
+        By query_id; queries without a positive are skipped. A positive without an id is searched for by its text.
     documents
         The documents that the sources search.
     sources
@@ -156,6 +142,7 @@ def mine(
         When `path` holds rows mined with other settings.
     """
     _check(settings, sources, scorer)
+    positives = find_documents(positives, documents)
     usable = [query_id for query_id in queries if positives.get(query_id)]
     if not usable:
         raise InputError("no query has a positive document: nothing can be mined")
@@ -226,7 +213,11 @@ class _Block:
         )
         texts = documents.contents(found)
         numbers = {doc_id: self._number(by_text, text, doc_id) for doc_id, text in zip(found, texts, strict=True)}
-        self.found = from_hits(hits, numbers, settings.depth)
+        found_by_sources = from_hits(hits, numbers, settings.depth)
+        copies = [(row, numbers[doc_id]) for row, right in pairs for doc_id in right.copies if doc_id in numbers]
+        rows, excluded = np.array(copies, dtype=np.int64).reshape(-1, 2).T
+        is_copy = Positives.of(rows, excluded, len(query_ids)).mask(found_by_sources.documents)
+        self.found = found_by_sources.without(is_copy)
 
     def mine(self, draw: random.Random, counts: Counts) -> "tuple[pa.Table, list[dict[str, Any]]]":
         """Return the rows, and the documents that score above a positive."""
@@ -302,7 +293,7 @@ class _Block:
         return lines
 
     def _number(self, by_text: dict[str, int], text: str, doc_id: str) -> int:
-        number = by_text.setdefault(text, len(by_text))
+        number = by_text.setdefault(normalized(text), len(by_text))
         if number == len(self.documents):
             self.documents.append(text)
             self.document_ids.append(doc_id)
@@ -373,25 +364,3 @@ def _rows_of(part: Path) -> int:
     import pyarrow.parquet as pq
 
     return int(pq.read_metadata(part).num_rows)
-
-
-def positives_of(
-    qrels: Mapping[str, Mapping[str, int]], documents: Documents, *, least_grade: int = 1
-) -> dict[str, list[Positive]]:
-    """Return the positives of qrels: the documents of at least this grade."""
-    ids = sorted({doc_id for judged in qrels.values() for doc_id, grade in judged.items() if grade >= least_grade})
-    texts = dict(zip(ids, documents.contents(ids), strict=True))
-    return {
-        query_id: [Positive(texts[doc_id], doc_id) for doc_id, grade in judged.items() if grade >= least_grade]
-        for query_id, judged in qrels.items()
-    }
-
-
-def positives_of_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], dict[str, list[Positive]]]:
-    """Return the queries and positives of (query, relevant text) pairs; equal queries are one query."""
-    ids: dict[str, str] = {}
-    positives: dict[str, list[Positive]] = {}
-    for query, text in pairs:
-        query_id = ids.setdefault(query, f"q{len(ids)}")
-        positives.setdefault(query_id, []).append(Positive(text))
-    return {query_id: query for query, query_id in ids.items()}, positives

@@ -11,20 +11,18 @@ from indexing.disk import write_json
 from indexing.errors import InputError
 from pipelines.mining.from_collection import (
     MiningSettings,
-    Positive,
     leg_quotas,
     mine,
-    positives_of,
-    positives_of_pairs,
     read_mined,
 )
+from pipelines.mining.relevant_documents import Positive, find_documents, positives_of, positives_of_pairs
 from pipelines.search.config import CANDIDATES
 from pipelines.training.recipes.comparison import ALONE, Comparison, compare
 from pipelines.training.recipes.initial_model import load_initial_model
 from pipelines.training.recipes.rows import without_ids
 from pipelines.training.recipes.run import INITIAL_MODEL, TrainReport, claim_folder, load_report
 from pipelines.training.recipes.settings import TrainSettings
-from pipelines.training.recipes.splits import Split, find_documents, split_queries
+from pipelines.training.recipes.splits import Split, split_queries
 from pipelines.training.recipes.train import train_on
 
 if TYPE_CHECKING:
@@ -109,10 +107,10 @@ def train_for_collection(
     with SearchPipeline.open(collection_settings.collection, reranker=None) as first_stage:
         documents = first_stage.collection.documents
         if pairs is not None:
-            texts, positives = positives_of_pairs(pairs)
-            positives = find_documents(positives, documents)
+            texts, unknown = positives_of_pairs(pairs)
+            positives = find_documents(unknown, documents)
         elif queries is not None and qrels is not None:
-            texts, positives = dict(queries), positives_of(qrels, documents)
+            texts, positives = dict(queries), dict(positives_of(qrels, documents))
         else:
             raise InputError("either pairs, or queries and qrels are required")
         claim_folder(

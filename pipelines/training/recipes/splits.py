@@ -1,13 +1,10 @@
-"""Split queries into training, tuning and held-out ones, and find their positives in the collection."""
+"""Split queries into training, tuning and held-out ones."""
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from typing import Any
 
 from indexing.errors import InputError
-from pipelines.mining.from_collection import Positive
 
 MAX_HELD_OUT = 500
 MAX_TUNING = 200
@@ -59,34 +56,3 @@ def split_queries(
     if limit is not None and limit < len(train):
         train = generator.sample(train, limit)
     return Split(train, judged[compared : compared + tuning], judged[:compared])
-
-
-def find_documents(positives: Mapping[str, Sequence[Positive]], documents: Any) -> dict[str, list[Positive]]:
-    """Find positives without an id among the documents of a collection, by text with or without title.
-
-    A positive that is found gets the document's id and its text with title, as indexed, so that mining does not take
-    the document for a negative.
-
-    Parameters
-    ----------
-    documents
-        A `DocumentStore`; read once.
-    """
-    wanted = {_key(positive.text) for texts in positives.values() for positive in texts if positive.doc_id is None}
-    matches: dict[bytes, Positive] = {}
-    if wanted:
-        for document in documents:
-            for text in {document.contents, document.text}:
-                key = _key(text)
-                if key in wanted:
-                    matches.setdefault(key, Positive(document.contents, document.doc_id))
-    return {
-        query_id: [
-            matches.get(_key(positive.text), positive) if positive.doc_id is None else positive for positive in texts
-        ]
-        for query_id, texts in positives.items()
-    }
-
-
-def _key(text: str) -> bytes:
-    return blake2b(" ".join(text.split()).encode(), digest_size=16).digest()

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from indexing.hits import Hits
 from pipelines.mining.candidates import from_hits
 from pipelines.mining.filtering import limits_of
-from pipelines.mining.from_collection import MiningSettings, Positive, mine, positives_of_pairs, read_mined
+from pipelines.mining.from_collection import MiningSettings, mine, read_mined
 from pipelines.mining.positives import Positives
+from pipelines.mining.relevant_documents import Positive, find_documents, positives_of_pairs
 from pipelines.mining.rescoring import ScoreCache, cross_scores
 from pipelines.training.data import read_columns
 
@@ -147,6 +149,53 @@ def test_pairs_with_one_query_are_its_positives():
     queries, right = positives_of_pairs([("q", "a"), ("r", "b"), ("q", "c")])
     assert list(queries.values()) == ["q", "r"]
     assert [positive.text for positive in right[next(iter(queries))]] == ["a", "c"]
+
+
+def test_positives_are_found_among_the_documents_with_their_title(corpus) -> None:
+    positives = {
+        "a": [Positive("Computes the eigenvalues of a square  matrix.")],
+        "b": [Positive("Sorting Puts the items of a list into ascending order.")],
+        "c": [Positive("nowhere")],
+    }
+    found = find_documents(positives, corpus)
+    assert [found[name][0].doc_id for name in "abc"] == ["eig", "sort", None]
+    assert found["a"][0].text == "Eigenvalues Computes the eigenvalues of a square matrix."
+
+
+class TitledStore(list):
+    def contents(self, ids: Sequence[str]) -> list[str]:
+        by_id = {document.doc_id: document.contents for document in self}
+        return [by_id[doc_id] for doc_id in ids]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Vaccines train a system.",
+        " Vaccines  train a system.\n",
+        "Vaccines Vaccines train a system.",
+        "Caf\u00e9",
+    ],
+)
+def test_a_positive_known_by_its_text_is_never_its_own_negative(tmp_path, text):
+    store = TitledStore(
+        [
+            Document("v1", "Vaccines train a system.", "Vaccines"),
+            Document("v2", "Vaccines train a system.", "Another title"),
+            Document("c1", " Cafe\u0301"),
+            Document("c2", "Caf\u00e9"),
+            Document("other", "bread"),
+        ]
+    )
+    found = {document.doc_id: 5.0 - at for at, document in enumerate(store)}
+    settings = MiningSettings({"run": 4}, output_format="triplet")
+    mine({"q": "how"}, {"q": [Positive(text)]}, store, {"run": {"q": found}}, settings, tmp_path, show_progress=False)
+    rows = read_mined(tmp_path).to_list()
+    same = {"v1", "v2"} if "train" in text else {"c1", "c2"}
+    if text.startswith("Vaccines Vaccines"):
+        same = {"v1"}
+    assert {row["positive_id"] for row in rows} == {min(same)}
+    assert {row["negative_id"] for row in rows}.isdisjoint(same) and rows
 
 
 def test_positives_are_grouped_and_found():

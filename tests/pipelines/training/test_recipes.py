@@ -12,7 +12,6 @@ from transformers import AutoModelForMaskedLM
 
 from checkpoints import write_bert
 from indexing.errors import InputError, ModelError
-from pipelines.mining.from_collection import Positive
 from pipelines.training.losses import CSRLoss, MarginMSELoss, MatryoshkaLoss, SpladeLoss
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.collection import row_format
@@ -21,7 +20,7 @@ from pipelines.training.recipes.losses import batch_size_of, default_loss, loss_
 from pipelines.training.recipes.mlm_head import write_mlm_encoder
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
-from pipelines.training.recipes.splits import find_documents, split_queries
+from pipelines.training.recipes.splits import split_queries
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -236,14 +235,3 @@ def test_held_out_queries_are_not_trained_on() -> None:
     assert split != split_queries(ids, ids[:60], held_out=10, limit=30, seed=2)
     with pytest.raises(InputError, match="too few"):
         split_queries(ids, ids[:3], held_out=10, limit=None, seed=1)
-
-
-def test_positives_are_found_among_the_documents_with_their_title(corpus: Any) -> None:
-    positives = {
-        "a": [Positive("Computes the eigenvalues of a square  matrix.")],
-        "b": [Positive("Sorting Puts the items of a list into ascending order.")],
-        "c": [Positive("nowhere")],
-    }
-    found = find_documents(positives, corpus)
-    assert [found[name][0].doc_id for name in "abc"] == ["eig", "sort", None]
-    assert found["a"][0].text == "Eigenvalues Computes the eigenvalues of a square matrix."
