@@ -14,10 +14,13 @@ from torch import Tensor
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens, flatten_rows
 from retrieve.encoders.modules.backbone import (
+    TOKENIZER_ARGUMENTS,
     encoder_class,
     load_config,
     load_model,
+    padding_id,
     reentrant,
+    require_accepted,
     stored_arguments,
     usable_length,
 )
@@ -101,6 +104,10 @@ class Transformer(InputModule):
         if transformer_task == "feature-extraction" and isinstance(getattr(model, "pooler", None), torch.nn.Module):
             # Skip the pooler, whose output is not used.
             model.pooler.forward = _skip
+        self.pad_id = padding_id(tokenizer, model)
+        if transformer_task == "sequence-classification":
+            # A decoder's classification head finds the last token of each text by this id.
+            model.config.pad_token_id = model.config.get_text_config().pad_token_id = self.pad_id
         if do_lower_case:
             lowercase(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
@@ -140,6 +147,7 @@ class Transformer(InputModule):
                 hint=missing_head,
             )
             stored = stored_arguments(settings, "processor_kwargs", "tokenizer_args")
+            require_accepted(stored, TOKENIZER_ARGUMENTS, folder, options, "tokenizer")
             tokenizer = load_tokenizer(folder, options, stored)
         chat = ChatTemplate.of(
             folder, settings, tokenizer, plain=config is not None, task=task, model_type=model.config.model_type
@@ -215,7 +223,7 @@ class Transformer(InputModule):
             ids=np.concatenate(ids),
             offsets=np.cumsum(np.concatenate(lengths)),
             type_ids=np.concatenate(types) if types else None,
-            pad_id=self.tokenizer.pad_token_id or 0,
+            pad_id=self.pad_id,
             pad_left=self.tokenizer.padding_side == "left",
             # A chat template may put the prompt anywhere, so it is pooled with the text.
             prompt_length=self._prompt_length(prompt) if prompt and self.chat is None else 0,

@@ -1,0 +1,82 @@
+"""Model folders from strangers: what they may not make the library run, fetch, read or build."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from checkpoints import write_json
+from indexing.errors import ModelError
+from retrieve.encoders import CrossEncoder, DenseEncoder
+
+
+def load(path, kind=DenseEncoder, **options):
+    return kind(path, dtype="float32", **options)
+
+
+def change(path: Path, **settings) -> None:
+    write_json(path, (json.loads(path.read_text()) if path.is_file() else {}) | settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "arguments"),
+    [
+        ("model_args", {"allow_all_kernels": True}),
+        ("model_args", {"weights_only": False}),
+        ("model_args", {"subfolder": "../elsewhere"}),
+        ("model_kwargs", {"use_kernels": True}),
+        ("model_kwargs", {"adapter_kwargs": {"a": 1}}),
+        ("model_args", {"local_files_only": False}),
+        ("model_args", {"config": {}}),
+        ("config_args", {"subfolder": "../elsewhere"}),
+        ("config_kwargs", {"auto_map": {"AutoModel": "owner/name--theirs.Model"}}),
+        ("config_kwargs", {"revision": "main"}),
+        ("tokenizer_args", {"tokenizer_file": "/etc/passwd"}),
+        ("processor_kwargs", {"cache_dir": "/tmp/elsewhere"}),
+    ],
+)
+def test_stored_arguments_that_are_not_known_to_be_harmless_are_refused(dense, key, arguments):
+    change(dense / "sentence_bert_config.json", **{key: arguments})
+
+    with pytest.raises(ModelError, match=f"'{next(iter(arguments))}'.*not accepted"):
+        load(dense)
+
+
+def test_harmless_stored_arguments_are_applied(dense, texts):
+    plain = load(dense).encode(texts)
+    change(
+        dense / "sentence_bert_config.json",
+        model_args={"add_pooling_layer": False, "torch_dtype": "float16", "attn_implementation": "owner/name"},
+        config_args={"hidden_dropout_prob": 0.5, "trust_remote_code": True},
+        tokenizer_args={"model_max_length": 20, "padding_side": "right"},
+    )
+
+    encoder = load(dense)
+
+    assert abs(encoder.encode(texts) - plain).max() < 1e-6
+    assert encoder.input.model.config.hidden_dropout_prob == 0.5
+    assert encoder.input.tokenizer.model_max_length == 20
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+@pytest.mark.parametrize("name", ["owner/name", "kernels-community/flash-attn2", "flash_attention_2", "sage", "a|b/c"])
+def test_attention_that_is_not_part_of_torch_is_refused(dense, key, name):
+    change(dense / "config.json", **{key: name})
+
+    with pytest.raises(ModelError, match=r"config\.json: the attention implementation .* trust_remote_code"):
+        load(dense)
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+def test_attention_of_torch_is_accepted(dense, name):
+    change(dense / "config.json", _attn_implementation=name)
+
+    load(dense)
+
+
+@pytest.mark.parametrize("method", ["mxfp4", "fp8", "eetq", "fbgemm_fp8", "their_own"])
+def test_a_quantization_that_fetches_its_kernels_is_refused(cross, method):
+    change(cross / "config.json", quantization_config={"quant_method": method})
+
+    with pytest.raises(ModelError, match=rf"config\.json.*{method}"):
+        load(cross, CrossEncoder)
