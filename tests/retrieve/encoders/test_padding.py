@@ -43,7 +43,7 @@ def test_scores_in_a_batch_equal_those_of_each_pair_alone(tmp_path, pad_token, p
         pad_token_id=2,
     )
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
-    text, written = (tmp_path / "config.json").read_text(), "null" if pad_id is None else pad_id
+    text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(
         text.replace('"pad_token_id": 2', f'"pad_token_id": {pad_id}'.replace("None", "null"))
     )
