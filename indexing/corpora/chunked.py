@@ -26,8 +26,7 @@ def chunk_document(document: Document, chunking: Chunking) -> list[Document]:
     InputError
         When the metadata already contain a field ``parent_id`` or ``chunk``.
     """
-    reserved = next((name for name in (PARENT_ID, CHUNK) if name in document.metadata), None)
-    if reserved is not None:
+    if (reserved := next((name for name in (PARENT_ID, CHUNK) if name in document.metadata), None)) is not None:
         raise InputError(
             f"document {document.doc_id!r} has a field {reserved!r}, which is reserved for chunks: rename the field"
         )

@@ -44,8 +44,7 @@ class TrainingArguments(transformers.TrainingArguments):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.prediction_loss_only = True
-        unknown = [name for name in self.report_to or () if name not in get_available_reporting_integrations()]
-        if unknown:
+        if unknown := [name for name in self.report_to or () if name not in get_available_reporting_integrations()]:
             raise InputError(
                 f"report_to names {unknown[0]!r}, which is not installed or unknown to transformers; there are "
                 f"{', '.join(get_available_reporting_integrations()) or 'none'}"

@@ -205,8 +205,7 @@ def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, 
     read = (*column_roles.inputs, *([column_roles.label] if column_roles.label else []))
     rows = [dict(zip(read, values, strict=True)) for values in zip(*(columns[name] for name in read), strict=True)]
     for row, values in enumerate(rows):
-        problem = row_problem(values, rows[0], column_roles)
-        if problem:
+        if problem := row_problem(values, rows[0], column_roles):
             raise InputError(f"{where}, row {row} (from 0), {problem}")
     return column_roles, columns
 

@@ -51,10 +51,8 @@ def prepare_rows(
         # Held-out rows may lack columns of the training rows, for instance negatives.
         settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
     if isinstance(data, Mapping):
-        if None not in losses:
-            missing = [name for name in data if name not in losses]
-            if missing:
-                raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
+        if None not in losses and (missing := [name for name in data if name not in losses]):
+            raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
         return MultiDatasetRows([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
     if None not in losses:
         raise InputError("several losses by name need several datasets by name: {name: dataset}")

@@ -31,8 +31,7 @@ def roles(columns: Sequence[str], name: str = "the training data") -> Roles:
     InputError
         If a name is reserved, or there is no input.
     """
-    reserved = [column for column in columns if column in RESERVED]
-    if reserved:
+    if reserved := [column for column in columns if column in RESERVED]:
         raise InputError(f"{name}: the column name {reserved[0]!r} is reserved: rename the column")
     label = next((column for column in LABELS if column in columns), None)
     inputs = tuple(column for column in columns if column != label)
@@ -131,10 +130,8 @@ def _of_dataset(
         values: str | Mapping[str, str] = by_name[dataset]
         return values
     by_column = {name: value for name, value in by_name.items() if isinstance(value, str)}
-    if dataset is None:
-        unknown = [name for name in by_name if name not in inputs]
-        if unknown:
-            raise InputError(
-                f"{argument} names {unknown[0]!r}, which is not an input column: there are {', '.join(inputs)}"
-            )
+    if dataset is None and (unknown := [name for name in by_name if name not in inputs]):
+        raise InputError(
+            f"{argument} names {unknown[0]!r}, which is not an input column: there are {', '.join(inputs)}"
+        )
     return {name: value for name, value in by_column.items() if name in inputs}

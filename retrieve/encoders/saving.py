@@ -77,8 +77,8 @@ def save_modules(
         raise
 
 
-def write_into(folder: Path, save: Callable[[Path], None], *, keep: Sequence[str] = ()) -> None:
-    """Save a checkpoint into a folder with other files, replacing those of an older checkpoint except `keep`."""
+def write_into(folder: Path, save: Callable[[Path], None], *, keep: Sequence[str] = ()) -> Path:
+    """Save a checkpoint into a folder, replacing the files of an older one except `keep`; return the folder."""
     staging = folder.with_name(f".{folder.name}.model")
     shutil.rmtree(staging, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,3 +91,4 @@ def write_into(folder: Path, save: Callable[[Path], None], *, keep: Sequence[str
             shutil.rmtree(target)
         entry.replace(target)
     staging.rmdir()
+    return folder

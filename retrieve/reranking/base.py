@@ -333,8 +333,7 @@ def _blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 def _texts(documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Sequence[str]:
     if not isinstance(documents, Mapping):
         return documents.contents(ids)
-    missing = next((doc_id for doc_id in ids if doc_id not in documents), None)
-    if missing is not None:
+    if (missing := next((doc_id for doc_id in ids if doc_id not in documents), None)) is not None:
         raise InputError(f"there is no text for the document {missing!r}")
     return [documents[doc_id] for doc_id in ids]
 

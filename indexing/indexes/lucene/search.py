@@ -129,8 +129,7 @@ class LuceneSearch:
             results.add(apply(scorer, query))
         hits = results.hits(np.array(results.counts))
         by_id = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
-        missing = next((doc_id for doc_id in ids if doc_id not in by_id), None)
-        if missing is not None:
+        if (missing := next((doc_id for doc_id in ids if doc_id not in by_id), None)) is not None:
             raise InputError(f"the id {missing!r} is not in the index {self.path}")
         return np.array([by_id[doc_id] for doc_id in ids], np.float32)
 

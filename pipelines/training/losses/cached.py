@@ -24,8 +24,8 @@ from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
 )
-from pipelines.training.losses.random_state import RandomState
 from pipelines.training.losses.splade import SpladeLoss
+from pipelines.training.losses.two_passes import TwoPasses
 
 
 class CachedLoss(WrapperLoss):
@@ -56,29 +56,19 @@ class CachedLoss(WrapperLoss):
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
         """Return the loss; backward through it embeds the texts a second time."""
-        pieces = [self._pieces(column) for column in columns]
-        states: list[list[RandomState]] = []
-        vectors: list[Tensor] = []
-        for column in pieces:
-            states.append([])
-            embedded = []
-            for piece in column:
-                states[-1].append(RandomState([piece["attention_mask"].device]))
-                with torch.no_grad():
-                    embedded.append(self.model(piece)["sentence_embedding"])
-            vectors.append(torch.cat(embedded).detach().requires_grad_(torch.is_grad_enabled()))
+        passes = [TwoPasses(self._embed, self._pieces(column), [column["attention_mask"].device]) for column in columns]
+        vectors = [column.output for column in passes]
         targets = self.loss.targets(columns, labels)
         if not torch.is_grad_enabled():
             return self.loss.loss_from_embeddings(vectors, targets)
         values = self._backward_to(vectors, targets)
-        unused = [str(at) for at, column in enumerate(vectors) if column.grad is None]
-        if unused:
+        if unused := [str(at) for at, column in enumerate(vectors) if column.grad is None]:
             raise InputError(
                 f"{type(self.loss).__name__} does not use column {', '.join(unused)} (counted from 0), which would be "
                 "embedded twice for nothing: leave it out of the data"
             )
         loss = sum(values.values(), start=torch.zeros_like(next(iter(values.values())))).requires_grad_()
-        loss.register_hook(partial(self._backpropagate, pieces, states, vectors))
+        loss.register_hook(partial(_backward, passes))
         if len(values) == 1:
             return loss
         # The parts are for the log; the gradient flows through the first.
@@ -107,20 +97,9 @@ class CachedLoss(WrapperLoss):
             value = value + part.detach()
         return {"loss": value}
 
-    def _backpropagate(
-        self, pieces: list[list[Features]], states: list[list[RandomState]], vectors: list[Tensor], slope: Tensor
-    ) -> None:
-        """Embed the texts again with gradients and pass on those of `vectors`, times the gradient of the loss."""
-        with torch.enable_grad():
-            for column, column_states, cached in zip(pieces, states, vectors, strict=True):
-                start = 0
-                for piece, state in zip(column, column_states, strict=True):
-                    with state:
-                        embedded = self.model(piece)["sentence_embedding"]
-                    gradient = cached.grad[start : start + len(embedded)] * slope  # type: ignore[index]
-                    start += len(embedded)
-                    if embedded.requires_grad:
-                        embedded.backward(gradient.to(embedded.dtype))
+    def _embed(self, piece: Features) -> Tensor:
+        vectors: Tensor = self.model(piece)["sentence_embedding"]
+        return vectors
 
     def _pieces(self, column: Features) -> list[Features]:
         mask = column["attention_mask"]
@@ -171,6 +150,11 @@ class CachedSpladeLoss(_CachedVariant):
 
     inner = SpladeLoss
     loss: SpladeLoss
+
+
+def _backward(passes: Sequence[TwoPasses], slope: Tensor) -> None:
+    for column in passes:
+        column.backward(slope)
 
 
 def _rows(column: Features, low: int, high: int) -> Features:

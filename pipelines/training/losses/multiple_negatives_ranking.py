@@ -166,8 +166,7 @@ def _check(
 ) -> None:
     if not scale > 0:
         raise InputError(f"scale must be above 0, not {scale}")
-    unknown = [name for name in directions if name not in get_args(Direction)]
-    if unknown:
+    if unknown := [name for name in directions if name not in get_args(Direction)]:
         raise InputError(f"unknown direction {unknown[0]!r}: there are {', '.join(get_args(Direction))}")
     if "query_to_doc" not in directions:
         raise InputError("directions must include query_to_doc, which contains the positive pair")

@@ -32,5 +32,4 @@ def write_autoencoder(encoder: "DenseEncoder", folder: str | Path, *, seed: int)
         k, k_aux = max(1, width // _ACTIVE_DIVISOR), width // _REVIVED_DIVISOR
         autoencoder = SparseAutoEncoder(width, _EXPANSION * width, k=k, k_aux=k_aux)
     settings = encoder.settings | {"model_type": "SparseEncoder", "similarity_fn_name": "dot"}
-    write_into(Path(folder), lambda staging: save_modules([*encoder.modules, autoencoder], staging, settings))
-    return Path(folder)
+    return write_into(Path(folder), lambda staging: save_modules([*encoder.modules, autoencoder], staging, settings))

@@ -58,5 +58,4 @@ def write_cross_encoder(model: str | Path, folder: str | Path, *, seed: int, max
         classifier.save_pretrained(staging)
         save_tokenizer(first.tokenizer, staging, first.max_length)
 
-    write_into(Path(folder), save)
-    return Path(folder)
+    return write_into(Path(folder), save)

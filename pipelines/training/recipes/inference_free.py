@@ -98,8 +98,7 @@ def write_inference_free_encoder(encoder: "SparseEncoder", texts: Sequence[str],
     weights = inverse_document_frequencies(queries.tokenize(list(dict.fromkeys(texts))), terms)
     queries.weight.data.copy_(torch.from_numpy(weights))
     router = Router({"query": [queries], "document": encoder.modules}, default_route="document")
-    write_into(Path(folder), lambda staging: save_modules([router], staging, encoder.settings))
-    return Path(folder)
+    return write_into(Path(folder), lambda staging: save_modules([router], staging, encoder.settings))
 
 
 def inverse_document_frequencies(tokens: "Tokens", size: int) -> NDArray[np.float32]:

@@ -138,8 +138,7 @@ def _checked_options(kind: Kind, name: str, options: Mapping[str, Any]) -> dict[
     # Dot products are larger than cosines: with the scale for cosines the softmax would be a hard maximum.
     defaults = {key: value for key, value in _DOT_PRODUCT.items() if key in parameters} if kind == "sparse" else {}
     checked: dict[str, Any] = defaults | dict(options)
-    unknown = [option for option in checked if option not in parameters]
-    if unknown:
+    if unknown := [option for option in checked if option not in parameters]:
         raise InputError(f"{name} has no option {unknown[0]!r}: it has {', '.join(sorted(parameters)) or 'none'}")
     if "guide" in checked:
         from retrieve.encoders import DenseEncoder

@@ -87,8 +87,7 @@ def write_mlm_encoder(
         masked_lm.save_pretrained(staging)
         save_tokenizer(tokenizer, staging, first.max_length)
 
-    write_into(Path(folder), save)
-    return Path(folder)
+    return write_into(Path(folder), save)
 
 
 def _threshold(masked_lm: Any, first: Any, texts: Sequence[str], active_terms: int) -> float:

@@ -47,8 +47,7 @@ def write_rotated_encoder(encoder: "DenseEncoder", texts: Sequence[str], folder:
         rotation.linear.weight.copy_(torch.from_numpy(axes))
     modules = list(encoder.modules)
     modules.insert(len(modules) - isinstance(modules[-1], Normalize), rotation)
-    write_into(Path(folder), lambda staging: save_modules(modules, staging, encoder.settings))
-    return Path(folder)
+    return write_into(Path(folder), lambda staging: save_modules(modules, staging, encoder.settings))
 
 
 def principal_axes(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

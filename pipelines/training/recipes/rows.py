@@ -47,8 +47,7 @@ def without_ids(names: Sequence[str]) -> list[str]:
 
 
 def _select_columns(data: str | Path, columns: Sequence[str] | None, available: Sequence[str]) -> list[str]:
-    unknown = [name for name in columns or () if name not in available]
-    if unknown:
+    if unknown := [name for name in columns or () if name not in available]:
         raise InputError(f"{data} has no column {unknown[0]!r}: it has {', '.join(available)}")
     return list(columns) if columns else without_ids(available)
 
@@ -75,8 +74,7 @@ def _records(data: str | Path, split: str | None, columns: Sequence[str] | None)
                 except ValueError:
                     raise error_at(source, record, f"the {name} {values[name]!r} is not a number") from None
         rows.append({name: values[name] for name in selected})
-        problem = row_problem(rows[-1], rows[0], column_roles)
-        if problem:
+        if problem := row_problem(rows[-1], rows[0], column_roles):
             raise error_at(source, record, problem)
     if not rows:
         raise InputError(f"{data} has no rows")

@@ -87,8 +87,7 @@ def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) 
         return
     if path.is_file() and settings.resume:
         recorded = json.loads(path.read_text("utf-8"))
-        different = [name for name in values if recorded.get(name) != values[name]]
-        if different:
+        if different := [name for name in values if recorded.get(name) != values[name]]:
             raise StorageError(
                 f"{output} holds a run with another {', '.join(different)} ({path.name}): choose another --output"
             )
@@ -241,8 +240,7 @@ def make_arguments(
         "reranker": RerankerTrainingArguments,
     }[kind]
     known = {field.name for field in fields(argument_class)}
-    unknown = [name for name in settings.arguments if name not in known]
-    if unknown:
+    if unknown := [name for name in settings.arguments if name not in known]:
         raise InputError(f"arguments: the trainer has none named {unknown[0]!r}; there are {', '.join(sorted(known))}")
     columns = roles(rows.column_names)
     batch_size = batch_size_of(kind, settings, rows)

@@ -1,7 +1,5 @@
 """Multiple negatives ranking for cross-encoders: a query's positive against documents of other queries."""
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +8,7 @@ from torch.nn import functional as F
 
 from pipelines.training.losses.base import check_columns
 from pipelines.training.losses.cross.base import Columns, Pair, TupleLoss, check_texts, single_scores
-from pipelines.training.losses.random_state import RandomState
+from pipelines.training.losses.two_passes import TwoPasses
 
 
 class MultipleNegativesRankingLoss(TupleLoss):
@@ -67,32 +65,14 @@ class CachedMultipleNegativesRankingLoss(MultipleNegativesRankingLoss):
         columns = [list(column) for column in columns]
         pairs = self.pairs(columns)
         pieces = [pairs[low : low + self.mini_batch_size] for low in range(0, len(pairs), self.mini_batch_size)]
-        devices = {weight.device for weight in self.parameters()}
-        states, logits = [], []
-        for piece in pieces:
-            states.append(RandomState(devices))
-            with torch.no_grad():
-                logits.append(self.model(piece))
-        cached = torch.cat(logits).detach().requires_grad_(torch.is_grad_enabled())
-        loss = self.loss_from_logits(self.activated(cached), columns, labels)
+        passes = TwoPasses(self.model, pieces, {weight.device for weight in self.parameters()})
+        loss = self.loss_from_logits(self.activated(passes.output), columns, labels)
         if not torch.is_grad_enabled():
             return loss
         loss.backward()
         value = loss.detach().requires_grad_()
-        value.register_hook(partial(self._backpropagate, pieces, states, cached))
+        value.register_hook(passes.backward)
         return value
-
-    def _backpropagate(
-        self, pieces: list[list[Pair]], states: Sequence[RandomState], cached: Tensor, slope: Tensor
-    ) -> None:
-        """Score the pairs again with gradients and pass on those of `cached`, times the gradient of the loss."""
-        start = 0
-        with torch.enable_grad():
-            for piece, state in zip(pieces, states, strict=True):
-                with state:
-                    scores = self.model(piece)
-                scores.backward(cached.grad[start : start + len(scores)] * slope)  # type: ignore[index]
-                start += len(scores)
 
 
 def in_batch_negatives(columns: Columns, count: int | None) -> list[list[str]]:
