@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from indexing.collection.manifest import Leg
 from indexing.collection.shards import Codec, DenseRows, SparseRows
 from indexing.documents import Document
-from indexing.errors import InputError
+from indexing.errors import InputError, SetupError, StorageError
 from indexing.filters import Fields
 from indexing.indexes.base import Index, Making, MatchingIds
 from indexing.indexes.registry import kind_of
@@ -43,8 +43,19 @@ def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields, matching:
 
 
 def open_index(leg: Leg, folder: Path, *, read_only: bool, matching: MatchingIds | None = None) -> Index:
-    """Open the index of this leg; `matching` answers filters for kinds that keep no field values."""
-    return kind_of(leg.backend).open(folder, read_only=read_only, matching=matching)
+    """Open the index of this leg; `matching` answers filters for kinds that keep no field values.
+
+    Raises
+    ------
+    StorageError
+        When its files cannot be used, whatever the engine raises for them.
+    """
+    try:
+        return kind_of(leg.backend).open(folder, read_only=read_only, matching=matching)
+    except (StorageError, SetupError):
+        raise
+    except Exception as error:
+        raise StorageError(f"the index {folder} cannot be read ({type(error).__name__}: {error})") from error
 
 
 def apply(index: Index, documents: Sequence[Document], rows: Any) -> None:

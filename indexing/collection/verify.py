@@ -168,8 +168,8 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
     for piece in shards.pieces:
         try:
             shards.load(piece)
-        except (StorageError, ValueError) as error:
-            found.append(Problem("piece", str(error), leg=name))
+        except Exception as error:  # what is damaged may raise anything; the other pieces are read, too
+            found.append(Problem("piece", str(error) or repr(error), leg=name))
     for file, length in shards.leftovers().items():
         extra = file.stat().st_size - length
         found.append(Problem("leftover", f"{file} has {extra:,} bytes of a killed write; the next writer removes them"))
@@ -190,6 +190,8 @@ def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Pr
         return [Problem("leg", f"{error}; {again}", leg=name)]
     try:
         sequence, count = index.sequence, len(index)
+    except Exception as error:
+        return [Problem("leg", f"{folder} cannot be read ({type(error).__name__}: {error}): {again}", leg=name)]
     finally:
         index.close()
     found = _check_files(leg, folder, again, name, exact=sequence == leg.sequence)

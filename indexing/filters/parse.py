@@ -1,6 +1,6 @@
 """Parser of filters: from JSON values to a tree."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
 from indexing.errors import InputError
@@ -8,6 +8,9 @@ from indexing.filters.fields import Fields, canonical
 from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Range
 
 FilterLike: TypeAlias = Filter | Mapping[str, Any]
+
+DEEPEST = 32
+"""Levels of nested filters: SQLite's parser takes a hundred open brackets, of which a level needs up to two."""
 
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _OPERATORS = {
@@ -40,8 +43,35 @@ def parse_filter(written: FilterLike, fields: Fields) -> Filter:
     Raises
     ------
     InputError
-        For an unknown field or operator, listing the known ones; for a value that is not of the field's type.
+        For an unknown field or operator, listing the known ones; for a value that is not of the field's type; for a
+        filter that is nested deeper than `DEEPEST` levels.
     """
+    _check_depth(written)
+    return _parse(written, fields)
+
+
+def _check_depth(written: Any) -> None:
+    """Raise an `InputError` for too deep a filter, before anything is parsed, without recursion."""
+    waiting: list[tuple[Any, int]] = [(written, 0)]
+    parts: Iterable[Any]
+    while waiting:
+        node, level = waiting.pop()
+        if isinstance(node, Mapping):
+            parts = node.values()
+        elif isinstance(node, list | tuple):
+            parts, level = node, level if node and isinstance(node[0], list | tuple) else level - 1
+        elif isinstance(node, And | Or):
+            parts = node.parts
+        elif isinstance(node, Not):
+            parts = [node.part]
+        else:
+            continue
+        if level >= DEEPEST:
+            raise InputError(f"the filter is nested deeper than {DEEPEST} levels: write it with fewer and, or, not")
+        waiting.extend((part, level + 1) for part in parts if not isinstance(part, str | int | float | None))
+
+
+def _parse(written: FilterLike, fields: Fields) -> Filter:
     if isinstance(written, AnyOf | Range | Exists | And | Or | Not):
         return written
     if not isinstance(written, Mapping):
@@ -53,10 +83,10 @@ def _parse_entry(key: Any, value: Any, fields: Fields) -> Filter:
     if key in ("and", "or"):
         if not isinstance(value, list | tuple) or not value:
             raise InputError(f"{key!r} in a filter takes a list of at least one filter, not {value!r}")
-        parts = tuple(parse_filter(part, fields) for part in value)
+        parts = tuple(_parse(part, fields) for part in value)
         return And(parts) if key == "and" else Or(parts)
     if key == "not":
-        return Not(parse_filter(value, fields))
+        return Not(_parse(value, fields))
     if key not in fields:
         known = ", ".join(fields) or "none"
         raise InputError(

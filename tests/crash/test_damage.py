@@ -191,3 +191,50 @@ def test_what_a_crash_left_is_a_note_and_goes_with_the_next_writer(copy):
     assert all(problem.harmless for problem in found)
     CollectionWriter.open(copy).close()
     assert verify(copy) == []
+
+
+def spoil(file: Path, how: str) -> None:
+    data = bytearray(file.read_bytes())
+    if how == "empty":
+        data = bytearray()
+    elif how == "cut":
+        del data[len(data) // 2 :]
+    elif how == "noise":
+        data = bytearray(b"\x93NUMPY" + bytes(range(256)) * 4)
+    elif how == "huge":
+        place = data.index(b"'shape': (")
+        end = data.index(b"\n", place)
+        data[place:end] = b"'shape': (99999999999999,), }".ljust(end - place)
+    else:
+        data[int(how) * len(data) // 100] ^= 0x10
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "noise", "huge", "0", "10", "50", "97", "99"])
+def test_damaged_ids_of_vectors_are_named_by_search_and_verify_and_made_again(copy, how):
+    """A damaged ids-N.npz ended search, verify and repair with an error of zipfile or numpy."""
+    ids = next((copy / "legs" / "dense").glob("ids-*.npz"))
+    spoil(ids, how)
+
+    assert str(ids.parent) in " ".join(problem.message for problem in verify(copy))
+    with Collection.open(copy) as opened:
+        try:
+            assert len(opened.index("dense")) == COUNT  # a turned bit may stand where nothing is read
+        except StorageError as error:
+            assert ids.name in str(error)
+    assert repair(copy) == []
+    with Collection.open(copy) as opened:
+        assert len(opened.index("dense")) == COUNT
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "noise", "50"])
+def test_every_damaged_file_of_every_leg_is_reported_and_made_again(built, tmp_path, how):
+    """Verify ended with an error of the engine for some files of a leg."""
+    import shutil
+
+    names = [file.relative_to(built) for file in (built / "legs").rglob("*") if file.is_file()]
+    for number, name in enumerate(name for name in names if name.name != "write.lock"):
+        copy = Path(shutil.copytree(built, tmp_path / str(number)))
+        spoil(copy / name, how)
+        assert {problem.leg for problem in verify(copy)} == {name.parts[1]}, name
+        assert repair(copy) == [], name

@@ -147,3 +147,32 @@ def test_sqlite_answers_from_its_indexes():
         plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT doc_id FROM documents WHERE {sql}", parameters)
         steps = [row[3] for row in plan]
         assert not any(step.startswith("SCAN documents") for step in steps), steps
+
+
+@pytest.mark.parametrize("wrap", [lambda f: {"not": f}, lambda f: {"and": [f, {"draft": True}]}, lambda f: {"or": [f]}])
+def test_a_filter_that_is_nested_too_deep_is_refused_before_any_work(wrap):
+    """A deeply nested filter ended with a RecursionError, or in SQLite's parser with advice about a full disk."""
+    sqlite = Sqlite({"a": {"lang": "en"}, "b": {"lang": "de"}})
+    for deepest, refused in ((32, False), (33, True), (5000, True), (200_000, True)):
+        written = {"lang": "en"}
+        for _ in range(deepest - 1):
+            written = wrap(written)
+        if refused:
+            with pytest.raises(InputError, match="nested deeper than 32 levels"):
+                parse_filter(written, FIELDS)
+        else:
+            sqlite.kept(written)
+    circular = {}
+    circular["and"] = [circular]
+    with pytest.raises(InputError, match="nested deeper"):
+        parse_filter(circular, FIELDS)
+    tree = AnyOf("lang", ("en",))
+    for _ in range(5000):
+        tree = Not(tree)
+    with pytest.raises(InputError, match="nested deeper"):
+        parse_filter(tree, FIELDS)
+    nested = "en"
+    for _ in range(5000):
+        nested = [nested]
+    with pytest.raises(InputError, match="nested deeper"):
+        parse_filter({"lang": nested}, FIELDS)

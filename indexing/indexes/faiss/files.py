@@ -87,12 +87,16 @@ def _read_generation(path: Path, stored: Stored, mapped: bool) -> "tuple[faiss.I
     if not file.exists():
         raise FileNotFoundError(2, "missing", str(file))
     try:
-        ids = load_strings(_ids(path, stored.generation))
+        reading = _ids(path, stored.generation)
+        ids = load_strings(reading)
+        reading = file
         index = faiss_storage.load(file, mapped=mapped)
     except FileNotFoundError:
         raise
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise StorageError(f"the FAISS index {path} cannot be read ({error}): build it again") from error
+    except Exception as error:  # zipfile, zlib, numpy and FAISS each have their own
+        raise StorageError(
+            f"the FAISS index {path} is damaged: {reading.name} cannot be read ({type(error).__name__}: {error})"
+        ) from error
     dimension = stored.settings.dimension
     if index.ntotal != len(ids) or index.d != dimension:
         raise StorageError(
