@@ -59,7 +59,7 @@ def _check_depth(written: Any) -> None:
         if isinstance(node, Mapping):
             parts = node.values()
         elif isinstance(node, list | tuple):
-            parts, level = node, level if node and isinstance(node[0], list | tuple) else level - 1
+            parts, level = node, level - (not any(isinstance(part, list | tuple) for part in node))
         elif isinstance(node, And | Or):
             parts = node.parts
         elif isinstance(node, Not):

@@ -173,6 +173,6 @@ def test_a_filter_that_is_nested_too_deep_is_refused_before_any_work(wrap):
         parse_filter(tree, FIELDS)
     nested = "en"
     for _ in range(5000):
-        nested = [nested]
+        nested = ["de", nested]
     with pytest.raises(InputError, match="nested deeper"):
         parse_filter({"lang": nested}, FIELDS)
