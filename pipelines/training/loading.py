@@ -47,10 +47,16 @@ def prepare_rows(
     if data is None:
         return None
     settings = {"prompts": args.prompts, "routes": args.router_mapping}
-    if held_out and hasattr(data, "column_names"):
+    if held_out and hasattr(data, "column_names") and not isinstance(data, Mapping):
         # Held-out rows may lack columns of the training rows, for instance negatives.
         settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
     if isinstance(data, Mapping):
+        streamed = [name for name, rows in data.items() if not isinstance(rows, Sized)]
+        if streamed:
+            raise InputError(
+                f"the dataset {streamed[0]!r} is streamed, and several datasets are mixed by their sizes, which a "
+                "stream does not have: load it into memory, or make one stream with datasets.interleave_datasets"
+            )
         if None not in losses and (missing := [name for name in data if name not in losses]):
             raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
         return MultiDatasetRows([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
@@ -59,7 +65,9 @@ def prepare_rows(
     if not isinstance(data, Sized):
         if args.batch_sampler != "batch_sampler":
             raise InputError(f"batch_sampler={args.batch_sampler!r} is not available for a streamed dataset")
-        return StreamedRows(data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, **settings)
+        return StreamedRows(
+            data, model, args.train_batch_size, drop_last=args.dataloader_drop_last and not held_out, **settings
+        )
     return TrainingRows(data, model, **settings)
 
 
@@ -99,4 +107,5 @@ def _sampler(rows: TrainingRows, args: TrainingArguments, batch_size: int, drop_
 def _of_columns(by_column: Any, columns: Sequence[str]) -> Any:
     if not isinstance(by_column, Mapping):
         return by_column
-    return {name: value for name, value in by_column.items() if name in columns}
+    # Values by column under a dataset's name are passed on: rows without a name refuse them.
+    return {name: value for name, value in by_column.items() if name in columns or isinstance(value, Mapping)}

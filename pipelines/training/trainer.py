@@ -18,7 +18,7 @@ from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
 from pipelines.training.card_filling import facts_of, fill_card
-from pipelines.training.data import MultiDatasetRows, StreamedRows
+from pipelines.training.data import MultiDatasetRows, StreamedRows, TrainingRows
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.losses.splade import SpladeLoss
@@ -156,6 +156,8 @@ class Trainer(transformers.Trainer):
         if isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if rows is not self.eval_dataset and not isinstance(rows, TrainingRows | MultiDatasetRows | StreamedRows):
+            rows = prepare_rows(rows, self.model, self.args, self.losses, held_out=True)
         if isinstance(rows, list):
             return DataLoader(rows)  # type: ignore[arg-type]
         self.accelerator.even_batches = True
@@ -290,7 +292,8 @@ class Trainer(transformers.Trainer):
     def load_weights(self, folder: str) -> None:
         """Load the weights of a saved encoder into the encoder in training."""
         self.card.evaluations.weights_change()
-        saved = type(self.encoder)(folder, dtype="float32", device="cpu")
+        trusted = self.encoder.arguments["trust_remote_code"]
+        saved = type(self.encoder)(folder, dtype="float32", device="cpu", trust_remote_code=trusted)
         self.encoder.network.load_state_dict(saved.network.state_dict())
 
     # -- before the first step ---------------------------------------------------------------------------------------

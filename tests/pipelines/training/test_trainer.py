@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset
 from transformers import BertForMaskedLM
 
 from checkpoints import write_bert
@@ -248,6 +248,49 @@ def test_a_streamed_dataset_trains_as_the_same_rows_in_memory(bert: Path, tmp_pa
     )
     trainer.train()
     assert trainer.state.global_step == 3
+
+
+def test_prompts_by_dataset_apply_to_held_out_datasets(bert: Path, tmp_path: Path) -> None:
+    encoder, sets = dense(bert), DatasetDict({"a": triples(8), "b": triples(8)})
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), prompts={"a": "water fire heat "}, **ARGUMENTS)
+    loss = MultipleNegativesRankingLoss(encoder)
+    trainer = DenseTrainer(encoder, arguments, sets, sets, loss=loss)
+    lengths = [rows._columns[0].tokens.prompt_length for rows in trainer.eval_dataset.datasets]
+    assert lengths[0] > lengths[1] == 0
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), prompts={"a": {"query": "water "}}, **ARGUMENTS)
+    with pytest.raises(InputError, match="prompts names 'a'"):
+        DenseTrainer(encoder, arguments, sets, triples(8), loss=loss)
+    streams = {"a": IterableDataset.from_generator(lambda: iter(triples(8))), "b": triples(8)}
+    with pytest.raises(InputError, match="'a' is streamed"):
+        DenseTrainer(encoder, arguments, streams, loss=loss)
+
+
+def test_other_held_out_rows_are_scored_with_the_same_loss(bert: Path, tmp_path: Path) -> None:
+    encoder, rows = dense(bert), triples(16)
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
+    loss = MultipleNegativesRankingLoss(encoder)
+    trainer = DenseTrainer(encoder, arguments, rows, rows, loss=loss)
+    expected = trainer.evaluate()["eval_loss"]
+    assert trainer.evaluate(eval_dataset=rows)["eval_loss"] == expected
+    assert trainer.evaluate(eval_dataset=rows.to_list())["eval_loss"] == expected
+    assert trainer.evaluate(eval_dataset=rows.select(range(8)))["eval_loss"] != expected
+
+
+def test_weights_are_loaded_with_the_trust_that_the_model_was_loaded_with(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = DenseEncoder(bert, dtype="float32", device="cpu", trust_remote_code=True)
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
+    trainer = DenseTrainer(encoder, arguments, triples(8), loss=MultipleNegativesRankingLoss(encoder))
+    seen, load = [], DenseEncoder.__init__
+
+    def watched(self: Any, *values: Any, **options: Any) -> None:
+        seen.append(options.get("trust_remote_code"))
+        load(self, *values, **options)
+
+    monkeypatch.setattr(DenseEncoder, "__init__", watched)
+    trainer.load_weights(str(bert))
+    assert seen == [True]
 
 
 def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
