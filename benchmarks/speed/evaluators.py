@@ -3,14 +3,13 @@
 Both get the same vectors from a stub model, so only search and measures are timed.
 """
 
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from benchmarks.speed.measure import Job, Row, Side, by_turns
+from benchmarks.speed.measure import Job, Row, measure, measured_row
 
 WIDTH, TERMS = 384, 30_522
 QUERY_TERMS, DOCUMENT_TERMS = 34, 120
@@ -19,28 +18,17 @@ SEED = 4
 
 def compare(queries: int, documents: int, *, sparse: bool, repeats: int, threads: int | None = None) -> list[Row]:
     """Time both evaluators at their defaults."""
-    with ExitStack() as stack:
-        mine = stack.enter_context(Side(ours, queries, documents, sparse, threads=threads))
-        other = stack.enter_context(Side(theirs, queries, documents, sparse, threads=threads))
-        by_turns([mine, other], repeats)
-        (found, peak), (expected, their_peak) = mine.finish(), other.finish()
+    arguments = (queries, documents, sparse)
+    mine, other = measure(((ours, *arguments), (theirs, *arguments)), repeats, threads)
+    found, expected = mine.result, other.result
     if found.keys() != expected.keys():
         raise RuntimeError("the two evaluators return metrics of different names")
     kind = "sparse" if sparse else "dense"
-    row: Row = {
-        "task": "evaluate-sparse" if sparse else "evaluate",
-        "peer": "sentence-transformers",
-        "setting": "default",
-        "ratio": other.median / mine.median,
-        "agreement": max(abs(found[name] - expected[name]) for name in expected),
-        "ours_s": mine.median,
-        "theirs_s": other.median,
-        "ours_peak_mb": peak,
-        "theirs_peak_mb": their_peak,
-        "detail": f"{queries:,} queries, {documents:,} documents, {kind} embeddings given; "
-        "agreement: largest difference of a metric",
-    }
-    return [row]
+    task = "evaluate-sparse" if sparse else "evaluate"
+    agreement = max(abs(found[name] - expected[name]) for name in expected)
+    detail = f"{queries:,} queries, {documents:,} documents, {kind} embeddings given"
+    detail += "; agreement: largest difference of a metric"
+    return [measured_row(task, "default", mine, other, agreement, detail)]
 
 
 def ours(queries: int, documents: int, sparse: bool) -> Job:

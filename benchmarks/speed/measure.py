@@ -3,12 +3,13 @@
 import multiprocessing
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Any, NotRequired, Self, TypedDict
+from typing import Any, NamedTuple, NotRequired, Self, TypedDict
 
 from indexing.errors import RetrieveError
 
@@ -92,11 +93,6 @@ class Side:
         self.seconds.append(self._receive())
         return self.seconds[-1]
 
-    @property
-    def median(self) -> float:
-        """Median of all runs, in seconds."""
-        return median(self.seconds)
-
     def finish(self) -> tuple[Any, float]:
         """End the process; return the result of its last run and its peak resident memory in MB."""
         self._pipe.send(None)
@@ -124,11 +120,42 @@ class Side:
         self._process.join()
 
 
-def by_turns(sides: list[Side], repeats: int) -> None:
-    """Run the sides in alternation, `repeats` times each, so that other load on the machine affects them alike."""
-    for _ in range(repeats):
-        for side in sides:
-            side.run()
+class Measured(NamedTuple):
+    """Measurements of one side: seconds of its runs, result of its last run, and peak resident memory in MB."""
+
+    seconds: Sequence[float]
+    result: Any
+    peak_mb: float
+
+
+def measure(jobs: Iterable[tuple[Any, ...]], repeats: int, threads: int | None = None) -> list[Measured]:
+    """Run jobs in alternation, `repeats` times each, so that other load on the machine affects them alike.
+
+    Parameters
+    ----------
+    jobs
+        ``(make, *arguments)`` of a `Side` each.
+    """
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side(*job, threads=threads)) for job in jobs]
+        for _ in range(repeats):
+            for side in sides:
+                side.run()
+        return [Measured(side.seconds, *side.finish()) for side in sides]
+
+
+def measured_row(
+    task: str,
+    setting: str,
+    ours: Measured,
+    theirs: Measured,
+    agreement: float,
+    detail: str,
+    peer: str = "sentence-transformers",
+) -> Row:
+    """Return the row of two sides by their median seconds."""
+    medians, peaks = (median(ours.seconds), median(theirs.seconds)), (ours.peak_mb, theirs.peak_mb)
+    return timed_row(task, peer, setting, *medians, agreement, detail, peaks)
 
 
 def memory(name: str, process: int | str = "self") -> float:

@@ -9,15 +9,13 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.speed.measure import Job, Row, Side, by_turns
+from benchmarks.speed.measure import Job, Measured, Row, measure, measured_row
 from indexing.hits import Hits, string_array
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.qrels import Qrels
@@ -38,13 +36,12 @@ RANX_NAMES = ("ndcg@10", "ndcg@100", "map@100", "mrr", "recall@100", "precision@
 def compare(queries: int, depth: int, repeats: int) -> list[Row]:
     """Time all sides on `queries` queries with `depth` hits each."""
     size = (queries, depth)
-    ours, plain = _timed([ours_coded, ours_plain], size, repeats)
-    trec_eval = _timed([pytrec_eval], size, repeats)[0]
+    shape = f"{queries:,} queries x {depth:,} hits, {len(MEASURES)} measures"
+    ours, plain = measure(((ours_coded, *size), (ours_plain, *size)), repeats)
+    (trec_eval,) = measure([(pytrec_eval, *size)], repeats)
     rows = [
-        _row(
-            "pytrec_eval", "scoring", ours, trec_eval, f"{_said(size)}; ours from coded Hits, theirs from a plain run"
-        ),
-        _row("pytrec_eval", "plain run", plain, trec_eval, f"{_said(size)}; both from a plain run, nothing converted"),
+        _row("pytrec_eval", "scoring", ours, trec_eval, f"{shape}; ours from coded Hits, theirs from a plain run"),
+        _row("pytrec_eval", "plain run", plain, trec_eval, f"{shape}; both from a plain run, nothing converted"),
     ]
     if find_spec("ranx") is None:
         print("ranx is not installed, so there is no comparison with it: pip install ranx", file=sys.stderr)
@@ -52,38 +49,15 @@ def compare(queries: int, depth: int, repeats: int) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         # Without a compiled version left from an earlier run.
         os.environ["NUMBA_CACHE_DIR"] = folder
-        peer = _timed([ranx], size, max(2, repeats))[0]
-    first, later = peer.seconds[0], peer.seconds[1:]
-    rows.append(_row("ranx", "first call", ours, peer.taking([first]), f"{_said(size)}; theirs with its compilation"))
-    rows.append(_row("ranx", "later calls", ours, peer.taking(later), f"{_said(size)}; theirs compiled before"))
-    rows.append(_conversion(ours, peer, size))
-    return rows
-
-
-class Timed:
-    """Results of one side: seconds of its calls and of its conversion, per-query values, and peak memory."""
-
-    def __init__(self, seconds: Sequence[float], conversion: float, values: NDArray[np.float64], peak: float) -> None:
-        self.seconds, self.conversion, self.values, self.peak = list(seconds), conversion, values, peak
-
-    @property
-    def median(self) -> float:
-        """Median duration of its calls, in seconds."""
-        return float(np.median(self.seconds))
-
-    def taking(self, seconds: Sequence[float]) -> "Timed":
-        """Return a copy with the seconds of other calls."""
-        return Timed(seconds, self.conversion, self.values, self.peak)
-
-
-def _timed(makes: "Sequence[Any]", size: tuple[int, int], repeats: int) -> list[Timed]:
-    with ExitStack() as stack:
-        sides = [stack.enter_context(Side(make, *size)) for make in makes]
-        by_turns(sides, repeats)
-        found = [side.finish() for side in sides]
+        (peer,) = measure([(ranx, *size)], max(2, repeats))
+    first, later = (peer._replace(seconds=seconds) for seconds in (peer.seconds[:1], peer.seconds[1:]))
+    mine, other = (side._replace(seconds=[side.result[0]]) for side in (ours, peer))
+    conversion = f"{shape}; from a plain run to coded Hits, or to ranx's Run (with its compilation)"
     return [
-        Timed(side.seconds, conversion, values, peak)
-        for side, ((conversion, values), peak) in zip(sides, found, strict=True)
+        *rows,
+        _row("ranx", "first call", ours, first, f"{shape}; theirs with its compilation"),
+        _row("ranx", "later calls", ours, later, f"{shape}; theirs compiled before"),
+        _row("ranx", "conversion", mine, other, conversion),
     ]
 
 
@@ -175,36 +149,7 @@ def _table(per_query: Any) -> NDArray[np.float64]:
     return np.array([per_query[name] for name in MEASURES])
 
 
-def _said(size: tuple[int, int]) -> str:
-    return f"{size[0]:,} queries x {size[1]:,} hits, {len(MEASURES)} measures"
-
-
-def _row(peer: str, setting: str, ours: Timed, theirs: Timed, detail: str) -> Row:
-    return {
-        "task": "metrics",
-        "peer": peer,
-        "setting": setting,
-        "ratio": theirs.median / ours.median,
-        "agreement": float(np.abs(ours.values - theirs.values).max()),
-        "ours_s": ours.median,
-        "theirs_s": theirs.median,
-        "ours_peak_mb": ours.peak,
-        "theirs_peak_mb": theirs.peak,
-        "detail": f"{detail}; agreement: largest difference of a query's value",
-    }
-
-
-def _conversion(ours: Timed, theirs: Timed, size: tuple[int, int]) -> Row:
-    row = _row(
-        "ranx",
-        "conversion",
-        ours,
-        theirs,
-        f"{_said(size)}; from a plain run to coded Hits, or to ranx's Run (with its compilation)",
-    )
-    return {
-        **row,
-        "ratio": theirs.conversion / ours.conversion,
-        "ours_s": ours.conversion,
-        "theirs_s": theirs.conversion,
-    }
+def _row(peer: str, setting: str, ours: Measured, theirs: Measured, detail: str) -> Row:
+    agreement = float(np.abs(ours.result[1] - theirs.result[1]).max())
+    detail += "; agreement: largest difference of a query's value"
+    return measured_row("metrics", setting, ours, theirs, agreement, detail, peer)

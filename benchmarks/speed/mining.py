@@ -6,7 +6,6 @@ vectors.
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.speed.encoding import DEFAULT_BATCH_SIZE, best_dtype
-from benchmarks.speed.measure import Job, Row, Side, by_turns, timed_row
+from benchmarks.speed.measure import Job, Row, measure, measured_row
 
 SETTINGS = ("default", "best", "float32", "given")
 OPTIONS: dict[str, Any] = {"relative_margin": 0.05, "num_negatives": 5}
@@ -41,8 +40,7 @@ def compare(
     }
     with tempfile.TemporaryDirectory() as folder:
         if "given" in settings:
-            with Side(encoded, model, list(rows), list(corpus), device, folder, threads=threads) as side:
-                side.run()
+            measure([(encoded, model, list(rows), list(corpus), device, folder)], 1, threads)
         kinds = {
             "ours": (ours, "auto", None),
             "ours float32": (ours, "float32", None),
@@ -52,27 +50,21 @@ def compare(
             "theirs given": (theirs, "float32", folder),
         }
         wanted = dict.fromkeys(name for setting in settings for name in sides_of[setting][:2])
-        with ExitStack() as stack:
-            sides = {
-                name: stack.enter_context(
-                    Side(make, model, list(rows), list(corpus), dtype, device, given, threads=threads)
-                )
-                for name, (make, dtype, given) in kinds.items()
-                if name in wanted
-            }
-            by_turns(list(sides.values()), repeats)
-            measured = {name: (side.median, *side.finish()) for name, side in sides.items()}
+        jobs = {
+            name: (make, model, list(rows), list(corpus), dtype, device, given)
+            for name, (make, dtype, given) in kinds.items()
+            if name in wanted
+        }
+        measured = dict(zip(jobs, measure(jobs.values(), repeats, threads), strict=True))
     result: list[Row] = []
     for setting in settings:
         mine, other, detail = sides_of[setting]
-        seconds, mined, peak = measured[mine]
-        their_seconds, their_mined, their_peak = measured[other]
-        if setting == "best" and "theirs" in wanted:
-            their_mined = measured["theirs"][1]  # in float32, as agreement is defined
-        agreement = len(mined & their_mined) / max(1, len(mined | their_mined))
+        # Agreement is with theirs in float32.
+        reference = "theirs" if setting == "best" and "theirs" in wanted else other
+        mined, expected = measured[mine].result, measured[reference].result
+        agreement = len(mined & expected) / max(1, len(mined | expected))
         detail = f"{len(rows):,} rows, {len(corpus):,} documents; {detail}; agreement: rows in common of all"
-        times, peaks = (seconds, their_seconds), (peak, their_peak)
-        result.append(timed_row("mine", "sentence-transformers", setting, *times, agreement, detail, peaks))
+        result.append(measured_row("mine", setting, measured[mine], measured[other], agreement, detail))
     return result
 
 

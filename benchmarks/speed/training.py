@@ -5,12 +5,11 @@ Dropout is off on both sides, so that the losses of the steps can be compared.
 
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.measure import Job, Row, Side, by_turns, timed_row
+from benchmarks.speed.measure import Job, Row, measure, measured_row
 
 SETTINGS: dict[str, Any] = {
     "learning_rate": 2e-5,
@@ -43,82 +42,56 @@ def compare(
     """
     result: list[Row] = []
     for setting, bf16 in (("default", False), ("best", True)):
-        arguments = (model, list(rows), steps, batch_size, bf16, device)
-        with ExitStack() as stack:
-            mine = stack.enter_context(Side(ours_sparse if sparse else ours, *arguments, threads=threads))
-            other = stack.enter_context(Side(theirs_sparse if sparse else theirs, *arguments, threads=threads))
-            by_turns([mine, other], repeats)
-            (losses, peak), (expected, their_peak) = mine.finish(), other.finish()
+        arguments = (model, list(rows), sparse, steps, batch_size, bf16, device)
+        mine, other = measure(((ours, *arguments), (theirs, *arguments)), repeats, threads)
         detail = (
             f"{steps} steps of {batch_size} rows, {'bf16 autocast' if bf16 else 'float32'}; "
             "agreement: largest difference of a step's loss"
         )
-        task, agreement = "train-sparse" if sparse else "train", float(np.abs(losses - expected).max())
-        times, peaks = (mine.median, other.median), (peak, their_peak)
-        result.append(timed_row(task, "sentence-transformers", setting, *times, agreement, detail, peaks))
+        agreement = float(np.abs(mine.result - other.result).max())
+        result.append(measured_row("train-sparse" if sparse else "train", setting, mine, other, agreement, detail))
     return result
 
 
-def ours(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Return the job that trains our dense encoder from the checkpoint."""
-    from pipelines.training.arguments import DenseTrainingArguments
-    from pipelines.training.losses import MultipleNegativesRankingLoss
-    from pipelines.training.trainer import DenseTrainer
-    from retrieve.encoders import DenseEncoder
-
-    def trainer(folder: str) -> Any:
-        encoder = DenseEncoder(model, dtype="float32", device=device)
-        arguments = DenseTrainingArguments(folder, dropout=0.0, **_settings(steps, batch_size, bf16, device))
-        return DenseTrainer(encoder, arguments, _dataset(rows), loss=MultipleNegativesRankingLoss(encoder))
-
-    return _job(trainer)
-
-
-def ours_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Return the job that trains our SPLADE encoder from the checkpoint."""
-    from pipelines.training.arguments import SparseTrainingArguments
+def ours(model: str, rows: list[Any], sparse: bool, steps: int, batch_size: int, bf16: bool, device: str) -> Job:
+    """Return the job that trains our encoder from the checkpoint."""
+    from pipelines.training.arguments import DenseTrainingArguments, SparseTrainingArguments
     from pipelines.training.losses import MultipleNegativesRankingLoss, SpladeLoss
-    from pipelines.training.trainer import SparseTrainer
-    from retrieve.encoders import SparseEncoder
+    from pipelines.training.trainer import DenseTrainer, SparseTrainer
+    from retrieve.encoders import DenseEncoder, SparseEncoder
+
+    settings = {"dropout": 0.0, **_settings(steps, batch_size, bf16, device)}
 
     def trainer(folder: str) -> Any:
-        encoder = SparseEncoder(model, dtype="float32", device=device)
-        arguments = SparseTrainingArguments(folder, dropout=0.0, **_settings(steps, batch_size, bf16, device))
+        encoder: Any = (SparseEncoder if sparse else DenseEncoder)(model, dtype="float32", device=device)
+        if not sparse:
+            loss: Any = MultipleNegativesRankingLoss(encoder)
+            return DenseTrainer(encoder, DenseTrainingArguments(folder, **settings), _dataset(rows), loss=loss)
         loss = SpladeLoss(encoder, MultipleNegativesRankingLoss(encoder, scale=1.0, similarity="dot"), *REGULARIZERS)
-        return SparseTrainer(encoder, arguments, _dataset(rows), loss=loss)
+        return SparseTrainer(encoder, SparseTrainingArguments(folder, **settings), _dataset(rows), loss=loss)
 
     return _job(trainer)
 
 
-def theirs(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Return the job that trains their dense encoder from the checkpoint."""
-    from sentence_transformers import SentenceTransformer
+def theirs(model: str, rows: list[Any], sparse: bool, steps: int, batch_size: int, bf16: bool, device: str) -> Job:
+    """Return the job that trains their encoder from the checkpoint."""
+    import sentence_transformers as peer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.trainer import SentenceTransformerTrainer
-    from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
-
-    def trainer(folder: str) -> Any:
-        encoder = _without_dropout(SentenceTransformer, model, device)
-        arguments = SentenceTransformerTrainingArguments(folder, **_settings(steps, batch_size, bf16, device))
-        return SentenceTransformerTrainer(
-            encoder, arguments, _dataset(rows), loss=MultipleNegativesRankingLoss(encoder)
-        )
-
-    return _job(trainer)
-
-
-def theirs_sparse(model: str, rows: list[Any], steps: int, batch_size: int, bf16: bool, device: str) -> Job:
-    """Return the job that trains their SPLADE encoder from the checkpoint."""
-    from sentence_transformers import SparseEncoder
     from sentence_transformers.sparse_encoder.losses import SparseMultipleNegativesRankingLoss, SpladeLoss
-    from sentence_transformers.sparse_encoder.trainer import SparseEncoderTrainer
-    from sentence_transformers.sparse_encoder.training_args import SparseEncoderTrainingArguments
+
+    name = "SparseEncoder" if sparse else "SentenceTransformer"
+    kind, kind_of_trainer, kind_of_arguments = (
+        getattr(peer, f"{name}{part}") for part in ("", "Trainer", "TrainingArguments")
+    )
 
     def trainer(folder: str) -> Any:
-        encoder = _without_dropout(SparseEncoder, model, device)
-        arguments = SparseEncoderTrainingArguments(folder, **_settings(steps, batch_size, bf16, device))
-        loss = SpladeLoss(encoder, SparseMultipleNegativesRankingLoss(encoder), *REGULARIZERS)
-        return SparseEncoderTrainer(encoder, arguments, _dataset(rows), loss=loss)
+        encoder = _without_dropout(kind, model, device)
+        arguments = kind_of_arguments(folder, **_settings(steps, batch_size, bf16, device))
+        if sparse:
+            loss: Any = SpladeLoss(encoder, SparseMultipleNegativesRankingLoss(encoder), *REGULARIZERS)
+        else:
+            loss = MultipleNegativesRankingLoss(encoder)
+        return kind_of_trainer(encoder, arguments, _dataset(rows), loss=loss)
 
     return _job(trainer)
 

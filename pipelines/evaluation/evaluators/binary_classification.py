@@ -8,14 +8,7 @@ import numpy as np
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Result
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
-from pipelines.evaluation.evaluators.vectors import (
-    Encoding,
-    Similarity,
-    Vectors,
-    is_sparse,
-    mean_sparsity,
-    row_by_row,
-)
+from pipelines.evaluation.evaluators.vectors import Encoding, Similarity, Vectors, mean_sparsity, row_by_row
 from pipelines.measures.classification import matthews, threshold_measures
 
 
@@ -64,7 +57,7 @@ class BinaryClassificationEvaluator(PairEvaluator):
             names = next(iter(found.values()))
             metrics |= {f"max_{name}": max(values[name] for values in found.values()) for name in names}
             primary = "max_ap"
-        extra = mean_sparsity([vectors]) if is_sparse(model) else {}
+        extra = mean_sparsity(model, vectors)
         return Result(metrics | extra, primary, row | extra)
 
     def _measure(self, kind: Similarity, first: Vectors, second: Vectors) -> dict[str, float]:

@@ -7,12 +7,7 @@ import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Result
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
-from pipelines.evaluation.evaluators.vectors import (
-    Encoding,
-    is_sparse,
-    mean_sparsity,
-    row_by_row,
-)
+from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity, row_by_row
 
 
 class EmbeddingSimilarityEvaluator(PairEvaluator):
@@ -69,9 +64,8 @@ class EmbeddingSimilarityEvaluator(PairEvaluator):
         if len(names) > 1:
             for one in ("pearson", "spearman"):
                 metrics[f"{one}_max"] = max(metrics[f"{one}_{kind}"] for kind in names)
-        extra = mean_sparsity(vectors) if is_sparse(model) else {}
-        primary = f"spearman_{self.main or ('max' if len(names) > 1 else names[0])}"
-        return Result(metrics | extra, primary, row | extra)
+        extra = mean_sparsity(model, *vectors)
+        return Result(metrics | extra, f"spearman_{self.main_of(names)}", row | extra)
 
     def _vectors(self, model: Any) -> tuple[Any, Any]:
         if self.precision is None:

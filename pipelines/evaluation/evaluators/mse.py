@@ -7,7 +7,7 @@ from scipy.sparse import issparse
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, mean_sparsity
+from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, mean_sparsity
 
 
 class MSEEvaluator(Evaluator):
@@ -47,7 +47,7 @@ class MSEEvaluator(Evaluator):
             self._truth = self.encoding(self.teacher, self.sources)
         found: Any = self.encoding(model, self.targets)
         mse = 100 * mean_squared_error(found, self._truth)
-        extra = mean_sparsity([found]) if is_sparse(model) else {}
+        extra = mean_sparsity(model, found)
         return Result({"negative_mse": -mse} | extra, "negative_mse", {"MSE": mse} | extra)
 
 

@@ -5,12 +5,7 @@ from typing import Any, Self, cast
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Evaluator
-from pipelines.evaluation.evaluators.vectors import (
-    Encoding,
-    Similarity,
-    check_similarities,
-    similarity_of,
-)
+from pipelines.evaluation.evaluators.vectors import Encoding, Similarity, check_similarities, similarity_of
 
 
 class PairEvaluator(Evaluator):
@@ -41,6 +36,10 @@ class PairEvaluator(Evaluator):
     def named(self, model: Any) -> list[Similarity]:
         """Return the similarities to use: the given ones, else the model's own."""
         return self.similarities or [similarity_of(model)]
+
+    def main_of(self, names: Sequence[str]) -> str:
+        """Return the similarity of the primary metric: the given one, else the only one or "max"."""
+        return self.main or ("max" if len(names) > 1 else names[0])
 
 
 def same_length(first: Sequence[Any], second: Sequence[Any]) -> None:

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, all_pairs, is_sparse, sparsity
+from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, all_pairs, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists
 
@@ -113,10 +113,7 @@ class RerankingEvaluator(Evaluator):
         ]
         metrics = reranking_measures(relevance, scores, self.at_k)
         csv_row = {name.upper(): value for name, value in metrics.items()}
-        extra: dict[str, float] = {}
-        if is_sparse(model):
-            extra = {f"query_{name}": value for name, value in sparsity(queries).items()}
-            extra |= {f"corpus_{name}": value for name, value in sparsity(vectors).items()}
+        extra = sparsity_by_name(model, query=queries, corpus=vectors)
         return Result(metrics | extra, f"ndcg@{self.at_k}", csv_row | extra)
 
     def _scores(self, query: Vectors, documents: Vectors) -> NDArray[np.floating]:

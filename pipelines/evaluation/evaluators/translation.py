@@ -7,12 +7,7 @@ import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.vectors import (
-    Encoding,
-    all_pairs,
-    is_sparse,
-    mean_sparsity,
-)
+from pipelines.evaluation.evaluators.vectors import Encoding, all_pairs, mean_sparsity
 
 
 class TranslationEvaluator(Evaluator):
@@ -54,7 +49,7 @@ class TranslationEvaluator(Evaluator):
             "trg2src_accuracy": back_again,
             "mean_accuracy": (there + back_again) / 2,
         }
-        extra = mean_sparsity([sources, targets]) if is_sparse(model) else {}
+        extra = mean_sparsity(model, sources, targets)
         row = {"src2trg": there, "trg2src": back_again} | extra
         return Result(metrics | extra, "mean_accuracy", row)
 

@@ -3,21 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.base import Call, Result
 from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
-from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
 from pipelines.evaluation.evaluators.vectors import (
     SIMILARITIES,
     Encoding,
     check_similarities,
-    is_sparse,
-    mean_sparsity,
     row_by_row,
-    similarity_of,
+    sparsity_by_name,
 )
 
 
-class TripletEvaluator(Evaluator):
+class TripletEvaluator(PairEvaluator):
     """Accuracy of triplets: the anchor must be more similar to its positive than to its negative, by a margin.
 
     Parameters
@@ -47,18 +45,16 @@ class TripletEvaluator(Evaluator):
         *,
         max_active_dims: int | None = None,
     ) -> None:
-        super().__init__(name, write_csv=write_csv)
-        same_length(anchors, positives)
-        same_length(anchors, negatives)
-        self.anchors, self.positives, self.negatives = list(anchors), list(positives), list(negatives)
+        encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         if main_distance_function is not None:
             warn_of_old_argument("main_distance_function", "main_similarity_function")
-        self.main = main_similarity_function or main_distance_function
-        self.similarities = check_similarities(similarity_fn_names or ([self.main] if self.main else []))
+        main = main_similarity_function or main_distance_function
+        super().__init__(anchors, positives, encoding, similarity_fn_names or [], main, name, write_csv)
+        same_length(anchors, negatives)
+        self.negatives = list(negatives)
         margins = margin if isinstance(margin, Mapping) else dict.fromkeys(SIMILARITIES, margin or 0.0)
         check_similarities(list(margins))
         self.margins = {kind: margins.get(kind, 0.0) for kind in SIMILARITIES}
-        self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = self.file_name("triplet_evaluation")
 
     @classmethod
@@ -70,10 +66,10 @@ class TripletEvaluator(Evaluator):
 
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""
-        anchors = self.encoding(model, self.anchors, "query")
-        positives = self.encoding(model, self.positives, "document")
+        anchors = self.encoding(model, self.first, "query")
+        positives = self.encoding(model, self.second, "document")
         negatives = self.encoding(model, self.negatives, "document")
-        names = self.similarities or [similarity_of(model)]
+        names = self.named(model)
         metrics = {}
         for kind in names:
             near, far = row_by_row(kind, anchors, positives), row_by_row(kind, anchors, negatives)
@@ -81,9 +77,5 @@ class TripletEvaluator(Evaluator):
         row = {f"accuracy_{kind}": metrics[f"{kind}_accuracy"] for kind in names}
         if len(names) > 1:
             metrics["max_accuracy"] = max(metrics.values())
-        extra: dict[str, float] = {}
-        if is_sparse(model):
-            for side, vectors in (("anchor", anchors), ("positive", positives), ("negative", negatives)):
-                extra |= {f"{side}_{name}": value for name, value in mean_sparsity([vectors]).items()}
-        primary = f"{self.main or ('max' if len(names) > 1 else names[0])}_accuracy"
-        return Result(metrics | extra, primary, row | extra)
+        extra = sparsity_by_name(model, anchor=anchors, positive=positives, negative=negatives)
+        return Result(metrics | extra, f"{self.main_of(names)}_accuracy", row | extra)

@@ -68,10 +68,17 @@ def sparsity(vectors: Vectors) -> dict[str, float]:
     return {"active_dims": active, "sparsity_ratio": 1 - active / vectors.shape[1]}
 
 
-def mean_sparsity(parts: Sequence[Vectors]) -> dict[str, float]:
-    """Return the mean of `sparsity` over sets of vectors."""
-    found = [sparsity(part) for part in parts]
+def mean_sparsity(model: Any, *parts: Vectors) -> dict[str, float]:
+    """Return the mean of `sparsity` over sets of a sparse model's vectors; nothing for a dense model."""
+    found = [sparsity(part) for part in parts] if is_sparse(model) else []
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]} if found else {}
+
+
+def sparsity_by_name(model: Any, **parts: Vectors) -> dict[str, float]:
+    """Return the `sparsity` of sets of a sparse model's vectors, prefixed by their names; nothing for a dense model."""
+    if not is_sparse(model):
+        return {}
+    return {f"{name}_{key}": value for name, part in parts.items() for key, value in sparsity(part).items()}
 
 
 def row_by_row(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.floating]:
