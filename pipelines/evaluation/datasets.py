@@ -41,23 +41,25 @@ CQADUPSTACK_PARTS = tuple(
 )
 """CQADupStack's twelve forums, reported as one set by the mean of their means."""
 
-BEIR_NAMES = (
-    "arguana",
-    "climate-fever",
-    *CQADUPSTACK_PARTS,
-    "dbpedia-entity",
-    "fever",
-    "fiqa",
-    "hotpotqa",
-    "msmarco",
-    "nfcorpus",
-    "nq",
-    "quora",
-    "scidocs",
-    "scifact",
-    "trec-covid",
-    "webis-touche2020",
-)
+MTEB_TASKS = {
+    "arguana": "ArguAna",
+    "climate-fever": "ClimateFEVER",
+    "dbpedia-entity": "DBPedia",
+    "fever": "FEVER",
+    "fiqa": "FiQA2018",
+    "hotpotqa": "HotpotQA",
+    "msmarco": "MSMARCO",
+    "nfcorpus": "NFCorpus",
+    "nq": "NQ",
+    "quora": "QuoraRetrieval",
+    "scidocs": "SCIDOCS",
+    "scifact": "SciFact",
+    "trec-covid": "TRECCOVID",
+    "webis-touche2020": "Touche2020",
+}
+"""MTEB's names of BEIR's collections other than CQADupStack."""
+
+BEIR_NAMES = tuple(sorted((*MTEB_TASKS, *CQADUPSTACK_PARTS)))
 """BEIR's public collections (Thakur et al. 2021). The Hub has them as ``BeIR/<name>`` with ``BeIR/<name>-qrels``, and
 CQADupStack's forums as ``mteb/<name>``."""
 

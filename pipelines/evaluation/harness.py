@@ -20,7 +20,7 @@ from pipelines.evaluation.closing_report import add_significance, corpus_content
 from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
 from pipelines.evaluation.export import write_csv, write_markdown
 from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, LegSource, Say, encoder_of
-from pipelines.evaluation.report import GivenTexts, Texts, write_report
+from pipelines.evaluation.report import GivenTexts, write_report
 from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.results import FORMAT
 from pipelines.evaluation.systems import Plan
@@ -107,7 +107,7 @@ def run_benchmark(
     if index is not None and len(datasets) > 1:
         raise InputError("--index is one collection, of one dataset: leave it out to score on several")
     entries: dict[str, Any] = {}
-    texts: dict[str, Texts] = {}
+    texts: dict[str, GivenTexts] = {}
     for load in datasets:
         dataset = load()
         if dataset.name in entries:
@@ -126,7 +126,7 @@ def write_results(
     plan: Plan,
     *,
     baseline: str | None = None,
-    texts: Mapping[str, Texts] | None = None,
+    texts: Mapping[str, GivenTexts] | None = None,
 ) -> dict[str, Any]:
     """Join the datasets' entries, compare with the baseline, write all files, and return the content of results.json.
 

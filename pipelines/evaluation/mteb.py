@@ -8,36 +8,19 @@ import numpy as np
 
 from indexing.disk import write_json
 from indexing.hits import Hits
+from pipelines.evaluation.datasets import MTEB_TASKS
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.qrels import Qrels
 
 CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
 _MEASURES = {"ndcg": "nDCG", "map": "AP", "recall": "R", "precision": "P", "mrr": "RR"}
 
-TASKS = {
-    "arguana": "ArguAna",
-    "climate-fever": "ClimateFEVER",
-    "dbpedia-entity": "DBPedia",
-    "fever": "FEVER",
-    "fiqa": "FiQA2018",
-    "hotpotqa": "HotpotQA",
-    "msmarco": "MSMARCO",
-    "nfcorpus": "NFCorpus",
-    "nq": "NQ",
-    "quora": "QuoraRetrieval",
-    "scidocs": "SCIDOCS",
-    "scifact": "SciFact",
-    "trec-covid": "TRECCOVID",
-    "webis-touche2020": "Touche2020",
-}
-"""MTEB's names of BEIR's sets; `task_name` derives those of CQADupStack."""
-
 
 def task_name(dataset: str) -> str:
     """Return MTEB's name of a dataset; unknown datasets keep their own."""
     if dataset.startswith("cqadupstack-"):
         return f"CQADupstack{dataset.removeprefix('cqadupstack-').capitalize()}Retrieval"
-    return TASKS.get(dataset, dataset)
+    return MTEB_TASKS.get(dataset, dataset)
 
 
 def write_mteb(

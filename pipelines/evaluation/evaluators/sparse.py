@@ -5,7 +5,7 @@ not apply to sparse encoders.
 """
 
 from inspect import Parameter, Signature, signature
-from typing import Any, TypeVar
+from typing import Any
 
 from pipelines.evaluation.evaluators.binary_classification import BinaryClassificationEvaluator
 from pipelines.evaluation.evaluators.embedding_similarity import EmbeddingSimilarityEvaluator
@@ -16,66 +16,54 @@ from pipelines.evaluation.evaluators.reranking import RerankingEvaluator
 from pipelines.evaluation.evaluators.translation import TranslationEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
 
-Kind = TypeVar("Kind", bound=type)
-
 _DENSE_ONLY = ("truncate_dim", "precision")
 
 
-def _with_sparse_argument_order(kind: Kind) -> Kind:
-    """Replace the dense-only arguments of the constructor by `max_active_dims`, in their position."""
-    changed: Any = kind
-    init = changed.__init__
-    own = [one for name, one in signature(init).parameters.items() if name not in ("max_active_dims", *_DENSE_ONLY)]
-    names = list(signature(init).parameters)
-    place = min(names.index(name) for name in _DENSE_ONLY if name in names)
-    own.insert(
-        place, Parameter("max_active_dims", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=int | None)
-    )
-    order = Signature(own)
+class _SparseArguments:
+    """Base that replaces the dense-only arguments of a constructor by `max_active_dims`, in their position."""
 
-    def sparse_init(*arguments: Any, **options: Any) -> None:
-        init(**order.bind(*arguments, **options).arguments)
+    def __init_subclass__(cls) -> None:
+        init: Any = cls.__init__
+        own = [one for name, one in signature(init).parameters.items() if name not in ("max_active_dims", *_DENSE_ONLY)]
+        names = list(signature(init).parameters)
+        place = min(names.index(name) for name in _DENSE_ONLY if name in names)
+        limit = Parameter("max_active_dims", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=int | None)
+        order = Signature([*own[:place], limit, *own[place:]])
 
-    sparse_init.__signature__ = order  # type: ignore[attr-defined]
-    changed.__init__ = sparse_init
-    return kind
+        def sparse_init(*arguments: Any, **options: Any) -> None:
+            init(**order.bind(*arguments, **options).arguments)
+
+        sparse_init.__signature__ = order  # type: ignore[attr-defined]
+        cls.__init__ = sparse_init  # type: ignore[method-assign]
 
 
-@_with_sparse_argument_order
-class SparseBinaryClassificationEvaluator(BinaryClassificationEvaluator):
+class SparseBinaryClassificationEvaluator(_SparseArguments, BinaryClassificationEvaluator):
     """See `BinaryClassificationEvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseEmbeddingSimilarityEvaluator(EmbeddingSimilarityEvaluator):
+class SparseEmbeddingSimilarityEvaluator(_SparseArguments, EmbeddingSimilarityEvaluator):
     """See `EmbeddingSimilarityEvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseInformationRetrievalEvaluator(InformationRetrievalEvaluator):
+class SparseInformationRetrievalEvaluator(_SparseArguments, InformationRetrievalEvaluator):
     """See `InformationRetrievalEvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseMSEEvaluator(MSEEvaluator):
+class SparseMSEEvaluator(_SparseArguments, MSEEvaluator):
     """See `MSEEvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseNanoBEIREvaluator(NanoBEIREvaluator):
+class SparseNanoBEIREvaluator(_SparseArguments, NanoBEIREvaluator):
     """See `NanoBEIREvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseRerankingEvaluator(RerankingEvaluator):
+class SparseRerankingEvaluator(_SparseArguments, RerankingEvaluator):
     """See `RerankingEvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseTranslationEvaluator(TranslationEvaluator):
+class SparseTranslationEvaluator(_SparseArguments, TranslationEvaluator):
     """See `TranslationEvaluator`."""
 
 
-@_with_sparse_argument_order
-class SparseTripletEvaluator(TripletEvaluator):
+class SparseTripletEvaluator(_SparseArguments, TripletEvaluator):
     """See `TripletEvaluator`."""

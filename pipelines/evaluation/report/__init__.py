@@ -9,15 +9,15 @@ from indexing.disk import write_atomically
 from indexing.errors import InputError
 from pipelines.evaluation.report.facts import gather
 from pipelines.evaluation.report.page import page, system_colours
-from pipelines.evaluation.report.texts import GivenTexts, Texts
+from pipelines.evaluation.report.texts import GivenTexts
 from pipelines.evaluation.results import read_results
 
-__all__ = ["GivenTexts", "Texts", "write_report"]
+__all__ = ["GivenTexts", "write_report"]
 
 logger = logging.getLogger(__name__)
 
 
-def write_report(output: str | Path, texts: Mapping[str, Texts] | None = None) -> Path:
+def write_report(output: str | Path, texts: Mapping[str, GivenTexts] | None = None) -> Path:
     """Write ``report.html`` into a results folder, and ``plots/*.png`` if matplotlib is installed.
 
     Parameters

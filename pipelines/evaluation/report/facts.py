@@ -8,7 +8,7 @@ import numpy as np
 from indexing.hits import Hits
 from indexing.runs import read_trec_run
 from pipelines.evaluation.report.charts import Point
-from pipelines.evaluation.report.texts import Texts
+from pipelines.evaluation.report.texts import GivenTexts
 from pipelines.evaluation.results import DatasetResult, SystemResult, read_per_query
 from pipelines.measures.evaluate import Scores
 from pipelines.measures.formulas import recall
@@ -103,7 +103,7 @@ class Facts:
         ]
 
 
-def gather(result: DatasetResult, primary: str, texts: Texts | None, *, share: float = 1.0) -> Facts:
+def gather(result: DatasetResult, primary: str, texts: GivenTexts | None, *, share: float = 1.0) -> Facts:
     """Return the facts about one dataset, without `texts` only those that need no judgements.
 
     Only one run is in memory at a time.
@@ -177,7 +177,7 @@ def _has_values(system: SystemResult) -> bool:
 
 
 def _with_texts(
-    chosen: Sequence[str], scores: Mapping[str, Scores], primary: str, answers: Mapping[str, Hits], texts: Texts
+    chosen: Sequence[str], scores: Mapping[str, Scores], primary: str, answers: Mapping[str, Hits], texts: GivenTexts
 ) -> list[WorstQuery]:
     relevant = {query_id: _best_relevant(texts.qrels.get(query_id, {})) for query_id in chosen}
     rankings = {name: {q: hits[at].doc_ids for at, q in enumerate(chosen)} for name, hits in answers.items()}

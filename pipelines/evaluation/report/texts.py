@@ -2,31 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from indexing.errors import InputError
 
 
-class Texts(Protocol):
-    """Protocol of the texts and judgements of one dataset."""
-
-    @property
-    def qrels(self) -> Mapping[str, Mapping[str, int]]:
-        """Judgements, ``{query_id: {doc_id: grade}}``."""
-        ...
-
-    def query(self, query_id: str) -> str:
-        """Return a query's text."""
-        ...
-
-    def documents(self, doc_ids: Sequence[str]) -> list[str]:
-        """Return the documents' texts in this order, empty for documents that the corpus lacks."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class GivenTexts:
-    """`Texts` from mappings and a function.
+    """Texts and judgements of one dataset.
 
     Parameters
     ----------
