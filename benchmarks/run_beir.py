@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from indexing.errors import InputError
-from pipelines.cli import run_safely
+from pipelines.cli import script_main, script_parser
 from pipelines.commands.system_options import (
     add_scoring_options,
     add_system_options,
@@ -27,17 +27,9 @@ from pipelines.commands.system_options import (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    options = parser().parse_args(arguments)
-    return run_safely(partial(run, options))
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_beir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__file__, __doc__)
     data = parser.add_argument_group("data")
     data.add_argument(
         "--dataset",
@@ -51,14 +43,12 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--qrels", metavar="FILE", help="judge a single dataset by this file instead (TREC or BEIR format)"
     )
-    add_benchmark_options(data)
-    add_system_options(parser)
-    add_scoring_options(parser)
+    add_benchmark_options(parser, data)
     return parser
 
 
-def add_benchmark_options(group: "argparse._ArgumentGroup") -> None:
-    """Add the options for data, index and output that all benchmarks share."""
+def add_benchmark_options(parser: argparse.ArgumentParser, group: "argparse._ArgumentGroup") -> None:
+    """Add the options that all benchmarks share: those for data, index and output to a group."""
     group.add_argument(
         "--data-dir",
         metavar="DIR",
@@ -74,6 +64,8 @@ def add_benchmark_options(group: "argparse._ArgumentGroup") -> None:
         help="one collection with all legs, existing or to be built (OUTPUT/index/DATASET/LEG)",
     )
     group.add_argument("--output", required=True, metavar="DIR", help="folder for results, indexes and cached answers")
+    add_system_options(parser)
+    add_scoring_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -129,6 +121,8 @@ def score(references: Sequence[tuple[str, str]], options: argparse.Namespace) ->
     print(f"\n{report}{output}/results.json, .csv, .md; {output}/runs/, {output}/per_query/, {output}/mteb/")
     return 0
 
+
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,14 +11,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
 from indexing.disk import write_json
-from pipelines.cli import run_safely
+from pipelines.cli import script_main, script_parser
 from retrieve.fusion import default_fusion
 
 FUSIONS: dict[str, dict[str, Any]] = {
@@ -31,17 +30,9 @@ FUSIONS: dict[str, dict[str, Any]] = {
 """Fusions that need no judgements; the intervals compare each with the better leg."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    options = parser().parse_args(arguments)
-    return run_safely(partial(run, options))
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_fusion.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__file__, __doc__)
     parser.add_argument(
         "--datasets", required=True, metavar="NAME[:SPLIT],…", help="as for run_beir.py; the split is test if not given"
     )
@@ -184,6 +175,8 @@ def _signed(found: Sequence[float]) -> str:
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
+
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from indexing.disk import write_json
 from indexing.documents import Document
 from indexing.errors import InputError, RetrieveError
 from pipelines.build.ingest import Stopwatch, ingest
-from pipelines.cli import run_safely
+from pipelines.cli import script_main, script_parser
 
 SAMPLE_INTERVAL = 0.02
 """Seconds between two samples."""
@@ -148,17 +147,9 @@ def _reporting(indexes: Sequence[Any], held: Any) -> Iterator[None]:
         reporter.join()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return its exit status: 1 if memory grows by more than `ALLOWED_MB`."""
-    options = parser().parse_args(arguments)
-    return run_safely(partial(run, options))
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_index_memory.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__file__, __doc__)
     parser.add_argument(
         "--documents", type=int, nargs="+", default=[10_000, 1_000_000], metavar="N", help="sizes (10000 1000000)"
     )
@@ -172,7 +163,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure each size; print the rows and write them to `--output`."""
+    """Measure each size; print the rows and write them to `--output`.
+
+    Return the exit status: 1 if memory grows by more than `ALLOWED_MB`.
+    """
     legs, known = options.legs.split(","), known_legs(RandomVectors(options.dimension))
     if unknown := [leg for leg in legs if leg not in known]:
         raise InputError(f"--legs: {', '.join(unknown)} cannot be measured, only {', '.join(known)} can")
@@ -194,6 +188,8 @@ def run(options: argparse.Namespace) -> int:
         print(folder / "memory.json")
     return 0 if growth <= ALLOWED_MB else 1
 
+
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

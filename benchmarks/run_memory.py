@@ -10,8 +10,6 @@ Prints a table and writes OUTPUT/memory.json. Each row is measured in its own pr
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,23 +17,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds o
 
 from indexing.disk import write_json
 from indexing.errors import InputError
-from pipelines.cli import run_safely
+from pipelines.cli import script_main, script_parser
 
 if TYPE_CHECKING:
     from benchmarks.speed.memory import Growth
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return its exit status."""
-    options = parser().parse_args(arguments)
-    return run_safely(partial(run, options))
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_memory.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__file__, __doc__)
     tasks = parser.add_subparsers(metavar="TASK", required=True)
     dense = tasks.add_parser("dense", help="short texts from a generator into a memmap")
     dense.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
@@ -102,6 +92,8 @@ def run_sparse(options: argparse.Namespace) -> "list[Growth]":
             for budget in options.token_budgets
         ]
 
+
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

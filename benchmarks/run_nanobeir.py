@@ -11,30 +11,19 @@ comparable.) Everything else works as in run_beir.py.
 
 import argparse
 import sys
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 # A script has only its own folder on the path, but benchmarks are imported as a package.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.run_beir import add_benchmark_options, score
-from pipelines.cli import run_safely
-from pipelines.commands.system_options import add_scoring_options, add_system_options
+from pipelines.cli import script_main, script_parser
 from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, split_name
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return its exit status."""
-    options = parser().parse_args(arguments)
-    return run_safely(partial(run, options))
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_nanobeir.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__file__, __doc__)
     data = parser.add_argument_group("data")
     data.add_argument("--datasets", metavar="NAMES", help=f"datasets, of {', '.join(NAMES)} (all)")
     data.add_argument(
@@ -43,9 +32,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME|DIR",
         help=f"dataset on the Hub, or a copy of it; translations have the same splits ({NANOBEIR})",
     )
-    add_benchmark_options(data)
-    add_system_options(parser)
-    add_scoring_options(parser)
+    add_benchmark_options(parser, data)
     return parser
 
 
@@ -54,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     names = [name.strip() for name in options.datasets.split(",")] if options.datasets else list(NAMES)
     return score([(options.repository, split_name(name)) for name in names], options)
 
+
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,24 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds o
 
 from indexing.disk import write_json
 from indexing.errors import InputError
-from pipelines.cli import run_safely
+from pipelines.cli import script_main, script_parser
 from pipelines.evaluation.export import aligned
 
 if TYPE_CHECKING:
     from benchmarks.speed.measure import Row
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return its exit status."""
-    options = parser().parse_args(arguments)
-    return run_safely(partial(run, options))
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="run_speed.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__file__, __doc__)
     tasks = parser.add_subparsers(metavar="TASK", required=True)
 
     encode = _task(tasks, "encode", run_encode, "a dense encoder beside sentence-transformers")
@@ -351,6 +343,8 @@ def _sizes(options: argparse.Namespace) -> list[int]:
         raise InputError(f"--sizes takes comma-separated numbers of at least 100, not {options.sizes!r}")
     return sizes
 
+
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,8 +5,9 @@ import logging
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from indexing.errors import RetrieveError
 from pipelines.commands import GROUPS
@@ -39,6 +40,24 @@ def run_safely(job: partial[int]) -> int:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
+
+
+def script_parser(file: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a script, described by its docstring."""
+    return argparse.ArgumentParser(
+        prog=Path(file).name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def script_main(
+    parser: Callable[[], argparse.ArgumentParser], run: Callable[[argparse.Namespace], int]
+) -> Callable[..., int]:
+    """Return the function that runs a script with command-line arguments and returns its exit status."""
+
+    def main(arguments: Sequence[str] | None = None) -> int:
+        return run_safely(partial(run, parser().parse_args(arguments)))
+
+    return main
 
 
 def _parser() -> argparse.ArgumentParser:

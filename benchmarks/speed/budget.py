@@ -86,17 +86,17 @@ def quality_of_budgets(
             full = caching.rerank(texts, found, documents)
             full_s = time.perf_counter() - start
             rows, before = [], ndcg(found)
-            for pairs in (*(count for count in PAIRS if count < candidates), candidates):
-                hits = caching.rerank(texts, found, documents, budget=Budget(max_pairs=pairs))
+            limits = (*(count for count in PAIRS if count < candidates), candidates)
+            budgets = [(f"max_pairs={pairs}", Budget(max_pairs=pairs), "the budget before") for pairs in limits]
+            budgets += [
+                (f"early_exit={spread:g}", Budget(early_exit=spread, top=K), "all candidates") for spread in SPREADS
+            ]
+            for setting, budget, reference in budgets:
+                hits = caching.rerank(texts, found, documents, budget=budget)
                 now = ndcg(hits)
-                gain = f"{bootstrap(now - before)} over the budget before"
-                rows.append(_row(f"max_pairs={pairs}", hits, full, full_s, f"nDCG@{K} {now.mean():.4f}, {gain}"))
-                before = now
-            for spread in SPREADS:
-                hits = caching.rerank(texts, found, documents, budget=Budget(early_exit=spread, top=K))
-                now = ndcg(hits)
-                loss = f"{bootstrap(now - before)} over all candidates"
-                rows.append(_row(f"early_exit={spread:g}", hits, full, full_s, f"nDCG@{K} {now.mean():.4f}, {loss}"))
+                detail = f"nDCG@{K} {now.mean():.4f}, {bootstrap(now - before)} over {reference}"
+                rows.append(_row(setting, hits, full, full_s, detail))
+                before = now if budget.max_pairs else before
             before = ndcg(found)
             for limit in (max_ms / 4, max_ms / 2, max_ms):
                 hits, taken = _one_by_one(inner, texts, found, documents, Budget(max_ms=limit))

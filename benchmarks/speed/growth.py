@@ -2,11 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.speed.indexes import DIMENSION
 from benchmarks.speed.measure import Row
+
+
+class Point(NamedTuple):
+    """Measurement of a dense index of `n` vectors: seconds to build it or milliseconds per search, and recall@10."""
+
+    n: int
+    time: float
+    recall: float
 
 
 def growth(rows: Sequence[Row]) -> str:
@@ -14,15 +23,12 @@ def growth(rows: Sequence[Row]) -> str:
 
     The last column is the exponent of n with which time grew since the previous size: 1 is linear, 0 is constant.
     """
-    points = _points(rows)
-    unit = "build s" if points and points[0].task == "index" else "p50 ms"
+    unit = "build s" if _is_building(rows) else "p50 ms"
     lines = [f"index                       n  {unit:>9}  recall@10  grows as n^"]
-    for name, series in _by_index(points).items():
-        previous = None
-        for point in series:
-            power = f"{_exponent(previous, point):.2f}" if previous else ""
-            lines.append(f"{name:<20} {point.n:>8,}  {point.shown:>9.3f}  {point.recall:>9.4f}  {power:>11}".rstrip())
-            previous = point
+    for name, points in _by_index(rows).items():
+        powers = ["", *(f"{math.log(b.time / a.time) / math.log(b.n / a.n):.2f}" for a, b in pairwise(points))]
+        for point, power in zip(points, powers, strict=True):
+            lines.append(f"{name:<20} {point.n:>8,}  {point.time:>9.3f}  {point.recall:>9.4f}  {power:>11}".rstrip())
     return "\n".join(lines)
 
 
@@ -32,10 +38,9 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    points = _points(rows)
-    for name, series in _by_index(points).items():
-        axes.plot([point.n for point in series], [point.shown for point in series], marker="o", label=name)
-    building = bool(points) and points[0].task == "index"
+    for name, points in _by_index(rows).items():
+        axes.plot([point.n for point in points], [point.time for point in points], marker="o", label=name)
+    building = _is_building(rows)
     title = "Building, vectors in memory" if building else "One query at a time, k=10"
     label = "build time, s" if building else "median ms per query"
     axes.set(xscale="log", yscale="log", xlabel="vectors", ylabel=label, title=title)
@@ -45,35 +50,16 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-@dataclass(frozen=True)
-class _Point:
-    """One measurement of a dense index: seconds to build it, or seconds per search."""
-
-    task: str
-    name: str
-    n: int
-    seconds: float
-    recall: float
-
-    @property
-    def shown(self) -> float:
-        return self.seconds if self.task == "index" else 1000 * self.seconds
+def _is_building(rows: Sequence[Row]) -> bool:
+    return any(row["task"] == "index" for row in rows)
 
 
-def _points(rows: Sequence[Row]) -> list[_Point]:
-    """Return the measurements in the dense rows, by ascending size."""
-    points = []
+def _by_index(rows: Sequence[Row]) -> dict[str, list[Point]]:
+    """Return the measurements in the dense rows, by index and ascending size."""
+    points: dict[str, list[Point]] = {}
     for row in rows:
         if row["peer"].startswith("FAISS Flat"):
             size, _, name = row["setting"].partition(f" x {DIMENSION}, ")
-            points.append(_Point(row["task"], name, int(size.replace(",", "")), row["ours_s"], row["agreement"]))
-    return sorted(points, key=lambda point: point.n)
-
-
-def _by_index(points: Sequence[_Point]) -> dict[str, list[_Point]]:
-    names = dict.fromkeys(point.name for point in points)
-    return {name: [point for point in points if point.name == name] for name in names}
-
-
-def _exponent(smaller: _Point, larger: _Point) -> float:
-    return math.log(larger.seconds / smaller.seconds) / math.log(larger.n / smaller.n)
+            time = row["ours_s"] if row["task"] == "index" else 1000 * row["ours_s"]
+            points.setdefault(name, []).append(Point(int(size.replace(",", "")), time, row["agreement"]))
+    return {name: sorted(series) for name, series in points.items()}

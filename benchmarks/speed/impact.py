@@ -78,10 +78,7 @@ def searching_beside_lucene(
     singles = [batch[number] for number in range(queries)]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        with ImpactIndex.create(path, vocabulary=vocabulary) as index:
-            index.upsert(
-                [f"d{number:08}" for number in range(documents)], random_weights(documents, 140, len(vocabulary), rng)
-            )
+        write_index(path, vocabulary, documents, rng)
         with ImpactIndex.open(path, read_only=True) as index:
             bare = bare_search(index, batch)
             agreement = share_equal(index.search(batch, K), search_with_anserini(path, batch, vocabulary))
@@ -98,6 +95,13 @@ def searching_beside_lucene(
                     timed_row("impact", "Lucene IndexSearcher.search", "default", ours_s, theirs_s, agreement, detail)
                 )
     return rows
+
+
+def write_index(path: Path, vocabulary: Sequence[str], documents: int, rng: np.random.Generator) -> None:
+    """Write our index of documents with 140 random terms each."""
+    with ImpactIndex.create(path, vocabulary=vocabulary) as index:
+        ids = [f"d{number:08}" for number in range(documents)]
+        index.upsert(ids, random_weights(documents, 140, len(vocabulary), rng))
 
 
 def random_weights(rows: int, terms: int, columns: int, rng: np.random.Generator) -> csr_matrix:

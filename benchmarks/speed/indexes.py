@@ -4,14 +4,12 @@ Vectors are synthetic and clustered like real embeddings, because graphs do badl
 perturbed documents. Each call has one query, as in a service; times are medians over the queries.
 """
 
-import json
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,9 @@ from scipy.sparse import csr_matrix
 from tqdm import tqdm
 
 from benchmarks.speed.measure import Row, timed_row
-from indexing.filters import parse_filter, sqlite_indexes, sqlite_where
+from indexing.collection.store import DocumentStore
+from indexing.documents import Document
+from indexing.filters import Fields, parse_filter
 from indexing.indexes.base import Index
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.lucene.bm25 import Bm25Index
@@ -44,7 +44,7 @@ JAVA_WARM_UP = 500
 """Calls before timing starts: Java compiles a method after some hundred calls."""
 WORDS = 50_000
 WORDS_PER_DOCUMENT = 60
-FIELDS = {"part": "number"}
+FIELDS: Fields = {"part": "number"}
 PARTS = 100
 """Number of values of the field `part`: a filter on one value keeps one document in so many."""
 PART = 7
@@ -153,7 +153,10 @@ def filtered(size: int, queries: int) -> list[Row]:
     """
     ids = [f"d{number}" for number in range(size)]
     metadata = [{"part": number % PARTS} for number in range(size)]
-    matching = _Metadata(ids, metadata).matching
+
+    def matching(filter: Any) -> list[str]:
+        return store.matching(parse_filter(filter, FIELDS), FIELDS)
+
     vectors = clustered(size, queries)
     weights = _weights(size, 100), _weights(queries, 30, SEED + 1)
     texts = (
@@ -169,7 +172,11 @@ def filtered(size: int, queries: int) -> list[Row]:
         "impacts": (lambda path: ImpactIndex.create(path, vocabulary=vocabulary, fields=FIELDS), weights),
     }
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        DocumentStore.create(Path(folder) / "documents.sqlite", fields=FIELDS) as store,
+    ):
+        store.upsert([Document(doc_id, doc_id, "", fields) for doc_id, fields in zip(ids, metadata, strict=True)])
         for name, (create, (documents, asked)) in indexes.items():
             with create(Path(folder) / name) as index:
                 for start in range(0, size, BATCH):
@@ -191,24 +198,6 @@ def zipf_texts(count: int, length: int, rng: np.random.Generator) -> list[str]:
     drawn = rng.choice(WORDS, (count, length), p=share / share.sum())
     names = np.array([f"w{number}" for number in range(WORDS)])
     return [" ".join(row) for row in names[drawn]]
-
-
-class _Metadata:
-    """A table of metadata that answers filters, as a document store does."""
-
-    def __init__(self, ids: Sequence[str], metadata: Sequence[dict[str, int]]) -> None:
-        self._connection = sqlite3.connect(":memory:")
-        self._connection.execute("CREATE TABLE documents (doc_id TEXT PRIMARY KEY, metadata TEXT)")
-        rows = zip(ids, map(json.dumps, metadata), strict=True)
-        self._connection.executemany("INSERT INTO documents VALUES (?, ?)", rows)
-        for statement in sqlite_indexes(cast("Any", FIELDS)):
-            self._connection.execute(statement)
-
-    def matching(self, filter: Any) -> list[str]:
-        """Return the ids of the documents that a filter keeps."""
-        fields = cast("Any", FIELDS)
-        sql, values = sqlite_where(parse_filter(filter, fields), fields)
-        return [row[0] for row in self._connection.execute(f"SELECT doc_id FROM documents WHERE {sql}", values)]
 
 
 def _dense_kinds(size: int) -> list[tuple[str, Callable[[Path], Any]]]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from benchmarks.speed.impact import SEED, WARM_UP, K, by_turns, random_weights, share_equal, silence
+from benchmarks.speed.impact import SEED, WARM_UP, K, by_turns, random_weights, share_equal, silence, write_index
 from benchmarks.speed.measure import Row, timed_row
 from indexing.errors import SetupError
 from indexing.indexes.lucene import jvm
@@ -44,9 +44,7 @@ def searching_beside_pyserini(
     threads = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "index"
-        with ImpactIndex.create(path, vocabulary=vocabulary) as index:
-            ids = [f"d{number:08}" for number in range(documents)]
-            index.upsert(ids, random_weights(documents, 140, len(vocabulary), rng))
+        write_index(path, vocabulary, documents, rng)
         with (
             _searcher(path, WeightLookup(dict(zip(names, _terms(batch, vocabulary), strict=True)))) as theirs,
             ImpactIndex.open(path, read_only=True) as index,

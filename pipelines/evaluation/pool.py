@@ -11,17 +11,12 @@ from pipelines.measures.qrels import Qrels
 
 def grades_of(hits: Hits, qrels: Qrels, queries: Sequence[str]) -> NDArray[np.float64]:
     """Return each hit's grade, NaN for an unjudged hit; ``queries[i]`` is the query of row ``i``."""
-    numbers = {query_id: number for number, query_id in enumerate(qrels.query_ids)}
-    rows = np.array([numbers.get(query_id, -1) for query_id in queries], np.int64)[hits.rows]
-    places = {doc_id: place for place, doc_id in enumerate(qrels.doc_ids)}
-    used, local = np.unique(hits.codes, return_inverse=True)
-    codes = np.fromiter((places.get(doc_id, -1) for doc_id in hits.ids[used]), np.int64, len(used))[local]
-    width = len(qrels.doc_ids)
-    keys = qrels.rows * width + qrels.codes
-    order = np.argsort(keys)
-    wanted = np.where((rows >= 0) & (codes >= 0), rows * width + codes, -1)
-    found = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    return np.where(keys[found] == wanted, qrels.grades[found].astype(np.float64), np.nan)
+    judged = qrels.judge(hits, queries)
+    row_of = {query_id: row for row, query_id in enumerate(queries)}
+    rows = np.array([row_of.get(query_id, -1) for query_id in qrels.query_ids], np.int64)[judged.rows]
+    grades = np.full(len(hits.codes), np.nan)
+    grades[hits.offsets[rows] + judged.ranks - 1] = judged.grades
+    return grades
 
 
 def best_order(hits: Hits, qrels: Qrels, queries: Sequence[str], depth: int) -> Hits:

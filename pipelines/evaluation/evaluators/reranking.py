@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, all_pairs, sparsity_by_name
+from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, cosines, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists
 
@@ -118,7 +118,7 @@ class RerankingEvaluator(Evaluator):
 
     def _scores(self, query: Vectors, documents: Vectors) -> NDArray[np.floating]:
         if self._similarity is None:
-            return all_pairs("cosine", query, documents)[0]
+            return cosines(query, documents)[0]
         import torch
 
         both = [torch.from_numpy(side.toarray() if issparse(side) else np.asarray(side)) for side in (query, documents)]

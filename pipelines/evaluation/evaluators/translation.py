@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.vectors import Encoding, all_pairs, mean_sparsity
+from pipelines.evaluation.evaluators.vectors import Encoding, cosines, mean_sparsity
 
 
 class TranslationEvaluator(Evaluator):
@@ -36,7 +36,7 @@ class TranslationEvaluator(Evaluator):
     def score(self, model: Any, call: Call) -> Result:
         """Score an encoder."""
         sources, targets = self.encoding(model, self.sources), self.encoding(model, self.targets)
-        scores = all_pairs("cosine", sources, targets)
+        scores = cosines(sources, targets)
         guesses, back = scores.argmax(axis=1), scores.argmax(axis=0)
         # Equal sentences count as the same answer.
         right = np.array([self.targets[at] == self.targets[guess] for at, guess in enumerate(guesses)])

@@ -92,16 +92,10 @@ def row_by_row(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.floating]
     return -np.sqrt(_row_sums(difference.multiply(difference) if issparse(difference) else difference**2))
 
 
-def all_pairs(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.float32]:
-    """Return the similarity of each row of `a` to each of `b`, [rows of a, rows of b]; distances are negative."""
-    if kind in ("cosine", "dot"):
-        a, b = (unit(a), unit(b)) if kind == "cosine" else (a, b)
-        product = a @ b.T
-        return np.asarray(product.toarray() if issparse(product) else product, dtype=np.float32)
-    import torch
-
-    left, right = (torch.from_numpy(np.asarray(side.toarray() if issparse(side) else side)) for side in (a, b))
-    return -torch.cdist(left, right, p=2.0 if kind == "euclidean" else 1.0).numpy()
+def cosines(a: Vectors, b: Vectors) -> NDArray[np.float32]:
+    """Return the cosine similarity of each row of `a` to each of `b`, [rows of a, rows of b]."""
+    product = unit(a) @ unit(b).T
+    return np.asarray(product.toarray() if issparse(product) else product, dtype=np.float32)
 
 
 def unit(vectors: Vectors) -> Vectors:
