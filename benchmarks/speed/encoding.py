@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from benchmarks.speed.measure import Job, Row, Side, measure, measured_row
+from retrieve.encoders.modules.transformer import quiet
 
 BATCH_SIZES = (16, 32, 64, 128)
 DEFAULT_BATCH_SIZE = 32
@@ -103,8 +104,6 @@ def theirs(
 ) -> Job:
     """Load and warm up their encoder."""
     import sentence_transformers
-
-    from retrieve.encoders.modules.transformer import quiet
 
     with quiet():
         encoder = getattr(sentence_transformers, comparison.theirs)(model, device=device, model_kwargs={"dtype": dtype})

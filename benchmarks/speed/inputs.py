@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from indexing.errors import InputError
+from pipelines.evaluation.datasets import load_evaluation_set
+from retrieve.encoders.modules.transformer import quiet
 
 SEED = 0
 ACTIVE_TERMS = 150
@@ -14,8 +16,6 @@ ACTIVE_TERMS = 150
 
 def different_texts(collection: str, count: int) -> list[str]:
     """Return `count` different documents, evenly spread over a collection."""
-    from pipelines.evaluation.datasets import load_evaluation_set
-
     corpus = load_evaluation_set(collection, check_corpus=False).corpus
     texts = list(dict.fromkeys(document.contents for document in corpus))
     if len(texts) < count:
@@ -25,8 +25,6 @@ def different_texts(collection: str, count: int) -> list[str]:
 
 def candidate_pairs(collection: str, queries: int, candidates: int) -> list[tuple[str, str]]:
     """Pair each query with `candidates` documents, drawn from a pool of ten times as many."""
-    from pipelines.evaluation.datasets import load_evaluation_set
-
     loaded = load_evaluation_set(collection, check_corpus=False).limited(queries)
     pool = list(dict.fromkeys(document.contents for document in loaded.corpus))
     rng = np.random.default_rng(SEED)
@@ -40,8 +38,6 @@ def candidate_pairs(collection: str, queries: int, candidates: int) -> list[tupl
 
 def training_rows(collection: str, split: str, queries: int) -> tuple[list[tuple[str, str]], list[str]]:
     """Return (query, relevant document) rows of up to `queries` queries, and all documents."""
-    from pipelines.evaluation.datasets import load_evaluation_set
-
     loaded = load_evaluation_set(collection, split="test" if collection == "pydocs" else split, check_corpus=False)
     loaded = loaded.limited(queries)
     texts = {document.doc_id: document.contents for document in loaded.corpus}
@@ -61,8 +57,6 @@ def write_splade(folder: Path, base: str | Path, texts: Sequence[str]) -> Path:
     """
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
-
-    from retrieve.encoders.modules.transformer import quiet
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.model_max_length = 256
@@ -87,8 +81,6 @@ def write_cross_encoder(folder: Path, base: str | Path, pairs: Sequence[tuple[st
     """
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    from retrieve.encoders.modules.transformer import quiet
 
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.model_max_length = 512

@@ -28,15 +28,7 @@ Work = tuple[Callable[[], Any], str]
 
 
 def measure(make: Callable[..., Work], *arguments: Any, threads: int | None = None) -> Growth:
-    """Run the call that `make` returns in a separate process; return how much memory it took.
-
-    Raises
-    ------
-    RetrieveError
-        If the process raises one.
-    RuntimeError
-        If the process fails in any other way.
-    """
+    """Run the call that `make` returns in a separate process; return how much memory it took. Errors as in `Side`."""
     with Side(_sampled, make, *arguments, threads=threads) as side:
         side.run()
         growth: Growth = side.finish()[0]

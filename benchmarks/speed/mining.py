@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.encoding import DEFAULT_BATCH_SIZE, best_dtype
 from benchmarks.speed.measure import Job, Row, measure, measured_row
+from retrieve.encoders.modules.transformer import quiet
 
 SETTINGS = ("default", "best", "float32", "given")
 OPTIONS: dict[str, Any] = {"relative_margin": 0.05, "num_negatives": 5}
@@ -95,8 +96,6 @@ def theirs(model: str, rows: list[Any], corpus: list[str], dtype: str, device: s
     """Load their encoder; with a folder `given` it looks up the saved vectors there."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
-
-    from retrieve.encoders.modules.transformer import quiet
 
     with quiet():
         encoder = SentenceTransformer(model, device=device, model_kwargs={"dtype": dtype})

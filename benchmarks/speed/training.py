@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.measure import Job, Row, measure, measured_row
+from retrieve.encoders.modules.transformer import quiet
 
 SETTINGS: dict[str, Any] = {
     "learning_rate": 2e-5,
@@ -118,8 +119,6 @@ def _settings(steps: int, batch_size: int, bf16: bool, device: str) -> dict[str,
 
 def _without_dropout(kind: Any, model: str, device: str) -> Any:
     import torch
-
-    from retrieve.encoders.modules.transformer import quiet
 
     with quiet():
         encoder = kind(model, device=device)

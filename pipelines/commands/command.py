@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import textwrap
 from typing import Any
 
@@ -40,6 +41,11 @@ def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
+
+
+def split_names(text: str) -> list[str]:
+    """Split at commas outside parentheses: a measure's options contain commas too, as in nDCG(gains=exp,rel=2)@10."""
+    return [name.strip() for name in re.split(r",(?![^()]*\))", text) if name.strip()]
 
 
 def numbers_by_field(text: str) -> dict[str, float]:

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command
+from pipelines.commands.command import command, split_names
 
 if TYPE_CHECKING:
     from pipelines.evaluation.compare import Side
@@ -45,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
         read_results(options.first),
         read_results(options.second),
         systems=_pairs(options.systems) if options.systems else None,
-        measures=_names(options.measures),
-        datasets=_names(options.datasets),
+        measures=split_names(options.measures) if options.measures else None,
+        datasets=split_names(options.datasets) if options.datasets else None,
     )
     if options.json:
         print(json.dumps([_as_json(side) for side in sides], indent=2, ensure_ascii=False))
@@ -100,11 +99,6 @@ def _as_json(side: "Side") -> dict[str, Any]:
     if side.comparison is not None and side.p_holm is not None:
         comparison = as_json(side.comparison, side.first, side.p_holm)
     return {**values, "comparison": comparison}
-
-
-def _names(text: str | None) -> list[str] | None:
-    """Split at commas outside parentheses: a measure's options contain commas too."""
-    return [name.strip() for name in re.split(r",(?![^()]*\))", text)] if text else None
 
 
 def _pairs(text: str) -> dict[str, str]:

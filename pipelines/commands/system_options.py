@@ -1,11 +1,11 @@
 """Command-line options of the commands that score systems, and the plan that they describe."""
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError, ModelError
+from pipelines.commands.command import split_names
 from pipelines.evaluation.systems import (
     BUILT_IN,
     HYBRID_RERANK,
@@ -96,10 +96,7 @@ def settings_of(options: argparse.Namespace) -> Any:
     """Return the settings of the harness."""
     from pipelines.evaluation.task import Settings
 
-    # Commas inside parentheses belong to a measure: nDCG(gains=exp,judged_only=True)@10.
-    names = re.split(r",(?![^()]*\))", options.measures)
-    measures = tuple(name.strip() for name in names if name.strip())
-    return Settings(k=options.k, measures=measures, timing=not options.no_timing)
+    return Settings(k=options.k, measures=tuple(split_names(options.measures)), timing=not options.no_timing)
 
 
 def imported_runs(options: argparse.Namespace) -> dict[str, str]:

@@ -84,7 +84,22 @@ def read_results(path: str | Path) -> Results:
     InputError
         For a file that is missing, not JSON, of another format, or incomplete.
     """
-    return _checked(*_load(path))
+    path = Path(path).expanduser()
+    path = path / "results.json" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give the results.json that an evaluation wrote, or its folder")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not JSON: {error}") from None
+    version = found.get("format") if isinstance(found, dict) else None
+    if version != FORMAT:
+        raise InputError(f"{path} has format {version!r}; only format {FORMAT} can be read: run the evaluation again")
+    try:
+        return _results(path.parent, found)
+    except (KeyError, AttributeError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} is incomplete ({problem}): run the evaluation again") from None
 
 
 def read_per_query(system: SystemResult) -> Scores:
@@ -108,28 +123,6 @@ def read_per_query(system: SystemResult) -> Scores:
         if column.shape != (len(query_ids),):
             raise InputError(f"{path}: {column.size} values of {name} for {len(query_ids)} queries")
     return Scores(query_ids, values)
-
-
-def _load(path: str | Path) -> tuple[Path, Any]:
-    path = Path(path).expanduser()
-    path = path / "results.json" if path.is_dir() else path
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give the results.json that an evaluation wrote, or its folder")
-    try:
-        return path, json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from None
-
-
-def _checked(path: Path, found: Any) -> Results:
-    version = found.get("format") if isinstance(found, dict) else None
-    if version != FORMAT:
-        raise InputError(f"{path} has format {version!r}; only format {FORMAT} can be read: run the evaluation again")
-    try:
-        return _results(path.parent, found)
-    except (KeyError, AttributeError, TypeError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is incomplete ({problem}): run the evaluation again") from None
 
 
 def _results(folder: Path, found: Mapping[str, Any]) -> Results:

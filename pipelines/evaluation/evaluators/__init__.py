@@ -22,13 +22,11 @@ from pipelines.evaluation.evaluators.deprecated import (
 from pipelines.evaluation.evaluators.embedding_similarity import EmbeddingSimilarityEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator
 from pipelines.evaluation.evaluators.label_accuracy import LabelAccuracyEvaluator
-from pipelines.evaluation.evaluators.mse import MSEEvaluator
-from pipelines.evaluation.evaluators.mse_from_dataframe import MSEEvaluatorFromDataFrame
+from pipelines.evaluation.evaluators.mse import MSEEvaluator, MSEEvaluatorFromDataFrame
 from pipelines.evaluation.evaluators.nano_beir import CrossEncoderNanoBEIREvaluator, NanoBEIREvaluator
 from pipelines.evaluation.evaluators.paraphrase_mining import ParaphraseMiningEvaluator
 from pipelines.evaluation.evaluators.reciprocal_rank_fusion import ReciprocalRankFusionEvaluator
 from pipelines.evaluation.evaluators.reranking import RerankingEvaluator
-from pipelines.evaluation.evaluators.similarity_function import SimilarityFunction
 from pipelines.evaluation.evaluators.sparse import (
     SparseBinaryClassificationEvaluator,
     SparseEmbeddingSimilarityEvaluator,
@@ -41,6 +39,7 @@ from pipelines.evaluation.evaluators.sparse import (
 )
 from pipelines.evaluation.evaluators.translation import TranslationEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
+from pipelines.evaluation.evaluators.vectors import SimilarityFunction
 
 BaseEvaluator = SentenceEvaluator = Evaluator
 

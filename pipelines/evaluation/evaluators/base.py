@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -149,6 +150,11 @@ class SequentialEvaluator(Evaluator):
             results |= found
         self.primary_metric = "sequential_score"
         return results | {"sequential_score": self._main(scores) if scores else 0.0}
+
+
+def warn_of_old_argument(old: str, new: str) -> None:
+    """Warn the caller of an evaluator's constructor of a deprecated argument."""
+    warnings.warn(f"the argument {old} is an old name: write {new} instead", DeprecationWarning, stacklevel=3)
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:

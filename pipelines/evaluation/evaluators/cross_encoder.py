@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.reranking import checked_samples, measures_of_orders, reranking_measures
 from pipelines.measures.classification import f1_of_classes, threshold_measures

@@ -1,7 +1,9 @@
-"""Evaluators of cross-encoders under their names before sentence-transformers 4."""
+"""Evaluators of cross-encoders under their names before sentence-transformers 4, which warn with the new names."""
 
-from collections.abc import Iterable
-from typing import Any, Self
+import warnings
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, Self, TypeVar
 
 from pipelines.evaluation.evaluators.cross_encoder import (
     CrossEncoderClassificationEvaluator,
@@ -9,7 +11,27 @@ from pipelines.evaluation.evaluators.cross_encoder import (
     CrossEncoderRerankingEvaluator,
     pairs_of,
 )
-from pipelines.evaluation.evaluators.deprecation import old_name_of
+
+Kind = TypeVar("Kind", bound=type)
+
+
+def old_name_of(new: type) -> Callable[[Kind], Kind]:
+    """Return a class decorator that warns, on construction, that the class is now called `new`."""
+
+    def decorated(old: Kind) -> Kind:
+        kind: Any = old
+        made = kind.__init__
+
+        @wraps(made)
+        def warned(self: Any, *arguments: Any, **options: Any) -> None:
+            message = f"{old.__name__} is an old name: write {new.__name__} instead"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            made(self, *arguments, **options)
+
+        kind.__init__ = warned
+        return old
+
+    return decorated
 
 
 class _FromExamples(CrossEncoderClassificationEvaluator):

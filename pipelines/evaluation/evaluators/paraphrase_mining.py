@@ -1,6 +1,7 @@
 """Paraphrase mining: how well the most similar pairs of sentences match the known duplicates."""
 
 from collections.abc import Iterable, Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,8 @@ class ParaphraseMiningEvaluator(Evaluator):
             if is_duplicate
         ]
         pairs = {(number[one], number[other]) for one, other in given if one in number and other in number}
-        groups = _groups(pairs, len(self.ids)) if add_transitive_closure else None
-        self.duplicates = _closed(groups) if groups is not None else {(min(pair), max(pair)) for pair in pairs}
+        closed = _closed(pairs, len(self.ids)) if add_transitive_closure else pairs
+        self.duplicates = {(min(pair), max(pair)) for pair in closed}
         self.max_pairs, self.top_k = max_pairs, top_k
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = self.file_name("paraphrase_mining_evaluation")
@@ -110,20 +111,17 @@ def _measure(scores: NDArray[np.float32], correct: NDArray[np.bool_], total: int
     }
 
 
-def _groups(pairs: set[tuple[int, int]], count: int) -> list[list[int]]:
+def _closed(pairs: set[tuple[int, int]], count: int) -> set[tuple[int, int]]:
+    """Return all pairs within the groups that these pairs connect."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     if not pairs:
-        return []
+        return set()
     one, other = np.array(sorted(pairs)).T
     graph = coo_matrix((np.ones(len(one)), (one, other)), shape=(count, count))
     _, labels = connected_components(graph, directed=False)
     groups: dict[int, list[int]] = {}
     for row, label in enumerate(labels.tolist()):
         groups.setdefault(label, []).append(row)
-    return list(groups.values())
-
-
-def _closed(groups: list[list[int]]) -> set[tuple[int, int]]:
-    return {(one, other) for group in groups for at, one in enumerate(group) for other in group[at + 1 :]}
+    return {pair for group in groups.values() for pair in combinations(group, 2)}

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, warn_of_old_argument
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, cosines, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from pipelines.evaluation.evaluators.base import Call, Result
-from pipelines.evaluation.evaluators.deprecation import warn_of_old_argument
+from pipelines.evaluation.evaluators.base import Call, Result, warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
 from pipelines.evaluation.evaluators.vectors import (
     SIMILARITIES,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +15,16 @@ from retrieve.encoders.base import Task
 Vectors: TypeAlias = NDArray[np.float32] | csr_matrix
 Similarity: TypeAlias = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITIES: tuple[Similarity, ...] = ("cosine", "dot", "euclidean", "manhattan")
+
+
+class SimilarityFunction(StrEnum):
+    """Enumeration of similarities; members equal their names, so "cosine" works like `COSINE`."""
+
+    COSINE = "cosine"
+    DOT_PRODUCT = "dot"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
 
 
 @dataclass(frozen=True, slots=True)
