@@ -33,9 +33,9 @@ class Side:
     first: str
     second: str
     means: tuple[float, float]
-    comparison: Comparison | None
-    p_holm: float | None
-    unpaired: str | None
+    comparison: Comparison | None = None
+    p_holm: float | None = None
+    unpaired: str | None = None
 
 
 def compare_results(
@@ -84,16 +84,8 @@ def _side(
     for system in (ours, theirs):
         if measure not in system.measures:
             raise InputError(f"the system {system.name!r} has no {measure} on {dataset}")
-    side = Side(
-        dataset=dataset,
-        measure=measure,
-        first=ours.name,
-        second=theirs.name,
-        means=(ours.measures[measure], theirs.measures[measure]),
-        comparison=None,
-        p_holm=None,
-        unpaired=None,
-    )
+    means = ours.measures[measure], theirs.measures[measure]
+    side = Side(dataset, measure, ours.name, theirs.name, means)
     if isinstance(values, str):
         return replace(side, unpaired=values)
     mine, other = values

@@ -6,16 +6,14 @@ that could be among the best are known for certain, and only those are scored in
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pipelines.exact_search.top_k import GROUP, first, grouped, room_for_scores
 from retrieve.encoders.kernels.precision import has_fast_bfloat16
-
-if TYPE_CHECKING:
-    import torch
 
 Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Positions of documents and their scores, [queries, k]."""
@@ -48,8 +46,6 @@ class ExactSearch:
     """
 
     def __init__(self, corpus: NDArray[np.float32], rows: int, queries: int, *, screen: bool | None = None) -> None:
-        import torch
-
         self._documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
         self._room = room_for_scores(rows, len(corpus))
         if screen is None:
@@ -69,8 +65,6 @@ class ExactSearch:
         ranks
             Rank of each document; among equal scores lower ranks come first, also at the cutoff.
         """
-        import torch
-
         asked = torch.from_numpy(np.ascontiguousarray(queries, dtype=np.float32))
         places = np.empty((len(asked), k), dtype=np.int64)
         scores = np.empty((len(asked), k), dtype=np.float32)
@@ -86,9 +80,7 @@ class ExactSearch:
             low = high
         return places, scores
 
-    def _screened(self, screen: "_Screen", asked: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> Found:
-        import torch
-
+    def _screened(self, screen: "_Screen", asked: torch.Tensor, k: int, ranks: NDArray[np.int64]) -> Found:
         rounded = self._room.view(-1).view(torch.bfloat16)[: len(asked) * len(self._documents)]
         columns, scores, certain = screen(asked, k, rounded.view(len(asked), -1))
         at, values = first(scores, k, ranks[columns])
@@ -101,18 +93,14 @@ class ExactSearch:
             self._screen = None  # Lengths differ too much, or too many vectors are similar: screening does not pay.
         return places, values
 
-    def _scored(self, asked: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> Found:
-        import torch
-
+    def _scored(self, asked: torch.Tensor, k: int, ranks: NDArray[np.int64]) -> Found:
         return first(torch.mm(asked, self._documents.T, out=self._room[: len(asked)]), k, ranks)
 
 
 class _Screen:
     """Copy of the corpus in bfloat16, with bounds of its rounding errors."""
 
-    def __init__(self, documents: "torch.Tensor") -> None:
-        import torch
-
+    def __init__(self, documents: torch.Tensor) -> None:
         self._documents = documents
         self._rounded = room_for_scores(len(documents), documents.shape[1], torch.bfloat16)
         measured = []
@@ -122,14 +110,12 @@ class _Screen:
         self._longest, self._lost = (float(torch.cat(parts).max()) for parts in zip(*measured, strict=True))
 
     def __call__(
-        self, asked: "torch.Tensor", k: int, room: "torch.Tensor"
-    ) -> tuple[NDArray[np.int64], "torch.Tensor", NDArray[np.bool_]]:
+        self, asked: torch.Tensor, k: int, room: torch.Tensor
+    ) -> tuple[NDArray[np.int64], torch.Tensor, NDArray[np.bool_]]:
         """Return candidates for the `k` best documents of each query and their scores, both [queries, candidates].
 
         Padding has the score -inf. The third value marks the queries whose candidates are complete.
         """
-        import torch
-
         rounded = torch.empty_like(asked, dtype=torch.bfloat16)
         lengths, losses = _round(asked, rounded)
         maxima, columns, guesses = grouped(torch.mm(rounded, self._rounded.T, out=room), guesses_for(k))
@@ -156,16 +142,14 @@ def guesses_for(k: int) -> int:
     return 2 * k + 32
 
 
-def _round(vectors: "torch.Tensor", out: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+def _round(vectors: torch.Tensor, out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Round vectors to bfloat16 into `out`; return their lengths and those of the rounding errors, float64."""
-    import torch
-
     out.copy_(vectors)
     lost = out.float().sub_(vectors)
     return torch.linalg.vector_norm(vectors, dim=1).double(), torch.linalg.vector_norm(lost, dim=1).double()
 
 
-def _less(scores: "torch.Tensor") -> "torch.Tensor":
+def _less(scores: torch.Tensor) -> torch.Tensor:
     return scores - 1.01 * ROUNDING * scores.abs()
 
 
@@ -177,8 +161,6 @@ def _dots(
     It uses its own threads: torch's wait for each other after every few pairs, which takes many times as long when
     another process occupies a core.
     """
-    import torch
-
     found = np.empty(len(rows), dtype=np.float32)
 
     def score(start: int) -> None:

@@ -1,12 +1,8 @@
 """Selection of the highest scores of each row, and reusable memory for matrices of scores."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import torch
 
 GROUP = 16
 """Number of columns in a group, of which only the maximum is inspected first."""
@@ -14,7 +10,7 @@ PAGE = 4096
 """Size of a memory page in bytes."""
 
 
-def highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
+def highest(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the `k` highest scores of each row, highest first, and their columns, faster than `torch.topk`.
 
     They lie in the `k` groups of columns with the highest maxima. The choice among equal scores is unspecified.
@@ -24,8 +20,6 @@ def highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor
     scores
         [rows, columns].
     """
-    import torch
-
     if scores.shape[1] // GROUP < 4 * k:
         return torch.topk(scores, k, dim=1)
     _, columns, members = grouped(scores, k)
@@ -33,7 +27,7 @@ def highest(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor
     return values, columns.gather(1, at)
 
 
-def grouped(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+def grouped(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the highest maxima of groups of columns, highest first, and these groups' columns and scores.
 
     Parameters
@@ -48,8 +42,6 @@ def grouped(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor
     tuple of torch.Tensor
         Maxima [rows, k]; columns and scores [rows, k * GROUP + leftover], where leftover columns belong to no group.
     """
-    import torch
-
     # Group g has the columns g, groups + g, 2 * groups + g, …: maxima then run over contiguous memory.
     groups = scores.shape[1] // GROUP
     all_grouped = groups * GROUP
@@ -59,7 +51,7 @@ def grouped(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor
     return maxima, columns, scores.gather(1, columns)
 
 
-def first(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def first(scores: torch.Tensor, k: int, ranks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the columns and the values of the `k` highest scores of each row, highest first.
 
     Parameters
@@ -82,14 +74,12 @@ def first(scores: "torch.Tensor", k: int, ranks: NDArray[np.int64]) -> tuple[NDA
     return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
-def room_for_scores(rows: int, columns: int, dtype: "torch.dtype | None" = None) -> "torch.Tensor":
+def room_for_scores(rows: int, columns: int, dtype: torch.dtype | None = None) -> torch.Tensor:
     """Allocate reusable memory for scores, [rows, columns], by default float32.
 
     New memory for each block would cost as much as the products in it. numpy allocates it, since numpy requests huge
     pages and takes a quarter of torch's time. It starts at a page boundary, where products are written a tenth faster.
     """
-    import torch
-
     dtype = dtype or torch.float32
     size = rows * columns * dtype.itemsize
     memory = np.empty(size + PAGE, dtype=np.uint8)

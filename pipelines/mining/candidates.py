@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
-from pipelines.exact_search.search import ExactSearch
-from pipelines.exact_search.top_k import first as top_k
 
 QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus are held in memory at a time."""
@@ -89,6 +87,8 @@ def nearest(
     if metric in ("euclidean", "manhattan"):
         search = _by_distance(corpus, 2.0 if metric == "euclidean" else 1.0)
     else:  # One buffer serves all blocks: allocating and freeing 20 MB pieces leaves gaps that add up to gigabytes.
+        from pipelines.exact_search.search import ExactSearch
+
         search = ExactSearch(corpus, min(QUERIES_AT_ONCE, len(queries)), len(queries))
     for low in range(0, len(queries), QUERIES_AT_ONCE):
         yield Candidates(*search(queries[low : low + QUERIES_AT_ONCE], k, order)).padded(count)
@@ -96,6 +96,8 @@ def nearest(
 
 def _by_distance(corpus: NDArray[np.floating], power: float) -> Callable[..., Any]:
     import torch
+
+    from pipelines.exact_search.top_k import first as top_k
 
     documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
 

@@ -30,6 +30,14 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("```", "\\u0060" * 3)
 
 
+_OUR_ENCODER = """
+from retrieve import KIND
+
+encoder = KIND({name})
+queries = encoder.encode_query([{query}])
+documents = encoder.encode_document({documents})
+"""
+
 _THEIR_ENCODER = """
 from sentence_transformers import KIND
 
@@ -48,26 +56,12 @@ print(model.rank({query}, documents))
 
 _CODE = {
     "dense": {
-        "Here": """
-from retrieve import DenseEncoder
-
-encoder = DenseEncoder({name})
-queries = encoder.encode_query([{query}])
-documents = encoder.encode_document({documents})
-print(queries @ documents.T)
-""",
+        "Here": _OUR_ENCODER.replace("KIND", "DenseEncoder") + "print(queries @ documents.T)",
         "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "SentenceTransformer"),
     },
     "sparse": {
-        "Here": """
-from retrieve import SparseEncoder
-
-encoder = SparseEncoder({name})
-queries = encoder.encode_query([{query}])
-documents = encoder.encode_document({documents})
-print((queries @ documents.T).toarray())
-print(encoder.decode(queries, top_k=10))
-""",
+        "Here": _OUR_ENCODER.replace("KIND", "SparseEncoder")
+        + "print((queries @ documents.T).toarray())\nprint(encoder.decode(queries, top_k=10))",
         "As a Lucene index": """
 from indexing.corpora.corpus import read_corpus
 from pipelines import SearchPipeline, build_collection

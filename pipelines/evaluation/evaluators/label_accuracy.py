@@ -100,7 +100,8 @@ class LabelAccuracyEvaluator(Evaluator):
             features = []
             for column in zip(*(example.texts for example in batch), strict=True):
                 one = reader.column(reader.tokenize(column), rows, list(column), None)
-                features.append({key: _on(value, reader.device) for key, value in one.items()})
+                tensors = {key: value.to(reader.device) for key, value in one.items() if hasattr(value, "to")}
+                features.append({**one, **tensors})
             labels = torch.as_tensor(np.asarray([example.label for example in batch]))
             yield self.softmax_model(features, labels=None)[1], labels
 
@@ -132,7 +133,3 @@ class _ColumnAccuracy(LabelAccuracyEvaluator):
 
 def _identity(batch: Any) -> Any:
     return batch
-
-
-def _on(value: Any, device: Any) -> Any:
-    return value.to(device) if hasattr(value, "to") else value

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
 from pipelines.evaluation.evaluators.vectors import Similarity, Vectors, unit
-from pipelines.exact_search.search import ExactSearch
-from pipelines.exact_search.top_k import first, room_for_scores
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +46,9 @@ def best(
         Rank of each document; equal scores are ordered by it, also at the cutoff.
     """
     import torch
+
+    from pipelines.exact_search.search import ExactSearch
+    from pipelines.exact_search.top_k import first, room_for_scores
 
     k = min(k, corpus.shape[0])
     if similarity == "cosine":
