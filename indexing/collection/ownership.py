@@ -1,4 +1,4 @@
-"""Which files are a collection's own: only these are ever deleted, and never beside a foreign one."""
+"""The files that belong to a collection: only these are ever deleted, and never beside a foreign one."""
 
 import json
 import logging
