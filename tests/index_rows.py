@@ -43,7 +43,7 @@ def write_elsewhere(path: Path, backend: str, parameters: Mapping[str, Any], **c
 
 
 def write(given: str) -> None:
-    """What that process does."""
+    """Apply a change to an index, in the process that `write_elsewhere` starts."""
     path, backend, parameters, change = json.loads(given)
     with kind_of(backend).open(Path(path), read_only=False) as index:
         contents = change.get("upsert", {})

@@ -50,7 +50,7 @@ class Problem:
 
     @property
     def harmless(self) -> bool:
-        """Whether searches remain correct: the next writer repairs it by itself."""
+        """True if searches remain correct: the next writer repairs it by itself."""
         return self.what in ("leftover", "behind", "foreign")
 
 

@@ -145,7 +145,7 @@ def test_a_link_to_a_collection_is_overwritten_where_it_leads(collection, tmp_pa
 
 
 def test_every_file_of_every_kind_is_the_collections_own(tmp_path):
-    """What a collection writes, also in the middle of a job, is known as its own."""
+    """Every file that a collection writes, also in the middle of a job, counts as its own."""
     path = build(tmp_path / "c", 700, edge=True)
     write(path / "search.yaml", "legs: [bm25]")
     with CollectionWriter.open(path, encoders=plan(edge=True).encoders) as writer:

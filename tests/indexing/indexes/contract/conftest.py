@@ -91,7 +91,7 @@ class Subject:
 
 @pytest.fixture(params=[*INDEXES, *(pytest.param(name, marks=_NO_SERVER) for name in SERVERS)], scope="module")
 def make_subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Give a function that makes the subject in a folder of its own."""
+    """Return a function that makes the subject in a folder of its own."""
     made: list[str] = []
 
     def make() -> Subject:

@@ -1,4 +1,4 @@
-"""What every index does, whatever it is made of. With QDRANT_URL set, a Qdrant server is held to it as well."""
+"""The contract suite of every kind of index. With QDRANT_URL set, a Qdrant server is tested as well."""
 
 from collections.abc import Sequence
 from typing import Any
