@@ -316,13 +316,26 @@ def leg_quotas(collection: str | Path, legs: Sequence[str], quotas: Mapping[str,
 
 
 def read_mined(path: str | Path) -> Any:
-    """Return the rows that `mine` wrote as a `datasets.Dataset`."""
+    """Return the rows that `mine` wrote as a `datasets.Dataset`.
+
+    Raises
+    ------
+    InputError, StorageError
+        When there is no row, or no file of rows.
+    """
     from datasets import Dataset
 
-    parts = sorted(map(str, Path(path).glob("part-*.parquet")))
+    parts = sorted(Path(path).glob("part-*.parquet"))
     if not parts:
         raise StorageError(f"{path} holds no mined rows (part-*.parquet): run `retrieve mine` first")
-    return Dataset.from_parquet(parts)
+    # `datasets` cannot read Parquet files without rows.
+    filled = [str(part) for part in parts if _rows_of(part)]
+    if not filled:
+        raise InputError(
+            f"{path} holds no rows: too few negatives were found for every query; mine with smaller --sources, a "
+            "larger --depth or wider limits"
+        )
+    return Dataset.from_parquet(filled)
 
 
 def _check(settings: MiningSettings, sources: Mapping[str, Any], scorer: PairScorer | None) -> None:

@@ -10,6 +10,9 @@ from transformers.integrations import get_available_reporting_integrations
 from indexing.errors import InputError
 from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
 
+_INAPPLICABLE = ("neftune_noise_alpha", "label_smoothing_factor", "use_liger_kernel")
+"""Arguments of transformers that work on language models only."""
+
 
 @dataclass
 class TrainingArguments(transformers.TrainingArguments):
@@ -51,6 +54,8 @@ class TrainingArguments(transformers.TrainingArguments):
             )
         # A process with one batch more than the others would wait for their gradients forever.
         self.dataloader_drop_last |= self.parallel_mode is transformers.training_args.ParallelMode.DISTRIBUTED
+        if inapplicable := [name for name in _INAPPLICABLE if getattr(self, name, None)]:
+            raise InputError(f"{inapplicable[0]} does not apply to the training of encoders: leave it out")
         samplers = {"batch_sampler": BatchSampling, "multi_dataset_batch_sampler": MultiDatasetSampling}
         for name, choices in samplers.items():
             if getattr(self, name) not in get_args(choices):

@@ -4,7 +4,7 @@ As in encoding, a batch is split by length to save computation on padding, so th
 length. Except for the random numbers of dropout, the result equals that of running the whole batch at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,36 @@ class _TrainedEncoder(nn.Module):
                 'small steps: load it with dtype="float32" to train it (bf16=True then computes in bfloat16)'
             )
         self.encoder, self.network = encoder, encoder.network
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Recompute activations in the backward pass instead of storing them; `transformers.Trainer` calls this.
+
+        Raises
+        ------
+        InputError
+            If no part of the encoder supports this.
+        """
+        backbones = list(_checkpointable(self.network))
+        if not backbones:
+            raise InputError(
+                f"gradient_checkpointing: {self.encoder.checkpoint.name} has no transformer that supports it: leave it "
+                "out"
+            )
+        # The reentrant form loses the gradients of layers whose inputs have none, such as the first.
+        arguments = {"use_reentrant": False, **(activation_checkpointing_kwargs or {})}
+        for backbone in backbones:
+            if hasattr(backbone, "activation_checkpointing_enable"):
+                backbone.activation_checkpointing_enable(arguments, **options)
+            else:  # transformers below 5
+                backbone.gradient_checkpointing_enable(arguments, **options)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Do the same, under the name that older releases of transformers call."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
 
     @property
     def device(self) -> torch.device:
@@ -156,6 +186,15 @@ def has_router(encoder: Any) -> bool:
     from retrieve.encoders.modules.router import Router
 
     return any(isinstance(module, Router) for module in encoder.modules)
+
+
+def _checkpointable(network: nn.Module) -> Iterator[Any]:
+    """Yield the outermost modules of a network that can recompute their activations."""
+    for child in network.children():
+        if getattr(child, "supports_gradient_checkpointing", False):
+            yield child
+        else:
+            yield from _checkpointable(child)
 
 
 def _run_modules(modules: Sequence[Any], features: "Features") -> "Features":

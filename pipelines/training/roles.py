@@ -43,8 +43,8 @@ def roles(columns: Sequence[str], name: str = "the training data") -> Roles:
 def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: Roles) -> str:
     """Return what is wrong with a row, "" if nothing is.
 
-    An input is a text or a list of texts, the same in all rows. A label is a number or a list of numbers: one for each
-    entry of the lists of texts, or as many as in the first row if no input is a list.
+    An input is a text or a list of texts, the same in all rows; no text is empty or blank. A label is a number or a
+    list of numbers: one for each entry of the lists of texts, or as many as in the first row if no input is a list.
     """
     for column in column_roles.inputs:
         value, is_list = row[column], isinstance(row[column], list)
@@ -53,6 +53,10 @@ def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: 
                 f"column {column!r}: {repr(value)[:60]} is not text; a label column must be named label, labels, score "
                 "or scores"
             )
+        if is_list and not value:
+            return f"column {column!r} holds an empty list: a row needs a text in each column"
+        if empty := next((repr(text) for text in (value if is_list else [value]) if not text.strip()), ""):
+            return f"column {column!r} holds an empty text, {empty[:60]}: leave the row out or fill it in"
         if is_list != isinstance(first[column], list):
             kinds = ("a list", "a text") if is_list else ("a text", "a list")
             return f"column {column!r} holds {kinds[0]}, but in the first row it holds {kinds[1]}"

@@ -100,8 +100,9 @@ class Trainer(transformers.Trainer):
             if not isinstance(args.prompts, str | None):
                 raise InputError("a cross-encoder takes one prompt for all its queries: prompts must be a string")
             model.prompt = args.prompts or encoder.resolve_prompt(None, None)  # type: ignore[attr-defined]
-        if args.eval_strategy != "no" and eval_dataset is None and not self.evaluators:
-            raise InputError(f"eval_strategy={str(args.eval_strategy)!r} needs an eval_dataset or an evaluator")
+        if (args.eval_strategy != "no" or args.eval_on_start) and eval_dataset is None and not self.evaluators:
+            asked = f"eval_strategy={str(args.eval_strategy)!r}" if args.eval_strategy != "no" else "eval_on_start"
+            raise InputError(f"{asked} needs an eval_dataset or an evaluator")
         if has_router(encoder) and not args.router_mapping:
             raise InputError(
                 "the model has a Router: set router_mapping to the route of each column, as in "
@@ -208,7 +209,11 @@ class Trainer(transformers.Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Create the optimizer of all parameters of the losses, including the model's, with their learning rates."""
         if self.optimizer is None:
-            optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            try:
+                optimizer_class, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            except (ImportError, ValueError) as error:
+                name = getattr(self.args.optim, "value", self.args.optim)
+                raise InputError(f"optim={name!r}: {' '.join(str(error).split())}") from error
             self.optimizer = optimizer_class(self._parameter_groups(), **settings)
         return self.optimizer
 

@@ -170,6 +170,16 @@ class Encoder:
             engine = self._engines.setdefault(key, Engine(network, self.device, costs))
         return engine
 
+    def check_task(self, task: str | None) -> None:
+        """Raise an `InputError` for a task that this model has no route for."""
+        from retrieve.encoders.modules.router import Router, modules_for_task
+
+        if task is not None and not isinstance(task, str):
+            raise InputError(f"task must be the name of a task, such as 'query' or 'document', not {task!r}")
+        modules_for_task(self.modules, task)
+        if task not in (None, *_PROMPT_NAMES) and not any(isinstance(module, Router) for module in self.modules):
+            raise InputError(f"{self.checkpoint.name} has no routes: task must be 'query' or 'document', not {task!r}")
+
     def _supports(self, task: str | None) -> bool:
         from retrieve.encoders.modules.router import modules_for_task
 
@@ -339,15 +349,16 @@ class PromptedEncoder(Encoder):
         Raises
         ------
         InputError
-            If `prompt_name` is not in `prompts`.
+            If `prompt_name` is not in `prompts`, or the model has no route for the task.
         """
+        self.check_task(task)
         if prompt is not None:
             return prompt
         if prompt_name is not None:
             if prompt_name not in self.prompts:
                 raise InputError(f"there is no prompt {prompt_name!r}, only {', '.join(map(repr, self.prompts))}")
             return self.prompts[prompt_name]
-        names = _PROMPT_NAMES[task] if task is not None else ()
+        names = _PROMPT_NAMES.get(task, ()) if task is not None else ()
         name = next((name for name in names if name in self.prompts), self.default_prompt_name)
         return self.prompts[name] if name is not None else ""
 

@@ -88,9 +88,18 @@ class DenseEncoder(PromptedEncoder):
         super().__init__(model, **arguments)
         if truncate_dim is None:
             truncate_dim = self.checkpoint.settings.get("truncate_dim")
-        self.truncate_dim = truncate_dim
         self._full_dimension = self.dimension
+        self.truncate_dim = truncate_dim
+
+    @property
+    def truncate_dim(self) -> int | None:
+        """Number of leading dimensions that are kept; None for all. Setting it changes `dimension` too."""
+        return self._truncate_dim
+
+    @truncate_dim.setter
+    def truncate_dim(self, truncate_dim: int | None) -> None:
         self.dimension = self._width(truncate_dim)
+        self._truncate_dim = truncate_dim
 
     def _implied_steps(self) -> Sequence[Step]:
         if self.checkpoint.config.get("model_type") != "nvembed":
@@ -299,6 +308,7 @@ class DenseEncoder(PromptedEncoder):
         InputError
             If the model makes no contextual token vectors, such as a static embedding.
         """
+        prompt = self.resolve_prompt(prompt, task, prompt_name)
         engine = self.engine_for(task)
         if all(module.output != "token_embeddings" for module in engine.modules):
             modules = " > ".join(type(module).__name__ for module in engine.modules)
@@ -308,9 +318,7 @@ class DenseEncoder(PromptedEncoder):
             )
         blocks = [
             self._token_vectors(chunk)
-            for chunk in engine.chunks(
-                [texts] if isinstance(texts, str) else texts, prompt=self.resolve_prompt(prompt, task, prompt_name)
-            )
+            for chunk in engine.chunks([texts] if isinstance(texts, str) else texts, prompt=prompt)
         ]
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(block.offsets) for block in blocks)])
         vectors = [block.vectors for block in blocks] or [np.zeros((0, self._full_dimension), np.float32)]

@@ -170,8 +170,8 @@ class SparseEncoder(PromptedEncoder):
         device: Sequence[str] | None = None,
     ) -> Iterator[csr_matrix]:
         """Encode a stream of texts, yielding blocks of up to `chunk` rows in order; see `encode`."""
-        require_positive(max_active_dims=max_active_dims)
-        limit = max_active_dims or self.max_active_dims
+        limit = self.max_active_dims if max_active_dims is None else max_active_dims
+        require_positive(max_active_dims=limit)
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
             options = {"task": task, "prompt": prompt, "max_active_dims": limit, "token_budget": token_budget}

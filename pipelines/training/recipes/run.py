@@ -280,4 +280,7 @@ def make_arguments(
             "metric_for_best_model": f"eval_{primary}",
             "greater_is_better": greater_is_better,
         }
-    return argument_class(**arguments | dict(settings.arguments))
+    try:
+        return argument_class(**arguments | dict(settings.arguments))
+    except (ValueError, TypeError, ImportError) as error:
+        raise InputError(f"arguments: {' '.join(str(error).split())}") from error

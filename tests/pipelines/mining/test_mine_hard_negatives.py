@@ -15,6 +15,7 @@ from pipelines.mining.positives import Positives
 from pipelines.mining.relevant_documents import Positive, find_documents, positives_of_pairs
 from pipelines.mining.rescoring import ScoreCache, cross_scores
 from pipelines.training.data import read_columns
+from pipelines.training.recipes.rows import read_rows
 
 TEXTS = {f"d{at}": f"text {at}" for at in range(20)} | {"copy": "text 0"}
 
@@ -122,6 +123,13 @@ def test_random_sampling_is_repeatable(tmp_path):
     same = [run(tmp_path / name, sampling="random", seed=4)[1] for name in ("one", "two")]
     assert same[0] == same[1]
     assert run(tmp_path / "other", sampling="random", seed=5)[1] != same[0]
+
+
+def test_a_mined_folder_without_rows_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(InputError, match=r"mined holds no rows: too few negatives .* --sources"):
+        run(tmp_path / "mined", quotas={"words": 9})
+    with pytest.raises(InputError, match="mined holds no rows"):
+        read_rows(tmp_path / "mined")
 
 
 def test_mined_rows_are_training_rows(tmp_path):

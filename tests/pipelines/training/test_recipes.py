@@ -71,6 +71,11 @@ def test_ids_are_dropped_and_labels_of_text_files_are_numbers(tmp_path: Path, tr
         (['{"query": "a", "positive": "b"}', '{"query": "a"}'], "line 2.*its fields are query"),
         (['{"query": "a", "document": "b", "label": "high"}'], "line 1.*'high' is not a number"),
         ([], "no rows"),
+        (
+            ['{"query": "a", "positive": "b"}', '{"query": "c", "positive": ""}'],
+            "line 2.*'positive' holds an empty text",
+        ),
+        (['{"query": "a", "documents": ["b", " "], "labels": [1, 0]}'], "line 1.*'documents' holds an empty text"),
     ],
 )
 def test_an_invalid_row_is_reported(tmp_path: Path, lines: list[str], message: str) -> None:

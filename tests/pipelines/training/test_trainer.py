@@ -126,7 +126,7 @@ def test_both_passes_of_gradient_caching_have_the_same_dropout(bert: Path) -> No
 def test_splitting_batches_by_length_does_not_change_the_result(bert: Path) -> None:
     encoder = dense(bert)
     model = trained(encoder)
-    rows = Dataset.from_dict({"text": ["water", " ".join(["fire"] * 20), "", "heat light"] * 30})
+    rows = Dataset.from_dict({"text": ["water", " ".join(["fire"] * 20), "?", "heat light"] * 30})
     batch = TrainingRows(rows, model, show_progress=False).__getitems__(range(120))
     np.testing.assert_allclose(
         model(batch["columns"][0])["sentence_embedding"].detach().numpy(), encoder.encode(rows["text"]), atol=1e-5
@@ -293,6 +293,56 @@ def test_weights_are_loaded_with_the_trust_that_the_model_was_loaded_with(
     assert seen == [True]
 
 
+@pytest.mark.parametrize("cached", [False, True])
+def test_gradient_checkpointing_computes_layers_twice_and_changes_no_weight(
+    bert: Path, tmp_path: Path, cached: bool
+) -> None:
+    ends, calls = [], []
+    for enabled in (False, True):
+        encoder, loss_class = (
+            dense(bert),
+            CachedMultipleNegativesRankingLoss if cached else MultipleNegativesRankingLoss,
+        )
+        layers = [module for module in encoder.network.modules() if type(module).__name__ == "BertIntermediate"]
+        count: list[int] = []
+        for layer in layers:
+            layer.register_forward_hook(lambda *_, count=count: count.append(1))
+        arguments = ARGUMENTS | {"max_steps": 2, "gradient_checkpointing": enabled, "dropout": 0.1}
+        arguments = DenseTrainingArguments(str(tmp_path / "run"), **arguments)
+        trainer = DenseTrainer(encoder, arguments, triples(16), loss=loss_class(encoder))
+        count.clear()
+        trainer.train()
+        calls.append(len(count))
+        ends.append(encoder.encode(["water fire", "heat"]))
+    np.testing.assert_allclose(ends[1], ends[0], atol=1e-6)
+    assert calls[1] > calls[0]
+
+
+def test_arguments_that_work_on_language_models_only_are_refused(bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neftune_noise_alpha does not apply"):
+        DenseTrainingArguments(str(tmp_path / "run"), neftune_noise_alpha=5.0, **ARGUMENTS)
+    encoder = dense(bert)
+    with pytest.raises(InputError, match="eval_on_start needs an eval_dataset or an evaluator"):
+        arguments = DenseTrainingArguments(str(tmp_path / "run"), eval_on_start=True, **ARGUMENTS)
+        DenseTrainer(encoder, arguments, triples(8), loss=MultipleNegativesRankingLoss(encoder))
+
+
+def test_a_static_model_has_no_activations_to_recompute(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import StaticEmbedding
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(write_bert(tmp_path / "bert"))
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)]).save(str(tmp_path / "static"))
+    encoder = dense(tmp_path / "static")
+    arguments = DenseTrainingArguments(
+        str(tmp_path / "run"), **ARGUMENTS | {"max_steps": 1, "gradient_checkpointing": True}
+    )
+    trainer = DenseTrainer(encoder, arguments, triples(8), loss=MultipleNegativesRankingLoss(encoder))
+    with pytest.raises(InputError, match=r"gradient_checkpointing: .* has no transformer"):
+        trainer.train()
+
+
 def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
     encoder = dense(bert)
     before = {name: value.clone() for name, value in encoder.network.named_parameters()}
@@ -321,6 +371,9 @@ def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ({"query": ["a", "b"], "positive": ["c", None]}, r"row 1 .*'positive'.*None is not text"),
+        ({"query": ["a", "b"], "positive": ["c", " \n"]}, r"row 1 .*'positive'.*an empty text"),
+        ({"query": ["a"], "positive": ["b"], "negatives": [[]]}, r"row 0 .*'negatives' holds an empty list"),
+        ({"query": ["a"], "positive": ["b"], "negatives": [["c", ""]]}, r"row 0 .*'negatives'.*an empty text"),
         ({"query": ["a", "b"]}, "reads 2 or more columns"),
         ({"query": [], "positive": []}, "no rows"),
         ({"query": ["a"], "positive": [["b", "c"]]}, "holds a list"),

@@ -7,6 +7,7 @@ import pytest
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders import DenseEncoder, quantize, value_ranges
+from retrieve.encoders.modules.router import Router
 
 
 def load(path, **options):
@@ -266,3 +267,31 @@ def test_an_encoder_of_shortened_vectors(dense, make_dense, texts):
         whole.encode(texts, truncate_dim=0)
     with pytest.raises(InputError, match="convert_to"):
         whole.encode(texts, convert_to="jax")
+
+
+def test_a_width_that_is_set_later_takes_effect(dense, texts, tmp_path):
+    encoder, full = load(dense), load(dense).encode(texts)
+    encoder.truncate_dim = 8
+    assert encoder.dimension == 8
+    np.testing.assert_array_equal(encoder.encode(texts), full[:, :8])
+    encoder.save(tmp_path / "saved")
+    assert load(tmp_path / "saved").truncate_dim == 8
+    with pytest.raises(InputError, match="truncate_dim"):
+        encoder.truncate_dim = 0
+    encoder.truncate_dim = None
+    np.testing.assert_array_equal(encoder.encode(texts), full)
+
+
+def test_a_task_is_a_route_of_the_model_or_is_refused(dense, texts, tmp_path):
+    encoder = load(dense)
+    with pytest.raises(InputError, match="has no routes: task must be 'query' or 'document', not 'classification'"):
+        encoder.encode(texts, task="classification")
+    encoder.modules = [Router({"query": encoder.modules, "topics": encoder.modules})]
+    encoder.save(tmp_path / "routes")
+    routed = load(tmp_path / "routes")
+    np.testing.assert_allclose(routed.encode(texts, task="topics"), load(dense).encode(texts), atol=1e-6)
+    for call in (routed.encode, routed.encode_tokens):
+        with pytest.raises(InputError, match=r"no route for the task 'classification', only query, topics"):
+            call(texts, task="classification")
+        with pytest.raises(InputError, match="name of a task"):
+            call(texts, task=["query"])
