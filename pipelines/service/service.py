@@ -1,0 +1,132 @@
+"""Service: the collections, models and queues behind the routes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Literal
+
+from indexing.errors import RetrieveError
+from pipelines.models import Models
+from pipelines.service.batcher import Batcher
+from pipelines.service.config import ServeConfig
+from pipelines.service.keys import KeyRing, load_keys
+from pipelines.service.metrics import Metrics
+from pipelines.service.search_body import SearchBody
+from pipelines.service.served import Answer, ServedCollection
+from pipelines.service.writing import CollectionWrites
+
+logger = logging.getLogger(__name__)
+
+State = Literal["loading", "ready", "draining"]
+
+WARM_UP = "warm up"
+
+
+class Service:
+    """Everything that the routes use; belongs to one event loop.
+
+    Parameters
+    ----------
+    config
+        What is served.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        config.check()
+        self.config, self.metrics, self.models = config, Metrics(), Models()
+        self.keys = KeyRing(load_keys(config.keys)) if config.keys is not None else KeyRing(open_to_all=True)
+        self.state: State = "loading"
+        self.collections: dict[str, ServedCollection] = {}
+        self.searches: dict[str, Batcher[tuple[SearchBody, bool], Answer]] = {}
+        self.writes: dict[str, Batcher[Any, int]] = {}
+        self._watching: asyncio.Task[None] | None = None
+        self.metrics.before_export(self._measure)
+
+    @property
+    def ready(self) -> bool:
+        """True while requests are answered; a draining service still answers those that reach it."""
+        return self.state != "loading"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Open everything, answer requests, and close everything."""
+        async with AsyncExitStack() as closing:
+            for name in self.config.collections:
+                await asyncio.to_thread(self._open, name)
+                closing.callback(self.collections[name].close)
+                closing.push_async_callback(self.searches[name].close)
+                if name in self.writes:
+                    closing.push_async_callback(self.writes[name].close)
+            self._watching = asyncio.create_task(self._watch())
+            closing.push_async_callback(self._stop_watching)
+            await self._warm()
+            self.state = "ready"
+            yield
+            self.state = "draining"
+
+    async def find(self, served: ServedCollection, body: SearchBody, *, deadline: float, timed: bool = False) -> Answer:
+        """Return the answer to a search, made together with others like it."""
+        key = body.key() if len(body.queries) == 1 else f"{id(body)} phrasings"
+        cost = 1 + sum(map(len, body.queries)) // 4
+        return await self.searches[served.name].submit(key, (body, timed), cost=cost, deadline=deadline)
+
+    def _open(self, name: str) -> None:
+        entry, limits = self.config.collections[name], self.config.limits
+        crosses = {model: each.path for model, each in self.config.models.items() if each.kind == "cross-encoder"}
+        served = ServedCollection(
+            name, entry, models=self.models, limits=limits, metrics=self.metrics, rerankers=crosses
+        )
+        self.collections[name] = served
+        self.searches[name] = self._batcher(f"search {name}", served.answer)
+        if self.config.writable:
+            writes = CollectionWrites(entry.path, self.models, served.refresh)
+            self.writes[name] = self._batcher(f"write {name}", writes.apply, threads=1)
+
+    def _batcher(self, name: str, run: Any, *, threads: int | None = None) -> Batcher[Any, Any]:
+        """Return a queue of this work; with one thread, in the order of arrival."""
+        limits = self.config.limits
+        return Batcher(
+            name,
+            run,
+            threads=threads or limits.running,
+            waiting=limits.waiting,
+            items=limits.batch_requests,
+            cost=limits.batch_tokens,
+            metrics=self.metrics,
+            ordered=threads == 1,
+        )
+
+    async def _warm(self) -> None:
+        """Search each collection once, so that the first request finds models and indexes loaded."""
+        for served in self.collections.values():
+            body = SearchBody(WARM_UP, explain=True, snippet=100)
+            answer = await self.find(served, body, deadline=time.monotonic() + 600)
+            await asyncio.to_thread(served.shown, body, answer)
+
+    async def _watch(self) -> None:
+        """Move searches to what other processes commit."""
+        while True:
+            await asyncio.sleep(self.config.refresh_seconds)
+            for served in self.collections.values():
+                try:
+                    await asyncio.to_thread(served.follow)
+                except (RetrieveError, OSError) as error:
+                    self.metrics.refresh_failures.labels(served.name).inc()
+                    logger.warning("%s cannot be refreshed; searches see the older state: %s", served.name, error)
+
+    async def _stop_watching(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    def _measure(self) -> None:
+        batchers: list[Batcher[Any, Any]] = [*self.searches.values(), *self.writes.values()]
+        for batcher in batchers:
+            self.metrics.queue_size.labels(batcher.name).set(len(batcher))
+        for name, served in self.collections.items():
+            self.metrics.documents.labels(name).set(served.documents)
+            self.metrics.loaded.labels(name).set(served.sequence)
+            self.metrics.sequence.labels(name).set(served.latest_sequence)
+            self.metrics.refreshed.labels(name).set(served.refreshed)

@@ -1,0 +1,263 @@
+"""Keys, logs, health, writes and the graceful stop of a service."""
+
+import json
+import logging
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from indexing.errors import InputError
+from pipelines.cli import main
+from pipelines.service.config import ServeConfig
+from pipelines.service.keys import add_key, load_keys
+from service_tests import serving
+
+ROOT = Path(__file__).parents[3]
+SEARCH = "/v1/collections/notes/search"
+
+
+@pytest.fixture
+def log():
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(json.loads(record.getMessage()))
+    logger = logging.getLogger("pipelines.service.access")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield lines
+    logger.removeHandler(handler)
+
+
+@pytest.fixture
+def keys(tmp_path):
+    path = tmp_path / "keys.yaml"
+    return path, add_key(path, "read", note="shop"), add_key(path, "write", expires="2090-01-01")
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_a_key_is_stored_as_its_digest_only(keys, capsys):
+    path, read, write = keys
+
+    assert main(["key", str(path), "--scope", "write"]) == 0
+
+    third = capsys.readouterr().out.strip()
+    stored = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert not any(key in stored for key in (read, write, third))
+    assert [key.scope for key in load_keys(path)] == ["read", "write", "write"]
+
+
+def test_keys_decide_what_a_request_may_do(shared_collection, keys, log):
+    path, read, write = keys
+    config = ServeConfig(keys=str(path)).with_collections([str(shared_collection)])
+    with serving(config) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+        body = {"query": "secret words", "k": 1}
+
+        statuses = [
+            client.post(SEARCH, json=body, headers=headers).status_code
+            for headers in ({}, bearer("rtr_wrong"), bearer(read), {"X-API-Key": read}, bearer(write))
+        ]
+        denied = client.put("/v1/collections/notes/documents/x", json={"text": "t"}, headers=bearer(read))
+        missing = client.post(SEARCH, json=body)
+        open_routes = [client.get(path).status_code for path in ("/livez", "/readyz", "/metrics")]
+
+    assert statuses == [401, 401, 200, 200, 200]
+    assert denied.status_code == 403 and denied.json()["error"]["hint"] == "use a key with the scope write"
+    assert missing.headers["www-authenticate"] == "Bearer"
+    assert open_routes == [200, 200, 401]
+    written = json.dumps(log)
+    assert read not in written and write not in written and "secret words" not in written
+    assert {line.get("key_id") for line in log if line["status"] == 200} >= {
+        load_keys(path)[0].id,
+        load_keys(path)[1].id,
+    }
+
+
+def test_an_expired_key_is_refused(shared_collection, tmp_path):
+    key = add_key(tmp_path / "keys.yaml", "read", expires="2020-01-01")
+    config = ServeConfig(keys=str(tmp_path / "keys.yaml")).with_collections([str(shared_collection)])
+    with serving(config) as (url, _):
+        assert httpx.get(f"{url}/v1/collections", headers=bearer(key)).status_code == 401
+
+
+def test_an_address_that_others_reach_needs_keys(shared_collection):
+    config = ServeConfig(host="0.0.0.0").with_collections([str(shared_collection)])
+
+    with pytest.raises(InputError, match="no API keys are set"):
+        config.check()
+
+    config.changed(allow_anonymous=True).check()
+
+
+def test_each_request_has_an_id_and_a_line_in_the_log(client, log):
+    given = client.post(SEARCH, json={"query": "bread", "k": 2}, headers={"X-Request-ID": "a.b-1"})
+    made = client.post(SEARCH, json={"query": "bread", "k": 2}, headers={"X-Request-ID": "two words"})
+
+    assert given.headers["x-request-id"] == given.json()["request_id"] == "a.b-1"
+    assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
+    line = next(line for line in log if line["request_id"] == "a.b-1")
+    assert line["route"] == "/v1/collections/{name}/search" and line["status"] == 200 and line["hits"] == 2
+    assert line["collection"] == "notes" and "bm25.search" in line["stages"] and line["duration_ms"] > 0
+    assert "query" not in line
+
+
+def test_another_host_name_is_refused_on_loopback(client):
+    answer = client.get("/v1/collections", headers={"Host": "evil.example"})
+
+    assert answer.status_code == 421 and "access-control-allow-origin" not in answer.headers
+
+
+def test_pages_of_listed_origins_only_may_call(shared_collection):
+    config = ServeConfig(cors_origins=("https://app.example",)).with_collections([str(shared_collection)])
+    with serving(config) as (url, _):
+        allowed, other = (
+            httpx.get(f"{url}/v1/collections", headers={"Origin": origin})
+            for origin in ("https://app.example", "https://evil.example")
+        )
+
+    assert allowed.headers["access-control-allow-origin"] == "https://app.example"
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_writes_are_visible_idempotent_and_in_order(collection):
+    config = ServeConfig(writable=True).with_collections([str(collection)])
+    with serving(config) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
+        documents = "/v1/collections/notes/documents"
+        body = {"text": "A zeppelin floats over the lake.", "metadata": {"topic": "air", "year": 1930}}
+        before = client.get("/v1/collections/notes").json()["documents"]
+
+        added = [client.put(f"{documents}/zep/1", json=body).json()["upserted"] for _ in range(2)]
+        found = client.post(SEARCH, json={"query": "zeppelin", "k": 1, "filter": {"topic": "air"}}).json()["hits"]
+        many = client.put(documents, json={"documents": [{"doc_id": "y", "text": "A submarine dives."}]})
+        listed = client.get("/v1/collections/notes").json()["documents"]
+        deleted = [client.delete(f"{documents}/zep/1").json()["deleted"] for _ in range(2)]
+        gone = client.post(SEARCH, json={"query": "zeppelin", "k": 30}).json()["hits"]
+        by_ids = client.post("/v1/collections/notes/delete", json={"ids": ["y", "unknown"]}).json()["deleted"]
+        by_filter = client.post("/v1/collections/notes/delete", json={"filter": {"topic": "bread"}}).json()["deleted"]
+        refused = [
+            client.post("/v1/collections/notes/delete", json=wrong).status_code
+            for wrong in ({}, {"filter": {}}, {"ids": [], "filter": {"year": 1}})
+        ]
+        wrong_type = client.put(f"{documents}/w", json={"text": "t", "metadata": {"year": "soon"}})
+
+        assert added == [1, 1] and many.json()["upserted"] == 1 and listed == before + 2
+        assert found[0]["doc_id"] == "zep/1" and deleted == [1, 0]
+        assert "zep/1" not in {hit["doc_id"] for hit in gone}
+        assert (by_ids, by_filter, refused, wrong_type.status_code) == (1, 8, [422] * 3, 422)
+        assert client.get(f"{documents}/w").status_code == 404
+        assert client.get("/v1/collections/notes").json()["documents"] == before - 8
+
+
+def start(collection, *options):
+    """Start `retrieve serve` in a process of its own; return it and its address, once it is ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "serve", str(collection), "--port", str(port), *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    url, limit = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    while time.monotonic() < limit and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return process, url
+        except httpx.TransportError:
+            time.sleep(0.1)
+    process.kill()
+    raise AssertionError(process.communicate())
+
+
+def test_a_stopped_server_answers_every_request_that_it_accepted(shared_collection):
+    process, url = start(shared_collection)
+    answered, refused, stop = [], [], threading.Event()
+
+    def ask(number):
+        while not stop.is_set():
+            try:
+                answer = httpx.post(f"{url}{SEARCH}", json={"query": f"bread {number}", "k": 3}, timeout=60)
+                answered.append((answer.status_code, len(answer.json().get("hits", ()))))
+            except (httpx.ConnectError, httpx.RemoteProtocolError, httpx.ReadError) as error:
+                refused.append(error)
+                return
+
+    with ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask, number) for number in range(8)]
+        time.sleep(1.5)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+        stop.set()
+        for each in asking:
+            each.result()
+
+    assert process.returncode == 0, err
+    assert answered and set(answered) == {(200, 3)}
+    logged = [json.loads(line) for line in out.splitlines()]
+    searched = [line for line in logged if line["route"].endswith("/search")]
+    assert len(searched) == len(answered), "each request of the log has its answer"
+
+
+def test_a_second_signal_ends_the_process_at_once(shared_collection):
+    process, url = start(shared_collection)
+    # An open connection without a request would delay the stop until the limit of 30 seconds.
+    with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as open_request:
+        open_request.sendall(
+            b"POST /v1/collections/notes/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+        )
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_killed_server_answers_as_before_when_started_again(collection):
+    process, url = start(collection, "--writable")
+    httpx.put(
+        f"{url}/v1/collections/notes/documents/k", json={"text": "A kestrel hovers."}, timeout=60
+    ).raise_for_status()
+    before = httpx.post(f"{url}{SEARCH}", json={"query": "kestrel", "k": 3}, timeout=60).json()["hits"]
+    process.kill()
+    process.communicate()
+
+    process, url = start(collection, "--writable")
+    after = httpx.post(f"{url}{SEARCH}", json={"query": "kestrel", "k": 3}, timeout=60).json()["hits"]
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert after == before and before[0]["doc_id"] == "k"
+
+
+HELP = """
+import sys, pipelines.cli
+try:
+    pipelines.cli.main(["--help"])
+except SystemExit:
+    print("LOADED", [name for name in ("starlette", "uvicorn", "mcp", "prometheus_client") if name in sys.modules])
+"""
+
+
+def test_the_command_line_does_not_import_the_service():
+    done = subprocess.run([sys.executable, "-c", HELP], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "LOADED []" in done.stdout and "serve" in done.stdout
