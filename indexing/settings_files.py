@@ -1,7 +1,7 @@
 """Settings files: YAML or JSON read into dataclasses, with errors that name the file and the key."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -55,9 +55,10 @@ def write_yaml(path: str | Path, content: Mapping[str, Any]) -> None:
 def read_dataclass(kind: type[T], content: Any, where: str, key: str = "") -> T:
     """Build a dataclass from a mapping, checking each value against the annotation of its field.
 
-    Understood are `Any`, `str`, `int`, `float`, `bool`, `Literal`, ``tuple[X, ...]``, `Mapping`, dataclasses and
-    unions of these with None. Numbers may be written as text, because YAML reads ``2e-5`` as text. A field's metadata
-    may hold bounds of its value (``min``, ``above``, ``below``) and, for a missing required key, what it is (``is``).
+    Understood are `Any`, `str`, `int`, `float`, `bool`, `Literal`, ``tuple[X, ...]``, ``Sequence[X]``, `Mapping`,
+    dataclasses and unions of these with None. Numbers may be written as text, because YAML reads ``2e-5`` as text. A
+    field's metadata may hold bounds of its value (``min``, ``above``, ``below``) and, for a missing required key, what
+    it is (``is``).
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def _converted(hint: Any, value: Any, where: str, key: str) -> Any:
         return _number(hint, value)
     if hint in (bool, str):
         return value if isinstance(value, hint) else _WRONG
-    if origin is tuple and isinstance(value, list | tuple):
+    if origin in (tuple, Sequence) and isinstance(value, list | tuple):
         items = tuple(_converted(get_args(hint)[0], item, where, key) for item in value)
         return _WRONG if _WRONG in items else items
     if is_dataclass(hint) and isinstance(value, hint):  # type: ignore[arg-type]
@@ -156,6 +157,6 @@ def _description(hint: Any) -> str:
     origin, members = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"one of {', '.join(map(str, members))}"
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         return f"a list of {_KINDS[members[0]][1]}"
     return _KINDS[hint][0] if hint in _KINDS else "keys with values"

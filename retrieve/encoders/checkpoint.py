@@ -3,13 +3,14 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexing.errors import ModelError
+from indexing.errors import ModelError, RetrieveError
 from retrieve.encoders.modules import Step, is_known, module_files, module_loader
 
 if TYPE_CHECKING:
@@ -49,6 +50,53 @@ class Source:
     token: str | bool | None = None
     allow_bin: bool = False
     with_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Entry of modules.json."""
+
+    type: str = field(metadata={"is": "the class of a module"})
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """Settings in config_sentence_transformers.json."""
+
+    model_type: str | None = None
+    prompts: Mapping[str, str | None] | None = None
+    default_prompt_name: str | None = None
+    similarity_fn_name: str | None = None
+    truncate_dim: int | None = field(default=None, metadata={"min": 1})
+    max_active_dims: int | None = field(default=None, metadata={"min": 1})
+    activation_fn: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """Settings in transformers' config.json that are read here; transformers checks the others."""
+
+    model_type: str | None = None
+    architectures: Sequence[str] | None = None
+    is_causal: bool | None = None
+    sentence_transformers: Mapping[str, Any] | None = None
+    sbert_ce_default_activation_function: str | None = None
+    latent_attention_config: Mapping[str, Any] | None = None
+    text_config: Mapping[str, Any] | None = None
+
+
+@contextmanager
+def loading(folder: Path, what: str = "the model") -> Iterator[None]:
+    """Raise ModelError, with the folder and the cause, for anything that other libraries raise while loading."""
+    try:
+        yield
+    except RetrieveError:
+        raise
+    except Exception as error:
+        from retrieve.encoders.modules.weights import first_line
+
+        raise ModelError(f"{folder}: {what} cannot be loaded ({type(error).__name__}: {first_line(error)})") from error
 
 
 @dataclass(frozen=True)
@@ -96,7 +144,7 @@ class Checkpoint:
         ModelError
             If it cannot be found or is not a model.
         """
-        from retrieve.encoders.modules.module import read_json
+        from retrieve.encoders.modules.module import check_settings, read_json
 
         folder, revision = locate(model, source, organisation=organisation)
         entries, settings, config = (
@@ -105,9 +153,13 @@ class Checkpoint:
         )
         if entries is None and config is None:
             raise ModelError(f"{folder} is not a model: it has neither modules.json nor config.json")
+        if not isinstance(entries, list | None):
+            raise ModelError(f"{folder / 'modules.json'}: the content must be a list of modules, not {entries!r:.80}")
         steps = [_step(entry, folder) for entry in entries or ()]
         name = str(folder) if revision is None else str(model)
-        return cls(name, folder, steps, settings or {}, config or {}, revision)
+        settings = check_settings(_Settings, settings or {}, folder / "config_sentence_transformers.json")
+        config = check_settings(_Config, {} if config is None else config, folder / "config.json")
+        return cls(name, folder, steps, settings, config, revision)
 
     def load(self, default: Sequence[Step], options: "LoadOptions") -> "list[Module]":
         """Load the listed modules, or those of `default` if the checkpoint lists none."""
@@ -119,7 +171,8 @@ class Checkpoint:
                     raise ModelError(f"the first module {step.reference!r} is custom code; only later modules may be")
             except ModelError as error:
                 raise ModelError(f"{self.folder / 'modules.json'}: {error}") from error
-            modules.append(load(self.folder / step.path, options, step.config))
+            with loading(self.folder / step.path, f"the module {step.reference}"):
+                modules.append(load(self.folder / step.path, options, step.config))
         return modules
 
     @cached_property
@@ -203,10 +256,9 @@ def _fetch(name: str, source: Source) -> tuple[Path, str | None]:
 
 
 def _step(entry: Any, folder: Path) -> Step:
-    from retrieve.encoders.modules.module import subfolder
+    from retrieve.encoders.modules.module import check_settings, subfolder
 
-    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str):
-        raise ModelError(f"{folder / 'modules.json'}: an entry has no 'type': {entry!r}")
+    entry = check_settings(_Entry, entry, folder / "modules.json")
     subfolder(folder, path := entry.get("path", ""))
     return Step(entry["type"], path)
 

@@ -1,6 +1,5 @@
 """Cross-encoder: reads two texts together and scores how well they match."""
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
+from indexing.errors import InputError, ModelError
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
 from retrieve.encoders.modules import Step
 from retrieve.encoders.saving import save_modules
@@ -16,8 +15,6 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 
 class CrossEncoder(PromptedEncoder):
@@ -67,7 +64,7 @@ class CrossEncoder(PromptedEncoder):
     def save(self, path: str | Path) -> None:
         """Save the encoder as `Encoder.save` does; a sequence classifier in plain transformers layout.
 
-        An activation that is not a class of torch is saved by name, and ignored with a warning when loaded.
+        An activation that is not a class of torch is saved by name; to load the encoder, pass `activation` again.
         """
         from retrieve.encoders.modules.transformer import Transformer
 
@@ -190,10 +187,12 @@ class CrossEncoder(PromptedEncoder):
             (config.get("sentence_transformers") or {}).get("activation_fn"),
             config.get("sbert_ce_default_activation_function"),
         ):
-            if name and (activation := torch_activation(name)) is not None:
-                return activation
-            if name:
-                logger.warning(
-                    "%s: ignoring the activation %r, which is not a torch module", self.checkpoint.name, name
+            if name is None or name == "":
+                continue
+            if (activation := torch_activation(name)) is None:
+                raise ModelError(
+                    f"{self.checkpoint.folder}: the activation {name!r} in its settings is not one of torch.nn, and "
+                    "another would change the scores: pass activation=..."
                 )
+            return activation
         return torch.nn.Sigmoid() if self.labels == 1 else torch.nn.Identity()

@@ -5,13 +5,16 @@ from importlib import import_module
 import torch
 
 
-def torch_activation(reference: str) -> torch.nn.Module | None:
+def torch_activation(reference: object) -> torch.nn.Module | None:
     """Create the torch module of this name; return None for any other name, which could run arbitrary code."""
-    package, _, name = reference.rpartition(".")
-    if not package.startswith("torch.nn"):
+    package, _, name = str(reference).rpartition(".")
+    if package != "torch.nn" and not package.startswith("torch.nn.modules."):
         return None
-    kind = getattr(import_module(package), name, None)
-    return kind() if isinstance(kind, type) and issubclass(kind, torch.nn.Module) else None
+    try:
+        kind = getattr(import_module(package), name, None)
+        return kind() if isinstance(kind, type) and issubclass(kind, torch.nn.Module) else None
+    except (ImportError, TypeError):  # no such module, or a layer that needs arguments
+        return None
 
 
 def activation_path(activation: object) -> str:

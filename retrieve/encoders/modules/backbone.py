@@ -1,8 +1,11 @@
 """Loading of the transformers model in a checkpoint."""
 
 import logging
+import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from indexing.errors import ModelError
-from retrieve.encoders.modules.module import LoadOptions, read_json
-from retrieve.encoders.modules.weights import first_line, require_weights
+from retrieve.encoders.modules.module import LoadOptions, read_object, read_settings, subfolder
+from retrieve.encoders.modules.weights import first_line, require_weights, weight_extent
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +52,19 @@ _ENCODERS = {
 }
 
 
+# Numbers in a configuration that decide how much is built, and what needs no comparison with the weights.
+_LAYERS = re.compile(r"(layers?|blocks?|depths?)$")
+_SIZES = re.compile(r"size|dim|width|embd|inner|labels|heads|experts|latents|d_model|d_ff|d_kv|rank|vocab|position")
+_MOST_LAYERS, _LARGEST_SIZE, _LARGEST_POSITIONS = 256, 1 << 20, 1 << 24
+
+
+@dataclass(frozen=True, slots=True)
+class _WeightIndex:
+    """Index of weights in several files: {name of a weight: file}."""
+
+    weight_map: Mapping[str, str] = field(metadata={"is": "the file of each weight"})
+
+
 def stored_arguments(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return the arguments for transformers stored under the first of `names`, without those the caller decides."""
     stored: Mapping[str, Any] = next((settings[name] for name in names if settings.get(name)), {})
@@ -79,7 +95,9 @@ def load_config(folder: Path, options: LoadOptions, stored: Mapping[str, Any]) -
 
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: there is no config.json, so this is not a transformers model")
-    custom = custom_classes(read_json(folder / "config.json"))
+    content = read_object(folder / "config.json")
+    custom = custom_classes(content)
+    check_sizes(folder, [content, stored])
     try:
         config = AutoConfig.from_pretrained(folder, **options.transformers_options)
         if stored:
@@ -156,7 +174,7 @@ def load_model(
             **(stored or {}),
         )
     except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
-        custom = custom_classes(read_json(folder / "config.json"))
+        custom = custom_classes(read_object(folder / "config.json"))
         if custom and not options.trust_remote_code and "trust_remote_code" in str(error):
             raise custom_code_error(folder, custom) from error
         raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
@@ -249,11 +267,39 @@ def _require_local_code(folder: Path, config: Any) -> None:
         )
 
 
+def check_sizes(folder: Path, settings: Any, key: str = "") -> None:
+    """Raise ModelError for a number of layers, or a size, that the weights cannot have.
+
+    A configuration of a few bytes could otherwise ask for years of building, or for all memory. Models that share
+    weights between layers may have more layers than tensors, so the limits are generous.
+    """
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            check_sizes(folder, value, str(name))
+    elif isinstance(settings, list):
+        for value in settings:
+            check_sizes(folder, value, key)
+    elif isinstance(settings, int | float) and settings > _MOST_LAYERS and not key.endswith("_token_id"):
+        tensors, largest = weight_extent(folder)
+        limit: float = inf
+        if _LAYERS.search(key):
+            limit = max(tensors, _MOST_LAYERS)
+        elif _SIZES.search(key):
+            limit = max(largest, _LARGEST_POSITIONS if "position" in key else _LARGEST_SIZE)
+        if settings > limit:
+            raise ModelError(
+                f"{folder / 'config.json'}: {key} is {settings}, but the weights have {tensors} tensors and no "
+                f"dimension above {largest}"
+            )
+
+
 def _check_shards(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        shards = sorted(set(read_json(index)["weight_map"].values()))
-        missing = [name for name in shards if not (folder / name).is_file()]
+    for index in sorted(folder.glob("*.index.json")):
+        shards = sorted(set(read_settings(_WeightIndex, index)["weight_map"].values()))
+        # A file may be a link, as in the Hub's cache, but its folder must lie within the model's.
+        missing = [
+            name for name in shards if not (subfolder(folder, str(Path(name).parent)) / Path(name).name).is_file()
+        ]
         if missing:
             raise ModelError(f"{folder}: the weights {', '.join(missing)} named by {index.name} are missing")
 

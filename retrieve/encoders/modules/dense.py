@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from indexing.errors import ModelError
 from retrieve.encoders.modules.activation import activation_path, torch_activation
 from retrieve.encoders.modules.module import Features, Module
 
@@ -42,6 +43,8 @@ class Dense(Module):
         self.module_input_name, self.use_residual = module_input_name, use_residual
         self.module_output_name = self.output = module_output_name or module_input_name
         activation = torch_activation(activation_function)
+        if activation is None and activation_function.startswith("torch."):
+            raise ModelError(f"the activation {activation_function!r} of a Dense module is not one of torch.nn")
         if activation is None:
             logger.warning("the activation %r is not a torch module: using tanh instead", activation_function)
         self.activation = activation or torch.nn.Tanh()

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
+from functools import cache
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_type_hints
 
 import torch
 
-from indexing.errors import ModelError
+from indexing.errors import InputError, ModelError
+from indexing.settings_files import read_dataclass
 from retrieve.encoders.batching import Tokens
-from retrieve.encoders.modules.weights import load_weights, weight_files, write_weights
+from retrieve.encoders.modules.weights import first_line, load_weights, weight_files, write_weights
 
 Features = dict[str, Any]
 """Input and output of modules, under sentence-transformers' names: `input_ids`, `attention_mask`, `token_embeddings`,
@@ -70,17 +73,18 @@ class Module(torch.nn.Module):
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
         """Load the module from its folder in a checkpoint, with `config` instead of its config file if given."""
+        path = folder / cls.config_file
         config = cls.read_config(folder) if config is None else config
         unknown = sorted(set(config) - set(cls.config_keys))
         if unknown:
             raise ModelError(
-                f"{folder / cls.config_file}: {cls.__name__} has no setting {', '.join(map(repr, unknown))} "
+                f"{path}: {cls.__name__} has no setting {', '.join(map(repr, unknown))} "
                 f"(it has {', '.join(cls.config_keys) or 'none'})"
             )
-        try:
-            module = cls(**config)
-        except TypeError as error:
-            raise ModelError(f"{folder / cls.config_file}: a setting of {cls.__name__} is missing ({error})") from error
+        values = check_settings(_constructor_settings(cls), config, path)
+        # Without memory for weights until their sizes are known to be those in the files.
+        with torch.device("meta"):
+            module = cls(**values)
         if module.state_dict():
             load_weights(module, folder, allow_bin=options.allow_bin)
         return module
@@ -94,7 +98,7 @@ class Module(torch.nn.Module):
     def read_config(cls, folder: Path) -> dict[str, Any]:
         """Read the module's settings under their current names; {} without a config file."""
         path = folder / cls.config_file
-        return cls.upgrade_config(read_json(path)) if path.is_file() else {}
+        return cls.upgrade_config(read_object(path)) if path.is_file() else {}
 
     @classmethod
     def upgrade_config(cls, config: dict[str, Any]) -> dict[str, Any]:
@@ -159,15 +163,64 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not valid JSON ({error}); fetch the checkpoint again") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise ModelError(f"{path}: not valid JSON ({first_line(error)}); fetch the checkpoint again") from error
 
 
-def subfolder(folder: Path, name: str) -> Path:
-    """Return a module's folder in a checkpoint; raise ModelError if it is outside `folder`."""
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
-        raise ModelError(f"{folder}: the module path {name!r} leads out of the model's folder")
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a checkpoint that holds keys and values; raise ModelError for anything else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: the content must be keys with values, not {repr(content)[:80]}")
+    return content
+
+
+def read_settings(kind: type, path: Path) -> dict[str, Any]:
+    """Read a JSON file of keys and values, and check those that `kind` has; raise ModelError for a wrong one."""
+    return check_settings(kind, read_object(path), path)
+
+
+def check_settings(kind: type, content: Mapping[str, Any], where: Path) -> dict[str, Any]:
+    """Check the values of the keys that the dataclass `kind` has; return all keys, with these values converted.
+
+    Raises
+    ------
+    ModelError
+        If a required key is missing or a value has the wrong type; the message has the file and the key.
+    """
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{where}: the content must be keys with values, not {repr(content)[:80]}")
+    known = {field.name for field in fields(kind)} & set(content)
+    try:
+        values = read_dataclass(kind, {name: content[name] for name in known}, str(where))
+    except InputError as error:
+        message = str(error)
+        raise ModelError(message if len(message) < 500 else f"{message[:500]}...") from error
+    return dict(content) | {name: getattr(values, name) for name in known}
+
+
+def subfolder(folder: Path, name: str, *, strict: bool = False) -> Path:
+    """Return a module's folder in a checkpoint; raise ModelError if it is outside `folder`, or is it if `strict`."""
+    try:
+        home, path = folder.resolve(), (folder / name).resolve()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: {repr(name)[:80]} is not a path ({first_line(error)})") from error
+    if not path.is_relative_to(home) or (strict and path == home):
+        raise ModelError(f"{folder}: the module path {name!r} leads out of the model's folder, or back to it")
     return folder / name
+
+
+@cache
+def _constructor_settings(kind: type[Module]) -> type:
+    """Return a dataclass of the settings of a module, which are the arguments of its constructor."""
+    hints = get_type_hints(kind.__init__)
+    parameters = [signature(kind).parameters[name] for name in kind.config_keys]
+    required = [each for each in parameters if each.default is Parameter.empty]
+    return make_dataclass(
+        kind.__name__,
+        [(each.name, hints[each.name]) for each in required]
+        + [(each.name, hints[each.name], field(default=each.default)) for each in parameters if each not in required],
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,9 +13,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
 from retrieve.encoders.modules import Step
-from retrieve.encoders.modules.backbone import load_model, usable_length
+from retrieve.encoders.modules.backbone import check_sizes, load_model, usable_length
 from retrieve.encoders.modules.latent_attention import LatentAttention
-from retrieve.encoders.modules.module import LoadOptions, read_json, write_json
+from retrieve.encoders.modules.module import LoadOptions, read_object, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.transformer import Transformer
 from retrieve.encoders.modules.weights import read_named_weights, set_weights
@@ -49,7 +49,8 @@ class NVEmbed(Transformer):
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
         """Load both networks and the tokenizer."""
         settings = cls.read_config(folder) if config is None else config
-        stored = read_json(folder / "config.json")
+        stored = read_object(folder / "config.json")
+        check_sizes(folder, stored)
         with quiet():
             model = _Network.load(folder, stored, options)
             tokenizer = load_tokenizer(folder, options)
@@ -115,12 +116,13 @@ class _Network(torch.nn.Module):
                 f"of latent_attention_config must be the hidden_size {config.hidden_size} of text_config"
             )
         backbone = load_model(_Bidirectional, folder, config, options, prefix=_BACKBONE)
-        latent = LatentAttention(
-            width=config.hidden_size,
-            latents=latents["num_latents_value"],
-            heads=latents["num_cross_heads"],
-            head_width=latents["cross_dim_head"],
-        ).to(options.dtype)
+        with torch.device("meta"):
+            latent = LatentAttention(
+                width=config.hidden_size,
+                latents=latents["num_latents_value"],
+                heads=latents["num_cross_heads"],
+                head_width=latents["cross_dim_head"],
+            ).to(options.dtype)
         weights = read_named_weights(folder, _LATENT, allow_bin=options.allow_bin)
         set_weights(latent, weights, f"{folder}: the weights {_LATENT}* do not fit")
         return cls(backbone, latent, settings)

@@ -82,7 +82,18 @@ class Pooling(Module):
         return features
 
     def dimension(self, incoming: int | None) -> int | None:
-        """Return the input width times the number of modes; the input width is stored if it was not set."""
+        """Return the input width times the number of modes; the input width is stored if it was not set.
+
+        Raises
+        ------
+        ModelError
+            If the stored width is another.
+        """
+        if incoming is not None and self.embedding_dimension not in (None, incoming):
+            raise ModelError(
+                f"the embedding dimension of Pooling is {self.embedding_dimension}, but its token vectors have "
+                f"{incoming} dimensions"
+            )
         self.embedding_dimension = width = self.embedding_dimension or incoming
         return width * len(self.pooling_mode) if width else None
 

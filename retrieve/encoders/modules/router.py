@@ -2,15 +2,34 @@
 
 from ast import literal_eval
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
 from indexing.errors import InputError, ModelError
-from retrieve.encoders.modules.module import LoadOptions, Module, read_json, subfolder, write_json
+from retrieve.encoders.modules.module import LoadOptions, Module, check_settings, read_settings, subfolder, write_json
 
 _CONFIG_FILES = ("router_config.json", "config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class _Routes:
+    """Modules and routes of a router in a checkpoint."""
+
+    types: Mapping[str, str] = field(metadata={"is": "the class of each module"})
+    structure: Mapping[str, Sequence[str]] = field(metadata={"is": "the modules of each route"})
+    parameters: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """Parameters of a router in a checkpoint."""
+
+    default_route: str | None = None
+    allow_empty_key: bool = True
+    route_mappings: Mapping[str, str] | None = None
 
 
 class Router(Module):
@@ -51,10 +70,10 @@ class Router(Module):
 
         settings = config or _read_settings(folder)
         modules = {
-            name: module_loader(reference, folder, options)(subfolder(folder, name), options)
+            name: module_loader(reference, folder, options)(subfolder(folder, name, strict=True), options)
             for name, reference in settings["types"].items()
         }
-        parameters = settings.get("parameters") or {}
+        parameters = check_settings(_Parameters, settings.get("parameters") or {}, folder / _CONFIG_FILES[0])
         mappings = parameters.get("route_mappings") or {}
         try:
             return cls(
@@ -63,7 +82,7 @@ class Router(Module):
                 allow_empty_key=parameters.get("allow_empty_key", True),
                 route_mappings={literal_eval(key): route for key, route in mappings.items()},
             )
-        except (KeyError, ValueError, SyntaxError) as error:
+        except (KeyError, ValueError, SyntaxError, TypeError) as error:
             raise ModelError(f"{folder}: the router's configuration is damaged ({error})") from error
 
     @property
@@ -95,7 +114,7 @@ class Router(Module):
         from retrieve.encoders.modules import module_files
 
         types = _read_settings(folder)["types"]
-        return [file for name in types for file in module_files(types[name], subfolder(folder, name))]
+        return [file for name in types for file in module_files(types[name], subfolder(folder, name, strict=True))]
 
     @property
     def config(self) -> dict[str, Any]:
@@ -145,10 +164,9 @@ def modules_for_task(modules: Iterable[Module], task: str | None) -> list[Any]:
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = next((folder / name for name in _CONFIG_FILES if (folder / name).is_file()), None)
-    settings = read_json(path) if path is not None else {}
-    if not isinstance(settings.get("types"), dict) or not isinstance(settings.get("structure"), dict):
+    if path is None:
         raise ModelError(f"{folder}: there is no {_CONFIG_FILES[0]} with the routes' types and structure")
-    return settings
+    return read_settings(_Routes, path)
 
 
 class Asym(Router):

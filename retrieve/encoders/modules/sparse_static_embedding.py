@@ -10,11 +10,12 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens, flatten_rows
-from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json
+from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.weights import load_weights
 
 _NO_LIMIT = 1 << 30
+_MOST_ROWS = 1 << 24
 
 
 class SparseStaticEmbedding(InputModule):
@@ -42,10 +43,13 @@ class SparseStaticEmbedding(InputModule):
         settings = cls.read_config(folder) if config is None else config
         with quiet():
             tokenizer = load_tokenizer(folder, options)
+        rows = max(tokenizer.get_vocab().values()) + 1
+        if rows > _MOST_ROWS:
+            raise ModelError(f"{folder}: the tokenizer has a token with the id {rows - 1}, above {_MOST_ROWS}")
         limit = min(options.max_length or _NO_LIMIT, int(tokenizer.model_max_length))
         module = cls(
             tokenizer,
-            torch.zeros(max(tokenizer.get_vocab().values()) + 1),
+            torch.zeros(rows),
             max_length=limit if limit < _NO_LIMIT else None,
             frozen=bool(settings.get("frozen")),
         )
@@ -53,7 +57,9 @@ class SparseStaticEmbedding(InputModule):
         if table is None:
             load_weights(module, folder, allow_bin=options.allow_bin)
         else:
-            terms = read_json(table)
+            terms = read_object(table)
+            if not all(isinstance(weight, int | float) for weight in terms.values()):
+                raise ModelError(f"{table}: the weight of each term must be a number")
             columns = torch.tensor(tokenizer.convert_tokens_to_ids(list(terms)), dtype=torch.long)
             module.weight.data[columns] = torch.tensor(list(terms.values()), dtype=torch.float32)
         return module

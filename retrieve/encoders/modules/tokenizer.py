@@ -1,5 +1,6 @@
 """Loading and saving of the tokenizer in a checkpoint."""
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,9 +28,13 @@ def load_tokenizer(folder: Path, options: LoadOptions, stored: Mapping[str, Any]
     if not any(path for pattern in _FILES for path in folder.glob(pattern)):
         raise ModelError(f"{folder}: there is no tokenizer ({', '.join(_FILES)})")
     try:
-        return AutoTokenizer.from_pretrained(folder, **options.transformers_options, **(stored or {}))
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options.transformers_options, **(stored or {}))
     except Exception as error:  # the tokenizers library raises bare Exception for a file it cannot read
         raise ModelError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
+    limit = tokenizer.model_max_length
+    if not isinstance(limit, int | float) or isinstance(limit, bool) or not 1 <= limit < math.inf:
+        raise ModelError(f"{folder / 'tokenizer_config.json'}: model_max_length must be at least 1, not {limit!r}")
+    return tokenizer
 
 
 def lowercase(tokenizer: Any) -> None:

@@ -1,6 +1,7 @@
 """Transformer with its tokenizer, the first module of nearly every encoder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -25,7 +26,7 @@ from retrieve.encoders.modules.backbone import (
     usable_length,
 )
 from retrieve.encoders.modules.chat import ChatTemplate
-from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_json, write_json
+from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
 
 _CONFIG_FILES = tuple(
@@ -50,6 +51,23 @@ _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logi
 # Architectures that transformers lacks and this package implements: model_type -> module and class.
 _NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
 _TOKENIZER_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredSettings:
+    """Settings of a transformer in a checkpoint, under their names in all releases of sentence-transformers."""
+
+    transformer_task: str | None = None
+    max_seq_length: int | None = field(default=None, metadata={"min": 1})
+    do_lower_case: bool | None = None
+    model_args: Mapping[str, Any] | None = None
+    model_kwargs: Mapping[str, Any] | None = None
+    tokenizer_args: Mapping[str, Any] | None = None
+    processor_kwargs: Mapping[str, Any] | None = None
+    config_args: Mapping[str, Any] | None = None
+    config_kwargs: Mapping[str, Any] | None = None
+    modality_config: Mapping[str, Mapping[str, Any]] | None = None
+    processing_kwargs: Mapping[str, Mapping[str, Any]] | None = None
 
 
 class VocabularyLogits(NamedTuple):
@@ -118,7 +136,7 @@ class Transformer(InputModule):
     def read_config(cls, folder: Path) -> dict[str, Any]:
         """Read the settings from the first of the historical file names that exists."""
         path = next((folder / name for name in _CONFIG_FILES if (folder / name).is_file()), None)
-        return read_json(path) if path is not None else {}
+        return read_settings(_StoredSettings, path) if path is not None else {}
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:
@@ -314,7 +332,7 @@ class MLMTransformer(Transformer):
 def _native(folder: Path) -> Any:
     """Return the class in `_NATIVE` for a checkpoint's architecture, or None."""
     path = folder / "config.json"
-    model_type = str(read_json(path).get("model_type")) if path.is_file() else ""
+    model_type = str(read_object(path).get("model_type")) if path.is_file() else ""
     module, name = _NATIVE.get(model_type, ("", ""))
     return getattr(import_module(module), name) if module else None
 

@@ -1,5 +1,7 @@
 """Loading and saving of a module's weights: safetensors, or pickles of older checkpoints if allowed."""
 
+import warnings
+from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -17,6 +19,26 @@ _PICKLE = "pytorch_model.bin"
 def weight_files(folder: Path) -> list[Path]:
     """Return the files with a folder's weights: its safetensors, or its pickles if it has none."""
     return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+@lru_cache(maxsize=8)
+def _extent(path: Path, modified: int) -> tuple[int, int]:
+    with safe_open(path, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    return len(shapes), max((size for shape in shapes for size in shape), default=0)
+
+
+def weight_extent(folder: Path) -> tuple[int, int]:
+    """Return the number of tensors and the largest dimension in the headers of a folder's safetensors.
+
+    (0, 0) without any, as for pickles, which have no headers.
+    """
+    files = [path for path in weight_files(folder) if path.suffix == ".safetensors"]
+    try:
+        extents = [_extent(path, path.stat().st_mtime_ns) for path in files]
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{folder}: the weights cannot be loaded ({first_line(error)})") from error
+    return sum(count for count, _ in extents), max((largest for _, largest in extents), default=0)
 
 
 def require_weights(folder: Path, *, allow_bin: bool) -> bool:
@@ -75,7 +97,7 @@ def load_weights(module: torch.nn.Module, folder: Path, *, allow_bin: bool) -> N
 
 
 def set_weights(module: torch.nn.Module, weights: dict[str, Tensor], error_prefix: str) -> None:
-    """Set exactly a module's parameters and buffers.
+    """Set exactly a module's parameters and buffers; a module on the meta device moves to the CPU.
 
     Raises
     ------
@@ -87,7 +109,11 @@ def set_weights(module: torch.nn.Module, weights: dict[str, Tensor], error_prefi
         stored = next((weights[name] for name in names if name in weights), None)
         weights |= {name: stored for name in names if stored is not None}
     try:
-        module.load_state_dict(weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on the meta device this only checks names and shapes, and warns of it
+            module.load_state_dict(weights)
+        if any(weight.is_meta for weight in module.state_dict().values()):
+            module.to_empty(device="cpu").load_state_dict(weights)
     except RuntimeError as error:
         detail = " ".join(line.strip() for line in str(error).splitlines()[1:])
         raise ModelError(f"{error_prefix} ({detail})") from error

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from indexing.errors import InputError
+from indexing.errors import InputError, ModelError
 from retrieve.encoders import CrossEncoder
 
 PAIRS = [
@@ -96,13 +96,13 @@ def test_the_checkpoints_own_activation_is_used(cross, file, settings):
 
 
 @pytest.mark.parametrize("name", ["os.system", "torch.hub.load", "torch.nn.init.zeros_", "torch.nn.NoSuch"])
-def test_an_activation_that_is_not_a_torch_module_is_ignored_with_a_warning(cross, caplog, name):
-    scores = load(cross).predict(PAIRS)
+def test_an_activation_that_is_not_a_torch_module_is_refused(cross, name):
     config = json.loads((cross / "config.json").read_text())
     (cross / "config.json").write_text(json.dumps(config | {"sentence_transformers": {"activation_fn": name}}))
 
-    np.testing.assert_array_equal(load(cross).predict(PAIRS), scores)
-    assert name in caplog.text
+    with pytest.raises(ModelError, match=f"activation '{name}'.*not one of torch.nn"):
+        load(cross)
+    load(cross, activation=torch.nn.Identity()).predict(PAIRS)
 
 
 @pytest.mark.parametrize("bad", ["ab", ("a",), ("a", None), ("a", "b", "c"), None])

@@ -80,3 +80,65 @@ def test_a_quantization_that_fetches_its_kernels_is_refused(cross, method):
 
     with pytest.raises(ModelError, match=rf"config\.json.*{method}"):
         load(cross, CrossEncoder)
+
+
+@pytest.mark.parametrize(
+    "weight_map", [{"a": "../tiny/model.safetensors"}, {"a": "/etc/passwd"}, {"a": "x/../../b"}, ["a"], {"a": 5}, None]
+)
+def test_a_weight_index_that_leads_elsewhere_or_is_no_index_is_refused(dense, weight_map):
+    (dense / "model.safetensors").unlink()
+    write_json(dense / "model.safetensors.index.json", {"weight_map": weight_map} if weight_map else {})
+
+    with pytest.raises(ModelError, match=r"leads out of|weight_map"):
+        load(dense)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("modules.json", 5),
+        ("modules.json", True),
+        ("modules.json", [5]),
+        ("modules.json", [{"type": "Transformer", "path": 5}]),
+        ("modules.json", [{"type": "Transformer", "path": "a\0b"}]),
+        ("modules.json", [{"type": "Transformer", "path": "a" * 5000}]),
+        ("config.json", [1]),
+        ("sentence_bert_config.json", [1]),
+        ("sentence_bert_config.json", {"max_seq_length": "x"}),
+        ("sentence_bert_config.json", {"max_seq_length": -1}),
+        ("sentence_bert_config.json", {"model_args": [1]}),
+        ("config_sentence_transformers.json", "text"),
+        ("config_sentence_transformers.json", {"prompts": ["a"]}),
+        ("config_sentence_transformers.json", {"prompts": 5}),
+    ],
+)
+def test_metadata_of_the_wrong_type_is_an_error_that_names_the_file(dense, file, content):
+    write_json(dense / file, content)
+
+    with pytest.raises(ModelError, match=str(dense)):
+        load(dense)
+
+
+@pytest.mark.parametrize("limit", ["x", float("nan"), -1])
+def test_a_tokenizer_limit_that_is_no_length_is_refused(dense, limit):
+    change(dense / "tokenizer_config.json", model_max_length=limit)
+    change(dense / "sentence_bert_config.json", max_seq_length=None)
+
+    with pytest.raises(ModelError, match="model_max_length"):
+        load(dense)
+
+
+@pytest.mark.parametrize("settings", [{"num_hidden_layers": 10**9}, {"hidden_size": 10**9}, {"num_labels": 10**9}])
+def test_sizes_that_the_weights_cannot_have_are_refused_before_building(dense, settings):
+    change(dense / "config.json", **settings)
+
+    with pytest.raises(ModelError, match=rf"config\.json: {next(iter(settings))}"):
+        load(dense)
+
+
+def test_a_router_that_contains_itself_is_refused(dense):
+    write_json(dense / "modules.json", [{"type": "Router", "path": ""}])
+    write_json(dense / "router_config.json", {"types": {"": "Router"}, "structure": {"query": [""]}})
+
+    with pytest.raises(ModelError, match="or back to it"):
+        load(dense)
