@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError, require_positive
-from retrieve.encoders.checkpoint import Checkpoint, Source
+from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
@@ -120,11 +120,26 @@ class Encoder:
         self.dtype = resolve_dtype(dtype, self.device)
         limit_kernel_cache()
         source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
-        self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
-        self._check_kind()
-        options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
-        self.modules = self.checkpoint.load(self._implied_steps(), options)
-        self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
+        # A damaged or hostile checkpoint may fail in any step, with any error of the libraries that read it.
+        with loading(model):
+            self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
+            self._check_kind()
+            options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
+            self.modules = self.checkpoint.load(self._implied_steps(), options)
+            self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
+            if compile:
+                self._compile()
+            elif self.device.type == "cpu":
+                self._pack()
+            tasks = [task for task in (None, "document", "query") if self._supports(task)]
+            widths = {self._checked_dimension(task) for task in tasks}
+            if len(widths) != 1:
+                raise ModelError(
+                    f"{self.checkpoint.folder}: its routes make vectors of different widths, {sorted(widths)}"
+                )
+            self.dimension = widths.pop()
+            self._engines: dict[tuple[int, ...], Engine] = {}
+            engines = [self.engine_for(task) for task in tasks]
         self.arguments: LoadArguments = {
             "dtype": str(self.dtype).removeprefix("torch."),
             "max_length": max_length,
@@ -136,17 +151,6 @@ class Encoder:
             "trust_remote_code": trust_remote_code,
             "compile": compile,
         }
-        if compile:
-            self._compile()
-        elif self.device.type == "cpu":
-            self._pack()
-        tasks = [task for task in (None, "document", "query") if self._supports(task)]
-        widths = {self._checked_dimension(task) for task in tasks}
-        if len(widths) != 1:
-            raise ModelError(f"{self.checkpoint.folder}: its routes make vectors of different widths, {sorted(widths)}")
-        self.dimension = widths.pop()
-        self._engines: dict[tuple[int, ...], Engine] = {}
-        engines = [self.engine_for(task) for task in tasks]
         self.engine = engines[0]
         self.input = self.engine.input
 

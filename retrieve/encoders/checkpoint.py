@@ -87,7 +87,7 @@ class _Config:
 
 
 @contextmanager
-def loading(folder: Path, what: str = "the model") -> Iterator[None]:
+def loading(folder: str | Path, what: str = "the model") -> Iterator[None]:
     """Raise ModelError, with the folder and the cause, for anything that other libraries raise while loading."""
     try:
         yield

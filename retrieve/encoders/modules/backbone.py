@@ -1,20 +1,18 @@
 """Loading of the transformers model in a checkpoint."""
 
 import logging
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from math import inf
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from indexing.errors import ModelError
+from retrieve.encoders.modules.model_sizes import check_memory, check_sizes
 from retrieve.encoders.modules.module import LoadOptions, read_object, read_settings, subfolder
-from retrieve.encoders.modules.weights import first_line, require_weights, weight_extent
+from retrieve.encoders.modules.weights import first_line, require_weights
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +48,6 @@ _ENCODERS = {
     "longt5": "LongT5EncoderModel",
     "switch_transformers": "SwitchTransformersEncoderModel",
 }
-
-
-# Numbers in a configuration that decide how much is built, and what needs no comparison with the weights.
-_LAYERS = re.compile(r"(layers?|blocks?|depths?)$")
-_SIZES = re.compile(r"size|dim|width|embd|inner|labels|heads|experts|latents|d_model|d_ff|d_kv|rank|vocab|position")
-_MOST_LAYERS, _LARGEST_SIZE, _LARGEST_POSITIONS = 256, 1 << 20, 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +156,8 @@ def load_model(
     if hasattr(model_class, "_model_mapping"):  # only automatic classes take these arguments
         arguments |= options.transformers_options
     try:
+        if not options.trust_remote_code and getattr(config, "quantization_config", None) is None:
+            check_memory(folder, model_class, config, **(stored or {}))
         model, report = model_class.from_pretrained(
             folder,
             config=config,
@@ -173,7 +167,9 @@ def load_model(
             **({"local_files_only": True} | arguments),
             **(stored or {}),
         )
-    except (ValueError, KeyError, OSError, RuntimeError, SafetensorError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a configuration may make transformers raise anything
         custom = custom_classes(read_object(folder / "config.json"))
         if custom and not options.trust_remote_code and "trust_remote_code" in str(error):
             raise custom_code_error(folder, custom) from error
@@ -265,32 +261,6 @@ def _require_local_code(folder: Path, config: Any) -> None:
             f"{folder / 'config.json'}: the quantization {method or quantization!r} may run code from the Hub, so it "
             f"is only used with trust_remote_code=True (others: {', '.join(sorted(_QUANTIZATION))})"
         )
-
-
-def check_sizes(folder: Path, settings: Any, key: str = "") -> None:
-    """Raise ModelError for a number of layers, or a size, that the weights cannot have.
-
-    A configuration of a few bytes could otherwise ask for years of building, or for all memory. Models that share
-    weights between layers may have more layers than tensors, so the limits are generous.
-    """
-    if isinstance(settings, Mapping):
-        for name, value in settings.items():
-            check_sizes(folder, value, str(name))
-    elif isinstance(settings, list):
-        for value in settings:
-            check_sizes(folder, value, key)
-    elif isinstance(settings, int | float) and settings > _MOST_LAYERS and not key.endswith("_token_id"):
-        tensors, largest = weight_extent(folder)
-        limit: float = inf
-        if _LAYERS.search(key):
-            limit = max(tensors, _MOST_LAYERS)
-        elif _SIZES.search(key):
-            limit = max(largest, _LARGEST_POSITIONS if "position" in key else _LARGEST_SIZE)
-        if settings > limit:
-            raise ModelError(
-                f"{folder / 'config.json'}: {key} is {settings}, but the weights have {tensors} tensors and no "
-                f"dimension above {largest}"
-            )
 
 
 def _check_shards(folder: Path) -> None:

@@ -13,8 +13,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens
 from retrieve.encoders.modules import Step
-from retrieve.encoders.modules.backbone import check_sizes, load_model, usable_length
+from retrieve.encoders.modules.backbone import load_model, usable_length
 from retrieve.encoders.modules.latent_attention import LatentAttention
+from retrieve.encoders.modules.model_sizes import check_sizes
 from retrieve.encoders.modules.module import LoadOptions, read_object, write_json
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.transformer import Transformer

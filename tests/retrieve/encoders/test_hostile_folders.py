@@ -136,6 +136,46 @@ def test_sizes_that_the_weights_cannot_have_are_refused_before_building(dense, s
         load(dense)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"num_hidden_layers": 200, "intermediate_size": 1 << 20}, {"max_position_embeddings": 1 << 24}],
+    ids=["200 wide layers", "16 million positions"],
+)
+def test_a_model_that_needs_more_memory_than_its_weights_is_refused_before_building(dense, settings):
+    change(dense / "config.json", **settings)
+
+    with pytest.raises(ModelError, match=r"config\.json: the configuration describes a model of .* bytes"):
+        load(dense)
+
+
+@pytest.mark.parametrize("name", ["num_attention_heads", "num_hidden_layers", "hidden_size", "vocab_size"])
+def test_negative_sizes_are_refused(dense, name):
+    change(dense / "config.json", **{name: -1})
+
+    with pytest.raises(ModelError, match=rf"config\.json: {name} is -1"):
+        load(dense)
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("config.json", {"num_attention_heads": 0}),
+        ("config.json", {"quantization_config": {"quant_method": "awq"}}),
+        ("config.json", {"hidden_act": "os.system"}),
+        ("config.json", {"id2label": 5}),
+        ("config.json", {"dtype": "nope"}),
+        ("config_sentence_transformers.json", {"default_prompt_name": "nope"}),
+        ("tokenizer_config.json", {"pad_token": 5}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": 5}}),
+    ],
+)
+def test_whatever_other_libraries_raise_is_an_error_of_the_model(dense, file, settings):
+    change(dense / file, **settings)
+
+    with pytest.raises(ModelError, match=str(dense)):
+        load(dense)
+
+
 def test_a_router_that_contains_itself_is_refused(dense):
     write_json(dense / "modules.json", [{"type": "Router", "path": ""}])
     write_json(dense / "router_config.json", {"types": {"": "Router"}, "structure": {"query": [""]}})
