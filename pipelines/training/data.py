@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -89,6 +89,14 @@ class TrainingRows(Dataset[Batch]):
             for row in zip(*columns, strict=True)
         ]
 
+    def first(self, count: int) -> Batch:
+        """Return the first rows, at most `count`, as a batch."""
+        return self.__getitems__(range(min(len(self), count)))
+
+    def distinct_texts(self, column: int) -> int:
+        """Return the number of distinct texts of an input column."""
+        return len({str(text) for text in self._texts[self.roles.inputs[column]]})
+
     def __getitem__(self, row: int) -> Batch:
         return self.__getitems__([row])
 
@@ -135,6 +143,17 @@ class StreamedRows(IterableDataset[Batch]):
         A `datasets.IterableDataset`, or any iterable of dicts that can be iterated repeatedly.
     batch_size
         Rows per batch.
+    name
+        Name of the dataset, if there are several.
+    drop_last
+        Leave out a last batch of fewer rows.
+    shared
+        Divide the batches among the processes of a distributed run; each then gets equally many.
+
+    Raises
+    ------
+    InputError
+        For a generator, which can be read only once.
     """
 
     def __init__(
@@ -143,26 +162,54 @@ class StreamedRows(IterableDataset[Batch]):
         model: EmbeddingModel | ScoringModel,
         batch_size: int,
         *,
+        name: str | None = None,
         prompts: Prompts = None,
         routes: Routes = None,
         drop_last: bool = False,
+        shared: bool = False,
     ) -> None:
+        if isinstance(data, Iterator):
+            raise InputError(
+                "the training data is a generator, which can be read only once: make it a stream with "
+                "datasets.IterableDataset.from_generator"
+            )
         self._data, self._model, self._batch_size = data, model, batch_size
-        self._prompts, self._routes, self._drop_last = prompts, routes, drop_last
+        self._settings: dict[str, Any] = {"name": name, "prompts": prompts, "routes": routes, "show_progress": False}
+        self._drop_last, self._shared = drop_last, shared
 
     def __iter__(self) -> Iterator[Batch]:
-        block: list[Mapping[str, Any]] = []
-        for row in self._data:
-            block.append(row)
-            if len(block) == self._batch_size:
-                yield self._batch(block)
-                block = []
-        if block and not self._drop_last:
-            yield self._batch(block)
+        rank, processes = _place_among_processes() if self._shared else (0, 1)
+        group: list[list[Mapping[str, Any]]] = []
+        for block in self._blocks():
+            group.append(block)
+            if len(group) == processes:
+                yield self._batch(group[rank])
+                group = []
+
+    def first(self, count: int) -> Batch | None:
+        """Return the first rows as a batch; None for an empty stream."""
+        block = list(islice(self._data, count))
+        return self._batch(block) if block else None
+
+    def _blocks(self) -> Iterator[list[Mapping[str, Any]]]:
+        rows = iter(self._data)
+        while block := list(islice(rows, self._batch_size)):
+            if len(block) == self._batch_size or not self._drop_last:
+                yield block
 
     def _batch(self, block: list[Mapping[str, Any]]) -> Batch:
-        rows = TrainingRows(block, self._model, prompts=self._prompts, routes=self._routes, show_progress=False)
-        return rows.__getitems__(range(len(block)))
+        return TrainingRows(block, self._model, **self._settings).__getitems__(range(len(block)))
+
+
+class ChainedRows(IterableDataset[Batch]):
+    """Streamed datasets, one after the other, for evaluation."""
+
+    def __init__(self, datasets: Sequence[StreamedRows]) -> None:
+        self.datasets = list(datasets)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for dataset in self.datasets:
+            yield from dataset
 
 
 class MultiDatasetRows(Dataset[Batch]):
@@ -208,6 +255,13 @@ def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, 
         if problem := row_problem(values, rows[0], column_roles):
             raise InputError(f"{where}, row {row} (from 0), {problem}")
     return column_roles, columns
+
+
+def _place_among_processes() -> tuple[int, int]:
+    """Return the rank of this process and the number of processes."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def as_labels(values: Sequence[Any]) -> Tensor | list[Tensor]:

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from indexing.errors import InputError
 from pipelines.training.arguments import TrainingArguments
-from pipelines.training.data import MultiDatasetRows, StreamedRows, TrainingRows
+from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
 from pipelines.training.samplers import (
     EpochSampler,
     GroupByLabel,
@@ -37,7 +37,7 @@ def prepare_rows(
     losses
         Losses by the name of their dataset, or one loss for all data under None.
     held_out
-        The rows are for evaluation.
+        The rows are for evaluation. Several datasets may then be streamed: they are read one after the other.
 
     Raises
     ------
@@ -51,29 +51,36 @@ def prepare_rows(
         # Held-out rows may lack columns of the training rows, for instance negatives.
         settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
     if isinstance(data, Mapping):
+        if None not in losses and (missing := [name for name in data if name not in losses]):
+            raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
         streamed = [name for name, rows in data.items() if not isinstance(rows, Sized)]
+        if streamed and held_out:
+            size = args.eval_batch_size
+            return ChainedRows([StreamedRows(rows, model, size, name=name, **settings) for name, rows in data.items()])
         if streamed:
             raise InputError(
                 f"the dataset {streamed[0]!r} is streamed, and several datasets are mixed by their sizes, which a "
                 "stream does not have: load it into memory, or make one stream with datasets.interleave_datasets"
             )
-        if None not in losses and (missing := [name for name in data if name not in losses]):
-            raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
         return MultiDatasetRows([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
     if None not in losses:
         raise InputError("several losses by name need several datasets by name: {name: dataset}")
     if not isinstance(data, Sized):
+        if held_out:
+            return StreamedRows(data, model, args.eval_batch_size, **settings)
         if args.batch_sampler != "batch_sampler":
             raise InputError(f"batch_sampler={args.batch_sampler!r} is not available for a streamed dataset")
+        if args.max_steps <= 0:
+            raise InputError("a streamed dataset has no length: set max_steps to the number of steps")
         return StreamedRows(
-            data, model, args.train_batch_size, drop_last=args.dataloader_drop_last and not held_out, **settings
+            data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, shared=True, **settings
         )
     return TrainingRows(data, model, **settings)
 
 
 def batches(rows: Any, args: TrainingArguments, batch_size: int, *, train: bool) -> DataLoader:
     """Return a loader of the batches of an epoch, with the samplers of `args`."""
-    if isinstance(rows, StreamedRows):
+    if isinstance(rows, StreamedRows | ChainedRows):
         return DataLoader(rows, batch_size=None)
     drop_last = train and args.dataloader_drop_last
     sampler: EpochSampler

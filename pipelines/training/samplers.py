@@ -6,6 +6,7 @@ Each sampler yields lists of row numbers. Its seed and the epoch decide the orde
 import logging
 from collections import deque
 from collections.abc import Hashable, Iterator, Sequence
+from heapq import heappop, heappush
 from itertools import accumulate
 from typing import Literal, TypeAlias
 
@@ -98,21 +99,46 @@ class NoDuplicates(_RowSampler):
             )
 
     def _one_pass(self, generator: torch.Generator) -> Iterator[list[int]]:
-        waiting: deque[int] = deque(torch.randperm(len(self._codes), generator=generator).tolist())
+        """Yield batches of the rows in random order; each takes the first rows that fit.
+
+        A row that shares a value with the batch is parked at that value, and only the first row that is parked at a
+        value is tried again. So many rows with the same value cost no more than others.
+        """
+        order: list[int] = torch.randperm(len(self._codes), generator=generator).tolist()
         last_batch, number = [-1] * self._count, 0  # of each value, the last batch that contains it
-        while waiting:
+        parked: dict[int, list[int]] = {}  # of each value, a heap of places in the order
+        ready: list[tuple[int, int]] = []  # heap of (place, value that it was parked at)
+
+        def release(value: int) -> None:
+            if waiting := parked.get(value):
+                heappush(ready, (heappop(waiting), value))
+
+        fresh, left = 0, len(order)
+        while left:
             batch: list[int] = []
-            deferred: list[int] = []
-            while waiting and len(batch) < self.batch_size:
-                row = waiting.popleft()
-                codes = self._codes[row]
-                if any(last_batch[code] == number for code in codes):
-                    deferred.append(row)
+            taken: list[int] = []
+            while len(batch) < self.batch_size:
+                if ready:
+                    place, home = heappop(ready)
+                elif fresh < len(order):
+                    place, home = fresh, -1
+                    fresh += 1
+                else:
+                    break
+                codes = self._codes[order[place]]
+                shared = next((code for code in codes if last_batch[code] == number), None)
+                if shared is not None:
+                    heappush(parked.setdefault(shared, []), place)
+                    if home >= 0 and last_batch[home] != number:
+                        release(home)
                     continue
                 for code in codes:
                     last_batch[code] = number
-                batch.append(row)
-            waiting.extendleft(reversed(deferred))
+                taken += codes
+                batch.append(order[place])
+            for value in taken:
+                release(value)
+            left -= len(batch)
             number += 1
             if len(batch) == self.batch_size or not self.drop_last:
                 yield batch

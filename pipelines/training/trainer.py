@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from accelerate.data_loader import prepare_data_loader
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -18,7 +19,8 @@ from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
 from pipelines.training.card_filling import facts_of, fill_card
-from pipelines.training.data import MultiDatasetRows, StreamedRows, TrainingRows
+from pipelines.training.checks import try_losses, try_saving
+from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.losses.splade import SpladeLoss
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 ARGUMENTS_FILE = "training_arguments.json"
 FINAL = "final"
 """Folder of the final model within the output folder."""
+PREPARED = (TrainingRows, MultiDatasetRows, StreamedRows, ChainedRows)
+"""Types of validated rows."""
 
 
 class Trainer(transformers.Trainer):
@@ -135,10 +139,15 @@ class Trainer(transformers.Trainer):
                 self.add_callback(RegularizerSchedule(module, **options))
         if args.dropout is not None:
             _set_dropout(self.loss_modules, args.dropout)
-        self._try_losses(train)
+        try_losses(self, train)
+        self._parts, self._part_steps = {}, 0
 
     def train(self, *arguments: Any, **options: Any) -> Any:
-        """Train as `transformers.Trainer` does, then switch the encoder to inference mode (no dropout)."""
+        """Train as `transformers.Trainer` does, then switch the encoder to inference mode (no dropout).
+
+        If the run saves checkpoints, saving is tried before the first step, so that it does not fail after an hour.
+        """
+        try_saving(self)
         self.card.evaluations.weights_change()
         try:
             return super().train(*arguments, **options)
@@ -150,19 +159,26 @@ class Trainer(transformers.Trainer):
     def get_train_dataloader(self) -> DataLoader:
         """Return a loader of the batches of an epoch."""
         self.accelerator.even_batches = False
-        return self.accelerator.prepare(batches(self.train_dataset, self.args, self.args.train_batch_size, train=True))
+        return self._prepared(batches(self.train_dataset, self.args, self.args.train_batch_size, train=True))
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Return a loader of the batches of held-out rows."""
         if isinstance(eval_dataset, str):
             eval_dataset = self.eval_dataset[eval_dataset]
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
-        if rows is not self.eval_dataset and not isinstance(rows, TrainingRows | MultiDatasetRows | StreamedRows):
+        if rows is not self.eval_dataset and not isinstance(rows, PREPARED):
             rows = prepare_rows(rows, self.model, self.args, self.losses, held_out=True)
         if isinstance(rows, list):
             return DataLoader(rows)  # type: ignore[arg-type]
         self.accelerator.even_batches = True
-        return self.accelerator.prepare(batches(rows, self.args, self.args.eval_batch_size, train=False))
+        return self._prepared(batches(rows, self.args, self.args.eval_batch_size, train=False))
+
+    def _prepared(self, loader: DataLoader) -> Any:
+        """Let accelerate distribute the batches to the processes; a stream divides its own."""
+        if not isinstance(loader.dataset, StreamedRows | ChainedRows):
+            return self.accelerator.prepare(loader)
+        options = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
+        return prepare_data_loader(loader, self.accelerator.device, put_on_device=True, **options)
 
     # -- loss and gradients ------------------------------------------------------------------------------------------
 
@@ -297,23 +313,13 @@ class Trainer(transformers.Trainer):
     def load_weights(self, folder: str) -> None:
         """Load the weights of a saved encoder into the encoder in training."""
         self.card.evaluations.weights_change()
-        trusted = self.encoder.arguments["trust_remote_code"]
-        saved = type(self.encoder)(folder, dtype="float32", device="cpu", trust_remote_code=trusted)
-        self.encoder.network.load_state_dict(saved.network.state_dict())
+        self.encoder.network.load_state_dict(self.saved_weights(folder))
 
-    # -- before the first step ---------------------------------------------------------------------------------------
-
-    def _try_losses(self, rows: Any) -> None:
-        """Compute each loss on the first rows, so that unfit data raises an error before training starts."""
-        if rows is None or isinstance(rows, StreamedRows):
-            return
-        with torch.random.fork_rng(), torch.no_grad():
-            for dataset in rows.datasets if isinstance(rows, MultiDatasetRows) else [rows]:
-                inputs = self._prepare_inputs(dataset.__getitems__(range(min(len(dataset), 4))))
-                value = self.compute_loss(self.model, inputs)
-                if not torch.isfinite(value):
-                    logger.warning("the loss of the first rows is %s", float(value))
-        self._parts, self._part_steps = {}, 0
+    def saved_weights(self, folder: str | Path) -> dict[str, Any]:
+        """Return the weights of a saved encoder, which is loaded with the arguments of the one in training."""
+        arguments = {**self.encoder.recipe[2], "dtype": "float32", "revision": None, "compile": False}  # type: ignore[attr-defined]
+        weights: dict[str, Any] = type(self.encoder)(folder, device="cpu", **arguments).network.state_dict()
+        return weights
 
 
 class DenseTrainer(Trainer):

@@ -1,6 +1,7 @@
 """Samplers give the batches that sentence-transformers' give from the same seed."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -38,6 +39,28 @@ def test_no_duplicates(count: int, values: int, batch_size: int, drop_last: bool
     mine.set_epoch(epoch)
     assert list(mine) == their_batches(dataset, batch_size, drop_last, epoch)
     assert len(mine) == len(theirs.NoDuplicatesBatchSampler(dataset, batch_size, drop_last))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 30)), max_size=60), st.integers(1, 9), st.booleans())
+def test_a_batch_takes_the_first_rows_that_fit(values: list[tuple[int, int]], batch_size: int, drop_last: bool) -> None:
+    dataset = Dataset.from_dict({"query": [f"q{q}" for q, _ in values], "document": [f"d{d}" for _, d in values]})
+    mine = ours.NoDuplicates([(f"q{q}", f"d{d}") for q, d in values], batch_size, drop_last=drop_last, seed=3)
+    assert list(mine) == their_batches(dataset, batch_size, drop_last, 0)
+
+
+def test_rows_that_all_share_a_value_are_looked_at_about_once_each() -> None:
+    class Counted(tuple[int, ...]):
+        looked_at = 0
+
+        def __iter__(self) -> Any:
+            Counted.looked_at += 1
+            return super().__iter__()
+
+    sampler = ours.NoDuplicates([("q", f"d{at}") for at in range(3000)], 16)
+    sampler._codes = [Counted(codes) for codes in sampler._codes]
+    assert len(list(sampler)) == 3000
+    assert Counted.looked_at < 5 * 3000
 
 
 @settings(max_examples=60, deadline=None)

@@ -56,6 +56,7 @@ class AdaptiveLayerLoss(WrapperLoss):
             raise InputError(f"layer_weighting must be uniform, log, linear or a function, not {layer_weighting!r}")
         if not isinstance(self.model, EmbeddingModel):
             raise InputError(f"{type(self).__name__} needs an encoder, whose layers can be run separately")
+        self.warn_of_caching()
         self.n_layers_per_step = n_layers_per_step
         self.last_layer_weight, self.prior_layers_weight = last_layer_weight, prior_layers_weight
         self.kl_div_weight, self.kl_temperature = kl_div_weight, kl_temperature

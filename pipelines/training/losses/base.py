@@ -1,5 +1,6 @@
 """Base classes and helpers of losses over embeddings: one embedding per column of a row, often with a label."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 
 from indexing.errors import InputError
 from pipelines.training.model import trained
+
+logger = logging.getLogger(__name__)
 
 Features: TypeAlias = dict[str, Any]
 Loss: TypeAlias = Tensor | dict[str, Tensor]
@@ -73,6 +76,23 @@ class WrapperLoss(EmbeddingLoss):
     def __init__(self, model: Any, loss: EmbeddingLoss) -> None:
         super().__init__(model)
         self.loss = loss
+
+    def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
+        """Embed the columns and return the loss; with gradient caching if a loss inside has it."""
+        caching = self.caching()
+        return super().forward(columns, labels) if caching is None else caching.forward_of(self, columns, labels)
+
+    def caching(self) -> Any:
+        """Return the loss among this one and those inside it that caches gradients (`CachedLoss`), or None."""
+        return self.loss.caching() if isinstance(self.loss, WrapperLoss) else None
+
+    def warn_of_caching(self) -> None:
+        """Warn that this loss embeds whole batches although a loss inside it caches gradients."""
+        if self.caching() is not None:
+            logger.warning(
+                "%s embeds each batch at once: the gradient caching of the loss inside it has no effect",
+                type(self).__name__,
+            )
 
     def targets(self, columns: Sequence[Features], labels: Tensor | None) -> Any:
         """Return the targets of the inner loss."""

@@ -56,15 +56,23 @@ class CachedLoss(WrapperLoss):
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
         """Return the loss; backward through it embeds the texts a second time."""
+        return self.forward_of(self.loss, columns, labels)
+
+    def caching(self) -> "CachedLoss":
+        """Return this loss."""
+        return self
+
+    def forward_of(self, outer: EmbeddingLoss, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
+        """Return another loss, usually one around this one, with the gradient caching of this one."""
         passes = [TwoPasses(self._embed, self._pieces(column), [column["attention_mask"].device]) for column in columns]
         vectors = [column.output for column in passes]
-        targets = self.loss.targets(columns, labels)
+        targets = outer.targets(columns, labels)
         if not torch.is_grad_enabled():
-            return self.loss.loss_from_embeddings(vectors, targets)
-        values = self._backward_to(vectors, targets)
+            return outer.loss_from_embeddings(vectors, targets)
+        values = self._backward_to(outer, vectors, targets)
         if unused := [str(at) for at, column in enumerate(vectors) if column.grad is None]:
             raise InputError(
-                f"{type(self.loss).__name__} does not use column {', '.join(unused)} (counted from 0), which would be "
+                f"{type(outer).__name__} does not use column {', '.join(unused)} (counted from 0), which would be "
                 "embedded twice for nothing: leave it out of the data"
             )
         loss = sum(values.values(), start=torch.zeros_like(next(iter(values.values())))).requires_grad_()
@@ -79,19 +87,23 @@ class CachedLoss(WrapperLoss):
         """Return the inner loss."""
         return self.loss.loss_from_embeddings(embeddings, labels)
 
+    def parts(self, embeddings: Sequence[Tensor], labels: Any, rows: int) -> Iterator[Tensor]:
+        """Yield the parts of the inner loss, each over at most `mini_batch_size` rows."""
+        yield from self.loss.parts(embeddings, labels, min(rows, self.mini_batch_size))
+
     @property
     def settings(self) -> dict[str, Any]:
         """Arguments of the inner loss and own ones."""
         return self.loss.settings | super(WrapperLoss, self).settings
 
-    def _backward_to(self, vectors: list[Tensor], targets: Any) -> dict[str, Tensor]:
-        """Compute the loss and the gradients of `vectors`; return the values of the loss's parts by name."""
-        if isinstance(self.loss, SpladeLoss):
-            loss = self.loss.loss_from_embeddings(vectors, targets)
+    def _backward_to(self, outer: EmbeddingLoss, vectors: list[Tensor], targets: Any) -> dict[str, Tensor]:
+        """Compute the outer loss and the gradients of `vectors`; return the values of the loss's parts by name."""
+        if isinstance(outer, SpladeLoss):
+            loss = outer.loss_from_embeddings(vectors, targets)
             total(loss).backward()
             return {name: value.detach() for name, value in loss.items()}
         value = torch.zeros((), device=vectors[0].device)
-        for part in self.loss.parts(vectors, targets, self.mini_batch_size):
+        for part in outer.parts(vectors, targets, self.mini_batch_size):
             # Parts may share a graph, for example the truncation of all vectors to fewer dimensions.
             part.backward(retain_graph=True)
             value = value + part.detach()

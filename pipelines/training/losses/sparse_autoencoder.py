@@ -56,6 +56,7 @@ class CSRLoss(WrapperLoss):
 
     def __init__(self, model: Any, loss: EmbeddingLoss | None = None, beta: float = 0.1, gamma: float = 1.0) -> None:
         super().__init__(model, loss or MultipleNegativesRankingLoss(model, scale=1.0, similarity="dot"))
+        self.warn_of_caching()
         self.beta, self.gamma = beta, gamma
 
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> dict[str, Tensor]:

@@ -31,5 +31,6 @@ def write_autoencoder(encoder: "DenseEncoder", folder: str | Path, *, seed: int)
         torch.manual_seed(seed)
         k, k_aux = max(1, width // _ACTIVE_DIVISOR), width // _REVIVED_DIVISOR
         autoencoder = SparseAutoEncoder(width, _EXPANSION * width, k=k, k_aux=k_aux)
+    # Not the dense encoder's cosine: the loss compares codes by dot product, and inverted indexes score by it.
     settings = encoder.settings | {"model_type": "SparseEncoder", "similarity_fn_name": "dot"}
     return write_into(Path(folder), lambda staging: save_modules([*encoder.modules, autoencoder], staging, settings))

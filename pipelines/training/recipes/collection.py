@@ -146,6 +146,7 @@ def train_for_collection(
         rows = read_mined(output / NEGATIVES)
         rows = rows.select_columns(without_ids(rows.column_names))
         encoder = load_initial_model("reranker", settings, rows, output / INITIAL_MODEL)
+        before = _before(settings)
         trained, card = train_on("reranker", encoder, settings, rows)
 
         def judged(query_ids: Sequence[str]) -> "tuple[Hits, Sequence[str], dict[str, dict[str, int]]]":
@@ -160,7 +161,7 @@ def train_for_collection(
             texts,
             documents,
             encoder,
-            before=_before(settings),
+            before=before,
             seed=settings.seed,
             show_progress=show_progress,
         )

@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
+from pipelines.training import TRIAL
 from pipelines.training.recipes.inference_free import arguments_for
 from pipelines.training.recipes.losses import batch_size_of
 from pipelines.training.recipes.processes import is_main
@@ -23,7 +24,9 @@ INITIAL_MODEL = "start"
 LEARNING_RATE, NEW_HEAD_LEARNING_RATE = 2e-5, 2e-4
 """Default learning rates: of models, and of cross-encoders with a new head."""
 # Files that every run writes anew before training.
-_PREPARATORY_FILES = {SETTINGS_FILE, INITIAL_MODEL, "split.json"}
+_PREPARATORY_FILES = {SETTINGS_FILE, INITIAL_MODEL, TRIAL, "split.json"}
+# Files that a finished run leaves beside its model.
+_REPORTS = (SUMMARY_FILE, "comparison.json")
 # Settings that do not change the resulting model.
 _IGNORED_SETTINGS = {"resume", "output"}
 
@@ -73,6 +76,8 @@ class TrainReport:
 def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) -> None:
     """Create the output folder of a run and record its settings, or accept the folder of the same run.
 
+    A run whose settings differ only in a larger number of steps or epochs is continued: its reports are removed.
+
     Raises
     ------
     StorageError
@@ -87,7 +92,18 @@ def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) 
         return
     if path.is_file() and settings.resume:
         recorded = json.loads(path.read_text("utf-8"))
-        if different := [name for name in values if recorded.get(name) != values[name]]:
+        different = [name for name in values if recorded.get(name) != values[name]]
+        if different == [_length_name(recorded)] == [_length_name(values)]:
+            (name,) = different
+            if values[name] < recorded[name]:
+                raise StorageError(
+                    f"{output} holds a run with {name} {recorded[name]}, which can be lengthened but not shortened to "
+                    f"{values[name]}: choose another --output"
+                )
+            for report in _REPORTS:
+                (output / report).unlink(missing_ok=True)
+            write_json(path, values)
+        elif different:
             raise StorageError(
                 f"{output} holds a run with another {', '.join(different)} ({path.name}): choose another --output"
             )
@@ -96,6 +112,11 @@ def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) 
         raise StorageError(f"{output} exists already: choose another folder for --output, or delete that one")
     output.mkdir(parents=True, exist_ok=True)
     write_json(path, values)
+
+
+def _length_name(settings: Mapping[str, Any]) -> str:
+    """Return the name of the setting that decides the length of a run."""
+    return "max_steps" if settings.get("max_steps", -1) > 0 else "epochs"
 
 
 def load_report(output: Path) -> TrainReport | None:
@@ -144,7 +165,7 @@ def run_training(
         card=card,
     )
     newest = last_checkpoint(output) if settings.resume else None
-    state = load_completed_state(output, newest)
+    state = load_completed_state(output, newest, trainer.args)
     if state is not None:
         # Resuming would take one more step.
         trainer.state = state
@@ -194,15 +215,27 @@ def _fit_last_layer(trainer: Any, settings: TrainSettings, rows: Any, *, is_eval
         trainer.evaluate()
 
 
-def load_completed_state(output: Path, newest: str | None) -> Any:
-    """Return the trainer's state if all steps are done, even if the final model was not written; else None."""
+def load_completed_state(output: Path, newest: str | None, arguments: Any) -> Any:
+    """Return the trainer's state if all steps are done, even if the final model was not written; else None.
+
+    Parameters
+    ----------
+    output
+        The run's folder.
+    newest
+        Its newest checkpoint.
+    arguments
+        Arguments of this run, which may be longer than the one that wrote the state.
+    """
     from transformers import TrainerState
 
     for folder in (output, Path(newest)) if newest else ():
         path = folder / "trainer_state.json"
         if path.is_file():
             state = TrainerState.load_from_json(str(path))
-            if state.global_step >= state.max_steps:
+            steps, epochs = arguments.max_steps, arguments.num_train_epochs
+            is_long_enough = state.global_step >= steps if steps > 0 else (state.epoch or 0) + 1e-6 >= epochs
+            if state.global_step >= state.max_steps and is_long_enough:
                 return state
     return None
 

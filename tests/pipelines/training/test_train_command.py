@@ -40,6 +40,24 @@ def test_train_dense_resumes_and_reports(
     assert "a run with another lr" in capsys.readouterr().err
 
 
+def test_a_finished_run_is_lengthened_by_more_steps_or_epochs(
+    bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["train", "dense", "--model", str(bert), "--data", str(triples), "--batch-size", "4", "--no-bf16"]
+    command = [*common, "--output", str(tmp_path / "steps"), "--checkpoints", "2"]
+    assert main([*command, "--max-steps", "4"]) == 0
+    assert main([*command, "--max-steps", "7"]) == 0
+    assert "7 steps over 24 rows" in (said := capsys.readouterr().out) and "resumed from step 4" in said
+    assert main([*command, "--max-steps", "7"]) == 0
+    assert "7 steps over 24 rows" in capsys.readouterr().out
+    assert main([*command, "--max-steps", "5"]) == 1
+    assert "max_steps 7, which can be lengthened but not shortened to 5" in capsys.readouterr().err
+    command = [*common, "--output", str(tmp_path / "epochs"), "--checkpoints", "1"]
+    assert main([*command, "--epochs", "0.5"]) == 0
+    assert main([*command, "--epochs", "2"]) == 0
+    assert "12 steps over 24 rows" in capsys.readouterr().out
+
+
 def test_train_sparse_from_a_dense_encoder(
     bert: Path, triples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
