@@ -24,9 +24,10 @@ from pipelines.evaluation.report import GivenTexts, write_report
 from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.results import FORMAT
 from pipelines.evaluation.systems import Plan
-from pipelines.evaluation.task import PACKAGES, Settings, Task, package_version, run_task
+from pipelines.evaluation.task import PACKAGES, Settings, Task, run_task
 from pipelines.measures.measures import Measure
 from pipelines.models import Models
+from pipelines.package_versions import package_version
 
 SelfHits = Literal["auto", "drop", "keep"]
 

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from pipelines.measures import DEFAULT_MEASURES
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.qrels import Qrels
 from pipelines.models import Models
+from pipelines.package_versions import package_version
 from pipelines.search import SearchPipeline
 from pipelines.search.fusing import make_fusion
 from retrieve.hybrid import HybridRetriever
@@ -340,14 +340,6 @@ def _kept_answer(path: Path, key: str) -> tuple[dict[str, Any] | None, Hits | No
     """Return the record and hits that are cached under this key; None for what is missing."""
     record = kept(path, key)
     return record, None if record is None else kept_hits(path)
-
-
-def package_version(package: str) -> str | None:
-    """Return an installed package's version; None if it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _sum(values: Any) -> float | None:

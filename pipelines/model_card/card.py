@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from pipelines.model_card.evaluations import Evaluations, EvaluationTable
 from pipelines.model_card.log import LogTable
 from pipelines.model_card.markdown import shown
 from pipelines.model_card.usage import snippets
+from pipelines.package_versions import package_version
 
 if TYPE_CHECKING:
     from retrieve.encoders.base import Encoder
@@ -250,4 +250,5 @@ def _value(value: Any) -> str:
 
 def _versions() -> str:
     packages = ["retrieve-rerank", "transformers", "torch", "accelerate", "datasets", "tokenizers"]
-    return "\n".join([f"- Python: {python_version()}", *(f"- {name}: {version(name)}" for name in packages)])
+    lines = (f"- {name}: {package_version(name) or 'not installed'}" for name in packages)
+    return "\n".join([f"- Python: {python_version()}", *lines])

@@ -4,7 +4,7 @@ SPLADE uses only the largest of the logits [tokens, vocabulary] of each text and
 a gradient: some hundreds per text. Backpropagation through the full product would cost twice as much as the product.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +13,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 _MAX_LOGITS = 1 << 22
-"""Maximum logits in memory at once, for each running batch: 16 MB in float32."""
+"""Maximum logits in memory at once on a CPU, for each running batch: 16 MB in float32."""
+_MAX_LOGITS_GPU = 1 << 28
+"""The same on a GPU, for the padded logits: 512 MB in bfloat16. Fewer would leave it waiting for the next kernel."""
+
+Blocks = Iterator[tuple[slice | Tensor, slice, Tensor]]
+"""Texts, terms, and their logits [texts, tokens, terms]."""
 
 
 def largest_logits(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -37,15 +42,43 @@ def largest_logits(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Te
     return largest
 
 
-def logit_blocks(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Yield the logits in blocks: a slice of texts of equal length, a slice of terms, [texts, length, terms]."""
+def logit_blocks(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Blocks:
+    """Yield the logits in blocks: the texts, a slice of terms, and the logits [texts, tokens, terms].
+
+    On a CPU the texts of a block are adjacent and equally long. A GPU takes all texts at once, and the logits of the
+    missing tokens of shorter texts are -inf. Texts without tokens are left out.
+    """
+    blocks: Callable[[Tensor, Tensor, Sequence[int]], Blocks] = (
+        _equal_length_blocks if hidden.device.type == "cpu" else _padded_blocks
+    )
+    return blocks(hidden, weight, lengths)
+
+
+def _equal_length_blocks(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Blocks:
     # A CPU multiplies blocks of terms a quarter faster than blocks of tokens.
-    terms = max(1, _MAX_LOGITS // max(1, len(hidden)))
-    for low in range(0, len(weight), terms):
-        block = slice(low, low + terms)
+    for block in _term_blocks(len(weight), _MAX_LOGITS // max(1, len(hidden))):
         logits = torch.nn.functional.linear(hidden, weight[block])
         for texts, tokens, length in _equal_lengths(lengths):
             yield texts, block, logits[tokens].unflatten(0, (-1, length))
+
+
+def _padded_blocks(hidden: Tensor, weight: Tensor, lengths: Sequence[int]) -> Blocks:
+    counts = torch.tensor(lengths, device=hidden.device)
+    texts = counts.nonzero().squeeze(1)
+    if not len(texts):
+        return
+    counts = counts[texts]
+    width = max(lengths)
+    rows, columns = (torch.arange(width, device=hidden.device) < counts[:, None]).nonzero(as_tuple=True)
+    for block in _term_blocks(len(weight), _MAX_LOGITS_GPU // (len(texts) * width)):
+        logits = torch.nn.functional.linear(hidden, weight[block])
+        padded = logits.new_full((len(texts), width, logits.shape[1]), -torch.inf)
+        padded[rows, columns] = logits
+        yield texts, block, padded
+
+
+def _term_blocks(terms: int, size: int) -> Iterator[slice]:
+    return (slice(low, low + max(1, size)) for low in range(0, terms, max(1, size)))
 
 
 class _LargestLogits(torch.autograd.Function):

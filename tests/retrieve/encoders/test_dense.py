@@ -173,7 +173,7 @@ def test_a_prompt_can_be_left_out_of_the_pooling(make_dense):
 
     # [CLS] the price of water [SEP]: the first four are the prompt.
     features = without.engine.forward(without.input.tokenize(["the price of water"]), np.array([0]))
-    expected = features["token_embeddings"][0, 4:].mean(dim=0).numpy()
+    expected = features["token_embeddings"][0, 4:].mean(dim=0).cpu().numpy()
 
     np.testing.assert_allclose(without.encode("water", prompt="the price of "), expected, atol=1e-6)
     assert not np.allclose(whole, expected, atol=1e-2)

@@ -21,10 +21,13 @@ def make(lengths: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("max_logits", [1, 30, 1 << 24])
 @pytest.mark.parametrize("lowered_by", [-100.0, 1.0, 100.0])
+@pytest.mark.parametrize("blocks", ["_equal_length_blocks", "_padded_blocks"])
 def test_values_and_gradients_are_those_of_the_full_product(
-    lengths: list[int], max_logits: int, lowered_by: float, monkeypatch: pytest.MonkeyPatch
+    lengths: list[int], max_logits: int, lowered_by: float, blocks: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MAX_LOGITS", max_logits)
+    for limit in ("_MAX_LOGITS", "_MAX_LOGITS_GPU"):
+        monkeypatch.setattr(module, limit, max_logits)
+    monkeypatch.setattr(module, "logit_blocks", getattr(module, blocks))
     hidden, weight = make(lengths)
     found, expected = largest_logits(hidden, weight, lengths), plain(hidden, weight, lengths)
     torch.testing.assert_close(found, expected)
@@ -39,9 +42,15 @@ def test_values_and_gradients_are_those_of_the_full_product(
         torch.testing.assert_close(mine, other)
 
 
-def test_no_text_gives_nothing() -> None:
+@pytest.mark.parametrize("blocks", ["_equal_length_blocks", "_padded_blocks"])
+@pytest.mark.parametrize("lengths", [[], [0, 0]])
+def test_no_token_gives_zeros(lengths: list[int], blocks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "logit_blocks", getattr(module, blocks))
     hidden, weight = torch.empty(0, 8, requires_grad=True), torch.randn(40, 8, requires_grad=True)
-    assert largest_logits(hidden, weight, []).shape == (0, 40)
+    found = largest_logits(hidden, weight, lengths)
+    assert found.tolist() == [[0.0] * 40] * len(lengths)
+    found.sum().backward()
+    assert weight.grad is not None and not weight.grad.any()
 
 
 def test_only_tensors_that_require_a_gradient_get_one() -> None:
