@@ -24,7 +24,7 @@ FUSIONS: dict[str, dict[str, Any]] = {
     "rrf": {"method": "rrf", "k": 60},
     "min-max 0.5": {"method": "weighted-sum"},
     "min-max 0.6 dense": {"method": "weighted-sum", "weights": {"bm25": 0.4, "dense": 0.6}},
-    "spread-weighted": default_fusion({"bm25": "bm25", "dense": "cosine"}).as_config(),
+    "spread-weighted": default_fusion({"bm25": "bm25", "dense": "cosine"}).as_config() | {"rare_words": False},
     "spread-weighted, power 1.5": {"method": "spread-weighted", "scales": {"bm25": 1, "dense": 34}, "power": 1.5},
 }
 """Fusions that need no judgements; the intervals compare each with the better leg."""

@@ -85,6 +85,9 @@ class Hits:
         The table of doc_ids that `codes` point into; it may hold ids without a hit.
     legs
         Provenance: for each named leg its ranks and scores, aligned with `codes`.
+    rare
+        bool [hits], the hits that contain the rare words which decide their query (`Index.rare_hits`); None where
+        they were not looked for.
     """
 
     offsets: NDArray[np.int64]
@@ -92,6 +95,7 @@ class Hits:
     scores: NDArray[Any]
     ids: StringArray
     legs: Mapping[str, LegColumns] = field(default_factory=dict)
+    rare: NDArray[np.bool_] | None = None
 
     @classmethod
     def ranked(
@@ -103,6 +107,7 @@ class Hits:
         ids: StringArray,
         k: int | None = None,
         legs: Mapping[str, LegColumns] | None = None,
+        rare: NDArray[np.bool_] | None = None,
     ) -> "Hits":
         """Sort unordered (query row, code, score) triples into `Hits`, at most `k` per query.
 
@@ -135,6 +140,7 @@ class Hits:
             scores=scores[order],
             ids=ids,
             legs={name: LegColumns(leg.ranks[order], leg.scores[order]) for name, leg in (legs or {}).items()},
+            rare=None if rare is None else rare[order],
         )
 
     @classmethod
@@ -171,6 +177,7 @@ class Hits:
                 )
                 for name in parts[0].legs
             },
+            rare=_concatenated_marks(parts),
         )
 
     def to_run(self, queries: Sequence[str]) -> Run:
@@ -215,6 +222,7 @@ class Hits:
             codes=self.codes[keep],
             scores=self.scores[keep],
             legs={name: LegColumns(leg.ranks[keep], leg.scores[keep]) for name, leg in self.legs.items()},
+            rare=None if self.rare is None else self.rare[keep],
         )
 
     def part(self, start: int, stop: int) -> "Hits":
@@ -226,6 +234,7 @@ class Hits:
             codes=self.codes[first:last],
             scores=self.scores[first:last],
             legs={name: LegColumns(leg.ranks[first:last], leg.scores[first:last]) for name, leg in self.legs.items()},
+            rare=None if self.rare is None else self.rare[first:last],
         )
 
     def as_leg(self, name: str) -> "Hits":
@@ -311,6 +320,13 @@ def align(parts: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]]:
     ids, positions = encode_strings(names)
     splits = np.cumsum([len(codes) for codes, _ in used])[:-1]
     return ids, [local[inverse] for local, (_, inverse) in zip(np.split(positions, splits), used, strict=True)]
+
+
+def _concatenated_marks(parts: Sequence[Hits]) -> NDArray[np.bool_] | None:
+    """Concatenate the marks of rare words; False for a part without marks, None if no part has any."""
+    if all(hits.rare is None for hits in parts):
+        return None
+    return np.concatenate([np.zeros(len(hits.codes), np.bool_) if hits.rare is None else hits.rare for hits in parts])
 
 
 def _alphabetical_ranks(ids: StringArray, codes: NDArray[np.integer]) -> NDArray[np.int64]:

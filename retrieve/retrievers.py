@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from indexing.errors import InputError, require_positive
@@ -176,6 +177,11 @@ class Bm25Retriever(IndexRetriever):
 
     def __init__(self, index: "Index", *, name: str = "bm25") -> None:
         super().__init__(index, name=name)
+
+    def find(self, encoded: Sequence[str], k: int, filter: Any = None) -> Hits:
+        """Search, and mark the hits that contain the rare words of their query (`Hits.rare`)."""
+        hits = super().find(encoded, k, filter)
+        return replace(hits, rare=self.index.rare_hits(encoded, hits))
 
     def terms(self, queries: Sequence[str], hits: Hits) -> "list[Terms] | None":
         """Return each matched word, as analyzed, with its part of the BM25 score."""

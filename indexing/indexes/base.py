@@ -160,6 +160,21 @@ class Index(ABC):
         """
         return None
 
+    def rare_hits(self, queries: Sequence[str], hits: Hits) -> "NDArray[np.bool_] | None":
+        """Mark each query's first hits that contain rare words which decide the query: an identifier, a name.
+
+        Parameters
+        ----------
+        queries, hits
+            Texts, and the hits of this index for them.
+
+        Returns
+        -------
+        bool [hits], or None
+            None for kinds without words.
+        """
+        return None
+
     def analyze(self, words: Sequence[str]) -> list[str] | None:
         """Return each word in the form that this index compares, "" for a stopword; None for kinds without words."""
         return None

@@ -119,7 +119,8 @@ def _parts(legs: "Mapping[str, LegExplanation]", indent: str, total: str) -> Ite
         terms = "".join(f"  {term} {weight:.2f}" for term, weight in (leg.terms or ())[:SHOWN_TERMS])
         more = len(leg.terms or ()) - SHOWN_TERMS
         rest = f"  and {more} more" if more > 0 else ""
-        yield f"{indent}{name}: {leg.share:.0%} of {total}{scored}{normalized}{terms}{rest}"
+        decided = ", put first by rare words of the query" if leg.decided else ""
+        yield f"{indent}{name}: {leg.share:.0%} of {total}{scored}{normalized}{decided}{terms}{rest}"
         yield from _parts(leg.legs, indent + "  ", "that")
 
 

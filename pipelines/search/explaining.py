@@ -58,12 +58,14 @@ def _of_leg(
         if not is_involved:
             explained.append(None)
             continue
-        normalized, share = None, 1.0
+        normalized, share, decided = None, 1.0, False
         if shares is not None and places is not None:
             share = float(shares.shares[leg.name][places[at]])
             if leg.name in shares.normalized:
                 normalized = float(shares.normalized[leg.name][places[at]])
+            if leg.name in shares.decided:
+                decided = bool(shares.decided[leg.name][places[at]])
         terms: Terms | None = next(matched, None)
         rank = int(column.ranks[at]) or None
-        explained.append(LegExplanation(rank, float(column.scores[at]), normalized, share, terms))
+        explained.append(LegExplanation(rank, float(column.scores[at]), normalized, share, terms, decided))
     return explained

@@ -23,6 +23,8 @@ class LegExplanation:
         The leg's share of the fused score, 0 to 1; 1 without a fusion.
     terms
         Matched terms and their contributions to the leg's score, largest first; None for a leg that matches no terms.
+    decided
+        Whether this leg alone put the hit first, because it contains rare words of the query (docs/fusion.md).
     legs
         When the leg is one variant of the query (`SearchPipeline.multi_search`): the contributions of the actual legs
         to that variant's score.
@@ -33,6 +35,7 @@ class LegExplanation:
     normalized: float | None
     share: float
     terms: Terms | None = None
+    decided: bool = False
     legs: "Mapping[str, LegExplanation]" = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -42,6 +45,8 @@ class LegExplanation:
             plain["normalized"] = self.normalized
         if self.terms is not None:
             plain["terms"] = [{"term": term, "weight": weight} for term, weight in self.terms]
+        if self.decided:
+            plain["decided"] = True
         if self.legs:
             plain["legs"] = {name: leg.as_dict() for name, leg in self.legs.items()}
         return plain

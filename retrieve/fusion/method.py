@@ -28,11 +28,14 @@ class LegShare:
         The leg's summand in the fused score: the legs' contributions sum to the score.
     share
         ``|contribution| / sum over legs of |contribution|``; 0 where no leg contributed.
+    decided
+        1 where the leg alone put the hit first, because it contains rare words of the query; else 0.
     """
 
     normalized: NDArray[np.float64]
     contribution: NDArray[np.float64]
     share: NDArray[np.float64]
+    decided: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +51,7 @@ class Explanation:
         return Explanation(
             self.hits.where(keep),
             {
-                name: LegShare(leg.normalized[keep], leg.contribution[keep], leg.share[keep])
+                name: LegShare(leg.normalized[keep], leg.contribution[keep], leg.share[keep], leg.decided[keep])
                 for name, leg in self.legs.items()
             },
         )
@@ -111,7 +114,7 @@ class FusionMethod(ABC):
         size = np.abs(contributions)
         total = size.sum(axis=0)
         shares = np.divide(size, total, out=np.zeros_like(size), where=total > 0)
-        hits, columns = pool.ranked(contributions, [values, contributions, shares])
+        hits, columns = pool.ranked(contributions, [values, contributions, shares, self.decided(pool)])
         names = [leg_name(leg, position) for position, leg in enumerate(answers)]
         return Explanation(hits, {name: LegShare(*parts) for name, *parts in zip(names, *columns, strict=True)})
 
@@ -132,6 +135,10 @@ class FusionMethod(ABC):
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
         """Return each leg's summand in each candidate's fused score, without NaN; by default the value itself."""
         return or_zero(values)
+
+    def decided(self, pool: Pool) -> Matrix:
+        """Return 1 where a leg's rare words put a candidate first, else 0, float64 [legs, candidates]."""
+        return np.zeros((len(pool.answers), len(pool)))
 
     def _pool(self, answers: Sequence[Hits], complete: Complete | None) -> Pool:
         pool = Pool.of(answers)

@@ -62,6 +62,10 @@ def completed(answers: Sequence[Hits], complete: Complete | None) -> list[Hits]:
     for index, (hits, candidates) in enumerate(zip(answers, pool.candidates, strict=True)):
         scores, absent = np.full(len(pool), np.nan), np.ones(len(pool), np.bool_)
         scores[candidates], absent[candidates] = hits.scores, False
+        rare = None
+        if hits.rare is not None:
+            rare = np.zeros(len(pool), np.bool_)
+            rare[candidates] = hits.rare
         if absent.any():
             rows, doc_ids = pool.rows[absent], pool.ids[pool.codes[absent]].tolist()
             computed = complete(index, rows, doc_ids)
@@ -83,5 +87,5 @@ def completed(answers: Sequence[Hits], complete: Complete | None) -> list[Hits]:
             ranks = np.zeros(len(pool), np.int32)
             ranks[candidates], own[candidates] = leg.ranks, leg.scores
             legs[name] = LegColumns(ranks, own)
-        extended.append(Hits.ranked(len(hits), pool.rows, pool.codes, scores, pool.ids, legs=legs))
+        extended.append(Hits.ranked(len(hits), pool.rows, pool.codes, scores, pool.ids, legs=legs, rare=rare))
     return extended

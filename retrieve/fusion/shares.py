@@ -1,7 +1,7 @@
 """Each leg's share of each fused score."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -26,11 +26,15 @@ class Shares:
         does not report it.
     shares
         Each leg's share of the fused score, from 0 to 1, float64 [hits].
+    decided
+        1 where the leg's rare words put the hit first, else 0, float64 [hits]. Empty where the fusion does not report
+        it.
     """
 
     hits: Hits
     normalized: Mapping[str, NDArray[np.float64]]
     shares: Mapping[str, NDArray[np.float64]]
+    decided: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def positions(self, hits: Hits) -> NDArray[np.int64]:
         """Return the position of each of these hits among the fused ones, int64 [hits]; -1 if absent."""
@@ -55,6 +59,7 @@ def stated_shares(fusion: ExplainingFusion, answers: Sequence[Hits], complete: A
         explained.hits,
         {name: leg.normalized for name, leg in explained.legs.items()},
         {name: leg.share for name, leg in explained.legs.items()},
+        {name: leg.decided for name, leg in explained.legs.items() if hasattr(leg, "decided")},
     )
 
 

@@ -13,6 +13,7 @@ from indexing.hits import Hits
 from retrieve.fusion.method import FusionMethod, or_zero
 from retrieve.fusion.normalizers import min_max
 from retrieve.fusion.pool import Matrix, Pool
+from retrieve.fusion.rare_words import decided, rare_words_first
 from retrieve.fusion.weighted_sum import WeightedSum
 from retrieve.fusion.weights import Weights, check_numbers, leg_values
 
@@ -51,6 +52,9 @@ class SpreadWeightedSum(FusionMethod):
     power
         How strongly weights follow spreads: 0 or more, 6 by default. 1 without floors ranks nearly like the sum of
         ``scale * score``; 0 is `WeightedSum` with equal weights.
+    rare_words
+        Whether hits that a leg marked for the rare words of the query (`Hits.rare`) come before all others; see
+        `rare_words_first`.
     """
 
     name: ClassVar[str] = "spread-weighted"
@@ -58,6 +62,7 @@ class SpreadWeightedSum(FusionMethod):
     scales: Weights | None = None
     floors: Weights | None = None
     power: float = 6
+    rare_words: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,8 +82,13 @@ class SpreadWeightedSum(FusionMethod):
         return pool.spread([min_max(hits.scores, hits.offsets) for hits in pool.answers])
 
     def contributions(self, values: Matrix, pool: Pool) -> Matrix:
-        """Multiply by each query's weights."""
-        return or_zero(values) * self.weights(pool.answers)[:, pool.rows]
+        """Multiply by each query's weights, and raise what rare words decide."""
+        weighted = or_zero(values) * self.weights(pool.answers)[:, pool.rows]
+        return rare_words_first(weighted, pool) if self.rare_words else weighted
+
+    def decided(self, pool: Pool) -> Matrix:
+        """Return which candidates a leg's rare words put first; see `FusionMethod.decided`."""
+        return decided(pool) if self.rare_words else super().decided(pool)
 
     def weights(self, answers: Sequence[Hits]) -> Matrix:
         """Return each leg's weight for each query, float64 [legs, queries]; they sum to 1, 0 for a leg without hits."""
@@ -110,20 +120,22 @@ def default_fusion(kinds: Mapping[str, str]) -> FusionMethod:
     """Return the fusion to use for legs of these kinds unless another was configured or tuned.
 
     For BM25 with cosine legs: `SpreadWeightedSum` with the scales of `LOG_ODDS` and a floor of 0.5 for the cosine legs
-    together. With legs of any other kind: `WeightedSum` with equal weights, because a scale that was never measured
-    could silence a leg.
+    together. With legs of any other kind: a sum with equal weights, because a scale that was never measured could
+    silence a leg. With BM25 among several legs, hits that contain the rare words of the query come first.
 
     Parameters
     ----------
     kinds
         Each leg's kind by its name: ``"bm25"``, ``"cosine"`` (dense, by cosine similarity), or any other string.
     """
+    rare_words = len(kinds) > 1 and "bm25" in kinds.values()
     if set(kinds.values()) != set(LOG_ODDS):
-        return WeightedSum()
+        return SpreadWeightedSum(power=0, rare_words=True) if rare_words else WeightedSum()
     cosines = [name for name, kind in kinds.items() if kind == "cosine"]
     return SpreadWeightedSum(
         scales={name: LOG_ODDS[kind] for name, kind in kinds.items()},
         floors={name: COSINE_FLOOR / len(cosines) if name in cosines else 0.0 for name in kinds},
+        rare_words=rare_words,
     )
 
 

@@ -27,7 +27,9 @@ from indexing.indexes.lucene.bm25_fields import (
 )
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, compose
+from indexing.indexes.lucene.jvm import java_calls
 from indexing.indexes.lucene.matched_words import analyze_words
+from indexing.indexes.lucene.rare_words import RareWords
 from indexing.indexes.lucene.search import CONTENTS, make_searcher
 
 
@@ -42,6 +44,7 @@ class Bm25Index(LuceneIndex):
 
     kind = "bm25"
     norms = True
+    _rare_words: RareWords | None = None
 
     @classmethod
     def create(
@@ -111,6 +114,16 @@ class Bm25Index(LuceneIndex):
     def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates as `Index.score`."""
         return self._score_texts(_as_queries(queries), doc_ids)
+
+    def rare_hits(self, queries: Sequence[str], hits: Hits) -> NDArray[np.bool_]:
+        """Mark hits as `Index.rare_hits`; `indexing.indexes.lucene.rare_words` states the rule."""
+        with self.snapshot() as search:
+            # A search that runs beside this one may have moved to a newer snapshot.
+            if self._rare_words is None or self._rare_words.search is not search:
+                with java_calls(self.path):
+                    parse = bag_of_words(CONTENTS, self._make_analyzer())
+                self._rare_words = RareWords(search, parse, self._text_fields)
+            return self._rare_words.mark(_as_queries(queries), hits)
 
     def analyze(self, words: Sequence[str]) -> list[str]:
         """Return each word as the analyzer makes it (stemmed, for instance); "" for a stopword."""

@@ -91,7 +91,7 @@ class LuceneSearch:
             return Hits.empty(len(queries))
         search_one, search_batch = self._functions.get((depth, filter)) or self._make_functions(depth, filter)
         size = max(1, min(BATCH, BATCH_HITS // depth))
-        results = _Results()
+        results = HitParser()
         for start in range(0, len(nonempty), size):
             batch = [queries[row] for row in nonempty[start : start + size]]
             results.add(apply(search_batch if len(batch) > 1 else search_one, SEPARATOR.join(batch)))
@@ -117,7 +117,7 @@ class LuceneSearch:
 
     def _score(self, query: str, ids: list[str]) -> NDArray[np.float32]:
         depth = 1 << (len(set(ids)) - 1).bit_length()
-        results = _Results()
+        results = HitParser()
         # The Java function reads the candidates from a single reference, so one query is scored at a time.
         with self._scoring:
             with java_calls(self.path):
@@ -139,7 +139,7 @@ class LuceneSearch:
             parse = self._parse
             if filter is not None:
                 parse = compose(parse, _filtered("MUST", bind(_add("FILTER"), 1, lucene_filter(filter, self._fields))))
-            search_one = as_function(compose(parse, top_docs(self.searcher, k), *_printing()))
+            search_one = as_function(compose(parse, top_docs(self.searcher, k), *print_hits()))
             if len(self._functions) >= CACHED_FUNCTIONS:
                 self._functions.clear()
             functions = self._functions[k, filter] = search_one, for_each_part(search_one)
@@ -151,7 +151,7 @@ class LuceneSearch:
             self._candidates = java_class("java.util.concurrent.atomic.AtomicReference")()
         add_candidates = read_from(_add("FILTER"), 1, self._candidates, f"L{_SEARCH}Query;")
         query = compose(self._parse, _filtered("SHOULD", add_candidates))
-        scorer = self._scorers[k] = as_function(compose(query, top_docs(self.searcher, k), *_printing()))
+        scorer = self._scorers[k] = as_function(compose(query, top_docs(self.searcher, k), *print_hits()))
         return scorer
 
 
@@ -185,7 +185,7 @@ def _filtered(occur: str, add_filter: Any) -> Any:
     return compose(start, add_filter, method(_BUILDER, "build", f"()L{_SEARCH}BooleanQuery;"))
 
 
-def _printing() -> tuple[Any, Any]:
+def print_hits() -> tuple[Any, Any]:
     """Return the handles from ``TopDocs`` to the text of its hits."""
     score_docs = getter("org.apache.lucene.search.TopDocs", "scoreDocs", f"[L{_SEARCH}ScoreDoc;")
     return score_docs, method("java.util.Arrays", "toString", "([Ljava/lang/Object;)Ljava/lang/String;", static=True)
@@ -202,7 +202,7 @@ def top_docs(searcher: Any, k: int) -> Any:
     return bind(bind(search, 2, java_class("java.lang.Integer")(k), order), 0, searcher)
 
 
-class _Results:
+class HitParser:
     """Parser of search results, one line per query, into columns."""
 
     def __init__(self) -> None:
@@ -212,6 +212,7 @@ class _Results:
         self._ids: dict[str, str] = {}
 
     def add(self, lines: str) -> None:
+        """Parse the lines of some queries."""
         self.counts.extend(line.count("doc=") for line in lines.split("\n"))
         hits = _HIT.findall(lines)
         if hits:

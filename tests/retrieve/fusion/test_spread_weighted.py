@@ -63,16 +63,23 @@ def test_great_spreads_and_powers_stay_finite():
 
 def test_the_default_knows_bm25_beside_cosines():
     fusion = default_fusion({"bm25": "bm25", "dense": "cosine"})
-    assert fusion == SpreadWeightedSum(scales={"bm25": 1.0, "dense": 20.0}, floors={"bm25": 0.0, "dense": 0.5})
+    assert fusion == SpreadWeightedSum(
+        scales={"bm25": 1.0, "dense": 20.0}, floors={"bm25": 0.0, "dense": 0.5}, rare_words=True
+    )
     assert set(run(fusion(LEGS))[0]) == {"a", "b", "c", "d"}
     assert default_fusion({"a": "cosine", "b": "bm25", "c": "cosine"}).floors == {"a": 0.25, "b": 0.0, "c": 0.25}
 
 
-@pytest.mark.parametrize(
-    "kinds", [["bm25", "impact"], ["bm25", "cosine", "impact"], ["cosine", "cosine"], ["bm25", "dot"]]
-)
+@pytest.mark.parametrize("kinds", [["bm25", "impact"], ["bm25", "cosine", "impact"], ["bm25", "dot"]])
 def test_the_default_gives_equal_weights_to_kinds_that_were_not_measured(kinds):
-    assert default_fusion(dict(zip("abc", kinds, strict=False))) == WeightedSum()
+    fusion = default_fusion(dict(zip("abc", kinds, strict=False)))
+    assert fusion == SpreadWeightedSum(power=0, rare_words=True)
+    assert run(fusion(LEGS)) == [pytest.approx(found) for found in run(WeightedSum()(LEGS))]
+
+
+@pytest.mark.parametrize("kinds", [["cosine", "cosine"], ["impact", "cosine"], ["bm25"], ["cosine"]])
+def test_the_default_knows_no_rare_words_without_a_leg_of_words_beside_another(kinds):
+    assert default_fusion(dict(zip("ab", kinds, strict=False))) == WeightedSum()
 
 
 @pytest.mark.parametrize(
