@@ -7,8 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from indexing.max_sim import max_sim, max_sim_pairwise, xtr_scores
     from retrieve.default_models import default_dense_model
-    from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
+    from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
     from retrieve.fusion import reciprocal_rank_fusion, weighted_sum
     from retrieve.hybrid import HybridRetriever
     from retrieve.reranking.cross_encoder import Reranker
@@ -19,9 +20,13 @@ _HOME = {
     "default_dense_model": "retrieve.default_models",
     "CrossEncoder": "retrieve.encoders",
     "DenseEncoder": "retrieve.encoders",
+    "MultiVectorEncoder": "retrieve.encoders",
     "SparseEncoder": "retrieve.encoders",
     "reciprocal_rank_fusion": "retrieve.fusion",
     "weighted_sum": "retrieve.fusion",
+    "max_sim": "indexing.max_sim",
+    "max_sim_pairwise": "indexing.max_sim",
+    "xtr_scores": "indexing.max_sim",
     "HybridRetriever": "retrieve.hybrid",
     "LateInteractionReranker": "retrieve.reranking.late_interaction",
     "Reranker": "retrieve.reranking.cross_encoder",
@@ -37,12 +42,16 @@ __all__ = [
     "DenseRetriever",
     "HybridRetriever",
     "LateInteractionReranker",
+    "MultiVectorEncoder",
     "Reranker",
     "SparseEncoder",
     "SparseRetriever",
     "default_dense_model",
+    "max_sim",
+    "max_sim_pairwise",
     "reciprocal_rank_fusion",
     "weighted_sum",
+    "xtr_scores",
 ]
 
 

@@ -1,10 +1,12 @@
-"""Encoders: models that map text to vectors (dense) or weighted terms (sparse), or score a pair of texts (cross).
+"""Encoders: models that map text to vectors (dense, multi-vector) or weighted terms (sparse), or score pairs (cross).
 
 Importing this package loads neither torch nor transformers; creating an encoder does.
 """
 
+from indexing.token_vectors import TokenVectors
 from retrieve.encoders.cross import CrossEncoder
-from retrieve.encoders.dense import DenseEncoder, TokenVectors
+from retrieve.encoders.dense import DenseEncoder
+from retrieve.encoders.multi_vector import MultiVectorEncoder
 from retrieve.encoders.quantize import quantize, value_ranges
 from retrieve.encoders.sparse import SparseEncoder, Sparsity, sparsity
 from retrieve.encoders.workers import EncoderWorkers
@@ -13,6 +15,7 @@ __all__ = [
     "CrossEncoder",
     "DenseEncoder",
     "EncoderWorkers",
+    "MultiVectorEncoder",
     "SparseEncoder",
     "Sparsity",
     "TokenVectors",

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError, require_positive
-from retrieve.encoders.checkpoint import Checkpoint, Source, loading
+from retrieve.encoders.checkpoint import READERS, Checkpoint, Source, loading
+from retrieve.encoders.colbert_layouts import is_late_interaction
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
@@ -15,6 +16,7 @@ from retrieve.encoders.saving import save_modules
 if TYPE_CHECKING:
     import torch
 
+    from retrieve.encoders.modules.module import LoadOptions, Module
     from retrieve.encoders.modules.transformer import Transformer
     from retrieve.encoders.workers import EncoderWorkers
 
@@ -125,7 +127,7 @@ class Encoder:
             self.checkpoint = Checkpoint.open(model, source, organisation=self.organisation)
             self._check_kind()
             options = LoadOptions(self.dtype, max_length, allow_bin, trust_remote_code, local_files_only)
-            self.modules = self.checkpoint.load(self._implied_steps(), options)
+            self.modules = self._load_modules(options)
             self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
             if compile:
                 self._compile()
@@ -286,12 +288,19 @@ class Encoder:
     def _check_kind(self) -> None:
         model_type = self.checkpoint.settings.get("model_type", "SentenceTransformer")
         if self.checkpoint.steps and model_type not in (None, self.model_type):
+            reader = READERS.get(model_type)
             raise ModelError(
                 f"{self.checkpoint.folder} was saved as a {model_type}, which {type(self).__name__} does not read"
+                + (f": {reader} reads it" if reader else "")
             )
+        if is_late_interaction(self.checkpoint):
+            raise ModelError(f"{self.checkpoint.folder} is a late-interaction model: MultiVectorEncoder reads that")
         architectures = self.checkpoint.config.get("architectures") or [""]
         if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":
             raise ModelError(f"{self.checkpoint.folder} holds a {architectures[0]}: CrossEncoder reads that")
+
+    def _load_modules(self, options: "LoadOptions") -> "list[Module]":
+        return self.checkpoint.load(self._implied_steps(), options)
 
     def _implied_steps(self) -> Sequence[Step]:
         """Return the modules of a plain transformers checkpoint, which has no modules.json."""

@@ -1,7 +1,7 @@
 """Batches of texts of different lengths: planning, order and padding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import TypeVar
 
@@ -37,6 +37,8 @@ class Tokens:
         Pad on the left, as decoders need it.
     prompt_length
         Number of leading tokens of each text that are the prompt; 0 without a prompt.
+    attended
+        int64 [texts], number of leading tokens that the others attend to; None for all.
     """
 
     ids: NDArray[np.int32]
@@ -45,6 +47,7 @@ class Tokens:
     pad_id: int = 0
     pad_left: bool = False
     prompt_length: int = 0
+    attended: NDArray[np.int64] | None = None
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -73,7 +76,20 @@ class Tokens:
         if self.type_ids is not None:
             features["token_type_ids"] = np.zeros(mask.shape, dtype=np.int64)
             features["token_type_ids"][mask] = self.type_ids[sources]
+        if self.attended is not None:
+            attended = np.arange(mask.shape[1]) < self.attended[rows][:, None]
+            features["attention_mask"] = (mask & attended).astype(np.int64)
+            features["expansion_mask"] = (mask & ~attended).astype(np.int64)
         return features
+
+    def expanded(self, length: int, token: int, *, attend: bool) -> "Tokens":
+        """Fill up texts with fewer tokens than `length` by `token`, which others attend to if `attend`."""
+        lengths = self.lengths
+        offsets = np.concatenate(([0], np.cumsum(np.maximum(lengths, length))))
+        ids = np.full(offsets[-1], token, np.int32)
+        shift = np.repeat(offsets[:-1] - self.offsets[:-1], lengths)
+        ids[np.arange(len(self.ids)) + shift] = self.ids
+        return replace(self, ids=ids, offsets=offsets, attended=None if attend else lengths)
 
 
 def flatten_rows(rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

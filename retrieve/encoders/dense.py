@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, require_positive
+from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
 from retrieve.encoders.modules import Step
@@ -16,21 +17,6 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-class TokenVectors(NamedTuple):
-    """Vectors of each text's tokens, for late interaction.
-
-    Parameters
-    ----------
-    offsets
-        int64 [texts + 1]; text ``i`` owns ``vectors[offsets[i]:offsets[i + 1]]``.
-    vectors
-        float32 [tokens, dim], of unit length.
-    """
-
-    offsets: NDArray[np.int64]
-    vectors: NDArray[np.float32]
 
 
 class DenseOptions(TypedDict, total=False):
@@ -287,6 +273,7 @@ class DenseEncoder(PromptedEncoder):
             chunk_size=TEXTS_PER_CHUNK if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
+            task=task,
         ):
             yield self._vectors(block, normalize, dimension)
 
@@ -318,7 +305,7 @@ class DenseEncoder(PromptedEncoder):
             )
         blocks = [
             self._token_vectors(chunk)
-            for chunk in engine.chunks([texts] if isinstance(texts, str) else texts, prompt=prompt)
+            for chunk in engine.chunks([texts] if isinstance(texts, str) else texts, prompt=prompt, task=task)
         ]
         lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(block.offsets) for block in blocks)])
         vectors = [block.vectors for block in blocks] or [np.zeros((0, self._full_dimension), np.float32)]

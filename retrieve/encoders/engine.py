@@ -109,11 +109,13 @@ class Engine:
         chunk_size: int = TEXTS_PER_CHUNK,
         token_budget: int | None = None,
         show_progress: bool = False,
+        task: str | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> Iterator[Chunk]:
         """Tokenize texts (or with `pairs`, pairs of texts) in chunks of `chunk_size`; run each before the next.
 
-        `settings` are passed to the modules among the features.
+        `task` decides the length of a model with one for queries and one for documents. `settings` are passed to the
+        modules among the features.
 
         Raises
         ------
@@ -134,7 +136,7 @@ class Engine:
                     chunk = [tuple(pair) if isinstance(pair, list) else pair for pair in chunk]
                 _check_types(chunk, start, pairs)
                 index = {text: at for at, text in enumerate(dict.fromkeys(chunk))}
-                tokens = self._tokenize(list(index), prompt, chunk, start)
+                tokens = self._tokenize(list(index), prompt, task, chunk, start)
                 inverse = np.fromiter((index[text] for text in chunk), np.int64, count=len(chunk))
                 yield Chunk(self, tokens, inverse, costs, bar, settings or {})
                 start += len(chunk)
@@ -181,9 +183,9 @@ class Engine:
             release_freed_memory()
         return output
 
-    def _tokenize(self, distinct: list[Any], prompt: str, chunk: list[Any], start: int) -> Tokens:
+    def _tokenize(self, distinct: list[Any], prompt: str, task: str | None, chunk: list[Any], start: int) -> Tokens:
         try:
-            return self.input.tokenize(distinct, prompt)
+            return self.input.tokenize(distinct, prompt, task)
         except (UnicodeEncodeError, TypeError) as error:  # tokenizers raises either
             at = next((at for at, text in enumerate(chunk, start) if not _encodable(text)), None)
             if at is None:

@@ -184,6 +184,7 @@ class SparseEncoder(PromptedEncoder):
             chunk_size=TEXTS_PER_CHUNK if chunk is None else chunk,
             show_progress=show_progress,
             token_budget=token_budget,
+            task=task,
             settings={"max_active_dims": limit},
         ):
             yield self._weights(block, limit)

@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 
 from indexing.errors import InputError, ModelError, require_positive
 from indexing.resources import Closing
+from indexing.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
     import torch
@@ -87,11 +88,13 @@ class EncoderWorkers(Closing):
 
         Returns
         -------
-        array [texts, dim], or csr_matrix [texts, vocabulary] from a sparse encoder
+        array [texts, dim]; csr_matrix [texts, vocabulary] or TokenVectors from a sparse or multi-vector encoder
         """
         blocks = list(self.encode_stream(texts, chunk=chunk, **options))
         if not blocks:
             return self._submit("encode", [], options).result()
+        if isinstance(blocks[0], TokenVectors):
+            return TokenVectors.join(blocks)
         return csr_matrix(vstack(blocks, format="csr")) if issparse(blocks[0]) else np.concatenate(blocks)
 
     def predict(self, pairs: Iterable[tuple[str, str]], *, chunk: int | None = None, **options: Any) -> Any:
@@ -155,7 +158,7 @@ class EncoderWorkers(Closing):
                     if not pending:
                         return
                     block = pending.popleft().result()
-                    bar.update(block.shape[0])
+                    bar.update(block.texts if isinstance(block, TokenVectors) else block.shape[0])
                     yield block
         except BrokenProcessPool as error:
             raise ModelError(

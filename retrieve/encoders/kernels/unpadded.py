@@ -7,6 +7,9 @@ another device, a stack computes as before.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import accumulate
 from typing import Any, NamedTuple, Self
 
@@ -28,6 +31,19 @@ MIN_TOKENS = 64
 """For fewer tokens, such as a single query, torch's attention is used: it is one call, ours has a dozen steps."""
 MAX_SCORES = 480_000
 """Attention scores held at a time: a megabyte in bfloat16, which fits the cache of a core."""
+
+
+_PADDED: ContextVar[bool] = ContextVar("padded", default=False)
+
+
+@contextmanager
+def padded() -> Iterator[None]:
+    """Compute padding in this block and thread: there, tokens without attention have vectors too."""
+    token = _PADDED.set(True)
+    try:
+        yield
+    finally:
+        _PADDED.reset(token)
 
 
 def unpad(model: nn.Module) -> bool:
@@ -94,6 +110,7 @@ class _UnpaddedForward:
         """Return whether the call needs nothing that only the plain forward pass returns, such as hidden states."""
         return (
             is_cpu_inference(hidden)
+            and not _PADDED.get()
             and not self._stack.training
             and (mask is None or _is_padding_mask(mask))
             and options.get("return_dict", True) is not False

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Asym": "router",
+    "ColBERTProjection": "dense",
     "Dense": "dense",
+    "HierarchicalTokenPooling": "token_pooling",
     "LogitScore": "logit_score",
     "MLMTransformer": "transformer",
+    "MultiVectorMask": "multi_vector_mask",
     "Normalize": "normalize",
     "Pooling": "pooling",
     "Router": "router",
@@ -27,6 +30,8 @@ _HOME = {
     "StaticEmbedding": "static_embedding",
     "Transformer": "transformer",
 }
+# Classes of other libraries that equal one of sentence-transformers.
+_ALIASES = {"pylate.models.Dense.Dense"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,9 @@ def module_class(reference: str) -> "type[Module]":
 
 
 def is_known(reference: str) -> bool:
-    """Return whether a `type` has a path in sentence-transformers, or none."""
+    """Return whether a `type` has a path in sentence-transformers or none, or is PyLate's projection."""
     package, _, _ = reference.rpartition(".")
-    return not package or package.split(".")[0] == "sentence_transformers"
+    return not package or package.split(".")[0] == "sentence_transformers" or reference in _ALIASES
 
 
 def module_loader(reference: str, checkpoint: Path, options: "LoadOptions") -> "Callable[..., Module]":

@@ -1,13 +1,16 @@
 """Linear layer with an activation, which changes the width of vectors."""
 
 import logging
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from indexing.errors import ModelError
 from retrieve.encoders.modules.activation import activation_path, torch_activation
-from retrieve.encoders.modules.module import Features, Module
+from retrieve.encoders.modules.module import Features, LoadOptions, Module
+from retrieve.encoders.modules.weights import read_named_weights
 
 logger = logging.getLogger(__name__)
 
@@ -84,3 +87,18 @@ class Dense(Module):
     def dimension(self, incoming: int | None) -> int | None:
         """Return `out_features`."""
         return self.out_features
+
+
+class ColBERTProjection(Dense):
+    """Projection in a checkpoint of Stanford's ColBERT: a weight beside those of the transformer, without a bias."""
+
+    @classmethod
+    def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Any:
+        """Load it as a `Dense` over token vectors; raise ModelError if the checkpoint has no projection."""
+        weights = read_named_weights(folder, "linear.", allow_bin=options.allow_bin)
+        if "weight" not in weights or weights["weight"].dim() != 2:
+            raise ModelError(f"{folder}: there is no projection (linear.weight), which a ColBERT model needs")
+        width, hidden = weights["weight"].shape
+        module = Dense(hidden, width, False, "torch.nn.modules.linear.Identity", "token_embeddings")
+        module.linear.weight.data = weights["weight"].float()
+        return module

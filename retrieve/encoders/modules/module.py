@@ -36,6 +36,8 @@ class LoadOptions:
         Run Python code from the checkpoint.
     local_files_only
         Do not use the network, not even for that code.
+    query_length, document_length
+        Truncate queries, or documents, to this many tokens; None for the checkpoint's setting.
     """
 
     dtype: torch.dtype
@@ -43,6 +45,8 @@ class LoadOptions:
     allow_bin: bool = False
     trust_remote_code: bool = False
     local_files_only: bool = True
+    query_length: int | None = None
+    document_length: int | None = None
 
     @property
     def transformers_options(self) -> dict[str, Any]:
@@ -148,8 +152,8 @@ class InputModule(Module):
     unpadded: bool = False
     """True if it computes no padding."""
 
-    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Tokenize texts (or pairs of texts), each with `prompt` before it, without padding."""
+    def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
+        """Tokenize texts (or pairs of texts) of a task, each with `prompt` before it, without padding."""
         raise NotImplementedError
 
 

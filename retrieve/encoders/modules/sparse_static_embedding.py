@@ -76,7 +76,7 @@ class SparseStaticEmbedding(InputModule):
         with self._tokenizing:
             save_tokenizer(self.tokenizer, folder, self.max_length)
 
-    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
+    def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
         """Tokenize texts without special tokens, truncated to `max_length`."""
         # The tokenizer stores its truncation setting, and changing that while it runs in another thread fails.
         with self._tokenizing:

@@ -56,7 +56,7 @@ class StaticEmbedding(InputModule):
         super().save(folder)
         self.tokenizer.save(str(folder / "tokenizer.json"))
 
-    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
+    def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
         """Tokenize texts without special tokens."""
         ids: list[list[int]] = []
         for start in range(0, len(texts), _TOKENIZER_BATCH):

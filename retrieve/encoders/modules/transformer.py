@@ -1,6 +1,7 @@
 """Transformer with its tokenizer, the first module of nearly every encoder."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from indexing.errors import ModelError
 from retrieve.encoders.batching import Tokens, flatten_rows
+from retrieve.encoders.kernels.unpadded import padded
 from retrieve.encoders.modules.backbone import (
     TOKENIZER_ARGUMENTS,
     encoder_class,
@@ -27,6 +29,7 @@ from retrieve.encoders.modules.backbone import (
 )
 from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
+from retrieve.encoders.modules.task_lengths import TaskLengths
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
 
 _CONFIG_FILES = tuple(
@@ -51,6 +54,7 @@ _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logi
 # Architectures that transformers lacks and this package implements: model_type -> module and class.
 _NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
 _TOKENIZER_BATCH = 256
+_NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,9 @@ class _StoredSettings:
     transformer_task: str | None = None
     max_seq_length: int | None = field(default=None, metadata={"min": 1})
     do_lower_case: bool | None = None
+    query_length: int | None = field(default=None, metadata={"min": 1})
+    document_length: int | None = field(default=None, metadata={"min": 1})
+    query_expansion: Mapping[str, Any] | None = None
     model_args: Mapping[str, Any] | None = None
     model_kwargs: Mapping[str, Any] | None = None
     tokenizer_args: Mapping[str, Any] | None = None
@@ -108,9 +115,10 @@ class Transformer(InputModule):
         max_length: int | None,
         do_lower_case: bool = False,
         chat: ChatTemplate | None = None,
+        lengths: TaskLengths | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.tokenizer, self.chat = model, tokenizer, chat
+        self.model, self.tokenizer, self.chat, self.lengths = model, tokenizer, chat, lengths or TaskLengths()
         self.transformer_task, self.max_length, self.do_lower_case = transformer_task, max_length, do_lower_case
         self.output = _OUTPUTS.get(transformer_task, "token_embeddings")
         if transformer_task == "text-generation":
@@ -178,12 +186,14 @@ class Transformer(InputModule):
             max_length=usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
             chat=chat,
+            lengths=_lengths(folder, settings, options, tokenizer, model, chat),
         )
 
     @property
     def config(self) -> dict[str, Any]:
-        """Settings, including those of the chat template if there is one."""
-        return super().config | ({} if self.chat is None else {"chat": self.chat.identity})
+        """Settings, including lengths by task and the chat template if there are any."""
+        chat = {} if self.chat is None else {"chat": self.chat.identity}
+        return super().config | self.lengths.config | chat
 
     @property
     def saved_type(self) -> str:
@@ -193,7 +203,7 @@ class Transformer(InputModule):
     @property
     def saved_config(self) -> dict[str, Any]:
         """Settings in the older format, or in that of 5.4 and later for text generation and chat templates."""
-        config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case}
+        config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case} | self.lengths.config
         if self.transformer_task != "text-generation" and self.chat is None:
             return config
         output = "last_hidden_state" if self.transformer_task == "feature-extraction" else "logits"
@@ -217,11 +227,12 @@ class Transformer(InputModule):
             self.model.save_pretrained(folder)
             save_tokenizer(self.tokenizer, folder, self.max_length)
 
-    def tokenize(self, texts: Sequence[Any], prompt: str = "") -> Tokens:
-        """Tokenize texts or pairs with the model's special tokens, truncated to `max_length`.
+    def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
+        """Tokenize texts or pairs with the model's special tokens, truncated to `max_length` or the task's length.
 
-        In a pair that is too long, the longer text is truncated.
+        In a pair that is too long, the longer text is truncated. Queries are expanded if the model does that.
         """
+        limit = self.lengths.limit(task, self.max_length)
         pairs = bool(texts) and not isinstance(texts[0], str)
         ids, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
         types: list[NDArray[np.int32]] = []
@@ -231,13 +242,13 @@ class Transformer(InputModule):
                 encoded = {"input_ids": self._encode_chats(self.chat, batch, prompt)}
             else:
                 first = [prompt + (text[0] if pairs else text) for text in batch] if prompt or pairs else list(batch)
-                encoded = self._encode(first, [text[1] for text in batch] if pairs else None)
+                encoded = self._encode(first, [text[1] for text in batch] if pairs else None, limit=limit)
             flat, offsets = flatten_rows(encoded["input_ids"])
             ids.append(flat)
             lengths.append(np.diff(offsets))
             if pairs and self.chat is None and self._has_type_ids:
                 types.append(flatten_rows(encoded["token_type_ids"])[0])
-        return Tokens(
+        tokens = Tokens(
             ids=np.concatenate(ids),
             offsets=np.cumsum(np.concatenate(lengths)),
             type_ids=np.concatenate(types) if types else None,
@@ -246,10 +257,18 @@ class Transformer(InputModule):
             # A chat template may put the prompt anywhere, so it is pooled with the text.
             prompt_length=self._prompt_length(prompt) if prompt and self.chat is None else 0,
         )
+        expansion = self.lengths.query_expansion if task == "query" else None
+        if expansion is None:
+            return tokens
+        return tokens.expanded(expansion.length, self.expansion_id, attend=expansion.attend)
 
     def forward(self, features: Features) -> Features:
         """Run the transformer over padded `input_ids` [texts, tokens]."""
         inputs = _model_inputs(features)
+        with padded() if "expansion_mask" in features else nullcontext():
+            return self._run(inputs, features)
+
+    def _run(self, inputs: Features, features: Features) -> Features:
         if self.transformer_task == "text-generation":
             features["causal_logits"] = self.model(**inputs, logits_to_keep=1, use_cache=False, return_dict=True).logits
             return features
@@ -267,6 +286,12 @@ class Transformer(InputModule):
         output = self.model(**_model_inputs(features), output_hidden_states=True, return_dict=True)
         states: tuple[Tensor, ...] = output.hidden_states
         return states
+
+    @property
+    def expansion_id(self) -> int:
+        """Id of the token that expands queries."""
+        assert self.lengths.query_expansion is not None
+        return self.lengths.query_expansion.token_id(self.tokenizer, Path())
 
     def dimension(self, incoming: int | None) -> int | None:
         """Return the hidden width, the vocabulary size or the number of labels, depending on the task."""
@@ -295,7 +320,8 @@ class Transformer(InputModule):
         ]
 
     def _encode_chats(self, chat: ChatTemplate, texts: Sequence[Any], prompt: str) -> list[list[int]]:
-        ids: list[list[int]] = self._encode(chat.render(texts, prompt), None, special=False)["input_ids"]
+        encoded = self._encode(chat.render(texts, prompt), None, special=False, limit=self.max_length)
+        ids: list[list[int]] = encoded["input_ids"]
         truncated = [row for row in ids if self.max_length is not None and len(row) >= self.max_length]
         if truncated:
             with self._tokenizing:
@@ -304,22 +330,24 @@ class Transformer(InputModule):
                 row[max(0, len(row) - len(end)) :] = end[-len(row) :]
         return ids
 
-    def _encode(self, first: list[str], second: list[str] | None, *, special: bool = True) -> Any:
+    def _encode(
+        self, first: list[str], second: list[str] | None, *, special: bool = True, limit: int | None = None
+    ) -> Any:
         # The tokenizer stores its truncation setting, and changing that while it runs in another thread fails.
         with self._tokenizing:
             return self.tokenizer(
                 first,
                 second,
                 add_special_tokens=special,
-                truncation="longest_first" if self.max_length else False,
-                max_length=self.max_length,
+                truncation="longest_first" if limit else False,
+                max_length=limit,
                 return_attention_mask=False,
                 return_token_type_ids=second is not None and self._has_type_ids,
                 verbose=False,
             )
 
     def _prompt_length(self, prompt: str) -> int:
-        ids = self._encode([prompt], None)["input_ids"][0]
+        ids = self._encode([prompt], None, limit=self.max_length)["input_ids"][0]
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
 
@@ -335,6 +363,20 @@ def _native(folder: Path) -> Any:
     model_type = str(read_object(path).get("model_type")) if path.is_file() else ""
     module, name = _NATIVE.get(model_type, ("", ""))
     return getattr(import_module(module), name) if module else None
+
+
+def _lengths(
+    folder: Path, settings: Mapping[str, Any], options: LoadOptions, tokenizer: Any, model: Any, chat: Any
+) -> TaskLengths:
+    """Return the lengths by task that a checkpoint stores, or those that the caller chose."""
+    lengths = TaskLengths.of(settings, folder).replaced(options.query_length, options.document_length)
+    lengths = lengths.at_most(usable_length(options.max_length or _NO_LIMIT, tokenizer, model))
+    if lengths.query_expansion is not None:
+        if chat is not None or tokenizer.padding_side == "left":
+            kind = "reads chats" if chat is not None else "pads on the left"
+            raise ModelError(f"{folder}: queries are expanded, which is not supported for a model that {kind}")
+        lengths.query_expansion.token_id(tokenizer, folder)
+    return lengths
 
 
 def _model_inputs(features: Features) -> Features:
