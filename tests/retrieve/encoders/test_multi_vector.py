@@ -174,7 +174,7 @@ def test_a_text_that_is_not_a_text_is_an_error_with_its_position(colbert):
 
 
 def test_a_dense_checkpoint_is_refused(dense, tmp_path):
-    with pytest.raises(ModelError, match="dense checkpoint .* use DenseEncoder"):
+    with pytest.raises(ModelError, match=r"dense checkpoint .* use DenseEncoder"):
         load(dense)
     with pytest.raises(ModelError, match="plain transformers model"):
         load(write_bert(tmp_path / "plain"))
