@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError, require_positive
-from retrieve.encoders.checkpoint import READERS, Checkpoint, Source, loading
-from retrieve.encoders.colbert_layouts import is_late_interaction
+from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
 from retrieve.encoders.modules import Step
+from retrieve.encoders.readers import check_reader
 from retrieve.encoders.saving import save_modules
 
 if TYPE_CHECKING:
@@ -286,18 +286,7 @@ class Encoder:
         return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
 
     def _check_kind(self) -> None:
-        model_type = self.checkpoint.settings.get("model_type", "SentenceTransformer")
-        if self.checkpoint.steps and model_type not in (None, self.model_type):
-            reader = READERS.get(model_type)
-            raise ModelError(
-                f"{self.checkpoint.folder} was saved as a {model_type}, which {type(self).__name__} does not read"
-                + (f": {reader} reads it" if reader else "")
-            )
-        if is_late_interaction(self.checkpoint):
-            raise ModelError(f"{self.checkpoint.folder} is a late-interaction model: MultiVectorEncoder reads that")
-        architectures = self.checkpoint.config.get("architectures") or [""]
-        if architectures[0].endswith("ForSequenceClassification") and self.output != "scores":
-            raise ModelError(f"{self.checkpoint.folder} holds a {architectures[0]}: CrossEncoder reads that")
+        check_reader(self.checkpoint, type(self).__name__, self.model_type, scores_pairs=self.output == "scores")
 
     def _load_modules(self, options: "LoadOptions") -> "list[Module]":
         return self.checkpoint.load(self._implied_steps(), options)

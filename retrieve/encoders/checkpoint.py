@@ -23,15 +23,6 @@ _HUB_CODE = ["*.py"]
 _HUB_PICKLES = ["*pytorch_model*.bin"]
 _HUB_FOLDERS_UNUSED = ["onnx/*", "openvino/*", "original/*", "coreml/*"]
 
-# Classes that read a checkpoint, by the model_type in its config_sentence_transformers.json.
-READERS = {
-    "SentenceTransformer": "DenseEncoder",
-    "SparseEncoder": "SparseEncoder",
-    "CrossEncoder": "CrossEncoder",
-    "MultiVectorEncoder": "MultiVectorEncoder",
-    "ColBERT": "MultiVectorEncoder",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Source:
