@@ -1,5 +1,6 @@
 """Models: the one place that loads encoders and rerankers, each checkpoint once."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,15 @@ from indexing.collection.manifest import Leg, read_manifest
 from indexing.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
+    from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
     from retrieve.reranking.base import CandidateReranker
     from retrieve.reranking.passages import Passages
 
 LATE_INTERACTION = "late-interaction"
 """Name of the reranker without weights of its own: MaxSim over a dense encoder's token vectors."""
+
+OPTIONS: Mapping[str, str] = {"vectors": "dense", "weights": "sparse", "tokens": "multi_vector"}
+"""The option that names the encoder of a leg, by the leg's rows; also the method of `Models` that loads it."""
 
 
 class Models:
@@ -39,6 +43,12 @@ class Models:
 
         return self._once(SparseEncoder, model, dtype)
 
+    def multi_vector(self, model: "str | Path | MultiVectorEncoder", dtype: str = "auto") -> "MultiVectorEncoder":
+        """Return a late-interaction encoder."""
+        from retrieve.encoders import MultiVectorEncoder
+
+        return self._once(MultiVectorEncoder, model, dtype)
+
     def cross_encoder(self, model: "str | Path | CrossEncoder", dtype: str = "auto") -> "CrossEncoder":
         """Return a cross-encoder."""
         from retrieve.encoders import CrossEncoder
@@ -53,22 +63,22 @@ class Models:
         ModelError
             When the manifest names none, it cannot be loaded, or it is not the encoder that the leg was built with.
         """
-        option = "dense" if leg.rows == "vectors" else "sparse"
+        option = OPTIONS[leg.rows]
         recorded = dict(leg.encoder or {})
         model = recorded.get("name") if given is None else given
         if model is None:
             raise ModelError(
-                f"the manifest does not say which encoder the leg {name!r} was built with: name it (--{option})"
+                f"the manifest does not say which encoder the leg {name!r} was built with: name it ({_named(option)})"
             )
         encoder: Any
         try:
-            encoder = self.dense(model, dtype) if option == "dense" else self.sparse(model, dtype)
+            encoder = getattr(self, option)(model, dtype)
         except ModelError as error:
             if given is not None:
                 raise
             raise ModelError(
                 f"the leg {name!r} was built with the encoder {model!r}, which cannot be loaded now ({error}); "
-                f"say where it is: --{option} PATH on the command line, {option}=PATH in Python"
+                f"say where it is: {_named(option)}"
             ) from error
         if recorded:
             check_identity(recorded, encoder.identity, name)
@@ -125,7 +135,7 @@ class Models:
 
 
 def collection_encoders(
-    path: str | Path, *, dense: Any = None, sparse: Any = None, dtype: str = "auto"
+    path: str | Path, *, dense: Any = None, sparse: Any = None, multi_vector: Any = None, dtype: str = "auto"
 ) -> dict[str, DocumentEncoder]:
     """Load the encoder of each leg of a collection that has one.
 
@@ -133,7 +143,7 @@ def collection_encoders(
     ----------
     path
         The collection.
-    dense, sparse
+    dense, sparse, multi_vector
         An encoder of this kind, loaded or by path or name, in place of the one that the manifest names.
     dtype
         Precision in which the encoders compute.
@@ -143,9 +153,14 @@ def collection_encoders(
     ModelError
         See `Models.leg_encoder`.
     """
-    models = Models()
+    models, given = Models(), {"dense": dense, "sparse": sparse, "multi_vector": multi_vector}
     return {
-        name: models.leg_encoder(name, leg, dense if leg.rows == "vectors" else sparse, dtype)
+        name: models.leg_encoder(name, leg, given[OPTIONS[leg.rows]], dtype)
         for name, leg in read_manifest(Path(path)).legs.items()
         if leg.encoder is not None
     }
+
+
+def _named(option: str) -> str:
+    command_line = {"dense": "--dense PATH on the command line, ", "sparse": "--sparse PATH on the command line, "}
+    return f"{command_line.get(option, '')}{option}=PATH in Python"

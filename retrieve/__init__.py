@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrieve.hybrid import HybridRetriever
     from retrieve.reranking.cross_encoder import Reranker
     from retrieve.reranking.late_interaction import LateInteractionReranker
-    from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
+    from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever, TokenRetriever
 
 _HOME = {
     "default_dense_model": "retrieve.default_models",
@@ -33,6 +33,7 @@ _HOME = {
     "Bm25Retriever": "retrieve.retrievers",
     "DenseRetriever": "retrieve.retrievers",
     "SparseRetriever": "retrieve.retrievers",
+    "TokenRetriever": "retrieve.retrievers",
 }
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Reranker",
     "SparseEncoder",
     "SparseRetriever",
+    "TokenRetriever",
     "default_dense_model",
     "max_sim",
     "max_sim_pairwise",

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from indexing.indexes.base import Index, Terms
-    from retrieve.encoders import DenseEncoder, SparseEncoder
+    from indexing.token_vectors import TokenVectors
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
 
 
 class Retriever(ABC):
@@ -151,6 +152,19 @@ class DenseRetriever(IndexRetriever):
     def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
         """Return the queries' vectors, float32 [queries, dimension]."""
         vectors: NDArray[np.float32] = self.encoder.encode_query(queries)
+        return vectors
+
+
+class TokenRetriever(IndexRetriever):
+    """Late interaction as a first stage: the query's token vectors against an index of documents' token vectors."""
+
+    def __init__(self, encoder: "MultiVectorEncoder", index: "Index", *, name: str = "tokens") -> None:
+        super().__init__(index, name=name)
+        self.encoder = encoder
+
+    def encode(self, queries: Sequence[str]) -> "TokenVectors":
+        """Return the queries' token vectors."""
+        vectors: TokenVectors = self.encoder.encode_query(queries)
         return vectors
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from indexing.indexes.registry import Rows, kind_of, rows_of
+from indexing.token_vectors import TokenVectors
 
 ROOT = Path(__file__).parents[1]
 TERMS = 16
@@ -30,6 +31,10 @@ def rows_from(rows: Rows, numbers: np.ndarray) -> Any:
         return numbers
     if rows == "weights":
         return csr_matrix(numbers)
+    if rows == "tokens":
+        # One to three vectors of the same numbers in another order.
+        texts = [np.stack([np.roll(row, at) for at in range(1 + int(np.nan_to_num(row).sum()) % 3)]) for row in numbers]
+        return TokenVectors.of(texts, numbers.shape[1])
     counts = np.ceil(numbers).astype(int)
     return [" ".join(f"t{term} " * count for term, count in enumerate(row)) for row in counts]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from indexing.collection.manifest import Leg
-from indexing.collection.shards import Codec, DenseRows, SparseRows
+from indexing.collection.shards import Codec, DenseRows, SparseRows, TokenRows
 from indexing.documents import Document
 from indexing.errors import InputError, SetupError, StorageError
 from indexing.filters import Fields
@@ -25,7 +25,7 @@ class DocumentEncoder(Protocol):
         ...
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
-        """Return vectors ``float32 [n, dimension]``, or term weights as CSR ``[n, vocabulary]``."""
+        """Return vectors ``float32 [n, dimension]``, term weights as CSR ``[n, vocabulary]``, or `TokenVectors`."""
         ...
 
 
@@ -33,6 +33,8 @@ def codec(leg: Leg) -> Codec | None:
     """Return how a leg's rows are stored; None for a leg that indexes the text itself."""
     if leg.rows == "vectors":
         return DenseRows(int(leg.parameters["dimension"]), str(leg.parameters.get("dtype", "float32")))
+    if leg.rows == "tokens":
+        return TokenRows(int(leg.parameters["dimension"]), str(leg.parameters.get("dtype", "float16")))
     return SparseRows(int(leg.parameters["columns"])) if leg.rows == "weights" else None
 
 

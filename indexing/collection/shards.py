@@ -20,6 +20,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from indexing.disk import sync
 from indexing.errors import StorageError
+from indexing.token_vectors import TokenVectors
 
 SHARD_BYTES = 256 * 1024 * 1024
 """Size from which a new shard is started."""
@@ -27,7 +28,7 @@ SHARD_NAME = re.compile(r"\d{6,}\.shard")
 PIECE_ROWS = 512
 """`Shards.rewrite` merges pieces with fewer rows."""
 
-Rows: TypeAlias = "NDArray[np.floating] | csr_matrix"
+Rows: TypeAlias = "NDArray[np.floating] | csr_matrix | TokenVectors"
 
 
 class Codec(Protocol):
@@ -43,6 +44,10 @@ class Codec(Protocol):
 
     def stack(self, parts: Sequence[Any]) -> Any:
         """Concatenate rows."""
+        ...
+
+    def take(self, rows: Any, positions: NDArray[np.int64]) -> Any:
+        """Return some of the rows."""
         ...
 
 
@@ -64,6 +69,10 @@ class DenseRows:
     def stack(self, parts: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
         """Concatenate rows."""
         return np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.dtype(self.dtype))
+
+    def take(self, rows: NDArray[np.floating], positions: NDArray[np.int64]) -> NDArray[np.floating]:
+        """Return some of the rows."""
+        return rows[positions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,37 @@ class SparseRows:
     def stack(self, parts: Sequence[csr_matrix]) -> csr_matrix:
         """Concatenate rows."""
         return vstack(parts, format="csr") if parts else csr_matrix(np.zeros((0, self.columns), np.float32))
+
+    def take(self, rows: csr_matrix, positions: NDArray[np.int64]) -> csr_matrix:
+        """Return some of the rows."""
+        return rows[positions]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """Codec of token vectors: the end of each document's vectors (int64), then the vectors in the precision `dtype`."""
+
+    dimension: int
+    dtype: str = "float16"
+
+    def pack(self, rows: TokenVectors) -> bytes:
+        """Convert rows to bytes."""
+        vectors = np.ascontiguousarray(rows.vectors, dtype=np.dtype(self.dtype).newbyteorder("<"))
+        return rows.offsets[1:].astype("<i8").tobytes() + vectors.tobytes()
+
+    def unpack(self, data: bytes, count: int) -> TokenVectors:
+        """Convert bytes to rows."""
+        offsets = np.concatenate(([0], np.frombuffer(data, "<i8", count=count))).astype(np.int64)
+        vectors = np.frombuffer(data, np.dtype(self.dtype).newbyteorder("<"), offset=8 * count)
+        return TokenVectors(offsets, vectors.reshape(int(offsets[-1]), self.dimension))
+
+    def stack(self, parts: Sequence[TokenVectors]) -> TokenVectors:
+        """Concatenate rows."""
+        return TokenVectors.join(parts, self.dimension, np.dtype(self.dtype))
+
+    def take(self, rows: TokenVectors, positions: NDArray[np.int64]) -> TokenVectors:
+        """Return some of the rows."""
+        return rows.take(positions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,7 +204,11 @@ class Shards:
                     f"run `retrieve verify {self.folder.parents[1]}`"
                 )
             rows = self.load(piece)
-            parts.append(rows if len(wanted) == len(piece.numbers) else rows[np.searchsorted(piece.numbers, wanted)])
+            parts.append(
+                rows
+                if len(wanted) == len(piece.numbers)
+                else self.codec.take(rows, np.searchsorted(piece.numbers, wanted))
+            )
         return self.codec.stack(parts)
 
     def load(self, piece: Piece) -> Any:
@@ -246,7 +290,7 @@ class Shards:
             if keep.any():
                 rows = self.load(piece)
                 numbers.append(piece.numbers[keep])
-                parts.append(rows if keep.all() else rows[np.flatnonzero(keep)])
+                parts.append(rows if keep.all() else self.codec.take(rows, np.flatnonzero(keep)))
             if sum(map(len, numbers)) >= PIECE_ROWS:
                 yield np.concatenate(numbers), self.codec.stack(parts)
                 numbers, parts = [], []

@@ -27,6 +27,7 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike, field_values
 from indexing.indexes.base import Index
 from indexing.indexes.registry import Backend, kind_of
+from indexing.token_vectors import TokenVectors
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class CollectionWriter(Collection):
         check_ids([document.doc_id for document in documents])
         for start in range(0, len(documents), BATCH_DOCUMENTS):
             part = slice(start, start + BATCH_DOCUMENTS)
-            self._write(documents[part], {name: rows[part] for name, rows in (encoded or {}).items()})
+            self._write(documents[part], {name: _part(rows, part) for name, rows in (encoded or {}).items()})
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> int:
         """Remove documents by their ids or by a filter; return how many existed.
@@ -274,7 +275,7 @@ class CollectionWriter(Collection):
             self._shards[name].replace(pieces)
         self.documents.purge()
         if self.documents.dead:
-            for name, writer in self._writers.items():
+            for name, writer in list(self._writers.items()):  # `reindex` replaces a leg's writer
                 if kind_of(writer.leg.backend).fresh_after_delete(writer.leg.parameters):
                     with self._marking_broken():
                         writer.index.optimize()
@@ -377,3 +378,7 @@ class CollectionWriter(Collection):
         except BaseException:
             self._broken = True
             raise
+
+
+def _part(rows: Any, part: slice) -> Any:
+    return rows.slice(part.start, min(part.stop, rows.texts)) if isinstance(rows, TokenVectors) else rows[part]

@@ -28,8 +28,9 @@ MatchingIds: TypeAlias = Callable[[FilterLike], Sequence[str]]
 class Index(ABC):
     """Documents under string ids, found by their rows.
 
-    Rows are one of: texts (a string or a `Document` each), vectors ``float32 [n, dimension]``, or term weights as CSR
-    ``[n, vocabulary]``; `KINDS` in the registry lists which. Queries have the same form, texts as strings.
+    Rows are one of: texts (a string or a `Document` each), vectors ``float32 [n, dimension]``, term weights as CSR
+    ``[n, vocabulary]``, or `TokenVectors`; `KINDS` in the registry lists which. Queries have the same form, texts as
+    strings.
 
     Nothing is durable before `commit`. As a context manager an index commits when the block ends without an error.
     """

@@ -2,7 +2,7 @@
 
 from typing import Literal, TypeAlias
 
-Rows: TypeAlias = Literal["text", "vectors", "weights"]
-"""Rows of an index: texts, dense vectors, or the term weights of a sparse encoder."""
+Rows: TypeAlias = Literal["text", "vectors", "weights", "tokens"]
+"""Rows of an index: texts, dense vectors, the term weights of a sparse encoder, or token vectors."""
 Backend: TypeAlias = str
 """Name of a kind of index: a key of `indexing.indexes.registry.KINDS`."""

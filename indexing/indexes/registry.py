@@ -16,6 +16,7 @@ KINDS: Mapping[Backend, tuple[tuple[Rows, ...], str]] = {
     "faiss": (("vectors",), "indexing.indexes.faiss.leg_kind:FaissKind"),
     "impact": (("weights",), "indexing.indexes.lucene.leg_kinds:ImpactKind"),
     "qdrant": (("vectors", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
+    "tokens": (("tokens",), "indexing.indexes.tokens.leg_kind:TokensKind"),
 }
 """The rows that each kind takes, and its class. The first kind that takes some rows is their default."""
 
@@ -23,6 +24,7 @@ ROW_PARAMETERS: Mapping[str, frozenset[str]] = {
     "text": frozenset(),
     "vectors": frozenset({"dimension", "dtype"}),
     "weights": frozenset({"columns", "vocabulary_sha256"}),
+    "tokens": frozenset({"dimension", "dtype"}),
 }
 """Parameters of a leg that describe its rows."""
 OF_ROWS = frozenset[str]().union(*ROW_PARAMETERS.values())

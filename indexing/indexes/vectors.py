@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix, issparse
 
 from indexing.errors import InputError
+from indexing.token_vectors import TokenVectors
 
 LARGEST_IMPACT = 2**24 - 1
 """The largest integer up to which Lucene's float32 holds every integer exactly."""
 LARGEST_LENGTH = 2**31 - 1
 """Lucene's bound on the sum of a document's impacts."""
+
+LARGEST_HALF = 65504
+"""The largest number of float16, in which token vectors are stored."""
 
 
 def check_vectors(vectors: Any, dimension: int, path: Path, ids: Sequence[str] | None = None) -> NDArray[np.float32]:
@@ -63,6 +67,34 @@ def check_weights(weights: Any, vocabulary: int, path: Path, ids: Sequence[str] 
         row = int(np.searchsorted(matrix.indptr, np.argmin(finite), side="right")) - 1
         raise InputError(f"{_describe('weights', row, ids)} hold a NaN or an infinity")
     return matrix
+
+
+def check_token_vectors(vectors: Any, dimension: int, path: Path, ids: Sequence[str] | None = None) -> TokenVectors:
+    """Check token vectors as `check_vectors` does, and return them in float32."""
+    if not isinstance(vectors, TokenVectors):
+        raise InputError(f"the index {path} holds token vectors: TokenVectors are needed, not {type(vectors).__name__}")
+    rows = np.ascontiguousarray(vectors.vectors, dtype=np.float32)
+    if rows.ndim != 2 or rows.shape[1] != dimension:
+        raise InputError(
+            f"the index {path} holds token vectors of dimension {dimension}, "
+            f"not an array of shape {list(rows.shape)}: was it built with another encoder?"
+        )
+    finite = (np.abs(rows) <= LARGEST_HALF).all(axis=1)
+    if not finite.all():
+        text = int(np.searchsorted(vectors.offsets, int(np.argmin(finite)), side="right")) - 1
+        raise InputError(f"{_describe('token vectors', text, ids)} hold a NaN, or a number beyond float16")
+    return vectors._replace(vectors=rows)
+
+
+def check_token_rows(ids: Sequence[str], rows: Any, dimension: int) -> None:
+    """Raise `InputError` unless `rows` are finite token vectors of each id."""
+    if not isinstance(rows, TokenVectors) or rows.texts != len(ids) or rows.vectors.shape[1:] != (dimension,):
+        found = f"{rows.texts} of {list(rows.vectors.shape[1:])}" if isinstance(rows, TokenVectors) else _shape(rows)
+        raise InputError(f"token vectors of {len(ids)} documents of [{dimension}] are needed, not {found}")
+    finite = (np.abs(rows.vectors) <= LARGEST_HALF).all(axis=1)
+    if not finite.all():
+        text = int(np.searchsorted(rows.offsets, int(np.argmin(finite)), side="right")) - 1
+        raise InputError(f"a token vector of {ids[text]!r} contains a NaN, or a number beyond float16")
 
 
 def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -33,7 +33,7 @@ from pipelines.build.plan import (
 )
 
 if TYPE_CHECKING:
-    from retrieve.encoders import DenseEncoder, SparseEncoder
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +100,10 @@ def build_collection(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
+    multi_vector: "MultiVectorEncoder | None" = None,
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
+    token_parameters: Mapping[str, Any] | None = None,
     bm25_fields: Mapping[str, float] | None = None,
     bm25_parameters: Mapping[str, Any] | None = None,
     fields: Mapping[str, str] | None = None,
@@ -120,13 +122,16 @@ def build_collection(
     path
         The collection's directory, which appears when the build is complete. The progress of an unfinished build stays
         in a hidden directory beside it.
-    bm25, dense, sparse
-        The legs to build: BM25 over words, vectors of a `DenseEncoder`, term weights of a `SparseEncoder`.
+    bm25, dense, sparse, multi_vector
+        The legs to build: BM25 over words, vectors of a `DenseEncoder`, term weights of a `SparseEncoder`, token
+        vectors of a `MultiVectorEncoder` (the leg "tokens").
     dense_index
         ``"flat"`` (exact), ``"hnsw"`` or another kind of `FaissSettings`; ``"qdrant"``, embedded in this process; or an
         `IndexChoice`, for other parameters or a Qdrant server.
     sparse_index
         ``"impact"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
+    token_parameters
+        Those of `TokenSettings`: ``bits``, ``nprobe``, ….
     bm25_fields
         ``{"title": 1.0, "text": 1.0}`` scores title and text as separate fields with these weights (Anserini's
         multifield); by default they are one field.
@@ -153,8 +158,10 @@ def build_collection(
         bm25=bm25,
         dense=dense,
         sparse=sparse,
+        multi_vector=multi_vector,
         dense_index=dense_index,
         sparse_index=sparse_index,
+        token_parameters=token_parameters,
         bm25_fields=bm25_fields,
         bm25_parameters=bm25_parameters,
         fields=fields,
@@ -174,7 +181,7 @@ def build_legs(
 ) -> BuildReport:
     """Build a collection with the legs of a plan; parameters and errors as in `build_collection`."""
     if not plan.legs:
-        raise InputError("a collection needs a leg: BM25, a dense encoder or a sparse encoder")
+        raise InputError("a collection needs a leg: BM25, or a dense, sparse or multi-vector encoder")
     _check_is_documents(corpus)
     started, clock = time.perf_counter(), Stopwatch()
     record = corpus_record(corpus)

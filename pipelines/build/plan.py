@@ -17,7 +17,7 @@ from indexing.filters import check_fields
 from indexing.indexes.registry import Backend, kind_of
 
 if TYPE_CHECKING:
-    from retrieve.encoders import DenseEncoder, SparseEncoder
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
 
 DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "qdrant"]
 SparseIndex: TypeAlias = Literal["impact", "qdrant"]
@@ -30,7 +30,8 @@ class IndexChoice:
     Parameters
     ----------
     backend
-        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights.
+        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights, ``"tokens"`` for token
+        vectors.
     parameters
         For ``faiss`` those of `FaissSettings`, including ``kind``; for ``impact`` ``scale``; for ``qdrant`` those of
         `QdrantSettings`, and ``server`` with those of `QdrantServer` without the API key, which is read from
@@ -68,8 +69,10 @@ def make_plan(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
+    multi_vector: "MultiVectorEncoder | None" = None,
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
+    token_parameters: Mapping[str, Any] | None = None,
     bm25_fields: Mapping[str, float] | None = None,
     bm25_parameters: Mapping[str, Any] | None = None,
     fields: Mapping[str, str] | None = None,
@@ -91,6 +94,11 @@ def make_plan(
         chosen = sparse_index if isinstance(sparse_index, IndexChoice) else IndexChoice(sparse_index)
         legs["sparse"] = with_parameters(Leg("impact", sparse.identity), "sparse", chosen.backend, chosen.parameters)
         encoders["sparse"], vocabularies["sparse"] = sparse, sparse.vocabulary
+    if multi_vector is not None:
+        described = {"dimension": multi_vector.dimension, "metric": multi_vector.similarity}
+        rows = Leg("tokens", multi_vector.identity, described)
+        legs["tokens"] = with_parameters(rows, "tokens", "tokens", token_parameters or {})
+        encoders["tokens"] = multi_vector
     return Plan(legs, encoders, vocabularies, check_fields(fields or {}))
 
 

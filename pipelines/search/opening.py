@@ -13,10 +13,10 @@ from pipelines.search.fusing import make_fusion
 from retrieve.fusion import Fusion
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
 from retrieve.reranking.budget import Budget
-from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever
+from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever, TokenRetriever
 
 if TYPE_CHECKING:
-    from retrieve.encoders import DenseEncoder, SparseEncoder
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
     from retrieve.reranking.base import CandidateReranker
 
 
@@ -28,6 +28,8 @@ class Configured(Enum):
 
 CONFIGURED: Final = Configured.CONFIGURED
 """Stands for what the collection's configuration says, where None means none."""
+
+_RETRIEVERS: Mapping[str, Any] = {"vectors": DenseRetriever, "weights": SparseRetriever, "tokens": TokenRetriever}
 
 
 class LegRetrievers:
@@ -41,8 +43,8 @@ class LegRetrievers:
         How legs are searched; the defaults for a leg that is missing here.
     models
         The loader of the query encoders.
-    dense, sparse
-        Query encoder of every leg of vectors, and of every leg of term weights, in place of the configured one.
+    dense, sparse, multi_vector
+        Query encoder of every leg of vectors, of term weights, and of token vectors, in place of the configured one.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class LegRetrievers:
         models: Models | None = None,
         dense: "str | Path | DenseEncoder | None" = None,
         sparse: "str | Path | SparseEncoder | None" = None,
+        multi_vector: "str | Path | MultiVectorEncoder | None" = None,
     ) -> None:
         self.collection, self.models = collection, models or Models()
-        self._legs, self._dense, self._sparse = legs or {}, dense, sparse
+        self._legs, self._dense = legs or {}, dense
+        self._given = {"vectors": dense, "weights": sparse, "tokens": multi_vector}
         self._opened: dict[str, Retriever] = {}
 
     def __getitem__(self, name: str) -> Retriever:
@@ -84,10 +88,9 @@ class LegRetrievers:
         index = self.collection.index(name)
         if leg.rows == "text":
             return Bm25Retriever(index, name=name)
-        given = self._dense if leg.rows == "vectors" else self._sparse
+        given = self._given[leg.rows]
         encoder: Any = self.models.leg_encoder(name, leg, config.encoder if given is None else given, config.dtype)
-        kind = DenseRetriever if leg.rows == "vectors" else SparseRetriever
-        return kind(encoder, index, name=name)
+        return _RETRIEVERS[leg.rows](encoder, index, name=name)
 
 
 def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder | None") -> "CandidateReranker":

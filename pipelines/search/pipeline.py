@@ -29,7 +29,7 @@ from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
-    from retrieve.encoders import DenseEncoder, SparseEncoder
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
     from retrieve.reranking.base import CandidateReranker
 
 QUERIES_AT_ONCE = 256
@@ -91,6 +91,7 @@ class SearchPipeline(Closing):
         depth: int | Mapping[str, int] | None = None,
         dense: "str | Path | DenseEncoder | None" = None,
         sparse: "str | Path | SparseEncoder | None" = None,
+        multi_vector: "str | Path | MultiVectorEncoder | None" = None,
         reranker: "str | CandidateReranker | Configured | None" = CONFIGURED,
         candidates: int | None = None,
         budget: Budget | None = None,
@@ -110,12 +111,12 @@ class SearchPipeline(Closing):
         config
             A configuration, its file or its content; by default ``search.yaml`` in `directory`, if that exists.
         legs
-            Names of legs (``bm25``, ``dense``, ``sparse``), all by default; two or more are fused.
+            Names of legs (``bm25``, ``dense``, ``sparse``, ``tokens``), all by default; two or more are fused.
         fusion
             As for `HybridRetriever`, or its configuration.
         depth
             Number of hits that each leg gives to the fusion: one number, or one per leg by its name.
-        dense, sparse
+        dense, sparse, multi_vector
             The query encoder, loaded or by path or name; by default the one the manifest names.
         reranker
             A reranker, or the path or name of a cross-encoder, or ``"late-interaction"``: MaxSim over the token
@@ -160,7 +161,9 @@ class SearchPipeline(Closing):
                 cache=cache,
             )
             given = reranker if config.reranker is None and not isinstance(reranker, str | Configured) else None
-            opened = LegRetrievers(collection, config.legs, models=models, dense=dense, sparse=sparse)
+            opened = LegRetrievers(
+                collection, config.legs, models=models, dense=dense, sparse=sparse, multi_vector=multi_vector
+            )
             retriever, second = open_parts(opened, config, fusion, given)
             stated = config.reranker
             pipeline = cls(

@@ -17,8 +17,8 @@ from indexing.indexes.faiss import files as faiss_files
 from indexing.indexes.faiss import kinds as faiss_kinds
 from indexing.indexes.faiss import search as faiss_search
 from indexing.indexes.faiss import storage as faiss_storage
-from indexing.indexes.faiss.id_table import IdTable
 from indexing.indexes.faiss.kinds import FaissSettings
+from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
 

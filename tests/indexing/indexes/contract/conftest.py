@@ -18,6 +18,7 @@ from indexing.documents import Document
 from indexing.filters import Fields, parse_filter
 from indexing.indexes.base import Index, Making
 from indexing.indexes.registry import kind_of, rows_of
+from indexing.max_sim import max_sim
 
 FIELDS: Fields = {"lang": "keyword", "year": "number", "seen": "date", "draft": "boolean"}
 VOCABULARY = [f"t{number}" for number in range(TERMS)]
@@ -37,6 +38,8 @@ INDEXES: dict[str, tuple[str, dict[str, Any]]] = {
     "bm25": ("bm25", {}),
     "bm25-multifield": ("bm25", {"weights": {"title": 2.0, "text": 1.0}}),
     "impact": ("impact", WEIGHTS),
+    "tokens": ("tokens", VECTORS),
+    "tokens-centroids": ("tokens", {**VECTORS, "bits": 16, "train_at": 150, "centroids": 8, "nprobe": 8}),
 }
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-server": ("qdrant", VECTORS),
@@ -81,6 +84,9 @@ class Subject:
 
     def scores(self, contents: Sequence[int], queries: Sequence[int]) -> np.ndarray | None:
         """The scores by the formula [queries, documents]; of BM25 tests/indexing/indexes/lucene/test_bm25.py has it."""
+        if self.rows == "tokens":
+            kept, asked = self.payload(contents), self.payload(queries)
+            return max_sim(asked, kept._replace(vectors=kept.vectors.astype(np.float16)))
         rows, asked = numbers_of(contents).astype(np.float64), numbers_of(queries).astype(np.float64)
         if self.rows == "vectors":
             rows, asked = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (rows, asked))

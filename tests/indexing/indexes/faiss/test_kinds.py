@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexing.errors import InputError, StorageError
-from indexing.indexes.faiss.id_table import IdTable
 from indexing.indexes.faiss.index import FaissIndex
+from indexing.indexes.id_table import IdTable
 
 KINDS = {
     "flat": {"kind": "flat"},

@@ -1,0 +1,1 @@
+"""Token vectors of late interaction: several vectors a document, compared by MaxSim."""

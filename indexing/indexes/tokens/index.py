@@ -1,0 +1,367 @@
+"""TokenIndex: documents of several vectors each, found by MaxSim, with upserts, deletes and filters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.disk import save_strings, sync
+from indexing.documents import check_ids
+from indexing.errors import InputError, StorageError, require_positive
+from indexing.filters import FilterLike
+from indexing.hits import Hits
+from indexing.indexes.base import Index, MatchingIds
+from indexing.indexes.id_table import IdTable
+from indexing.indexes.settings_json import SETTINGS
+from indexing.indexes.tokens import files, search
+from indexing.indexes.tokens.codebook import SAMPLES_PER_CENTROID, Codebook
+from indexing.indexes.tokens.files import Stored, TokenSettings
+from indexing.indexes.tokens.segment import Segment
+from indexing.indexes.vectors import check_token_vectors
+from indexing.max_sim import EMPTY_SCORE
+from indexing.token_vectors import TokenVectors
+
+FLUSH_BYTES = 64 * 1024 * 1024
+"""Vectors that wait in memory; more are written to a segment before the next commit."""
+COMPACT_AT = 0.25
+"""`commit` drops deleted documents when they exceed this share."""
+MERGE_FACTOR = 4
+"""A segment is merged into the one before it unless that one has more than this many times its vectors."""
+SCAN_BELOW = 0.05
+"""When at most this share of the documents is allowed, each of them is scored."""
+
+
+class TokenIndex(Index):
+    """Token vectors under string ids, compared by MaxSim.
+
+    A score is MaxSim over the vectors as they are kept: in float16 until centroids are learned, then in `bits` a
+    dimension. A document without vectors is stored, but is never a hit.
+
+    Few documents are all compared with a query. From `train_at` on, the commit learns centroids. A query vector then
+    finds the documents of its nearest centroids, and the `candidates` that look best get their full score.
+
+    Documents are in segments, immutable files that are mapped into memory. A commit writes one for what is new, and
+    merges small ones. The filters of searches are answered by `matching`.
+    """
+
+    kind = "tokens"
+
+    def __init__(
+        self,
+        path: Path,
+        stored: Stored,
+        ids: IdTable,
+        book: Codebook | None = None,
+        segments: Sequence[Segment] = (),
+        *,
+        read_only: bool = False,
+        matching: MatchingIds | None = None,
+    ) -> None:
+        super().__init__(path, read_only=read_only)
+        self.settings = stored.settings
+        self._stored, self._ids, self._book, self._segments = stored, ids, book, list(segments)
+        self._sequence = stored.sequence
+        self._matching = matching
+        self._waiting: list[TokenVectors] = []
+        self._changed = not stored.ids
+        self._next = max(stored.segments, default=0) + 1
+
+    @classmethod
+    def create(cls, path: str | Path, dimension: int, *, matching: MatchingIds | None = None, **settings: Any) -> Self:
+        """Make an empty index in a folder that holds none; `settings` as in `TokenSettings`."""
+        path = Path(path)
+        chosen = TokenSettings(dimension, **settings)
+        if (path / SETTINGS).exists():
+            raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path, Stored(chosen), IdTable(), matching=matching)
+
+    @classmethod
+    def open(cls, path: str | Path, *, read_only: bool = False, matching: MatchingIds | None = None) -> Self:
+        """Open the last committed state.
+
+        Raises
+        ------
+        StorageError
+            When there is no index, or it cannot be read.
+        """
+        path = Path(path)
+        stored, ids, book, segments = files.read_newest(path)
+        if not read_only:
+            files.remove_unnamed(path, stored)
+        return cls(path, stored, IdTable(ids), book, segments, read_only=read_only, matching=matching)
+
+    def upsert(self, ids: Sequence[str], rows: Any, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Store `TokenVectors` under their ids; `metadata` is not kept. Errors as in `Index.upsert`."""
+        self._check_writable()
+        vectors = check_token_vectors(rows, self.settings.dimension, self.path, ids)
+        if len(ids) != vectors.texts:
+            raise InputError(f"{len(ids)} ids for the token vectors of {vectors.texts} documents")
+        check_ids(ids)
+        if not ids:
+            return
+        places = self._ids.positions(ids)
+        self._ids.bury(places[places >= 0])
+        self._ids.append(ids)
+        self._waiting.append(vectors._replace(vectors=vectors.vectors.astype(np.float16)))
+        self._changed = True
+        if sum(block.vectors.nbytes for block in self._waiting) >= FLUSH_BYTES:
+            self._flush()
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Remove these ids, ignore unknown ones, and return how many existed."""
+        self._check_writable()
+        if isinstance(ids, str):
+            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
+        places = np.unique(self._ids.positions(ids))
+        places = places[places >= 0]
+        self._ids.bury(places)
+        self._changed |= bool(len(places))
+        return len(places)
+
+    def search(self, queries: Any, k: int, filter: FilterLike | None = None) -> Hits:
+        """Return the `k` best of each query (`TokenVectors`, or one query's vectors, [tokens, dim]).
+
+        With centroids, `k` documents are found if the query's centroids have as many. Errors as in `Index.search`; also
+        for a filter where nothing answers it.
+        """
+        self._check_open()
+        require_positive(k=k)
+        vectors = self._queries(queries)
+        self._flush()
+        allowed = self._allowed(filter)
+        count = int(allowed.sum())
+        if not count or not vectors.texts:
+            return Hits.empty(vectors.texts)
+        if self._book is None or count <= max(self.settings.candidates, SCAN_BELOW * len(self)) or 2 * k >= count:
+            return self._search_all(vectors, k, allowed)
+        rows, places, scores = [], [], []
+        for row in range(vectors.texts):
+            query = vectors.text(row)
+            if not len(query):
+                continue
+            centroid_scores = self._book.centroids @ query.T
+            wanted = max(self.settings.candidates, 2 * k)
+            found = search.find_candidates(centroid_scores, self._segments, self.settings.nprobe, wanted, allowed)
+            rows.append(np.full(len(found), row))
+            places.append(found)
+            scores.append(search.score_some(query, self._segments, self._book, found, centroid_scores))
+        return self._ranked(vectors, rows, places, scores, k)
+
+    def score(self, queries: Any, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates as `Index.score`; `EMPTY_SCORE` for a document without vectors."""
+        self._check_open()
+        vectors = self._queries(queries)
+        if vectors.texts != len(doc_ids):
+            raise InputError(f"{len(doc_ids)} lists of candidates for {vectors.texts} queries")
+        self._flush()
+        places = self._known(list(chain.from_iterable(doc_ids)))
+        bounds = np.cumsum([0, *map(len, doc_ids)])
+        scores = np.zeros(len(places), np.float32)
+        for row in range(vectors.texts):
+            part = slice(bounds[row], bounds[row + 1])
+            used, back = np.unique(places[part], return_inverse=True)
+            scores[part] = search.score_some(vectors.text(row), self._segments, self._book, used)[back]
+            scores[part] /= self._divisor(len(vectors.text(row)))
+        scores[self._empty()[places]] = EMPTY_SCORE
+        return scores
+
+    def vectors(self, ids: Sequence[str]) -> TokenVectors:
+        """Return the kept vectors of these ids in float32; raise `InputError` for an unknown one."""
+        self._check_open()
+        self._flush()
+        found: list[NDArray[Any]] = []
+        for place in self._known(ids).tolist():
+            start = 0
+            for segment in self._segments:
+                if place < start + segment.documents:
+                    one = segment.take(0, np.array([place - start]), None)
+                    codes = segment.codes[segment.offsets[place - start] : segment.offsets[place - start + 1]]
+                    kept = one.stored.astype(np.float32) if self._book is None else self._book.decode(codes, one.stored)
+                    found.append(kept)
+                    break
+                start += segment.documents
+        return TokenVectors.of(found, self.settings.dimension)
+
+    def optimize(self) -> None:
+        """Drop replaced and deleted documents, and join all segments."""
+        self._check_writable()
+        self._flush()
+        if self._ids.dead:
+            alive, kept, start = self._ids.alive(), [], 0
+            for segment in self._segments:
+                documents = np.flatnonzero(alive[start : start + segment.documents])
+                kept.append(segment.take(0, documents, self._book))
+                start += segment.documents
+            self._ids, self._changed = IdTable(self._ids.strings[alive]), True
+            self._segments = [self._write(Segment.join(self._new(), kept, self._book))] if len(self._ids) else []
+        elif len(self._segments) > 1:
+            self._segments = [self._write(Segment.join(self._new(), self._segments, self._book))]
+            self._changed = True
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Make the present state durable as `Index.commit`; learn centroids when there are enough documents."""
+        self._check_writable()
+        self._flush()
+        stored = replace(self._stored, sequence=self._sequence if sequence is None else int(sequence))
+        if self._ids.dead > COMPACT_AT * len(self._ids):
+            self.optimize()
+        if self._book is None and len(self) >= self.settings.train_at:
+            stored = replace(stored, codebook=self._train())
+        self._merge()
+        if self._changed:
+            stored = replace(stored, ids=stored.ids + 1, segments=[segment.number for segment in self._segments])
+            save_strings(files.ids_file(self.path, stored.ids), self._ids.strings.tolist())
+        sync(self.path)
+        files.write_settings(self.path, stored, len(self))
+        self._stored, self._sequence, self._changed = stored, stored.sequence, False
+        files.remove_unnamed(self.path, stored)
+
+    def refresh(self) -> bool:
+        """Load what another process has committed since; return whether something changed."""
+        self._check_open()
+        if files.read_settings(self.path) == self._stored:
+            return False
+        newer = type(self).open(self.path, read_only=True)
+        self._stored, self._ids, self._book = newer._stored, newer._ids, newer._book
+        self._segments, self._sequence, self._next = newer._segments, newer._sequence, newer._next
+        self._waiting, self._changed = [], False
+        return True
+
+    def close(self) -> None:
+        """Release the memory; uncommitted changes are lost."""
+        self._closed = True
+        self._segments, self._waiting, self._ids, self._book = [], [], IdTable(), None
+
+    def __len__(self) -> int:
+        self._check_open()
+        return self._ids.living
+
+    def __contains__(self, doc_id: object) -> bool:
+        return doc_id in self._ids
+
+    def _search_all(self, queries: TokenVectors, k: int, allowed: NDArray[np.bool_]) -> Hits:
+        """Score every allowed document."""
+        rows, places, scores = [], [], []
+        positions = np.flatnonzero(allowed)
+        if len(positions) < 0.5 * len(allowed):
+            for row in range(queries.texts):
+                rows.append(np.full(len(positions), row))
+                places.append(positions)
+                scores.append(search.score_some(queries.text(row), self._segments, self._book, positions))
+            return self._ranked(queries, rows, places, scores, k)
+        for first, block in search.score_all(queries, self._segments, self._book):
+            for row, every in enumerate(block[:, positions], first):
+                kept = _best(every, k)
+                rows.append(np.full(len(kept), row))
+                places.append(positions[kept])
+                scores.append(every[kept])
+        return self._ranked(queries, rows, places, scores, k)
+
+    def _ranked(
+        self,
+        queries: TokenVectors,
+        rows: list[NDArray[np.int64]],
+        places: list[NDArray[np.int64]],
+        scores: list[NDArray[np.float32]],
+        k: int,
+    ) -> Hits:
+        if not rows:
+            return Hits.empty(queries.texts)
+        at, values = np.concatenate(rows), np.concatenate(scores)
+        values = values / self._divisor(queries.lengths)[at] if self.settings.metric == "meanmaxsim" else values
+        return Hits.ranked(queries.texts, at, np.concatenate(places), values, self._ids.strings, k)
+
+    def _divisor(self, lengths: Any) -> Any:
+        return np.maximum(lengths, 1).astype(np.float32) if self.settings.metric == "meanmaxsim" else np.float32(1)
+
+    def _allowed(self, filter: FilterLike | None) -> NDArray[np.bool_]:
+        """Return which positions may be hits, bool [positions]."""
+        allowed = self._ids.alive() & ~self._empty()
+        if filter is None:
+            return allowed
+        if self._matching is None:
+            raise InputError(
+                f"the index {self.path} keeps no metadata: search its collection, or open it with matching=…"
+            )
+        places = self._ids.positions(self._matching(filter))
+        kept = np.zeros(len(allowed), bool)
+        kept[places[places >= 0]] = True
+        return allowed & kept
+
+    def _empty(self) -> NDArray[np.bool_]:
+        """Return which positions have documents without vectors, bool [positions]."""
+        parts = [segment.offsets[1:] == segment.offsets[:-1] for segment in self._segments]
+        return np.concatenate(parts) if parts else np.zeros(0, bool)
+
+    def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        places = self._ids.positions(ids)
+        if (places < 0).any():
+            raise InputError(f"the id {ids[int(np.argmin(places))]!r} is not in the index {self.path}")
+        return places
+
+    def _queries(self, queries: Any) -> TokenVectors:
+        if isinstance(queries, np.ndarray) and queries.ndim == 2:
+            queries = TokenVectors(np.array([0, len(queries)]), queries)
+        return check_token_vectors(queries, self.settings.dimension, self.path)
+
+    def _flush(self) -> None:
+        """Write the vectors that wait in memory to a segment."""
+        if self._waiting:
+            vectors = TokenVectors.join(self._waiting)
+            self._segments.append(self._write(Segment.of(self._new(), vectors, self._book)))
+            self._waiting = []
+
+    def _train(self) -> int:
+        """Learn centroids and encode all documents; return the number of the codebook."""
+        tokens = sum(int(segment.offsets[-1]) for segment in self._segments)
+        count = self.settings.centroids or 1 << max(4, round(np.log2(4 * max(tokens, 1) ** 0.5)))
+        count = min(count, max(1, tokens))
+        share = min(1.0, SAMPLES_PER_CENTROID * count / max(tokens, 1))
+        rng = np.random.default_rng(0)
+        sample = []
+        for segment in self._segments:
+            for block in segment.vectors(None):
+                sample.append(block.vectors[rng.random(len(block.vectors)) < share])
+        self._book = Codebook.train(np.concatenate(sample), count, self.settings.bits)
+        number = self._stored.codebook + 1
+        self._book.save(files.codebook_file(self.path, number))
+        encoded = []
+        for segment in self._segments:
+            blocks = [Segment.of(0, block, self._book) for block in segment.vectors(None)]
+            encoded.append(self._write(Segment.join(self._new(), blocks, self._book)))
+        self._segments, self._changed = encoded, True
+        return number
+
+    def _merge(self) -> None:
+        """Merge small segments at the end, so that their number grows with the logarithm of the documents."""
+        first = max(0, len(self._segments) - 1)
+        total = sum(len(segment.stored) for segment in self._segments[first:])
+        while first > 0 and len(self._segments[first - 1].stored) <= MERGE_FACTOR * total:
+            first -= 1
+            total += len(self._segments[first].stored)
+        if len(self._segments) - first > 1:
+            joined = Segment.join(self._new(), self._segments[first:], self._book)
+            self._segments[first:] = [self._write(joined)]
+            self._changed = True
+
+    def _write(self, segment: Segment) -> Segment:
+        """Write a segment, and return it mapped from its files."""
+        segment.save(self.path)
+        return Segment.load(self.path, segment.number)
+
+    def _new(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+
+def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the positions of the `k` best scores with all that tie with the last."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    last = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return np.flatnonzero(scores >= last)

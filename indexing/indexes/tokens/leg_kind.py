@@ -1,0 +1,39 @@
+"""Token vectors as a kind of leg."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexing.indexes.base import Kind, Making, MatchingIds
+from indexing.indexes.registry import Rows, chosen
+from indexing.indexes.tokens.codebook import FULL
+from indexing.indexes.tokens.files import FILE_NAMES
+from indexing.indexes.tokens.index import TokenIndex
+from indexing.indexes.vectors import check_token_rows
+
+
+class TokensKind(Kind):
+    """Token vectors compared by MaxSim; parameters as in `TokenSettings`."""
+
+    backend = "tokens"
+    file_names = FILE_NAMES
+
+    def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
+        """Return the settings of a token index."""
+        return frozenset({"metric", "bits", "train_at", "centroids", "nprobe", "candidates"})
+
+    def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
+        """Raise `InputError` unless the rows are finite token vectors of the leg's dimension."""
+        check_token_rows(ids, rows, int(parameters["dimension"]))
+
+    def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> TokenIndex:
+        """Make an empty index."""
+        return TokenIndex.create(path, int(parameters["dimension"]), matching=making.matching, **chosen(parameters))
+
+    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> TokenIndex:
+        """Open the last committed state."""
+        return TokenIndex.open(path, read_only=read_only, matching=matching)
+
+    def fresh_after_delete(self, parameters: Mapping[str, Any]) -> bool:
+        """Return whether whole vectors are kept: coded ones stay coded by centroids of deleted documents."""
+        return parameters.get("bits", 4) == FULL

@@ -1,0 +1,152 @@
+"""A collection with a leg of token vectors: built, searched, updated, damaged, repaired, resumed, compacted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from late_interaction import write_colbert
+
+from indexing.collection.reader import Collection
+from indexing.collection.verify import repair, verify
+from indexing.collection.writer import CollectionWriter
+from indexing.documents import Document
+from indexing.errors import InputError, ModelError
+from indexing.max_sim import max_sim
+from pipelines.build.job import build_collection, update_collection
+from pipelines.search import SearchPipeline
+from retrieve import DenseEncoder, MultiVectorEncoder
+
+WORDS = ["water", "light", "wave", "energy", "stock", "price", "market", "fire", "heat", "cell"]
+
+
+def documents(count: int, start: int = 0) -> list[Document]:
+    rng = np.random.default_rng(start)
+    return [
+        Document(f"d{number:04}", " ".join(rng.choice(WORDS, 3 + number % 20)), metadata={"year": 2000 + number % 3})
+        for number in range(start, start + count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    folder = write_colbert(tmp_path_factory.mktemp("model") / "colbert", skiplist=["a"], document_length=30)
+    return MultiVectorEncoder(folder, dtype="float32", device="cpu")
+
+
+def build(path: Path, encoder: MultiVectorEncoder, corpus: list[Document], **options) -> None:
+    options = {"multi_vector": encoder, "fields": {"year": "number"}, "show_progress": False, "bm25": False} | options
+    build_collection(corpus, path, **options)
+
+
+def expected(encoder: MultiVectorEncoder, corpus: list[Document], queries: list[str]) -> np.ndarray:
+    kept = encoder.encode_document([document.contents for document in corpus])
+    return max_sim(encoder.encode_query(queries), kept._replace(vectors=kept.vectors.astype(np.float16)))
+
+
+QUERIES = ["water wave", "stock market price"]
+
+
+def test_searches_find_what_max_sim_ranks_first(tmp_path, encoder):
+    corpus = documents(120)
+    build(tmp_path / "c", encoder, corpus)
+    scores = expected(encoder, corpus, QUERIES)
+    with SearchPipeline.open(tmp_path / "c", multi_vector=encoder) as pipeline:
+        for row, query in enumerate(QUERIES):
+            found = pipeline.search(query, k=10)
+            best = np.argsort(-scores[row], kind="stable")[:10]
+            np.testing.assert_allclose([hit.score for hit in found], scores[row][best], rtol=1e-5)
+            kept = pipeline.search(query, k=5, filter={"year": 2001})
+            assert [int(hit.doc_id[1:]) % 3 for hit in kept] == [1] * 5
+
+
+def test_the_manifest_names_the_encoder(tmp_path, encoder):
+    build(tmp_path / "c", encoder, documents(20))
+    with SearchPipeline.open(tmp_path / "c") as pipeline:
+        assert len(pipeline.search("water", k=3)) == 3
+    other = MultiVectorEncoder(encoder.checkpoint.folder, document_length=9, device="cpu")
+    with pytest.raises(ModelError, match="tokens"):
+        SearchPipeline.open(tmp_path / "c", multi_vector=other)
+
+
+def test_token_vectors_fuse_with_other_legs(tmp_path, encoder, minilm_path):
+    dense = DenseEncoder(minilm_path)
+    build(tmp_path / "c", encoder, documents(40), dense=dense)
+    with SearchPipeline.open(tmp_path / "c", dense=dense, multi_vector=encoder) as pipeline:
+        found = pipeline.search("water wave", k=5, explain=True)
+        assert {leg for hit in found for leg in hit.legs} == {"dense", "tokens"}
+
+
+def test_updates_deletes_and_compaction_give_the_index_of_a_clean_build(tmp_path, encoder):
+    corpus = documents(90)
+    build(tmp_path / "c", encoder, corpus)
+    changed = [Document(document.doc_id, "fire heat fire", metadata=document.metadata) for document in corpus[:10]]
+    new = changed + corpus[10:60] + documents(20, 200)
+    update_collection(new, tmp_path / "c", encoders={"tokens": encoder}, remove=True, show_progress=False)
+    build(tmp_path / "clean", encoder, new)
+    rankings = []
+    for path in (tmp_path / "c", tmp_path / "clean"):
+        with CollectionWriter.open(path, encoders={"tokens": encoder}) as collection:
+            if path.name == "c":
+                before = collection.index("tokens").search(encoder.encode_query(QUERIES), 80)
+                collection.compact()
+            found = collection.index("tokens").search(encoder.encode_query(QUERIES), 80)
+            rankings.append((found.doc_ids, found.scores))
+    assert rankings[0][0] == rankings[1][0] == before.doc_ids
+    np.testing.assert_allclose(rankings[0][1], rankings[1][1], rtol=1e-5)
+
+
+def test_a_leg_that_is_behind_replays_the_journal(tmp_path, encoder):
+    corpus = documents(60)
+    path = tmp_path / "c"
+    build(path, encoder, corpus[:30])
+    collection = CollectionWriter.open(path, encoders={"tokens": encoder}, commit_seconds=1e9)
+    collection.upsert(corpus[30:])
+    collection.delete(["d0003"])
+    collection.close()  # as a crash does: without a commit
+    with CollectionWriter.open(path) as again:
+        assert len(again.index("tokens")) == 59
+        found = again.index("tokens").search(encoder.encode_query(QUERIES), 60)
+    scores = expected(encoder, corpus, QUERIES)
+    for row in range(2):
+        places = [int(doc_id[1:]) for doc_id in found[row].doc_ids]
+        assert 3 not in places and len(places) == 59
+        np.testing.assert_allclose(found[row].scores, scores[row, places], rtol=1e-5)
+
+
+def test_verify_finds_damage_and_repair_mends_it(tmp_path, encoder):
+    path = tmp_path / "c"
+    build(path, encoder, documents(50))
+    assert not verify(path)
+    for pattern in ("shards/tokens/*.shard", "legs/tokens*/segment-*.stored.npy"):
+        file = next(path.glob(pattern))
+        content = bytearray(file.read_bytes())
+        content[-7] ^= 0xFF
+        file.write_bytes(bytes(content))
+        assert verify(path)
+        repair(path, {"tokens": encoder})
+        assert not verify(path)
+    with Collection.open(path) as collection:
+        found = collection.index("tokens").search(encoder.encode_query(QUERIES), 5)
+    build(tmp_path / "clean", encoder, documents(50))
+    with Collection.open(tmp_path / "clean") as collection:
+        clean = collection.index("tokens").search(encoder.encode_query(QUERIES), 5)
+    assert found.doc_ids == clean.doc_ids
+
+
+def test_another_kind_of_codes_needs_no_model(tmp_path, encoder):
+    path = tmp_path / "c"
+    build(path, encoder, documents(80), token_parameters={"train_at": 50, "centroids": 16, "bits": 2})
+    with CollectionWriter.open(path) as collection:
+        coarse = collection.index("tokens").search(encoder.encode_query(QUERIES), 80)
+        collection.reindex("tokens", bits=16, train_at=50, centroids=16)
+        fine = collection.index("tokens").search(encoder.encode_query(QUERIES), 80)
+    scores = expected(encoder, documents(80), QUERIES)
+    for row in range(2):
+        places = [int(doc_id[1:]) for doc_id in fine[row].doc_ids]
+        np.testing.assert_allclose(fine[row].scores, scores[row, places], rtol=1e-5)
+    assert np.abs(np.sort(coarse.scores) - np.sort(fine.scores)).max() > 1e-4
+
+
+def test_an_unknown_parameter_is_an_error(tmp_path, encoder):
+    with pytest.raises(InputError, match="nlist"):
+        build(tmp_path / "c", encoder, documents(5), token_parameters={"nlist": 3})
