@@ -83,6 +83,15 @@ class HybridRetriever(Closing, Retriever):
         """Stop the threads; the legs stay open."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def fuse(self, queries: Sequence[str], answers: Sequence[Hits]) -> Hits:
+        """Fuse hits that the legs gave to these queries before, in the order of the legs.
+
+        The legs are asked only if the fusion needs their scores of other legs' candidates (``missing="score"``).
+        """
+        trace = Trace()
+        named = [hits.as_leg(leg.name) for leg, hits in zip(self.legs, answers, strict=True)]
+        return self._fused(named, _Encodings(self.legs, queries, trace), trace)
+
     def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
         encodings = _Encodings(self.legs, queries, trace)
 

@@ -52,8 +52,8 @@ def check_free(path: Path, overwrite: bool) -> None:
         check_removable(path)
     else:
         raise StorageError(
-            f"{path} already holds a collection: choose another directory, update it with --update, "
-            "or replace it with --overwrite"
+            f"{path} already holds a collection: choose another directory, update it (update_collection, --update), "
+            "or replace it (overwrite=True, --overwrite)"
         )
 
 

@@ -245,6 +245,10 @@ class Kind(ABC):
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return the names of the parameters that may be chosen, given those that are chosen already."""
 
+    def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
+        """Return whether a deeper search begins with the hits of a shallower one; a graph's search need not."""
+        return True
+
     @abstractmethod
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for what an index would refuse, before the journal stores it."""

@@ -3,11 +3,13 @@
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.commands.command import command
+from indexing.errors import InputError
+from pipelines.commands.command import command, split_names
 from pipelines.commands.system_options import (
     add_scoring_options,
     add_system_options,
@@ -24,8 +26,8 @@ def add_parser(commands: Any) -> None:
         commands,
         "evaluate",
         run,
-        "Score a collection on judged queries: each leg alone, all fused, reranked, or systems from a file; quality, "
-        "speed and size side by side.",
+        "Score a collection on judged queries: each leg alone, all fused, reranked, as its search.yaml says, or "
+        "systems from files; quality, speed and size side by side.",
         "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv\n"
         "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv --reranker late-interaction "
         "--output scores",
@@ -41,6 +43,14 @@ def add_parser(commands: Any) -> None:
         help="judgements: BEIR's three tab-separated columns (query, document, grade) or TREC's four",
     )
     parser.add_argument("--output", metavar="DIR", help="folder for results.json, report.html, runs and tables (none)")
+    parser.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="also score the system of a file like search.yaml, under the file's name; repeatable (search.yaml of the "
+        "collection is scored as `configured`)",
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the collection in the tables (its directory's name)")
     add_system_options(parser)
     add_scoring_options(parser)
@@ -68,8 +78,9 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     from pipelines.evaluation.closing_report import stored_contents
     from pipelines.evaluation.datasets import judged_queries, limit_queries
     from pipelines.evaluation.harness import check_plan, drops_self_hits, write_results
-    from pipelines.evaluation.legs import CollectionLegs, specs_of
+    from pipelines.evaluation.legs import CollectionLegs, reranker_identity, specs_of
     from pipelines.evaluation.report import GivenTexts
+    from pipelines.evaluation.systems import CONFIGURED, configured_systems
     from pipelines.evaluation.task import Task, run_task
     from pipelines.models import Models
 
@@ -90,10 +101,20 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         }
     if checks["missing_judged"]:
         print(f"{checks['missing_judged']} judged documents are not in the collection", file=sys.stderr)
+    names = split_names(options.systems or "")
+    with_own = CONFIGURED in names or (options.systems is None and not options.systems_file)
+    configured = configured_systems(options.directory, options.config, list(specs), own=with_own)
+    if CONFIGURED in names:
+        if not any(system.name == CONFIGURED for system in configured):
+            raise InputError(f"{options.directory} has no search.yaml, so there is no system {CONFIGURED!r}")
+        options.systems = ",".join(name for name in names if name != CONFIGURED)
     if options.systems is None and not options.systems_file:
         options.systems = ",".join([*specs, *(["hybrid"] if len(specs) > 1 else [])])
         options.systems += ",hybrid+rerank" if options.reranker and len(specs) > 1 else ""
     plan = plan_of(options, models, specs)
+    for system in configured:
+        reranker_identity(system, models)
+    plan = replace(plan, systems=(*plan.systems, *configured))
     check_plan(plan, imported, settings, options.baseline)
     name = options.name or Path(options.directory).resolve().name
     task = Task(

@@ -30,7 +30,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--depth", type=positive, default=100, help="number of hits to consider from each leg (100)")
     parser.add_argument("--range-min", type=int, default=0, metavar="N", help="skip the N best hits of each leg (0)")
-    parser.add_argument("--scorer", metavar="MODEL", help="a cross-encoder that scores candidates and positives")
+    parser.add_argument(
+        "--scorer", metavar="MODEL", help="a cross-encoder, or late-interaction: scores candidates and positives"
+    )
+    parser.add_argument(
+        "--score-cache", metavar="FILE", help="file of scores that several runs share (scores.sqlite in the output)"
+    )
     parser.add_argument(
         "--absolute-margin",
         type=float,
@@ -71,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
     """Mine negatives and print a summary."""
     from indexing.collection.reader import Collection
     from pipelines.mining.filtering import Method, limits_of
+    from pipelines.mining.folder import state_of
     from pipelines.mining.from_collection import MiningSettings, leg_quotas, mine
     from pipelines.models import Models
     from pipelines.search import SearchConfig
@@ -88,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         models = Models()
         legs = LegRetrievers(collection, SearchConfig.of_collection(options.directory).legs, models=models)
         queries, positives = _positives(options, collection.documents)
-        scorer = models.cross_encoder(options.scorer) if options.scorer else None
+        scorer, scorer_name = _scorer(options.scorer, models, legs, collection)
         summary = mine(
             queries,
             positives,
@@ -106,12 +112,31 @@ def run(options: argparse.Namespace) -> int:
             ),
             options.output,
             scorer=scorer,
-            scorer_name=str(scorer.identity["weights_sha256"]) if scorer else "",
+            scorer_name=scorer_name,
+            score_cache=options.score_cache,
+            collection=state_of(collection.manifest),
             show_progress=not options.quiet,
         )
     print(summary)
-    print(f"  next: retrieve train reranker --data {options.output} --output my-reranker")
+    if summary.rows:
+        print(f"  next: retrieve train reranker --data {options.output} --output my-reranker")
     return 0
+
+
+def _scorer(name: str | None, models: Any, legs: Any, collection: Any) -> tuple[Any, str]:
+    """Return a scorer of pairs and the name of its scores in a cache; (None, "") without one."""
+    from pipelines.mining.rescoring import RerankerScorer
+    from pipelines.models import LATE_INTERACTION
+
+    if name is None:
+        return None, ""
+    if name != LATE_INTERACTION:
+        scorer = models.cross_encoder(name)
+        return scorer, str(scorer.identity["weights_sha256"])
+    dense = next((leg for leg, entry in collection.manifest.legs.items() if entry.rows == "vectors"), None)
+    encoder: Any = None if dense is None else legs[dense].encoder
+    reranker = models.reranker(name, encoder, weight=0.0)
+    return RerankerScorer(reranker), f"{name} {encoder.identity['weights_sha256']}"
 
 
 def _positives(options: argparse.Namespace, documents: Any) -> tuple[dict[str, str], dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document
-from pipelines.measures.significance import compare_systems
+from pipelines.measures.significance import compare_paired, compare_systems
 
 
 def add_significance(entries: Mapping[str, Any], output: Path, baseline: str | None) -> None:
@@ -23,6 +23,48 @@ def add_significance(entries: Mapping[str, Any], output: Path, baseline: str | N
         compared = compare_systems({name: found["measures"] for name, found in values.items()}, str(baseline))
         for name, block in compared.items():
             rows[name]["significance"] = block
+
+
+def add_harms(entries: Mapping[str, Any], output: Path, measure: str) -> None:
+    """Add to each system, in place, which of the systems that it builds on it is below beyond doubt.
+
+    A reranked system builds on the same system without its reranker, and a fusion on each of its legs alone. Beyond
+    doubt means that the 95% bootstrap interval of the difference lies below zero.
+    """
+    for entry in entries.values():
+        rows = entry["systems"]
+        for name, row in rows.items():
+            row["below"] = {}
+            for simpler in _builds_on(name, rows):
+                both = [
+                    json.loads((output / rows[one]["per_query"]).read_text("utf-8"))["measures"][measure]
+                    for one in (name, simpler)
+                ]
+                found = compare_paired(*both)
+                if found.interval[1] < 0:
+                    row["below"][simpler] = {
+                        "measure": measure,
+                        "difference": found.difference,
+                        "interval": list(found.interval),
+                    }
+
+
+def _builds_on(name: str, rows: Mapping[str, Any]) -> list[str]:
+    configuration = rows[name].get("configuration")
+    if configuration is None:  # an imported run
+        return []
+    others = {other: row["configuration"] for other, row in rows.items() if "configuration" in row and other != name}
+    if configuration.get("reranker"):
+        without = {key: value for key, value in configuration.items() if key not in ("name", "reranker")}
+        return [other for other, found in others.items() if {**without, "name": found["name"]} == found]
+    legs = configuration["legs"]
+    if len(legs) < 2:
+        return []
+    return [
+        other
+        for other, found in others.items()
+        if len(found["legs"]) == 1 and set(found["legs"]) <= set(legs) and not found.get("reranker")
+    ]
 
 
 def stored_contents(collection: Path) -> Callable[[Sequence[str]], list[str]]:

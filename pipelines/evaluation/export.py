@@ -82,11 +82,13 @@ def _tables(results: Mapping[str, Any]) -> list[tuple[str, list[list[str]], list
 
 def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tuple[str, list[list[str]], list[str]]:
     shown = [cost for cost in _COSTS if _any(dataset, cost[0])]
-    rows = [["system", *measures, *(heading for _, heading, _, _ in shown)]]
-    notes = []
+    baseline, differences = _differences(dataset, measures[0])
+    compared = [f"{measures[0]} - {baseline} (95%)"] if baseline else []
+    rows = [["system", *measures, *compared, *(heading for _, heading, _, _ in shown)]]
+    notes = _doubts(name, dataset, measures)
     for system, row in dataset["systems"].items():
         costs = [_cost(row["cost"].get(key), factor, digits) for key, _, factor, digits in shown]
-        rows.append([system, *_figures(row["measures"], measures), *costs])
+        rows.append([system, *_figures(row["measures"], measures), *([differences[system]] * bool(baseline)), *costs])
         if ceiling := row.get("ceiling"):
             first = measures[0]
             notes.append(f"{system}: {first} could be {ceiling[first]:.4f} with the best order of its candidates")
@@ -94,6 +96,43 @@ def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tu
     notes += [f"not run: {system}: {reason}" for system, reason in dataset["not_run"].items()]
     title = f"{name} {dataset['split']}: {dataset['documents']:,} documents, {dataset['queries']:,} queries"
     return title, rows, notes
+
+
+def _differences(dataset: Mapping[str, Any], measure: str) -> tuple[str, dict[str, str]]:
+    """Return the baseline, and each system's difference to it with its interval and what it means in a word.
+
+    The baseline is "" if nothing was compared.
+    """
+    cells, baseline = dict.fromkeys(dataset["systems"], ""), ""
+    for system, row in dataset["systems"].items():
+        if compared := (row.get("significance") or {}).get(measure):
+            baseline = compared["baseline"]
+            low, high = compared["interval"]
+            word = " above" if low > 0 else " below" if high < 0 else ""
+            difference = _short(compared["difference"], "+")
+            cells[system] = f"{difference} [{_short(low, '+')}, {_short(high, '+')}]{word}"
+    return baseline, cells
+
+
+def _doubts(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> list[str]:
+    """Return one line for each system that is below another one beyond doubt."""
+    notes = []
+    for system, row in dataset["systems"].items():
+        compared = (row.get("significance") or {}).get(measures[0])
+        below = dict(row.get("below") or {})
+        if compared is not None and compared["interval"][1] < 0:
+            below.setdefault(compared["baseline"], {"measure": measures[0], **compared})
+        for other, found in below.items():
+            low, high = (_short(-bound) for bound in reversed(found["interval"]))
+            notes.append(
+                f"{system} is below {other} on {name} by {_short(-found['difference'])} [{low}, {high}] "
+                f"{found['measure']}, beyond doubt"
+            )
+    return notes
+
+
+def _short(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f}".replace("0.", ".", 1)
 
 
 def _published(system: str, row: Mapping[str, Any], measures: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from indexing.disk import write_json
 from indexing.errors import InputError, require_positive
 from pipelines.build.plan import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
-from pipelines.evaluation.closing_report import add_significance, corpus_contents, stored_contents
+from pipelines.evaluation.closing_report import add_harms, add_significance, corpus_contents, stored_contents
 from pipelines.evaluation.datasets import CQADUPSTACK, CQADUPSTACK_PARTS, DEFAULT_SPLITS, EvaluationSet
 from pipelines.evaluation.export import write_csv, write_markdown
 from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, LegSource, Say, encoder_of
@@ -136,6 +136,7 @@ def write_results(
     mean, groups = means(entries)
     baseline = baseline or next((name for entry in entries.values() for name in entry["systems"]), None)
     add_significance(entries, output, baseline)
+    add_harms(entries, output, settings.measures[0])
     results: dict[str, Any] = {
         "format": FORMAT,
         "command": shlex.join(["python", *sys.argv]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
 from indexing.errors import InputError, ModelError
+from indexing.indexes.registry import kind_of
 from indexing.resources import Closing
 from pipelines.build.job import build_collection
 from pipelines.build.plan import corpus_record, is_built
@@ -235,7 +236,7 @@ def _opened(legs: LegRetrievers, name: str, leg: LegSpec, seconds: Mapping[str, 
         retriever=retriever,
         collection=legs.collection,
         encoder=encoder,
-        exact=recorded.parameters.get("kind", "flat") == "flat",
+        exact=kind_of(recorded.backend).is_exact(recorded.rows, recorded.parameters),
         determines={
             "backend": recorded.backend,
             "parameters": dict(recorded.parameters),

@@ -1,7 +1,8 @@
 """Systems to score: a name and a search configuration each, and how their legs are built."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from indexing.errors import InputError
@@ -14,6 +15,8 @@ LegKind = Literal["bm25", "dense", "sparse"]
 HYBRID, HYBRID_RERANK = HYBRIDS = ("hybrid", "hybrid+rerank")
 MULTIFIELD = "bm25-multifield"
 """BM25 over title and text as two fields of equal weight, like Anserini's multifield; hybrids leave this leg out."""
+CONFIGURED = "configured"
+"""The system of a collection's ``search.yaml``."""
 BUILT_IN = ("bm25", MULTIFIELD, "dense", "sparse", *HYBRIDS)
 """Systems that need no file: each leg alone, all legs fused, and a reranker on top of that."""
 
@@ -172,6 +175,46 @@ def built_in(
             used = {leg: LegConfig() for leg in (legs if name in HYBRIDS else (name,))}
             second = reranker if name == HYBRID_RERANK else None
             systems.append(System(name, SearchConfig(legs=used, fusion=fusion, depth=depth, reranker=second)))
+    return systems
+
+
+def configured_systems(
+    directory: str | Path, files: Sequence[str], legs: Sequence[str], *, own: bool = True
+) -> list[System]:
+    """Return the systems that configuration files describe, over the legs of a collection.
+
+    Parameters
+    ----------
+    directory
+        The collection; its ``search.yaml``, if there is one, is the system `CONFIGURED`, as ``retrieve search`` runs.
+    files
+        Other files of this form; each is a system with the file's name.
+    legs
+        Names of the collection's legs, for a file that names none.
+    own
+        Whether to read ``search.yaml``.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read, or that names another query encoder than the collection's.
+    """
+    from pipelines.search.config import SEARCH_FILE, LegConfig, SearchConfig
+
+    usual = SearchConfig.of_collection(directory)
+    found = [(CONFIGURED, usual, SEARCH_FILE)] if own and (Path(directory) / SEARCH_FILE).is_file() else []
+    found += [(Path(file).stem, SearchConfig.load(file), file) for file in files]
+    systems = []
+    for name, config, file in found:
+        used = dict(config.legs or {leg: LegConfig() for leg in legs})
+        for leg, options in used.items():
+            opened = (usual.legs or {}).get(leg, LegConfig())
+            if (options.encoder or opened.encoder, options.dtype) != (opened.encoder, opened.dtype):
+                raise InputError(
+                    f"{file}: the leg {leg!r} has another encoder or dtype than {SEARCH_FILE} of the collection, and "
+                    "each leg is opened once: leave them out, or name the encoder (--dense, --sparse)"
+                )
+        systems.append(System(name, replace(config, legs=used)))
     return systems
 
 

@@ -231,13 +231,15 @@ class _Runner:
         answers, seconds = [], 0.0
         for name in system.legs:
             hits, spent = self._leg_hits(legs[name], system.leg_depth(name, k))
-            answers.append(hits.as_leg(name))
+            answers.append(hits)
             seconds += spent
         start = time.perf_counter()
         if len(answers) == 1:
-            pool = answers[0]
+            pool = answers[0].as_leg(system.legs[0])
         else:
-            pool = make_fusion(config.fusion, [legs[name].retriever for name in system.legs])(answers)
+            retrievers = [legs[name].retriever for name in system.legs]
+            with HybridRetriever(retrievers, fusion=make_fusion(config.fusion, retrievers)) as hybrid:
+                pool = hybrid.fuse(self.texts, answers)
         pool = hits = pool.top(system.first_stage(k))
         reranker = system_reranker(system, legs, self.models)
         if reranker is not None and config.reranker is not None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits, StringArray, encode_strings
+from pipelines.measures.ids import require_mapping, require_query_count, require_same_type, type_of_ids, whole_grades
 
 HITS_PER_BLOCK = 1 << 16
 """Number of hits looked up together: few enough for the intermediate columns to stay in the processor's cache."""
@@ -54,14 +55,20 @@ class Qrels:
         Raises
         ------
         InputError
-            When there is no judgement at all.
+            When there is no judgement at all, a grade is not a whole number, or ids are not all texts or all numbers.
         """
+        example = '{"q1": {"d1": 1}}'
+        require_mapping(qrels, "the judgements", example)
+        for query_id, documents in qrels.items():
+            require_mapping(documents, f"the judgements of query {query_id!r}", example)
         judged = {query_id: documents for query_id, documents in qrels.items() if documents}
         if not judged:
             raise InputError("the qrels contain no judgement, so nothing can be scored")
         counts = [len(documents) for documents in judged.values()]
         names = [doc_id for documents in judged.values() for doc_id in documents]
-        grades = np.fromiter((g for documents in judged.values() for g in documents.values()), np.int64, len(names))
+        type_of_ids(judged, "the query ids of the judgements")
+        type_of_ids(names, "the document ids of the judgements")
+        grades = whole_grades(judged, len(names))
         rows = np.repeat(np.arange(len(counts)), counts)
         doc_ids, codes = encode_strings(names)
         order = np.lexsort((-grades, rows))
@@ -70,6 +77,11 @@ class Qrels:
 
     def __len__(self) -> int:
         return len(self.query_ids)
+
+    def require_ids(self, queries: type | None, documents: type | None) -> None:
+        """Raise an `InputError` if the ids of an answer have other types than these, so that none could be equal."""
+        require_same_type(type_of_ids(self.query_ids[:1], "query ids"), queries, "query ids")
+        require_same_type(type_of_ids(self.doc_ids[:1], "document ids"), documents, "document ids")
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -99,8 +111,8 @@ class Qrels:
         InputError
             When `queries` and the rows of `hits` differ in number, or an id is repeated.
         """
-        if len(queries) != len(hits):
-            raise InputError(f"{len(queries)} query ids for the hits of {len(hits)} queries")
+        require_query_count(queries, hits)
+        self.require_ids(type_of_ids(queries, "the query ids of the hits"), type_of_ids(hits.ids[:1], "document ids"))
         if len(set(queries)) < len(queries):
             repeated, _ = Counter(queries).most_common(1)[0]
             raise InputError(f"the query id {repeated!r} is given twice")

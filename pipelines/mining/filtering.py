@@ -82,7 +82,7 @@ def filtered(
     """Exclude positives and candidates beyond a limit; return the ranks from range_min to range_max, best first."""
     if not include_positives:
         candidates = candidates.without(positives.mask(candidates.documents))
-    counts.candidates += candidates.scores.size
+    counts.candidates += int(np.isfinite(candidates.scores).sum())
     lowest = positives.lowest(positive_scores)[:, None]
     for name, violates in _VIOLATIONS.items():
         limit = getattr(limits, name)

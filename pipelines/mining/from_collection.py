@@ -4,7 +4,7 @@ import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,22 +13,27 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from indexing.disk import write_atomically, write_json
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.mining.candidates import Candidates, from_hits
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
+from pipelines.mining.folder import JOB_FILE, claim, digest_of_pairs, read_mined, read_part, write_part
 from pipelines.mining.formatting import Format, Texts, formatted
 from pipelines.mining.positives import Positives
 from pipelines.mining.relevant_documents import Documents, Positive, find_documents, normalized
 from pipelines.mining.rescoring import PairScorer, ScoreCache, cross_scores
+from pipelines.mining.summary import MiningSummary, Shortages
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = ["MiningSettings", "MiningSummary", "Searches", "leg_quotas", "mine", "read_mined"]
+
 logger = logging.getLogger(__name__)
 
 QUERIES_AT_ONCE = 256
-SUSPECTS_A_QUERY = 5
+FEW_POSITIVES, SAFE_RANK = 2, 10
+"""Below so many known positives of a query, on average, its best hits below this rank are often relevant."""
 
 
 class Searches(Protocol):
@@ -77,31 +82,6 @@ class MiningSettings:
         return any(limit is not None for limit in limits)
 
 
-@dataclass
-class MiningSummary:
-    """Result of a mining job."""
-
-    path: Path
-    queries: int = 0
-    rows: int = 0
-    suspects: int = 0
-    resumed: int = 0
-    counts: Counts = field(default_factory=Counts)
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}: {self.rows:,} rows for {self.queries:,} queries"]
-        if self.resumed:
-            lines.append(f"  {self.resumed:,} queries were done in an earlier run")
-        for limit, skipped in self.counts.skipped.items():
-            lines.append(f"  {limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
-        if self.suspects:
-            lines.append(
-                f"  {self.suspects:,} documents score above a positive: look at them in "
-                f"{self.path}/suspects-*.jsonl, they may be right answers"
-            )
-        return "\n".join(lines)
-
-
 def mine(
     queries: Mapping[str, str],
     positives: Mapping[str, Sequence[Positive]],
@@ -112,6 +92,8 @@ def mine(
     *,
     scorer: PairScorer | None = None,
     scorer_name: str = "",
+    score_cache: str | Path | None = None,
+    collection: str | None = None,
     show_progress: bool = True,
 ) -> MiningSummary:
     """Mine negatives into a folder of Parquet files, one block of queries at a time.
@@ -133,24 +115,36 @@ def mine(
         and with a scorer suspects-*.jsonl, the documents that score above a positive.
     scorer, scorer_name
         Model that scores (query, document) pairs, positives included; name that identifies it in the cache of scores.
+    score_cache
+        File of scores that several jobs may share (``scores.sqlite`` in the output folder).
+    collection
+        Identifies the state of the documents and sources; a folder of another state is refused.
 
     Raises
     ------
     InputError
         For a quota without a source, a limit without a scorer, or no query with a positive.
     StorageError
-        When `path` holds rows mined with other settings.
+        When `path` holds rows mined with other settings, other pairs or another collection.
     """
     _check(settings, sources, scorer)
+    pairs = digest_of_pairs(queries, positives)
     positives = find_documents(positives, documents)
     usable = [query_id for query_id in queries if positives.get(query_id)]
     if not usable:
         raise InputError("no query has a positive document: nothing can be mined")
     folder = Path(path)
     job = {"settings": asdict(settings), "queries": len(usable), "scorer": scorer_name, "sources": list(sources)}
-    _claim(folder, job)
-    summary = MiningSummary(folder, queries=len(usable))
-    cache = ScoreCache(folder / "scores.sqlite", scorer_name) if scorer is not None else None
+    job |= {"pairs": pairs, "collection": collection}
+    claim(folder, job)
+    summary = MiningSummary(folder, len(usable), unjudged=len(queries) - len(usable), quotas=settings.quotas)
+    known = sum(len(positives[query_id]) for query_id in usable) / len(usable)
+    if known < FEW_POSITIVES and not settings.limited and settings.range_min < SAFE_RANK:
+        summary.warnings.append(
+            f"a query has {known:.1f} known relevant documents on average and no margin is set, so many negatives may "
+            f"be relevant: skip the best hits (range_min {SAFE_RANK} or more), or use a scorer with a relative_margin"
+        )
+    cache = ScoreCache(score_cache or folder / "scores.sqlite", scorer_name) if scorer is not None else None
     try:
         with tqdm(total=len(usable), desc="mining", unit="query", disable=not show_progress) as bar:
             for block, low in enumerate(range(0, len(usable), QUERIES_AT_ONCE)):
@@ -158,22 +152,21 @@ def mine(
                 part = folder / f"part-{block:05}.parquet"
                 if part.is_file():
                     summary.resumed += len(query_ids)
-                    summary.rows += _rows_of(part)
+                    summary.add(*read_part(part))
                 else:
                     work = _Block(query_ids, queries, positives, documents, sources, settings, scorer, cache)
-                    table, suspects = work.mine(random.Random(f"{settings.seed}:{block}"), summary.counts)
+                    table, suspects, counts = work.mine(random.Random(f"{settings.seed}:{block}"))
                     if suspects:
                         lines = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in suspects)
                         suspects_path = folder / f"suspects-{block:05}.jsonl"
                         write_atomically(suspects_path, lambda file, lines=lines: file.write(lines.encode()))  # type: ignore[misc]
-                    summary.suspects += len(suspects)
-                    write_atomically(part, lambda file, table=table: _write_parquet(table, file))  # type: ignore[misc]
-                    summary.rows += len(table)
+                    write_part(part, table, counts)
+                    summary.add(len(table), counts)
                 bar.update(len(query_ids))
     finally:
         if cache is not None:
             cache.close()
-    write_json(folder / "mining.json", job | {"rows": summary.rows, "complete": True})
+    write_json(folder / JOB_FILE, job | {"rows": summary.rows, "complete": True})
     return summary
 
 
@@ -219,8 +212,8 @@ class _Block:
         is_copy = Positives.of(rows, excluded, len(query_ids)).mask(found_by_sources.documents)
         self.found = found_by_sources.without(is_copy)
 
-    def mine(self, draw: random.Random, counts: Counts) -> "tuple[pa.Table, list[dict[str, Any]]]":
-        """Return the rows, and the documents that score above a positive."""
+    def mine(self, draw: random.Random) -> "tuple[pa.Table, list[dict[str, Any]], dict[str, Any]]":
+        """Return the rows, the documents that score above a positive, and the counts for the summary."""
         found, scores = self._scored()
         settings = self.settings
         width = found.scores.shape[1]
@@ -228,6 +221,7 @@ class _Block:
             0, width, settings.absolute_margin, settings.relative_margin, settings.max_score, settings.min_score
         )
         suspects = self._suspects(found, scores) if self.scorer is not None else []
+        counts = Counts()
         left = filtered(found, self.positives, scores, limits, counts)
         taken = []
         for at, name in enumerate(self.sources):
@@ -236,6 +230,7 @@ class _Block:
                 np.broadcast_to(np.arange(settings.range_min, width), (len(own.scores), width - settings.range_min))
             )
             taken.append(chosen(own, settings.quotas.get(name, 0), settings.sampling, draw))
+        shortages = self._shortages(taken)
         negatives = Candidates(
             np.concatenate([part.documents for part in taken], axis=1),
             np.concatenate([part.scores for part in taken], axis=1),
@@ -251,7 +246,27 @@ class _Block:
             scores=settings.output_scores,
             anchor="query",
         )
-        return table, suspects
+        counted = {
+            **asdict(counts),
+            "suspects": len(suspects),
+            "suspect_queries": len({line["query_id"] for line in suspects}),
+            "shortages": asdict(shortages),
+        }
+        return table, suspects, counted
+
+    def _shortages(self, taken: Sequence[Candidates]) -> Shortages:
+        """Return for which queries sources have fewer negatives than their quotas."""
+        quotas = [self.settings.quotas.get(name, 0) for name in self.sources]
+        found = np.stack([np.isfinite(part.scores).sum(axis=1) for part in taken], axis=1)  # [queries, sources]
+        lacks = found < quotas
+        short = lacks.any(axis=1)
+        is_left_out = short if self.settings.output_format == "n-tuple" else ~found.any(axis=1)
+        if self.settings.output_format == "labeled-pair":
+            is_left_out = np.zeros_like(short)  # The positives are rows, too.
+        numbers = {name: int(lacks[:, at].sum()) for at, name in enumerate(self.sources)}
+        last = dict(zip(self.sources, found[short][-1].tolist(), strict=True)) if short.any() else {}
+        by_source = {name: count for name, count in numbers.items() if count}
+        return Shortages(int(short.sum()), int((short & is_left_out).sum()), by_source, last)
 
     def _scored(self) -> tuple[Candidates, NDArray[np.float32]]:
         rows, columns = np.nonzero(self.found.documents >= 0)
@@ -278,7 +293,7 @@ class _Block:
         lowest = self.positives.lowest(scores)
         others = found.without(self.positives.mask(found.documents)).sorted()
         lines = []
-        for row, column in zip(*np.nonzero(others.scores[:, :SUSPECTS_A_QUERY] > lowest[:, None]), strict=True):
+        for row, column in zip(*np.nonzero(others.scores > lowest[:, None]), strict=True):
             number = int(others.documents[row, column])
             lines.append(
                 {
@@ -315,29 +330,6 @@ def leg_quotas(collection: str | Path, legs: Sequence[str], quotas: Mapping[str,
     return dict(quotas)
 
 
-def read_mined(path: str | Path) -> Any:
-    """Return the rows that `mine` wrote as a `datasets.Dataset`.
-
-    Raises
-    ------
-    InputError, StorageError
-        When there is no row, or no file of rows.
-    """
-    from datasets import Dataset
-
-    parts = sorted(Path(path).glob("part-*.parquet"))
-    if not parts:
-        raise StorageError(f"{path} holds no mined rows (part-*.parquet): run `retrieve mine` first")
-    # `datasets` cannot read Parquet files without rows.
-    filled = [str(part) for part in parts if _rows_of(part)]
-    if not filled:
-        raise InputError(
-            f"{path} holds no rows: too few negatives were found for every query; mine with smaller --sources, a "
-            "larger --depth or wider limits"
-        )
-    return Dataset.from_parquet(filled)
-
-
 def _check(settings: MiningSettings, sources: Mapping[str, Any], scorer: PairScorer | None) -> None:
     unknown = [name for name in settings.quotas if name not in sources]
     if unknown:
@@ -351,29 +343,3 @@ def _check(settings: MiningSettings, sources: Mapping[str, Any], scorer: PairSco
         raise InputError(f"range_min must be in [0, {settings.depth}), the depth, and is {settings.range_min}")
     if settings.limited and scorer is None:
         raise InputError("a limit needs scores that can be compared: name a cross-encoder that scores all candidates")
-
-
-def _claim(folder: Path, job: dict[str, Any]) -> None:
-    """Record the job in its folder; refuse a folder that holds another job's rows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / "mining.json"
-    if manifest.is_file():
-        known = json.loads(manifest.read_text("utf-8"))
-        if {name: known.get(name) for name in job} != json.loads(json.dumps(job)):
-            raise StorageError(f"{folder} holds rows mined with other settings (mining.json): name another folder")
-    elif any(folder.iterdir()):
-        raise StorageError(f"{folder} is not empty and holds no mined rows: name another folder")
-    else:
-        write_json(manifest, job)
-
-
-def _write_parquet(table: "pa.Table", file: Any) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(table, file, compression="zstd")
-
-
-def _rows_of(part: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(part).num_rows)

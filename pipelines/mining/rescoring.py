@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import StorageError
+from indexing.hits import Hits, string_array
 from indexing.resources import Closing
 from pipelines.mining.positives import numbered
+from retrieve.reranking.base import RERANKER, CandidateReranker
 
 PAIRS_AT_ONCE = 65536
 
@@ -21,6 +23,33 @@ class PairScorer(Protocol):
 
     def predict(self, pairs: Sequence[tuple[str, str]], *, show_progress: bool = False) -> NDArray[np.float32]:
         """Return one score per pair."""
+
+
+class RerankerScorer:
+    """Scorer of pairs with any reranker, by its own scores alone.
+
+    Parameters
+    ----------
+    reranker
+        Its weight of the first stage's score has no effect.
+    """
+
+    def __init__(self, reranker: CandidateReranker) -> None:
+        self._reranker = reranker
+
+    def predict(self, pairs: Sequence[tuple[str, str]], *, show_progress: bool = False) -> NDArray[np.float32]:
+        """Return one score per pair."""
+        queries, rows = numbered([query for query, _ in pairs])
+        texts, codes = numbered([text for _, text in pairs])
+        keys, inverse = np.unique(rows * len(texts) + codes, return_inverse=True)
+        ids = [str(number) for number in range(len(texts))]
+        pool = Hits.ranked(
+            len(queries), keys // max(1, len(texts)), keys % max(1, len(texts)), np.zeros(len(keys)), string_array(ids)
+        )
+        hits = self._reranker.rerank(queries, pool, dict(zip(ids, texts, strict=True)), show_progress=show_progress)
+        scores = np.empty(len(keys), dtype=np.float32)
+        scores[np.searchsorted(keys, hits.rows * len(texts) + hits.codes)] = hits.legs[RERANKER].scores
+        return scores[inverse]
 
 
 def cross_scores(

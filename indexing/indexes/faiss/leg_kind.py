@@ -30,6 +30,10 @@ class FaissKind(Kind):
         """Return the settings that this kind of FAISS index has."""
         return _CHOICES.get(_variant(parameters), frozenset()) | {"kind"}
 
+    def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
+        """Return True for the flat index, which compares all vectors."""
+        return bool(parameters.get("kind", "flat") == "flat")
+
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` unless the rows are finite vectors of the leg's dimension."""
         check_vector_rows(ids, rows, int(parameters["dimension"]))

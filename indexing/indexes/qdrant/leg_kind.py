@@ -25,6 +25,10 @@ class QdrantKind(Kind):
         """Return where the points are, and of dense vectors what their graph is like."""
         return _PLACE | _GRAPH if rows == "vectors" else _PLACE
 
+    def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
+        """Return False for dense vectors, which have a graph; term weights are all compared."""
+        return rows == "weights"
+
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for rows of another shape, a NaN, an infinity, or weights that no index could hold."""
         if "dimension" in parameters:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from indexing.errors import InputError
 from pipelines.evaluation.evaluators.shared import shared_encodings
 
 logger = logging.getLogger(__name__)
@@ -172,3 +175,11 @@ def _when(call: Call) -> str:
     if call.epoch == -1:
         return ""
     return f" after epoch {call.epoch}" if call.steps == -1 else f" in epoch {call.epoch} after {call.steps} steps"
+
+
+def check_cutoffs(**arguments: int | Sequence[int]) -> None:
+    """Raise an `InputError` for a cutoff, or one of several, that is not a whole number of at least 1."""
+    for name, value in arguments.items():
+        for cutoff in value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else [value]:
+            if isinstance(cutoff, bool) or not isinstance(cutoff, int | np.integer) or cutoff < 1:
+                raise InputError(f"{name}: a cutoff must be a whole number of at least 1, not {cutoff!r}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, warn_of_old_argument
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs, warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.reranking import checked_samples, measures_of_orders, reranking_measures
 from pipelines.measures.classification import f1_of_classes, threshold_measures
@@ -142,6 +142,7 @@ class CrossEncoderRerankingEvaluator(Evaluator):
         if mrr_at_k is not None:
             warn_of_old_argument("mrr_at_k", "at_k")
             at_k = mrr_at_k
+        check_cutoffs(at_k=at_k)
         super().__init__(name, write_csv=write_csv)
         self.samples = checked_samples(samples, ("positive",))
         for at, sample in enumerate(self.samples):

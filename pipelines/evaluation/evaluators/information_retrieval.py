@@ -13,7 +13,7 @@ from scipy.sparse import issparse
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, StringArray, string_array
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from pipelines.evaluation.evaluators.search import best, ranks_of
 from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of
@@ -90,6 +90,15 @@ class InformationRetrievalEvaluator(Evaluator):
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
+        check_cutoffs(
+            mrr_at_k=mrr_at_k,
+            ndcg_at_k=ndcg_at_k,
+            accuracy_at_k=accuracy_at_k,
+            precision_recall_at_k=precision_recall_at_k,
+            map_at_k=map_at_k,
+        )
+        if not len(ndcg_at_k):
+            raise InputError("ndcg_at_k is empty: the primary measure is nDCG at its largest cutoff")
         self.relevant_docs = {query_id: set(ids) for query_id, ids in relevant_docs.items()}
         self.queries_ids = [query_id for query_id in queries if self.relevant_docs.get(query_id)]
         if not self.queries_ids:
@@ -226,9 +235,9 @@ def sparsity_of(queries: Sequence[Vectors], corpora: Sequence[Vectors]) -> dict[
     for name, parts in (("query", queries), ("corpus", corpora)):
         rows = sum(part.shape[0] for part in parts)
         terms = sum(term_counts(part) for part in parts)
-        active = float(np.sum(terms)) / rows
+        active = float(np.sum(terms)) / max(1, rows)
         statistics |= {f"{name}_active_dims": active, f"{name}_sparsity_ratio": 1 - active / parts[0].shape[1]}
-        shares.append(terms / rows)
+        shares.append(terms / max(1, rows))
     return statistics | {"avg_flops": float(shares[0] @ shares[1])}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, sparsity_of
 from pipelines.evaluation.evaluators.shared import encoded
@@ -66,6 +66,13 @@ class NanoBEIREvaluator(Evaluator):
         max_active_dims: int | None = None,
         data_dir: str | Path | None = None,
     ) -> None:
+        check_cutoffs(
+            mrr_at_k=mrr_at_k,
+            ndcg_at_k=ndcg_at_k,
+            accuracy_at_k=accuracy_at_k,
+            precision_recall_at_k=precision_recall_at_k,
+            map_at_k=map_at_k,
+        )
         self.dataset_names = checked_names(NAMES if dataset_names is None else dataset_names)
         self._suffix = "".join(f"_{limit}" for limit in (truncate_dim, max_active_dims) if limit is not None)
         super().__init__(f"NanoBEIR_{aggregate_key}{self._suffix}", write_csv=write_csv)
@@ -180,6 +187,7 @@ class CrossEncoderNanoBEIREvaluator(Evaluator):
         *,
         data_dir: str | Path | None = None,
     ) -> None:
+        check_cutoffs(rerank_k=rerank_k, at_k=at_k)
         if dataset_names is None:
             dataset_names = [name for name in NAMES if name not in ("arguana", "touche2020")]
         self.dataset_names = checked_names(dataset_names)

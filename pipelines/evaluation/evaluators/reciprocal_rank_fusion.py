@@ -7,7 +7,7 @@ from typing import Any
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.reranking import measures_of_orders
 
@@ -38,6 +38,7 @@ class ReciprocalRankFusionEvaluator(Evaluator):
         write_predictions: bool = False,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
+        check_cutoffs(at_k=at_k, rrf_k=rrf_k)
         same_length(dense_samples, sparse_samples)
         for at, (dense, sparse) in enumerate(zip(dense_samples, sparse_samples, strict=True)):
             if dense.get("query_id") is None or dense.get("query_id") != sparse.get("query_id"):

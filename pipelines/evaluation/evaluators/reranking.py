@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, warn_of_old_argument
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs, warn_of_old_argument
 from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, cosines, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists
@@ -90,6 +90,7 @@ class RerankingEvaluator(Evaluator):
         if mrr_at_k is not None:
             warn_of_old_argument("mrr_at_k", "at_k")
             at_k = mrr_at_k
+        check_cutoffs(at_k=at_k)
         super().__init__(name, write_csv=write_csv)
         checked = checked_samples(samples, ("positive", "negative"))
         self.samples = [sample for sample in checked if len(sample["positive"]) and len(sample["negative"])]

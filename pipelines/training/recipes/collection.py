@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError
-from pipelines.mining.from_collection import (
-    MiningSettings,
-    leg_quotas,
-    mine,
-    read_mined,
-)
+from pipelines.mining.folder import read_mined, state_of
+from pipelines.mining.from_collection import MiningSettings, leg_quotas, mine
 from pipelines.mining.relevant_documents import Positive, find_documents, positives_of, positives_of_pairs
 from pipelines.search.config import CANDIDATES
 from pipelines.training.recipes.comparison import ALONE, Comparison, compare
@@ -22,7 +18,7 @@ from pipelines.training.recipes.initial_model import load_initial_model
 from pipelines.training.recipes.rows import without_ids
 from pipelines.training.recipes.run import INITIAL_MODEL, TrainReport, claim_folder, load_report
 from pipelines.training.recipes.settings import TrainSettings
-from pipelines.training.recipes.splits import Split, split_queries
+from pipelines.training.recipes.splits import Split, like_queries, nearness, split_queries
 from pipelines.training.recipes.train import train_on
 
 if TYPE_CHECKING:
@@ -65,10 +61,23 @@ class CollectionReport:
     mined_rows: int
     trained: TrainReport
     comparison: Comparison
+    nearness: float = 0.0
+
+    @property
+    def scope(self) -> str:
+        """One sentence on how near the held-out queries are to the training ones."""
+        how = f"the median held-out query has a word overlap of {self.nearness:.2f} with the nearest training query"
+        apart = "none is a near-duplicate of a training query or shares a relevant document with one"
+        if not self.split.is_separated:
+            apart = "some are near-duplicates of training queries or share relevant documents, so the gain may be less"
+        return f"{how}; {apart}"
 
     def __str__(self) -> str:
         sizes = f"{len(self.split.train):,} queries to train on, {len(self.split.tuning):,} to tune on"
-        return f"{self.trained}\n  {sizes}, {self.mined_rows:,} rows mined\n{self.comparison}"
+        if self.split.left_out:
+            sizes += f", {len(self.split.left_out):,} left out as too like these"
+        lines = [str(self.trained), f"  {sizes}, {self.mined_rows:,} rows mined", str(self.comparison)]
+        return "\n".join([*lines, f"  {self.scope}", "  the interval holds for this collection and queries like these"])
 
 
 def train_for_collection(
@@ -123,13 +132,19 @@ def train_for_collection(
         usable = [query_id for query_id in texts if positives.get(query_id)]
         known = [query_id for query_id in usable if all(right.doc_id is not None for right in positives[query_id])]
         split = split_queries(
-            usable, known, held_out=collection_settings.held_out, limit=collection_settings.limit, seed=settings.seed
+            usable,
+            known,
+            held_out=collection_settings.held_out,
+            limit=collection_settings.limit,
+            seed=settings.seed,
+            groups=like_queries({query_id: texts[query_id] for query_id in usable}, positives),
         )
-        write_json(output / SPLIT_FILE, asdict(split))
+        near = nearness(split, texts)
+        write_json(output / SPLIT_FILE, asdict(split) | {"median_overlap_with_nearest_training_query": near})
         trained = load_report(output)
         if trained is not None and (output / COMPARISON_FILE).is_file():
             found = json.loads((output / COMPARISON_FILE).read_text("utf-8"))
-            return CollectionReport(split, trained.rows, trained, Comparison(**found))
+            return CollectionReport(split, trained.rows, trained, Comparison(**found), near)
 
         quotas = leg_quotas(
             collection_settings.collection, list(first_stage.collection.manifest.legs), collection_settings.quotas
@@ -141,6 +156,7 @@ def train_for_collection(
             {name: first_stage.leg(name) for name in quotas},
             MiningSettings(quotas, seed=settings.seed, output_format=row_format(settings.loss)),
             output / NEGATIVES,
+            collection=state_of(first_stage.collection.manifest),
             show_progress=show_progress,
         )
         rows = read_mined(output / NEGATIVES)
@@ -166,8 +182,9 @@ def train_for_collection(
             show_progress=show_progress,
         )
     write_json(output / COMPARISON_FILE, asdict(comparison))
-    _write_card(card, comparison, encoder, trained.folder, collection_settings)
-    return CollectionReport(split, mined.rows, trained, comparison)
+    report = CollectionReport(split, mined.rows, trained, comparison, near)
+    _write_card(card, report, encoder, collection_settings)
+    return report
 
 
 def row_format(loss: str | None) -> "Format":
@@ -192,17 +209,17 @@ def _before(settings: TrainSettings) -> Any:
     return CrossEncoder(settings.model, max_length=settings.max_length) if is_cross_encoder(settings.model) else None
 
 
-def _write_card(
-    card: Any, comparison: Comparison, encoder: Any, folder: Path, collection_settings: CollectionSettings
-) -> None:
+def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_settings: CollectionSettings) -> None:
     from pipelines.model_card import EvaluationTable, write_card
 
+    comparison, folder = report.comparison, report.trained.folder
     difference, low, high = comparison.gains[ALONE]
     note = (
         f"{comparison.queries} held-out queries; the first {collection_settings.candidates} hits of the first stage "
         f"were reranked. Gain of the reranker alone over the first stage in nDCG@10: {difference:+.4f}, 95% bootstrap "
         f"interval {low:+.4f} to {high:+.4f}. Combined, the first stage's score has the weight {comparison.weight:g}, "
-        f"tuned on other queries; {comparison.verdict}."
+        f"tuned on other queries; {comparison.verdict}. The interval holds for this collection and queries like these: "
+        f"{report.scope}."
     )
     card.tables = [
         EvaluationTable("Reranking", comparison.figures, Path(collection_settings.collection).name, note),

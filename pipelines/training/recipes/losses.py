@@ -50,7 +50,7 @@ def default_loss(kind: Kind, rows: Any) -> str:
     if len(columns.inputs) == 3 and label is not None:
         return "MarginMSELoss"
     raise InputError(
-        f"cannot infer a loss from the columns {', '.join(rows.column_names)}; choose one with --loss "
+        f"cannot infer a loss from the columns {', '.join(rows.column_names)}; choose one as loss (--loss) "
         f"({', '.join(loss_names(kind))})"
     )
 

@@ -98,18 +98,19 @@ def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) 
             if values[name] < recorded[name]:
                 raise StorageError(
                     f"{output} holds a run with {name} {recorded[name]}, which can be lengthened but not shortened to "
-                    f"{values[name]}: choose another --output"
+                    f"{values[name]}: choose another output folder (--output)"
                 )
             for report in _REPORTS:
                 (output / report).unlink(missing_ok=True)
             write_json(path, values)
         elif different:
             raise StorageError(
-                f"{output} holds a run with another {', '.join(different)} ({path.name}): choose another --output"
+                f"{output} holds a run with another {', '.join(different)} ({path.name}): choose another output folder "
+                "(--output)"
             )
         return
     if output.is_dir() and any(output.iterdir()):
-        raise StorageError(f"{output} exists already: choose another folder for --output, or delete that one")
+        raise StorageError(f"{output} exists already: choose another output folder (--output), or delete that one")
     output.mkdir(parents=True, exist_ok=True)
     write_json(path, values)
 

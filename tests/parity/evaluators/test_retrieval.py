@@ -12,6 +12,7 @@ from sentence_transformers.sentence_transformer import evaluation as their_dense
 from sentence_transformers.sparse_encoder import evaluation as their_sparse
 
 from evaluating import KINDS, assert_same, pick, text, texts
+from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.evaluation import evaluators as ours
 from retrieve.encoders import DenseEncoder
@@ -134,3 +135,28 @@ def test_other_prompts_or_wider_vectors_are_not_shared(minilm_path: Any) -> None
     together = ours.SequentialEvaluator(several)(encoder)
     assert {key: together[key] for key in apart} == pytest.approx(apart, abs=1e-6)
     assert len({together[f"at{at}_cosine_ndcg@10"] for at in range(3)}) == 3
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_an_empty_corpus_scores_zero(models: Any, kind: str) -> None:
+    found = ours.InformationRetrievalEvaluator({"q1": "hot water"}, {}, {"q1": {"d1"}})(models[kind][0])
+    assert "ndcg@10" in str(list(found)) and not [name for name, value in found.items() if "@" in name and value]
+    assert all(np.isfinite(value) for value in found.values())
+    if kind == "dense":
+        theirs = their_dense.InformationRetrievalEvaluator({"q1": "hot water"}, {}, {"q1": {"d1"}})(models[kind][1])
+        assert found == theirs
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "10", None])
+def test_a_cutoff_below_one_or_no_whole_number_is_refused(wrong: Any) -> None:
+    for name in ("mrr_at_k", "ndcg_at_k", "accuracy_at_k", "precision_recall_at_k", "map_at_k"):
+        with pytest.raises(InputError, match=f"{name}: a cutoff must be a whole number of at least 1"):
+            ours.InformationRetrievalEvaluator({"q": "a"}, {"d": "b"}, {"q": {"d"}}, **{name: [5, wrong]})
+        with pytest.raises(InputError, match=f"{name}: a cutoff"):
+            ours.NanoBEIREvaluator(["msmarco"], **{name: [wrong]})
+    samples = [{"query": "a", "positive": ["b"], "negative": ["c"]}]
+    for make in (ours.RerankingEvaluator, ours.CrossEncoderRerankingEvaluator):
+        with pytest.raises(InputError, match="at_k: a cutoff"):
+            make(samples, at_k=wrong)
+    with pytest.raises(InputError, match="ndcg_at_k is empty"):
+        ours.InformationRetrievalEvaluator({"q": "a"}, {"d": "b"}, {"q": {"d"}}, ndcg_at_k=[])

@@ -7,6 +7,10 @@ import pytest
 
 from pipelines.build.job import build_collection
 from pipelines.cli import main
+from pipelines.evaluation.legs import CollectionLegs
+from pipelines.evaluation.systems import LegSpec
+from pipelines.models import Models
+from pipelines.search import SearchPipeline
 
 QRELS = "q1\tcake\t2\nq1\tbread\t1\nq2\tudp\t1\nq3\tgone\t1\n"
 
@@ -86,6 +90,65 @@ def test_a_reranker_and_systems_of_a_file_join_in(collection, judged, tmp_path):
     systems = json.loads((tmp_path / "out" / "results.json").read_text())["datasets"]["kitchen"]["systems"]
     assert list(systems) == ["hybrid+rerank", "rrf"]
     assert systems["hybrid+rerank"]["configuration"]["reranker"] == {"model": "late-interaction", "candidates": 3}
+
+
+def test_the_system_of_search_yaml_is_scored_as_a_search_runs_it(tmp_path, corpus, minilm, judged, capsys):
+    path, output = tmp_path / "kitchen", tmp_path / "out"
+    build_collection(corpus, path, dense=minilm, show_progress=False)
+    settings = {"legs": ["dense", "bm25"], "fusion": {"method": "rrf", "weights": [1, 3]}, "depth": 4}
+    settings |= {"reranker": {"model": "late-interaction", "candidates": 5, "weight": 0.25}}
+    (path / "search.yaml").write_text(json.dumps(settings))
+    (tmp_path / "fast.yaml").write_text("legs: [bm25]")
+    command = ["evaluate", str(path), *judged, "--output", str(output)]
+
+    assert main([*command, "--config", str(tmp_path / "fast.yaml")]) == 0
+
+    systems = json.loads((output / "results.json").read_text())["datasets"]["kitchen"]["systems"]
+    assert list(systems) == ["bm25", "dense", "hybrid", "configured", "fast"]
+    with SearchPipeline.open(path) as pipeline:
+        hits = pipeline.retrieve(["oven recipe"], 8)[0]
+    found = [line.split() for line in (output / "runs" / "kitchen" / "configured.trec").read_text().splitlines()]
+    assert [doc_id for query_id, _, doc_id, *_ in found if query_id == "q1"] == hits.doc_ids
+    assert systems["fast"]["measures"] == systems["bm25"]["measures"]
+    capsys.readouterr()
+    assert main([*command, "--systems", "bm25,configured"]) == 0
+    assert "configured" in (table := capsys.readouterr().out) and "hybrid" not in table
+    (tmp_path / "other.yaml").write_text("legs: {dense: {encoder: some/model}}")
+    assert main([*command, "--config", str(tmp_path / "other.yaml")]) == 1
+    assert "the leg 'dense' has another encoder or dtype than search.yaml" in capsys.readouterr().err
+
+
+def test_a_collection_without_search_yaml_has_no_configured_system(collection, judged, capsys):
+    assert main(["evaluate", str(collection), *judged, "--systems", "configured"]) == 1
+    assert "has no search.yaml, so there is no system 'configured'" in capsys.readouterr().err
+
+
+def test_a_fusion_that_scores_missing_candidates_scores_them_in_evaluation_too(collection, judged, tmp_path):
+    fusion = {"method": "weighted-sum", "missing": "score"}
+    settings = {"legs": ["bm25", "dense"], "fusion": fusion, "depth": 1}
+    (tmp_path / "scored.yaml").write_text(json.dumps(settings))
+    command = ["evaluate", str(collection), *judged, "--output", str(tmp_path / "out"), "--systems", "none", "--k", "2"]
+
+    assert main([*command, "--config", str(tmp_path / "scored.yaml")]) == 0
+
+    with SearchPipeline.open(collection, config=settings) as pipeline:
+        hits = pipeline.retrieve(["oven recipe"], 2)[0]
+    run = (tmp_path / "out" / "runs" / "kitchen" / "scored.trec").read_text().splitlines()
+    found = [line.split() for line in run if line.startswith("q1 ")]
+    assert [line[2] for line in found] == hits.doc_ids
+    assert [float(line[4]) for line in found] == pytest.approx(hits.scores.tolist(), rel=1e-5)
+
+
+def test_only_a_search_that_compares_everything_counts_as_exact(tmp_path, corpus, minilm):
+    build_collection(corpus, tmp_path / "c", dense=minilm, dense_index="qdrant", show_progress=False)
+    build_collection(corpus, tmp_path / "f", dense=minilm, dense_index="hnsw", show_progress=False)
+    build_collection(corpus, tmp_path / "e", dense=minilm, show_progress=False)
+    exact = {}
+    for name in "cfe":
+        with CollectionLegs(tmp_path / name, Models()) as legs:
+            exact[name] = {leg: legs.open(LegSpec(leg, leg)).exact for leg in ("bm25", "dense")}
+    assert [exact[name]["dense"] for name in "cfe"] == [False, False, True]
+    assert all(exact[name]["bm25"] for name in "cfe")
 
 
 @pytest.mark.parametrize(

@@ -244,3 +244,50 @@ def test_what_names_the_rows_must_fit_them():
 def test_a_score_that_is_not_a_number_is_refused_with_its_document():
     with pytest.raises(InputError, match="document 'bad' for query 'q2' is NaN"):
         evaluate({"q1": {"a": 1.0}, "q2": {"a": 1.0, "bad": float("nan")}}, {"q1": {"a": 1}, "q2": {"a": 1}})
+
+
+@pytest.mark.parametrize("grade", [0.9, 1.9, float("nan"), float("inf"), "1", None, np.float32(0.5)])
+def test_a_grade_that_is_no_whole_number_is_refused_with_query_and_document(grade):
+    with pytest.raises(InputError, match=r"grade of document 'd2' for query 'q1' is .*: grades are whole numbers"):
+        evaluate({"q1": {"d1": 3.0}}, {"q1": {"d1": 1, "d2": grade}}, ["nDCG@10"])
+
+
+@pytest.mark.parametrize("one", [1, True, 1.0, np.int8(1), np.float64(1.0)])
+def test_a_whole_grade_of_any_type_counts(one):
+    assert evaluate({"q1": {"d1": 3.0}}, {"q1": {"d1": one}}, ["nDCG@10"]).means == {"nDCG@10": 1.0}
+
+
+def test_ids_of_one_type_are_compared_and_those_of_two_are_refused():
+    def score(run, qrels):
+        return evaluate(run, qrels, ["RR"]).means["RR"]
+
+    assert score({1: {7: 3.0, 8: 4.0}}, {1: {7: 1}}) == 0.5
+    assert score({np.int64(1): {np.int32(7): 3.0}}, {1: {7: 1}}) == 1.0
+    assert score({np.str_("q1"): {np.str_("d"): 3.0}}, {"q1": {"d": 1}}) == 1.0
+    for run, qrels, what in [
+        ({"q1": {7: 3.0}}, {"q1": {"7": 1}}, "document ids are texts in the judgements and numbers in the answer"),
+        ({"q1": {"7": 3.0}}, {"q1": {7: 1}}, "document ids are numbers in the judgements and texts in the answer"),
+        ({1: {"7": 3.0}}, {"1": {"7": 1}}, "query ids are texts in the judgements and numbers in the answer"),
+        ({"q1": {"7": 3.0}}, {"q1": {"7": 1, 8: 1}}, "must be all texts or all numbers"),
+        ({"q1": {b"7": 3.0}}, {"q1": {"7": 1}}, "not bytes"),
+    ]:
+        with pytest.raises(InputError, match=what):
+            score(run, qrels)
+    hits = Hits.from_run({"1": {"7": 3.0}}, ["1"])
+    with pytest.raises(InputError, match="query ids are texts in the judgements and numbers in the answer"):
+        evaluate(hits, {"1": {"7": 1}}, ["RR"], queries=[1])
+    with pytest.raises(InputError, match="document ids are numbers in the judgements"):
+        evaluate(hits, {"1": {7: 1}}, ["RR"], queries=["1"])
+
+
+@pytest.mark.parametrize("wrong", [["d1", "d2"], {"d1"}, "d1", None, [("d1", 1.0)], 3])
+def test_an_answer_or_a_judgement_that_is_no_dict_is_refused(wrong):
+    right = {"q1": {"d1": 1}}
+    for run, qrels in [({"q1": wrong}, right), (right, {"q1": wrong}), (wrong, right), (right, wrong)]:
+        with pytest.raises(InputError, match=r"must be a dict as in \{"):
+            evaluate(run, qrels, ["RR"])
+
+
+def test_a_score_that_is_a_text_is_refused_with_its_document():
+    with pytest.raises(InputError, match="score of document 'd2' for query 'q1' is 'high', which is no number"):
+        evaluate({"q1": {"d1": 1.0, "d2": "high"}}, {"q1": {"d1": 1}}, ["RR"])

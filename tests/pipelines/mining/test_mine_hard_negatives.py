@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from checkpoints import write_bert
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from indexing.hits import Hits
@@ -13,11 +14,18 @@ from pipelines.mining.filtering import limits_of
 from pipelines.mining.from_collection import MiningSettings, mine, read_mined
 from pipelines.mining.positives import Positives
 from pipelines.mining.relevant_documents import Positive, find_documents, positives_of_pairs
-from pipelines.mining.rescoring import ScoreCache, cross_scores
+from pipelines.mining.rescoring import RerankerScorer, ScoreCache, cross_scores
 from pipelines.training.data import read_columns
 from pipelines.training.recipes.rows import read_rows
+from retrieve.encoders import DenseEncoder
+from retrieve.reranking.late_interaction import LateInteractionReranker
 
 TEXTS = {f"d{at}": f"text {at}" for at in range(20)} | {"copy": "text 0"}
+
+
+@pytest.fixture(scope="module")
+def dense_encoder(tmp_path_factory: pytest.TempPathFactory) -> DenseEncoder:
+    return DenseEncoder(write_bert(tmp_path_factory.mktemp("models") / "bert"), dtype="float32", device="cpu")
 
 
 class Store:
@@ -123,6 +131,72 @@ def test_random_sampling_is_repeatable(tmp_path):
     same = [run(tmp_path / name, sampling="random", seed=4)[1] for name in ("one", "two")]
     assert same[0] == same[1]
     assert run(tmp_path / "other", sampling="random", seed=5)[1] != same[0]
+
+
+def test_queries_left_out_are_counted_with_the_source_that_found_too_few(tmp_path):
+    summary, _ = run(tmp_path / "one", quotas={"words": 3, "vectors": 1})
+    assert "1 query left out: words found 2 of 3" in str(summary)
+    assert "1 query without a relevant document left out" in str(summary)
+    # What an earlier run left out is part of the summary of the finished folder.
+    again, _ = run(tmp_path / "one", quotas={"words": 3, "vectors": 1})
+    assert again.resumed == 2 and str(again).replace("  2 queries were done in an earlier run\n", "") == str(summary)
+    summary, rows = run(tmp_path / "triplets", quotas={"words": 3, "vectors": 9}, output_format="triplet")
+    assert "2 queries with fewer negatives than asked: words found fewer than 3 for 1, vectors fo" in str(summary)
+    assert {row["query_id"] for row in rows} == {"a", "b"}
+
+
+def test_rows_of_other_pairs_or_of_another_state_of_the_collection_are_refused(tmp_path):
+    def mine_into(queries=QUERIES, right=RIGHT, collection="one"):
+        settings = MiningSettings({"words": 2, "vectors": 1})
+        options = {"collection": collection, "show_progress": False}
+        return mine(queries, right, Store(), RUNS, settings, tmp_path / "mined", **options)
+
+    assert mine_into().resumed == 0 and mine_into().resumed == 2
+    with pytest.raises(StorageError, match="mined with other queries or relevant documents"):
+        mine_into(queries=QUERIES | {"a": "question 1"})
+    with pytest.raises(StorageError, match="mined with other queries or relevant documents"):
+        mine_into(right=RIGHT | {"a": [Positive("text 1", "d1")]})
+    with pytest.raises(StorageError, match="mined with another state of the collection"):
+        mine_into(collection="two")
+    (tmp_path / "mined" / "mining.json").write_text("[")
+    with pytest.raises(StorageError, match=r"mining.json is damaged"):
+        mine_into()
+
+
+def test_all_candidates_above_a_positive_are_listed_and_counted(tmp_path):
+    found = {f"d{at}": 20.0 - at for at in range(20)}
+    settings = MiningSettings({"run": 2}, range_min=3)
+    right = {"q": [Positive("text 19", "d19")]}
+    options = {"scorer": Overlap(), "scorer_name": "overlap", "show_progress": False}
+    summary = mine({"q": "question 0"}, right, Store(), {"run": {"q": found}}, settings, tmp_path, **options)
+    lines = [json.loads(line) for line in (tmp_path / "suspects-00000.jsonl").open()]
+    assert len(lines) == summary.suspects == 19
+    assert "19 of 19 candidates, of 1 query, score above a positive" in str(summary)
+    assert [line["score"] for line in lines] == sorted((line["score"] for line in lines), reverse=True)
+
+
+def test_limits_count_the_candidates_that_were_scored(tmp_path):
+    summary, _ = run(tmp_path / "mined", scorer=Overlap(), quotas={"words": 1, "vectors": 1}, max_score=-0.06)
+    # a: d1, d2, d3, d5, d6; b: d9, d11, d13, d14. Positives, their copies and empty places are no candidates.
+    assert "max_score ruled out 3 of 9 candidates" in str(summary)
+
+
+def test_few_known_positives_without_a_margin_are_warned_of(tmp_path):
+    warned = "1.5 known relevant documents on average and no margin is set"
+    assert warned in str(run(tmp_path / "warned")[0])
+    assert warned not in str(run(tmp_path / "limited", scorer=Overlap(), max_score=0.0)[0])
+    right = {query: [*given, Positive("another right answer")] for query, given in RIGHT.items()}
+    settings = MiningSettings({"words": 1, "vectors": 1})
+    assert warned not in str(mine(QUERIES, right, Store(), RUNS, settings, tmp_path / "many", show_progress=False))
+
+
+def test_any_reranker_scores_pairs_by_its_own_scores(dense_encoder):
+    pairs = [("water heat", "heat of water"), ("fire", "a cell"), ("water heat", "a cell"), ("fire", "a cell")]
+    reranker = LateInteractionReranker(dense_encoder, weight=0.5)
+    scores = RerankerScorer(reranker).predict(pairs)
+    for (query, text), score in zip(pairs, scores, strict=True):
+        vectors = [dense_encoder.encode_tokens(side).vectors for side in (query, text)]
+        assert score == pytest.approx((vectors[0] @ vectors[1].T).max(axis=1).mean(), abs=1e-3)
 
 
 def test_a_mined_folder_without_rows_is_refused_with_the_remedy(tmp_path):

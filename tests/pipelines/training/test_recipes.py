@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from transformers import AutoModelForMaskedLM
 
 from checkpoints import write_bert
 from indexing.errors import InputError, ModelError
+from pipelines.mining.relevant_documents import Positive
+from pipelines.near_duplicates import near_duplicate_pairs, nearest_overlaps
 from pipelines.training.losses import CSRLoss, MarginMSELoss, MatryoshkaLoss, SpladeLoss
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.collection import row_format
@@ -20,7 +23,7 @@ from pipelines.training.recipes.losses import batch_size_of, default_loss, loss_
 from pipelines.training.recipes.mlm_head import write_mlm_encoder
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
-from pipelines.training.recipes.splits import split_queries
+from pipelines.training.recipes.splits import Split, like_queries, nearness, split_queries
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -240,3 +243,55 @@ def test_held_out_queries_are_not_trained_on() -> None:
     assert split != split_queries(ids, ids[:60], held_out=10, limit=30, seed=2)
     with pytest.raises(InputError, match="too few"):
         split_queries(ids, ids[:3], held_out=10, limit=None, seed=1)
+
+
+def test_near_duplicates_and_queries_of_one_relevant_document_stand_on_one_side() -> None:
+    draw = random.Random(4)
+    texts: dict[str, str] = {}
+    positives: dict[str, list[Positive]] = {}
+    for at in range(120):
+        words = [f"word{draw.randrange(5000)}" for _ in range(8)]
+        texts[f"q{at}"], positives[f"q{at}"] = " ".join(words), [Positive(f"text {at}", f"d{at}")]
+        if at % 3 == 0:  # the same words in another order, with another relevant document
+            texts[f"n{at}"], positives[f"n{at}"] = " ".join(words[::-1]).title(), [Positive(f"other {at}", f"e{at}")]
+        if at % 4 == 0:  # other words, the same relevant document
+            texts[f"s{at}"] = " ".join(f"else{draw.randrange(5000)}" for _ in range(8))
+            positives[f"s{at}"] = [Positive(f"text {at}", f"d{at}" if at % 8 else None)]
+            if not at % 8:
+                positives[f"q{at}"] = [Positive(f" text  {at}")]
+    groups = like_queries(texts, positives)
+    split = split_queries(list(texts), list(texts), held_out=20, limit=None, seed=3, groups=groups)
+    sides = {query_id: side for side in ("train", "tuning", "held_out") for query_id in getattr(split, side)}
+    assert split.is_separated and len(split.held_out) == 20 and sides.keys() == texts.keys()
+    for query_id, side in sides.items():
+        number = query_id[1:]
+        assert all(sides.get(f"{kind}{number}", side) == side for kind in "qns")
+    assert any(f"n{query_id[1:]}" in split.held_out for query_id in split.held_out if query_id[0] == "q")
+    assert nearness(split, texts) < 0.2
+    apart = Split(["q0"], [], ["n0", "q1"])
+    assert nearness(apart, texts) == pytest.approx(0.5, abs=0.1)
+
+
+def test_queries_of_a_held_out_group_that_cannot_be_judged_are_left_out() -> None:
+    ids = [f"q{at}" for at in range(60)]
+    groups = {query_id: f"q{int(query_id[1:]) // 2}" for query_id in ids}
+    split = split_queries(ids, ids[::2], held_out=6, limit=None, seed=1, groups=groups)
+    reserved = {*split.held_out, *split.tuning}
+    assert set(split.left_out) == {f"q{int(query_id[1:]) + 1}" for query_id in reserved}
+    assert len(split.train) == 60 - 2 * len(reserved)
+
+
+def test_queries_that_are_all_alike_are_split_and_that_is_said() -> None:
+    ids = [f"q{at}" for at in range(40)]
+    split = split_queries(ids, ids, held_out=6, limit=None, seed=1, groups=dict.fromkeys(ids, "q0"))
+    assert not split.is_separated and len(split.held_out) == 6 and len(split.train) == 32
+
+
+def test_the_overlaps_of_word_sets_are_jaccards() -> None:
+    draw = random.Random(1)
+    sets = [frozenset(draw.choices("abcdefgh", k=draw.randrange(1, 6))) for _ in range(150)]
+    jaccard = np.array([[len(one & other) / len(one | other) for other in sets] for one in sets])
+    np.testing.assert_allclose(nearest_overlaps(sets[:100], sets[100:]), jaccard[:100, 100:].max(axis=1))
+    pairs = {(one, other) for one in range(150) for other in range(one + 1, 150) if jaccard[one, other] >= 0.8}
+    assert set(near_duplicate_pairs(sets, 0.8)) == pairs
+    assert nearest_overlaps(sets[:3], []).tolist() == [0, 0, 0]

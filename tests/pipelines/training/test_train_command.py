@@ -246,6 +246,8 @@ def test_a_reranker_from_a_collection_and_pairs(
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "on 12 held-out queries" in said and "95% interval" in said
+    assert "the interval holds for this collection and queries like these" in said
+    assert "the median held-out query has a word overlap of" in said
     assert f"retrieve search {collection[0]}" in said and f"--reranker {output}/final" in said
     found = json.loads((output / "comparison.json").read_text())
     systems = {"first stage", "after", "after, with the first stage"} | ({"before"} if start != "encoder" else set())
