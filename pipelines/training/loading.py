@@ -1,6 +1,6 @@
 """Data loaders: turn a user's data into training rows, and rows into the batches of an epoch."""
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, TypeAlias
 
 from torch.utils.data import DataLoader
@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 from indexing.errors import InputError
 from pipelines.training.arguments import TrainingArguments
 from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
+from pipelines.training.roles import check_names
 from pipelines.training.samplers import (
     EpochSampler,
     GroupByLabel,
@@ -22,7 +23,13 @@ Data: TypeAlias = Any
 
 
 def prepare_rows(
-    data: Data, model: Any, args: TrainingArguments, losses: Mapping[str | None, Any], *, held_out: bool = False
+    data: Data,
+    model: Any,
+    args: TrainingArguments,
+    losses: Mapping[str | None, Any],
+    *,
+    held_out: bool = False,
+    other_names: Iterable[str] = (),
 ) -> Any:
     """Return validated training rows of `data`; None for None.
 
@@ -38,6 +45,8 @@ def prepare_rows(
         Losses by the name of their dataset, or one loss for all data under None.
     held_out
         The rows are for evaluation. Several datasets may then be streamed: they are read one after the other.
+    other_names
+        Names of held-out datasets, which prompts and routes of training data may have, too.
 
     Raises
     ------
@@ -62,19 +71,15 @@ def prepare_rows(
                 f"the dataset {streamed[0]!r} is streamed, and several datasets are mixed by their sizes, which a "
                 "stream does not have: load it into memory, or make one stream with datasets.interleave_datasets"
             )
+        if not held_out:
+            columns = {name: _columns_of(rows) for name, rows in data.items()}
+            check_names("prompts", args.prompts, columns, other_names)
+            check_names("router_mapping", args.router_mapping, columns, other_names)
         return MultiDatasetRows([TrainingRows(rows, model, name=name, **settings) for name, rows in data.items()])
     if None not in losses:
         raise InputError("several losses by name need several datasets by name: {name: dataset}")
     if not isinstance(data, Sized):
-        if held_out:
-            return StreamedRows(data, model, args.eval_batch_size, **settings)
-        if args.batch_sampler != "batch_sampler":
-            raise InputError(f"batch_sampler={args.batch_sampler!r} is not available for a streamed dataset")
-        if args.max_steps <= 0:
-            raise InputError("a streamed dataset has no length: set max_steps to the number of steps")
-        return StreamedRows(
-            data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, shared=True, **settings
-        )
+        return _streamed(data, model, args, settings, held_out=held_out)
     return TrainingRows(data, model, **settings)
 
 
@@ -100,6 +105,20 @@ def identity(batch: Any) -> Any:
     return batch
 
 
+def _streamed(
+    data: Any, model: Any, args: TrainingArguments, settings: Mapping[str, Any], *, held_out: bool
+) -> StreamedRows:
+    if held_out:
+        return StreamedRows(data, model, args.eval_batch_size, **settings)
+    if args.batch_sampler != "batch_sampler":
+        raise InputError(f"batch_sampler={args.batch_sampler!r} is not available for a streamed dataset")
+    if args.max_steps <= 0:
+        raise InputError("a streamed dataset has no length: set max_steps to the number of steps")
+    return StreamedRows(
+        data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, shared=True, **settings
+    )
+
+
 def _sampler(rows: TrainingRows, args: TrainingArguments, batch_size: int, drop_last: bool) -> EpochSampler:
     settings: dict[str, Any] = {"drop_last": drop_last, "seed": args.seed}
     if args.batch_sampler == "no_duplicates":
@@ -116,3 +135,7 @@ def _of_columns(by_column: Any, columns: Sequence[str]) -> Any:
         return by_column
     # Values by column under a dataset's name are passed on: rows without a name refuse them.
     return {name: value for name, value in by_column.items() if name in columns or isinstance(value, Mapping)}
+
+
+def _columns_of(rows: Any) -> list[str]:
+    return list(rows.column_names) if hasattr(rows, "column_names") else list(rows[0]) if len(rows) else []

@@ -1,6 +1,6 @@
 """Roles of the columns of training data: inputs in their order, the label by its name; prompts and routes of inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -138,4 +138,40 @@ def _of_dataset(
         raise InputError(
             f"{argument} names {unknown[0]!r}, which is not an input column: there are {', '.join(inputs)}"
         )
+    nested = [name for name, value in by_name.items() if name in inputs and isinstance(value, Mapping)]
+    if nested:
+        raise InputError(f"{argument}: the value of the column {nested[0]!r} must be a text, not {by_name[nested[0]]}")
     return {name: value for name, value in by_column.items() if name in inputs}
+
+
+def check_names(argument: str, by_name: Any, columns: Mapping[str, Sequence[str]], others: Iterable[str]) -> None:
+    """Raise an `InputError` for a name in values by name that is neither a dataset nor a column of one.
+
+    Parameters
+    ----------
+    argument
+        Name of the argument, for the message.
+    by_name
+        The values; anything but a mapping is accepted.
+    columns
+        The columns of each training dataset, by its name.
+    others
+        Names of held-out datasets.
+    """
+    if not isinstance(by_name, Mapping):
+        return
+    known, everywhere = {*columns, *others}, {column for own in columns.values() for column in own}
+    for name, value in by_name.items():
+        if name not in known and name not in everywhere:
+            raise InputError(
+                f"{argument} names {name!r}, which is neither a dataset ({', '.join(sorted(known))}) nor a column "
+                f"({', '.join(sorted(everywhere))})"
+            )
+        if name not in known and isinstance(value, Mapping):
+            raise InputError(f"{argument}: the value of the column {name!r} must be a text, not {value}")
+        inner = value if name in columns and isinstance(value, Mapping) else {}
+        if unknown := [column for column in inner if column not in columns[name]]:
+            raise InputError(
+                f"{argument} names the column {unknown[0]!r} of the dataset {name!r}, which has "
+                f"{', '.join(columns[name])}"
+            )

@@ -112,7 +112,8 @@ class Trainer(transformers.Trainer):
                 "the model has a Router: set router_mapping to the route of each column, as in "
                 '{"query": "query", "positive": "document"}'
             )
-        train = prepare_rows(train_dataset, model, args, self.losses)
+        held_out_names = list(eval_dataset) if isinstance(eval_dataset, Mapping) else []
+        train = prepare_rows(train_dataset, model, args, self.losses, other_names=held_out_names)
         evaluation = prepare_rows(eval_dataset, model, args, self.losses, held_out=True)
         self.card.train, self.card.evaluation = facts_of(train_dataset, model), facts_of(eval_dataset, model)
         super().__init__(

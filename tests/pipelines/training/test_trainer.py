@@ -302,6 +302,31 @@ def test_prompts_by_dataset_apply_to_held_out_datasets(bert: Path, tmp_path: Pat
         DenseTrainer(encoder, arguments, streams, loss=loss)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({"querry": "x: "}, r"prompts names 'querry', which is neither a dataset \(a, b, held\) nor a column"),
+        ({"a": {"querry": "x: "}}, r"prompts names the column 'querry' of the dataset 'a', which has query"),
+        ({"query": {"a": "x: "}}, r"prompts: the value of the column 'query' must be a text"),
+        ({"held": {"query": "x: "}, "a": "y: ", "positive": "z: "}, ""),
+    ],
+)
+def test_names_of_prompts_that_can_mean_nothing_are_refused(
+    bert: Path, tmp_path: Path, prompts: Any, message: str
+) -> None:
+    encoder, sets = dense(bert), {"a": triples(8), "b": triples(8).to_list()}
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), prompts=prompts, **ARGUMENTS)
+    loss = MultipleNegativesRankingLoss(encoder)
+    if message:
+        with pytest.raises(InputError, match=message):
+            DenseTrainer(encoder, arguments, sets, {"held": triples(8)}, loss=loss)
+    else:
+        DenseTrainer(encoder, arguments, sets, {"held": triples(8)}, loss=loss)
+    if isinstance(prompts.get("query"), dict):
+        with pytest.raises(InputError, match=message):
+            DenseTrainer(encoder, arguments, triples(8), loss=loss)
+
+
 def test_held_out_streams_by_name_have_their_prompts_and_all_their_rows(bert: Path, tmp_path: Path) -> None:
     encoder, sets = dense(bert), DatasetDict({"a": triples(8), "b": triples(8)})
     arguments = DenseTrainingArguments(str(tmp_path / "run"), prompts={"a": "water fire heat "}, **ARGUMENTS)
