@@ -200,7 +200,7 @@ def test_any_reranker_scores_pairs_by_its_own_scores(dense_encoder):
 
 
 def test_a_mined_folder_without_rows_is_refused_with_the_remedy(tmp_path):
-    with pytest.raises(InputError, match=r"mined holds no rows: too few negatives .* --sources"):
+    with pytest.raises(InputError, match=r"mined holds no rows: too few negatives .*quotas"):
         run(tmp_path / "mined", quotas={"words": 9})
     with pytest.raises(InputError, match="mined holds no rows"):
         read_rows(tmp_path / "mined")
