@@ -47,6 +47,15 @@ def load_strings(path: Path) -> StringArray:
     return string_array([utf8[start:stop].decode() for start, stop in pairwise(offsets)])
 
 
+def file_stamp(path: Path) -> tuple[int, ...] | None:
+    """Return attributes of a file that change whenever it is replaced or written; None when it is missing."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def folder_bytes(path: Path) -> int:
     """Return the disk space that the files below `path` take; sparse files (Qdrant Edge's) count as allocated."""
     files = (file.stat() for file in path.rglob("*") if file.is_file())

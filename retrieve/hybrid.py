@@ -2,21 +2,25 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from itertools import pairwise
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
-from indexing.resources import Closing
+from indexing.resources import Closing, Lifetime
 from retrieve.fusion import Fusion, FusionMethod, default_fusion
 from retrieve.fusion.shares import ExplainingFusion, measured_shares, stated_shares
 from retrieve.retrievers import Retriever
 from retrieve.trace import Cancelled, Trace
+
+if TYPE_CHECKING:
+    from indexing.indexes.base import Index
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +81,20 @@ class HybridRetriever(Closing, Retriever):
         self.legs, self.on_leg_error = tuple(legs), on_leg_error
         self.fusion: Fusion = fusion_for(legs) if fusion is None else fusion
         self.depth = leg_depths(depth, names)
+        self._lifetime = Lifetime("hybrid retriever")
         self._pool = ThreadPoolExecutor(max_workers=CONCURRENT_SEARCHES * len(legs), thread_name_prefix="leg")
+
+    def over(self, replace: "Callable[[Index], Index]") -> Self:
+        """Return the same retriever with its legs over other indexes; both share the threads."""
+        newer = copy(self)
+        newer.legs = tuple(leg.over(replace) for leg in self.legs)
+        return newer
 
     def close(self) -> None:
         """Stop the threads; the legs stay open."""
+        self._lifetime.closed = True
+        if self._lifetime.forked:
+            return
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def fuse(self, queries: Sequence[str], answers: Sequence[Hits]) -> Hits:
@@ -93,6 +107,7 @@ class HybridRetriever(Closing, Retriever):
         return self._fused(named, _Encodings(self.legs, queries, trace), trace)
 
     def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
+        self._lifetime.check()
         encodings = _Encodings(self.legs, queries, trace)
 
         def answer(leg: Retriever) -> Hits | BaseException:
@@ -105,7 +120,7 @@ class HybridRetriever(Closing, Retriever):
 
         # The last leg runs on the calling thread, so a search of a single leg needs no other thread.
         *others, last = self.legs
-        futures = [self._pool.submit(answer, leg) for leg in others]
+        futures = [self._lifetime.submit(self._pool, answer, leg) for leg in others]
         try:
             last_outcome = answer(last)
             outcomes = [future.result() for future in futures]

@@ -1,9 +1,10 @@
 """Retrievers: text in, ranked documents out. One for each kind of rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from indexing.errors import InputError, require_positive
 from indexing.hits import Hits, Ranking
@@ -16,6 +17,25 @@ if TYPE_CHECKING:
     from indexing.indexes.base import Index, Terms
     from indexing.token_vectors import TokenVectors
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
+
+
+def check_queries(queries: Any) -> Sequence[str]:
+    """Return the queries if they are a list of strings.
+
+    Raises
+    ------
+    InputError
+        For a single string, a mapping, a set, or anything else that is not a sequence of strings.
+    """
+    if isinstance(queries, str | bytes | Mapping) or not (
+        hasattr(queries, "__len__") and hasattr(queries, "__getitem__")
+    ):
+        raise InputError(f"queries must be a list of strings, not {type(queries).__name__}: pass [text, …]")
+    wrong = next((place for place, query in enumerate(queries) if not isinstance(query, str)), None)
+    if wrong is not None:
+        raise InputError(f"query number {wrong} is not a string but {queries[wrong]!r}")
+    checked: Sequence[str] = queries
+    return checked
 
 
 class Retriever(ABC):
@@ -82,9 +102,7 @@ class Retriever(ABC):
         trace = trace or Trace()
         if isinstance(queries, str):
             return self._run([queries], k, filter, trace)[0]
-        wrong = next((place for place, query in enumerate(queries) if not isinstance(query, str)), None)
-        if wrong is not None:
-            raise InputError(f"query number {wrong} is not a string but {queries[wrong]!r}")
+        queries = check_queries(queries)
         return self._run(queries, k, filter, trace) if len(queries) else Hits.empty(0)
 
     def encode(self, queries: Sequence[str]) -> Any:
@@ -109,6 +127,10 @@ class Retriever(ABC):
         """Return each hit's terms that the query contains too, with their parts of the score; None without terms."""
         return None
 
+    def over(self, replace: "Callable[[Index], Index]") -> Self:
+        """Return the same retriever over other indexes: `replace` returns the successor of each."""
+        return self
+
     def close(self) -> None:  # noqa: B027  # most hold nothing
         """Release what the retriever itself holds; indexes and encoders belong to their owner."""
 
@@ -132,6 +154,12 @@ class IndexRetriever(Retriever):
     def __init__(self, index: "Index", *, name: str) -> None:
         super().__init__(name)
         self.index = index
+
+    def over(self, replace: "Callable[[Index], Index]") -> Self:
+        """Return the same retriever over another index."""
+        newer = copy(self)
+        newer.index = replace(self.index)
+        return newer
 
     def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> "NDArray[np.floating]":
         """Score given candidates with the index; see `Index.score`."""

@@ -14,21 +14,25 @@ opens the collection, after a kill for instance, replays the journal and the sha
 nothing that was stored and duplicates nothing.
 """
 
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from indexing.collection.legs import codec, open_index
-from indexing.collection.manifest import Leg, Manifest, read_manifest
+from indexing.collection.legs import codec
+from indexing.collection.manifest import Leg, Manifest
+from indexing.collection.snapshot import ATTEMPTS, SECONDS_BETWEEN, Snapshot
 from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
-from indexing.filters import FilterLike, parse_filter
+from indexing.filters import FilterLike
 from indexing.indexes.base import Index
-from indexing.resources import Closing
+from indexing.resources import Closing, Lifetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,17 @@ class Stats:
 class Collection(Closing):
     """A collection open for reading; `CollectionWriter` is one open for writing.
 
-    Indexes are opened when first used. Any number of processes may read while one writes; what it commits is visible to
-    the next `open`, or after `refresh`.
+    Any number of processes may read while one writes. A reader sees one state, a `Snapshot`, until `refresh`. Indexes
+    are opened when first used.
     """
 
+    _lifetime: Lifetime
+    _snapshot: Snapshot
+    _live: list[Snapshot]
+    _builders: dict[object, Callable[[Snapshot], Any]]
+
     def __init__(self, path: Path, manifest: Manifest, documents: DocumentStore) -> None:
-        self.path, self.manifest, self.documents = path, manifest, documents
-        self._open: dict[str, Index] = {}
+        self._start(Snapshot(path, manifest, documents))
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -78,33 +86,37 @@ class Collection(Closing):
             When there is none, or its files cannot be used.
         """
         path = Path(path)
-        if not path.exists() and hidden_sibling(path, "old").is_dir():
-            with write_lock(path):
-                recover(path)
-        return cls(path, read_manifest(path), DocumentStore.open(path / "documents.sqlite"))
+        _recover(path)
+        collection = cls.__new__(cls)
+        collection._start(Snapshot.open(path))
+        return collection
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The state that the reader sees."""
+        return self._snapshot
+
+    @property
+    def manifest(self) -> Manifest:
+        """Description of the collection."""
+        return self._snapshot.manifest
+
+    @manifest.setter
+    def manifest(self, manifest: Manifest) -> None:
+        self._snapshot.manifest = manifest
+
+    @property
+    def documents(self) -> DocumentStore:
+        """The store of the documents."""
+        return self._snapshot.documents
 
     def index(self, name: str) -> Index:
         """Return the index of this leg."""
-        if name not in self._open:
-            leg = self.leg(name)
-            try:
-                self._open[name] = self._open_index(leg)
-            except StorageError:
-                # A writer may have replaced the index meanwhile.
-                self.manifest = read_manifest(self.path)
-                if self.leg(name).folder == leg.folder:
-                    raise
-                self._open[name] = self._open_index(self.leg(name))
-        return self._open[name]
+        return self._snapshot.index(name)
 
     def leg(self, name: str) -> Leg:
         """Return the manifest's entry of this leg."""
-        try:
-            return self.manifest.legs[name]
-        except KeyError:
-            raise StorageError(
-                f"the collection {self.path} has no leg {name!r}: it has {', '.join(self.manifest.legs) or 'none'}"
-            ) from None
+        return self._snapshot.leg(name)
 
     def get(self, ids: Sequence[str]) -> list[Document]:
         """Return the documents of these ids, in their order; an `InputError` names an unknown one."""
@@ -122,12 +134,13 @@ class Collection(Closing):
         InputError
             For a field that was not declared when the collection was made, or an operator it does not have.
         """
-        return self.documents.matching(parse_filter(filter, self.manifest.fields), self.manifest.fields)
+        return self._snapshot.matching(filter)
 
     def stats(self) -> Stats:
         """Count what the collection contains and measure its size."""
+        opened = self._snapshot.indexes
         legs = {
-            name: replace(leg, sequence=self._open[name].sequence) if name in self._open else leg
+            name: replace(leg, sequence=opened[name].sequence) if name in opened else leg
             for name, leg in self.manifest.legs.items()
         }
         shards = {name: self.path / "shards" / name for name, leg in legs.items() if codec(leg) is not None}
@@ -142,24 +155,107 @@ class Collection(Closing):
         )
 
     def refresh(self) -> None:
-        """Load what was committed since the collection was opened."""
-        self.manifest = read_manifest(self.path)
-        for name, index in list(self._open.items()):
-            if name not in self.manifest.legs or index.path.name != self.leg(name).folder:
-                index.close()
-                del self._open[name]
-            else:
-                index.refresh()
+        """Move to the last committed state, as a whole; after an error the reader keeps its present state.
+
+        Searches that are running end in the state in which they began. An index obtained before, other than an embedded
+        Qdrant index, is closed after them: get it again with `index`.
+        """
+        with self._refreshing:
+            self._lifetime.check()
+            older, newer = self._snapshot, Snapshot.open(self.path)
+            try:
+                newer.adopt(older)
+                for user, build in self._builders.items():
+                    newer.parts[user] = build(newer)
+                newer.settle()
+            except BaseException:
+                newer.close(keep=[older])
+                raise
+            with self._pinning:
+                self._snapshot = newer
+                self._live.append(newer)
+            self._retire(older)
+            if self._lifetime.closed:
+                self._retire(newer)
+
+    @property
+    def outdated(self) -> bool:
+        """True when another process has committed something that `refresh` would load; cheap to ask."""
+        return self._snapshot.outdated
+
+    def follow(self, user: object, build: Callable[[Snapshot], Any]) -> None:
+        """Build something over the present state, and again over each later one, as a part of `refresh`.
+
+        Parameters
+        ----------
+        user
+            Key of the built object in `Snapshot.parts`.
+        build
+            Builds it; an error makes `refresh` fail, which changes nothing.
+        """
+        with self._refreshing:
+            self._snapshot.parts[user] = build(self._snapshot)
+            self._snapshot.settle()
+            self._builders[user] = build
+
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """Keep the present state open while the block runs, also when the collection is refreshed or closed meanwhile.
+
+        Raises
+        ------
+        StorageError
+            When the collection is closed.
+        """
+        self._lifetime.check()
+        with self._pinning:
+            snapshot = self._snapshot
+            self._lifetime.check()
+            snapshot.users += 1
+        try:
+            yield snapshot
+        finally:
+            with self._pinning:
+                snapshot.users -= 1
+            if snapshot.retired:
+                self._retire(snapshot)
 
     def close(self) -> None:
-        """Close the store and every open index."""
-        for index in self._open.values():
-            index.close()
-        self._open.clear()
-        self.documents.close()
+        """Close the store and every open index, once the searches that are running have ended."""
+        with self._pinning:
+            self._lifetime.closed = True
+        self._retire(self._snapshot)
 
     def __len__(self) -> int:
         return len(self.documents)
 
-    def _open_index(self, leg: Leg) -> Index:
-        return open_index(leg, self.path / "legs" / leg.folder, read_only=True, matching=self.matching)
+    def _start(self, snapshot: Snapshot) -> None:
+        self.path, self._snapshot, self._live = snapshot.path, snapshot, [snapshot]
+        self._lifetime = Lifetime(f"collection {snapshot.path}")
+        self._builders = {}
+        self._pinning: threading.Lock = threading.Lock()
+        self._refreshing: threading.RLock = threading.RLock()
+
+    def _retire(self, snapshot: Snapshot) -> None:
+        """Close a state that no search may begin in, unless one is still running in it."""
+        with self._pinning:
+            snapshot.retired = True
+            if snapshot.users or snapshot not in self._live:
+                return
+            self._live.remove(snapshot)
+            others = list(self._live)
+        snapshot.close(keep=others)
+
+
+def _recover(path: Path) -> None:
+    """Restore the collection if an overwrite was killed between its two renames; wait for one that is running."""
+    for attempt in range(ATTEMPTS):
+        if path.exists() or not hidden_sibling(path, "old").is_dir():
+            return
+        try:
+            with write_lock(path):
+                recover(path)
+        except StorageError:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(SECONDS_BETWEEN)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from indexing.errors import StorageError
-from indexing.resources import Closing
+from indexing.resources import Closing, Lifetime
 
 _LOCK_TIMEOUT = 60.0
 """Seconds to wait for the lock of a writer, which holds it briefly."""
@@ -29,13 +29,21 @@ class SqliteFile(Closing):
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
-        self._connection = connection
+        self._connection, self._lifetime = connection, Lifetime(f"file {path}")
+        self._file = _file_number(path)
         self._lock = threading.RLock()
 
+    @property
+    def replaced(self) -> bool:
+        """True when another file now stands at the path: the number of an open file is not used again."""
+        return _file_number(self.path) != self._file
+
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._connection.close()
+        """Close the file; in a forked process, which must not touch the connection, only refuse further use."""
+        if not self._lifetime.forked:
+            with self._lock:
+                self._connection.close()
+        self._lifetime.closed = True
 
     def _share(self) -> None:
         """Let other processes read committed data while this one writes."""
@@ -45,12 +53,12 @@ class SqliteFile(Closing):
             self._connection.execute("PRAGMA synchronous = FULL")
 
     def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with self._lock, self._translate_errors():
+        with self._translate_errors(), self._lock:
             return self._connection.execute(statement, parameters).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translate_errors():
+        with self._translate_errors(), self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -62,14 +70,24 @@ class SqliteFile(Closing):
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Translate SQLite's errors to `StorageError`."""
+        """Translate SQLite's errors to `StorageError`; raise as `Lifetime.check`."""
+        self._lifetime.check()
         try:
             yield
         except sqlite3.DatabaseError as error:
+            self._lifetime.check()
             raise StorageError(
                 f"{self.path}: {error}: if the disk is full, free some space and run it again; "
                 f"otherwise `retrieve verify {self.path.parent}` reports what is damaged"
             ) from error
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -102,6 +102,18 @@ class DocumentStore(SqliteFile):
 
     # Reading.
 
+    def hold(self) -> None:
+        """Let every later read see the present state, until this is called again or the store is closed.
+
+        Other processes can write meanwhile; what they replace stays in the file until this store is closed.
+        """
+        with self._translate_errors(), self._lock:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN")
+            # SQLite chooses the state at the first read.
+            self._connection.execute("SELECT value FROM state WHERE key = 'sequence'").fetchone()
+
     @property
     def sequence(self) -> int:
         """Sequence number of the last write."""
@@ -144,6 +156,10 @@ class DocumentStore(SqliteFile):
     def alive(self, ids: Sequence[str]) -> set[str]:
         """Return those of these ids that exist and are not deleted."""
         return {doc_id for doc_id, deleted in self._where_id_in("doc_id, deleted", ids) if not deleted}
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Return those of these ids that `get` returns a document for."""
+        return {doc_id for (doc_id,) in self._where_id_in("doc_id", ids)}
 
     def changes(self, after: int, *, size: int = _PAGE) -> Iterator[tuple[int, list[Change]]]:
         """Yield batches of the documents written after this sequence number and not deleted since.
@@ -188,7 +204,7 @@ class DocumentStore(SqliteFile):
 
     def numbers(self) -> NDArray[np.int64]:
         """Return the numbers of all documents, without deleted ones, ascending."""
-        with self._lock, self._translate_errors():
+        with self._translate_errors(), self._lock:
             rows = self._connection.execute("SELECT number FROM documents WHERE deleted = 0 ORDER BY number")
             return np.fromiter((row[0] for row in rows), np.int64)
 
@@ -315,7 +331,7 @@ class DocumentStore(SqliteFile):
 
     def shrink(self) -> None:
         """Return the space of removed documents to the file system."""
-        with self._lock, self._translate_errors():
+        with self._translate_errors(), self._lock:
             self._connection.execute("VACUUM")
 
     def _state(self, key: str) -> int:

@@ -58,7 +58,7 @@ class CollectionWriter(Collection):
         self._writers: dict[str, LegWriter] = {}
         self._shards: dict[str, Shards] = {}
         self._held = ExitStack()
-        self._closed = self._broken = False
+        self._broken = False
         self._storing = 0.0
 
     @classmethod
@@ -291,10 +291,14 @@ class CollectionWriter(Collection):
         """Return the index of this leg."""
         return self._writers[name].index if name in self._writers else super().index(name)
 
+    def refresh(self) -> None:
+        """Do nothing: a writer always sees the present state."""
+
     def close(self) -> None:
         """Close the store and every index; writes since the last commit remain in the journal."""
+        self._lifetime.closed = True
+        self._snapshot.closing.close()
         self._held.close()
-        self._closed = True
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -305,7 +309,7 @@ class CollectionWriter(Collection):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None and not self._closed and not self._broken:
+            if error is None and not self._lifetime.closed and not self._broken:
                 self.commit()
         finally:
             self.close()
@@ -365,8 +369,7 @@ class CollectionWriter(Collection):
         self._writers.clear()
 
     def _check_writable(self) -> None:
-        if self._closed:
-            raise StorageError(f"{self.path} is closed: open it again")
+        self._lifetime.check()
         if self._broken:
             raise StorageError(f"an earlier write to {self.path} failed midway: close the collection and open it again")
 

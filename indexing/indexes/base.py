@@ -36,6 +36,8 @@ class Index(ABC):
     """
 
     kind: ClassVar[Backend]
+    opens_once: bool = False
+    """Whether its folder can be open only once at a time, in all processes."""
     vocabulary: Sequence[str] | None = None
     """The term of each column of its weights, for kinds that keep it."""
 

@@ -45,16 +45,17 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
     from pipelines.search.parents import holds_chunks, search_parents
 
     parents = None
-    if not chunks and holds_chunks(pipeline.collection):
-        parents = search_parents(pipeline, variants[0] if len(variants) == 1 else variants, k, **options)
-        results, shown = parents.found, [parent.passages[0] for parent in parents]
-    else:
-        if len(variants) == 1:
-            results = pipeline.search(variants[0], k, **options)
+    with pipeline.reading() as (stages, _):
+        if not chunks and holds_chunks(stages.snapshot):
+            parents = search_parents(pipeline, variants[0] if len(variants) == 1 else variants, k, **options)
+            results, shown = parents.found, [parent.passages[0] for parent in parents]
         else:
-            results = pipeline.multi_search(variants, k, **options)
-        shown = list(results)
-    found = highlight(pipeline, " ".join(variants), [result.text for result in shown])
+            if len(variants) == 1:
+                results = pipeline.search(variants[0], k, **options)
+            else:
+                results = pipeline.multi_search(variants, k, **options)
+            shown = list(results)
+        found = highlight(pipeline, " ".join(variants), [result.text for result in shown])
     return Found(variants[0], results, parents, found)
 
 

@@ -169,7 +169,7 @@ class BuiltLegs(LegSource):
         encoder = encoder_of(leg, self.models)
         seconds = self._build(leg, encoder)
         collection = self._opened.enter_context(Collection.open(self.folder / leg.name))
-        return _opened(LegRetrievers(collection, dense=encoder, sparse=encoder), leg.kind, leg, seconds)
+        return _opened(collection, LegRetrievers(collection, dense=encoder, sparse=encoder), leg.kind, leg, seconds)
 
     def _build(self, leg: LegSpec, encoder: Any) -> Mapping[str, float | None]:
         directory, record = self.folder / leg.name, self.state / f"build-{leg.name}.json"
@@ -207,7 +207,8 @@ class CollectionLegs(LegSource):
         config = self._configs.get(leg.name, LegConfig())
         if leg.model is not None:
             config = LegConfig(encoder=leg.model, dtype=leg.dtype)
-        opened = _opened(LegRetrievers(self._collection, {leg.name: config}, models=self.models), leg.name, leg, {})
+        legs = LegRetrievers(self._collection, {leg.name: config}, models=self.models)
+        opened = _opened(self._collection, legs, leg.name, leg, {})
         # The documents may change at any time, and no fingerprint of a corpus would show it.
         return replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
 
@@ -224,17 +225,19 @@ def specs_of(
     }
 
 
-def _opened(legs: LegRetrievers, name: str, leg: LegSpec, seconds: Mapping[str, float | None]) -> OpenLeg:
+def _opened(
+    collection: Collection, legs: LegRetrievers, name: str, leg: LegSpec, seconds: Mapping[str, float | None]
+) -> OpenLeg:
     """Open the leg `name` of a collection under the name of its description."""
     retriever = legs[name]
     retriever.name = leg.name
-    recorded, corpus = legs.collection.leg(name), legs.collection.manifest.corpus
+    recorded, corpus = collection.leg(name), collection.manifest.corpus
     encoder = retriever.encoder
     return OpenLeg(
         name=leg.name,
         kind=leg.kind,
         retriever=retriever,
-        collection=legs.collection,
+        collection=collection,
         encoder=encoder,
         exact=kind_of(recorded.backend).is_exact(recorded.rows, recorded.parameters),
         determines={

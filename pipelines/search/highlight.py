@@ -54,14 +54,16 @@ def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> l
     Words match as in the collection's BM25 leg: ``baking`` matches ``bake``, and stopwords are not marked. Without a
     BM25 leg, words match when they differ in case only.
     """
-    name = next((name for name, leg in pipeline.collection.manifest.legs.items() if leg.rows == "text"), None)
-    index = None if name is None else pipeline.collection.index(name)
+    with pipeline.reading() as (stages, _):
+        snapshot = stages.snapshot
+        name = next((name for name, leg in snapshot.manifest.legs.items() if leg.rows == "text"), None)
+        index = None if name is None else snapshot.index(name)
 
-    def analyze(words: Sequence[str]) -> Sequence[str]:
-        forms = None if index is None else index.analyze(words)
-        return [word.casefold() for word in words] if forms is None else forms
+        def analyze(words: Sequence[str]) -> Sequence[str]:
+            forms = None if index is None else index.analyze(words)
+            return [word.casefold() for word in words] if forms is None else forms
 
-    found = find_query_words(query, texts, analyze)
+        found = find_query_words(query, texts, analyze)
     return [Highlight(text, spans) for text, spans in zip(texts, found, strict=True)]
 
 

@@ -1,14 +1,18 @@
 """Open the parts of a search system from a collection: retrievers of its legs, their fusion, and the reranker."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
+from indexing.errors import InputError, require_positive
 from pipelines.models import LATE_INTERACTION, Models
-from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
+from pipelines.search.cache import AnswerCache
+from pipelines.search.config import CANDIDATES, LegConfig, RerankerConfig, SearchConfig
+from pipelines.search.following import Parts
 from pipelines.search.fusing import make_fusion
 from retrieve.fusion import Fusion
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
@@ -49,7 +53,7 @@ class LegRetrievers:
 
     def __init__(
         self,
-        collection: Collection,
+        collection: Collection | Snapshot,
         legs: Mapping[str, LegConfig] | None = None,
         *,
         models: Models | None = None,
@@ -105,57 +109,95 @@ def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder
     )
 
 
-def open_parts(
-    legs: LegRetrievers, config: SearchConfig, fusion: Fusion | None, reranker: "CandidateReranker | None"
-) -> "tuple[Retriever, CandidateReranker | None]":
-    """Return the first stage and the reranker that a configuration describes.
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Arguments of `SearchPipeline.open`; those that are not None override the configuration."""
 
-    Parameters
-    ----------
-    legs
-        The collection's legs; opened are those that the configuration names.
-    fusion, reranker
-        Loaded ones, in place of what the configuration names.
-    """
-    chosen = config.legs or {}
-    retrievers = [legs[name] for name in chosen]
-    if config.reranker is not None:
-        reranker = legs.reranker(config.reranker, retrievers)
-    fusion = fusion or make_fusion(config.fusion, retrievers)
-    if len(retrievers) == 1:
-        return retrievers[0], reranker
-    depths = {name: leg.depth or config.depth for name, leg in chosen.items()}
-    return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error), reranker
+    legs: Sequence[str] | None
+    fusion: Fusion | Mapping[str, Any] | str | None
+    depth: int | Mapping[str, int] | None
+    dense: "str | Path | DenseEncoder | None"
+    sparse: "str | Path | SparseEncoder | None"
+    multi_vector: "str | Path | MultiVectorEncoder | None"
+    reranker: "str | CandidateReranker | Configured | None"
+    candidates: int | None
+    budget: Budget | None
+    on_leg_error: OnLegError | None
+    workers: int | None
+    cache: int | None
+    models: Models
 
+    def __post_init__(self) -> None:
+        if isinstance(self.legs, str):
+            raise InputError(f"legs must be a list of names, not the string {self.legs!r}: legs=[{self.legs!r}]")
+        if not (self.fusion is None or isinstance(self.fusion, Mapping | str) or callable(self.fusion)):
+            raise InputError(f"fusion must be a method's name, its configuration or a function, not {self.fusion!r}")
+        require_positive(candidates=self.candidates, workers=self.workers)
 
-def with_arguments(
-    config: SearchConfig,
-    collection: Collection,
-    *,
-    legs: Sequence[str] | None,
-    fusion: Mapping[str, Any] | None,
-    depth: int | Mapping[str, int] | None,
-    reranker: "str | CandidateReranker | Configured | None",
-    candidates: int | None,
-    budget: Budget | None,
-    on_leg_error: OnLegError | None,
-    workers: int | None,
-    cache: int | None,
-) -> SearchConfig:
-    """Return the configuration with the arguments of `SearchPipeline.open` in place of what it says."""
-    stated = config.legs or {}
-    names = list(legs if legs is not None else stated or collection.manifest.legs)
-    chosen = {name: stated.get(name, LegConfig()) for name in names}
-    if depth is not None:
-        depths = leg_depths(depth, names, config.depth)
-        chosen = {name: replace(leg, depth=depths[name]) for name, leg in chosen.items()}
-    plain: dict[str, Any] = {"fusion": fusion, "on_leg_error": on_leg_error, "workers": workers, "cache": cache}
-    return replace(
-        config,
-        legs=chosen,
-        reranker=_second_stage(config.reranker, reranker, candidates, budget),
-        **{name: value for name, value in plain.items() if value is not None},
-    )
+    def parts(self, snapshot: Snapshot, stated: SearchConfig) -> Parts:
+        """Open everything that searches one state of a collection; what it holds is closed with the snapshot."""
+        config = self.over(stated, snapshot)
+        legs = LegRetrievers(
+            snapshot,
+            config.legs,
+            models=self.models,
+            dense=self.dense,
+            sparse=self.sparse,
+            multi_vector=self.multi_vector,
+        )
+        retrievers = [legs[name] for name in config.legs or {}]
+        retriever = self._first_stage(retrievers, config)
+        snapshot.closing.callback(retriever.close)
+        if config.reranker is None:
+            given = None if isinstance(self.reranker, str | Configured) else self.reranker
+            candidates, budget = CANDIDATES, Budget()
+        else:
+            given = legs.reranker(config.reranker, retrievers)
+            candidates, budget = config.reranker.candidates, config.reranker.budget
+        return Parts(
+            retriever,
+            given,
+            self.candidates or candidates,
+            self.budget or budget,
+            AnswerCache(config.cache),
+            config,
+            legs.__getitem__,
+        )
+
+    def over(self, config: SearchConfig, collection: Collection | Snapshot) -> SearchConfig:
+        """Return the configuration with these arguments in place of what it says."""
+        stated = config.legs or {}
+        names = list(self.legs if self.legs is not None else stated or collection.manifest.legs)
+        legs = {name: stated.get(name, LegConfig()) for name in names}
+        if self.depth is not None:
+            depths = leg_depths(self.depth, names, config.depth)
+            legs = {name: replace(leg, depth=depths[name]) for name, leg in legs.items()}
+        plain: dict[str, Any] = {
+            "fusion": self._named_fusion,
+            "on_leg_error": self.on_leg_error,
+            "workers": self.workers,
+            "cache": self.cache,
+        }
+        return replace(
+            config,
+            legs=legs,
+            reranker=_second_stage(config.reranker, self.reranker, self.candidates, self.budget),
+            **{name: value for name, value in plain.items() if value is not None},
+        )
+
+    @property
+    def _named_fusion(self) -> Mapping[str, Any] | None:
+        if isinstance(self.fusion, str):
+            return {"method": self.fusion}
+        return self.fusion if isinstance(self.fusion, Mapping) else None
+
+    def _first_stage(self, retrievers: Sequence[Retriever], config: SearchConfig) -> Retriever:
+        loaded = None if isinstance(self.fusion, Mapping | str) else self.fusion
+        fusion = loaded or make_fusion(config.fusion, retrievers)
+        if len(retrievers) == 1:
+            return retrievers[0]
+        depths = {name: leg.depth or config.depth for name, leg in (config.legs or {}).items()}
+        return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error)
 
 
 def _second_stage(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
+from indexing.collection.store import DocumentStore
 from indexing.corpora.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
 from indexing.documents import Document
 from pipelines.search.results import SearchResult, SearchResults
@@ -97,25 +99,31 @@ def search_parents(
         As for `SearchPipeline.search`, and when a chunk of a found document is missing.
     """
     depth = max(pool, k)
-    if isinstance(query, str):
-        results = pipeline.search(query, depth, **options)
-    else:
-        results = pipeline.multi_search(query, depth, **options)
+    with pipeline.reading() as (stages, _):
+        if isinstance(query, str):
+            results = pipeline.search(query, depth, **options)
+        else:
+            results = pipeline.multi_search(query, depth, **options)
+        return parents_of(results, stages.documents, k)
+
+
+def parents_of(results: SearchResults, documents: DocumentStore, k: int) -> ParentResults:
+    """Return the `k` documents with the best of these chunks; see `search_parents`."""
     passages: dict[str, list[SearchResult]] = {}
     for result in results:
         passages.setdefault(_parent(result), []).append(result)
     best = list(passages.values())[:k]
     wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
-    stored = iter(pipeline.collection.documents.get([doc_id for ids in wanted for doc_id in ids]))
-    documents = [_assembled([next(stored) for _ in ids]) for ids in wanted]
+    stored = iter(documents.get([doc_id for ids in wanted for doc_id in ids]))
+    whole = [_assembled([next(stored) for _ in ids]) for ids in wanted]
     parents = [
         ParentResult(document, found[0].score, rank, tuple(found))
-        for rank, (document, found) in enumerate(zip(documents, best, strict=True), 1)
+        for rank, (document, found) in enumerate(zip(whole, best, strict=True), 1)
     ]
     return ParentResults(parents, results)
 
 
-def holds_chunks(collection: Collection) -> bool:
+def holds_chunks(collection: Collection | Snapshot) -> bool:
     """Return whether a collection's documents are chunks, judged by the first one."""
     first = next(iter(collection.documents), None)
     return first is not None and is_chunk(first.metadata)

@@ -2,30 +2,31 @@
 
 import asyncio
 import threading
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
+from indexing.disk import file_stamp
 from indexing.errors import InputError, require_positive
 from indexing.hits import Hits
-from indexing.resources import Closing
 from pipelines.models import Models
 from pipelines.search.blocks import blocks, search_blocks
 from pipelines.search.cache import AnswerCache, hashable
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
+from pipelines.search.following import Following, Parts, moved_parts, refresh_seconds
 from pipelines.search.fusing import fusion_config
-from pipelines.search.opening import CONFIGURED, Configured, LegRetrievers, open_parts, with_arguments
+from pipelines.search.opening import CONFIGURED, Arguments, Configured
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
-from pipelines.search.stages import SearchRequest, Stages
+from pipelines.search.stages import SearchRequest
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
 from retrieve.hybrid import HybridRetriever, OnLegError
 from retrieve.reranking.budget import Budget
-from retrieve.retrievers import Retriever
+from retrieve.retrievers import Retriever, check_queries
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 QUERIES_AT_ONCE = 256
 
 
-class SearchPipeline(Closing):
+class SearchPipeline(Following):
     """A first stage (one leg, or several fused), an optional reranker, and the documents.
 
     `open` builds one from a collection on disk, `from_config` from a file; the constructor takes parts built elsewhere.
@@ -73,12 +74,13 @@ class SearchPipeline(Closing):
         cache: int = 0,
     ) -> None:
         require_positive(candidates=candidates, workers=workers)
-        self.retriever, self.collection, self.reranker, self.candidates = retriever, collection, reranker, candidates
-        self.budget = budget or Budget()
-        self.cache = AnswerCache(cache)
-        self._config: SearchConfig | None = None
-        self._legs: LegRetrievers | None = None
-        self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="search")
+        given = Parts(retriever, reranker, candidates, budget or Budget(), AnswerCache(cache))
+
+        def build(snapshot: Snapshot) -> Parts:
+            older = collection.snapshot
+            return given if snapshot is older else moved_parts(older.parts[self], older, snapshot)
+
+        self._start(collection, build, None, workers)
 
     @classmethod
     def open(
@@ -87,7 +89,7 @@ class SearchPipeline(Closing):
         *,
         config: SearchConfig | str | Path | Mapping[str, Any] | None = None,
         legs: Sequence[str] | None = None,
-        fusion: Fusion | Mapping[str, Any] | None = None,
+        fusion: Fusion | Mapping[str, Any] | str | None = None,
         depth: int | Mapping[str, int] | None = None,
         dense: "str | Path | DenseEncoder | None" = None,
         sparse: "str | Path | SparseEncoder | None" = None,
@@ -99,6 +101,7 @@ class SearchPipeline(Closing):
         workers: int | None = None,
         cache: int | None = None,
         models: Models | None = None,
+        refresh: Literal["auto"] | float | None = None,
     ) -> Self:
         """Open a collection with all its legs, or the named ones.
 
@@ -113,7 +116,7 @@ class SearchPipeline(Closing):
         legs
             Names of legs (``bm25``, ``dense``, ``sparse``, ``tokens``), all by default; two or more are fused.
         fusion
-            As for `HybridRetriever`, or its configuration.
+            As for `HybridRetriever`, or its configuration, or the name of a method, such as ``rrf``.
         depth
             Number of hits that each leg gives to the fusion: one number, or one per leg by its name.
         dense, sparse, multi_vector
@@ -129,6 +132,9 @@ class SearchPipeline(Closing):
             As for `HybridRetriever`.
         models
             The loader of encoders and rerankers, to share loaded models with other pipelines.
+        refresh
+            When searches move to what other processes have committed: None, only on `refresh`; a number, after a look
+            at most every so many seconds before a search; ``"auto"``, every second.
 
         Raises
         ------
@@ -139,46 +145,35 @@ class SearchPipeline(Closing):
         InputError
             For an invalid configuration, naming its file and key.
         """
-        if isinstance(legs, str):
-            raise InputError(f"legs must be a list of names, not the string {legs!r}: legs=[{legs!r}]")
-        if isinstance(fusion, Mapping):
-            fusion, stated_fusion = None, fusion
-        else:
-            stated_fusion = None
+        seconds = refresh_seconds(refresh)
+        arguments = Arguments(
+            legs,
+            fusion,
+            depth,
+            dense,
+            sparse,
+            multi_vector,
+            reranker,
+            candidates,
+            budget,
+            on_leg_error,
+            workers,
+            cache,
+            models or Models(),
+        )
         collection = Collection.open(directory)
+        search_file = Path(directory) / SEARCH_FILE
+
+        def build(snapshot: Snapshot) -> Parts:
+            read = (search_file, file_stamp(search_file)) if config is None else None
+            return replace(arguments.parts(snapshot, SearchConfig.of(config, directory)), search_file=read)
+
+        pipeline = cls.__new__(cls)
         try:
-            config = with_arguments(
-                SearchConfig.of(config, directory),
-                collection,
-                legs=legs,
-                fusion=stated_fusion,
-                depth=depth,
-                reranker=reranker,
-                candidates=candidates,
-                budget=budget,
-                on_leg_error=on_leg_error,
-                workers=workers,
-                cache=cache,
-            )
-            given = reranker if config.reranker is None and not isinstance(reranker, str | Configured) else None
-            opened = LegRetrievers(
-                collection, config.legs, models=models, dense=dense, sparse=sparse, multi_vector=multi_vector
-            )
-            retriever, second = open_parts(opened, config, fusion, given)
-            stated = config.reranker
-            pipeline = cls(
-                retriever,
-                collection,
-                reranker=second,
-                candidates=candidates or (stated.candidates if stated is not None else CANDIDATES),
-                budget=budget or (stated.budget if stated is not None else None),
-                workers=config.workers,
-                cache=config.cache,
-            )
+            pipeline._start(collection, build, seconds)
         except BaseException:
             collection.close()
             raise
-        pipeline._config, pipeline._legs = config, opened
         return pipeline
 
     @classmethod
@@ -213,10 +208,10 @@ class SearchPipeline(Closing):
             For a part that a file cannot describe: a custom fusion or a loaded reranker, or a pipeline that was not
             opened from a collection.
         """
-        if self._config is None:
+        config = self._parts.config
+        if config is None:
             raise InputError("a pipeline made of loaded parts cannot be saved: open it from its collection")
         path = self.collection.path / SEARCH_FILE if path is None else Path(path)
-        config = self._config
         if self.reranker is not None and config.reranker is None:
             raise InputError(f"the reranker {type(self.reranker).__name__} was given loaded: open it by its name")
         if isinstance(self.retriever, HybridRetriever):
@@ -228,9 +223,10 @@ class SearchPipeline(Closing):
 
     def leg(self, name: str) -> Retriever:
         """Return the retriever of one leg of the collection, opened if this pipeline does not search it."""
-        if self._legs is not None:
-            return self._legs[name]
-        return next(leg for leg in self._stages.legs if leg.name == name)
+        parts = self._present
+        if parts.leg is not None:
+            return parts.leg(name)
+        return next(leg for leg in getattr(parts.retriever, "legs", (parts.retriever,)) if leg.name == name)
 
     def search(
         self,
@@ -283,7 +279,8 @@ class SearchPipeline(Closing):
         request = SearchRequest(k, **options)
         pairs = queries.items() if isinstance(queries, Mapping) else queries
         for block in blocks(pairs, QUERIES_AT_ONCE):
-            answers = self._stages.answer([text for _, text in block], request, Trace(explain=request.explain))
+            with self.reading() as (stages, _):
+                answers = stages.answer([text for _, text in block], request, Trace(explain=request.explain))
             yield from zip([query_id for query_id, _ in block], answers, strict=True)
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> SearchResults:
@@ -295,7 +292,7 @@ class SearchPipeline(Closing):
         request, cancelled = SearchRequest(k, **options), threading.Event()
         trace = Trace(explain=request.explain, cancelled=cancelled)
         try:
-            return await asyncio.wrap_future(self._workers.submit(self._one, query, request, trace))
+            return await asyncio.wrap_future(self._lifetime.submit(self._workers, self._one, query, request, trace))
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -316,7 +313,8 @@ class SearchPipeline(Closing):
             those of its legs.
         """
         request = SearchRequest(k, **options)
-        return answer_variants(self._stages, queries, request, fusion, Trace(explain=request.explain))
+        with self.reading() as (stages, _):
+            return answer_variants(stages, queries, request, fusion, Trace(explain=request.explain))
 
     def retrieve(
         self,
@@ -328,36 +326,25 @@ class SearchPipeline(Closing):
         show_progress: bool = False,
     ) -> Hits:
         """Return the `Hits` of several queries without fetching documents, as for evaluation."""
-        request, stages = SearchRequest(k, filter, budget=budget), self._stages
+        request, queries = SearchRequest(k, filter, budget=budget), check_queries(queries)
+        with self.reading() as (stages, _):
 
-        def search(block: list[str]) -> Hits:
-            trace = Trace()
-            return stages.rerank(block, stages.find(block, request, trace), request, trace).top(k)
+            def search(block: list[str]) -> Hits:
+                trace = Trace()
+                return stages.rerank(block, stages.find(block, request, trace), request, trace).top(k)
 
-        return search_blocks(search, queries, QUERIES_AT_ONCE, "searching", show_progress)
-
-    def close(self) -> None:
-        """Cancel waiting searches, stop the threads, and close the collection."""
-        self._workers.shutdown(wait=True, cancel_futures=True)
-        self.retriever.close()
-        self.collection.close()
-
-    @property
-    def _stages(self) -> Stages:
-        return Stages(self.retriever, self.collection, self.reranker, self.candidates, self.budget)
+            return search_blocks(search, queries, QUERIES_AT_ONCE, "searching", show_progress)
 
     def _one(self, query: str, request: SearchRequest, trace: Trace) -> SearchResults:
-        """Answer one query, from the cache if possible."""
-        if not self.cache.size:
-            return self._stages.answer([query], request, trace)[0]
-        key = self._key(query, request)
-        found = self.cache.get(key)
-        if found is None:
-            found = self._stages.answer([query], request, trace)[0]
-            if not found.degraded and not trace.out_of_time:
-                self.cache.put(key, found)
-        return found
-
-    def _key(self, query: str, request: SearchRequest) -> Hashable:
-        sequence = getattr(self.collection.documents, "sequence", 0)
-        return sequence, query, hashable(request.filter), replace(request, filter=None)
+        """Answer one query, from the cache of this state if possible."""
+        with self.reading() as (stages, parts):
+            if not parts.cache.size:
+                return stages.answer([query], request, trace)[0]
+            sequence = stages.documents.sequence
+            key = sequence, query, hashable(request.filter), replace(request, filter=None)
+            found = parts.cache.get(key)
+            if found is None:
+                found = stages.answer([query], request, trace)[0]
+                if not found.degraded and not trace.out_of_time and stages.documents.sequence == sequence:
+                    parts.cache.put(key, found)
+            return found

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
+from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hit, Hits
@@ -22,6 +23,9 @@ from retrieve.trace import Trace
 
 if TYPE_CHECKING:
     from retrieve.reranking.base import CandidateReranker
+
+DOCUMENTS = "documents"
+"""Key of hits without documents in `SearchResults.failures`."""
 
 Explain = Callable[[Hits, Trace], list[Explanation]]
 """Returns the explanation of each hit, in order."""
@@ -52,10 +56,15 @@ class Stages:
     """The parts of a pipeline; see `SearchPipeline`."""
 
     retriever: Retriever
-    collection: Collection
+    snapshot: Snapshot
     reranker: "CandidateReranker | None"
     candidates: int
     budget: Budget
+
+    @property
+    def documents(self) -> DocumentStore:
+        """The documents."""
+        return self.snapshot.documents
 
     @property
     def legs(self) -> Sequence[Retriever]:
@@ -86,15 +95,14 @@ class Stages:
             return hits
         budget = request.budget or self.budget
         budget = replace(budget, top=budget.top or request.k)
-        return self.reranker.rerank(
-            queries, hits, self.collection.documents, depth=self.candidates, budget=budget, trace=trace
-        )
+        hits = self._present(hits, trace)
+        return self.reranker.rerank(queries, hits, self.documents, depth=self.candidates, budget=budget, trace=trace)
 
     def show(
         self, queries: Sequence[str], found: Hits, request: SearchRequest, trace: Trace, start: float, explain: Explain
     ) -> list[SearchResults]:
         """Rerank, refine, fetch and explain the hits of a batch that started at `start`."""
-        hits = self.rerank(queries, found, request, trace).top(request.pool)
+        hits = self._present(self.rerank(queries, found, request, trace).top(request.pool), trace)
         rankings, documents = self._refined(hits, request, trace)
         explanations: Sequence[Explanation | None] = [None] * len(hits.codes)
         if request.explain:
@@ -116,6 +124,17 @@ class Stages:
             for row, ranking in enumerate(rankings)
         ]
 
+    def _present(self, hits: Hits, trace: Trace) -> Hits:
+        """Leave out hits whose documents are gone, as an index on a server may return them, and record how many."""
+        ids = hits.doc_ids
+        known = self.documents.known(ids)
+        present = np.fromiter((doc_id in known for doc_id in ids), np.bool_, len(ids))
+        if present.all():
+            return hits
+        gone = len(ids) - int(present.sum())
+        trace.failures[DOCUMENTS] = f"hits left out because their documents are no longer stored: {gone}"
+        return hits.where(present)
+
     def _refined(
         self, hits: Hits, request: SearchRequest, trace: Trace
     ) -> tuple[list[list[Hit]], Mapping[str, Document]]:
@@ -133,7 +152,7 @@ class Stages:
 
     def _documents(self, ids: set[str]) -> dict[str, Document]:
         wanted = sorted(ids)
-        return dict(zip(wanted, self.collection.documents.get(wanted), strict=True))
+        return dict(zip(wanted, self.documents.get(wanted), strict=True))
 
     def _vectors(self, ids: Sequence[str]) -> NDArray[np.floating]:
         """Return the stored vectors of these documents from the first dense leg."""

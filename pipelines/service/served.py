@@ -16,7 +16,7 @@ from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.config import SearchConfig
 from pipelines.search.fusing import make_fusion
 from pipelines.search.highlight import best_window, highlight
-from pipelines.search.parents import ParentResults, holds_chunks, search_parents
+from pipelines.search.parents import ParentResults, holds_chunks, parents_of
 from pipelines.search.pipeline import SearchPipeline
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.results import SearchResult, SearchResults
@@ -90,8 +90,8 @@ class ServedCollection:
 
     def document(self, doc_id: str) -> Document | None:
         """Return a document; None when there is none with this id."""
-        with reading(self.pipeline) as (stages, _):
-            store = stages.collection.documents
+        with self.pipeline.reading() as (stages, _):
+            store = stages.documents
             return store.get([doc_id])[0] if doc_id in store.alive([doc_id]) else None
 
     def refresh(self) -> None:
@@ -107,13 +107,13 @@ class ServedCollection:
     @property
     def documents(self) -> int:
         """Number of documents."""
-        with reading(self.pipeline) as (stages, _):
-            return len(stages.collection.documents)
+        with self.pipeline.reading() as (stages, _):
+            return len(stages.documents)
 
     @property
     def sequence(self) -> int:
         """Number of the last write that searches see."""
-        with reading(self.pipeline) as (stages, _):
+        with self.pipeline.reading() as (stages, _):
             return stages_sequence(stages)
 
     @property
@@ -125,13 +125,13 @@ class ServedCollection:
     @property
     def chunks(self) -> bool:
         """True for a collection of chunks."""
-        with self._reading(SearchBody("")) as (_, variants, _):
-            return self._chunks(variants)
+        with self._reading(SearchBody("")) as (stages, variants, _):
+            return self._chunks(variants, stages)
 
     @property
     def searched(self) -> list[str]:
         """Names of the legs that are searched unless a request names others."""
-        with reading(self.pipeline) as (stages, _):
+        with self.pipeline.reading() as (stages, _):
             return [leg.name for leg in stages.legs]
 
     @property
@@ -155,7 +155,7 @@ class ServedCollection:
         if any(timed for _, timed in batch.items):
             budget = self._within(budget, (batch.deadline - time.monotonic()) / len(batch.items))
         with self._reading(body) as (stages, variants, cache):
-            chunks = self._chunks(variants) if body.parents is None else body.parents
+            chunks = self._chunks(variants, stages) if body.parents is None else body.parents
             wanted = max(PARENT_POOL, body.wanted) if chunks else body.wanted
             if stages.reranker is None:
                 if body.budget is not None:
@@ -248,13 +248,12 @@ class ServedCollection:
 
     def _parents(self, body: SearchBody, results: SearchResults, stages: Stages) -> ParentResults:
         """Return the documents of found chunks."""
-        answered: Any = _Answered(results, self.pipeline.collection)
-        return search_parents(answered, body.queries[0], body.wanted, pool=PARENT_POOL)
+        return parents_of(results, stages.documents, body.wanted)
 
     @contextmanager
     def _reading(self, body: SearchBody) -> Iterator[tuple[Stages, _Variants, Any]]:
         """Provide the stages that a request asks for, over one state of the collection, and the cache if it serves."""
-        with reading(self.pipeline) as (stages, parts):
+        with self.pipeline.reading() as (stages, parts):
             with self._lock:
                 if self._variants is None or self._variants.parts is not parts:
                     self._variants = _Variants(parts)
@@ -278,7 +277,7 @@ class ServedCollection:
 
     def _variant(self, stages: Stages, parts: Any, variants: _Variants, chosen: Mapping[str, Any]) -> Stages:
         """Return stages with other legs, another fusion, depth or reranker than configured."""
-        config, manifest = self.config, self.pipeline.collection.manifest
+        config, manifest = self.config, stages.snapshot.manifest
         if {"legs", "fusion", "depth"} & chosen.keys():
             names = chosen.get("legs") or [leg.name for leg in stages.legs]
             unknown = next((name for name in names if name not in manifest.legs), None)
@@ -289,6 +288,7 @@ class ServedCollection:
             fusion = make_fusion({"method": stated} if isinstance(stated, str) else stated, legs)
             depth = chosen.get("depth", config.depth)
             hybrid = HybridRetriever(legs, fusion=fusion, depth=depth, on_leg_error="degrade")
+            stages.snapshot.closing.callback(hybrid.close)
             stages = replace(stages, retriever=hybrid if len(legs) > 1 else legs[0])
         if "reranker" in chosen:
             stages = replace(stages, reranker=self._reranker(chosen["reranker"], stages, variants))
@@ -310,14 +310,15 @@ class ServedCollection:
         if name not in variants.rerankers:
             encoder = None
             if name == LATE_INTERACTION:
-                legs = self.pipeline.collection.manifest.legs
+                legs = stages.snapshot.manifest.legs
                 encoder = self.pipeline.leg(next(leg for leg in legs if legs[leg].rows == "vectors")).encoder
             variants.rerankers[name] = self._models.reranker(self._crosses.get(name, name), encoder)
         return variants.rerankers[name]
 
-    def _chunks(self, variants: _Variants) -> bool:
+    @staticmethod
+    def _chunks(variants: _Variants, stages: Stages) -> bool:
         if variants.chunks is None:
-            variants.chunks = holds_chunks(self.pipeline.collection)
+            variants.chunks = holds_chunks(stages.snapshot)
         return variants.chunks
 
     @staticmethod
@@ -329,24 +330,6 @@ class ServedCollection:
         return replace(budget, max_ms=min(budget.max_ms or float("inf"), 1000 * seconds))
 
 
-class _Answered:
-    """Stands for a pipeline whose search is done already."""
-
-    def __init__(self, results: SearchResults, collection: Any) -> None:
-        self._results, self.collection = results, collection
-
-    def search(self, query: str, k: int, **options: Any) -> SearchResults:
-        """Return the results."""
-        del query, k, options
-        return self._results
-
-
-@contextmanager
-def reading(pipeline: SearchPipeline) -> Iterator[tuple[Stages, Any]]:
-    """Provide the stages of one state of the collection."""
-    yield pipeline._stages, pipeline
-
-
 def stages_sequence(stages: Stages) -> int:
     """Return the number of the last write that a state of the collection has."""
-    return int(stages.collection.documents.sequence)
+    return stages.documents.sequence

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
 from indexing.errors import InputError, ModelError, require_positive
-from indexing.resources import Closing
+from indexing.resources import Closing, Lifetime
 from indexing.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class EncoderWorkers(Closing):
         cpu_workers = [str(device) for device in devices].count("cpu")
         threads = max(1, _cpu_count() // cpu_workers) if cpu_workers else None
         self._count = len(devices)
+        self._lifetime = Lifetime("pool of encoding processes")
         self._pool = ProcessPoolExecutor(
             self._count, context, _start_worker, (encoder_class, str(model), arguments, queue, threads)
         )
@@ -170,11 +171,14 @@ class EncoderWorkers(Closing):
 
     def close(self) -> None:
         """End the processes."""
+        self._lifetime.closed = True
+        if self._lifetime.forked:
+            return
         self._pool.shutdown(cancel_futures=True)
 
     def _submit(self, method: str, items: list[Any], options: dict[str, Any]) -> Future[Any]:
         try:
-            return self._pool.submit(_call_encoder, method, items, options)
+            return self._lifetime.submit(self._pool, _call_encoder, method, items, options)
         except (PicklingError, AttributeError, TypeError) as error:
             raise InputError(
                 f"the encoder cannot be sent to another process ({error}): an activation must be a torch module or an "

@@ -254,6 +254,7 @@ class FaissIndex(Index):
         InputError
             For an id that is not there.
         """
+        self._check_open()
         return faiss_storage.read(self._index, self._known(ids))
 
     def optimize(self) -> None:
@@ -310,6 +311,7 @@ class FaissIndex(Index):
         return self._ids.living
 
     def __contains__(self, doc_id: object) -> bool:
+        self._check_open()
         return doc_id in self._ids
 
     def _matching_places(self, filter: FilterLike) -> NDArray[np.int64]:

@@ -61,7 +61,7 @@ class QdrantIndex(Index):
         self.settings, self.server = settings, server
         self.fields: dict[str, FieldType] = dict(fields)
         self._engine, self._engine_name = engine, engine_name
-        self._sequence = sequence
+        self._sequence, self.opens_once = sequence, server is None
         self._search = QdrantSearch(path, engine, settings, self.fields, alone=server is None)
 
     @classmethod
@@ -279,4 +279,5 @@ class QdrantIndex(Index):
         return self._search.count()
 
     def __contains__(self, doc_id: object) -> bool:
+        self._check_open()
         return isinstance(doc_id, str) and self._search.count_ids([doc_id]) > 0

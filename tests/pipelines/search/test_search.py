@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from pipelines import SearchPipeline, build_collection
@@ -360,7 +360,7 @@ class TestRefine:
 
 
 def test_a_filter_reaches_the_documents_store_for_dense_legs(opened, monkeypatch):
-    monkeypatch.setattr(Collection, "matching", lambda _, filter: [filter["source"], "n1", "n2"])
+    monkeypatch.setattr(Snapshot, "matching", lambda _, filter: [filter["source"], "n1", "n2"])
     with opened(legs=["dense"]) as pipeline:
         results = pipeline.search("bake", k=10, filter={"source": "udp"})
     assert {result.doc_id for result in results} == {"udp", "n1", "n2"}

@@ -1,0 +1,165 @@
+"""Snapshot: a collection's manifest, documents and indexes as of one moment."""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from indexing.collection.legs import open_index
+from indexing.collection.manifest import Leg, Manifest, read_manifest
+from indexing.collection.staging import hidden_sibling
+from indexing.collection.store import DocumentStore
+from indexing.disk import file_stamp
+from indexing.errors import StorageError
+from indexing.filters import FilterLike, parse_filter
+from indexing.indexes.base import Index
+from indexing.resources import Closing, Lifetime
+
+ATTEMPTS = 5
+"""Number of attempts to read files that belong together while another process replaces them."""
+SECONDS_BETWEEN = 0.05
+"""Seconds between two such attempts while a file is missing."""
+
+
+class Snapshot(Closing):
+    """The state of a collection that a reader sees until it refreshes; indexes are opened when first used.
+
+    Every hit of a leg has its document, because the store is at least as new as each leg, and no leg is older than the
+    last removal of deleted documents (see `settle`).
+
+    Attributes
+    ----------
+    parts
+        What the users of the collection have built over this state, by user; see `Collection.follow`.
+    closing
+        Closes what was built over this state, with it.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, documents: DocumentStore) -> None:
+        self.path, self.manifest, self.documents = path, manifest, documents
+        self.indexes: dict[str, Index] = {}
+        self.parts: dict[object, Any] = {}
+        self.closing = ExitStack()
+        self.users, self.retired = 0, False
+        self._lifetime = Lifetime(f"collection {path}")
+        self._stamp = _stamp(path)
+        self._opening = threading.RLock()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read the last committed state; errors as `Collection.open`."""
+        for attempt in range(ATTEMPTS):
+            try:
+                stamp, manifest = _stamp(path), read_manifest(path)
+                documents = DocumentStore.open(path / "documents.sqlite")
+                documents.hold()
+            except StorageError:
+                # Another process may be moving a new collection into the place of the old one.
+                if attempt == ATTEMPTS - 1 or not hidden_sibling(path, "old").exists():
+                    raise
+                time.sleep(SECONDS_BETWEEN)
+                continue
+            snapshot = cls(path, manifest, documents)
+            if (snapshot._stamp == stamp and not documents.replaced) or attempt == ATTEMPTS - 1:
+                break
+            snapshot.close()
+        return snapshot
+
+    @property
+    def outdated(self) -> bool:
+        """True when another process has committed something since; a look at two files' attributes."""
+        return self.documents.replaced or _stamp(self.path) != self._stamp
+
+    def leg(self, name: str) -> Leg:
+        """Return the manifest's entry of this leg."""
+        try:
+            return self.manifest.legs[name]
+        except KeyError:
+            raise StorageError(
+                f"the collection {self.path} has no leg {name!r}: it has {', '.join(self.manifest.legs) or 'none'}"
+            ) from None
+
+    def index(self, name: str) -> Index:
+        """Return the index of this leg.
+
+        Raises
+        ------
+        StorageError
+            When there is no such leg, its files cannot be used, or the collection was replaced since.
+        """
+        with self._opening:
+            self._lifetime.check()
+            if name not in self.indexes:
+                self.indexes[name] = self._open_index(name)
+            return self.indexes[name]
+
+    def settle(self) -> None:
+        """Take a later state of the documents if a leg is ahead of it; to be called before the first search."""
+        for _ in range(ATTEMPTS):
+            if any(index.sequence > self.documents.sequence for index in self.indexes.values()):
+                self.documents.hold()
+            behind = [index for index in self.indexes.values() if index.sequence < self.documents.purged]
+            for index in behind:
+                index.refresh()
+            if not behind:
+                break
+
+    def adopt(self, older: "Snapshot") -> None:
+        """Open every index that is open in an older state; take over those that can be open only once."""
+        shared: Mapping[str, Index] = {}
+        if not older.documents.replaced:
+            shared = {
+                name: index
+                for name, index in older.indexes.items()
+                if index.opens_once and name in self.manifest.legs and index.path.name == self.leg(name).folder
+            }
+        for name in older.indexes:
+            if name in self.manifest.legs and name not in shared:
+                self.index(name)
+        for name, index in shared.items():
+            index.refresh()
+            self.indexes[name] = index
+
+    def matching(self, filter: FilterLike) -> list[str]:
+        """Return the ids of the documents that a filter keeps; see `Collection.matching`."""
+        return self.documents.matching(parse_filter(filter, self.manifest.fields), self.manifest.fields)
+
+    def close(self, *, keep: "Iterable[Snapshot]" = ()) -> None:
+        """Close the store, every index that none of `keep` uses, and what was built over this state."""
+        self._lifetime.closed = True
+        self.closing.close()
+        kept = {id(index) for snapshot in keep for index in snapshot.indexes.values()}
+        for index in self.indexes.values():
+            if id(index) not in kept:
+                index.close()
+        self.documents.close()
+
+    def _open_index(self, name: str) -> Index:
+        leg = self.leg(name)
+        try:
+            index = self._opened(leg)
+        except StorageError:
+            # A writer may have built the index anew in another folder meanwhile.
+            if self.documents.replaced or (newer := read_manifest(self.path).legs.get(name)) in (None, leg):
+                self._check_in_place()
+                raise
+            self.manifest = replace(self.manifest, legs={**self.manifest.legs, name: newer})
+            index = self._opened(newer)
+        if self.documents.replaced:
+            index.close()
+        self._check_in_place()
+        return index
+
+    def _check_in_place(self) -> None:
+        if self.documents.replaced:
+            raise StorageError(f"{self.path} was replaced since it was opened: refresh it, or open it again")
+
+    def _opened(self, leg: Leg) -> Index:
+        return open_index(leg, self.path / "legs" / leg.folder, read_only=True, matching=self.matching)
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    return file_stamp(path / "manifest.json")

@@ -1,0 +1,179 @@
+"""Following a collection: the parts that search it, opened anew as a whole when other processes have written to it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
+from indexing.disk import file_stamp
+from indexing.errors import InputError, RetrieveError
+from indexing.resources import Closing, Lifetime
+from pipelines.search.cache import AnswerCache
+from pipelines.search.config import SearchConfig
+from pipelines.search.stages import Stages
+from retrieve.reranking.budget import Budget
+from retrieve.retrievers import Retriever
+
+if TYPE_CHECKING:
+    from retrieve.reranking.base import CandidateReranker
+
+logger = logging.getLogger(__name__)
+
+AUTO_REFRESH_SECONDS = 1.0
+"""Seconds between two looks for changes with ``refresh="auto"``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that a pipeline uses to search one state of its collection; see `SearchPipeline`.
+
+    Parameters
+    ----------
+    leg
+        Returns the retriever of any leg of the collection; None when the parts were given loaded.
+    search_file
+        The collection's ``search.yaml`` if it was read, with its `file_stamp` at that time.
+    """
+
+    retriever: Retriever
+    reranker: "CandidateReranker | None"
+    candidates: int
+    budget: Budget
+    cache: AnswerCache
+    config: SearchConfig | None = None
+    leg: Callable[[str], Retriever] | None = None
+    search_file: tuple[Path, tuple[int, ...] | None] | None = None
+
+    @property
+    def outdated(self) -> bool:
+        """True when the configuration that these parts were opened with has been written since."""
+        return self.search_file is not None and file_stamp(self.search_file[0]) != self.search_file[1]
+
+
+def refresh_seconds(refresh: Any) -> float | None:
+    """Return the seconds between two looks for changes; None for none."""
+    if refresh is None:
+        return None
+    if refresh == "auto":
+        return AUTO_REFRESH_SECONDS
+    if isinstance(refresh, bool) or not isinstance(refresh, int | float) or not refresh >= 0:
+        raise InputError(f"refresh must be None, 'auto' or a number of seconds, not {refresh!r}")
+    return float(refresh)
+
+
+def moved_parts(parts: Parts, older: Snapshot, newer: Snapshot) -> Parts:
+    """Return parts that were given loaded, over the indexes of a newer state of their collection."""
+    names = {id(index): name for name, index in older.indexes.items()}
+    retriever = parts.retriever.over(lambda index: newer.index(names[id(index)]) if id(index) in names else index)
+    return replace(parts, retriever=retriever, cache=AnswerCache(parts.cache.size))
+
+
+class Following(Closing):
+    """Base class of `SearchPipeline`: one state of a collection and of the parts that search it, until it refreshes."""
+
+    def _start(
+        self, collection: Collection, build: Callable[[Snapshot], Parts], refresh: float | None, workers: int = 1
+    ) -> None:
+        self.collection, self._refresh_seconds = collection, refresh
+        self._look_at = 0.0 if refresh is None else time.monotonic() + refresh
+        self._looking, self._pinned = threading.Lock(), threading.local()
+        self._lifetime = Lifetime("pipeline")
+        collection.follow(self, build)
+        if self._parts.config is not None:
+            workers = self._parts.config.workers
+        self._workers = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="search")
+
+    @property
+    def _parts(self) -> Parts:
+        parts: Parts = self.collection.snapshot.parts[self]
+        return parts
+
+    @property
+    def _present(self) -> Parts:
+        """The parts that searches of this thread use now; see `reading`."""
+        pinned: tuple[Stages, Parts] | None = getattr(self._pinned, "state", None)
+        return self._parts if pinned is None else pinned[1]
+
+    @property
+    def retriever(self) -> Retriever:
+        """The first stage."""
+        return self._parts.retriever
+
+    @property
+    def reranker(self) -> "CandidateReranker | None":
+        """The second stage."""
+        return self._parts.reranker
+
+    @property
+    def candidates(self) -> int:
+        """Number of first-stage hits that the reranker may read."""
+        return self._parts.candidates
+
+    @property
+    def budget(self) -> Budget:
+        """Limits of the reranker."""
+        return self._parts.budget
+
+    @property
+    def cache(self) -> AnswerCache:
+        """Answers of the present state of the collection."""
+        return self._parts.cache
+
+    def refresh(self) -> None:
+        """Move to what other processes have committed, as a whole: documents, legs, reranker and cache.
+
+        Searches that are running end in the state in which they began. After an error the pipeline stays as it is.
+        """
+        self._lifetime.check()
+        self.collection.refresh()
+
+    def close(self) -> None:
+        """Cancel waiting searches, stop the threads, and close the collection when running searches have ended."""
+        if self._lifetime.closed:
+            return
+        self._lifetime.closed = True
+        if self._lifetime.forked:
+            return
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        self.collection.snapshot.closing.callback(self.retriever.close)
+        self.collection.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[tuple[Stages, Parts]]:
+        """Let all searches of this thread inside the block see one state of the collection, which stays open."""
+        self._lifetime.check()
+        pinned: tuple[Stages, Parts] | None = getattr(self._pinned, "state", None)
+        if pinned is not None:
+            yield pinned
+            return
+        self._look()
+        with self.collection.reading() as snapshot:
+            parts: Parts = snapshot.parts[self]
+            stages = Stages(parts.retriever, snapshot, parts.reranker, parts.candidates, parts.budget)
+            self._pinned.state = stages, parts
+            try:
+                yield stages, parts
+            finally:
+                self._pinned.state = None
+
+    def _look(self) -> None:
+        """Refresh if it is time to look for changes and there are any; a failure is logged."""
+        if self._refresh_seconds is None or time.monotonic() < self._look_at:
+            return
+        if not self._looking.acquire(blocking=False):
+            return
+        try:
+            self._look_at = time.monotonic() + self._refresh_seconds
+            if self.collection.outdated or self._parts.outdated:
+                self.collection.refresh()
+        except (RetrieveError, OSError) as error:
+            logger.warning("%s cannot be refreshed; searches see the older state: %s", self.collection.path, error)
+        finally:
+            self._looking.release()
