@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := results/demo
 
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow lint docs clean
 
 help:
 	@echo "make setup      create .venv with everything for the demo and for development"
 	@echo "make demo       create a corpus, index it, search it, score four systems on it (no download)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the tests and the slow ones"
+	@echo "make docs       build the pages of docs/ and an API reference, as HTML in results/site; checks all links"
 	@echo "make lint       run ruff, mypy and the import contracts of pyproject.toml"
 
 setup: .venv/ready
@@ -47,6 +48,11 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --no-cache
+
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file .ci/mkdocs.yml
+	@echo "results/site/index.html"
 
 clean:
 	rm -rf results .pytest_cache .ruff_cache .mypy_cache .hypothesis

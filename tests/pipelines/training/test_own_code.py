@@ -62,9 +62,7 @@ def test_the_best_checkpoint_of_a_trusted_model_is_loaded_and_a_run_resumes(own:
 
     first = trainer(max_steps=4)
     first.train()
-    best = DenseEncoder(
-        str(first.state.best_model_checkpoint), dtype="float32", device="cpu", trust_remote_code=True
-    )
+    best = DenseEncoder(str(first.state.best_model_checkpoint), dtype="float32", device="cpu", trust_remote_code=True)
     np.testing.assert_allclose(first.encoder.encode(["water"]), best.encode(["water"]), atol=1e-6)
     second = trainer(max_steps=6)
     second.train(resume_from_checkpoint=True)
