@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
-from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
@@ -196,7 +195,7 @@ def check_settings(kind: type, content: Mapping[str, Any], where: Path) -> dict[
         raise ModelError(f"{where}: the content must be keys with values, not {repr(content)[:80]}")
     known = {field.name for field in fields(kind)} & set(content)
     try:
-        values = read_dataclass(kind, {name: content[name] for name in known}, str(where))
+        values: Any = read_dataclass(kind, {name: content[name] for name in known}, str(where))
     except InputError as error:
         message = str(error)
         raise ModelError(message if len(message) < 500 else f"{message[:500]}...") from error
@@ -214,7 +213,6 @@ def subfolder(folder: Path, name: str, *, strict: bool = False) -> Path:
     return folder / name
 
 
-@cache
 def _constructor_settings(kind: type[Module]) -> type:
     """Return a dataclass of the settings of a module, which are the arguments of its constructor."""
     hints = get_type_hints(kind.__init__)
