@@ -93,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
     budget = _task(tasks, "budget", run_budget, "the cost in quality of a reranker's budget")
     budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="reranker (late-interaction)")
     _size(budget, "--queries", "number of queries", 300, 20)
+    serve = _task(tasks, "serve", run_serve, "searches and embeddings over HTTP by concurrent clients")
+    serve.add_argument(
+        "--collection", required=True, metavar="DIR", help="the collection to search"
+    )
+    serve.add_argument("--model", help="a checkpoint to embed with (all-MiniLM-L6-v2)")
+    _size(serve, "--seconds", "seconds of each load", 20, 3)
     for task, quick in ((pipeline, 40), (budget, 50)):
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
         _size(task, "--candidates", "candidates per query", 200, quick)
@@ -113,6 +119,22 @@ def run(options: argparse.Namespace) -> int:
         write_json(path, [row for row in stored if row["task"] not in tasks] + rows)
         print(f"\n{path}")
     return 0
+
+
+def run_serve(options: argparse.Namespace) -> "list[Row]":
+    """Search and embed over HTTP, with queries made of the collection's own documents."""
+    from itertools import islice
+
+    from benchmarks.speed.serving import compare_encoding, compare_searches
+    from indexing.collection.reader import Collection
+    from retrieve.default_models import default_dense_model
+
+    with Collection.open(options.collection) as collection:
+        texts = [document.contents for document in islice(collection.documents, 500)]
+    queries = [" ".join(text.split()[:8]) for text in texts if text.split()]
+    model = options.model or default_dense_model()
+    rows = compare_searches(options.collection, queries, clients=16, seconds=options.seconds)
+    return rows + compare_encoding(model, queries, clients=32, seconds=options.seconds)
 
 
 def run_encode(options: argparse.Namespace) -> "list[Row]":

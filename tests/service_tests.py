@@ -14,7 +14,7 @@ def serving(config):
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     limit = time.monotonic() + 120
-    while not server.started:
+    while not server.started or server.service.state != "ready":
         assert thread.is_alive() and time.monotonic() < limit, "the server did not start"
         time.sleep(0.01)
     try:

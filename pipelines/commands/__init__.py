@@ -11,6 +11,7 @@ from pipelines.commands import (
     index,
     info,
     key,
+    mcp,
     mine,
     pydocs,
     reindex,
@@ -24,7 +25,7 @@ from pipelines.commands import (
 GROUPS = {
     "build and maintain a collection": (index, delete, reindex, compact, verify, info),
     "search": (search, tune),
-    "serve": (serve, key),
+    "serve": (serve, mcp, key),
     "evaluate": (evaluate, compare),
     "train": (mine, train),
     "get a test collection": (pydocs,),

@@ -1,7 +1,7 @@
 """The ASGI application of a service: its routes, and what surrounds them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,10 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipelines.service.agent_tools import AgentRoute, make_agent_server
 from pipelines.service.collection_api import COLLECTION_ENDPOINTS
 from pipelines.service.endpoint import Call, Endpoint, ExactJson
 from pipelines.service.envelope import LOOPBACK_NAMES, Envelope
 from pipelines.service.errors import ServiceError
+from pipelines.service.model_api import MODEL_ENDPOINTS
+from pipelines.service.openapi import openapi
+from pipelines.service.page_api import PAGE_ENDPOINTS
 from pipelines.service.service import Service
 
 
@@ -35,26 +39,39 @@ async def _metrics(call: Call) -> Any:
     return Response(content, media_type=kind)
 
 
+async def _openapi(call: Call) -> Any:
+    del call
+    return openapi(endpoints())
+
+
 SYSTEM_ENDPOINTS = (
     Endpoint("GET", "/livez", _live, "Answer while the process runs.", scope=None, always=True),
     Endpoint("GET", "/readyz", _ready, "Answer 200 while requests are accepted.", scope=None, always=True),
+    Endpoint("GET", "/health", _ready, "As /readyz, for text-embeddings-inference.", scope=None, always=True),
+    Endpoint("GET", "/openapi.json", _openapi, "This document.", scope=None, always=True),
     Endpoint("GET", "/metrics", _metrics, "Metrics in the OpenMetrics format."),
 )
 
 
 def endpoints() -> Sequence[Endpoint]:
     """Return all routes of a service."""
-    return (*SYSTEM_ENDPOINTS, *COLLECTION_ENDPOINTS)
+    return (*SYSTEM_ENDPOINTS, *COLLECTION_ENDPOINTS, *MODEL_ENDPOINTS, *PAGE_ENDPOINTS)
 
 
-def make_app(service: Service) -> Envelope:
-    """Return the ASGI application of a service."""
+def make_app(service: Service, on_end: Callable[[], None]) -> Envelope:
+    """Return the ASGI application of a service; `on_end` is called when it is closed, or cannot be opened."""
     config = service.config
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with service.running():
+        # Opened while the server answers already: /livez says that it lives, /readyz that it is not ready.
+        stop = asyncio.Event()
+        holding = asyncio.create_task(service.hold(stop))
+        holding.add_done_callback(lambda _: on_end())
+        async with agents.running():
             yield
+        stop.set()
+        await asyncio.gather(holding, return_exceptions=True)
 
     middleware = []
     if config.cors_origins:
@@ -73,8 +90,9 @@ def make_app(service: Service) -> Envelope:
         exception_handlers={HTTPException: _no_route},
         lifespan=lifespan,
     )
+    agents = AgentRoute(starlette, service, make_agent_server(service))
     hosts = config.allowed_hosts or (LOOPBACK_NAMES if config.loopback else ())
-    return Envelope(starlette, metrics=service.metrics, hosts=hosts)
+    return Envelope(agents, metrics=service.metrics, hosts=hosts)
 
 
 async def _no_route(request: Request, error: Exception) -> Response:

@@ -21,7 +21,7 @@ R = TypeVar("R")
 MAX_RETRY_AFTER = 30
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[T, R]):
     key: Hashable
     item: T

@@ -85,17 +85,19 @@ def unavailable(message: str, hint: str, retry_after: int) -> ServiceError:
     return ServiceError(503, message, hint, headers={"Retry-After": str(retry_after)})
 
 
-def as_service_error(error: BaseException, *, model_status: int = 500) -> ServiceError | None:
+def as_service_error(error: BaseException, dialect: Dialect) -> ServiceError | None:
     """Return the answer to an error that the project raises on purpose; None for any other error."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, InputError):
-        return ServiceError(422, str(error), "GET /openapi.json describes every field")
+        status = 400 if dialect == "openai" else 422
+        return ServiceError(status, str(error), "GET /openapi.json describes every field")
     if isinstance(error, StorageError):
         # The message names paths of this machine, which the log has.
         return unavailable("the collection cannot be used at the moment", "try again; the server's log says more", 5)
     if isinstance(error, ModelError):
-        return ServiceError(model_status, "the model cannot be used", "the server's log says more", code="model_failed")
+        status = 424 if dialect == "tei" else 500
+        return ServiceError(status, "the model cannot be used", "the server's log says more", code="model_failed")
     if isinstance(error, SetupError | RetrieveError):
         return ServiceError(500, "the server is not set up for this", "the server's log says more")
     return None

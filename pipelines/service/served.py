@@ -26,6 +26,7 @@ from pipelines.service.config import CollectionEntry, Limits
 from pipelines.service.errors import ServiceError
 from pipelines.service.metrics import Metrics
 from pipelines.service.search_body import NO_RERANKER, SearchBody
+from pipelines.service.served_models import Kind, short_name
 from retrieve.fusion import reciprocal_rank_fusion
 from retrieve.hybrid import HybridRetriever
 from retrieve.reranking.budget import Budget
@@ -87,6 +88,20 @@ class ServedCollection:
     def close(self) -> None:
         """Close the pipeline."""
         self.pipeline.close()
+
+    def encoders(self) -> list[tuple[Kind, str, Any]]:
+        """Return the models of the searched legs and of the configured reranker, with their kinds and names."""
+        kinds: dict[str, Kind] = {"vectors": "dense", "weights": "sparse"}
+        found: list[tuple[Kind, str, Any]] = []
+        for name in self.searched:
+            rows, encoder = self.pipeline.collection.manifest.legs[name].rows, self.pipeline.leg(name).encoder
+            if encoder is not None and rows in kinds:
+                found.append((kinds[rows], short_name(encoder.checkpoint.name), encoder))
+        configured = self.config.reranker
+        if configured is not None and configured.model != LATE_INTERACTION:
+            cross = self._models.cross_encoder(configured.model, configured.dtype)
+            found.append(("cross-encoder", short_name(configured.model), cross))
+        return found
 
     def document(self, doc_id: str) -> Document | None:
         """Return a document; None when there is none with this id."""

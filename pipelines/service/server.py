@@ -38,10 +38,14 @@ def make_server(config: ServeConfig) -> Server:
         For a configuration that cannot be served; see `ServeConfig.check`.
     """
     service = Service(config)
-    return Server(
+
+    def end() -> None:
+        server.should_exit = True
+
+    server = Server(
         service,
         uvicorn.Config(
-            make_app(service),
+            make_app(service, end),
             host=config.host,
             port=config.port,
             access_log=False,
@@ -51,10 +55,17 @@ def make_server(config: ServeConfig) -> Server:
             server_header=False,
         ),
     )
+    return server
 
 
 def serve(config: ServeConfig) -> int:
-    """Serve until a signal to stop; return the exit status."""
+    """Serve until a signal to stop; return the exit status.
+
+    Raises
+    ------
+    RetrieveError
+        When a collection or model cannot be opened.
+    """
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     access_log.addHandler(lines)
@@ -62,4 +73,6 @@ def serve(config: ServeConfig) -> int:
     access_log.propagate = False
     server = make_server(config)
     server.run()
+    if server.service.failure is not None:
+        raise server.service.failure
     return 0 if server.started else 1

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal
 
@@ -11,10 +11,13 @@ from indexing.errors import RetrieveError
 from pipelines.models import Models
 from pipelines.service.batcher import Batcher
 from pipelines.service.config import ServeConfig
+from pipelines.service.errors import ServiceError
+from pipelines.service.judging import Judgements
 from pipelines.service.keys import KeyRing, load_keys
 from pipelines.service.metrics import Metrics
 from pipelines.service.search_body import SearchBody
 from pipelines.service.served import Answer, ServedCollection
+from pipelines.service.served_models import EncodeOptions, ServedModel, ServedModels
 from pipelines.service.writing import CollectionWrites
 
 logger = logging.getLogger(__name__)
@@ -41,6 +44,11 @@ class Service:
         self.collections: dict[str, ServedCollection] = {}
         self.searches: dict[str, Batcher[tuple[SearchBody, bool], Answer]] = {}
         self.writes: dict[str, Batcher[Any, int]] = {}
+        self.served_models = ServedModels()
+        self._encodings: dict[tuple[str, str], Batcher[Sequence[Any], Any]] = {}
+        self.judgements = None if config.judge is None else Judgements(config.judge)
+        self._opened = asyncio.Event()
+        self.failure: BaseException | None = None
         self._watching: asyncio.Task[None] | None = None
         self.metrics.before_export(self._measure)
 
@@ -49,28 +57,72 @@ class Service:
         """True while requests are answered; a draining service still answers those that reach it."""
         return self.state != "loading"
 
+    async def until_ready(self) -> None:
+        """Wait until everything is open.
+
+        Raises
+        ------
+        ServiceError
+            When it cannot be opened.
+        """
+        await self._opened.wait()
+        if self.failure is not None:
+            raise ServiceError(503, "the collections cannot be opened", "the server's log says why")
+
+    async def hold(self, stop: asyncio.Event) -> None:
+        """Open everything, and close everything once `stop` is set."""
+        async with self.running():
+            await stop.wait()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open everything, answer requests, and close everything."""
         async with AsyncExitStack() as closing:
+            await self._open_all(closing)
+            self.state = "ready"
+            self._opened.set()
+            yield
+            self.state = "draining"
+
+    async def _open_all(self, closing: AsyncExitStack) -> None:
+        """Open collections, models and queues, and try each collection once."""
+        try:
             for name in self.config.collections:
                 await asyncio.to_thread(self._open, name)
                 closing.callback(self.collections[name].close)
                 closing.push_async_callback(self.searches[name].close)
                 if name in self.writes:
                     closing.push_async_callback(self.writes[name].close)
+            await asyncio.to_thread(self._load_models)
+            for model in self.served_models:
+                self._encodings[model.kind, model.name] = self._batcher(f"model {model.name}", model.run)
+                closing.push_async_callback(self._encodings[model.kind, model.name].close)
             self._watching = asyncio.create_task(self._watch())
             closing.push_async_callback(self._stop_watching)
             await self._warm()
-            self.state = "ready"
-            yield
-            self.state = "draining"
+        except BaseException as error:
+            self.failure = error
+            self._opened.set()
+            raise
 
     async def find(self, served: ServedCollection, body: SearchBody, *, deadline: float, timed: bool = False) -> Answer:
         """Return the answer to a search, made together with others like it."""
         key = body.key() if len(body.queries) == 1 else f"{id(body)} phrasings"
         cost = 1 + sum(map(len, body.queries)) // 4
         return await self.searches[served.name].submit(key, (body, timed), cost=cost, deadline=deadline)
+
+    async def encode(
+        self, model: ServedModel, options: EncodeOptions, texts: Sequence[Any], *, cost: int, deadline: float
+    ) -> Any:
+        """Return a model's rows for texts or pairs, made together with those of other requests."""
+        return await self._encodings[model.kind, model.name].submit(options, texts, cost=cost, deadline=deadline)
+
+    def _load_models(self) -> None:
+        """Offer the configured models, then those of the collections."""
+        self.served_models.load(self.config.models, self.models)
+        for served in self.collections.values():
+            for kind, name, encoder in served.encoders():
+                self.served_models.add(name, kind, encoder)
 
     def _open(self, name: str) -> None:
         entry, limits = self.config.collections[name], self.config.limits
@@ -122,7 +174,7 @@ class Service:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     def _measure(self) -> None:
-        batchers: list[Batcher[Any, Any]] = [*self.searches.values(), *self.writes.values()]
+        batchers: list[Batcher[Any, Any]] = [*self.searches.values(), *self.writes.values(), *self._encodings.values()]
         for batcher in batchers:
             self.metrics.queue_size.labels(batcher.name).set(len(batcher))
         for name, served in self.collections.items():
