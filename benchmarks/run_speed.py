@@ -94,9 +94,7 @@ def parser() -> argparse.ArgumentParser:
     budget.add_argument("--reranker", default="late-interaction", metavar="MODEL", help="reranker (late-interaction)")
     _size(budget, "--queries", "number of queries", 300, 20)
     serve = _task(tasks, "serve", run_serve, "searches and embeddings over HTTP by concurrent clients")
-    serve.add_argument(
-        "--collection", required=True, metavar="DIR", help="the collection to search"
-    )
+    serve.add_argument("--collection", required=True, metavar="DIR", help="the collection to search")
     serve.add_argument("--model", help="a checkpoint to embed with (all-MiniLM-L6-v2)")
     _size(serve, "--seconds", "seconds of each load", 20, 3)
     for task, quick in ((pipeline, 40), (budget, 50)):

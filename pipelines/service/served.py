@@ -34,6 +34,9 @@ from retrieve.trace import Trace
 
 logger = logging.getLogger(__name__)
 
+MAX_VARIANTS = 16
+"""Configurations that requests have asked for, and that are kept ready."""
+
 PARENT_POOL = 100
 """Chunks that are searched for, to find their documents."""
 
@@ -111,12 +114,12 @@ class ServedCollection:
 
     def refresh(self) -> None:
         """Move searches to what was committed since, if anything was."""
-        self.pipeline.collection.refresh()
+        self.pipeline.refresh()
         self.refreshed = time.time()
 
     def follow(self) -> None:
         """Refresh if another process has committed something."""
-        if self.latest_sequence != self.sequence:
+        if self.pipeline.collection.outdated:
             self.refresh()
 
     @property
@@ -284,7 +287,8 @@ class ServedCollection:
             key = json.dumps(chosen, sort_keys=True)
             with self._lock:
                 if key not in variants.made:
-                    if len(variants.made) >= 64:
+                    if len(variants.made) >= MAX_VARIANTS:
+                        # Its threads end once no search uses it any longer.
                         variants.made.pop(next(iter(variants.made)))
                     variants.made[key] = self._variant(stages, parts, variants, chosen)
                 made = variants.made[key]
@@ -298,12 +302,12 @@ class ServedCollection:
             unknown = next((name for name in names if name not in manifest.legs), None)
             if unknown is not None:
                 raise InputError(f"legs: there is no leg {unknown!r}; there are {', '.join(manifest.legs)}")
-            legs = [self.pipeline.leg(name) for name in names]
+            leg = parts.leg or self.pipeline.leg
+            legs = [leg(name) for name in names]
             stated = chosen.get("fusion", config.fusion if "legs" not in chosen else None)
             fusion = make_fusion({"method": stated} if isinstance(stated, str) else stated, legs)
             depth = chosen.get("depth", config.depth)
             hybrid = HybridRetriever(legs, fusion=fusion, depth=depth, on_leg_error="degrade")
-            stages.snapshot.closing.callback(hybrid.close)
             stages = replace(stages, retriever=hybrid if len(legs) > 1 else legs[0])
         if "reranker" in chosen:
             stages = replace(stages, reranker=self._reranker(chosen["reranker"], stages, variants))

@@ -94,6 +94,18 @@ def test_cancelled_requests_leave_nothing_behind(shared_collection):
         assert threading.active_count() <= threads
 
 
+def test_many_configurations_leave_few_threads(shared_collection):
+    with (
+        serving(ServeConfig().with_collections([str(shared_collection)])) as (url, _),
+        httpx.Client(timeout=60) as client,
+    ):
+        before = threading.active_count()
+        for depth in range(1, 101):
+            answer = client.post(f"{url}{SEARCH}", json={"query": "bread", "depth": depth})
+            assert answer.status_code == 200
+        assert threading.active_count() < before + 50
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
