@@ -11,6 +11,7 @@ from pipelines.service.endpoint import Call, Endpoint
 from pipelines.service.errors import ServiceError
 from pipelines.service.search_body import SearchBody
 from pipelines.service.served import ServedCollection
+from pipelines.service.tracing import retrieval_span
 
 CHARS_PER_TOKEN = 4
 
@@ -63,7 +64,10 @@ async def search(call: Call) -> Any:
     """Answer one search."""
     served, body = _collection(call), call.body
     body.check(call.service.config.limits)
-    answer = await call.service.find(served, body, deadline=call.deadline, timed=call.timed)
+    with retrieval_span(served.name, body.k) as span:
+        answer = await call.service.find(served, body, deadline=call.deadline, timed=call.timed)
+        for stage, milliseconds in answer.results.timings.items():
+            span.set_attribute(f"retrieve.stage.{stage}_ms", milliseconds)
     shown = await asyncio.to_thread(served.shown, body, answer)
     record = call.record
     record |= {"collection": served.name, "k": body.k, "hits": len(shown["hits"]), "reranked": shown["reranked"]}

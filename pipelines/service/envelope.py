@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.service.errors import ServiceError
 from pipelines.service.metrics import Metrics
+from pipelines.service.tracing import request_span
 
 access_log = logging.getLogger("pipelines.service.access")
 logger = logging.getLogger(__name__)
@@ -66,8 +67,9 @@ class Envelope:
 
         self._metrics.in_flight.inc()
         try:
-            self._check_host(headers)
-            await self._app(scope, receive, sending)
+            with request_span(_method(scope), headers, record):
+                self._check_host(headers)
+                await self._app(scope, receive, sending)
         except Exception as error:
             if not isinstance(error, ServiceError):
                 logger.exception("request %s failed", request_id)
@@ -86,7 +88,7 @@ class Envelope:
 
     def _log(self, scope: Scope, record: dict[str, Any], request_id: str, seconds: float) -> None:
         route, status = record.pop("route"), record.pop("status")
-        method = scope["method"] if scope["method"] in METHODS else "other"
+        method = _method(scope)
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
         line = {
@@ -102,6 +104,11 @@ class Envelope:
             **record,
         }
         access_log.info("%s", json.dumps(line, ensure_ascii=True, default=str))
+
+
+def _method(scope: Scope) -> str:
+    """Return the request's method, one of a few words."""
+    return scope["method"] if scope["method"] in METHODS else "other"
 
 
 async def _answer(error: ServiceError, request_id: str, send: Send) -> None:

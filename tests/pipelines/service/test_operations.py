@@ -11,10 +11,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from opentelemetry import trace
 
 from indexing.errors import InputError
 from pipelines.cli import main
@@ -112,6 +114,37 @@ def test_each_request_has_an_id_and_a_line_in_the_log(client, log):
     assert line["route"] == "/v1/collections/{name}/search" and line["status"] == 200 and line["hits"] == 2
     assert line["collection"] == "notes" and "bm25.search" in line["stages"] and line["duration_ms"] > 0
     assert "query" not in line
+
+
+class Recorder(trace.NoOpTracer):
+    """Keeps the spans that were started, with the attributes and the context of each."""
+
+    def __init__(self):
+        self.spans = []
+
+    @contextmanager
+    def start_as_current_span(self, name, context=None, attributes=None, **options):
+        span = trace.NonRecordingSpan(trace.get_current_span(context).get_span_context())
+        entry = {"name": name, "trace": span.get_span_context().trace_id, **(attributes or {})}
+        span.set_attribute = entry.__setitem__
+        span.update_name = lambda name: entry.update(name=name)
+        self.spans.append(entry)
+        with trace.use_span(span):
+            yield span
+
+
+def test_requests_and_searches_have_spans(client, log, monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr("pipelines.service.tracing.tracer", recorder)
+    parent = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    client.post(SEARCH, json={"query": "bread", "k": 2}, headers={"traceparent": f"00-{parent}-00f067aa0ba902b7-01"})
+
+    request, search = recorder.spans
+    assert request["name"] == "POST /v1/collections/{name}/search" and request["http.response.status_code"] == 200
+    assert request["trace"] == int(parent, 16) and log[-1]["trace_id"] == parent
+    assert search["name"] == "retrieval notes" and search["gen_ai.retrieval.top_k"] == 2
+    assert search["retrieve.stage.bm25.search_ms"] > 0
 
 
 def test_another_host_name_is_refused_on_loopback(client):
