@@ -31,6 +31,7 @@ OWN_TESTS = {
     "docs/adapters.md": "pipelines/adapters/conftest.py",
     "docs/chunking.md": "pipelines/search/test_parents.py",
     "docs/search.md": "pipelines/search/test_search_docs.py",
+    "docs/serving.md": "pipelines/service/test_serving_docs.py",
 }
 BLOCKS = [
     (page, code) for page, text in PAGES.items() for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
