@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from indexing.collection.manifest import Leg
 from indexing.documents import Document
+from indexing.token_vectors import TokenVectors
 from pipelines.build.plan import Plan
 
 WORDS = [f"w{number:04d}" for number in range(2000)]
@@ -35,6 +36,15 @@ class CheapVectors:
         return np.stack([_directions()[_words(text)].mean(axis=0) for text in texts])
 
 
+class CheapTokens:
+    """The direction of each word."""
+
+    identity = {"name": "cheap-tokens", "weights_sha256": "7", "dimension": DIMENSION}  # noqa: RUF012
+
+    def encode_document(self, texts: Sequence[str]) -> TokenVectors:
+        return TokenVectors.of([_directions()[_words(text)] for text in texts], DIMENSION)
+
+
 class CheapWeights:
     """A weight for each different word."""
 
@@ -48,7 +58,7 @@ class CheapWeights:
 
 
 def plan(*, edge: bool = False) -> Plan:
-    """Every kind of leg: words, impacts, exact vectors and a graph; and one in Qdrant Edge, where that is asked for."""
+    """Every kind of leg: words, impacts, exact vectors, a graph, token vectors; one in Qdrant Edge if asked for."""
     vectors: dict[str, Any] = {"dimension": DIMENSION}
     legs = {
         "bm25": Leg("bm25"),
@@ -56,9 +66,13 @@ def plan(*, edge: bool = False) -> Plan:
         "dense": Leg("faiss", CheapVectors.identity, vectors | {"kind": "flat"}),
         "graph": Leg("faiss", CheapVectors.identity, vectors | {"kind": "hnsw", "ef_construction": 64}),
     }
+    # All documents are scored, so that hits do not depend on the documents that centroids were learned from.
+    tokens = {"dimension": DIMENSION, "bits": 16, "train_at": 1500, "centroids": 32, "candidates": 1_000_000}
+    legs["tokens"] = Leg("tokens", CheapTokens.identity, tokens)
     if edge:
         legs["edge"] = Leg("qdrant", CheapVectors.identity, vectors)
-    encoders = {name: CheapWeights() if name == "sparse" else CheapVectors() for name in legs if name != "bm25"}
+    kinds = {"sparse": CheapWeights, "tokens": CheapTokens}
+    encoders = {name: kinds.get(name, CheapVectors)() for name in legs if name != "bm25"}
     return Plan(legs, encoders, {"sparse": WORDS})
 
 
