@@ -11,12 +11,15 @@ from indexing.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
+    from retrieve.encoders.dense_tokens import DenseTokens
     from retrieve.reranking.base import CandidateReranker
     from retrieve.reranking.passages import Passages
 
 LATE_INTERACTION = "late-interaction"
 """Name of the reranker without weights of its own: MaxSim over a dense encoder's token vectors."""
 
+DENSE_TOKENS = "dense-tokens"
+"""`kind` of the identity of `DenseTokens`."""
 OPTIONS: Mapping[str, str] = {"vectors": "dense", "weights": "sparse", "tokens": "multi_vector"}
 """The option that names the encoder of a leg, by the leg's rows; also the method of `Models` that loads it."""
 
@@ -49,6 +52,12 @@ class Models:
 
         return self._once(MultiVectorEncoder, model, dtype)
 
+    def dense_tokens(self, model: "str | Path | DenseEncoder | DenseTokens", dtype: str = "auto") -> "DenseTokens":
+        """Return the encoder of a dense encoder's token vectors."""
+        from retrieve.encoders.dense_tokens import DenseTokens
+
+        return model if isinstance(model, DenseTokens) else DenseTokens(self.dense(model, dtype))
+
     def cross_encoder(self, model: "str | Path | CrossEncoder", dtype: str = "auto") -> "CrossEncoder":
         """Return a cross-encoder."""
         from retrieve.encoders import CrossEncoder
@@ -71,8 +80,9 @@ class Models:
                 f"the manifest does not say which encoder the leg {name!r} was built with: name it ({_named(option)})"
             )
         encoder: Any
+        of_dense = recorded.get("kind") == DENSE_TOKENS
         try:
-            encoder = getattr(self, option)(model, dtype)
+            encoder = self.dense_tokens(model, dtype) if of_dense else getattr(self, option)(model, dtype)
         except ModelError as error:
             if given is not None:
                 raise
@@ -87,7 +97,7 @@ class Models:
     def reranker(
         self,
         model: "str | Path",
-        encoder: "DenseEncoder | None" = None,
+        encoder: "DenseEncoder | MultiVectorEncoder | None" = None,
         *,
         weight: float | None = None,
         passages: "Passages" = "first",
@@ -101,7 +111,7 @@ class Models:
         model
             Path or Hub name of a cross-encoder, or ``late-interaction``.
         encoder
-            The dense encoder of late interaction.
+            The dense or multi-vector encoder of late interaction.
         weight, passages, overlap
             See `CandidateReranker`; by default the reranker's own weight.
 

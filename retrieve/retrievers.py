@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from indexing.indexes.base import Index, Terms
     from indexing.token_vectors import TokenVectors
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
+    from retrieve.encoders.dense_tokens import DenseTokens
 
 
 def check_queries(queries: Any) -> Sequence[str]:
@@ -186,7 +187,7 @@ class DenseRetriever(IndexRetriever):
 class TokenRetriever(IndexRetriever):
     """Late interaction as a first stage: the query's token vectors against an index of documents' token vectors."""
 
-    def __init__(self, encoder: "MultiVectorEncoder", index: "Index", *, name: str = "tokens") -> None:
+    def __init__(self, encoder: "MultiVectorEncoder | DenseTokens", index: "Index", *, name: str = "tokens") -> None:
         super().__init__(index, name=name)
         self.encoder = encoder
 

@@ -34,6 +34,7 @@ from pipelines.build.plan import (
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
+    from retrieve.encoders.dense_tokens import DenseTokens
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def build_collection(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
-    multi_vector: "MultiVectorEncoder | None" = None,
+    multi_vector: "MultiVectorEncoder | DenseTokens | None" = None,
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
     token_parameters: Mapping[str, Any] | None = None,
@@ -124,7 +125,7 @@ def build_collection(
         in a hidden directory beside it.
     bm25, dense, sparse, multi_vector
         The legs to build: BM25 over words, vectors of a `DenseEncoder`, term weights of a `SparseEncoder`, token
-        vectors of a `MultiVectorEncoder` (the leg "tokens").
+        vectors of a `MultiVectorEncoder` or of `DenseTokens` (the leg "tokens").
     dense_index
         ``"flat"`` (exact), ``"hnsw"`` or another kind of `FaissSettings`; ``"qdrant"``, embedded in this process; or an
         `IndexChoice`, for other parameters or a Qdrant server.

@@ -18,6 +18,7 @@ from indexing.indexes.registry import Backend, kind_of
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
+    from retrieve.encoders.dense_tokens import DenseTokens
 
 DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "qdrant"]
 SparseIndex: TypeAlias = Literal["impact", "qdrant"]
@@ -69,7 +70,7 @@ def make_plan(
     bm25: bool = True,
     dense: "DenseEncoder | None" = None,
     sparse: "SparseEncoder | None" = None,
-    multi_vector: "MultiVectorEncoder | None" = None,
+    multi_vector: "MultiVectorEncoder | DenseTokens | None" = None,
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
     token_parameters: Mapping[str, Any] | None = None,

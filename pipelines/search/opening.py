@@ -73,9 +73,22 @@ class LegRetrievers:
         return self._opened[name]
 
     def reranker(self, config: RerankerConfig, retrievers: Sequence[Retriever]) -> "CandidateReranker":
-        """Return a new reranker; late interaction uses the encoder of the first dense retriever, or dense leg."""
+        """Return a new reranker.
+
+        Late interaction reads the first leg of token vectors, unless it cuts documents into passages. Without such a
+        leg it encodes candidates with the encoder of the first dense retriever, or dense leg.
+        """
         encoder = None
         if config.model == LATE_INTERACTION:
+            legs = self.collection.manifest.legs
+            tokens = next((name for name, leg in legs.items() if leg.rows == "tokens"), None)
+            if tokens is not None and config.passages == "first":
+                from retrieve.reranking.stored_tokens import StoredTokenReranker
+
+                leg: Any = self[tokens]
+                options = {} if config.weight is None else {"weight": config.weight}
+                mean = legs[tokens].parameters.get("metric") == "meanmaxsim"
+                return StoredTokenReranker(leg.encoder, leg.index, mean=mean, **options)
             encoder = next((leg.encoder for leg in retrievers if isinstance(leg, DenseRetriever)), None)
             encoder = encoder or self._dense_encoder(config.dtype)
         return make_reranker(config, self.models, encoder)

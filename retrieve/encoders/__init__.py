@@ -6,6 +6,7 @@ Importing this package loads neither torch nor transformers; creating an encoder
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.cross import CrossEncoder
 from retrieve.encoders.dense import DenseEncoder
+from retrieve.encoders.dense_tokens import DenseTokens
 from retrieve.encoders.multi_vector import MultiVectorEncoder
 from retrieve.encoders.quantize import quantize, value_ranges
 from retrieve.encoders.sparse import SparseEncoder, Sparsity, sparsity
@@ -14,6 +15,7 @@ from retrieve.encoders.workers import EncoderWorkers
 __all__ = [
     "CrossEncoder",
     "DenseEncoder",
+    "DenseTokens",
     "EncoderWorkers",
     "MultiVectorEncoder",
     "SparseEncoder",

@@ -199,7 +199,7 @@ class CandidateReranker(ABC):
         """Score as many of a block's candidates as the budget allows."""
         deadline = None if budget.max_ms is None else time.perf_counter() + len(block) * budget.max_ms / 1000
         codes, places = np.unique(block.codes, return_inverse=True)
-        texts = _texts(documents, block.ids[codes].tolist())
+        texts = self._contents(documents, block.ids[codes].tolist())
         # A document or passage that is a candidate of several queries is one text.
         rows, counts = block.rows, np.ones(len(block.codes), np.int64)
         if self._windows is not None:
@@ -230,6 +230,10 @@ class CandidateReranker(ABC):
             progress(len(batch))
         self._rate = batches.rate
         return batches
+
+    def _contents(self, documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Sequence[str]:
+        """Return what `_scores` reads of each candidate: its text."""
+        return _texts(documents, ids)
 
     def _costs(
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]

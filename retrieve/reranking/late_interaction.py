@@ -1,4 +1,4 @@
-"""LateInteractionReranker: MaxSim over the token vectors of any dense encoder, without weights of its own."""
+"""LateInteractionReranker: MaxSim over the token vectors of any dense or multi-vector encoder."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.max_sim import max_sim_of
+from indexing.token_vectors import TokenVectors
 from retrieve.reranking.base import CandidateReranker
 from retrieve.reranking.passages import Passages, Windows
 
 if TYPE_CHECKING:
-    from retrieve.encoders import DenseEncoder
-    from retrieve.encoders.dense import TokenVectors
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder
 
 
 class LateInteractionReranker(CandidateReranker):
-    """Reranker by late interaction (ColBERT, Khattab and Zaharia 2020) on an encoder that was not trained for it.
+    """Reranker by late interaction (ColBERT, Khattab and Zaharia 2020), also on an encoder not trained for it.
 
     ``score(q, d) = mean over q's tokens of the highest cosine with any of d's tokens``, in [-1, 1].
 
     Parameters
     ----------
     encoder
-        Any `DenseEncoder`; its token vectors before pooling are compared.
+        A `MultiVectorEncoder`, or any `DenseEncoder`, of which the token vectors before pooling are compared.
     weight
         See `CandidateReranker`; 0.5 by default, because an encoder trained for whole texts orders candidates less
         reliably by their tokens (figures: docs/architecture.md).
@@ -35,11 +36,11 @@ class LateInteractionReranker(CandidateReranker):
         Size of the cache of the most recent documents' token vectors, as float16; 0 disables it.
     """
 
-    encoder: "DenseEncoder"
+    encoder: "DenseEncoder | MultiVectorEncoder"
 
     def __init__(
         self,
-        encoder: "DenseEncoder",
+        encoder: "DenseEncoder | MultiVectorEncoder",
         *,
         weight: float = 0.5,
         passages: Passages = "first",
@@ -74,8 +75,14 @@ class LateInteractionReranker(CandidateReranker):
         """Return the queries' token vectors, encoding them unless the last batch had the same queries."""
         key, last = tuple(queries), self._queries
         if last is None or last[0] != key:
-            self._queries = last = key, self.encoder.encode_tokens(queries)
+            self._queries = last = key, self._encode(queries, is_query=True)
         return last[1]
+
+    def _encode(self, texts: Sequence[str], *, is_query: bool) -> TokenVectors:
+        if self.encoder.kind == "dense":
+            return self.encoder.encode_tokens(texts)  # type: ignore[union-attr]
+        vectors: TokenVectors = self.encoder.encode(texts, task="query" if is_query else "document")  # type: ignore[assignment]
+        return vectors
 
     def _token_vectors(self, texts: Sequence[str]) -> list[NDArray[np.float16]]:
         """Return each text's token vectors, encoding those that are not cached."""
@@ -85,7 +92,7 @@ class LateInteractionReranker(CandidateReranker):
                 self._cache.move_to_end(text)
         uncached = [text for text in texts if text not in by_text]
         if uncached:
-            encoded = self.encoder.encode_tokens(uncached)
+            encoded = self._encode(uncached, is_query=False)
             vectors = np.split(encoded.vectors.astype(np.float16), encoded.offsets[1:-1])
             by_text.update(zip(uncached, vectors, strict=True))
             with self._cache_lock:
@@ -118,11 +125,8 @@ def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.floating]
     float32 [documents]
     """
     scores = np.zeros(len(documents), np.float32)
-    sizes = np.array([len(document) for document in documents], dtype=np.int64)
-    if not len(query) or not sizes.any():
-        return scores
-    similarity = query @ np.concatenate(documents).astype(np.float32).T
-    filled = sizes > 0
-    starts = (np.cumsum(sizes) - sizes)[filled]
-    scores[filled] = np.maximum.reduceat(similarity, starts, axis=1).mean(axis=0)
+    if documents and len(query):
+        vectors = TokenVectors.of(documents)
+        filled = vectors.lengths > 0
+        scores[filled] = max_sim_of(query, vectors)[filled] / len(query)
     return scores

@@ -45,7 +45,7 @@ class TokenSettings:
 
     dimension: int
     metric: str = METRICS[0]
-    bits: int = 4
+    bits: int = 8
     train_at: int = 20_000
     centroids: int = 0
     nprobe: int = 8

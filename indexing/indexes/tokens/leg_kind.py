@@ -36,4 +36,4 @@ class TokensKind(Kind):
 
     def fresh_after_delete(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether whole vectors are kept: coded ones stay coded by centroids of deleted documents."""
-        return parameters.get("bits", 4) == FULL
+        return parameters.get("bits", 8) == FULL

@@ -1,0 +1,41 @@
+"""DenseTokens: the token vectors of a dense encoder, for late interaction without a model trained for it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from indexing.token_vectors import TokenVectors
+
+if TYPE_CHECKING:
+    from retrieve.encoders.dense import DenseEncoder
+
+
+class DenseTokens:
+    """Encoder of texts as the token vectors of a `DenseEncoder` before pooling, scaled to unit length.
+
+    Special tokens are included, and no prompts are used, as in `LateInteractionReranker`.
+
+    Parameters
+    ----------
+    encoder
+        An encoder with a transformer.
+    """
+
+    similarity = "meanmaxsim"
+
+    def __init__(self, encoder: "DenseEncoder") -> None:
+        self.encoder = encoder
+        self.dimension = encoder.encode_tokens([]).dimension
+        self.max_length = encoder.max_length
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Identity of the dense encoder, marked as that of its token vectors."""
+        return self.encoder.identity | {"kind": "dense-tokens"}
+
+    def encode_query(self, texts: Sequence[str]) -> TokenVectors:
+        """Encode queries, without a prompt."""
+        return self.encoder.encode_tokens(texts, prompt="")
+
+    def encode_document(self, texts: Sequence[str]) -> TokenVectors:
+        """Encode documents, without a prompt."""
+        return self.encoder.encode_tokens(texts, prompt="")

@@ -1,0 +1,71 @@
+"""StoredTokenReranker: MaxSim over the token vectors that a collection stores."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieve.reranking.base import CandidateReranker, Contents
+
+if TYPE_CHECKING:
+    from indexing.token_vectors import TokenVectors
+
+ABSENT = -1.0
+"""Score of a candidate without stored vectors: the lowest mean of cosines."""
+
+
+class StoredTokens(Protocol):
+    """Interface of an index of token vectors, such as `TokenIndex`."""
+
+    def score(self, queries: "TokenVectors", doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Score given candidates, as `Index.score`."""
+
+    def __contains__(self, doc_id: object) -> bool:
+        """Return whether a document is in the index."""
+
+
+class StoredTokenReranker(CandidateReranker):
+    """Reranker by late interaction that encodes only the query, because an index has the documents' token vectors.
+
+    The score is the mean, over the query's vectors, of the largest inner product with a vector of the document.
+    Documents are compared as they are stored: cut at the encoder's length, and in the index's precision.
+
+    Parameters
+    ----------
+    encoder
+        The encoder of the index: a `MultiVectorEncoder`, or `DenseTokens`.
+    index
+        The index with the documents' token vectors.
+    weight
+        See `CandidateReranker`; 0.5 by default, as for `LateInteractionReranker`.
+    mean
+        Whether the index's scores are divided by the number of the query's vectors already.
+    """
+
+    def __init__(self, encoder: Any, index: StoredTokens, *, weight: float = 0.5, mean: bool = False) -> None:
+        super().__init__(weight=weight)
+        self.token_encoder, self.index, self.mean = encoder, index, mean
+
+    def _contents(self, documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Sequence[str]:
+        """Return the ids themselves: no text is read."""
+        return ids
+
+    def _costs(
+        self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        return np.ones(len(places))
+
+    def _scores(
+        self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
+    ) -> NDArray:
+        present = np.array([doc_id in self.index for doc_id in texts], bool)
+        known = present[places]
+        bounds = np.searchsorted(rows[known], np.arange(len(queries) + 1)).tolist()
+        names = [texts[place] for place in places[known].tolist()]
+        vectors = self.token_encoder.encode_query(list(queries))
+        found = self.index.score(vectors, [names[start:stop] for start, stop in pairwise(bounds)])
+        scores = np.full(len(places), ABSENT, np.float32)
+        scores[known] = found if self.mean else found / np.maximum(vectors.lengths[rows[known]], 1)
+        return np.maximum(scores, ABSENT)
