@@ -69,6 +69,8 @@ class TokenIndex(Index):
         self._waiting: list[TokenVectors] = []
         self._changed = not stored.ids
         self._next = max(stored.segments, default=0) + 1
+        self._empty_mask: NDArray[np.bool_] | None = None
+        self._findable_mask: NDArray[np.bool_] | None = None
 
     @classmethod
     def create(cls, path: str | Path, dimension: int, *, matching: MatchingIds | None = None, **settings: Any) -> Self:
@@ -108,7 +110,7 @@ class TokenIndex(Index):
         self._ids.bury(places[places >= 0])
         self._ids.append(ids)
         self._waiting.append(vectors._replace(vectors=vectors.vectors.astype(np.float16)))
-        self._changed = True
+        self._touch()
         if sum(block.vectors.nbytes for block in self._waiting) >= FLUSH_BYTES:
             self._flush()
 
@@ -119,8 +121,9 @@ class TokenIndex(Index):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
         places = np.unique(self._ids.positions(ids))
         places = places[places >= 0]
-        self._ids.bury(places)
-        self._changed |= bool(len(places))
+        if len(places):
+            self._ids.bury(places)
+            self._touch()
         return len(places)
 
     def search(self, queries: Any, k: int, filter: FilterLike | None = None) -> Hits:
@@ -197,7 +200,8 @@ class TokenIndex(Index):
                 documents = np.flatnonzero(alive[start : start + segment.documents])
                 kept.append(segment.take(0, documents, self._book))
                 start += segment.documents
-            self._ids, self._changed = IdTable(self._ids.strings[alive]), True
+            self._ids = IdTable(self._ids.strings[alive])
+            self._touch()
             self._segments = [self._write(Segment.join(self._new(), kept, self._book))] if len(self._ids) else []
         elif len(self._segments) > 1:
             self._segments = [self._write(Segment.join(self._new(), self._segments, self._book))]
@@ -229,7 +233,9 @@ class TokenIndex(Index):
         newer = type(self).open(self.path, read_only=True)
         self._stored, self._ids, self._book = newer._stored, newer._ids, newer._book
         self._segments, self._sequence, self._next = newer._segments, newer._sequence, newer._next
-        self._waiting, self._changed = [], False
+        self._waiting = []
+        self._touch()
+        self._changed = False
         return True
 
     def close(self) -> None:
@@ -281,7 +287,9 @@ class TokenIndex(Index):
 
     def _allowed(self, filter: FilterLike | None) -> NDArray[np.bool_]:
         """Return which positions may be hits, bool [positions]."""
-        allowed = self._ids.alive() & ~self._empty()
+        if self._findable_mask is None:
+            self._findable_mask = self._ids.alive() & ~self._empty()
+        allowed = self._findable_mask
         if filter is None:
             return allowed
         if self._matching is None:
@@ -295,8 +303,10 @@ class TokenIndex(Index):
 
     def _empty(self) -> NDArray[np.bool_]:
         """Return which positions have documents without vectors, bool [positions]."""
-        parts = [segment.offsets[1:] == segment.offsets[:-1] for segment in self._segments]
-        return np.concatenate(parts) if parts else np.zeros(0, bool)
+        if self._empty_mask is None:
+            parts = [segment.offsets[1:] == segment.offsets[:-1] for segment in self._segments]
+            self._empty_mask = np.concatenate([np.zeros(0, bool), *parts])
+        return self._empty_mask
 
     def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
         places = self._ids.positions(ids)
@@ -315,6 +325,7 @@ class TokenIndex(Index):
             vectors = TokenVectors.join(self._waiting)
             self._segments.append(self._write(Segment.of(self._new(), vectors, self._book)))
             self._waiting = []
+            self._touch()
 
     def _train(self) -> int:
         """Learn centroids and encode all documents; return the number of the codebook."""
@@ -348,6 +359,9 @@ class TokenIndex(Index):
             joined = Segment.join(self._new(), self._segments[first:], self._book)
             self._segments[first:] = [self._write(joined)]
             self._changed = True
+
+    def _touch(self) -> None:
+        self._changed, self._empty_mask, self._findable_mask = True, None, None
 
     def _write(self, segment: Segment) -> Segment:
         """Write a segment, and return it mapped from its files."""
