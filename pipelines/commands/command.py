@@ -36,6 +36,17 @@ def sparse_encoder(options: argparse.Namespace) -> Any:
     return Models().sparse(options.sparse, options.dtype)
 
 
+def token_encoder(options: argparse.Namespace, dense: Any) -> Any:
+    """Load the encoder that ``--late-interaction`` names, or wrap the dense encoder if it names none."""
+    from pipelines.models import Models
+
+    if options.late_interaction:
+        return Models().multi_vector(options.late_interaction, options.dtype)
+    if dense is None:
+        raise InputError("--late-interaction without a model stores token vectors of the dense leg's encoder: add one")
+    return Models().dense_tokens(dense)
+
+
 def positive(text: str) -> int:
     """Parse an integer of 1 or more."""
     if not text.isdecimal() or not int(text):

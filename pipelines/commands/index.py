@@ -15,6 +15,7 @@ from pipelines.commands.command import (
     numbers_by_field,
     positive,
     sparse_encoder,
+    token_encoder,
 )
 from pipelines.commands.index_options import add_index_options, check_parameters, index_parameters, option_of
 
@@ -59,6 +60,14 @@ def add_parser(commands: Any) -> None:
         "--sparse-backend",
         choices=backends_of("weights"),
         help="the index of the sparse leg: impacts in Lucene, or Qdrant (impact)",
+    )
+    parser.add_argument(
+        "--late-interaction",
+        nargs="?",
+        const="",
+        metavar="MODEL",
+        help="store token vectors, which --reranker late-interaction then reads: of this late-interaction (ColBERT) "
+        "model, which is also searched, or without MODEL of the dense encoder",
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
@@ -181,6 +190,7 @@ def run(options: argparse.Namespace) -> int:
         "bm25": not options.no_bm25,
         "dense": dense,
         "sparse": sparse,
+        "multi_vector": None if options.late_interaction is None else token_encoder(options, dense),
         **_indexes(options),
         "fields": _fields(options.filter_field),
     }
@@ -209,6 +219,7 @@ def _check(options: argparse.Namespace) -> None:
         building = {
             "--dense-backend": options.dense_backend is not None,
             "--sparse-backend": options.sparse_backend is not None,
+            "--late-interaction without a model": options.late_interaction == "",
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
             "--analyzer": options.analyzer is not None,
@@ -302,7 +313,11 @@ def _update(options: argparse.Namespace, corpus: "Corpus", build_options: dict[s
     from pipelines.models import collection_encoders
 
     encoders: Mapping[str, Any] = collection_encoders(
-        options.to, dense=options.dense, sparse=options.sparse, dtype=options.dtype
+        options.to,
+        dense=options.dense,
+        sparse=options.sparse,
+        multi_vector=options.late_interaction,
+        dtype=options.dtype,
     )
     encoders = _encoded(options, corpus, encoders)
     return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **build_options)

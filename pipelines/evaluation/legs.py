@@ -216,12 +216,16 @@ class CollectionLegs(LegSource):
 def specs_of(
     collection: "Collection", *, dense: str | None = None, sparse: str | None = None, dtype: str = "auto"
 ) -> dict[str, LegSpec]:
-    """Describe the legs of a collection; `dense` and `sparse` are the present paths of their models."""
+    """Describe the legs of a collection; `dense` and `sparse` are the present paths of their models.
+
+    Token vectors are left out: no system searches them.
+    """
     kinds: dict[str | None, LegKind] = {"text": "bm25", "vectors": "dense", "weights": "sparse"}
     models = {"dense": dense, "sparse": sparse}
     return {
         name: LegSpec(name, kinds[leg.rows], models.get(kinds[leg.rows]), dtype)
         for name, leg in collection.manifest.legs.items()
+        if leg.rows in kinds
     }
 
 

@@ -6,10 +6,11 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from indexing.collection.manifest import Manifest
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.errors import InputError, require_positive
-from pipelines.models import LATE_INTERACTION, Models
+from pipelines.models import DENSE_TOKENS, LATE_INTERACTION, Models
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.following import Parts
@@ -106,8 +107,18 @@ class LegRetrievers:
         if leg.rows == "text":
             return Bm25Retriever(index, name=name)
         given = self._given[leg.rows]
+        if given is None and (leg.encoder or {}).get("kind") == DENSE_TOKENS:
+            given = self._dense
         encoder: Any = self.models.leg_encoder(name, leg, config.encoder if given is None else given, config.dtype)
         return _RETRIEVERS[leg.rows](encoder, index, name=name)
+
+
+def searched_legs(manifest: Manifest) -> list[str]:
+    """Return the legs that are searched unless others are named: all but the token vectors of a dense encoder.
+
+    These order candidates for the late-interaction reranker, and find worse than the encoder's own vectors.
+    """
+    return [name for name, leg in manifest.legs.items() if (leg.encoder or {}).get("kind") != DENSE_TOKENS]
 
 
 def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder | None") -> "CandidateReranker":
@@ -180,7 +191,7 @@ class Arguments:
     def over(self, config: SearchConfig, collection: Collection | Snapshot) -> SearchConfig:
         """Return the configuration with these arguments in place of what it says."""
         stated = config.legs or {}
-        names = list(self.legs if self.legs is not None else stated or collection.manifest.legs)
+        names = list(self.legs if self.legs is not None else stated or searched_legs(collection.manifest))
         legs = {name: stated.get(name, LegConfig()) for name in names}
         if self.depth is not None:
             depths = leg_depths(self.depth, names, config.depth)

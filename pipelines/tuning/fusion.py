@@ -163,10 +163,10 @@ def run_legs(
         As for `SearchPipeline.open`.
     """
     from indexing.collection.reader import Collection
-    from pipelines.search.opening import LegRetrievers
+    from pipelines.search.opening import LegRetrievers, searched_legs
 
     with Collection.open(directory) as collection:
-        names = list(collection.manifest.legs) if legs is None else list(legs)
+        names = searched_legs(collection.manifest) if legs is None else list(legs)
         if len(names) < 2:
             raise InputError(f"{directory} has the leg {', '.join(names)} only: a fusion needs two legs")
         opened = LegRetrievers(collection, SearchConfig.of_collection(directory).legs, dense=dense, sparse=sparse)

@@ -103,9 +103,10 @@ def test_an_index_of_mean_scores_gives_the_same(encoder, index, tmp_path):
 def test_a_pipeline_reranks_by_the_stored_vectors_of_a_dense_encoder(tmp_path, minilm, corpus):
     tokens = DenseTokens(minilm)
     build_collection(corpus, tmp_path / "c", bm25=False, dense=minilm, multi_vector=tokens, show_progress=False)
-    options = {"legs": ["dense"], "reranker": "late-interaction", "dense": minilm}
+    options = {"reranker": "late-interaction", "dense": minilm}
     with SearchPipeline.open(tmp_path / "c", **options, multi_vector=tokens) as pipeline:
         assert isinstance(pipeline.reranker, StoredTokenReranker)
+        assert pipeline.retriever.name == "dense"
         stored = pipeline.search("how to bake with flour", k=8)
     with SearchPipeline.open(tmp_path / "c", **options) as pipeline:
         loaded_by_name = pipeline.search("how to bake with flour", k=8)
