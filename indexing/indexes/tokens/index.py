@@ -182,10 +182,7 @@ class TokenIndex(Index):
             start = 0
             for segment in self._segments:
                 if place < start + segment.documents:
-                    one = segment.take(0, np.array([place - start]), None)
-                    codes = segment.codes[segment.offsets[place - start] : segment.offsets[place - start + 1]]
-                    kept = one.stored.astype(np.float32) if self._book is None else self._book.decode(codes, one.stored)
-                    found.append(kept)
+                    found.append(segment.one(place - start, self._book))
                     break
                 start += segment.documents
         return TokenVectors.of(found, self.settings.dimension)
@@ -194,18 +191,14 @@ class TokenIndex(Index):
         """Drop replaced and deleted documents, and join all segments."""
         self._check_writable()
         self._flush()
-        if self._ids.dead:
-            alive, kept, start = self._ids.alive(), [], 0
-            for segment in self._segments:
-                documents = np.flatnonzero(alive[start : start + segment.documents])
-                kept.append(segment.take(0, documents, self._book))
-                start += segment.documents
-            self._ids = IdTable(self._ids.strings[alive])
-            self._touch()
-            self._segments = [self._write(Segment.join(self._new(), kept, self._book))] if len(self._ids) else []
-        elif len(self._segments) > 1:
-            self._segments = [self._write(Segment.join(self._new(), self._segments, self._book))]
-            self._changed = True
+        if not self._ids.dead and len(self._segments) < 2:
+            return
+        alive = self._ids.alive()
+        bounds = np.cumsum([segment.documents for segment in self._segments])
+        living = np.split(alive, bounds[:-1])
+        self._ids = IdTable(self._ids.strings[alive])
+        self._segments = [Segment.join(self.path, self._new(), self._segments, living)] if len(self._ids) else []
+        self._touch()
 
     def commit(self, sequence: int | None = None) -> None:
         """Make the present state durable as `Index.commit`; learn centroids when there are enough documents."""
@@ -336,16 +329,17 @@ class TokenIndex(Index):
         rng = np.random.default_rng(0)
         sample = []
         for segment in self._segments:
-            for block in segment.vectors(None):
-                sample.append(block.vectors[rng.random(len(block.vectors)) < share])
+            for block in segment.pieces(FLUSH_BYTES):
+                sample.append(block.vectors[rng.random(len(block.vectors)) < share].astype(np.float32))
         self._book = Codebook.train(np.concatenate(sample), count, self.settings.bits)
         number = self._stored.codebook + 1
         self._book.save(files.codebook_file(self.path, number))
-        encoded = []
-        for segment in self._segments:
-            blocks = [Segment.of(0, block, self._book) for block in segment.vectors(None)]
-            encoded.append(self._write(Segment.join(self._new(), blocks, self._book)))
-        self._segments, self._changed = encoded, True
+        self._segments = [
+            self._write(Segment.of(self._new(), piece, self._book))
+            for segment in self._segments
+            for piece in segment.pieces(FLUSH_BYTES)
+        ]
+        self._touch()
         return number
 
     def _merge(self) -> None:
@@ -356,8 +350,7 @@ class TokenIndex(Index):
             first -= 1
             total += len(self._segments[first].stored)
         if len(self._segments) - first > 1:
-            joined = Segment.join(self._new(), self._segments[first:], self._book)
-            self._segments[first:] = [self._write(joined)]
+            self._segments[first:] = [Segment.join(self.path, self._new(), self._segments[first:])]
             self._changed = True
 
     def _touch(self) -> None:

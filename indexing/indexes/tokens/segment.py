@@ -1,11 +1,13 @@
 """Segment: consecutive documents of a token index in files that never change."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from indexing.disk import sync
@@ -53,36 +55,73 @@ class Segment:
         return cls(number, vectors.offsets, stored, codes, *_invert(vectors.offsets, codes, len(book.centroids)))
 
     @classmethod
-    def join(cls, number: int, segments: Sequence["Segment"], book: Codebook | None) -> Self:
-        """Concatenate segments without encoding their vectors again."""
-        lengths = np.concatenate([np.diff(segment.offsets) for segment in segments])
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        stored = np.concatenate([segment.stored for segment in segments])
-        codes = np.concatenate([segment.codes for segment in segments])
-        lists = _invert(offsets, codes, len(book.centroids)) if book else (segments[0].starts, segments[0].lists)
-        return cls(number, offsets, stored, codes, *lists)
+    def join(
+        cls,
+        folder: Path,
+        number: int,
+        segments: Sequence["Segment"],
+        alive: Sequence[NDArray[np.bool_]] | None = None,
+    ) -> Self:
+        """Write some documents of segments to one new segment, without encoding them again or holding their vectors.
+
+        Parameters
+        ----------
+        folder, number
+            Place and number of the new segment.
+        segments
+            At least one.
+        alive
+            bool [documents] for each segment, which to keep; None for all.
+        """
+        kept = [np.arange(segment.documents) for segment in segments]
+        if alive is not None:
+            kept = [np.flatnonzero(mask) for mask in alive]
+        lengths = [np.diff(segment.offsets)[one] for segment, one in zip(segments, kept, strict=True)]
+        offsets = np.concatenate(([0], np.cumsum(np.concatenate(lengths)))).astype(np.int64)
+        starts, lists = _joined_lists(segments, kept)
+        coded = any(len(segment.codes) for segment in segments)
+        first = segments[0]
+        with _writing(folder, number):
+            arrays: dict[str, NDArray[Any]] = {"offsets": offsets, "starts": starts, "lists": lists}
+            for part, array in arrays.items():
+                _save(folder, number, part, array)
+            shape = int(offsets[-1]), first.stored.shape[1]
+            stored = open_memmap(segment_file(folder, number, "stored"), "w+", first.stored.dtype, shape)
+            codes = open_memmap(
+                segment_file(folder, number, "codes"), "w+", first.codes.dtype, (shape[0] if coded else 0,)
+            )
+            done = 0
+            for segment, documents in zip(segments, kept, strict=True):
+                for start, stop in segment._blocks(documents):
+                    tokens, count = segment._tokens(documents[start:stop])
+                    stored[done : done + count] = segment.stored[tokens]
+                    if coded:
+                        codes[done : done + count] = segment.codes[tokens]
+                    done += count
+            for array in (stored, codes):
+                array.flush()
+            for part in ("stored", "codes"):
+                sync(segment_file(folder, number, part))
+        return cls.load(folder, number)
 
     @property
     def documents(self) -> int:
         """Number of documents, deleted ones included."""
         return len(self.offsets) - 1
 
-    def take(self, number: int, documents: NDArray[np.int64], book: Codebook | None) -> "Segment":
-        """Return a segment of some of the documents."""
-        tokens = TokenVectors(self.offsets, self.stored).take(documents)
-        codes = self.codes
-        if book is not None:
-            codes = TokenVectors(self.offsets, self.codes[:, None]).take(documents).vectors[:, 0]
-        lists = _invert(tokens.offsets, codes, len(book.centroids)) if book else (self.starts, self.lists)
-        return Segment(number, tokens.offsets, tokens.vectors, codes, *lists)
+    def one(self, document: int, book: Codebook | None) -> NDArray[np.float32]:
+        """Return a document's vectors that scores are computed with, float32 [tokens, dim]."""
+        tokens = slice(self.offsets[document], self.offsets[document + 1])
+        if book is None:
+            return np.asarray(self.stored[tokens], np.float32)
+        return book.decode(self.codes[tokens], self.stored[tokens])
 
-    def vectors(self, book: Codebook | None) -> Iterator[TokenVectors]:
-        """Yield all documents in blocks, with the vectors that scores are computed with, in float32."""
-        for start, stop in self._blocks(np.arange(self.documents)):
-            tokens = slice(self.offsets[start], self.offsets[stop])
-            stored = self.stored[tokens]
-            rows = stored.astype(np.float32) if book is None else book.decode(self.codes[tokens], stored)
-            yield TokenVectors(self.offsets[start : stop + 1] - self.offsets[start], rows)
+    def pieces(self, size: int) -> Iterator[TokenVectors]:
+        """Yield all documents in pieces of about `size` bytes of vectors, as they are before centroids are learned."""
+        width = max(1, self.stored.shape[1] * self.stored.itemsize)
+        for start, stop in self._blocks(np.arange(self.documents), max(1, size // width)):
+            tokens = self.stored[self.offsets[start] : self.offsets[stop]]
+            yield TokenVectors(self.offsets[start : stop + 1] - self.offsets[start], tokens)
 
     def maxima(
         self,
@@ -106,11 +145,7 @@ class Segment:
         for start, stop in self._blocks(documents):
             part = documents[start:stop]
             lengths = self.offsets[part + 1] - self.offsets[part]
-            ends = np.cumsum(lengths)
-            if part[-1] - part[0] == len(part) - 1:
-                tokens: Any = slice(self.offsets[part[0]], self.offsets[part[-1] + 1])
-            else:
-                tokens = np.arange(ends[-1]) + np.repeat(self.offsets[part] - (ends - lengths), lengths)
+            tokens, _ = self._tokens(part)
             stored = self.stored[tokens]
             if book is None or centroid_scores is None:
                 similarity = stored.astype(np.float32) @ query.T
@@ -119,15 +154,14 @@ class Segment:
             filled = lengths > 0
             if filled.any():
                 rows = np.flatnonzero(filled) + start
-                best[rows] = np.maximum.reduceat(similarity, (ends - lengths)[filled], axis=0)
+                best[rows] = np.maximum.reduceat(similarity, (np.cumsum(lengths) - lengths)[filled], axis=0)
         return best
 
     def save(self, folder: Path) -> None:
         """Write the files durably."""
-        for part in PARTS:
-            path = segment_file(folder, self.number, part)
-            np.save(path, getattr(self, part))
-            sync(path)
+        with _writing(folder, self.number):
+            for part in PARTS:
+                _save(folder, self.number, part, getattr(self, part))
 
     @classmethod
     def load(cls, folder: Path, number: int) -> Self:
@@ -151,12 +185,20 @@ class Segment:
             )
         return segment
 
-    def _blocks(self, documents: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-        """Yield ranges of `documents` with at most `TOKENS_AT_ONCE` vectors, or of one document."""
+    def _tokens(self, documents: NDArray[np.int64]) -> tuple[Any, int]:
+        """Return the places of the vectors of ascending documents, a slice if they are adjacent, and their number."""
+        lengths = self.offsets[documents + 1] - self.offsets[documents]
+        ends = np.cumsum(lengths)
+        if documents[-1] - documents[0] == len(documents) - 1:
+            return slice(self.offsets[documents[0]], self.offsets[documents[-1] + 1]), int(ends[-1])
+        return np.arange(ends[-1]) + np.repeat(self.offsets[documents] - (ends - lengths), lengths), int(ends[-1])
+
+    def _blocks(self, documents: NDArray[np.int64], tokens: int = TOKENS_AT_ONCE) -> Iterator[tuple[int, int]]:
+        """Yield ranges of `documents` with at most so many vectors, or of one document."""
         ends = np.cumsum(self.offsets[documents + 1] - self.offsets[documents])
         start, done = 0, 0
         while start < len(documents):
-            stop = max(start + 1, int(np.searchsorted(ends, done + TOKENS_AT_ONCE, side="right")))
+            stop = max(start + 1, int(np.searchsorted(ends, done + tokens, side="right")))
             yield start, stop
             start, done = stop, int(ends[stop - 1])
 
@@ -175,3 +217,46 @@ def _invert(
     owners, found = np.divmod(pairs, max(len(offsets) - 1, 1))
     starts = np.searchsorted(owners, np.arange(centroids + 1))
     return starts.astype(np.int64), found.astype(np.uint32)
+
+
+def _joined_lists(
+    segments: Sequence[Segment], kept: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
+    """Return `starts` and `lists` of the documents `kept` of segments, numbered consecutively."""
+    parts, counts, first = [], [], 0
+    for segment, documents in zip(segments, kept, strict=True):
+        numbers = np.full(segment.documents, -1, np.int64)
+        numbers[documents] = np.arange(first, first + len(documents))
+        found = numbers[segment.lists]
+        living = found >= 0
+        totals = np.concatenate(([0], np.cumsum(living)))
+        counts.append(np.diff(totals[segment.starts]))
+        parts.append(found[living].astype(np.uint32))
+        first += len(documents)
+    if not counts or not len(counts[0]):
+        return segments[0].starts[:0], segments[0].lists[:0]
+    starts = np.concatenate(([0], np.cumsum(np.sum(counts, axis=0)))).astype(np.int64)
+    lists = np.empty(starts[-1], np.uint32)
+    filled = starts[:-1].copy()
+    for part, count in zip(parts, counts, strict=True):
+        lists[np.arange(len(part)) + np.repeat(filled - (np.cumsum(count) - count), count)] = part
+        filled += count
+    return starts, lists
+
+
+def _save(folder: Path, number: int, part: str, array: NDArray[Any]) -> None:
+    path = segment_file(folder, number, part)
+    np.save(path, array)
+    sync(path)
+
+
+@contextmanager
+def _writing(folder: Path, number: int) -> Iterator[None]:
+    """Raise `StorageError` if the files of a segment cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"the segment {number} of {folder} cannot be written ({error.strerror}): "
+            "free some disk space and run it again"
+        ) from error
