@@ -16,8 +16,8 @@ from indexing.indexes.tokens.codebook import Codebook
 from indexing.token_vectors import TokenVectors
 
 PARTS = ("offsets", "stored", "codes", "starts", "lists")
-TOKENS_AT_ONCE = 16_384
-"""Vectors that are compared with a query at a time: 8 MB in float32 for 128 dimensions."""
+TOKENS_AT_ONCE = 4096
+"""Vectors that are compared with a query at a time: 2 MB in float32 for 128 dimensions, which a cache holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
