@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder
 
 
+DOCUMENTS_AT_ONCE = 256
+"""Number of documents whose token vectors are in memory together, beside the cache: some 100 MB at 256 tokens each."""
+
+
 class LateInteractionReranker(CandidateReranker):
     """Reranker by late interaction (ColBERT, Khattab and Zaharia 2020), also on an encoder not trained for it.
 
@@ -61,14 +65,17 @@ class LateInteractionReranker(CandidateReranker):
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
     ) -> NDArray:
         used, local = np.unique(places, return_inverse=True)
-        documents = self._token_vectors([texts[place] for place in used.tolist()])
         query_tokens = self._query_vectors(queries)
         scores = np.zeros(len(places), np.float32)
-        bounds = np.searchsorted(rows, np.arange(len(queries) + 1)).tolist()
-        for row, (start, stop) in enumerate(pairwise(bounds)):
-            if start < stop:
-                query = query_tokens.vectors[query_tokens.offsets[row] : query_tokens.offsets[row + 1]]
-                scores[start:stop] = max_sim(query, [documents[place] for place in local[start:stop].tolist()])
+        for low in range(0, len(used), DOCUMENTS_AT_ONCE):
+            documents = self._token_vectors([texts[place] for place in used[low : low + DOCUMENTS_AT_ONCE].tolist()])
+            pairs = np.flatnonzero((local >= low) & (local < low + DOCUMENTS_AT_ONCE))
+            bounds = np.searchsorted(rows[pairs], np.arange(len(queries) + 1)).tolist()
+            for row, (start, stop) in enumerate(pairwise(bounds)):
+                if start < stop:
+                    query = query_tokens.vectors[query_tokens.offsets[row] : query_tokens.offsets[row + 1]]
+                    own = pairs[start:stop]
+                    scores[own] = max_sim(query, [documents[place - low] for place in local[own].tolist()])
         return scores
 
     def _query_vectors(self, queries: Sequence[str]) -> "TokenVectors":

@@ -22,6 +22,10 @@ class TokensKind(Kind):
         """Return the settings of a token index."""
         return frozenset({"metric", "bits", "train_at", "centroids", "nprobe", "candidates"})
 
+    def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
+        """Return False: once centroids are learned, the candidates of a search depend on its depth."""
+        return False
+
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` unless the rows are finite token vectors of the leg's dimension."""
         check_token_rows(ids, rows, int(parameters["dimension"]))

@@ -5,7 +5,7 @@ import pytest
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from retrieve.reranking import base
+from retrieve.reranking import base, late_interaction
 from retrieve.reranking.base import CandidateReranker, reweighted
 from retrieve.reranking.budget import Budget
 from retrieve.reranking.cross_encoder import Reranker
@@ -339,3 +339,24 @@ class TestPassages:
             ByLength(passages="max")
         with pytest.raises(InputError, match="overlap must be at least 0"):
             Reranker(tiny_cross_encoder, passages="max", overlap=-1)
+
+
+def test_late_interaction_holds_the_token_vectors_of_few_documents_at_a_time(minilm, monkeypatch):
+    texts = {f"d{at}": f"text number {at} about the {'water cycle' if at % 2 else 'stock market'}" for at in range(40)}
+    run = {f"q{at}": {f"d{(at * 7 + n) % 40}": 1.0 / (1 + n) for n in range(20)} for at in range(4)}
+    queries = ["rain and rivers", "shares and bonds", "number 7", "water"]
+    whole = LateInteractionReranker(minilm, weight=0).rerank(queries, Hits.from_run(run, list(run)), texts)
+    monkeypatch.setattr(late_interaction, "DOCUMENTS_AT_ONCE", 3)
+    encode, sizes = minilm.encode_tokens, []
+
+    def counted(given, **options):
+        sizes.append(len(given))
+        return encode(given, **options)
+
+    monkeypatch.setattr(minilm, "encode_tokens", counted)
+    parts = LateInteractionReranker(minilm, weight=0, cache_bytes=0).rerank(
+        queries, Hits.from_run(run, list(run)), texts
+    )
+    assert max(sizes) == len(queries) and sorted(sizes)[-2] == 3
+    for query_id, scores in whole.to_run(list(run)).items():
+        assert parts.to_run(list(run))[query_id] == pytest.approx(scores, abs=1e-5)
