@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import StorageError
+from indexing.errors import InputError, StorageError
 from indexing.hits import Hits, string_array
 from indexing.resources import Closing
 from pipelines.mining.positives import numbered
@@ -70,7 +70,14 @@ def cross_scores(
     for low in range(0, len(missing), PAIRS_AT_ONCE):
         block = missing[low : low + PAIRS_AT_ONCE]
         pairs = [distinct[number] for number in block]
-        scores[block] = scorer.predict(pairs, show_progress=show_progress)
+        found = np.asarray(scorer.predict(pairs, show_progress=show_progress))
+        if found.shape != (len(pairs),):
+            shape = f"{len(pairs)} pairs have scores of the shape {found.shape}"
+            raise InputError(f"a scorer must give one score per pair, and {shape}: name a model with one label")
+        if np.isnan(found).any():
+            query, document = pairs[int(np.flatnonzero(np.isnan(found))[0])]
+            raise InputError(f"the scorer's score of {document[:40]!r} for the query {query[:40]!r} is NaN")
+        scores[block] = found
         if cache is not None:
             cache.put(pairs, scores[block])
     return scores[codes]

@@ -55,7 +55,7 @@ def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: 
             )
         if is_list and not value:
             return f"column {column!r} holds an empty list: a row needs a text in each column"
-        if empty := next((repr(text) for text in (value if is_list else [value]) if not text.strip()), ""):
+        if empty := next((repr(text) for text in (value if is_list else [value]) if not _visible(text)), ""):
             return f"column {column!r} holds an empty text, {empty[:60]}: leave the row out or fill it in"
         if is_list != isinstance(first[column], list):
             kinds = ("a list", "a text") if is_list else ("a text", "a list")
@@ -74,6 +74,10 @@ def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: 
         expected = f"in the first row it has length {len(first_label)}" if texts is None else f"there are {texts} texts"
         return f"the label {name!r} has length {len(numbers)}, but {expected}"
     return ""
+
+
+def _visible(text: str) -> str:
+    return text.strip().strip("\u200b\u200c\u200d\u2060\ufeff").strip()
 
 
 def _is_list(label: Any) -> bool:

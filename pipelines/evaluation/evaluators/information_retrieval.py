@@ -99,6 +99,9 @@ class InformationRetrievalEvaluator(Evaluator):
         )
         if not len(ndcg_at_k):
             raise InputError("ndcg_at_k is empty: the primary measure is nDCG at its largest cutoff")
+        for query_id, ids in relevant_docs.items():
+            if isinstance(ids, str | bytes):
+                raise InputError(f"relevant_docs[{query_id!r}] must be a set of ids, not the single text {ids!r}")
         self.relevant_docs = {query_id: set(ids) for query_id, ids in relevant_docs.items()}
         self.queries_ids = [query_id for query_id in queries if self.relevant_docs.get(query_id)]
         if not self.queries_ids:

@@ -158,5 +158,7 @@ def test_a_cutoff_below_one_or_no_whole_number_is_refused(wrong: Any) -> None:
     for make in (ours.RerankingEvaluator, ours.CrossEncoderRerankingEvaluator):
         with pytest.raises(InputError, match="at_k: a cutoff"):
             make(samples, at_k=wrong)
+    with pytest.raises(InputError, match=r"relevant_docs\['q'\] must be a set of ids, not the single text 'd1'"):
+        ours.InformationRetrievalEvaluator({"q": "a"}, {"d1": "b"}, {"q": "d1"})
     with pytest.raises(InputError, match="ndcg_at_k is empty"):
         ours.InformationRetrievalEvaluator({"q": "a"}, {"d": "b"}, {"q": {"d"}}, ndcg_at_k=[])

@@ -297,6 +297,19 @@ def test_a_document_of_several_sources_belongs_to_the_first():
     assert len(set(alive.tolist())) == len(alive)
 
 
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [(np.ones((2, 3)), "one score per pair"), (np.array([1.0, np.nan]), "'b' for the query 'q' is NaN")],
+)
+def test_a_scorer_without_one_number_per_pair_is_refused(scores, says):
+    class Wrong:
+        def predict(self, pairs, *, show_progress=False):
+            return scores
+
+    with pytest.raises(InputError, match=says):
+        cross_scores(Wrong(), ["q", "q"], ["a", "b"])
+
+
 def test_the_score_cache_distinguishes_scorers_and_pairs(tmp_path):
     scorer = Overlap()
     with ScoreCache(tmp_path / "cache", "one") as cache:

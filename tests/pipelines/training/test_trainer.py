@@ -518,6 +518,7 @@ def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
     [
         ({"query": ["a", "b"], "positive": ["c", None]}, r"row 1 .*'positive'.*None is not text"),
         ({"query": ["a", "b"], "positive": ["c", " \n"]}, r"row 1 .*'positive'.*an empty text"),
+        ({"query": ["a", "b"], "positive": ["c", "\ufeff\u200b "]}, r"row 1 .*'positive'.*an empty text"),
         ({"query": ["a"], "positive": ["b"], "negatives": [[]]}, r"row 0 .*'negatives' holds an empty list"),
         ({"query": ["a"], "positive": ["b"], "negatives": [["c", ""]]}, r"row 0 .*'negatives'.*an empty text"),
         ({"query": ["a", "b"]}, "reads 2 or more columns"),
