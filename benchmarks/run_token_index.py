@@ -1,0 +1,137 @@
+"""Measure an index of token vectors: recall against exact MaxSim, latency, time to build and bytes a vector.
+
+    python benchmarks/run_token_index.py --data pydocs --output results/token-index
+
+The vectors are MiniLM's token vectors, reduced by a principal component analysis of the documents and scaled to unit
+length. They are encoded once and kept in OUTPUT/vectors.npz. Recall is the share of the exact top 10 (MaxSim over these
+vectors in float16) among the 10 hits. Latency is that of one query at a time, without encoding it. Writes
+OUTPUT/token-index.json.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules beside it
+
+import numpy as np
+
+from indexing.disk import write_json
+from indexing.indexes.tokens.index import TokenIndex
+from indexing.max_sim import max_sim
+from indexing.token_vectors import TokenVectors
+from pipelines.cli import script_main, script_parser
+
+K = 10
+BATCH = 2048
+
+
+def parse() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = script_parser(__file__, __doc__)
+    parser.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where results are written")
+    parser.add_argument("--dimension", type=int, default=128, help="of the reduced vectors (128)")
+    parser.add_argument("--queries", type=int, default=100, help="number of queries (100)")
+    parser.add_argument("--bits", default="16,8,4,2", help="bits a dimension to compare (16,8,4,2)")
+    parser.add_argument("--centroids", type=int, default=0, help="number of centroids (0: by the number of vectors)")
+    parser.add_argument("--nprobe", default="8", help="numbers of centroids that are searched, to compare (8)")
+    parser.add_argument("--candidates", default="256,512,1024", help="numbers of candidates to compare (256,512,1024)")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure each number of bits, and print a line for each number of centroids and of candidates."""
+    options.output.mkdir(parents=True, exist_ok=True)
+    documents, queries = vectors(options.output / "vectors.npz", options.data, options.dimension, options.queries)
+    print(
+        f"{documents.texts:,} documents of {len(documents.vectors) / max(1, documents.texts):.0f} vectors", flush=True
+    )
+    best = np.argsort(-max_sim(queries, documents), axis=1, kind="stable")[:, :K]
+    rows = [row for bits in _numbers(options.bits) for row in measure(documents, queries, best, bits, options)]
+    write_json(options.output / "token-index.json", {"documents": documents.texts, "rows": rows})
+    return 0
+
+
+def measure(
+    documents: TokenVectors, queries: TokenVectors, best: np.ndarray, bits: int, options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Build one index and search it with each setting."""
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.output) as folder:
+        path = Path(folder) / "index"
+        settings = {"bits": bits, "train_at": documents.texts, "centroids": options.centroids}
+        start = time.perf_counter()
+        with TokenIndex.create(path, documents.dimension, **settings) as index:
+            for first in range(0, documents.texts, BATCH):
+                last = min(first + BATCH, documents.texts)
+                index.upsert([str(number) for number in range(first, last)], documents.slice(first, last))
+        built = time.perf_counter() - start
+        for nprobe in _numbers(options.nprobe):
+            for candidates in _numbers(options.candidates):
+                row = {"bits": bits, "nprobe": nprobe, "candidates": candidates, "build_s": round(built, 1)}
+                row["bytes_a_vector"] = round(_size(path) / len(documents.vectors), 1)
+                row |= searched(path, queries, best, nprobe, candidates)
+                print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
+                rows.append(row)
+    return rows
+
+
+def searched(path: Path, queries: TokenVectors, best: np.ndarray, nprobe: int, candidates: int) -> dict[str, float]:
+    """Return recall@10 and the latency of one query at a time."""
+    with TokenIndex.open(path, read_only=True) as index:
+        index.settings = replace(index.settings, nprobe=nprobe, candidates=candidates)
+        seconds, found = [], 0
+        for row in range(queries.texts):
+            start = time.perf_counter()
+            hits = index.search(queries.slice(row, row + 1), K)
+            seconds.append(time.perf_counter() - start)
+            found += len({int(doc_id) for doc_id in hits.doc_ids} & set(best[row].tolist()))
+    return {
+        f"recall@{K}": round(found / best.size, 4),
+        "p50_ms": round(float(np.median(seconds)) * 1e3, 1),
+        "p95_ms": round(float(np.quantile(seconds, 0.95)) * 1e3, 1),
+    }
+
+
+def vectors(file: Path, data: str, dimension: int, count: int) -> tuple[TokenVectors, TokenVectors]:
+    """Return the vectors of documents and queries, encoded on the first call."""
+    if not file.exists():
+        from pipelines.evaluation.datasets import load_evaluation_set
+        from retrieve.default_models import default_dense_model
+        from retrieve.encoders import DenseEncoder, DenseTokens
+
+        loaded = load_evaluation_set(data, check_corpus=False)
+        encoder = DenseTokens(DenseEncoder(default_dense_model()))
+        documents = encoder.encode_document([document.contents for document in loaded.corpus])
+        queries = encoder.encode_query(list(loaded.queries.values()))
+        sample = documents.vectors[:: max(1, len(documents.vectors) // 100_000)]
+        axes = np.linalg.eigh(sample.T @ sample)[1][:, -dimension:].astype(np.float32)
+        arrays = {}
+        for name, side in (("documents", documents), ("queries", queries)):
+            reduced = side.vectors @ axes
+            reduced /= np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
+            arrays |= {name: reduced.astype(np.float16), f"{name}_offsets": side.offsets}
+        np.savez(file, **arrays)
+    with np.load(file, allow_pickle=False) as stored:
+        documents = TokenVectors(stored["documents_offsets"], stored["documents"])
+        queries = TokenVectors(stored["queries_offsets"], stored["queries"].astype(np.float32))
+    return documents, queries.slice(0, min(count, queries.texts))
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.iterdir())
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+main = script_main(parse, run)
+
+if __name__ == "__main__":
+    sys.exit(main())
