@@ -19,10 +19,3 @@ class ModelError(RetrieveError):
 
 class SetupError(RetrieveError):
     """Missing Java runtime or package; the message names what to install."""
-
-
-def require_positive(**arguments: int | None) -> None:
-    """Raise InputError for an argument below 1; None is allowed."""
-    for name, value in arguments.items():
-        if value is not None and value < 1:
-            raise InputError(f"{name} must be at least 1, not {value}")

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import require_positive
 from indexing.token_vectors import TokenVectors
 
 EMPTY_SCORE = -1e9

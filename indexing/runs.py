@@ -3,8 +3,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from indexing.corpora.sources.text_files import TextFile
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
+from indexing.inputs import shown, text, texts
 
 _WHITE_SPACE = re.compile(r"\s")
 
@@ -51,7 +53,8 @@ def write_trec_run(
         if queries is None:
             raise InputError("writing Hits needs the query ids of their rows: pass queries=[…]")
     else:
-        queries = list(hits) if queries is None else queries
+        _check_run(hits)
+        queries = list(hits) if queries is None else texts(queries, "queries")
         hits = Hits.from_run(hits, queries)
     if len(queries) != len(hits):
         raise InputError(f"{len(queries)} query ids for the hits of {len(hits)} queries")
@@ -141,6 +144,20 @@ def _write(file: IO[bytes], hits: Hits, scores: NDArray[np.float32], queries: Se
             for rank, (doc_id, score) in enumerate(zip(names, decimals, strict=True), start=1)
         ]
         file.write("".join(lines).encode())
+
+
+def _check_run(run: Any) -> None:
+    """Raise for what is not ``{query_id: {doc_id: score}}``."""
+    if not isinstance(run, Mapping):
+        raise InputError(f"hits must be Hits or {{query_id: {{doc_id: score}}}}, not {shown(run)}")
+    for query_id, ranking in run.items():
+        text(query_id, "a query id")
+        if not isinstance(ranking, Mapping):
+            raise InputError(f"query {query_id!r}: its hits must be {{doc_id: score}}, not {shown(ranking)}")
+        for doc_id, score in ranking.items():
+            text(doc_id, f"query {query_id!r}: a doc_id")
+            if isinstance(score, bool) or not isinstance(score, Real):
+                raise InputError(f"query {query_id!r}: the score of {doc_id!r} must be a number, not {shown(score)}")
 
 
 def _check_names(what: str, names: Sequence[str]) -> None:

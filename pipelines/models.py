@@ -8,6 +8,7 @@ from indexing.collection.identity import check_identity
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import Leg, read_manifest
 from indexing.errors import InputError, ModelError
+from retrieve.encoders.protocols import check_encoder
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
@@ -79,7 +80,9 @@ class Models:
             raise ModelError(
                 f"the manifest does not say which encoder the leg {name!r} was built with: name it ({_named(option)})"
             )
-        encoder: Any
+        encoder: Any = model
+        if not isinstance(model, str | Path):
+            check_encoder(model, option, option, ("identity",))
         of_dense = recorded.get("kind") == DENSE_TOKENS
         try:
             encoder = self.dense_tokens(model, dtype) if of_dense else getattr(self, option)(model, dtype)
@@ -131,7 +134,7 @@ class Models:
         if encoder is None:
             raise InputError(
                 "the late-interaction reranker reads token vectors of a dense encoder, and there is no dense leg: "
-                "name an encoder (--dense MODEL), or a cross-encoder as the reranker"
+                "name an encoder, dense=PATH (--dense PATH on the command line), or a cross-encoder as the reranker"
             )
         return LateInteractionReranker(encoder, **options)
 

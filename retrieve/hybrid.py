@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
+from indexing.inputs import whole_number
 from indexing.resources import Closing, Lifetime
 from retrieve.fusion import Fusion, FusionMethod, default_fusion
+from retrieve.fusion.choice import fusion_of
+from retrieve.fusion.deeper import appended, appended_shares
 from retrieve.fusion.shares import ExplainingFusion, measured_shares, stated_shares
 from retrieve.retrievers import Retriever
 from retrieve.trace import Cancelled, Trace
@@ -43,15 +46,17 @@ class HybridRetriever(Closing, Retriever):
     legs
         Retrievers with different names; hits keep each leg's rank and score under its name.
     fusion
-        A `FusionMethod`, or any function of the legs' hits; by default `fusion_for` these legs.
+        A `FusionMethod`, its name or configuration, or any function of the legs' hits; by default `fusion_for` these
+        legs.
         `weighted_sum` normalises scores by min-max for each query and leg and adds them:
         ``sum of weight * (s - min) / (max - min) / sum of weights``.
         `reciprocal_rank_fusion` adds ``weight / (k + rank)``, with ``k=60`` and ranks from 1.
         In both a leg that did not return a document adds nothing. Bind options with `functools.partial`:
         ``fusion=partial(reciprocal_rank_fusion, k=20)``.
     depth
-        Number of hits of each leg that are fused (`k` if it is larger): one number, or a mapping of the legs' names to
-        numbers; `DEPTH` for legs that it lacks.
+        Number of hits of each leg that are fused: one number, or a mapping of the legs' names to numbers; `DEPTH` for
+        legs that it lacks. It does not depend on `k`, so neither do the first hits: where the fused hits are fewer than
+        `k`, those of a fusion of the first `k` of each leg follow below.
     on_leg_error
         ``"raise"`` raises a leg's error. ``"degrade"`` logs it, records it in the trace and fuses the other legs' hits;
         if all legs fail, the first error is raised. An `InputError` is always raised. A leg that fails only at scoring
@@ -67,7 +72,7 @@ class HybridRetriever(Closing, Retriever):
         self,
         legs: Sequence[Retriever],
         *,
-        fusion: Fusion | None = None,
+        fusion: Fusion | str | Mapping[str, Any] | None = None,
         depth: int | Mapping[str, int] = DEPTH,
         on_leg_error: OnLegError = "raise",
         name: str = "hybrid",
@@ -79,7 +84,7 @@ class HybridRetriever(Closing, Retriever):
         if on_leg_error not in get_args(OnLegError):
             raise InputError(f"on_leg_error must be 'raise' or 'degrade', not {on_leg_error!r}")
         self.legs, self.on_leg_error = tuple(legs), on_leg_error
-        self.fusion: Fusion = fusion_for(legs) if fusion is None else fusion
+        self.fusion: Fusion = fusion_for(legs) if fusion is None else fusion_of(fusion)
         self.depth = leg_depths(depth, names)
         self._lifetime = Lifetime("hybrid retriever")
         self._pool = ThreadPoolExecutor(max_workers=CONCURRENT_SEARCHES * len(legs), thread_name_prefix="leg")
@@ -110,11 +115,35 @@ class HybridRetriever(Closing, Retriever):
         self._lifetime.check()
         encodings = _Encodings(self.legs, queries, trace)
 
+        answers = self._answers(encodings, self.depth, filter, len(queries), trace)
+        with trace.stage("fusion"):
+            head = self._fused(answers, encodings, trace)
+        cut = [hits.counts >= self.depth[leg.name] for leg, hits in zip(self.legs, answers, strict=True)]
+        short = (head.counts < k) & np.any(cut, axis=0)
+        if not short.any():
+            return head.top(k)
+        deeper, shares = max(k, *self.depth.values()), trace.shares
+        trace.notes.append(
+            f"k is {k}, and the fused hits are fewer (depth {_depths(self.depth)}): those below rank "
+            f"{int(head.counts[short].min())} come from a fusion of the first {deeper} of each leg"
+        )
+        answers = self._answers(encodings, dict.fromkeys(self.depth, deeper), filter, len(queries), trace)
+        with trace.stage("fusion"):
+            deep = self._fused(answers, encodings, trace)
+            if shares is not None and trace.shares is not None:
+                trace.shares = appended_shares(shares, trace.shares)
+            return appended(head, deep).top(k)
+
+    def _answers(
+        self, encodings: "_Encodings", depths: Mapping[str, int], filter: Any, queries: int, trace: Trace
+    ) -> list[Hits]:
+        """Search all legs at the same time."""
+
         def answer(leg: Retriever) -> Hits | BaseException:
             try:
                 encoded = encodings.of(leg)
                 with trace.stage(f"{leg.name}.search"):
-                    return leg.find(encoded, max(self.depth[leg.name], k), filter).as_leg(leg.name)
+                    return leg.find(encoded, depths[leg.name], filter).as_leg(leg.name)
             except Exception as error:
                 return error
 
@@ -127,9 +156,7 @@ class HybridRetriever(Closing, Retriever):
         finally:
             for future in futures:
                 future.cancel()
-        answers = self._surviving([*outcomes, last_outcome], len(queries), trace)
-        with trace.stage("fusion"):
-            return self._fused(answers, encodings, trace).top(k)
+        return self._surviving([*outcomes, last_outcome], queries, trace)
 
     def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return self._run(encoded, k, filter, Trace())
@@ -201,14 +228,18 @@ def leg_depths(depth: int | Mapping[str, int], names: Sequence[str], default: in
     InputError
         For a depth below 1, or the depth of an unknown leg.
     """
-    depths = dict.fromkeys(names, depth) if isinstance(depth, int) else dict(depth)
+    depths = dict(depth) if isinstance(depth, Mapping) else dict.fromkeys(names, depth)
     unknown = next((name for name in depths if name not in names), None)
     if unknown is not None:
         raise InputError(f"there is a depth for the leg {unknown!r}, but the legs are {', '.join(names)}")
-    invalid = next((value for value in depths.values() if value < 1), None)
-    if invalid is not None:
-        raise InputError(f"depth must be at least 1, not {invalid}")
-    return {name: depths.get(name, default) for name in names}
+    return {name: whole_number(depths.get(name, default), "depth") for name in names}
+
+
+def _depths(depths: Mapping[str, int]) -> str:
+    """Return depths for a message: one number if they are equal."""
+    if len(set(depths.values())) == 1:
+        return str(next(iter(depths.values())))
+    return ", ".join(f"{name}={depth}" for name, depth in depths.items())
 
 
 class _Encodings:

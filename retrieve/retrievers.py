@@ -1,13 +1,15 @@
 """Retrievers: text in, ranked documents out. One for each kind of rows."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from indexing.hits import Hits, Ranking
+from indexing.inputs import texts, whole_number
+from retrieve.encoders.protocols import TermEncoder, VectorEncoder, check_encoder
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
@@ -16,27 +18,8 @@ if TYPE_CHECKING:
 
     from indexing.indexes.base import Index, Terms
     from indexing.token_vectors import TokenVectors
-    from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
+    from retrieve.encoders import MultiVectorEncoder
     from retrieve.encoders.dense_tokens import DenseTokens
-
-
-def check_queries(queries: Any) -> Sequence[str]:
-    """Return the queries if they are a list of strings.
-
-    Raises
-    ------
-    InputError
-        For a single string, a mapping, a set, or anything else that is not a sequence of strings.
-    """
-    if isinstance(queries, str | bytes | Mapping) or not (
-        hasattr(queries, "__len__") and hasattr(queries, "__getitem__")
-    ):
-        raise InputError(f"queries must be a list of strings, not {type(queries).__name__}: pass [text, …]")
-    wrong = next((place for place, query in enumerate(queries) if not isinstance(query, str)), None)
-    if wrong is not None:
-        raise InputError(f"query number {wrong} is not a string but {queries[wrong]!r}")
-    checked: Sequence[str] = queries
-    return checked
 
 
 class Retriever(ABC):
@@ -97,13 +80,12 @@ class Retriever(ABC):
         Raises
         ------
         InputError
-            When `k` is below 1 or a query is not a string.
+            When `k` is not a whole number of at least 1, or `queries` is no list of strings.
         """
-        require_positive(k=k)
-        trace = trace or Trace()
+        k, trace = whole_number(k, "k"), trace or Trace()
         if isinstance(queries, str):
             return self._run([queries], k, filter, trace)[0]
-        queries = check_queries(queries)
+        queries = texts(queries, "queries")
         return self._run(queries, k, filter, trace) if len(queries) else Hits.empty(0)
 
     def encode(self, queries: Sequence[str]) -> Any:
@@ -173,9 +155,9 @@ class IndexRetriever(Retriever):
 class DenseRetriever(IndexRetriever):
     """Dense retrieval: the query's vector against an index of document vectors."""
 
-    def __init__(self, encoder: "DenseEncoder", index: "Index", *, name: str = "dense") -> None:
+    def __init__(self, encoder: VectorEncoder, index: "Index", *, name: str = "dense") -> None:
         super().__init__(index, name=name)
-        self.encoder = encoder
+        self.encoder = check_encoder(encoder, "encoder", "dense", ("similarity", "encode_query"))
         self.score_kind = "other" if encoder.similarity == "dot" else "cosine"
 
     def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
@@ -189,7 +171,7 @@ class TokenRetriever(IndexRetriever):
 
     def __init__(self, encoder: "MultiVectorEncoder | DenseTokens", index: "Index", *, name: str = "tokens") -> None:
         super().__init__(index, name=name)
-        self.encoder = encoder
+        self.encoder = check_encoder(encoder, "encoder", "multi_vector", ("encode_query",))
 
     def encode(self, queries: Sequence[str]) -> "TokenVectors":
         """Return the queries' token vectors."""
@@ -200,9 +182,9 @@ class TokenRetriever(IndexRetriever):
 class SparseRetriever(IndexRetriever):
     """Learned sparse retrieval (SPLADE): the query's term weights against an index of document weights."""
 
-    def __init__(self, encoder: "SparseEncoder", index: "Index", *, name: str = "sparse") -> None:
+    def __init__(self, encoder: TermEncoder, index: "Index", *, name: str = "sparse") -> None:
         super().__init__(index, name=name)
-        self.encoder = encoder
+        self.encoder = check_encoder(encoder, "encoder", "sparse", ("vocabulary", "encode_query"))
 
     def encode(self, queries: Sequence[str]) -> Any:
         """Return the queries' term weights, CSR float32 [queries, vocabulary]."""

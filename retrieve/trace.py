@@ -35,6 +35,8 @@ class Trace:
         Time by stage: ``dense.encode``, ``dense.search``, ``bm25.search``, ``fusion``, ``reranker``, …
     failures
         Reason of each failed leg, by its name, where a hybrid continues without it.
+    notes
+        What a user may not expect of this answer, such as a depth below `k`.
     shares
         Each leg's share of the fused scores, with `explain` and a fusion.
     scored
@@ -47,6 +49,7 @@ class Trace:
         self.explain, self._cancelled = explain, cancelled
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
+        self.notes: list[str] = []
         self.shares: Shares | None = None
         self.scored: NDArray[np.int64] | None = None
         self.out_of_time = False

@@ -7,6 +7,7 @@ from indexing.corpora.chunking import Chunking
 from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.inputs import shown
 
 PARENT_ID = "parent_id"
 """Metadata field of a chunk that holds its parent's id; results are grouped by it."""
@@ -70,6 +71,11 @@ class ChunkedCorpus(Corpus):
     """
 
     def __init__(self, corpus: Corpus, chunking: Chunking) -> None:
+        if not isinstance(corpus, Corpus):
+            raise InputError(
+                f"corpus must be a Corpus, as read_corpus returns it, not {shown(corpus)}: for other documents, build "
+                "from (chunk for document in documents for chunk in chunk_document(document, chunking))"
+            )
         if corpus.on_duplicate == "last":
             raise InputError(
                 "a chunked corpus takes on_duplicate='error' or 'first': with 'last', chunks of earlier documents "

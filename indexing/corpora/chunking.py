@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import whole_number
 
 ChunkBy = Literal["tokens", "sentences", "markdown"]
 
@@ -74,7 +75,7 @@ class Chunking:
     def __post_init__(self) -> None:
         if self.by not in get_args(ChunkBy):
             raise InputError(f"chunks are split by {', '.join(get_args(ChunkBy))}, not by {self.by!r}")
-        require_positive(size=self.size)
+        object.__setattr__(self, "size", whole_number(self.size, "size"))
         if not 0 <= self.shared < self.size:
             raise InputError(f"overlap must be at least 0 and below size ({self.size}), not {self.overlap}")
 

@@ -8,7 +8,9 @@ from threading import Lock
 from typing import Any, Literal
 
 from indexing.errors import InputError
+from indexing.inputs import text, whole_number
 from pipelines.adapters.common import contents_of, metadata_of, missing, rerank_texts
+from pipelines.adapters.filters import from_haystack
 from pipelines.search import SearchPipeline
 from pipelines.search.results import SearchResults
 from retrieve.reranking.base import CandidateReranker
@@ -36,7 +38,7 @@ class PipelineRetriever:
     config
         Mapping or path of a YAML file for `SearchConfig`; by default the collection's ``search.yaml``.
     filters
-        Filter in the language of `SearchPipeline.search`; the filter of a ``run`` replaces it.
+        Filter in Haystack's form or as for `SearchPipeline.search`; the filter of a ``run`` replaces it.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class PipelineRetriever:
         config: dict[str, Any] | str | None = None,
         filters: dict[str, Any] | None = None,
     ) -> None:
-        self.collection, self.top_k, self.config, self.filters = collection, top_k, config, filters
+        self.collection, self.config, self.filters = text(collection, "collection"), config, filters
+        self.top_k = whole_number(top_k, "top_k")
+        from_haystack(filters)
         self._pipeline: SearchPipeline | None = None
         self._opening = Lock()
 
@@ -79,7 +83,7 @@ class PipelineRetriever:
     @component.output_types(documents=list[Document])
     def run(self, query: str, top_k: int | None = None, filters: dict[str, Any] | None = None) -> dict[str, Any]:
         """Find the documents for a query."""
-        return {"documents": _documents(self._opened().search(query, top_k or self.top_k, **self._filter(filters)))}
+        return {"documents": _documents(self._opened().search(query, self._top_k(top_k), filter=self._filter(filters)))}
 
     @component.output_types(documents=list[Document])
     async def run_async(
@@ -87,15 +91,20 @@ class PipelineRetriever:
     ) -> dict[str, Any]:
         """Find the documents for a query without blocking the event loop."""
         pipeline = await asyncio.to_thread(self._opened)
-        return {"documents": _documents(await pipeline.asearch(query, top_k or self.top_k, **self._filter(filters)))}
+        return {
+            "documents": _documents(await pipeline.asearch(query, self._top_k(top_k), filter=self._filter(filters)))
+        }
 
     def _opened(self) -> SearchPipeline:
         self.warm_up()
         assert self._pipeline is not None
         return self._pipeline
 
-    def _filter(self, filters: dict[str, Any] | None) -> dict[str, Any]:
-        return {"filter": self.filters if filters is None else filters}
+    def _top_k(self, top_k: int | None) -> int:
+        return self.top_k if top_k is None else whole_number(top_k, "top_k")
+
+    def _filter(self, filters: dict[str, Any] | None) -> Any:
+        return from_haystack(self.filters if filters is None else filters)
 
 
 @component
@@ -133,7 +142,8 @@ class CandidateRanker:
     ) -> None:
         if kind not in ("cross-encoder", "late-interaction"):
             raise InputError(f"kind must be 'cross-encoder' or 'late-interaction', not {kind!r}")
-        self.model, self.kind, self.top_k, self.weight = model, kind, top_k, weight
+        self.model, self.kind, self.weight = text(model, "model"), kind, weight
+        self.top_k = None if top_k is None else whole_number(top_k, "top_k")
         self.passages, self.overlap, self.dtype = passages, overlap, dtype
         self._reranker: CandidateReranker | None = None
         self._loading = Lock()
@@ -167,12 +177,13 @@ class CandidateRanker:
     @component.output_types(documents=list[Document])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
         """Rerank the documents for a query."""
+        top = self.top_k if top_k is None else whole_number(top_k, "top_k")
         self.warm_up()
         assert self._reranker is not None
         texts = [contents_of(document.content or "", document.meta) for document in documents]
         scores = [document.score for document in documents]
         ranked = []
-        for reranked in rerank_texts(self._reranker, query, texts, scores, top_k or self.top_k):
+        for reranked in rerank_texts(self._reranker, query, texts, scores, top):
             values = documents[reranked.position].to_dict(flatten=False)
             new = {"score": reranked.score, "meta": reranked.added_to(values["meta"])}
             ranked.append(Document.from_dict(values | new))

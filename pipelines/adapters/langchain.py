@@ -3,10 +3,24 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from pipelines.adapters.common import RETRIEVAL, contents_of, metadata_of, missing, rerank_texts
+from indexing.errors import InputError
+from indexing.inputs import known_options, number, shown, whole_number
+from pipelines.adapters.common import (
+    OPTIONS,
+    check_names,
+    check_pipeline,
+    contents_of,
+    metadata_of,
+    missing,
+    rerank_texts,
+    score_of,
+)
+from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResult, SearchResults
+from retrieve.reranking.base import check_reranker
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -18,6 +32,10 @@ except ModuleNotFoundError as error:
     raise missing(error, "langchain") from error
 
 Configs: TypeAlias = RunnableConfig | list[RunnableConfig] | None
+
+
+_KNOWN = ("k", "filter", "score_threshold", *OPTIONS)
+"""Options of a search, beside the query."""
 
 
 class PipelineRetriever(BaseRetriever):
@@ -32,16 +50,45 @@ class PipelineRetriever(BaseRetriever):
         An open `SearchPipeline`; the retriever does not close it.
     k
         Number of documents; ``retriever.invoke(query, k=3)`` overrides it.
+    filter
+        As for `SearchPipeline.search`; ``retriever.invoke(query, filter=…)`` replaces it.
+    search_kwargs
+        ``k``, ``filter`` and ``score_threshold``, as LangChain's own retrievers name them, and the options below;
+        ``score_threshold`` removes hits with a lower score.
     options
-        Further arguments of `SearchPipeline.search` (``filter``, ``refine``, ``budget``, ``explain``); the arguments of
-        a call override them.
+        Further arguments of `SearchPipeline.search` (``refine``, ``budget``, ``explain``). The arguments of a call
+        override `search_kwargs`, which override `options`.
+
+    Raises
+    ------
+    InputError
+        For an unknown argument, here or in a call.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     pipeline: Any
     k: int = 10
+    filter: Any = None
+    search_kwargs: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
+
+    def __init__(self, **values: Any) -> None:
+        check_names(values, type(self))
+        check_pipeline(values.get("pipeline"))
+        if "k" in values:
+            values["k"] = whole_number(values["k"], "k")
+        given = [values.get("filter")]
+        for name in ("search_kwargs", "options"):
+            found = values.get(name, {})
+            if not isinstance(found, Mapping):
+                raise InputError(f"{name} must be options by their names, not {shown(found)}")
+            known_options(found, _KNOWN, name)
+            given.append(found.get("filter"))
+        if sum(filter is not None for filter in given) > 1:
+            raise InputError("filter, search_kwargs and options state more than one filter: pass one of them")
+        super().__init__(**values)
+        self._arguments({})
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **options: Any
@@ -79,7 +126,19 @@ class PipelineRetriever(BaseRetriever):
             _batch.reset(token)
 
     def _arguments(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        return {"k": self.k, **self.options, **options}
+        """Return the arguments of `SearchPipeline.search` for a call with these options."""
+        known_options(options, [*_KNOWN, "search_kwargs"], "a call of PipelineRetriever")
+        called = dict(options)
+        kwargs = {**self.search_kwargs, **called.pop("search_kwargs", {}), **called}
+        known_options(kwargs, _KNOWN, "search_kwargs")
+        stated = {} if self.filter is None else {"filter": self.filter}
+        arguments = {"k": self.k, **stated, **self.options, **kwargs}
+        arguments["k"] = whole_number(arguments["k"], "k")
+        threshold = arguments.pop("score_threshold", None)
+        if threshold is not None:
+            refine = arguments.get("refine") or Refine()
+            arguments["refine"] = replace(refine, threshold=number(threshold, "score_threshold"))
+        return arguments
 
     def _search_batch(
         self, queries: Sequence[str], return_exceptions: bool, options: Mapping[str, Any]
@@ -127,12 +186,19 @@ class RerankerCompressor(BaseDocumentCompressor):
     reranker: Any
     top_n: int | None = None
 
+    def __init__(self, **values: Any) -> None:
+        check_names(values, type(self))
+        check_reranker(values.get("reranker"))
+        if values.get("top_n") is not None:
+            values["top_n"] = whole_number(values["top_n"], "top_n")
+        super().__init__(**values)
+
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> Sequence[Document]:
         """Return the documents in the reranker's order; ``acompress_documents`` runs this in a thread."""
         texts = [contents_of(document.page_content, document.metadata) for document in documents]
-        scores = [document.metadata.get(RETRIEVAL, {}).get("score") for document in documents]
+        scores = [score_of(document.metadata) for document in documents]
         return [
             documents[reranked.position].model_copy(
                 update={"metadata": reranked.added_to(documents[reranked.position].metadata)}

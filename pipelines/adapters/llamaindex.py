@@ -1,17 +1,31 @@
 """LlamaIndex: a pipeline as a retriever, a reranker as a node postprocessor (extra ``llamaindex``)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.adapters.common import RETRIEVAL, contents_of, metadata_of, missing, rerank_texts
+from indexing.inputs import known_options, whole_number
+from pipelines.adapters.common import (
+    OPTIONS,
+    RETRIEVAL,
+    check_names,
+    check_pipeline,
+    contents_of,
+    metadata_of,
+    missing,
+    rerank_texts,
+)
+from pipelines.adapters.filters import from_llamaindex
 from pipelines.search import SearchPipeline
 from pipelines.search.results import SearchResults
+from retrieve.reranking.base import check_reranker
 
 try:
     from llama_index.core.callbacks import CallbackManager
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.retrievers import BaseRetriever
     from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle, TextNode
+    from llama_index.core.vector_stores import MetadataFilters
 except ModuleNotFoundError as error:
     raise missing(error, "llamaindex") from error
 
@@ -30,8 +44,16 @@ class PipelineRetriever(BaseRetriever):
         Number of nodes.
     callback_manager
         LlamaIndex's callback manager.
+    filters
+        LlamaIndex's ``MetadataFilters``, or a filter as for `SearchPipeline.search`.
     options
-        Further arguments of `SearchPipeline.search`: ``filter``, ``refine``, ``budget``, ``explain``.
+        Further arguments of `SearchPipeline.search`: ``refine``, ``budget``, ``explain``, and ``filter``, which is
+        another name of `filters`.
+
+    Raises
+    ------
+    InputError
+        For an unknown option, and for an operator of a filter that `SearchPipeline.search` does not have.
     """
 
     def __init__(
@@ -40,10 +62,16 @@ class PipelineRetriever(BaseRetriever):
         *,
         k: int = 10,
         callback_manager: CallbackManager | None = None,
+        filters: "MetadataFilters | Mapping[str, Any] | None" = None,
         **options: Any,
     ) -> None:
         super().__init__(callback_manager=callback_manager)
-        self.pipeline, self.k, self.options = pipeline, k, options
+        known_options(options, ("filter", *OPTIONS), "PipelineRetriever")
+        if filters is not None and options.get("filter") is not None:
+            raise InputError("filters and filter are two names of one argument: pass one of them")
+        self.pipeline, self.k = check_pipeline(pipeline), whole_number(k, "k")
+        chosen = options.pop("filter", None) if filters is None else filters
+        self.options = {**options, "filter": from_llamaindex(chosen)}
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return _nodes(self.pipeline.search(query_bundle.query_str, self.k, **self.options))
@@ -67,6 +95,13 @@ class RerankerPostprocessor(BaseNodePostprocessor):
 
     reranker: Any
     top_n: int | None = None
+
+    def __init__(self, **values: Any) -> None:
+        check_names(values, type(self))
+        check_reranker(values.get("reranker"))
+        if values.get("top_n") is not None:
+            values["top_n"] = whole_number(values["top_n"], "top_n")
+        super().__init__(**values)
 
     @classmethod
     def class_name(cls) -> str:

@@ -15,6 +15,7 @@ from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import check_fields
 from indexing.indexes.registry import Backend, kind_of
+from retrieve.encoders.protocols import check_encoder
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
@@ -86,12 +87,14 @@ def make_plan(
         parameters = dict(bm25_parameters or {}) | ({"weights": dict(bm25_fields)} if bm25_fields else {})
         legs["bm25"] = with_parameters(Leg("bm25"), "bm25", "bm25", parameters)
     if dense is not None:
+        check_encoder(dense, "dense", "dense")
         metric = "dot" if dense.similarity == "dot" else "cosine"
         rows = Leg("faiss", dense.identity, {"dimension": dense.dimension, "metric": metric})
         chosen = _dense_choice(dense_index)
         legs["dense"] = with_parameters(rows, "dense", chosen.backend, chosen.parameters)
         encoders["dense"] = dense
     if sparse is not None:
+        check_encoder(sparse, "sparse", "sparse")
         chosen = sparse_index if isinstance(sparse_index, IndexChoice) else IndexChoice(sparse_index)
         legs["sparse"] = with_parameters(Leg("impact", sparse.identity), "sparse", chosen.backend, chosen.parameters)
         encoders["sparse"], vocabularies["sparse"] = sparse, sparse.vocabulary

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from indexing.disk import write_json
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import require_positive
 from pipelines.build.plan import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
 from pipelines.evaluation.closing_report import add_harms, add_significance, corpus_contents, stored_contents

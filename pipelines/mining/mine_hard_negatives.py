@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from indexing.disk import write_atomically
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import require_positive
 from pipelines.mining.candidates import QUERIES_AT_ONCE, Candidates, nearest
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
 from pipelines.mining.formatting import Format, Texts, formatted

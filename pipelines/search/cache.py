@@ -63,5 +63,10 @@ def hashable(value: Any) -> Hashable:
 
 def _copy(answer: SearchResults, *, cached: bool) -> SearchResults:
     return SearchResults(
-        answer, timings=answer.timings, failures=answer.failures, reranked=answer.reranked, cached=cached
+        answer,
+        timings=answer.timings,
+        failures=answer.failures,
+        notes=answer.notes,
+        reranked=answer.reranked,
+        cached=cached,
     )

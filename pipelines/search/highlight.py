@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from indexing.errors import require_positive
 from indexing.indexes.lucene.matched_words import find_query_words
+from indexing.inputs import whole_number
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
@@ -73,7 +73,7 @@ def best_window(text: str, spans: Spans, length: int) -> tuple[int, int]:
     Ties are broken by the number of marked words, then by position. The part is shifted so that its marked words are
     centred, and begins and ends between words where there is a space.
     """
-    require_positive(length=length)
+    length = whole_number(length, "length")
     if len(text) <= length:
         return 0, len(text)
     first, last = _richest(text, spans, length) if spans else (0, 0)

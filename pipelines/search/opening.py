@@ -4,19 +4,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
+from indexing import inputs
 from indexing.collection.manifest import Manifest
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from pipelines.models import DENSE_TOKENS, LATE_INTERACTION, Models
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.following import Parts
 from pipelines.search.fusing import make_fusion
 from retrieve.fusion import Fusion
+from retrieve.fusion.choice import fusion_config_of, fusion_of
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
+from retrieve.reranking.base import check_reranker
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever, TokenRetriever
 
@@ -152,11 +155,23 @@ class Arguments:
     models: Models
 
     def __post_init__(self) -> None:
-        if isinstance(self.legs, str):
-            raise InputError(f"legs must be a list of names, not the string {self.legs!r}: legs=[{self.legs!r}]")
-        if not (self.fusion is None or isinstance(self.fusion, Mapping | str) or callable(self.fusion)):
-            raise InputError(f"fusion must be a method's name, its configuration or a function, not {self.fusion!r}")
-        require_positive(candidates=self.candidates, workers=self.workers)
+        if self.legs is not None:
+            object.__setattr__(self, "legs", inputs.names(self.legs, "legs"))
+        if isinstance(self.fusion, str):
+            object.__setattr__(self, "fusion", fusion_config_of(self.fusion))
+        elif self.fusion is not None and not isinstance(self.fusion, Mapping):
+            fusion_of(self.fusion)
+        if isinstance(self.reranker, Path):
+            object.__setattr__(self, "reranker", str(self.reranker))
+        if not (self.reranker is None or isinstance(self.reranker, str | Configured)):
+            check_reranker(self.reranker)
+        if self.on_leg_error not in (None, *get_args(OnLegError)):
+            raise InputError(f"on_leg_error must be 'raise' or 'degrade', not {inputs.shown(self.on_leg_error)}")
+        if not isinstance(self.budget, Budget | None):
+            raise InputError(f"budget must be a Budget or None, not {inputs.shown(self.budget)}")
+        for name, least in (("candidates", 1), ("workers", 1), ("cache", 0)):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, inputs.whole_number(value, name, least=least))
 
     def parts(self, snapshot: Snapshot, stated: SearchConfig) -> Parts:
         """Open everything that searches one state of a collection; what it holds is closed with the snapshot."""
@@ -211,12 +226,10 @@ class Arguments:
 
     @property
     def _named_fusion(self) -> Mapping[str, Any] | None:
-        if isinstance(self.fusion, str):
-            return {"method": self.fusion}
         return self.fusion if isinstance(self.fusion, Mapping) else None
 
     def _first_stage(self, retrievers: Sequence[Retriever], config: SearchConfig) -> Retriever:
-        loaded = None if isinstance(self.fusion, Mapping | str) else self.fusion
+        loaded: Any = None if isinstance(self.fusion, Mapping) else self.fusion
         fusion = loaded or make_fusion(config.fusion, retrievers)
         if len(retrievers) == 1:
             return retrievers[0]

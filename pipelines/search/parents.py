@@ -9,6 +9,7 @@ from indexing.collection.snapshot import Snapshot
 from indexing.collection.store import DocumentStore
 from indexing.corpora.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
 from indexing.documents import Document
+from indexing.inputs import whole_number
 from pipelines.search.results import SearchResult, SearchResults
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def search_parents(
     InputError
         As for `SearchPipeline.search`, and when a chunk of a found document is missing.
     """
-    depth = max(pool, k)
+    k = whole_number(k, "k")
+    depth = max(whole_number(pool, "pool"), k)
     with pipeline.reading() as (stages, _):
         if isinstance(query, str):
             results = pipeline.search(query, depth, **options)

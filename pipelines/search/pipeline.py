@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from indexing import inputs
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.disk import file_stamp
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines.models import Models
 from pipelines.search.blocks import blocks, search_blocks
@@ -24,9 +25,10 @@ from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
 from pipelines.search.stages import SearchRequest
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
+from retrieve.fusion.choice import fusion_of
 from retrieve.hybrid import HybridRetriever, OnLegError
 from retrieve.reranking.budget import Budget
-from retrieve.retrievers import Retriever, check_queries
+from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class SearchPipeline(Following):
         workers: int = 4,
         cache: int = 0,
     ) -> None:
-        require_positive(candidates=candidates, workers=workers)
+        candidates, workers = inputs.whole_number(candidates, "candidates"), inputs.whole_number(workers, "workers")
         given = Parts(retriever, reranker, candidates, budget or Budget(), AnswerCache(cache))
 
         def build(snapshot: Snapshot) -> Parts:
@@ -254,9 +256,10 @@ class SearchPipeline(Following):
         Raises
         ------
         InputError
-            For `k` below 1, a query that is not a string, or an invalid filter.
+            For `k` below 1, a query that is empty or not a string, or an invalid filter.
         """
-        return self._one(query, SearchRequest(k, filter, explain, budget, refine), Trace(explain=explain))
+        request = SearchRequest(k, filter, explain, budget, refine)
+        return self._one(inputs.query(query), request, Trace(explain=explain))
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10, **options: Any) -> dict[str, SearchResults]:
         """Return the `k` best documents for each query, given as ``{query_id: text}``; options as for `search`."""
@@ -276,9 +279,12 @@ class SearchPipeline(Following):
         options
             As for `search`.
         """
-        request = SearchRequest(k, **options)
-        pairs = queries.items() if isinstance(queries, Mapping) else queries
-        for block in blocks(pairs, QUERIES_AT_ONCE):
+        request = SearchRequest.of(k, options)
+        pairs = queries.items() if isinstance(queries, Mapping) else inputs.listed(queries, "queries", "pairs")
+        return self._answers(pairs, request)
+
+    def _answers(self, pairs: Iterable[tuple[str, str]], request: SearchRequest) -> Iterator[tuple[str, SearchResults]]:
+        for block in blocks(map(_checked_pair, pairs), QUERIES_AT_ONCE):
             with self.reading() as (stages, _):
                 answers = stages.answer([text for _, text in block], request, Trace(explain=request.explain))
             yield from zip([query_id for query_id, _ in block], answers, strict=True)
@@ -289,7 +295,7 @@ class SearchPipeline(Following):
         At most `workers` searches run at once, in threads; the others wait. A search that is cancelled while it waits
         never runs; a running one stops before its next stage (or the reranker's next batch).
         """
-        request, cancelled = SearchRequest(k, **options), threading.Event()
+        query, request, cancelled = inputs.query(query), SearchRequest.of(k, options), threading.Event()
         trace = Trace(explain=request.explain, cancelled=cancelled)
         try:
             return await asyncio.wrap_future(self._lifetime.submit(self._workers, self._one, query, request, trace))
@@ -298,7 +304,12 @@ class SearchPipeline(Following):
             raise
 
     def multi_search(
-        self, queries: Sequence[str], k: int = 10, *, fusion: Fusion = reciprocal_rank_fusion, **options: Any
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        fusion: Fusion | str | Mapping[str, Any] = reciprocal_rank_fusion,
+        **options: Any,
     ) -> SearchResults:
         """Return the `k` best documents for several phrasings of one query, fused.
 
@@ -307,14 +318,15 @@ class SearchPipeline(Following):
         queries
             The query first, then its rewrites: all are searched together; the reranker reads the first.
         fusion
-            Fusion of their rankings; RRF with ``k=60`` by default. Their provenance is ``query 1``, ``query 2``, …
+            Fusion of their rankings, as for `open`; RRF with ``k=60`` by default. Their provenance is ``query 1``,
+            ``query 2``, …
         options
             As for `search`. With ``explain=True`` each variant that found a hit gives its rank, score and share, and
             those of its legs.
         """
-        request = SearchRequest(k, **options)
+        request, chosen = SearchRequest.of(k, options), fusion_of(fusion)
         with self.reading() as (stages, _):
-            return answer_variants(stages, queries, request, fusion, Trace(explain=request.explain))
+            return answer_variants(stages, queries, request, chosen, Trace(explain=request.explain))
 
     def retrieve(
         self,
@@ -326,7 +338,9 @@ class SearchPipeline(Following):
         show_progress: bool = False,
     ) -> Hits:
         """Return the `Hits` of several queries without fetching documents, as for evaluation."""
-        request, queries = SearchRequest(k, filter, budget=budget), check_queries(queries)
+        request, queries = SearchRequest(k, filter, budget=budget), inputs.texts(queries, "queries")
+        for number, query in enumerate(queries):
+            inputs.query(query, f"query number {number} (from 0)")
         with self.reading() as (stages, _):
 
             def search(block: list[str]) -> Hits:
@@ -348,3 +362,9 @@ class SearchPipeline(Following):
                 if not found.degraded and not trace.out_of_time and stages.documents.sequence == sequence:
                     parts.cache.put(key, found)
             return found
+
+
+def _checked_pair(pair: Any) -> tuple[str, str]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise InputError(f"queries must be (query_id, text) pairs, not {inputs.shown(pair)}")
+    return pair[0], inputs.query(pair[1], f"query {pair[0]!r}")

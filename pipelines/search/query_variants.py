@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from indexing import inputs
 from indexing.errors import InputError
 from indexing.hits import Hits, align
 from pipelines.search.explaining import explain, stages_of
@@ -21,8 +22,11 @@ def answer_variants(
     stages: Stages, variants: Sequence[str], request: SearchRequest, fusion: Fusion, trace: Trace
 ) -> SearchResults:
     """Return the results for several phrasings of one query; see `SearchPipeline.multi_search`."""
-    if isinstance(variants, str) or not variants:
-        raise InputError(f"queries must be a list of at least one string, not {variants!r}")
+    variants = inputs.texts(variants, "queries")
+    if not variants:
+        raise InputError("queries must be a list of at least one string, not an empty one")
+    for variant in variants:
+        inputs.query(variant)
     start = time.perf_counter()
     found = stages.find(variants, request, trace)
     answers = [found.part(row, row + 1).as_leg(variant_name(row)) for row in range(len(variants))]

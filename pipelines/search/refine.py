@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.documents import Document
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from indexing.hits import Hit
+from indexing.inputs import number, text, whole_number
 from pipelines.near_duplicates import NearDuplicates
 from retrieve.fusion.normalizers import min_max
 
@@ -46,11 +47,15 @@ class Refine:
     pool: int = 50
 
     def __post_init__(self) -> None:
-        require_positive(pool=self.pool)
-        if self.collapse is not None and not 0 < self.collapse <= 1:
+        object.__setattr__(self, "pool", whole_number(self.pool, "pool"))
+        if self.threshold is not None:
+            number(self.threshold, "threshold")
+        if self.collapse is not None and number(self.collapse, "collapse", above=0) > 1:
             raise InputError(f"collapse must be above 0 and at most 1, not {self.collapse}")
-        if self.mmr is not None and not 0 <= self.mmr <= 1:
-            raise InputError(f"mmr must be between 0 and 1, not {self.mmr}")
+        if self.mmr is not None:
+            number(self.mmr, "mmr", least=0, most=1)
+        if self.group_by is not None:
+            text(self.group_by, "group_by")
 
     @property
     def reads_documents(self) -> bool:

@@ -132,13 +132,15 @@ class SearchResults(list[SearchResult]):
         answered in one batch share its time equally.
     failures
         Error of each leg that is missing from the answer (``on_leg_error="degrade"``).
+    notes
+        What a user may not expect: a query without words, a field to group by that no hit has, hits below `depth`.
     reranked
         Number of candidates that the reranker read; None without one.
     cached
         Whether the answer comes from the cache; its timings are those of the original search.
     """
 
-    __slots__ = ("cached", "failures", "reranked", "timings")
+    __slots__ = ("cached", "failures", "notes", "reranked", "timings")
 
     def __init__(
         self,
@@ -146,12 +148,13 @@ class SearchResults(list[SearchResult]):
         *,
         timings: Mapping[str, float] | None = None,
         failures: Mapping[str, str] | None = None,
+        notes: Iterable[str] = (),
         reranked: int | None = None,
         cached: bool = False,
     ) -> None:
         super().__init__(results)
         self.timings, self.failures = dict(timings or {}), dict(failures or {})
-        self.reranked, self.cached = reranked, cached
+        self.notes, self.reranked, self.cached = list(notes), reranked, cached
 
     @property
     def degraded(self) -> bool:
@@ -160,10 +163,11 @@ class SearchResults(list[SearchResult]):
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
+        plain = {
             "hits": [result.as_dict() for result in self],
             "timings": {stage: round(milliseconds, 3) for stage, milliseconds in self.timings.items()},
             "degraded": self.degraded,
             "failures": self.failures,
             "reranked": self.reranked,
         }
+        return plain | {"notes": self.notes} if self.notes else plain

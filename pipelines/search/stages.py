@@ -1,14 +1,16 @@
 """Stages of a search: first stage, reranker, refinement, documents, explanations."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing import inputs
 from indexing.collection.snapshot import Snapshot
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document
@@ -18,11 +20,13 @@ from pipelines.search.explaining import explain
 from pipelines.search.refine import Refine
 from pipelines.search.results import Explanation, SearchResult, SearchResults
 from retrieve.reranking.budget import Budget
-from retrieve.retrievers import DenseRetriever, Retriever
+from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
     from retrieve.reranking.base import CandidateReranker
+
+_WORD = re.compile(r"\w")
 
 DOCUMENTS = "documents"
 """Key of hits without documents in `SearchResults.failures`."""
@@ -42,8 +46,16 @@ class SearchRequest:
     refine: Refine | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.k, int) or self.k < 1:
-            raise InputError(f"k must be at least 1, not {self.k}")
+        object.__setattr__(self, "k", inputs.whole_number(self.k, "k"))
+        for name, value, kind in (("budget", self.budget, Budget), ("refine", self.refine, Refine)):
+            if not isinstance(value, kind | None):
+                raise InputError(f"{name} must be a {kind.__name__} or None, not {inputs.shown(value)}")
+
+    @classmethod
+    def of(cls, k: Any, options: Mapping[str, Any]) -> Self:
+        """Return the request of a call that takes its options by name; an InputError names an unknown one."""
+        inputs.known_options(options, [entry.name for entry in fields(cls) if entry.name != "k"], "a search")
+        return cls(k, **options)
 
     @property
     def pool(self) -> int:
@@ -104,6 +116,7 @@ class Stages:
         """Rerank, refine, fetch and explain the hits of a batch that started at `start`."""
         hits = self._present(self.rerank(queries, found, request, trace).top(request.pool), trace)
         rankings, documents = self._refined(hits, request, trace)
+        notes = _notes_of_refining(request.refine, hits, documents)
         explanations: Sequence[Explanation | None] = [None] * len(hits.codes)
         if request.explain:
             with trace.stage("explain"):
@@ -119,10 +132,18 @@ class Stages:
                 ),
                 timings=timings,
                 failures=trace.failures,
+                notes=[*trace.notes, *notes, *self._notes_of(queries[row])],
                 reranked=None if trace.scored is None else int(trace.scored[row]),
             )
             for row, ranking in enumerate(rankings)
         ]
+
+    def _notes_of(self, query: str) -> list[str]:
+        """Return why legs that match words cannot find anything."""
+        if _WORD.search(query):
+            return []
+        legs = [leg.name for leg in self.legs if isinstance(leg, Bm25Retriever)]
+        return [f"the query {inputs.shown(query)} contains no word: the leg {name!r} finds nothing" for name in legs]
 
     def _present(self, hits: Hits, trace: Trace) -> Hits:
         """Leave out hits whose documents are gone, as an index on a server may return them, and record how many."""
@@ -164,6 +185,15 @@ class Stages:
             )
         vectors: NDArray[np.floating] = index.vectors(ids)
         return vectors
+
+
+def _notes_of_refining(refine: Refine | None, hits: Hits, documents: Mapping[str, Document]) -> list[str]:
+    """Return why grouping had no effect."""
+    if refine is None or refine.group_by is None or not len(hits.codes):
+        return []
+    if any(refine.group_by in documents[doc_id].metadata for doc_id in hits.doc_ids):
+        return []
+    return [f"group_by had no effect: none of the hits has the field {refine.group_by!r}"]
 
 
 def _result(hit: Hit, rank: int, document: Document, explanation: Explanation | None) -> SearchResult:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
-from indexing.errors import InputError, ModelError, require_positive
+from indexing.errors import InputError, ModelError
+from indexing.inputs import whole_number
 from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.kernels.memory import limit_kernel_cache
@@ -117,7 +118,7 @@ class Encoder:
 
         from retrieve.encoders.modules.module import LoadOptions
 
-        require_positive(max_length=max_length)
+        max_length = None if max_length is None else whole_number(max_length, "max_length")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         limit_kernel_cache()

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, ModelError
+from indexing.inputs import text, texts, whole_number
 from retrieve.encoders.base import LoadArguments, PromptedEncoder
+from retrieve.encoders.engine import check_finite
 from retrieve.encoders.modules import Step
 from retrieve.encoders.saving import save_modules
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
@@ -132,6 +134,7 @@ class CrossEncoder(PromptedEncoder):
             scores = np.empty((len(chunk), self.labels), np.float32)
             for rows, features in chunk.run():
                 scores[rows] = self.activation(features["scores"].float()).cpu().numpy()
+            check_finite(scores, self.checkpoint.name)
             blocks.append(scores[chunk.inverse])
         scores = np.concatenate(blocks)
         return scores[:, 0] if self.labels == 1 else scores
@@ -162,8 +165,9 @@ class CrossEncoder(PromptedEncoder):
         """
         if self.labels != 1:
             raise InputError(f"rank needs a model with one label, but {self.checkpoint.name} has {self.labels}")
+        query, top_k = text(query, "query"), None if top_k is None else whole_number(top_k, "top_k")
         scores = self.predict(
-            [(query, document) for document in documents],
+            [(query, document) for document in texts(documents, "documents")],
             prompt=prompt,
             prompt_name=prompt_name,
             show_progress=show_progress,

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import listed, whole_number
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
-from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.modules import Step
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
@@ -75,7 +76,7 @@ class DenseEncoder(PromptedEncoder):
         if truncate_dim is None:
             truncate_dim = self.checkpoint.settings.get("truncate_dim")
         self._full_dimension = self.dimension
-        self.truncate_dim = truncate_dim
+        self.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
 
     @property
     def truncate_dim(self) -> int | None:
@@ -187,6 +188,7 @@ class DenseEncoder(PromptedEncoder):
         single = isinstance(texts, str)
         if isinstance(texts, str):
             texts, out = [texts], None if out is None else out[None]
+        texts = listed(texts, "texts")
         dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
         width, dtype = quantized_width(dimension, precision), quantized_type(precision)
         count = len(texts) if isinstance(texts, Sized) else None
@@ -320,6 +322,7 @@ class DenseEncoder(PromptedEncoder):
             if normalize:
                 output = torch.nn.functional.normalize(output, dim=-1)
             vectors[rows] = output.cpu().numpy()
+        check_finite(vectors, self.checkpoint.name)
         return vectors if len(chunk) == len(chunk.inverse) else vectors[chunk.inverse]
 
     def _token_vectors(self, chunk: Chunk) -> TokenVectors:
@@ -334,6 +337,7 @@ class DenseEncoder(PromptedEncoder):
             mask, sources = tokens.layout(rows, output.shape[1])
             vectors[sources] = output[mask]
         assert vectors is not None  # a chunk is never empty
+        check_finite(vectors, self.checkpoint.name)
         lengths = tokens.lengths[chunk.inverse]
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         if len(chunk) == len(chunk.inverse):
@@ -343,8 +347,9 @@ class DenseEncoder(PromptedEncoder):
 
     def _width(self, truncate_dim: int | None) -> int:
         """Return the width of truncated vectors."""
-        require_positive(truncate_dim=truncate_dim)
-        return self._full_dimension if truncate_dim is None else min(truncate_dim, self._full_dimension)
+        if truncate_dim is None:
+            return self._full_dimension
+        return min(whole_number(truncate_dim, "truncate_dim"), self._full_dimension)
 
 
 def _check_out(out: NDArray[Any], count: int | None, width: int, dtype: "np.dtype[Any]") -> None:

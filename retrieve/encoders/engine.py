@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError, ModelError
+from indexing.inputs import listed, whole_number
 from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
 from retrieve.encoders.kernels.memory import release_freed_memory
 from retrieve.encoders.kernels.streams import count_streams, parallel_map
@@ -124,11 +125,12 @@ class Engine:
         """
         from tqdm import tqdm
 
-        require_positive(token_budget=token_budget, chunk=chunk_size)
-        costs = self.costs
+        chunk_size, costs = whole_number(chunk_size, "chunk"), self.costs
         if token_budget is not None:
+            token_budget = whole_number(token_budget, "token_budget")
             costs = replace(costs, token_budget=min(token_budget, costs.max_tokens or token_budget))
         total = len(texts) if isinstance(texts, Sequence) else None
+        texts = listed(texts, "pairs", "pairs of strings") if pairs else listed(texts, "texts")
         texts, start = iter(texts), 0
         with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
             while chunk := list(islice(texts, chunk_size)):
@@ -234,6 +236,21 @@ def _check_types(chunk: list[Any], start: int, pairs: bool) -> None:
             raise InputError(f"pair number {at} (from 0) must be two strings, not {repr(text)[:80]}")
         if not pairs and not isinstance(text, str):
             raise InputError(f"text number {at} (from 0) must be a string, not {repr(text)[:80]}")
+
+
+def check_finite(values: NDArray[Any], model: str) -> None:
+    """Raise for a model's output that contains NaN or an infinity.
+
+    Raises
+    ------
+    ModelError
+        Naming the model.
+    """
+    if not np.isfinite(values).all():
+        raise ModelError(
+            f"{model} returns NaN or infinite values: its weights are damaged, or too large for this precision "
+            '(dtype="float32" has the widest range)'
+        )
 
 
 def _encodable(text: Any) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import require_positive
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.colbert_layouts import read_layout

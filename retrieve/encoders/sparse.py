@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import whole_number
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
-from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk
+from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.modules import Step
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
@@ -60,8 +61,7 @@ class SparseEncoder(PromptedEncoder):
         super().__init__(model, **arguments)
         if max_active_dims is None:
             max_active_dims = self.checkpoint.settings.get("max_active_dims")
-        require_positive(max_active_dims=max_active_dims)
-        self.max_active_dims = max_active_dims
+        self.max_active_dims = None if max_active_dims is None else whole_number(max_active_dims, "max_active_dims")
 
     @property
     def similarity(self) -> str:
@@ -171,7 +171,7 @@ class SparseEncoder(PromptedEncoder):
     ) -> Iterator[csr_matrix]:
         """Encode a stream of texts, yielding blocks of up to `chunk` rows in order; see `encode`."""
         limit = self.max_active_dims if max_active_dims is None else max_active_dims
-        require_positive(max_active_dims=limit)
+        limit = None if limit is None else whole_number(limit, "max_active_dims")
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:
             options = {"task": task, "prompt": prompt, "max_active_dims": limit, "token_budget": token_budget}
@@ -206,7 +206,7 @@ class SparseEncoder(PromptedEncoder):
         """
         if weights.shape[1] != self.dimension:
             raise InputError(f"the vocabulary has {self.dimension} terms, but the weights {weights.shape[1]} columns")
-        require_positive(top_k=top_k)
+        top_k = None if top_k is None else whole_number(top_k, "top_k")
         rows = []
         for low, high in pairwise(weights.indptr):
             columns, values = weights.indices[low:high], weights.data[low:high]
@@ -224,6 +224,7 @@ class SparseEncoder(PromptedEncoder):
             counts.append(np.bincount(active[0].cpu().numpy(), minlength=len(rows)))
             columns.append(active[1].int().cpu().numpy())
             weights.append(output[active].cpu().numpy())
+            check_finite(weights[-1], self.checkpoint.name)
         bounds = np.concatenate(([0], np.cumsum(np.concatenate(counts))))
         batched = csr_matrix(
             (np.concatenate(weights), np.concatenate(columns), bounds), shape=(len(chunk), self.dimension)

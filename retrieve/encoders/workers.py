@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
-from indexing.errors import InputError, ModelError, require_positive
+from indexing.errors import InputError, ModelError
+from indexing.inputs import listed, whole_number
 from indexing.resources import Closing, Lifetime
 from indexing.token_vectors import TokenVectors
 
@@ -145,7 +146,8 @@ class EncoderWorkers(Closing):
     ) -> Iterator[Any]:
         from tqdm import tqdm
 
-        require_positive(chunk=chunk)
+        chunk = None if chunk is None else whole_number(chunk, "chunk")
+        items = listed(items, "texts") if method == "encode" else listed(items, "pairs", "pairs of strings")
         total = len(items) if isinstance(items, Sized) else None
         # About four chunks per process, so that all processes finish together.
         chunk = chunk or (CHUNK_SIZE if total is None else min(CHUNK_SIZE, max(32, -(-total // (4 * self._count)))))

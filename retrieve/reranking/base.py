@@ -4,14 +4,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol, get_args, overload
+from typing import TYPE_CHECKING, Any, Protocol, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, Ranking
+from indexing.inputs import number, shown, texts, whole_number
 from retrieve.fusion.normalizers import min_max
 from retrieve.reranking.budget import Budget, CandidateBatches
 from retrieve.reranking.passages import Passages, Windows, reduce_passages
@@ -66,8 +67,7 @@ class CandidateReranker(ABC):
         overlap: int = 32,
         encoder: "Encoder | None" = None,
     ) -> None:
-        if not 0 <= weight <= 1:
-            raise InputError(f"weight must be between 0 and 1, not {weight}")
+        weight = number(weight, "weight", least=0, most=1)
         if passages not in get_args(Passages):
             raise InputError(f"passages must be one of {', '.join(get_args(Passages))}, not {passages!r}")
         self.weight, self.passages, self.overlap, self.encoder = weight, passages, overlap, encoder
@@ -137,16 +137,16 @@ class CandidateReranker(ABC):
         InputError
             When the numbers of queries and rankings differ, or a text is missing.
         """
-        require_positive(depth=depth)
+        depth = None if depth is None else whole_number(depth, "depth")
         budget, trace = budget or Budget(), trace or Trace()
         if isinstance(queries, str):
             if not isinstance(hits, Ranking):
                 raise InputError("one query goes with one Ranking; for Hits pass a list of queries")
             return self._rerank([queries], hits.as_hits(), documents, depth, budget, trace, show_progress)[0]
+        queries = texts(queries, "queries")
         if not isinstance(hits, Hits) or len(queries) != len(hits):
-            raise InputError(
-                f"{len(queries)} queries go with Hits for as many, not {type(hits).__name__} of {len(hits)}"
-            )
+            what = f"of {len(hits)}" if isinstance(hits, Hits | Ranking) else shown(hits)
+            raise InputError(f"{len(queries)} queries go with Hits for as many, not {type(hits).__name__} {what}")
         return self._rerank(queries, hits, documents, depth, budget, trace, show_progress)
 
     @abstractmethod
@@ -268,6 +268,13 @@ class CandidateReranker(ABC):
             hits.ids,
             legs={**hits.legs, **hits.as_leg(FIRST_STAGE).legs, RERANKER: LegColumns(ranks, raw)},
         )
+
+
+def check_reranker(reranker: Any) -> Any:
+    """Return a reranker; anything without a method ``rerank`` raises an InputError."""
+    if isinstance(reranker, type) or not callable(getattr(reranker, "rerank", None)):
+        raise InputError(f"reranker must be a loaded reranker, not {shown(reranker)}: Reranker(CrossEncoder(MODEL))")
+    return reranker
 
 
 def reweighted(hits: Hits, weight: float) -> Hits:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.inputs import number, whole_number
 from retrieve.fusion.normalizers import min_max
 
 FIRST_BATCH = 8
@@ -47,13 +47,11 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name in ("max_pairs", "top"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole_number(value, name))
         for name in ("max_ms", "early_exit"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name} must be above 0, not {value!r}")
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, number(value, name, above=0))
 
 
 class CandidateBatches:

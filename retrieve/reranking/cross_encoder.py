@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.inputs import shown
 from retrieve.reranking.base import CandidateReranker
 from retrieve.reranking.passages import Passages
 
@@ -30,6 +31,10 @@ class Reranker(CandidateReranker):
     def __init__(
         self, model: "CrossEncoder", *, weight: float = 0.0, passages: Passages = "first", overlap: int = 32
     ) -> None:
+        if not callable(getattr(model, "predict", None)) or isinstance(model, type):
+            raise InputError(f"model must be a loaded CrossEncoder, not {shown(model)}: CrossEncoder(PATH)")
+        if (labels := getattr(model, "labels", 1)) != 1:
+            raise InputError(f"a reranker needs a cross-encoder with one label; this one has {labels}")
         self.model = model
         super().__init__(weight=weight, passages=passages, overlap=overlap, encoder=model)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.errors import InputError
+from indexing.inputs import shown
 from indexing.max_sim import max_sim_of
 from indexing.token_vectors import TokenVectors
 from retrieve.reranking.base import CandidateReranker
@@ -51,6 +53,10 @@ class LateInteractionReranker(CandidateReranker):
         overlap: int = 32,
         cache_bytes: int = 512 * 1024 * 1024,
     ) -> None:
+        if isinstance(encoder, type) or getattr(encoder, "kind", None) not in ("dense", "multi-vector"):
+            raise InputError(
+                f"encoder must be a loaded DenseEncoder or MultiVectorEncoder, not {shown(encoder)}: DenseEncoder(PATH)"
+            )
         super().__init__(weight=weight, passages=passages, overlap=overlap, encoder=encoder)
         self.cache_bytes = cache_bytes
         self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()

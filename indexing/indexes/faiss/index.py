@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.documents import check_ids
-from indexing.errors import InputError, StorageError, require_positive
+from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.hits import Hits
 from indexing.indexes.base import Index, MatchingIds
@@ -21,6 +21,7 @@ from indexing.indexes.faiss.kinds import FaissSettings
 from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
+from indexing.inputs import whole_number
 
 if TYPE_CHECKING:
     import faiss
@@ -211,7 +212,7 @@ class FaissIndex(Index):
             As `Index.search`; for a filter where nothing answers it.
         """
         self._check_open()
-        require_positive(k=k)
+        k = whole_number(k, "k")
         vectors = self._checked(np.atleast_2d(queries))
         places = None if filter is None else self._matching_places(filter)
         wanted = min(k, len(self) if places is None else len(places))

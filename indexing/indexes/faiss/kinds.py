@@ -4,7 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import require_positive
 
 if TYPE_CHECKING:
     import faiss

@@ -31,6 +31,7 @@ from indexing.indexes.lucene.jvm import java_calls
 from indexing.indexes.lucene.matched_words import analyze_words
 from indexing.indexes.lucene.rare_words import RareWords
 from indexing.indexes.lucene.search import CONTENTS, make_searcher
+from indexing.inputs import texts
 
 
 class Bm25Index(LuceneIndex):
@@ -163,9 +164,7 @@ class Bm25Index(LuceneIndex):
 
 
 def _as_queries(queries: Sequence[str]) -> list[str]:
-    if isinstance(queries, str):
-        raise InputError(f"queries must be a list of strings, not the string {queries!r}")
-    return [_as_query(query) for query in queries]
+    return [_as_query(query) for query in texts(queries, "queries")]
 
 
 def _as_query(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, StorageError, require_positive
+from indexing.errors import InputError, StorageError
 from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
@@ -23,6 +23,7 @@ from indexing.indexes.lucene.jvm import java_calls, java_class, java_errors
 from indexing.indexes.lucene.matched_terms import matched_terms
 from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
+from indexing.inputs import require_positive
 from indexing.seen_ids import SeenIds
 
 FORMAT = 1

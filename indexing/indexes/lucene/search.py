@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from indexing.filters.fields import Fields
 from indexing.filters.tree import Filter
 from indexing.hits import Hits, string_array
@@ -32,6 +32,7 @@ from indexing.indexes.lucene.java_functions import (
     supply,
 )
 from indexing.indexes.lucene.jvm import apply, java_calls, java_class
+from indexing.inputs import whole_number
 
 ID = "id"
 CONTENTS = "contents"
@@ -84,7 +85,7 @@ class LuceneSearch:
 
     def search(self, queries: Sequence[str], k: int, filter: Filter | None = None) -> Hits:
         """Find the `k` best documents for each query among those that match the filter; an empty query has no hits."""
-        require_positive(k=k)
+        k = whole_number(k, "k")
         nonempty = [row for row, query in enumerate(queries) if query]
         depth = min(k, self.documents)
         if not nonempty or not depth:

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
 from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
 from indexing.indexes.qdrant.filters import qdrant_filter
 from indexing.indexes.qdrant.settings import QdrantSettings
 from indexing.indexes.vectors import check_vectors, check_weights
+from indexing.inputs import whole_number
 
 SCAN_BELOW = 0.1
 """If at most this share of the points matches a filter, all of them are compared with the query: exact search."""
@@ -103,7 +104,7 @@ class QdrantSearch:
         return " and ".join(part for part in (dense, sparse) if part)
 
     def _run(self, queries: list[PointQuery], k: int, filter: FilterLike | None, **fusion: Any) -> Hits:
-        require_positive(k=k)
+        k = whole_number(k, "k")
         parsed = None if filter is None else parse_filter(filter, self._fields)
         matching = self.count(parsed)
         if not matching:

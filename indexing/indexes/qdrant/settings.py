@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
-from indexing.errors import InputError, require_positive
+from indexing.errors import InputError
+from indexing.inputs import require_positive
 
 Engine: TypeAlias = Literal["edge", "local", "server"]
 Quantization: TypeAlias = Literal["scalar", "product", "binary"]

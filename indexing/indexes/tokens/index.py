@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from indexing.disk import save_strings, sync
 from indexing.documents import check_ids
-from indexing.errors import InputError, StorageError, require_positive
+from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.hits import Hits
 from indexing.indexes.base import Index, MatchingIds
@@ -22,6 +22,7 @@ from indexing.indexes.tokens.codebook import SAMPLES_PER_CENTROID, Codebook
 from indexing.indexes.tokens.files import Stored, TokenSettings
 from indexing.indexes.tokens.segment import Segment
 from indexing.indexes.vectors import check_token_vectors
+from indexing.inputs import require_positive
 from indexing.max_sim import EMPTY_SCORE
 from indexing.token_vectors import TokenVectors
 

@@ -81,7 +81,7 @@ class TestRetriever:
         assert retriever.invoke(QUERY) == []
 
     def test_errors_of_a_batch_are_the_callers_or_answers(self, retriever):
-        with pytest.raises(InputError, match="not a string"):
+        with pytest.raises(InputError, match="must be a string, not 7"):
             retriever.batch([QUERY, 7])
         good, bad = retriever.batch([QUERY, 7], return_exceptions=True)
         assert ids(good) == ids(retriever.invoke(QUERY)) and isinstance(bad, InputError)

@@ -122,7 +122,7 @@ def test_every_leg_scores_what_only_others_found(opened, documents, name):
 @pytest.mark.parametrize("name", TERMS)
 def test_a_leg_of_weights_says_which_terms_matched(opened, name):
     with opened(legs=[name]) as pipeline:
-        answers = pipeline.batch_search({"a": QUERIES[0], "none": "", "b": QUERIES[1]}, k=3, explain=True)
+        answers = pipeline.batch_search({"a": QUERIES[0], "none": "?", "b": QUERIES[1]}, k=3, explain=True)
     for result in [*answers["a"], *answers["b"]]:
         (leg,) = result.explanation.legs.values()
         assert len(leg.terms) > 1 and list(leg.terms) == sorted(leg.terms, key=lambda term: (-term[1], term[0]))

@@ -53,7 +53,7 @@ def pipeline(opened):
         yield pipeline
 
 
-QUERIES = {f"q{at}": text for at, text in enumerate(["bake bread", "lost packets", "", "日本", "item 7", "matrix"])}
+QUERIES = {f"q{at}": text for at, text in enumerate(["bake bread", "lost packets", "?", "日本", "item 7", "matrix"])}
 
 
 class TestExplain:
@@ -303,7 +303,7 @@ class TestAsync:
     def test_an_error_is_the_callers(self, pipeline):
         with pytest.raises(InputError, match="k must be at least 1"):
             asyncio.run(pipeline.asearch("bake", k=0))
-        with pytest.raises(InputError, match="not a string but None"):
+        with pytest.raises(InputError, match="the query must be a string, not None"):
             asyncio.run(pipeline.asearch(None))
 
 
