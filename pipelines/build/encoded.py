@@ -1,7 +1,8 @@
 """Files of encoded texts, written on any machine and looked up by text.
 
-A file is an ``.npz`` without pickle (a zip, so each array has a CRC-32) with a digest of each text, and the vectors or
-the term weights as CSR. Its name is a digest of the encoder's identity and of the texts.
+A file is an ``.npz`` without pickle (a zip, so each array has a CRC-32) with a digest of each text, and the vectors,
+the term weights as CSR, or the token vectors with their offsets. Its name is a digest of the encoder's identity and of
+the texts.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from scipy.sparse import csr_matrix, issparse, vstack
 from indexing.collection.identity import RECORDED_ONLY
 from indexing.disk import sync
 from indexing.errors import StorageError
+from indexing.token_vectors import TokenVectors
 
 DIGEST_BYTES = 16
 OPEN_FILES = 2
@@ -42,7 +44,7 @@ def file_name(identity: Mapping[str, Any], digests: NDArray[np.void]) -> str:
 
 
 def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
-    """Write rows, vectors [n, dimension] or CSR [n, columns], with the digests of their texts [n].
+    """Write rows, vectors [n, dimension], CSR [n, columns] or `TokenVectors`, with the digests of their texts [n].
 
     The write is atomic, also when several processes write the same file; partial files of killed ones are removed.
     """
@@ -51,6 +53,8 @@ def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
         matrix: csr_matrix = csr_matrix(rows)  # type: ignore[call-overload]
         arrays |= {"indptr": matrix.indptr, "indices": matrix.indices, "data": matrix.data}
         arrays["shape"] = np.array(matrix.shape)
+    elif isinstance(rows, TokenVectors):
+        arrays |= {"offsets": rows.offsets, "vectors": rows.vectors}
     else:
         arrays["vectors"] = np.asarray(rows)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,9 @@ def write_encoded(path: Path, digests: NDArray[np.void], rows: Any) -> None:
 
 def read_rows(path: Path) -> Any:
     """Read the rows of a file that `write_encoded` wrote; raise a `StorageError` if it is damaged."""
-    arrays = _arrays(path, ("vectors", "indptr", "indices", "data", "shape"))
+    arrays = _arrays(path, ("vectors", "offsets", "indptr", "indices", "data", "shape"))
+    if "offsets" in arrays:
+        return TokenVectors(arrays["offsets"], arrays["vectors"])
     if "vectors" in arrays:
         return arrays["vectors"]
     return csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=tuple(arrays["shape"]))
@@ -123,7 +129,7 @@ class EncodedTexts:
         self._read = lru_cache(maxsize=OPEN_FILES)(read_rows)
 
     def encode_document(self, texts: Sequence[str], /) -> Any:
-        """Return vectors ``float32 [n, dimension]``, or term weights as CSR ``[n, vocabulary]``.
+        """Return vectors ``float32 [n, dimension]``, term weights as CSR ``[n, vocabulary]``, or `TokenVectors`.
 
         Raises
         ------
@@ -141,11 +147,17 @@ class EncodedTexts:
             )
         files, rows = self._file[positions], self._row[positions]
         order = np.argsort(files, kind="stable")
-        parts = [self._read(self.files[file])[rows[files == file]] for file in np.unique(files)]
-        stacked = vstack(parts, format="csr") if issparse(parts[0]) else np.concatenate(parts)
+        parts = [_taken(self._read(self.files[file]), rows[files == file]) for file in np.unique(files)]
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
+        if isinstance(parts[0], TokenVectors):
+            return TokenVectors.join(parts).take(back)
+        stacked = vstack(parts, format="csr") if issparse(parts[0]) else np.concatenate(parts)
         return stacked[back]
+
+
+def _taken(rows: Any, positions: NDArray[np.integer]) -> Any:
+    return rows.take(positions) if isinstance(rows, TokenVectors) else rows[positions]
 
 
 def _rename(partial: Path, path: Path) -> None:

@@ -125,7 +125,8 @@ class SearchPipeline(Following):
             The query encoder, loaded or by path or name; by default the one the manifest names.
         reranker
             A reranker, or the path or name of a cross-encoder, or ``"late-interaction"``: MaxSim over the token
-            vectors of the dense leg's encoder. None turns off a configured reranker.
+            vectors that the collection stores, or else those of the dense leg's encoder. None turns off a configured
+            reranker.
         candidates
             Number of first-stage hits that the reranker may read (50).
         budget, workers, cache

@@ -1,7 +1,7 @@
 """DenseTokens: the token vectors of a dense encoder, for late interaction without a model trained for it."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 from indexing.token_vectors import TokenVectors
 
@@ -31,6 +31,19 @@ class DenseTokens:
     def identity(self) -> dict[str, Any]:
         """Identity of the dense encoder, marked as that of its token vectors."""
         return self.encoder.identity | {"kind": "dense-tokens"}
+
+    @classmethod
+    def load(cls, model: str, **arguments: Any) -> Self:
+        """Load the dense encoder; `arguments` are those of `DenseEncoder`."""
+        from retrieve.encoders.dense import DenseEncoder
+
+        return cls(DenseEncoder(model, **arguments))
+
+    @property
+    def recipe(self) -> tuple[Callable[..., Self], str, dict[str, Any]]:
+        """Function, model and arguments (without the device) that recreate this encoder in another process."""
+        _, model, arguments = self.encoder.recipe
+        return type(self).load, model, arguments
 
     def encode_query(self, texts: Sequence[str]) -> TokenVectors:
         """Encode queries, without a prompt."""

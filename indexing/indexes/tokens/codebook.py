@@ -160,6 +160,9 @@ class Codebook:
     def _unpack(self, stored: NDArray[np.uint8]) -> Iterator[tuple[slice, NDArray[np.uint8]]]:
         """Yield ranges of dimensions with their levels."""
         mask = np.uint8((1 << self.bits) - 1)
+        if self.bits == 8:
+            yield slice(0, self.width), stored
+            return
         for place, dimensions in enumerate(self._groups()):
             yield dimensions, (stored >> np.uint8(place * self.bits)) & mask
 

@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse import random as random_sparse
 
 from indexing.errors import StorageError
+from indexing.token_vectors import TokenVectors
 from pipelines.build.encoded import EncodedTexts, file_name, is_intact, text_digests, write_encoded
 
 TEXTS = [f"text {number}" for number in range(1000)]
@@ -34,6 +35,21 @@ def test_texts_get_the_rows_that_were_written_for_them_in_any_order(tmp_path, ro
     found = texts.encode_document([TEXTS[number] for number in order])
     assert found.shape == (700, rows.shape[1])
     assert not (found != rows[order]).sum()
+
+
+def test_token_vectors_are_written_and_found_too(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = TokenVectors.of([rng.standard_normal((int(count), 4), np.float32) for count in rng.integers(0, 6, 1000)])
+    files = []
+    for start in range(0, 1000, 300):
+        digests = text_digests(TEXTS[start : start + 300])
+        files.append(tmp_path / file_name(IDENTITY, digests))
+        write_encoded(files[-1], digests, rows.slice(start, min(start + 300, 1000)))
+    order = rng.integers(0, 1000, 700)
+    found = EncodedTexts(IDENTITY, files).encode_document([TEXTS[number] for number in order])
+    expected = rows.take(order)
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
 
 
 def test_a_text_that_was_never_encoded_is_named(tmp_path):

@@ -123,3 +123,7 @@ def test_token_vectors_of_a_dense_encoder_have_an_identity_of_their_own(minilm):
     assert tokens.identity["kind"] == "dense-tokens" != minilm.identity["kind"]
     found = tokens.encode_document(["a text"])
     assert isinstance(found, TokenVectors) and found.dimension == tokens.dimension == 384
+    make, model, arguments = tokens.recipe
+    again = make(model, **arguments)
+    assert again.identity == tokens.identity
+    np.testing.assert_allclose(again.encode_query(["a text"]).vectors, found.vectors, atol=1e-5)
