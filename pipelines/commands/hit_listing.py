@@ -81,6 +81,7 @@ def as_table(found: Found, *, timings: bool) -> str:
     if len(lines) == 1:
         lines.append("  nothing found")
     lines += [f"  without {leg}: {reason}" for leg, reason in found.results.failures.items()]
+    lines += [f"  note: {note}" for note in found.results.notes]
     if timings:
         lines.append("  " + "  ".join(f"{stage} {took:.1f} ms" for stage, took in found.results.timings.items()))
     return "\n".join(lines)

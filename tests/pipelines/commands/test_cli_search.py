@@ -31,6 +31,15 @@ def test_explains_in_the_table_and_in_json(collection, capsys):
     assert set(terms) == {"oven", "flour"}
 
 
+def test_what_had_no_effect_is_noted_in_the_table_and_in_json(collection, capsys):
+    assert main(["search", collection, "oven flour", "--group-by", "nosuch"]) == 0
+    assert "  note: group_by had no effect: none of the hits has the field 'nosuch'" in capsys.readouterr().out
+    assert main(["search", collection, "?", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["notes"] == [
+        "the query '?' contains no word: the leg 'bm25' finds nothing"
+    ]
+
+
 def test_a_reranker_with_a_budget(collection, capsys):
     command = ["search", collection, "bake bread", "--json", "--reranker", "late-interaction"]
     assert main([*command, "--candidates", "5", "--max-pairs", "3"]) == 0
