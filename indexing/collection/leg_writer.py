@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from indexing.collection.legs import apply, create_index, file_sums, open_index
 from indexing.collection.manifest import Leg
@@ -18,6 +17,7 @@ from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import Fields
 from indexing.indexes.base import Index, MatchingIds
+from indexing.progress import progress
 
 COMMIT_SHARE = 0.05
 """Largest share of the time that commits may take."""
@@ -119,7 +119,7 @@ class LegWriter:
             return
         for ids in store.deletes(after):
             self.index.delete(ids)
-        with tqdm(desc=f"indexing {self.name}", unit="doc", disable=not show_progress) as bar:
+        with progress(desc=f"indexing {self.name}", unit="doc", disable=not show_progress) as bar:
             for sequence, changes in store.changes(after):
                 numbers = np.array([change.number for change in changes], np.int64)
                 rows = None if self.shards is None else self.shards.read(numbers)

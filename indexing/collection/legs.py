@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from indexing.collection.manifest import Leg
 from indexing.collection.shards import Codec, DenseRows, SparseRows, TokenRows
+from indexing.collection.store import metadata_json
 from indexing.documents import Document
 from indexing.errors import InputError, SetupError, StorageError
-from indexing.filters import Fields
+from indexing.filters import Fields, field_values
 from indexing.indexes.base import Index, Making, MatchingIds
 from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import read_vocabulary
@@ -78,6 +79,23 @@ def check(leg: Leg, name: str, documents: Sequence[Document], rows: Any) -> None
         kind_of(leg.backend).check([document.doc_id for document in documents], rows, leg.parameters)
     except InputError as error:
         raise InputError(f"leg {name!r}: {error}") from None
+
+
+def check_document(legs: Mapping[str, Leg], fields: Fields, document: Document) -> None:
+    """Raise for a document that a collection of these legs and filter fields would refuse, before it is encoded.
+
+    Raises
+    ------
+    InputError
+        Naming the document.
+    """
+    for name, leg in legs.items():
+        try:
+            kind_of(leg.backend).check_id(document.doc_id)
+        except InputError as error:
+            raise InputError(f"leg {name!r}: {error}") from None
+    field_values(fields, document.metadata, document.doc_id)
+    metadata_json(document)
 
 
 def file_sums(folder: Path, files: Sequence[Path], known: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:

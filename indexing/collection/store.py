@@ -268,7 +268,7 @@ class DocumentStore(SqliteFile):
         """
         ids = [document.doc_id for document in documents]
         check_ids(ids)
-        metadata = [_to_json(document) for document in documents]
+        metadata = [metadata_json(document) for document in documents]
         with self._transaction() as transaction:
             sequence, first = self.sequence + 1, self.next_number
             replaced = sum(not deleted for _, deleted in self._where_id_in("doc_id, deleted", ids))
@@ -379,7 +379,7 @@ def _digest(title: str, text: str, metadata: str) -> bytes:
 
 def digest(document: Document) -> bytes:
     """Return a digest of a document without its id (BLAKE2b, 128 bits); documents with equal digests need no update."""
-    return _digest(document.title, document.text, _to_json(document))
+    return _digest(document.title, document.text, metadata_json(document))
 
 
 def _piece_row(leg: str, piece: Piece) -> tuple[Any, ...]:
@@ -387,10 +387,11 @@ def _piece_row(leg: str, piece: Piece) -> tuple[Any, ...]:
     return leg, first, piece.numbers.astype("<i8").tobytes(), piece.shard, piece.start, piece.length, piece.crc
 
 
-def _to_json(document: Document) -> str:
+def metadata_json(document: Document) -> str:
+    """Return a document's metadata as JSON; raise an `InputError` if JSON cannot represent them."""
     try:
         text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
         text.encode()
         return text
-    except (TypeError, ValueError) as error:  # half of a surrogate pair raises a ValueError too
+    except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair raises a ValueError too
         raise InputError(f"document {document.doc_id!r}: its metadata cannot be written as JSON ({error})") from error

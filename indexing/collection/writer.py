@@ -15,7 +15,7 @@ from indexing.collection.creation import create_empty, with_place
 from indexing.collection.identity import check_identity
 from indexing.collection.leg_parameters import with_parameters
 from indexing.collection.leg_writer import LegWriter
-from indexing.collection.legs import DocumentEncoder, check, codec
+from indexing.collection.legs import DocumentEncoder, check, check_document, codec
 from indexing.collection.manifest import Leg, Manifest, read_manifest, write_manifest
 from indexing.collection.ownership import leftover_legs, remove
 from indexing.collection.reader import Collection
@@ -24,7 +24,7 @@ from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
-from indexing.filters import FilterLike, field_values
+from indexing.filters import FilterLike
 from indexing.indexes.base import Index
 from indexing.indexes.registry import Backend, kind_of
 from indexing.token_vectors import TokenVectors
@@ -165,6 +165,10 @@ class CollectionWriter(Collection):
         for start in range(0, len(documents), BATCH_DOCUMENTS):
             part = slice(start, start + BATCH_DOCUMENTS)
             self._write(documents[part], {name: _part(rows, part) for name, rows in (encoded or {}).items()})
+
+    def check(self, document: Document) -> None:
+        """Raise an `InputError` for a document that `upsert` would refuse, whatever its rows are."""
+        check_document(self.manifest.legs, self.manifest.fields, document)
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: FilterLike | None = None) -> int:
         """Remove documents by their ids or by a filter; return how many existed.
@@ -341,7 +345,7 @@ class CollectionWriter(Collection):
         for name, leg in self.manifest.legs.items():
             check(leg, name, documents, rows.get(name))
         for document in documents:
-            field_values(self.manifest.fields, document.metadata, document.doc_id)
+            self.check(document)
         start = time.perf_counter()
         first = self.documents.next_number
         numbers = np.arange(first, first + len(documents))

@@ -1,6 +1,6 @@
 """Chunks as documents of their own that reference their parent, and parents reassembled from their chunks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from indexing.corpora.chunking import Chunking
@@ -93,10 +93,8 @@ class ChunkedCorpus(Corpus):
         """Return how records become chunks."""
         return {**super().reading(), "chunking": self.chunking.as_dict()}
 
-    def __iter__(self) -> Iterator[Document]:
-        """Read the chunks, in the order of the documents; raises what the corpus and `chunk_document` raise."""
-        for document in super().__iter__():
-            yield from chunk_document(document, self.chunking)
+    def _stored(self, document: Document) -> Sequence[Document]:
+        return chunk_document(document, self.chunking)
 
 
 def is_chunk(metadata: Mapping[str, Any]) -> bool:

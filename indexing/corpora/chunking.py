@@ -5,6 +5,7 @@ can be reassembled from them (`indexing.corpora.chunked.assemble`), and a match 
 """
 
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,22 @@ ChunkBy = Literal["tokens", "sentences", "markdown"]
 Spans: TypeAlias = Sequence[tuple[int, int]]
 """(start, end) in characters of the parts of a text, ascending."""
 
-_WORD = re.compile(r"\w+|[^\w\s]")
-_SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*\s+|[。！？]+["'”’」』）]*\s*|\n[ \t]*\n\s*""")
+LONGEST_WORD = 32
+"""Maximum number of characters of a word that counts as one token; a longer run (Base64, hashes) is no word."""
+PIECE_OF_LONG_WORD = 4
+"""Number of characters of such a run that count as one token, about as many as models read as one."""
+_UNSPACED = (
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u3005-\u3007\u3040-\u312f\u31a0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua980-\ua9df\uaa60-\uaadf\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f"
+    "\U00020000-\U0003ffff"
+)
+"""Characters of scripts without spaces between words: Chinese, kana, Thai, Lao, Tibetan, Burmese, Khmer, Tai, Yi, …"""
+_WORD = re.compile(
+    rf"[{_UNSPACED}]|[^\W{_UNSPACED}]{{1,{LONGEST_WORD}}}+(?![^\W{_UNSPACED}])"
+    rf"|[^\W{_UNSPACED}]{{1,{PIECE_OF_LONG_WORD}}}|[^\w\s]"
+)
+_FULL_STOPS = "。！？｡．।॥؟۔։።፧။។៕᠃"
+_SENTENCE_END = re.compile(rf"""[.!?…]+["'”’»)\]]*\s+|[{_FULL_STOPS}]+["'”’」』）»)\]]*\s*|\n[ \t]*\n\s*""")
 _LAST_WORD = re.compile(r"[\w.]*$")
 _ABBREVIATION = re.compile(r"al|art|cf|ch|dr|e\.g|eq|etc|fig|i\.e|jr|mrs?|ms|no|nr|pp?|prof|resp|sec|sr|st|vol|vs")
 _LONGEST_ABBREVIATION = 8
@@ -37,8 +52,26 @@ class Chunk:
 
 
 def words(text: str) -> Spans:
-    """Return the spans of tokens: each run of letters, digits and ``_``, and each other character but white space."""
-    return [match.span() for match in _WORD.finditer(text)]
+    """Return the spans of tokens: each word of letters, digits and ``_``, and each other character but white space.
+
+    In scripts without spaces (Chinese, kana, Thai, …) each character is a token. A combining mark (a vowel sign, an
+    accent) belongs to the token before it. Of a run of more than `LONGEST_WORD` letters every `PIECE_OF_LONG_WORD`
+    are a token.
+    """
+    spans = [match.span() for match in _WORD.finditer(text)]
+    return spans if text.isascii() else _with_marks(text, spans)
+
+
+def _with_marks(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Join each token that is a combining mark with the one directly before it."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        mark = end - start == 1 and unicodedata.category(text[start]).startswith("M")
+        if mark and joined and joined[-1][1] == start and end - joined[-1][0] <= LONGEST_WORD + PIECE_OF_LONG_WORD:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +90,9 @@ class Chunking:
         Number of tokens that a chunk shares with the one before, by default an eighth of `size`; sentences are
         shared whole, as many as fit in it.
     tokens
-        Function from a text to the spans of its tokens. The default, words and punctuation marks (`words`), suits any
-        model. To stay within a model's maximum length, use its tokens, from `retrieve.reranking.passages.Windows`:
+        Function from a text to the spans of its tokens. The default (`words`) takes words and punctuation marks, and
+        each character of Chinese, Thai and the like; it suits any model. To stay within a model's maximum length, use
+        its tokens, from `retrieve.reranking.passages.Windows`:
         ``lambda text: windows.spans([text])[0].tolist()``.
 
     Raises
@@ -166,8 +200,8 @@ def by_sentences(spans: Spans, starts: Sequence[int], end: int, *, size: int, ov
 def sentence_starts(text: str) -> list[int]:
     """Find where sentences start: after a full stop, question or exclamation mark, and after an empty line.
 
-    A mark does not end a sentence after an abbreviation or an initial, nor when a lower-case letter follows. The first
-    sentence starts at 0; the white space after a sentence belongs to it.
+    Marks of all scripts count. A Latin one does not end a sentence after an abbreviation or an initial, nor when a
+    lower-case letter follows. The first sentence starts at 0; the white space after a sentence belongs to it.
     """
     starts = [0]
     for match in _SENTENCE_END.finditer(text):

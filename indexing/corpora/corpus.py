@@ -2,22 +2,27 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Literal, Self
+from typing import IO, Any, Literal, Self, TypeAlias
 
 from indexing.corpora.sources import Record, Source, open_source
 from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.filters import Fields as FilterFields
+from indexing.filters.fields import typed_cells
 from indexing.seen_ids import SeenIds
 
 logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "skip"]
 OnDuplicate = Literal["error", "first", "last"]
+Check: TypeAlias = Callable[[Document], None]
+"""Raises an `InputError` for a document that a collection refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,8 @@ class Corpus:
         self.on_duplicate = on_duplicate
         self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
         self.skipped = self.duplicates = 0
+        self._types: FilterFields = {}
+        self._check: Check | None = None
 
     @property
     def description(self) -> str:
@@ -121,6 +128,26 @@ class Corpus:
         fields = {"ids": list(self.fields.ids), "texts": list(self.fields.texts), "title": self.fields.title}
         return fields | ({} if self.on_duplicate == "error" else {"on_duplicate": self.on_duplicate})
 
+    @contextmanager
+    def checked(self, fields: FilterFields, check: Check) -> Iterator[None]:
+        """Within the block, give each pass the filter fields and the checks of the collection that it is read for.
+
+        What `check` refuses is an unusable record like a malformed one, with its file and line.
+
+        Parameters
+        ----------
+        fields
+            Declared filter fields: a cell of a source without types (CSV, TSV) is read as the field's type, and an
+            empty cell as no value.
+        check
+            Raises an `InputError` for a document that the collection refuses.
+        """
+        self._types, self._check = fields, check
+        try:
+            yield
+        finally:
+            self._types, self._check = {}, None
+
     def __iter__(self) -> Iterator[Document]:
         """Read the documents in the source's order.
 
@@ -128,15 +155,16 @@ class Corpus:
         ------
         InputError
             For a source that cannot be read or holds no document; and, unless ``on_error="skip"``, for the first
-            record that is malformed, lacks a field, has one of a wrong type, is empty, or repeats an id under
-            ``on_duplicate="error"``. With ``"last"`` both documents of an id are yielded.
+            record that is malformed, lacks a field, has one of a wrong type, is empty, is refused by the collection
+            (`checked`), or repeats an id under ``on_duplicate="error"``. With ``"last"`` both documents of an id are
+            yielded.
         """
         self.skipped = self.duplicates = read = 0
         seen = SeenIds()
         with _SkippedFile(self.skipped_to) as skipped:
             for record in self.source.records():
                 try:
-                    document = self.fields.document(record)
+                    document, stored = self._documents(record)
                     if not seen.add(document.doc_id):
                         self._count_duplicate(document)
                         if self.on_duplicate == "first":
@@ -148,12 +176,33 @@ class Corpus:
                     skipped.write(record, self.source.unit, str(problem))
                     continue
                 read += 1
-                yield document
+                yield from stored
         if self.skipped:
             where = "" if self.skipped_to is None else f"; {self.skipped_to} lists them with the reasons"
             logger.warning("%s: skipped %d of %d records%s", self.description, self.skipped, self.skipped + read, where)
         if not read:
             raise InputError(f"{self.description} holds no usable document ({self.skipped} records skipped)")
+
+    def _documents(self, record: Record) -> tuple[Document, Sequence[Document]]:
+        """Return the document of a record, and the documents to store for it.
+
+        Raises
+        ------
+        InputError
+            For a record that is malformed, or whose documents the collection refuses.
+        """
+        document = self.fields.document(record)
+        if self._types and not getattr(self.source, "typed", True):
+            document = replace(document, metadata=typed_cells(self._types, document.metadata, document.doc_id))
+        stored = self._stored(document)
+        if self._check is not None:
+            for one in stored:
+                self._check(one)
+        return document, stored
+
+    def _stored(self, document: Document) -> Sequence[Document]:
+        """Return the documents to store for one that was read."""
+        return [document]
 
     def _count_duplicate(self, document: Document) -> None:
         if self.on_duplicate == "error":

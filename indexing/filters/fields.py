@@ -25,6 +25,8 @@ _RESERVED = ("and", "or", "not")
 _DATE = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)([T ](?P<time>\d\d:\d\d(:\d\d(\.\d{1,3})?)?)(?P<zone>Z|[+-](0\d|1[0-4]):[0-5]\d)?)?"
 )
+_CELL_NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_CELL_BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -80,6 +82,49 @@ def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> di
             where = f"document {doc_id!r}: its field {name!r}"
             by_field[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in values))
     return by_field
+
+
+def typed_cells(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> dict[str, Any]:
+    """Read the declared fields of a record without types (CSV, TSV) as values of their types.
+
+    Parameters
+    ----------
+    fields
+        The declared fields; other metadata stay strings.
+    metadata
+        A string for each field.
+    doc_id
+        The document, named in errors.
+
+    Returns
+    -------
+    dict
+        The metadata; a declared field whose cell is blank is null.
+
+    Raises
+    ------
+    InputError
+        For a cell that is no value of its field's type.
+    """
+    typed = dict(metadata)
+    for name, kind in fields.items():
+        cell = typed.get(name)
+        if isinstance(cell, str):
+            typed[name] = _cell(kind, cell, f"document {doc_id!r}: its field {name!r}") if cell.strip() else None
+    return typed
+
+
+def _cell(kind: FieldType, cell: str, where: str) -> Any:
+    text = cell.strip()
+    if kind == "number":
+        if not _CELL_NUMBER.fullmatch(text):
+            raise InputError(f"{where} must be a number, as in 2020 or -1.5e3, not {cell!r}")
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    if kind == "boolean":
+        if text.lower() not in _CELL_BOOLEANS:
+            raise InputError(f"{where} must be true or false, not {cell!r}")
+        return _CELL_BOOLEANS[text.lower()]
+    return text if kind == "date" else cell
 
 
 def batch_field_values(

@@ -251,6 +251,9 @@ class Kind(ABC):
         """Return whether a deeper search begins with the hits of a shallower one; a graph's search need not."""
         return True
 
+    def check_id(self, doc_id: str) -> None:  # noqa: B027  # most kinds store ids of any length
+        """Raise `InputError` for an id that an index would refuse, before the document is encoded."""
+
     @abstractmethod
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for what an index would refuse, before the journal stores it."""

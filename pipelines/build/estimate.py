@@ -5,13 +5,17 @@ import random
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
+from indexing.collection.legs import check_document
+from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.filters import check_fields
+from indexing.progress import progress
 from indexing.seen_ids import SeenIds
 from pipelines.build.ingest import BATCH_CHARACTERS, OnDuplicate, duplicate_error
 from pipelines.build.job import BuildReport, build_legs, expected_count
@@ -84,9 +88,16 @@ def estimate_build(
     """
     start = time.perf_counter()
     seen, sample, characters, read = SeenIds(), _Sample(), 0, 0
-    with tqdm(corpus, total=expected_count(corpus), desc="reading", unit="doc", disable=not show_progress) as documents:
+    total = expected_count(corpus)
+    check = partial(check_document, plan.legs, check_fields(plan.fields))
+    with (
+        corpus.checked(check_fields(plan.fields), check) if isinstance(corpus, Corpus) else nullcontext(),
+        progress(corpus, total=total, desc="reading", unit="doc", disable=not show_progress) as documents,
+    ):
         for document in documents:
             read += 1
+            if not isinstance(corpus, Corpus):
+                check(document)
             if not seen.add(document.doc_id):
                 if on_duplicate == "error":
                     raise duplicate_error(document)

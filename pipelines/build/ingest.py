@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from tqdm import tqdm
+from typing import Literal
 
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.store import digest
 from indexing.collection.writer import CollectionWriter
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.progress import Progress, progress
 from indexing.seen_ids import SeenIds
 
 OnDuplicate = Literal["error", "first", "last"]
@@ -96,7 +95,7 @@ def ingest(
     waiting: deque[Future[None]] = deque()
     with (
         ThreadPoolExecutor(1, "indexing") as indexing,
-        tqdm(total=total, desc="indexing", unit="doc", disable=not show_progress) as bar,
+        progress(total=total, desc="indexing", unit="doc", disable=not show_progress) as bar,
     ):
         # Encoded batches are also stored after an error or Ctrl-C: leaving the executor waits for its work.
         for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
@@ -133,7 +132,7 @@ def _changed(
     done: Ingested,
     on_duplicate: OnDuplicate,
     clock: Stopwatch,
-    bar: "tqdm[Any]",
+    bar: Progress,
 ) -> Iterator[list[Document]]:
     """Yield the documents to write, in batches without repeated ids."""
     resumed = len(collection) > 0

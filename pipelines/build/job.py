@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from indexing.corpora import Corpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
+from indexing.progress import progress
 from pipelines.build.ingest import Ingested, OnDuplicate, Stopwatch, ingest, prune
 from pipelines.build.plan import (
     DenseIndex,
@@ -277,17 +279,42 @@ def _ingest(
 ) -> Ingested:
     if len(collection):
         logger.info("%s already holds %d documents", collection.path, len(collection))
-    done = ingest(
-        collection,
-        corpus,
-        encoders,
-        clock=clock,
-        on_duplicate=on_duplicate,
-        total=expected_count(corpus),
-        show_progress=show_progress,
-    )
+    with ExitStack() as held:
+        documents = corpus
+        if isinstance(corpus, Corpus):
+            held.enter_context(corpus.checked(collection.manifest.fields, collection.check))
+        else:
+            documents = _checked(corpus, collection.check)
+        if encoders:
+            with clock("checking"):
+                _check_first(corpus, collection, show_progress)
+        done = ingest(
+            collection,
+            documents,
+            encoders,
+            clock=clock,
+            on_duplicate=on_duplicate,
+            total=expected_count(corpus),
+            show_progress=show_progress,
+        )
     clock.seconds.update(collection.seconds)
     return done
+
+
+def _check_first(corpus: Iterable[Document], collection: CollectionWriter, show_progress: bool) -> None:
+    """Read a corpus that can be read twice before anything is encoded, so that a bad record costs no encoding."""
+    if isinstance(corpus, Corpus) and corpus.on_error == "raise":
+        for _ in progress(corpus, desc="checking", total=corpus.count(), unit="doc", disable=not show_progress):
+            pass
+    elif isinstance(corpus, Sequence):
+        for document in corpus:
+            collection.check(document)
+
+
+def _checked(corpus: Iterable[Document], check: Callable[[Document], None]) -> Iterator[Document]:
+    for document in corpus:
+        check(document)
+        yield document
 
 
 def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWriter:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from indexing.collection.identity import differences
 from indexing.collection.legs import DocumentEncoder
 from indexing.corpora.corpus import Corpus, Fields
 from indexing.corpora.sources.ranges import RANGE_BYTES, RANGE_ROWS, Range, split_into_ranges
 from indexing.errors import InputError, ModelError, RetrieveError, SetupError
+from indexing.progress import progress
 from pipelines.build.encoded import EncodedTexts, file_name, is_intact, text_digests, write_encoded
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def encode_with_ray(
     done: dict[int, dict[str, Any]] = {}
     with (
         _connected(cluster or Cluster()) as workers,
-        tqdm(total=len(ranges), desc="encoding", unit="part", disable=not show_progress) as bar,
+        progress(total=len(ranges), desc="encoding", unit="part", disable=not show_progress) as bar,
     ):
         for row in _results(job, ranges, workers):
             done[int(row["number"])] = row

@@ -3,7 +3,9 @@
 import argparse
 import json
 import re
+import sys
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 from indexing.errors import InputError
@@ -79,6 +81,26 @@ def number_or_by_field(text: str) -> float | dict[str, float]:
         return float(text)
     except ValueError:
         return numbers_by_field(text)
+
+
+def standard_input_lines() -> Iterator[str]:
+    """Read the lines of standard input, without line ends (LF, CR LF or CR) and without a byte order mark.
+
+    Raises
+    ------
+    InputError
+        For a line that is not UTF-8, whatever the locale's encoding is; the message has its number.
+    """
+    number = 0
+    for block in getattr(sys.stdin, "buffer", sys.stdin):
+        for line in block.splitlines() if isinstance(block, bytes) else [block]:
+            number += 1
+            try:
+                text = line.decode("utf-8") if isinstance(line, bytes) else line
+            except UnicodeDecodeError as error:
+                byte = f"byte 0x{line[error.start]:02x} at byte {error.start + 1}"
+                raise InputError(f"standard input, line {number}: not UTF-8: {byte}; convert it to UTF-8") from None
+            yield (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
 
 
 def json_filter(text: str | None, option: str) -> dict[str, Any] | None:

@@ -1,11 +1,10 @@
 """``retrieve delete``: delete documents from a collection."""
 
 import argparse
-import sys
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, json_filter
+from pipelines.commands.command import command, json_filter, standard_input_lines
 
 
 def add_parser(commands: Any) -> None:
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _ids(given: list[str]) -> list[str]:
-    ids = [line.rstrip("\n") for line in sys.stdin] if given == ["-"] else given
+    ids = list(standard_input_lines()) if given == ["-"] else given
     ids = list(dict.fromkeys(doc_id for doc_id in ids if doc_id))
     if not ids:
         raise InputError("no ids were given")

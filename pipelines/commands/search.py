@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, json_filter, positive
+from pipelines.commands.command import command, json_filter, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
 
 if TYPE_CHECKING:
@@ -176,7 +175,7 @@ def run(options: argparse.Namespace) -> int:
 def _queries(given: str) -> Iterator[str]:
     if given != "-":
         return iter([given])
-    return (query for line in sys.stdin if (query := line.strip()))
+    return (query for line in standard_input_lines() if (query := line.strip()))
 
 
 def _second_stage(options: argparse.Namespace, config: "SearchConfig") -> "RerankerConfig | None":

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
+
+from indexing.progress import progress
 
 WARM_UP_QUERIES = 5
 TIMED_QUERIES = 100
@@ -41,7 +42,7 @@ def time_searches(
     for text in warm_up:
         search(text)
     spent = []
-    for text in tqdm(timed, desc="timing", unit="query", disable=not show_progress):
+    for text in progress(timed, desc="timing", unit="query", disable=not show_progress):
         start = time.perf_counter()
         search(text)
         spent.append(1000 * (time.perf_counter() - start))

@@ -41,14 +41,14 @@ class JudgedCorpus(Corpus):
                 self._leave_out("empty")
                 continue
             try:
-                document = self.fields.document(record)
+                document, stored = self._documents(record)
             except InputError as problem:
                 raise error_at(self.source, record, problem) from None
             if not seen.add(document.doc_id):
                 self._leave_out("repeated")
                 continue
             read += 1
-            yield document
+            yield from stored
         if not read:
             raise InputError(f"{self.description} holds no document with a word ({self.skipped} left out)")
 

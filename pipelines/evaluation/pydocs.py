@@ -24,10 +24,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from indexing.disk import write_json
 from indexing.errors import SetupError, StorageError
+from indexing.progress import progress
 from pipelines.near_duplicates import NearDuplicates
 
 logger = logging.getLogger(__name__)
@@ -150,7 +149,9 @@ def harvest(
     bodies: set[bytes] = set()
     summaries = NearDuplicates(NEAR_DUPLICATE)
     files = {package: _python_files(root) for package, root in sorted(roots.items())}
-    bar = tqdm(total=sum(map(len, files.values())), desc="reading docstrings", unit="file", disable=not show_progress)
+    bar = progress(
+        total=sum(map(len, files.values())), desc="reading docstrings", unit="file", disable=not show_progress
+    )
     with bar, _without_garbage_collection():
         for package, paths in files.items():
             before = len(pairs)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from indexing.disk import write_atomically, write_json
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.progress import progress
 from pipelines.mining.candidates import Candidates, from_hits
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
 from pipelines.mining.folder import JOB_FILE, claim, digest_of_pairs, read_mined, read_part, write_part
@@ -146,7 +146,7 @@ def mine(
         )
     cache = ScoreCache(score_cache or folder / "scores.sqlite", scorer_name) if scorer is not None else None
     try:
-        with tqdm(total=len(usable), desc="mining", unit="query", disable=not show_progress) as bar:
+        with progress(total=len(usable), desc="mining", unit="query", disable=not show_progress) as bar:
             for block, low in enumerate(range(0, len(usable), QUERIES_AT_ONCE)):
                 query_ids = usable[low : low + QUERIES_AT_ONCE]
                 part = folder / f"part-{block:05}.parquet"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.inputs import require_positive
+from indexing.progress import progress
 from pipelines.mining.candidates import QUERIES_AT_ONCE, Candidates, nearest
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
 from pipelines.mining.formatting import Format, Texts, formatted
@@ -290,7 +290,7 @@ def _check(limits: Limits, negatives: int) -> None:
 
 def _block_starts(queries: int, show: bool) -> Iterator[int]:
     """Yield the number of the first query of each block, with a progress bar."""
-    with tqdm(total=queries, desc="mining", unit="query", disable=not show) as bar:
+    with progress(total=queries, desc="mining", unit="query", disable=not show) as bar:
         for first in range(0, queries, QUERIES_AT_ONCE):
             yield first
             bar.update(min(QUERIES_AT_ONCE, queries - first))

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from indexing.hits import Hits
+from indexing.progress import progress
 
 T = TypeVar("T")
 
@@ -23,7 +22,7 @@ def search_blocks(
 ) -> Hits:
     """Return the hits of all queries, searched `size` at a time."""
     parts = []
-    with tqdm(total=len(queries), desc=description, unit="query", disable=not show_progress) as bar:
+    with progress(total=len(queries), desc=description, unit="query", disable=not show_progress) as bar:
         for block in blocks(queries, size):
             parts.append(search(block))
             bar.update(len(block))

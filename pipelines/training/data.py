@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
-from tqdm import tqdm
 
 from indexing.errors import InputError
+from indexing.progress import progress
 from pipelines.mining.positives import numbered
 from pipelines.training.model import EmbeddingModel, ScoringModel
 from pipelines.training.roles import Prompts, Roles, Routes, column_prompts, column_routes, roles, row_problem
@@ -75,7 +75,7 @@ class TrainingRows(Dataset[Batch]):
         if isinstance(model, EmbeddingModel):
             text_prompts = column_prompts(prompts, self.roles.inputs, name)
             tasks = column_routes(routes, self.roles.inputs, name)
-            for column in tqdm(self.roles.inputs, desc="tokenizing", unit="column", disable=not show_progress):
+            for column in progress(self.roles.inputs, desc="tokenizing", unit="column", disable=not show_progress):
                 self._columns.append(self._tokenize(model, column, tasks[column], text_prompts[column]))
 
     def __len__(self) -> int:

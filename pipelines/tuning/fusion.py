@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.progress import progress
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.measures import Measure
 from pipelines.measures.qrels import Qrels
@@ -221,7 +221,7 @@ def score_choices(
     coded = Qrels.from_dict(qrels)
     cutoff = Measure.parse(measure).k
     values = np.empty((len(choices), len(coded)))
-    with tqdm(total=len(choices), desc="fusing", unit="fusion", disable=not show_progress) as bar:
+    with progress(total=len(choices), desc="fusing", unit="fusion", disable=not show_progress) as bar:
         for depth in dict.fromkeys(choice.depth for choice in choices):
             pool = Pool.of(runs.top(depth))
             for place, choice in enumerate(choices):

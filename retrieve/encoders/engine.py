@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, ModelError
 from indexing.inputs import listed, whole_number
+from indexing.progress import Progress, progress
 from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
 from retrieve.encoders.kernels.memory import release_freed_memory
 from retrieve.encoders.kernels.streams import count_streams, parallel_map
 
 if TYPE_CHECKING:
     import torch
-    from tqdm import tqdm
 
     from retrieve.encoders.modules.module import Features, InputModule, Module
 
@@ -59,7 +59,7 @@ class Chunk:
     tokens: Tokens
     inverse: NDArray[np.int64]
     costs: Costs
-    bar: "tqdm"
+    bar: Progress
     settings: Mapping[str, Any]
 
     def __len__(self) -> int:
@@ -123,8 +123,6 @@ class Engine:
         InputError
             If an item is not a text; the message has its position.
         """
-        from tqdm import tqdm
-
         chunk_size, costs = whole_number(chunk_size, "chunk"), self.costs
         if token_budget is not None:
             token_budget = whole_number(token_budget, "token_budget")
@@ -132,7 +130,7 @@ class Engine:
         total = len(texts) if isinstance(texts, Sequence) else None
         texts = listed(texts, "pairs", "pairs of strings") if pairs else listed(texts, "texts")
         texts, start = iter(texts), 0
-        with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
+        with progress(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
             while chunk := list(islice(texts, chunk_size)):
                 if pairs:
                     chunk = [tuple(pair) if isinstance(pair, list) else pair for pair in chunk]

@@ -20,6 +20,8 @@ from scipy.sparse import csr_matrix, issparse, vstack
 from indexing.errors import InputError, ModelError
 from indexing.inputs import listed, whole_number
 from indexing.resources import Closing, Lifetime
+from indexing.progress import progress
+from indexing.resources import Closing
 from indexing.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
@@ -144,8 +146,6 @@ class EncoderWorkers(Closing):
     def _stream(
         self, method: str, items: Iterable[Any], chunk: int | None, show_progress: bool, options: dict[str, Any]
     ) -> Iterator[Any]:
-        from tqdm import tqdm
-
         chunk = None if chunk is None else whole_number(chunk, "chunk")
         items = listed(items, "texts") if method == "encode" else listed(items, "pairs", "pairs of strings")
         total = len(items) if isinstance(items, Sized) else None
@@ -154,7 +154,7 @@ class EncoderWorkers(Closing):
         items = iter(items)
         pending: deque[Future[Any]] = deque()
         try:
-            with tqdm(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
+            with progress(total=total, unit="text", desc="encoding", disable=not show_progress) as bar:
                 while True:
                     while len(pending) < 2 * self._count and (batch := list(islice(items, chunk))):
                         pending.append(self._submit(method, batch, options))

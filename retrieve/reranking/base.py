@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, Ranking
 from indexing.inputs import number, shown, texts, whole_number
+from indexing.progress import progress
 from retrieve.fusion.normalizers import min_max
 from retrieve.reranking.budget import Budget, CandidateBatches
 from retrieve.reranking.passages import Passages, Windows, reduce_passages
@@ -175,7 +175,7 @@ class CandidateReranker(ABC):
         head = hits if depth is None else hits.top(depth)
         scores, read = np.zeros(len(head.codes)), np.zeros(len(head.codes), np.bool_)
         with trace.stage("reranker"):
-            with tqdm(total=len(scores), desc="reranking", unit="pair", disable=not show_progress) as bar:
+            with progress(total=len(scores), desc="reranking", unit="pair", disable=not show_progress) as bar:
                 for start, stop in _blocks(head.offsets):
                     part = slice(int(head.offsets[start]), int(head.offsets[stop]))
                     batches = self._read(

@@ -27,6 +27,11 @@ class Joined:
         """Unit of a record's number; numbering restarts in each part, and each record names its file."""
         return self.parts[0].unit
 
+    @property
+    def typed(self) -> bool:
+        """Whether values have types."""
+        return self.parts[0].typed
+
     def records(self) -> Iterator[Record]:
         """Read the records of all parts, in order."""
         for part in self.parts:

@@ -23,8 +23,9 @@ class Range:
     path
         The file, as an absolute path.
     start, stop
-        The first row or byte, and the one after the last. A line belongs to the range in which it begins. A gzipped
-        file is a single range with a stop of -1, because it has to be read from its beginning.
+        The first row or byte, and the one after the last. A line belongs to the range in which it begins. A file
+        that is gzipped, or whose lines end with CR alone, is a single range with a stop of -1 and is read from its
+        beginning.
     """
 
     path: str
@@ -111,7 +112,7 @@ def split_into_ranges(source: Source, *, rows: int = RANGE_ROWS, size: int = RAN
     if not isinstance(source, JsonLines):
         raise InputError(f"{source.description} cannot be split into ranges: pass Parquet or JSON lines files")
     path = str(source.path.absolute())
-    if source.path.suffix == ".gz":
+    if source.path.suffix == ".gz" or source.is_ended_by_cr:
         return [Range(path, 0, -1)]
     length = source.path.stat().st_size
     return [Range(path, start, min(start + size, length)) for start in range(0, length, size)]

@@ -39,6 +39,11 @@ class Source(Protocol):
         """Unit of a record's `place`: ``line`` or ``row``, counted from 1."""
         ...
 
+    @property
+    def typed(self) -> bool:
+        """Whether values have types; otherwise each is a string (CSV, TSV)."""
+        ...
+
     def records(self) -> Iterator[Record]:
         """Read all records in order, skipping blank lines."""
         ...

@@ -26,6 +26,7 @@ class Parquet:
 
     path: Path
     unit = "row"
+    typed = True
 
     @property
     def description(self) -> str:
@@ -65,6 +66,7 @@ class HubTable:
     config: str | None = None
     split: str | None = None
     unit = "row"
+    typed = True
 
     @property
     def description(self) -> str:

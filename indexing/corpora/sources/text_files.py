@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections import deque
@@ -16,6 +17,9 @@ from indexing.errors import InputError
 LONGEST_CSV_RECORD = 1 << 24
 """Maximum number of characters in a record: a quote still open after so many did not open a field."""
 
+HEAD_BYTES = 1 << 16
+"""Number of bytes in which a line end is looked for: a file with CR and without LF there ends its lines by CR."""
+
 
 @dataclass(frozen=True, slots=True)
 class TextFile:
@@ -23,6 +27,7 @@ class TextFile:
 
     path: Path
     unit = "line"
+    typed = True
 
     @property
     def description(self) -> str:
@@ -33,7 +38,8 @@ class TextFile:
         """Read all lines, numbered from 1, including blank lines and line ends."""
         try:
             with self._open() as stream:
-                for number, line in enumerate(stream, start=1):
+                lines = _lines_ended_by_cr(stream) if _is_ended_by_cr(stream) else stream
+                for number, line in enumerate(lines, start=1):
                     yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path} cannot be read: {error}") from error
@@ -53,11 +59,18 @@ class TextFile:
         if self.path.suffix == ".gz":
             return None
         with self._open() as stream:
+            end = b"\r" if _is_ended_by_cr(stream) else b"\n"
             blocks = iter(lambda: stream.read(1 << 20), b"")
-            last, lines = b"\n", 0
+            last, lines = end, 0
             for block in blocks:
-                last, lines = block[-1:], lines + block.count(b"\n")
-        return lines + (last != b"\n")
+                last, lines = block[-1:], lines + block.count(end)
+        return lines + (last != end)
+
+    @property
+    def is_ended_by_cr(self) -> bool:
+        """Whether lines end with CR alone, as some spreadsheets export them."""
+        with self._open() as stream:
+            return _is_ended_by_cr(stream)
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file's bytes on disk."""
@@ -111,6 +124,7 @@ class Delimited(TextFile):
     """
 
     delimiter: str = ","
+    typed = False
 
     def records(self) -> Iterator[Record]:
         """Read each row below the header, numbered by the line on which it begins."""
@@ -140,6 +154,18 @@ class Delimited(TextFile):
             if not problem and not all(map(_is_text, cells)):
                 problem = "not UTF-8: save the file as UTF-8"
             yield number, cells, problem
+
+
+def _is_ended_by_cr(stream: IO[bytes]) -> bool:
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    return b"\r" in head and b"\n" not in head
+
+
+def _lines_ended_by_cr(stream: IO[bytes]) -> Iterator[bytes]:
+    # Latin-1 maps every byte to a character and back, so only the line ends are interpreted.
+    for line in io.TextIOWrapper(stream, encoding="latin-1", newline=None):
+        yield line.encode("latin-1")
 
 
 def _is_text(text: str) -> bool:

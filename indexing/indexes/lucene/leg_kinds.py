@@ -27,6 +27,10 @@ class Bm25Kind(Kind):
         """Return the parameters of BM25, its analyzer, and the weights of its fields."""
         return frozenset({"k1", "b", "analyzer", "weights"})
 
+    def check_id(self, doc_id: str) -> None:
+        """Raise `InputError` for an id that Lucene cannot store."""
+        check_id(doc_id)
+
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for an id that Lucene cannot store."""
         for doc_id in ids:
@@ -50,6 +54,10 @@ class ImpactKind(Kind):
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return the one parameter."""
         return frozenset({"scale"})
+
+    def check_id(self, doc_id: str) -> None:
+        """Raise `InputError` for an id that Lucene cannot store."""
+        check_id(doc_id)
 
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for an id that Lucene cannot store, or weights that cannot be impacts."""

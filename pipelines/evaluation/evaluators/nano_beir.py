@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
+from indexing.progress import progress
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, sparsity_of
 from pipelines.evaluation.evaluators.shared import encoded
@@ -97,7 +98,7 @@ class NanoBEIREvaluator(Evaluator):
     def sets(self) -> list[NanoSet]:
         """The sets, loaded."""
         quiet = not self.encoding.show_progress_bar
-        names = tqdm(self.dataset_names, desc="loading NanoBEIR", leave=False, disable=quiet)
+        names = progress(self.dataset_names, desc="loading NanoBEIR", leave=False, disable=quiet)
         return [load_nanobeir(name, self.dataset_id, data_dir=self.data_dir) for name in names]
 
     @cached_property
