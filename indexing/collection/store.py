@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from indexing.collection.shards import Piece
 from indexing.collection.sqlite_file import SqliteFile, connect
+from indexing.corpora.chunked import CHUNK, PARENT_ID
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, Filter, sqlite_indexes, sqlite_where
@@ -160,6 +161,12 @@ class DocumentStore(SqliteFile):
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return those of these ids that `get` returns a document for."""
         return {doc_id for (doc_id,) in self._where_id_in("doc_id", ids)}
+
+    def parents(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the parent's id of those of these ids that exist, are not deleted and are chunks."""
+        columns = f"doc_id, json_extract(metadata, '$.{PARENT_ID}'), json_type(metadata, '$.{CHUNK}'), deleted"
+        rows = self._where_id_in(columns, ids)
+        return {doc_id: str(parent) for doc_id, parent, chunk, deleted in rows if chunk == "object" and not deleted}
 
     def changes(self, after: int, *, size: int = _PAGE) -> Iterator[tuple[int, list[Change]]]:
         """Yield batches of the documents written after this sequence number and not deleted since.

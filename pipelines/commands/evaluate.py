@@ -83,6 +83,7 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     from pipelines.evaluation.systems import CONFIGURED, configured_systems
     from pipelines.evaluation.task import Task, run_task
     from pipelines.models import Models
+    from pipelines.search.judged_parents import judges_parents, known_parents
 
     imported, settings = imported_runs(options), settings_of(options)
     every = read_qrels(options.qrels)
@@ -94,8 +95,11 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     with Collection.open(options.directory) as collection:
         store, documents = collection.documents, len(collection)
         specs = specs_of(collection, dense=options.dense, sparse=options.sparse, dtype=options.dtype)
+        parents = judges_parents(store, qrels, options.directory)
+        judged = list({doc_id for grades in qrels.values() for doc_id in grades})
+        known = known_parents(store, judged) if parents else store.alive(judged)
         checks = {
-            "missing_judged": sum(doc_id not in store for doc_id in {d for grades in qrels.values() for d in grades}),
+            "missing_judged": len(judged) - len(known),
             "shared_ids": sum(query_id in store for query_id in queries),
             "unknown_queries": unknown,
         }
@@ -125,6 +129,7 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         documents=documents,
         legs=CollectionLegs(options.directory, models),
         checks=checks,
+        parents=parents,
         drop_self_hits=drops_self_hits(name, options.self_hits),
     )
     paths = {run: Path(path) for run, path in imported.items()}

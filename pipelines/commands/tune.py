@@ -107,6 +107,7 @@ def _fusion(
     runs = run_legs(
         options.directory,
         queries,
+        qrels=qrels,
         depth=max(*depths, untuned.depth if untuned else DEPTH),
         dense=options.dense,
         sparse=options.sparse,

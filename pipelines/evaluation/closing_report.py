@@ -8,6 +8,7 @@ from typing import Any
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from pipelines.measures.significance import compare_paired, compare_systems
+from pipelines.search.judged_parents import parent_contents
 
 
 def add_significance(entries: Mapping[str, Any], output: Path, baseline: str | None) -> None:
@@ -68,13 +69,14 @@ def _builds_on(name: str, rows: Mapping[str, Any]) -> list[str]:
 
 
 def stored_contents(collection: Path) -> Callable[[Sequence[str]], list[str]]:
-    """Return a function that reads documents' texts from a collection, opened at each call; empty for unknown ids."""
+    """Return a function that reads documents' texts from a collection, opened at each call; empty for unknown ids.
+
+    The text of a document that is stored as chunks is put together from them.
+    """
 
     def contents(doc_ids: Sequence[str]) -> list[str]:
         with DocumentStore.open(collection / "documents.sqlite") as store:
-            there = [doc_id for doc_id in doc_ids if doc_id in store]
-            found = dict(zip(there, store.contents(there), strict=True))
-        return [found.get(doc_id, "") for doc_id in doc_ids]
+            return [parent_contents(store, doc_id) for doc_id in doc_ids]
 
     return contents
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from indexing.collection.store import DocumentStore
 from indexing.disk import write_json
 from indexing.errors import InputError
 from indexing.hits import Hits, string_array
@@ -28,6 +29,7 @@ from pipelines.models import Models
 from pipelines.package_versions import package_version
 from pipelines.search import SearchPipeline
 from pipelines.search.fusing import make_fusion
+from pipelines.search.judged_parents import CHUNKS, Parents
 from retrieve.hybrid import HybridRetriever
 
 CACHE_FORMAT = 1
@@ -78,6 +80,8 @@ class Task:
         Source of the legs.
     drop_self_hits
         Remove hits whose id is their query's, before fusion and reranking.
+    parents
+        The documents that can be searched are chunks, and the judgements are of their parents.
     comparable
         These are the queries and judgements of a public dataset, of the split that is usually scored.
     """
@@ -90,6 +94,7 @@ class Task:
     legs: LegSource
     checks: Mapping[str, int] = field(default_factory=dict)
     drop_self_hits: bool = False
+    parents: bool = False
     comparable: bool = False
 
 
@@ -164,6 +169,8 @@ class _Runner:
         self.query_ids, self.texts = list(task.queries), list(task.queries.values())
         self.qrels = Qrels.from_dict(task.qrels)
         self.found: dict[str, tuple[int, Hits, float]] = {}
+        # Several chunks make one document, so more of them than of documents are searched for.
+        self.k = max(settings.k, CHUNKS) if task.parents else settings.k
 
     def run(self, system: System) -> dict[str, Any]:
         """Return the row of one system, from its cached answer if there is one."""
@@ -181,15 +188,26 @@ class _Runner:
             keep(path, key, record, hits)
         else:
             self.say(f"{self.task.name}: {system.name}: done before")
-        row = self._row(system.name, hits, record["cost"])
+        store = legs[system.legs[0]].collection.documents
+        row = self._row(system.name, self._judged(hits, store), record["cost"])
         if reranker:
-            best = best_order(pool, self.qrels, self.query_ids, reranker.candidates).top(self.settings.k)
+            read = self._judged(pool.top(reranker.candidates), store) if self.task.parents else pool
+            best = best_order(read, self.qrels, self.query_ids, reranker.candidates).top(self.settings.k)
             row["ceiling"] = self._means(best)
         built = {name: asdict(self.plan.legs[name]) | {"encoder": legs[name].encoder_record} for name in system.legs}
         row["configuration"] = {"name": system.name, **system.config.as_dict(), "legs": built}
         if self.task.comparable and (known := published_figures(self.task.name, system, legs)):
             row["published"] = known
         return row
+
+    def _judged(self, hits: Hits, store: DocumentStore) -> Hits:
+        """Return the hits that are judged: the documents, or the parents of chunks."""
+        if not self.task.parents:
+            return hits
+        parents = Parents.in_hits(store, [hits]).judge(hits)
+        return (without_self_hits(parents, self.query_ids) if self.task.drop_self_hits else parents).top(
+            self.settings.k
+        )
 
     def score_import(self, name: str, path: Path) -> dict[str, Any]:
         """Return the row of an imported run."""
@@ -206,7 +224,7 @@ class _Runner:
     def _determines(self, system: System, legs: Mapping[str, OpenLeg]) -> dict[str, Any]:
         return {
             **self._common(),
-            "k": self.settings.k,
+            "k": self.k,
             "timing": self.settings.timing,
             "system": system.determines,
             "legs": [legs[name].determines for name in system.legs],
@@ -227,7 +245,7 @@ class _Runner:
         cost: dict[str, Any] = {}
         if self.settings.timing:
             cost |= self._time(system, legs)
-        k, config = self.settings.k, system.config
+        k, config = self.k, system.config
         answers, seconds = [], 0.0
         for name in system.legs:
             hits, spent = self._leg_hits(legs[name], system.leg_depth(name, k))
@@ -265,7 +283,7 @@ class _Runner:
         wanted = depth
         if leg.exact:
             using = (system for system in self.plan.systems if leg.name in system.legs)
-            wanted = max(depth, *(system.leg_depth(leg.name, self.settings.k) for system in using))
+            wanted = max(depth, *(system.leg_depth(leg.name, self.k) for system in using))
         if leg.name not in self.found or not self._serves(leg, self.found[leg.name][0], depth):
             path = self.state / "legs" / (f"{leg.name}.json" if leg.exact else f"{leg.name}@{depth}.json")
             key = key_of({**self._common(), "leg": leg.determines})
@@ -288,7 +306,7 @@ class _Runner:
 
     def _time(self, system: System, legs: Mapping[str, OpenLeg]) -> dict[str, float]:
         """Return percentiles of the time of single searches through a `SearchPipeline`."""
-        config, k = system.config, self.settings.k
+        config, k = system.config, self.k
         retrievers = [legs[name].retriever for name in system.legs]
         retriever, hybrid = retrievers[0], None
         if len(retrievers) > 1:

@@ -20,6 +20,7 @@ from pipelines.measures.significance import SAMPLES, bootstrap_interval
 from pipelines.search.blocks import search_blocks
 from pipelines.search.config import SearchConfig, update_search_file
 from pipelines.search.fusing import with_method
+from pipelines.search.judged_parents import Parents, judges_parents
 from retrieve.fusion import FusionMethod, fusion_from_config
 from retrieve.fusion.pool import Pool, ordered_sum
 from retrieve.hybrid import DEPTH, fusion_for
@@ -37,18 +38,23 @@ QUERIES_AT_ONCE = 256
 class LegRuns:
     """Answers of each leg to the queries: the only input of tuning, however many fusions it tries.
 
-    `answers` holds one `Hits` per leg, named by its provenance; row ``i`` answers ``query_ids[i]``. `untuned` is the
-    default fusion of these legs.
+    `answers` holds one `Hits` per leg, named by its provenance; row ``i`` answers ``query_ids[i]``. With
+    `parents` the hits are chunks and their parents are judged. `untuned` is the default fusion of these legs.
     """
 
     query_ids: tuple[str, ...]
     answers: tuple[Hits, ...]
     untuned: Mapping[str, Any] = field(default_factory=lambda: {"method": "weighted-sum"})
+    parents: Parents | None = None
 
     @property
     def names(self) -> list[str]:
         """Names of the legs."""
         return [next(iter(hits.legs)) for hits in self.answers]
+
+    def judged(self, hits: Hits) -> Hits:
+        """Return the hits that are judged: the documents, or the parents of chunks."""
+        return hits if self.parents is None else self.parents.judge(hits)
 
     def top(self, depth: int) -> tuple[Hits, ...]:
         """Return the answers cut to `depth` hits per leg."""
@@ -141,6 +147,7 @@ def run_legs(
     directory: str | Path,
     queries: Mapping[str, str],
     *,
+    qrels: Mapping[str, Mapping[str, int]] | None = None,
     legs: Sequence[str] | None = None,
     depth: int = max(DEPTHS),
     dense: "str | DenseEncoder | None" = None,
@@ -155,12 +162,19 @@ def run_legs(
         A collection.
     queries
         ``{query_id: text}``.
+    qrels
+        The judgements; they decide whether chunks or their parents are judged. Without them documents are judged.
     legs
         Names of at least two legs, all by default.
     depth
         Number of hits per leg.
     dense, sparse
         As for `SearchPipeline.open`.
+
+    Raises
+    ------
+    InputError
+        For a single leg, or when no judged document is in the collection.
     """
     from indexing.collection.reader import Collection
     from pipelines.search.opening import LegRetrievers, searched_legs
@@ -169,6 +183,7 @@ def run_legs(
         names = searched_legs(collection.manifest) if legs is None else list(legs)
         if len(names) < 2:
             raise InputError(f"{directory} has the leg {', '.join(names)} only: a fusion needs two legs")
+        by_parents = bool(qrels) and judges_parents(collection.documents, qrels or {}, directory)
         opened = LegRetrievers(collection, SearchConfig.of_collection(directory).legs, dense=dense, sparse=sparse)
         retrievers = [opened[name] for name in names]
         texts = list(queries.values())
@@ -176,8 +191,9 @@ def run_legs(
             search_blocks(partial(_search, leg, depth), texts, QUERIES_AT_ONCE, f"searching {leg.name}", show_progress)
             for leg in retrievers
         ]
+        parents = Parents.in_hits(collection.documents, answers) if by_parents else None
     named = tuple(hits.as_leg(name) for hits, name in zip(answers, names, strict=True))
-    return LegRuns(tuple(queries), named, fusion_for(retrievers).as_config())
+    return LegRuns(tuple(queries), named, fusion_for(retrievers).as_config(), parents)
 
 
 def _search(leg: "Retriever", depth: int, queries: Sequence[str]) -> Hits:
@@ -226,8 +242,8 @@ def score_choices(
             pool = Pool.of(runs.top(depth))
             for place, choice in enumerate(choices):
                 if choice.depth == depth:
-                    hits = _fuse(fusion_from_config(choice.fusion), pool, cutoff)
-                    scores = evaluate(hits, coded, [measure], queries=runs.query_ids)
+                    hits = _fuse(fusion_from_config(choice.fusion), pool, None if runs.parents else cutoff)
+                    scores = evaluate(runs.judged(hits), coded, [measure], queries=runs.query_ids)
                     values[place] = scores.per_query[measure]
                     bar.update()
     return values
@@ -297,7 +313,7 @@ def tune(
     tried = [untuned, *(search_space(runs.names) if choices is None else choices)]
     values = score_choices(runs, judged, tried, measure, show_progress=show_progress)
     alone = {
-        name: evaluate(hits, judged, [measure], queries=runs.query_ids).per_query[measure]
+        name: evaluate(runs.judged(hits), judged, [measure], queries=runs.query_ids).per_query[measure]
         for name, hits in zip(runs.names, runs.answers, strict=True)
     }
     unseen = held_out(values, folds=folds, seed=seed)

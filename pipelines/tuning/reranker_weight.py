@@ -9,6 +9,7 @@ import numpy as np
 
 from pipelines.measures.evaluate import evaluate
 from pipelines.search.config import update_search_file
+from pipelines.search.judged_parents import Parents, judges_parents
 from pipelines.tuning.fusion import FOLDS, Choice, Interval, bootstrap, held_out
 from retrieve.reranking.base import reweighted
 
@@ -127,13 +128,21 @@ def tune_weight(
     with SearchPipeline.open(
         directory, config=replace(config, reranker=reading), reranker=CONFIGURED, dense=dense, sparse=sparse, **given
     ) as pipeline:
+        store = pipeline.collection.documents
+        by_parents = judges_parents(store, judged, directory)
         hits = pipeline.retrieve(texts, second.candidates, show_progress=show_progress)
+        parents = Parents.in_hits(store, [hits]) if by_parents else None
         used = config.reranker is not None and config.reranker.model == model
         now = pipeline.reranker.weight if used and pipeline.reranker is not None else None
     tried = list(WEIGHTS) if now is None or now in WEIGHTS else [*WEIGHTS, now]
     values = np.stack(
         [
-            evaluate(reweighted(hits, weight), judged, [measure], queries=list(judged)).per_query[measure]
+            evaluate(
+                reweighted(hits, weight) if parents is None else parents.judge(reweighted(hits, weight)),
+                judged,
+                [measure],
+                queries=list(judged),
+            ).per_query[measure]
             for weight in tried
         ]
     )

@@ -1,0 +1,94 @@
+"""Hits of chunks judged by their documents: each document once, at its best chunk."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from indexing.collection.store import DocumentStore
+from indexing.corpora.chunked import assemble, is_chunk, siblings
+from indexing.documents import Document
+from indexing.errors import InputError
+from indexing.hits import Hits, LegColumns, StringArray, encode_strings
+
+CHUNKS = 100
+"""Minimum number of chunks to search for when documents are judged, as `search_parents` does."""
+
+
+class Parents:
+    """The parent of each chunk among some hits.
+
+    Parameters
+    ----------
+    of
+        The parent's id by the chunk's id; a document that is no chunk is missing and its own parent.
+    """
+
+    def __init__(self, of: Mapping[str, str]) -> None:
+        self.of = of
+        self._coded: tuple[StringArray, StringArray, NDArray[np.int64]] | None = None
+
+    @classmethod
+    def in_hits(cls, store: DocumentStore, answers: Iterable[Hits]) -> "Parents":
+        """Read the parents of all documents in these hits from the store of their collection."""
+        return cls(store.parents(sorted({doc_id for hits in answers for doc_id in hits.ids[np.unique(hits.codes)]})))
+
+    def judge(self, hits: Hits, k: int | None = None) -> Hits:
+        """Return the best `k` documents of these chunks, each with the score of its best chunk."""
+        # Tuning judges one table of ids a thousand times.
+        if self._coded is None or self._coded[0] is not hits.ids:
+            self._coded = hits.ids, *encode_strings([self.of.get(doc_id, doc_id) for doc_id in hits.ids])
+        _, ids, code_of = self._coded
+        rows, codes = hits.rows, code_of[hits.codes]
+        # Hits are ordered, so a document's first chunk is its best.
+        first = np.zeros(len(codes), np.bool_)
+        first[np.unique(rows * len(ids) + codes, return_index=True)[1]] = True
+        legs = {name: LegColumns(leg.ranks[first], leg.scores[first]) for name, leg in hits.legs.items()}
+        return Hits.ranked(len(hits), rows[first], codes[first], hits.scores[first], ids, k, legs)
+
+
+def judges_parents(store: DocumentStore, qrels: Mapping[str, Mapping[str, int]], where: object) -> bool:
+    """Return whether the judged documents are parents of a collection's chunks.
+
+    Parameters
+    ----------
+    store
+        The collection's documents.
+    qrels
+        ``{query_id: {doc_id: grade}}``.
+    where
+        The collection, named in errors.
+
+    Raises
+    ------
+    InputError
+        When none of the judged documents is in the collection, neither stored nor as the parent of chunks.
+    """
+    judged = list(dict.fromkeys(doc_id for grades in qrels.values() for doc_id in grades))
+    stored, chunked = store.alive(judged), known_parents(store, judged)
+    if judged and not stored and not chunked:
+        example = next(store.ids(), None)
+        raise InputError(
+            f"none of the {len(judged):,} judged documents ({judged[0]!r}, for one) is in {where}, whose ids are like "
+            f"{example!r}: pass the judgements of this corpus, or index the corpus that they judge"
+        )
+    return len(chunked) > len(stored)
+
+
+def known_parents(store: DocumentStore, ids: Sequence[str]) -> set[str]:
+    """Return those of these ids that are parents of chunks in the store."""
+    first = {f"{doc_id}#0": doc_id for doc_id in ids}
+    return {first[chunk] for chunk, parent in store.parents(list(first)).items() if parent == first[chunk]}
+
+
+def parent_contents(store: DocumentStore, doc_id: str) -> str:
+    """Return the title and the text of a document that is stored, or reassembled from its chunks; else an empty text.
+
+    Deleted documents count as missing.
+    """
+    if doc_id in store:
+        return store.get([doc_id])[0].contents
+    if f"{doc_id}#0" not in store:
+        return ""
+    chunk: Document = store.get([f"{doc_id}#0"])[0]
+    return assemble(store.get(siblings(chunk.metadata))).contents if is_chunk(chunk.metadata) else ""
