@@ -1,6 +1,7 @@
 """The command ``retrieve``: parses the command line and runs one subcommand of ``pipelines.commands``."""
 
 import argparse
+import io
 import logging
 import re
 import sys
@@ -8,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 from indexing.errors import RetrieveError
 from pipelines.commands import GROUPS
@@ -18,6 +20,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0 on success, 1 after an explained error, 130 after Ctrl-C."""
+    _escape_what_stdout_cannot_encode()
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     return run_safely(partial(options.run, options))
@@ -55,18 +58,51 @@ def script_main(
     """Return the function that runs a script with command-line arguments and returns its exit status."""
 
     def main(arguments: Sequence[str] | None = None) -> int:
+        _escape_what_stdout_cannot_encode()
         return run_safely(partial(run, parser().parse_args(arguments)))
 
     return main
 
 
+def _escape_what_stdout_cannot_encode() -> None:
+    """Print backslash escapes for characters that the encoding of standard output lacks, in place of an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Parser whose errors say how to pass a value that begins with a dash."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments as argparse does."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit with status 2."""
+        if "--" not in self._given and (value := next(filter(self._is_value, self._given), None)):
+            message += f"; a value that begins with a dash is written behind --, as in: {self.prog} … -- {value!r}"
+        super().error(message)
+
+    def _is_value(self, text: str) -> bool:
+        name = text.split("=")[0]
+        return name.startswith("-") and len(name) > 1 and not any(known.startswith(name) for known in self._options)
+
+    @property
+    def _options(self) -> list[str]:
+        return [name for action in self._actions for name in action.option_strings]
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _CommandParser(
         prog="retrieve",
         usage="retrieve COMMAND …",
         description="Index a corpus, search it with several legs fused and reranked, measure it, train its models.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     # argparse cannot list subcommands in groups, so the epilog lists them.
     commands = parser.add_subparsers(prog="retrieve", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     lines = []
@@ -80,6 +116,16 @@ def _parser() -> argparse.ArgumentParser:
         [*lines[1:], "", "`retrieve COMMAND --help` shows options, defaults (in parentheses) and examples."]
     )
     return parser
+
+
+class _Version(argparse.Action):
+    """Print the version, which is looked up only when asked for, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"retrieve {version('retrieve-rerank')}")
+        parser.exit()
 
 
 def _line(name: str, command: argparse.ArgumentParser) -> str:

@@ -190,9 +190,12 @@ class Shards:
         StorageError
             For a number without a row, or a damaged piece.
         """
-        if self._firsts is None:
-            self._firsts = np.fromiter((piece.numbers[0] for piece in self._pieces), np.int64, len(self._pieces))
-        piece_of = np.searchsorted(self._firsts, numbers, side="right") - 1
+        # Another thread may accept a piece meanwhile.
+        firsts = self._firsts
+        if firsts is None:
+            pieces = list(self._pieces)
+            firsts = self._firsts = np.fromiter((piece.numbers[0] for piece in pieces), np.int64, len(pieces))
+        piece_of = np.searchsorted(firsts, numbers, side="right") - 1
         bounds = np.flatnonzero(np.diff(piece_of, prepend=-2, append=-2)).tolist()
         parts = []
         for start, stop in pairwise(bounds):

@@ -162,6 +162,11 @@ class DocumentStore(SqliteFile):
         """Return those of these ids that `get` returns a document for."""
         return {doc_id for (doc_id,) in self._where_id_in("doc_id", ids)}
 
+    def numbers_by_contents(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of a document by its contents, for those of these ids that are stored and sound."""
+        rows = self._where_id_in("number, title, text, digest", ids)
+        return {f"{title} {text}".strip(): number for number, title, text, digest in rows if digest is not None}
+
     def parents(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the parent's id of those of these ids that exist, are not deleted and are chunks."""
         columns = f"doc_id, json_extract(metadata, '$.{PARENT_ID}'), json_type(metadata, '$.{CHUNK}'), deleted"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,7 @@ import numpy as np
 
 from indexing.collection.creation import create_empty, with_place
 from indexing.collection.identity import check_identity
+from indexing.collection.known_rows import KnownRows, known_rows
 from indexing.collection.leg_parameters import with_parameters
 from indexing.collection.leg_writer import LegWriter
 from indexing.collection.legs import DocumentEncoder, check, check_document, codec
@@ -165,6 +167,10 @@ class CollectionWriter(Collection):
         for start in range(0, len(documents), BATCH_DOCUMENTS):
             part = slice(start, start + BATCH_DOCUMENTS)
             self._write(documents[part], {name: _part(rows, part) for name, rows in (encoded or {}).items()})
+
+    def known_rows(self, documents: Sequence[Document]) -> KnownRows:
+        """Return the rows that are stored already for equal texts, which need no encoding."""
+        return known_rows(self.documents, self._shards, documents)
 
     def check(self, document: Document) -> None:
         """Raise an `InputError` for a document that `upsert` would refuse, whatever its rows are."""
@@ -339,9 +345,10 @@ class CollectionWriter(Collection):
 
     def _write(self, documents: Sequence[Document], rows: dict[str, Any]) -> None:
         self._check_writable()
-        for name in self._shards:
-            if name not in rows:
-                rows[name] = self._encoder(name).encode_document([document.contents for document in documents])
+        if lacking := [name for name in self._shards if name not in rows]:
+            known = self.known_rows(documents)
+            for name in lacking:
+                rows[name] = known.complete(name, partial(self._encode, name))
         for name, leg in self.manifest.legs.items():
             check(leg, name, documents, rows.get(name))
         for document in documents:
@@ -358,9 +365,9 @@ class CollectionWriter(Collection):
             for name, writer in self._writers.items():
                 writer.upsert(documents, rows.get(name), sequence)
 
-    def _encoder(self, name: str) -> DocumentEncoder:
+    def _encode(self, name: str, texts: Sequence[str]) -> Any:
         if name in self._encoders:
-            return self._encoders[name]
+            return self._encoders[name].encode_document(texts)
         model = dict(self.leg(name).encoder or {}).get("name")
         raise InputError(
             f"the leg {name!r} needs its documents encoded with {model!r}: "

@@ -15,6 +15,7 @@ from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import check_fields
+from indexing.plurals import counted
 from indexing.progress import progress
 from indexing.seen_ids import SeenIds
 from pipelines.build.ingest import BATCH_CHARACTERS, OnDuplicate, duplicate_error
@@ -65,10 +66,11 @@ class Estimate:
             if count
         )
         return (
-            f"{self.documents:,} documents, {self.characters:,} characters{left_out}; read in {self.reading:.1f} s\n"
+            f"{counted(self.documents, 'document')}, {self.characters:,} characters{left_out}; "
+            f"read in {self.reading:.1f} s\n"
             f"  time: about {_duration(self.seconds)} on this machine ({stages})\n"
             f"  size: about {self.bytes / 1e6:.1f} MB ({parts})\n"
-            f"  estimated from building {self.sampled:,} documents; nothing was written"
+            f"  estimated from building {counted(self.sampled, 'document')}; nothing was written"
         )
 
 

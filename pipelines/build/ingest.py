@@ -2,15 +2,19 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from indexing.collection.known_rows import KnownRows
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.store import digest
 from indexing.collection.writer import CollectionWriter
+from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.progress import Progress, progress
@@ -43,10 +47,23 @@ class Stopwatch:
 
 @dataclass
 class Ingested:
-    """Counts of a pass over a corpus: documents read, written, unchanged and removed, and repeated ids."""
+    """Counts of a pass over a corpus.
+
+    Parameters
+    ----------
+    documents, duplicates
+        Documents read, and those with the id of an earlier one.
+    written, not_encoded
+        Documents written, and those of them whose text was encoded before.
+    new, changed, unchanged, removed
+        Documents that the collection lacked, held in another version, held already, and held without need.
+    """
 
     documents: int = 0
     written: int = 0
+    not_encoded: int = 0
+    new: int = 0
+    changed: int = 0
     unchanged: int = 0
     duplicates: int = 0
     removed: int = 0
@@ -91,7 +108,7 @@ def ingest(
     """
     if on_duplicate not in ("error", "first", "last"):
         raise InputError(f"on_duplicate must be 'error', 'first' or 'last', not {on_duplicate!r}")
-    done = Ingested()
+    done, resumed = Ingested(), len(collection) > 0
     waiting: deque[Future[None]] = deque()
     with (
         ThreadPoolExecutor(1, "indexing") as indexing,
@@ -99,10 +116,14 @@ def ingest(
     ):
         # Encoded batches are also stored after an error or Ctrl-C: leaving the executor waits for its work.
         for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
-            rows = {}
+            rows, known = {}, KnownRows(batch, np.zeros(len(batch), np.bool_))
+            if encoders and resumed:
+                with clock("comparing"):
+                    known = collection.known_rows(batch)
             for name, encoder in encoders.items():
                 with clock(f"{name} encoding"):
-                    rows[name] = encoder.encode_document([document.contents for document in batch])
+                    rows[name] = known.complete(name, encoder.encode_document)
+            done.not_encoded += int(known.known.sum())
             with clock("waiting for the indexes"):
                 while len(waiting) >= WAITING_BATCHES:
                     waiting.popleft().result()
@@ -112,6 +133,23 @@ def ingest(
             while waiting:
                 waiting.popleft().result()
     return done
+
+
+def check_first(corpus: Iterable[Document], collection: CollectionWriter, show_progress: bool) -> None:
+    """Read a corpus that can be read twice before anything is encoded, so that a bad record costs no encoding."""
+    if isinstance(corpus, Corpus) and corpus.on_error == "raise":
+        for _ in progress(corpus, desc="checking", total=corpus.count(), unit="doc", disable=not show_progress):
+            pass
+    elif isinstance(corpus, Sequence):
+        for document in corpus:
+            collection.check(document)
+
+
+def checked(corpus: Iterable[Document], check: Callable[[Document], None]) -> Iterator[Document]:
+    """Yield the documents of a corpus that cannot be read twice, each after its check."""
+    for document in corpus:
+        check(document)
+        yield document
 
 
 def prune(collection: CollectionWriter, seen: SeenIds) -> int:
@@ -148,6 +186,9 @@ def _changed(
             if doc_id in repeated or doc_id not in stored or stored[doc_id] != digest(document):
                 changed.pop(doc_id, None)
                 changed[doc_id] = document
+                if doc_id not in repeated:
+                    done.changed += doc_id in stored
+                    done.new += doc_id not in stored
             else:
                 done.unchanged += 1
         bar.update(len(batch))

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ from indexing.corpora import Corpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
-from indexing.progress import progress
-from pipelines.build.ingest import Ingested, OnDuplicate, Stopwatch, ingest, prune
+from indexing.plurals import counted
+from pipelines.build.ingest import Ingested, OnDuplicate, Stopwatch, check_first, checked, ingest, prune
 from pipelines.build.plan import (
     DenseIndex,
     IndexChoice,
@@ -56,12 +56,17 @@ class BuildReport:
     duplicates
         Number of records with the id of an earlier one.
     written, unchanged, removed
-        Number of documents that were encoded and indexed, that were already up to date, and that were deleted because
-        the corpus lacks them.
+        Number of documents that were indexed, that were already up to date, and that were deleted because the corpus
+        lacks them.
     seconds
         Seconds by stage. Encoding and indexing run in parallel, so the stages sum to more than ``total``.
     leg_bytes, shard_bytes, store_bytes
         Size of each leg's index, of its encoded documents, and of the texts.
+    new, changed, not_encoded
+        Of the written documents those that the collection lacked, those that it held in another version, and those
+        whose text it held in encoded form.
+    updated
+        An existing collection was updated.
     """
 
     path: Path
@@ -75,23 +80,35 @@ class BuildReport:
     leg_bytes: Mapping[str, int]
     shard_bytes: Mapping[str, int]
     store_bytes: int
+    new: int = 0
+    changed: int = 0
+    not_encoded: int = 0
+    updated: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {**asdict(self), "path": str(self.path)}
 
     def __str__(self) -> str:
         counts = [
             f"{count:,} {what}"
             for what, count in (
-                ("skipped", self.skipped),
-                ("with a repeated id", self.duplicates),
+                ("new", self.new if self.updated else 0),
+                ("changed", self.changed),
                 ("unchanged", self.unchanged),
                 ("removed", self.removed),
+                ("skipped", self.skipped),
+                ("with a repeated id", self.duplicates),
             )
-            if count
+            if count or (self.updated and what in ("new", "changed", "unchanged"))
         ]
         seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in self.seconds.items())
         sizes = ", ".join(f"{leg} {size / 1e6:.1f} MB" for leg, size in self.leg_bytes.items())
         encoded = sum(self.shard_bytes.values())
+        again = f"  {counted(self.not_encoded, 'text')} had been encoded before\n" if self.not_encoded else ""
+        counts = [counted(self.documents, "document"), *counts]
         return (
-            f"{self.path}: {', '.join([f'{self.documents:,} documents', *counts])}\n  time: {seconds}\n  legs: {sizes}"
+            f"{self.path}: {', '.join(counts)}\n{again}  time: {seconds}\n  legs: {sizes}"
             f"\n  texts: {self.store_bytes / 1e6:.1f} MB" + (f", encoded: {encoded / 1e6:.1f} MB" if encoded else "")
         )
 
@@ -203,7 +220,7 @@ def build_legs(
             if not _holds_documents(staging):
                 remove(staging)
             raise
-    return _report(Path(path), corpus, done, clock, started)
+    return _report(Path(path), corpus, done, clock, started, updated=False)
 
 
 def update_collection(
@@ -216,7 +233,10 @@ def update_collection(
     show_progress: bool = True,
     commit_seconds: float = 30.0,
 ) -> BuildReport:
-    """Update a collection from a corpus: new and changed documents are encoded and indexed, the others are left.
+    """Update a collection from a corpus: new and changed documents are indexed, the others are left.
+
+    Only texts that are new are encoded: a document of which only the metadata changed, or a chunk that moved within its
+    document, keeps its vectors.
 
     Readers may search meanwhile. To resume an update that was killed, call it again.
 
@@ -259,7 +279,7 @@ def update_collection(
                 described = {**collection.manifest.corpus, "fingerprint": None}
             with clock("commit"):
                 collection.commit(corpus=described)
-    return _report(Path(path), corpus, done, clock, started)
+    return _report(Path(path), corpus, done, clock, started, updated=True)
 
 
 def expected_count(corpus: Iterable[Document]) -> int | None:
@@ -284,10 +304,10 @@ def _ingest(
         if isinstance(corpus, Corpus):
             held.enter_context(corpus.checked(collection.manifest.fields, collection.check))
         else:
-            documents = _checked(corpus, collection.check)
+            documents = checked(corpus, collection.check)
         if encoders:
             with clock("checking"):
-                _check_first(corpus, collection, show_progress)
+                check_first(corpus, collection, show_progress)
         done = ingest(
             collection,
             documents,
@@ -299,22 +319,6 @@ def _ingest(
         )
     clock.seconds.update(collection.seconds)
     return done
-
-
-def _check_first(corpus: Iterable[Document], collection: CollectionWriter, show_progress: bool) -> None:
-    """Read a corpus that can be read twice before anything is encoded, so that a bad record costs no encoding."""
-    if isinstance(corpus, Corpus) and corpus.on_error == "raise":
-        for _ in progress(corpus, desc="checking", total=corpus.count(), unit="doc", disable=not show_progress):
-            pass
-    elif isinstance(corpus, Sequence):
-        for document in corpus:
-            collection.check(document)
-
-
-def _checked(corpus: Iterable[Document], check: Callable[[Document], None]) -> Iterator[Document]:
-    for document in corpus:
-        check(document)
-        yield document
 
 
 def _staged(staging: Path, plan: Plan, commit_seconds: float) -> CollectionWriter:
@@ -356,7 +360,9 @@ def _holds_documents(staging: Path) -> bool:
         return False
 
 
-def _report(path: Path, corpus: Iterable[Document], done: Ingested, clock: Stopwatch, started: float) -> BuildReport:
+def _report(
+    path: Path, corpus: Iterable[Document], done: Ingested, clock: Stopwatch, started: float, *, updated: bool
+) -> BuildReport:
     with Collection.open(path) as collection:
         stats = collection.stats()
     skipped, duplicates = left_out(corpus)
@@ -372,6 +378,10 @@ def _report(path: Path, corpus: Iterable[Document], done: Ingested, clock: Stopw
         leg_bytes={name: folder_bytes(path / "legs" / leg.folder) for name, leg in stats.legs.items()},
         shard_bytes=stats.shard_bytes,
         store_bytes=stats.store_bytes,
+        new=done.new,
+        changed=done.changed,
+        not_encoded=done.not_encoded,
+        updated=updated,
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from indexing.collection.identity import differences
 from indexing.collection.leg_parameters import OF_ROWS, agrees, with_parameters
 from indexing.collection.legs import DocumentEncoder
-from indexing.collection.manifest import Leg, read_manifest
+from indexing.collection.manifest import Leg, Manifest, read_manifest
 from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
 from indexing.errors import StorageError
@@ -122,12 +122,29 @@ def is_built(path: str | Path, corpus: Iterable[Document], **wanted: Any) -> boo
         return False
     plan = make_plan(**wanted)
     return (
+        _holds(manifest, corpus)
+        and all(name in manifest.legs and _serves(manifest.legs[name], leg) for name, leg in plan.legs.items())
+        and dict(plan.fields).items() <= dict(manifest.fields).items()
+    )
+
+
+def may_be_built(path: str | Path, corpus: Iterable[Document], legs: Iterable[str], fields: Mapping[str, str]) -> bool:
+    """Return whether `is_built` may be true for these names of legs and these fields, without loading an encoder."""
+    try:
+        manifest = read_manifest(Path(path))
+    except StorageError:
+        return False
+    fitting = set(legs) <= manifest.legs.keys() and fields.items() <= dict(manifest.fields).items()
+    return fitting and _holds(manifest, corpus)
+
+
+def _holds(manifest: Manifest, corpus: Iterable[Document]) -> bool:
+    """Return whether a collection holds exactly the documents of this corpus."""
+    return (
         isinstance(corpus, Corpus)
         and manifest.corpus.get("fingerprint") == corpus.fingerprint()
         and _reads_alike(manifest.corpus.get("reading") or {}, corpus.reading())
         and not (manifest.corpus.get("skipped") and corpus.on_error == "raise")
-        and all(name in manifest.legs and _serves(manifest.legs[name], leg) for name, leg in plan.legs.items())
-        and dict(plan.fields).items() <= dict(manifest.fields).items()
     )
 
 

@@ -20,6 +20,7 @@ from indexing.collection.legs import DocumentEncoder
 from indexing.corpora.corpus import Corpus, Fields
 from indexing.corpora.sources.ranges import RANGE_BYTES, RANGE_ROWS, Range, split_into_ranges
 from indexing.errors import InputError, ModelError, RetrieveError, SetupError
+from indexing.plurals import counted
 from indexing.progress import progress
 from pipelines.build.encoded import EncodedTexts, file_name, is_intact, text_digests, write_encoded
 
@@ -81,8 +82,9 @@ class Encoded:
     def __str__(self) -> str:
         reused = self.ranges - self.encoded
         return (
-            f"encoded {self.documents:,} documents in {self.seconds:.1f} s: {self.encoded:,} of {self.ranges:,} parts "
-            f"by {len(self.workers)} workers" + (f", {reused:,} were already encoded" if reused else "")
+            f"encoded {counted(self.documents, 'document')} in {self.seconds:.1f} s: "
+            f"{self.encoded:,} of {self.ranges:,} parts by {counted(len(self.workers), 'worker')}"
+            + (f", {reused:,} were already encoded" if reused else "")
         )
 
 

@@ -24,6 +24,17 @@ def command(commands: Any, name: str, run: Any, summary: str, example: str) -> a
     return parser
 
 
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return JSON in characters that standard output can encode; others are escaped."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").replace("_", "")
+    return json.dumps(value, indent=indent, ensure_ascii=not encoding.startswith("utf"), default=str)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``, which prints the summary as one JSON object and shows no progress."""
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON, and no progress")
+
+
 def dense_encoder(options: argparse.Namespace) -> Any:
     """Load the dense encoder that ``--dense`` names, or the default one."""
     from pipelines.models import Models

@@ -3,7 +3,8 @@
 import argparse
 from typing import Any
 
-from pipelines.commands.command import command
+from indexing.plurals import counted
+from pipelines.commands.command import add_json_option, command, json_text
 
 
 def add_parser(commands: Any) -> None:
@@ -18,6 +19,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,7 +28,10 @@ def run(options: argparse.Namespace) -> int:
 
     with CollectionWriter.open(options.directory) as collection:
         dead = collection.stats().dead
-        collection.compact(show_progress=not options.quiet)
+        collection.compact(show_progress=not (options.quiet or options.json))
         documents = len(collection)
-    print(f"{options.directory}: {documents:,} documents; {dead:,} replaced or deleted ones removed")
+    if options.json:
+        print(json_text({"path": options.directory, "documents": documents, "removed": dead}))
+        return 0
+    print(f"{options.directory}: {counted(documents, 'document')}; {dead:,} replaced or deleted ones removed")
     return 0

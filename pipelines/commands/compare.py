@@ -1,13 +1,12 @@
 """``retrieve compare``: two evaluations side by side, with paired significance tests."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, split_names
+from pipelines.commands.command import command, json_text, split_names
 
 if TYPE_CHECKING:
     from pipelines.evaluation.compare import Side
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         datasets=split_names(options.datasets) if options.datasets else None,
     )
     if options.json:
-        print(json.dumps([_as_json(side) for side in sides], indent=2, ensure_ascii=False))
+        print(json_text([_as_json(side) for side in sides], indent=2))
         return 0
     for dataset in dict.fromkeys(side.dataset for side in sides):
         print(_table(dataset, [side for side in sides if side.dataset == dataset]))

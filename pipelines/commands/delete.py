@@ -4,7 +4,8 @@ import argparse
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, json_filter, standard_input_lines
+from indexing.plurals import counted
+from pipelines.commands.command import add_json_option, command, json_filter, json_text, standard_input_lines
 
 
 def add_parser(commands: Any) -> None:
@@ -28,6 +29,7 @@ def add_parser(commands: Any) -> None:
         metavar="FILTER",
         help="all documents that match this filter, a JSON object over declared fields",
     )
+    add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,11 +42,12 @@ def run(options: argparse.Namespace) -> int:
         if deleted:
             collection.commit(corpus={**collection.manifest.corpus, "fingerprint": None})
         remaining = len(collection)
-    missing = len(selection.get("ids", ())) - deleted
-    print(
-        f"{options.directory}: {deleted:,} documents deleted, {remaining:,} left"
-        + (f"; {missing:,} of the ids were not found" if missing > 0 else "")
-    )
+    missing = max(0, len(selection.get("ids", ())) - deleted)
+    if options.json:
+        print(json_text({"path": options.directory, "deleted": deleted, "documents": remaining, "not_found": missing}))
+        return 0
+    lacking = f"; {counted(missing, 'id')} not found" if missing else ""
+    print(f"{options.directory}: {counted(deleted, 'document')} deleted, {remaining:,} left{lacking}")
     return 0
 
 

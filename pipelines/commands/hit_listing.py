@@ -1,12 +1,13 @@
 """Output of ``retrieve search``: results as a table for a person, or as JSON for a program."""
 
-import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pipelines.commands.command import json_text
 
 if TYPE_CHECKING:
     from pipelines.search import LegExplanation, SearchPipeline, SearchResult, SearchResults
@@ -66,7 +67,7 @@ def as_json(found: Found, *, timings: bool) -> str:
         del answer["timings"]
     for hit, marked in zip(answer["hits"], found.highlights, strict=True):
         hit["highlights"] = [list(span) for span in marked.spans]
-    return json.dumps({"query": found.query, **answer}, ensure_ascii=False)
+    return json_text({"query": found.query, **answer})
 
 
 def as_table(found: Found, *, timings: bool) -> str:
@@ -136,5 +137,8 @@ def _text(title: str, marked: "Highlight") -> str:
 
 
 def _marks() -> tuple[str, str]:
-    """Return the marks around matched words: bold on a terminal (unless NO_COLOR is set), otherwise asterisks."""
-    return ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("**", "**")
+    """Return the marks around matched words: bold on a terminal (unless NO_COLOR is set), otherwise ``>>`` and ``<<``.
+
+    Asterisks would not be told apart from those of a text in Markdown.
+    """
+    return ("\033[1m", "\033[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else (">>", "<<")

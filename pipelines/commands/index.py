@@ -2,15 +2,18 @@
 
 import argparse
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.indexes.registry import backends_of, kind_of
+from indexing.plurals import counted
 from pipelines.commands.command import (
+    add_json_option,
     command,
     dense_encoder,
+    json_text,
     number_or_by_field,
     numbers_by_field,
     positive,
@@ -158,13 +161,16 @@ def add_parser(commands: Any) -> None:
         "--ray-address", metavar="HOST:PORT", help="a Ray cluster ($RAY_ADDRESS, else one started on this machine)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
+    from indexing.collection.staging import check_free
     from indexing.corpora.corpus import read_corpus
+    from indexing.filters import check_fields
     from pipelines.build.job import build_legs
-    from pipelines.build.plan import is_built, make_plan
+    from pipelines.build.plan import is_built, make_plan, may_be_built
 
     _check(options)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
@@ -181,27 +187,39 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.chunk:
         corpus = _chunked(corpus, options)
-    build_options: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not options.quiet}
+    build_options: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not _quiet(options)}
     if options.update:
         return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
-    dense = None if options.no_dense else dense_encoder(options)
-    sparse = sparse_encoder(options) if options.sparse else None
-    wanted = {
+    legs = {
         "bm25": not options.no_bm25,
+        "dense": not options.no_dense,
+        "sparse": bool(options.sparse),
+        "tokens": options.late_interaction is not None,
+    }
+    fields, indexes = check_fields(_fields(options.filter_field)), _indexes(options)
+    # What needs no model is checked before one is loaded.
+    built = may_be_built(options.to, corpus, [name for name, chosen in legs.items() if chosen], fields)
+    if not (options.dry_run or built):
+        check_free(Path(options.to).resolve(), options.overwrite)
+    dense = dense_encoder(options) if legs["dense"] else None
+    wanted = {
+        "bm25": legs["bm25"],
         "dense": dense,
-        "sparse": sparse,
-        "multi_vector": None if options.late_interaction is None else token_encoder(options, dense),
-        **_indexes(options),
-        "fields": _fields(options.filter_field),
+        "sparse": sparse_encoder(options) if legs["sparse"] else None,
+        "multi_vector": token_encoder(options, dense) if legs["tokens"] else None,
+        **indexes,
+        "fields": fields,
     }
     plan = make_plan(**wanted)
     if options.dry_run:
         from pipelines.build.estimate import estimate_build
 
-        print(f"{options.corpus}: {estimate_build(corpus, plan, **build_options)}")
+        estimate = estimate_build(corpus, plan, **build_options)
+        print(json_text(asdict(estimate)) if options.json else f"{options.corpus}: {estimate}")
         return 0
     if not options.overwrite and is_built(options.to, corpus, **wanted):
-        print(f"{options.to} is already built from this corpus with these models: nothing to do")
+        line = f"{options.to} is already built from this corpus with these models: nothing to do"
+        print(json_text({"path": options.to, "already_built": True}) if options.json else line)
         return 0
 
     def build() -> "BuildReport":
@@ -210,6 +228,10 @@ def run(options: argparse.Namespace) -> int:
         return build_legs(corpus, options.to, encoded_plan, overwrite=options.overwrite, **build_options)
 
     return _run_safely(options, skipped_to, build)
+
+
+def _quiet(options: argparse.Namespace) -> bool:
+    return bool(options.quiet or options.json)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -282,9 +304,10 @@ def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[s
         encoders,
         options.ray_shards or f"{options.to.rstrip('/')}.encoded",
         cluster=Cluster(options.ray_address, options.workers),
-        show_progress=not options.quiet,
+        show_progress=not _quiet(options),
     )
-    print(encoded)
+    if not options.json:
+        print(encoded)
     return encoded.encoders
 
 
@@ -329,8 +352,12 @@ def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
     except KeyboardInterrupt:
         print("\nthe work so far is kept: run the same command again to resume", file=sys.stderr)
         raise
+    if options.json:
+        skipped = {"skipped_to": str(skipped_to)} if report.skipped else {}
+        print(json_text({**report.as_dict(), **skipped}))
+        return 0
     print(report)
     if report.skipped:
-        print(f"  {report.skipped:,} malformed lines were skipped; they are in {skipped_to}")
+        print(f"  {counted(report.skipped, 'record')} skipped; {skipped_to} lists them with the reasons")
     print(f'  next: retrieve search {options.to} "your question"')
     return 0

@@ -1,10 +1,10 @@
 """``retrieve info``: describe a collection."""
 
 import argparse
-import json
 from typing import Any
 
-from pipelines.commands.command import command
+from indexing.plurals import counted
+from pipelines.commands.command import command, json_text
 
 
 def add_parser(commands: Any) -> None:
@@ -25,13 +25,13 @@ def run(options: argparse.Namespace) -> int:
     with Collection.open(options.directory) as collection:
         manifest = collection.manifest
     if options.json:
-        print(json.dumps(asdict(manifest), indent=2, ensure_ascii=False))
+        print(json_text(asdict(manifest), indent=2))
         return 0
-    print(f"{options.directory}: {manifest.documents:,} documents from {manifest.corpus.get('description')}")
+    print(f"{options.directory}: {counted(manifest.documents, 'document')} from {manifest.corpus.get('description')}")
     fields = ", ".join(f"{name} ({kind})" for name, kind in manifest.fields.items())
     print(f"  filter fields: {fields or 'none (retrieve index --filter-field NAME:TYPE)'}")
     for name, leg in manifest.legs.items():
-        size = f"{leg.count:,} documents, {leg.bytes / 1e6:.1f} MB"
+        size = f"{counted(leg.count, 'document')}, {leg.bytes / 1e6:.1f} MB"
         print(f"  {name}: {leg.backend}, {size} ({described(leg.parameters)})")
         if leg.encoder:
             print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})")

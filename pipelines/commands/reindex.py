@@ -1,12 +1,14 @@
 """``retrieve reindex``: rebuild the index of a leg without a model or the corpus."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
 from indexing.indexes.registry import KINDS
-from pipelines.commands.command import command, number_or_by_field
+from indexing.plurals import counted
+from pipelines.commands.command import add_json_option, command, json_text, number_or_by_field
 from pipelines.commands.index_options import add_index_options, check_parameters, described, index_parameters
 
 
@@ -36,6 +38,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--b", type=number_or_by_field, metavar="N", help="BM25's b, as --k1")
     parser.add_argument("--scale", type=float, help="factor by which the weights of a sparse leg are multiplied")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -52,10 +55,13 @@ def run(options: argparse.Namespace) -> int:
     given = index_parameters(options)
     check_parameters(name, backend, leg.rows, {**leg.parameters, **given}, given)
     with CollectionWriter.open(options.directory, without=[name]) as collection:
-        collection.reindex(name, backend=backend, show_progress=not options.quiet, **given)
+        collection.reindex(name, backend=backend, show_progress=not (options.quiet or options.json), **given)
         leg = collection.leg(name)
+    if options.json:
+        print(json_text({"path": options.directory, "leg": name, **asdict(leg)}))
+        return 0
     print(
-        f"{options.directory}: {name} holds {leg.count:,} documents in {leg.backend}, {leg.bytes / 1e6:.1f} MB "
-        f"({described(leg.parameters)})"
+        f"{options.directory}: {name} holds {counted(leg.count, 'document')} in {leg.backend}, "
+        f"{leg.bytes / 1e6:.1f} MB ({described(leg.parameters)})"
     )
     return 0

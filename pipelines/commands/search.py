@@ -148,6 +148,9 @@ def run(options: argparse.Namespace) -> int:
 
     if not options.query.strip():
         raise InputError("the query is empty: write a query, or - to read queries from standard input")
+    for text in (options.query, *options.rewrite):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"the query {text!a} is not UTF-8: write it in UTF-8, as the terminal does")
     if options.rewrite and options.query == "-":
         raise InputError("--rewrite is for a single query: write it as QUERY, not - for standard input")
     filter, refine = json_filter(options.filter, "--where"), _refine(options)

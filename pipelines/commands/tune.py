@@ -1,14 +1,13 @@
 """``retrieve tune``: choose the fusion, and the weight of a reranker, from judged queries."""
 
 import argparse
-import json
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, positive
+from pipelines.commands.command import command, json_text, positive
 
 if TYPE_CHECKING:
     from pipelines.tuning.fusion import Choice, TuningReport
@@ -92,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
             between = "\n" if len(report) > 1 else ""
             print(f"{between}{weight}\n{_outcome(path, Path(options.directory), options.write)}")
     if options.json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(json_text(report, indent=2))
     return 0
 
 
@@ -111,7 +110,7 @@ def _fusion(
         depth=max(*depths, untuned.depth if untuned else DEPTH),
         dense=options.dense,
         sparse=options.sparse,
-        show_progress=not options.quiet,
+        show_progress=not (options.quiet or options.json),
     )
     report = tune(
         runs,
@@ -121,7 +120,7 @@ def _fusion(
         measure=options.measure,
         folds=options.folds,
         seed=options.seed,
-        show_progress=not options.quiet,
+        show_progress=not (options.quiet or options.json),
     )
     write = options.write == "always" or (options.write == "gain" and report.is_gain)
     path = write_choice(options.directory, report.chosen) if write else None
@@ -149,7 +148,7 @@ def _weight(
         seed=options.seed,
         dense=options.dense,
         sparse=options.sparse,
-        show_progress=not options.quiet,
+        show_progress=not (options.quiet or options.json),
     )
     write = options.write == "always" or (options.write == "gain" and report.is_gain)
     return report, write_weight(options.directory, report) if write else None

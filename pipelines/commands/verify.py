@@ -1,10 +1,11 @@
 """``retrieve verify``: check a collection for damage, and repair it."""
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.commands.command import command
+from pipelines.commands.command import add_json_option, command, json_text
 
 if TYPE_CHECKING:
     from indexing.collection.verify import Problem
@@ -30,6 +31,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, if it has moved since the build")
     parser.add_argument("--sparse", metavar="MODEL", help="the sparse encoder, if it has moved since the build")
+    add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -39,14 +41,26 @@ def run(options: argparse.Namespace) -> int:
 
     path = Path(options.directory)
     problems = verify(path)
-    _show(path, problems)
-    if options.repair and problems:
+    repaired = bool(options.repair and problems)
+    if not options.json:
+        _show(path, problems)
+    if repaired:
         needed = any(problem.what == "piece" for problem in problems)
         encoders = collection_encoders(path, dense=options.dense, sparse=options.sparse) if needed else {}
-        print("repairing …", flush=True)
-        problems = repair(path, encoders)
-        _show(path, problems)
-    return DAMAGED if any(not problem.harmless for problem in problems) else 0
+        if not options.json:
+            print("repairing …", flush=True)
+        found, problems = problems, repair(path, encoders)
+        if not options.json:
+            _show(path, problems)
+    damaged = any(not problem.harmless for problem in problems)
+    if options.json:
+        report = {"path": str(path), "damaged": damaged, "problems": _listed(problems)}
+        print(json_text(report | ({"repaired": _listed(found)} if repaired else {})))
+    return DAMAGED if damaged else 0
+
+
+def _listed(problems: "list[Problem]") -> list[dict[str, Any]]:
+    return [{**asdict(problem), "harmless": problem.harmless} for problem in problems]
 
 
 def _show(path: Path, problems: "list[Problem]") -> None:

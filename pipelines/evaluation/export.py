@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.disk import write_atomically
+from indexing.plurals import counted
 from pipelines.evaluation.cost import COSTS
 
 _COSTS = [cost for cost in COSTS if cost[0] in ("p50_ms", "p95_ms", "p99_ms", "index_bytes")]
@@ -94,7 +95,8 @@ def _table(name: str, dataset: Mapping[str, Any], measures: Sequence[str]) -> tu
             notes.append(f"{system}: {first} could be {ceiling[first]:.4f} with the best order of its candidates")
         notes += _published(system, row, measures)
     notes += [f"not run: {system}: {reason}" for system, reason in dataset["not_run"].items()]
-    title = f"{name} {dataset['split']}: {dataset['documents']:,} documents, {dataset['queries']:,} queries"
+    title = f"{name} {dataset['split']}: {counted(dataset['documents'], 'document')}, "
+    title += counted(dataset["queries"], "query")
     return title, rows, notes
 
 

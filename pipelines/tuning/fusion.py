@@ -127,14 +127,14 @@ class TuningReport:
     def __str__(self) -> str:
         best = max(self.legs, key=self.legs.__getitem__)
         lines = [f"{self.measure} over {self.queries} queries; {self.tried} fusions tried on one run per leg", ""]
-        lines += [f"  {name + ' alone':<32}{mean:.4f}" for name, mean in self.legs.items()]
+        lines += [f"  {name + ' alone':<31} {mean:.4f}" for name, mean in self.legs.items()]
         lines += [
-            f"  {'untuned':<32}{self.default:.4f}   {self.untuned}",
-            f"  {'tuned, on held-out queries':<32}{self.held_out:.4f}",
-            f"  {'tuned, on the same queries':<32}{self.seen:.4f}   {self.chosen}",
+            f"  {'untuned':<31} {self.default:.4f}   {self.untuned}",
+            f"  {'tuned, on held-out queries':<31} {self.held_out:.4f}",
+            f"  {'tuned, on the same queries':<31} {self.seen:.4f}   {self.chosen}",
             "",
             f"  gain over untuned     {self.over_default}  (95%, bootstrap over queries)",
-            f"  gain over {best + ' alone':<12}{self.over_best_leg}",
+            f"  gain over {best + ' alone':<11} {self.over_best_leg}",
             "",
         ]
         if self.is_gain:

