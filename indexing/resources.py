@@ -5,9 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import NoReturn, ParamSpec, Self, TypeVar
 
-from indexing.errors import SetupError, StorageError
+from indexing.errors import InputError, SetupError, StorageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,6 +22,13 @@ class Closing(ABC):
 
     def __enter__(self) -> Self:
         return self
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise InputError(
+            f"a {name} holds open files, threads or processes and can be neither pickled nor copied: "
+            f"make another {name} where it is needed"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

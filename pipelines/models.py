@@ -86,6 +86,9 @@ class Models:
         of_dense = recorded.get("kind") == DENSE_TOKENS
         try:
             encoder = self.dense_tokens(model, dtype) if of_dense else getattr(self, option)(model, dtype)
+            width = leg.parameters.get("dimension")
+            if isinstance(model, str | Path) and option == "dense" and width and width < encoder.dimension:
+                encoder = encoder.truncated(width)
         except ModelError as error:
             if given is not None:
                 raise

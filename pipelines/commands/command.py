@@ -39,7 +39,8 @@ def dense_encoder(options: argparse.Namespace) -> Any:
     """Load the dense encoder that ``--dense`` names, or the default one."""
     from pipelines.models import Models
 
-    return Models().dense(options.dense or None, options.dtype)
+    encoder = Models().dense(options.dense or None, options.dtype)
+    return encoder if options.dense_dim is None else encoder.truncated(options.dense_dim)
 
 
 def sparse_encoder(options: argparse.Namespace) -> Any:

@@ -52,6 +52,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
     parser.add_argument("--dense", metavar="MODEL", help="dense encoder, a path or a Hub name (all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--dense-dim",
+        type=positive,
+        metavar="N",
+        help="keep only the first N dimensions, of a model trained for that (all)",
+    )
     parser.add_argument("--no-dense", action="store_true", help="build no dense leg")
     parser.add_argument(
         "--dense-backend",
@@ -240,6 +246,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.update:
         building = {
             "--dense-backend": options.dense_backend is not None,
+            "--dense-dim": options.dense_dim is not None,
             "--sparse-backend": options.sparse_backend is not None,
             "--late-interaction without a model": options.late_interaction == "",
             "--filter-field": bool(options.filter_field),
@@ -253,6 +260,8 @@ def _check(options: argparse.Namespace) -> None:
                 f"{wrong} does not apply to --update, which keeps the existing indexes: leave it out, change an index "
                 "with `retrieve reindex`, or build a new collection with --overwrite"
             )
+    if options.dense_dim is not None and options.no_dense:
+        raise InputError("--dense-dim requires a dense leg, and --no-dense builds none")
     given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]
     if given and options.engine != "ray":
         raise InputError(f"--{given[0].replace('_', '-')} requires --engine ray")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,20 @@ class DenseEncoder(PromptedEncoder):
         from retrieve.encoders.modules.nv_embed import implied_steps
 
         return implied_steps(self.checkpoint.config)
+
+    def truncated(self, dimension: int) -> Self:
+        """Return an encoder with the same weights whose vectors keep only so many leading dimensions.
+
+        Raises
+        ------
+        InputError
+            For more dimensions than the model has.
+        """
+        if dimension > self._full_dimension:
+            raise InputError(f"{self.checkpoint.name} has {self._full_dimension} dimensions, fewer than {dimension}")
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), truncate_dim=dimension, dimension=self._width(dimension))
+        return other
 
     @property
     def similarity(self) -> str:

@@ -5,7 +5,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from threading import Lock
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -28,6 +27,7 @@ from retrieve.encoders.modules.backbone import (
     usable_length,
 )
 from retrieve.encoders.modules.chat import ChatTemplate
+from retrieve.encoders.modules.lock import ModuleLock
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
 from retrieve.encoders.modules.task_lengths import TaskLengths
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
@@ -137,7 +137,7 @@ class Transformer(InputModule):
         if do_lower_case:
             lowercase(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
-        self._tokenizing = Lock()
+        self._tokenizing = ModuleLock()
         self.reentrant = reentrant(model)
 
     @classmethod
