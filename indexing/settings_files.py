@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -37,11 +38,35 @@ def read_yaml(path: str | Path) -> Any:
     is_json = path.suffix == ".json"
     try:
         text = path.read_text("utf-8")
-        return json.loads(text) if is_json else yaml.safe_load(text)
+        return json.loads(text, object_pairs_hook=_distinct_keys) if is_json else yaml.load(text, _loader())
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} is not {'JSON' if is_json else 'YAML'}: {' '.join(str(error).split())}") from error
+
+
+@cache
+def _loader() -> Any:
+    """Return YAML's safe loader, made to refuse a key that occurs twice, of which only the last would count."""
+    import yaml
+
+    class DistinctKeys(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            written = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            _check_distinct([str(key) for key in written], f" in line {node.start_mark.line + 1} or below")
+            return super().construct_mapping(node, deep)
+
+    return DistinctKeys
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_distinct([key for key, _ in pairs], "")
+    return dict(pairs)
+
+
+def _check_distinct(keys: Sequence[str], where: str) -> None:
+    if twice := next((key for position, key in enumerate(keys) if key in keys[:position]), None):
+        raise ValueError(f"the key {twice!r} occurs twice{where}: keep one of them")
 
 
 def write_yaml(path: str | Path, content: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import Fields as FilterFields
-from indexing.filters.fields import typed_cells
+from indexing.filters.fields import typed_values
 from indexing.seen_ids import SeenIds
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class Corpus:
         ----------
         fields
             Declared filter fields: a cell of a source without types (CSV, TSV) is read as the field's type, and an
-            empty cell as no value.
+            empty cell as no value. Times are cut to milliseconds.
         check
             Raises an `InputError` for a document that the collection refuses.
         """
@@ -192,8 +192,10 @@ class Corpus:
             For a record that is malformed, or whose documents the collection refuses.
         """
         document = self.fields.document(record)
-        if self._types and not getattr(self.source, "typed", True):
-            document = replace(document, metadata=typed_cells(self._types, document.metadata, document.doc_id))
+        if self._types:
+            cells = not getattr(self.source, "typed", True)
+            values = typed_values(self._types, document.metadata, document.doc_id, cells=cells)
+            document = replace(document, metadata=values)
         stored = self._stored(document)
         if self._check is not None:
             for one in stored:

@@ -25,6 +25,7 @@ _RESERVED = ("and", "or", "not")
 _DATE = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)([T ](?P<time>\d\d:\d\d(:\d\d(\.\d{1,3})?)?)(?P<zone>Z|[+-](0\d|1[0-4]):[0-5]\d)?)?"
 )
+_FINE_TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{3})\d{1,9}(Z|[+-]\d\d:\d\d)?")
 _CELL_NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CELL_BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -84,22 +85,21 @@ def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> di
     return by_field
 
 
-def typed_cells(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> dict[str, Any]:
-    """Read the declared fields of a record without types (CSV, TSV) as values of their types.
+def typed_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str, *, cells: bool) -> dict[str, Any]:
+    """Read the declared fields of a record as values of their types.
+
+    Times finer than a millisecond, as programs write them, are cut to milliseconds.
 
     Parameters
     ----------
     fields
-        The declared fields; other metadata stay strings.
+        The declared fields; other metadata are unchanged.
     metadata
-        A string for each field.
+        The record's values by field.
     doc_id
         The document, named in errors.
-
-    Returns
-    -------
-    dict
-        The metadata; a declared field whose cell is blank is null.
+    cells
+        The values are strings without a type (CSV, TSV): they are converted, and a blank one is null.
 
     Raises
     ------
@@ -108,10 +108,20 @@ def typed_cells(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> dic
     """
     typed = dict(metadata)
     for name, kind in fields.items():
-        cell = typed.get(name)
-        if isinstance(cell, str):
-            typed[name] = _cell(kind, cell, f"document {doc_id!r}: its field {name!r}") if cell.strip() else None
+        value = typed.get(name)
+        if cells and isinstance(value, str):
+            value = _cell(kind, value, f"document {doc_id!r}: its field {name!r}") if value.strip() else None
+            typed[name] = value
+        if kind == "date" and isinstance(value, list):
+            typed[name] = [_to_milliseconds(one) for one in value]
+        elif kind == "date" and isinstance(value, str):
+            typed[name] = _to_milliseconds(value)
     return typed
+
+
+def _to_milliseconds(value: Any) -> Any:
+    match = _FINE_TIME.fullmatch(value) if isinstance(value, str) else None
+    return value if match is None else f"{match[1]}{match[2] or ''}"
 
 
 def _cell(kind: FieldType, cell: str, where: str) -> Any:
@@ -190,12 +200,12 @@ def _milliseconds(value: Any, where: str) -> int:
         moment = _read_date(value, where)
     since = moment - _EPOCH
     if since.microseconds % 1000:
-        raise InputError(f"{where} is more precise than a millisecond: {value!r}")
+        raise InputError(f"{where} is more precise than a millisecond: {value!r}; cut it to milliseconds")
     return (since.days * 86400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def _read_date(value: Any, where: str) -> datetime:
-    form = "YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SS.mmm with Z or +HH:MM"
+    form = "YYYY-MM-DD, or YYYY-MM-DDTHH:MM:SS.mmm with Z or +HH:MM, to the millisecond at most"
     if not isinstance(value, str) or not (match := _DATE.fullmatch(value)):
         raise InputError(f"{where} must be a date ({form}), not {value!r}")
     text = f"{match['day']}T{match['time'] or '00:00'}{(match['zone'] or 'Z').replace('Z', '+00:00')}"

@@ -88,7 +88,7 @@ class JsonLines(TextFile):
 
     def records(self) -> Iterator[Record]:
         """Read each line that is not blank as a record."""
-        decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
+        decode = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_distinct).decode
         name = str(self.path)
         for number, line in self.lines():
             if not line.strip():
@@ -101,7 +101,7 @@ class JsonLines(TextFile):
                 problem = f"not JSON: {error.msg} at column {error.colno}; write one JSON object per line"
                 yield Record(name, number, {}, problem, _shown(line))
             except (ValueError, RecursionError) as error:
-                yield Record(name, number, {}, f"not JSON: {error}", _shown(line))
+                yield Record(name, number, {}, f"not usable JSON: {error}", _shown(line))
             else:
                 problem = ""
                 if not isinstance(values, dict):
@@ -215,6 +215,15 @@ def _quoted_rows(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[t
             pending.extendleft(reversed(unread))
             consumed.clear()
             yield number, [line.rstrip("\r\n")], f"not CSV: {error}; check the quotes that begin on this line"
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object; raise for a key that occurs twice, of which JSON does not say which value counts."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(name for position, (name, _) in enumerate(pairs) if name in dict(pairs[:position]))
+        raise ValueError(f"the key {twice!r} occurs twice in one object; keep one of them")
+    return values
 
 
 def _refuse_constant(name: str) -> None:
