@@ -186,3 +186,49 @@ def test_lines_may_end_with_cr_alone(tmp_path, name):
     assert corpus.count() in (None, 2, 3)
     if name == "c.jsonl":
         assert [len(list(part.records())) for part in split_into_ranges(corpus.source, size=10)] == [2]
+
+
+def test_times_of_records_are_cut_to_milliseconds(tmp_path):
+    lines = [
+        {"_id": "1", "text": "a", "day": "2020-01-01T10:00:00.123456"},
+        {"_id": "2", "text": "b", "day": ["2020-01-01 10:00:00.123999999+01:00", "2021-01-01"]},
+    ]
+    build_collection(read_corpus(json_lines(tmp_path / "c.jsonl", lines)), tmp_path / "c", fields={"day": "date"})
+    with Collection.open(tmp_path / "c") as collection:
+        assert collection.matching({"day": "2020-01-01T10:00:00.123"}) == ["1"]
+        assert collection.matching({"day": "2020-01-01T10:00:00.123+01:00"}) == ["2"]
+
+
+def test_a_parquet_timestamp_may_be_a_date_field(tmp_path):
+    from datetime import datetime
+
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    moment = datetime(2020, 1, 1, 10, 0, 0, 123456)  # tables hold times without a zone
+    pyarrow.parquet.write_table(pa.table({"id": ["1"], "text": ["a"], "day": [moment]}), tmp_path / "c.parquet")
+    build_collection(read_corpus(tmp_path / "c.parquet"), tmp_path / "c", fields={"day": "date"}, **QUIET)
+    with Collection.open(tmp_path / "c") as collection:
+        assert collection.matching({"day": {"gt": "2020-01-01T09:59:59"}}) == ["1"]
+
+
+@pytest.mark.parametrize("line", ['{"_id":"1","text":"a","text":"b"}', '{"_id":"1","text":"a","m":{"k":1,"k":1}}'])
+def test_a_key_that_occurs_twice_makes_a_record_unusable(tmp_path, line):
+    corpus = read_corpus(json_lines(tmp_path / "c.jsonl", [line, {"_id": "2", "text": "b"}]), on_error="skip")
+    assert [document.doc_id for document in corpus] == ["2"]
+    with pytest.raises(InputError, match=r"c\.jsonl, line 1: .*the key '(text|k)' occurs twice"):
+        list(read_corpus(tmp_path / "c.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("s.yaml", "depth: 10\ndepth: 20\n"), ("s.yaml", "a:\n  b: 1\n  b: 2\n"), ("s.json", '{"b": 1, "b": 1}')],
+)
+def test_a_key_that_occurs_twice_in_a_settings_file_is_named(tmp_path, name, content):
+    from indexing.settings_files import read_yaml
+
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name} is not .*: the key '(b|depth)' occurs twice"):
+        read_yaml(tmp_path / name)
+    (tmp_path / "merged.yaml").write_text("base: &base {a: 1}\nmore:\n  <<: *base\n  a: 2\n")
+    assert read_yaml(tmp_path / "merged.yaml")["more"] == {"a": 2}

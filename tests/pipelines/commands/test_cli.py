@@ -76,12 +76,12 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
     capsys.readouterr()
 
     assert main(["index", str(tmp_path / "changed.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
-    assert "4 documents, 1 unchanged" in capsys.readouterr().out
+    assert "4 documents, 1 new, 1 changed, 1 unchanged" in capsys.readouterr().out
     assert main(["search", str(directory), "records key", "--json", "--legs", "bm25"]) == 0
     assert [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]] == ["2"]
 
     assert main(["delete", str(directory), "--ids", "3", "nothing"]) == 0
-    assert "1 documents deleted, 3 left; 1 of the ids were not found" in capsys.readouterr().out
+    assert "1 document deleted, 3 left; 1 id not found" in capsys.readouterr().out
     assert main(["search", str(directory), "network packets", "--json"]) == 0
     assert "3" not in [hit["doc_id"] for hit in json.loads(capsys.readouterr().out)["hits"]]
 
@@ -102,10 +102,10 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
         "--quiet",
     ]
     assert main(remove) == 0
-    assert "3 documents, 3 unchanged" in capsys.readouterr().out
+    assert "3 documents, 0 new, 0 changed, 3 unchanged" in capsys.readouterr().out
     write(tmp_path / "changed.jsonl", changed[:1])
     assert main(remove) == 0
-    assert "1 documents, 1 unchanged, 2 removed" in capsys.readouterr().out
+    assert "1 document, 0 new, 0 changed, 1 unchanged, 2 removed" in capsys.readouterr().out
 
 
 def test_a_leg_that_moved_to_qdrant_is_updated_and_reranked_like_any(corpus_file, tmp_path, capsys):
@@ -165,7 +165,7 @@ def test_filter_fields_are_declared_once_and_delete_uses_them(corpus_file, tmp_p
     build = ["index", str(corpus_file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
     assert main([*build, "--filter-field", "year:number"]) == 0
     assert main(["delete", str(tmp_path / "c"), "--where", '{"year": {"lt": 2000}}']) == 0
-    assert "1 documents deleted, 2 left" in capsys.readouterr().out
+    assert "1 document deleted, 2 left" in capsys.readouterr().out
     for where, says in (('{"month": 1}', "declared are year"), ("{", "a JSON object"), ("{}", "not empty")):
         assert main(["delete", str(tmp_path / "c"), "--where", where]) == 1
         assert says in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_a_question_in_other_words(collection, capsys):
 
 def test_words_are_marked(collection, capsys):
     assert main(["search", collection, "baking oven", "-k", "1"]) == 0
-    assert "**bake** in an **oven**" in capsys.readouterr().out
+    assert ">>bake<< in an >>oven<<" in capsys.readouterr().out
     assert main(["search", collection, "baking oven", "-k", "1", "--json"]) == 0
     (hit,) = json.loads(capsys.readouterr().out)["hits"]
     assert [hit["text"][start:end] for start, end in hit["highlights"]] == ["bake", "oven"]
@@ -127,7 +127,7 @@ def test_of_chunks_their_documents_are_shown(tmp_path, capsys):
 
     assert main(["search", target, "networks", "--explain"]) == 0
     table = capsys.readouterr().out
-    assert "  1. handbook" in table and " passage found" in table and "**Networks**" in table
+    assert "  1. handbook" in table and " passage found" in table and ">>Networks<<" in table
     assert "Handbook > Networks: " in table and f" of {len(text)}" in table
     assert main(["search", target, "loaf", "--json"]) == 0
     (hit,) = json.loads(capsys.readouterr().out)["hits"]

@@ -75,7 +75,6 @@ def test_evaluate_scores_documents_with_every_system(folder, tmp_path, capsys):
         assert row["measures"]["nDCG@10"] == 1.0, name
         run = read_trec_run(output / "runs" / "c" / f"{name}.trec")
         assert set(run["q1"]) <= set(TOPICS) and 1 <= len(run["q1"]) <= 3
-    assert "Bake the loaf in a hot oven" in (output / "report.html").read_text()
     assert main(command) == 0
     assert "done before" in capsys.readouterr().err
 
