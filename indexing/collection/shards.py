@@ -12,15 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
 
 from indexing.disk import sync
 from indexing.errors import StorageError
 from indexing.token_vectors import TokenVectors
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SHARD_BYTES = 256 * 1024 * 1024
 """Size from which a new shard is started."""
@@ -81,22 +83,28 @@ class SparseRows:
 
     columns: int
 
-    def pack(self, rows: csr_matrix) -> bytes:
+    def pack(self, rows: "csr_matrix") -> bytes:
         """Convert rows to bytes."""
+        from scipy.sparse import csr_matrix
+
         matrix = csr_matrix(rows)
         ends = matrix.indptr[1:].astype("<i8")
         return ends.tobytes() + matrix.indices.astype("<i4").tobytes() + matrix.data.astype("<f4").tobytes()
 
-    def unpack(self, data: bytes, count: int) -> csr_matrix:
+    def unpack(self, data: bytes, count: int) -> "csr_matrix":
         """Convert bytes to rows."""
+        from scipy.sparse import csr_matrix
+
         ends = np.frombuffer(data, "<i8", count=count)
         nonzero = int(ends[-1]) if count else 0
         columns = np.frombuffer(data, "<i4", count=nonzero, offset=8 * count)
         weights = np.frombuffer(data, "<f4", count=nonzero, offset=8 * count + 4 * nonzero)
         return csr_matrix((weights, columns, np.concatenate(([0], ends))), shape=(count, self.columns))
 
-    def stack(self, parts: Sequence[csr_matrix]) -> csr_matrix:
+    def stack(self, parts: "Sequence[csr_matrix]") -> "csr_matrix":
         """Concatenate rows."""
+        from scipy.sparse import csr_matrix, vstack
+
         return vstack(parts, format="csr") if parts else csr_matrix(np.zeros((0, self.columns), np.float32))
 
     def take(self, rows: csr_matrix, positions: NDArray[np.int64]) -> csr_matrix:

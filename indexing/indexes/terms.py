@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-
-from scipy.sparse import csr_matrix
+from typing import TYPE_CHECKING
 
 from indexing.disk import write_atomically
 from indexing.errors import StorageError
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 VOCABULARY = "vocabulary.txt"
 
@@ -40,8 +42,10 @@ def read_vocabulary(folder: Path, checksum: str) -> list[str]:
     return text.decode().split("\n")
 
 
-def terms_by_score(index: Index, queries: csr_matrix, hits: Hits, vocabulary: Sequence[str]) -> list[Terms]:
+def terms_by_score(index: Index, queries: "csr_matrix", hits: Hits, vocabulary: Sequence[str]) -> list[Terms]:
     """Return what each term adds to each hit's score, by scoring the hits with one term at a time."""
+    from scipy.sparse import csr_matrix
+
     columns, bounds = queries.indices.tolist(), queries.indptr.tolist()
     single = csr_matrix(
         (queries.data, queries.indices, range(len(columns) + 1)), shape=(len(columns), queries.shape[1])

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, csr_matrix, issparse
 
 from indexing.errors import InputError
 from indexing.token_vectors import TokenVectors
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 LARGEST_IMPACT = 2**24 - 1
 """The largest integer up to which Lucene's float32 holds every integer exactly."""
@@ -51,8 +53,10 @@ def check_vectors(vectors: Any, dimension: int, path: Path, ids: Sequence[str] |
     return rows
 
 
-def check_weights(weights: Any, vocabulary: int, path: Path, ids: Sequence[str] | None = None) -> csr_matrix:
+def check_weights(weights: Any, vocabulary: int, path: Path, ids: Sequence[str] | None = None) -> "csr_matrix":
     """Check sparse vectors as `check_vectors` does, and return a copy as canonical float32 CSR [n, vocabulary]."""
+    from scipy.sparse import csr_matrix, issparse
+
     shape = np.shape(weights)
     if not issparse(weights) or len(shape) != 2 or shape[1] != vocabulary:
         raise InputError(
@@ -115,6 +119,8 @@ def check_vector_rows(ids: Sequence[str], rows: Any, dimension: int) -> None:
 
 def check_weight_rows(ids: Sequence[str], rows: Any, columns: int, scale: float) -> None:
     """Raise `InputError` unless `rows` are CSR weights [ids, columns] that make impacts when multiplied by `scale`."""
+    from scipy.sparse import csr_array, csr_matrix
+
     shape = len(ids), columns
     if not isinstance(rows, csr_matrix | csr_array) or rows.shape != shape:
         raise InputError(f"term weights of shape {list(shape)} are needed, not {_shape(rows)}")

@@ -7,11 +7,10 @@ often as its impact says.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, issparse
 
 from indexing.documents import check_ids
 from indexing.errors import InputError
@@ -25,6 +24,9 @@ from indexing.indexes.lucene.matched_terms import multiply_impacts
 from indexing.indexes.lucene.search import CONTENTS, escape
 from indexing.indexes.terms import read_vocabulary, write_vocabulary
 from indexing.indexes.vectors import LARGEST_IMPACT, LARGEST_LENGTH
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 DELIMITER = SEPARATOR
 """Between a term and its impact: what others use, ``|``, is a word of BERT's vocabulary; no term may hold this."""
@@ -83,7 +85,9 @@ class ImpactIndex(LuceneIndex):
         }
         return cls(path, settings, create=True, read_only=False)
 
-    def upsert(self, ids: Sequence[str], rows: csr_matrix, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
+    def upsert(
+        self, ids: Sequence[str], rows: "csr_matrix", metadata: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         """Index weights [n, vocabulary] under their ids; a weight that is negative or too large is an error, too."""
         matrix = self._checked(rows)
         if len(ids) != matrix.shape[0]:
@@ -103,14 +107,14 @@ class ImpactIndex(LuceneIndex):
         words = _in_words(matrix, impacts, self._document_terms)
         self._add(zip(ids, ((text,) for text in words), values, strict=True))
 
-    def search(self, queries: csr_matrix, k: int, filter: FilterLike | None = None) -> Hits:
+    def search(self, queries: "csr_matrix", k: int, filter: FilterLike | None = None) -> Hits:
         """Return the `k` best documents for each row of weights [queries, vocabulary] as `Index.search`.
 
         Ties at the cutoff are resolved too. Documents that share no term with a query are no hits of it.
         """
         return self._search_texts(self.query_texts(queries), k, filter)
 
-    def score(self, queries: csr_matrix, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    def score(self, queries: "csr_matrix", doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates as `Index.score`."""
         return self._score_texts(self.query_texts(queries), doc_ids)
 
@@ -119,13 +123,15 @@ class ImpactIndex(LuceneIndex):
         explained = super().matched_terms(self.query_texts(queries), hits) or []
         return multiply_impacts(explained, queries, hits, self.vocabulary, self.scale)
 
-    def query_texts(self, weights: csr_matrix) -> list[str]:
+    def query_texts(self, weights: "csr_matrix") -> list[str]:
         """Write each row of `weights` [queries, vocabulary] for Lucene's classic query parser."""
         matrix = self._checked(weights)
         impacts = self._impacts(matrix, lambda row: f"query {row}")
         return list(_in_words(matrix, impacts, self._query_terms))
 
-    def _checked(self, weights: csr_matrix) -> csr_matrix:
+    def _checked(self, weights: "csr_matrix") -> "csr_matrix":
+        from scipy.sparse import csr_matrix, issparse
+
         if not issparse(weights) or weights.ndim != 2:
             raise InputError(f"weights must be a scipy.sparse matrix [rows, vocabulary], not {type(weights).__name__}")
         if weights.shape[1] != len(self.vocabulary):
@@ -139,7 +145,7 @@ class ImpactIndex(LuceneIndex):
             matrix.sum_duplicates()
         return matrix
 
-    def _impacts(self, matrix: csr_matrix, name: Any) -> NDArray[np.int64]:
+    def _impacts(self, matrix: "csr_matrix", name: Any) -> NDArray[np.int64]:
         data = matrix.data if matrix.data.dtype.itemsize >= 4 else matrix.data.astype(np.float32)
         scaled = np.rint(data * self.scale)
         fine = (data >= 0) & (scaled <= LARGEST_IMPACT)
@@ -173,7 +179,7 @@ class ImpactIndex(LuceneIndex):
         return supply(parse, bind(make, 0, CONTENTS, keyword))
 
 
-def _in_words(matrix: csr_matrix, impacts: NDArray[np.int64], terms: NDArray[np.object_]) -> Iterator[str]:
+def _in_words(matrix: "csr_matrix", impacts: NDArray[np.int64], terms: NDArray[np.object_]) -> Iterator[str]:
     """Write each row as text: its terms, each followed by its impact and a space; impacts of 0 are left out."""
     for start in range(0, matrix.shape[0], ROWS):
         indptr = matrix.indptr[start : start + ROWS + 1].astype(np.int64)

@@ -3,16 +3,18 @@
 import re
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_matrix
 
 from indexing.hits import Hits
 from indexing.indexes.base import Terms
 from indexing.indexes.lucene.java_functions import as_function
 from indexing.indexes.lucene.jvm import java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 _TERM = re.compile(r"^\s*([-+.\dEe]+) = weight\((\w+):(.*) in \d+\) \[", re.MULTILINE)
 
@@ -52,7 +54,7 @@ def matched_terms(search: LuceneSearch, parse: Any, queries: Sequence[str], hits
 
 
 def multiply_impacts(
-    explained: Sequence[Terms], weights: csr_matrix, hits: Hits, vocabulary: Sequence[str], scale: float
+    explained: Sequence[Terms], weights: "csr_matrix", hits: Hits, vocabulary: Sequence[str], scale: float
 ) -> list[Terms]:
     """Multiply each matched term's summand by its impact in the query: Anserini's similarity leaves the factor out.
 
