@@ -15,6 +15,7 @@ from indexing.filters import Fields, field_values
 from indexing.indexes.base import Index, Making, MatchingIds
 from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import read_vocabulary
+from indexing.permissions import check_permissions
 
 
 class DocumentEncoder(Protocol):
@@ -55,9 +56,13 @@ def open_index(leg: Leg, folder: Path, *, read_only: bool, matching: MatchingIds
     """
     try:
         return kind_of(leg.backend).open(folder, read_only=read_only, matching=matching)
-    except (StorageError, SetupError):
+    except SetupError:
+        raise
+    except StorageError:
+        check_permissions([folder, *folder.rglob("*")], write=not read_only)
         raise
     except Exception as error:
+        check_permissions([folder, *folder.rglob("*")], write=not read_only)
         raise StorageError(f"the index {folder} cannot be read ({type(error).__name__}: {error})") from error
 
 

@@ -30,6 +30,7 @@ from indexing.filters import FilterLike
 from indexing.indexes.base import Index
 from indexing.indexes.registry import Backend, kind_of
 from indexing.token_vectors import TokenVectors
+from indexing.permissions import check_permissions
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class CollectionWriter(Collection):
         read_manifest(path)  # a directory that is no collection gets no lock beside it
         with ExitStack() as held:
             held.enter_context(write_lock(path))
+            check_permissions([path, *path.iterdir()], write=True)
             documents = DocumentStore.open(path / "documents.sqlite", read_only=False)
             held.callback(documents.close)
             collection = cls(path, read_manifest(path), documents, encoders=encoders, commit_seconds=commit_seconds)

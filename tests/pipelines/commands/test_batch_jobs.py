@@ -336,3 +336,39 @@ def test_an_existing_target_is_refused_before_a_model_is_loaded(directory, tmp_p
     assert "no-such-model" not in capsys.readouterr().err
     assert main(["index", str(other), "--to", str(tmp_path / "n"), *no_model, "--filter-field", "year:int"]) == 1
     assert "unknown type 'int'" in capsys.readouterr().err
+
+
+def test_missing_permissions_are_named_as_such():
+    script = """
+import os, sys
+import faiss, portalocker
+from indexing.errors import StorageError
+from indexing.collection.reader import Collection
+from indexing.collection.writer import CollectionWriter
+import indexing.indexes.faiss.index, indexing.indexes.faiss.leg_kind, indexing.indexes.lucene.leg_kinds
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may read and write everything
+for job in (lambda: CollectionWriter.open(sys.argv[1]), lambda: Collection.open(sys.argv[1]).index("dense")):
+    try:
+        job()
+    except StorageError as error:
+        print(error)
+"""
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="retrieve-permissions-"))
+    try:
+        TestUpdates().build(folder / "c", [Document("1", "one")])
+        for file in [*folder.rglob("*"), folder]:
+            file.chmod(0o555 if file.is_dir() else 0o444)
+        folder.chmod(0o777)  # the lock of a writer stands beside the collection
+        next((folder / "c").rglob("*.faiss")).chmod(0)
+        done = subprocess.run([sys.executable, "-c", script, folder / "c"], capture_output=True, text=True, check=False)
+        first, second = done.stdout.splitlines() or [done.stderr, ""]
+        assert first.startswith(f"no permission to change {folder / 'c'}"), done
+        assert re.match(rf"no permission to read {folder / 'c'}/legs/dense/vectors-\d+\.faiss: ", second)
+    finally:
+        for file in [folder, *folder.rglob("*")]:
+            file.chmod(0o755)
+        shutil.rmtree(folder)
