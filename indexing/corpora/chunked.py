@@ -67,7 +67,8 @@ class ChunkedCorpus(Corpus):
     Raises
     ------
     InputError
-        For a corpus with ``on_duplicate="last"``: chunks of the earlier documents of an id would remain.
+        For anything but a `Corpus`, and for one with ``on_duplicate="last"``: chunks of the earlier documents of an id
+        would remain.
     """
 
     def __init__(self, corpus: Corpus, chunking: Chunking) -> None:

@@ -173,6 +173,9 @@ class TestDocuments:
         json.dumps(chunked.reading())
         with pytest.raises(InputError, match="'error' or 'first'"):
             ChunkedCorpus(read_corpus(path, on_duplicate="last"), Chunking())
+        for other in ((document for document in corpus), [Document("1", "a")], "c.jsonl", None):
+            with pytest.raises(InputError, match="as read_corpus returns it"):
+                ChunkedCorpus(other, Chunking())
 
 
 def test_an_eighth_is_shared_by_default():
