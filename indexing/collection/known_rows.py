@@ -43,7 +43,8 @@ class KnownRows:
         if not texts:
             return self.rows[leg]
         order = np.argsort(np.concatenate([np.flatnonzero(self.known), np.flatnonzero(~self.known)]))
-        return self.shards[leg].codec.stack([self.rows[leg], encode(texts)])[order]
+        codec = self.shards[leg].codec
+        return codec.take(codec.stack([self.rows[leg], encode(texts)]), order)
 
 
 def known_rows(store: DocumentStore, shards: Mapping[str, Shards], documents: Sequence[Document]) -> KnownRows:
@@ -62,7 +63,7 @@ def known_rows(store: DocumentStore, shards: Mapping[str, Shards], documents: Se
         return unknown
     wanted, places = np.unique(numbers[known], return_inverse=True)
     try:
-        rows = {name: leg.read(wanted)[places] for name, leg in shards.items()}
+        rows = {name: leg.codec.take(leg.read(wanted), places) for name, leg in shards.items()}
     except StorageError:
         return unknown
     return KnownRows(documents, known, rows, shards)

@@ -29,8 +29,8 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.indexes.base import Index
 from indexing.indexes.registry import Backend, kind_of
-from indexing.token_vectors import TokenVectors
 from indexing.permissions import check_permissions
+from indexing.token_vectors import TokenVectors
 
 logger = logging.getLogger(__name__)
 

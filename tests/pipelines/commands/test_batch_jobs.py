@@ -372,3 +372,23 @@ for job in (lambda: CollectionWriter.open(sys.argv[1]), lambda: Collection.open(
         for file in [folder, *folder.rglob("*")]:
             file.chmod(0o755)
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("legs", "needless"),
+    [
+        (["--no-dense"], {"torch", "transformers", "faiss", "scipy", "tqdm", "yaml", "qdrant_client", "datasets"}),
+        (["--no-bm25"], {"jnius", "qdrant_client", "datasets", "pandas", "pyarrow", "sklearn"}),
+    ],
+)
+def test_a_search_from_the_shell_imports_only_what_its_legs_need(corpus, tmp_path, legs, needless):
+    assert main(["index", str(corpus), "--to", str(tmp_path / "d"), *legs, "--quiet"]) == 0
+    probe = (
+        "import sys\nfrom pipelines.cli import main\n"
+        f"assert main(['search', {str(tmp_path / 'd')!r}, 'bread', '--json']) == 0\n"
+        f"print(sorted({needless!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120, check=True)
+    hits, imported = done.stdout.splitlines()
+    assert json.loads(hits)["hits"][0]["doc_id"] == "b1"
+    assert imported == "[]"
