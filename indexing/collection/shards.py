@@ -107,7 +107,7 @@ class SparseRows:
 
         return vstack(parts, format="csr") if parts else csr_matrix(np.zeros((0, self.columns), np.float32))
 
-    def take(self, rows: csr_matrix, positions: NDArray[np.int64]) -> csr_matrix:
+    def take(self, rows: "csr_matrix", positions: NDArray[np.int64]) -> "csr_matrix":
         """Return some of the rows."""
         return rows[positions]
 
