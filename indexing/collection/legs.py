@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from indexing.collection.digests import metadata_json
 from indexing.collection.manifest import Leg
 from indexing.collection.shards import Codec, DenseRows, SparseRows, TokenRows
-from indexing.collection.store import metadata_json
 from indexing.documents import Document
 from indexing.errors import InputError, SetupError, StorageError
 from indexing.filters import Fields, field_values

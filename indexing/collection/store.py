@@ -9,13 +9,13 @@ delete can still show its hits.
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.collection.digests import digest_of, metadata_json
 from indexing.collection.shards import Piece
 from indexing.collection.sqlite_file import SqliteFile, connect
 from indexing.corpora.chunked import CHUNK, PARENT_ID
@@ -251,7 +251,7 @@ class DocumentStore(SqliteFile):
     def corrupt_ids(self) -> list[str]:
         """Return the ids of the documents whose digest is missing or does not match their contents."""
         pages = self._pages("doc_id, digest, title, text, metadata")
-        return [row[1] for rows in pages for row in rows if row[2] != _digest(row[3], row[4], row[5])]
+        return [row[1] for rows in pages for row in rows if row[2] != digest_of(row[3], row[4], row[5])]
 
     def __iter__(self) -> Iterator[Document]:
         """Yield every document in the order of insertion; a replaced one counts as inserted last."""
@@ -287,7 +287,7 @@ class DocumentStore(SqliteFile):
             transaction.executemany(
                 "INSERT OR REPLACE INTO documents VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
                 (
-                    (number, d.doc_id, sequence, _digest(d.title, d.text, fields), d.title, fields, d.text)
+                    (number, d.doc_id, sequence, digest_of(d.title, d.text, fields), d.title, fields, d.text)
                     for number, (d, fields) in enumerate(zip(documents, metadata, strict=True), start=first)
                 ),
             )
@@ -382,28 +382,6 @@ def _document(doc_id: str, title: str, text: str, metadata: str) -> Document:
     return Document(doc_id, text, title, json.loads(metadata))
 
 
-def _digest(title: str, text: str, metadata: str) -> bytes:
-    digest = blake2b(f"{len(title)} {len(text)} ".encode(), digest_size=16)
-    for part in (title, text, metadata):
-        digest.update(part.encode())
-    return digest.digest()
-
-
-def digest(document: Document) -> bytes:
-    """Return a digest of a document without its id (BLAKE2b, 128 bits); documents with equal digests need no update."""
-    return _digest(document.title, document.text, metadata_json(document))
-
-
 def _piece_row(leg: str, piece: Piece) -> tuple[Any, ...]:
     first = int(piece.numbers[0])
     return leg, first, piece.numbers.astype("<i8").tobytes(), piece.shard, piece.start, piece.length, piece.crc
-
-
-def metadata_json(document: Document) -> str:
-    """Return a document's metadata as JSON; raise an `InputError` if JSON cannot represent them."""
-    try:
-        text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
-        text.encode()
-        return text
-    except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair raises a ValueError too
-        raise InputError(f"document {document.doc_id!r}: its metadata cannot be written as JSON ({error})") from error

@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
+from indexing.collection.digests import digest
 from indexing.collection.known_rows import KnownRows
 from indexing.collection.legs import DocumentEncoder
-from indexing.collection.store import digest
 from indexing.collection.writer import CollectionWriter
 from indexing.corpora.corpus import Corpus
 from indexing.documents import Document

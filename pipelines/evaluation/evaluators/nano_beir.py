@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from indexing.errors import InputError
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from indexing.progress import progress
-from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, sparsity_of
 from pipelines.evaluation.evaluators.shared import encoded

@@ -1,0 +1,30 @@
+"""Digests of documents, which tell an unchanged document from a changed one."""
+
+import json
+from hashlib import blake2b
+
+from indexing.documents import Document
+from indexing.errors import InputError
+
+
+def digest_of(title: str, text: str, metadata: str) -> bytes:
+    """Return the digest of a document's parts, its metadata as `metadata_json` writes them."""
+    digest = blake2b(f"{len(title)} {len(text)} ".encode(), digest_size=16)
+    for part in (title, text, metadata):
+        digest.update(part.encode())
+    return digest.digest()
+
+
+def digest(document: Document) -> bytes:
+    """Return a digest of a document without its id (BLAKE2b, 128 bits); documents with equal digests need no update."""
+    return digest_of(document.title, document.text, metadata_json(document))
+
+
+def metadata_json(document: Document) -> str:
+    """Return a document's metadata as JSON; raise an `InputError` if JSON cannot represent them."""
+    try:
+        text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
+        text.encode()
+        return text
+    except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair raises a ValueError too
+        raise InputError(f"document {document.doc_id!r}: its metadata cannot be written as JSON ({error})") from error
