@@ -85,10 +85,12 @@ class Models:
             check_encoder(model, option, option, ("identity",))
         of_dense = recorded.get("kind") == DENSE_TOKENS
         try:
+            if isinstance(model, str | Path) and (of_dense or option == "dense"):
+                # A model that was truncated for the build is truncated again.
+                whole = self.dense(model, dtype)
+                width = int(recorded.get("dimension", whole.dimension))
+                model = whole.truncated(width) if width < whole.dimension else whole
             encoder = self.dense_tokens(model, dtype) if of_dense else getattr(self, option)(model, dtype)
-            width = leg.parameters.get("dimension")
-            if isinstance(model, str | Path) and option == "dense" and width and width < encoder.dimension:
-                encoder = encoder.truncated(width)
         except ModelError as error:
             if given is not None:
                 raise

@@ -59,6 +59,16 @@ def test_a_leg_of_truncated_vectors_is_opened_with_its_encoder_truncated(corpus,
         minilm.truncated(500)
 
 
+def test_token_vectors_of_a_truncated_encoder_are_opened_again(corpus, minilm, tmp_path):
+    from retrieve.encoders.dense_tokens import DenseTokens
+
+    truncated = minilm.truncated(64)
+    tokens = DenseTokens(truncated)
+    build_collection(corpus, tmp_path / "c", dense=truncated, multi_vector=tokens, show_progress=False)
+    with SearchPipeline.open(tmp_path / "c") as pipeline:
+        assert pipeline.search("how to bake", 1)[0].doc_id in ("bread", "cake")
+
+
 def test_the_command_line_truncates_updates_and_reranks(tmp_path, capsys):
     import json
 
