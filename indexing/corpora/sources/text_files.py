@@ -101,7 +101,7 @@ class JsonLines(TextFile):
                 problem = f"not JSON: {error.msg} at column {error.colno}; write one JSON object per line"
                 yield Record(name, number, {}, problem, _shown(line))
             except (ValueError, RecursionError) as error:
-                yield Record(name, number, {}, f"not usable JSON: {error}", _shown(line))
+                yield Record(name, number, {}, f"not JSON: {error}", _shown(line))
             else:
                 problem = ""
                 if not isinstance(values, dict):
