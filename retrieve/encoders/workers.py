@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, issparse, vstack
 
-from indexing.errors import InputError, ModelError, require_positive
+from indexing.errors import InputError, ModelError
 from indexing.inputs import listed, whole_number
-from indexing.resources import Closing, Lifetime
 from indexing.progress import progress
 from indexing.resources import Closing, Lifetime
 from indexing.token_vectors import TokenVectors
