@@ -194,8 +194,8 @@ def test_writes_are_visible_idempotent_and_in_order(collection):
         assert client.get("/v1/collections/notes").json()["documents"] == before - 8
 
 
-def start(collection, *options):
-    """Start `retrieve serve` in a process of its own; return it and its address, once it is ready."""
+def launch(collection, *options):
+    """Start `retrieve serve` in a process of its own; return it and its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -207,7 +207,13 @@ def start(collection, *options):
         stderr=subprocess.PIPE,
         text=True,
     )
-    url, limit = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    return process, f"http://127.0.0.1:{port}"
+
+
+def start(collection, *options):
+    """Start `retrieve serve`; return its process and its address, once it is ready."""
+    process, url = launch(collection, *options)
+    limit = time.monotonic() + 120
     while time.monotonic() < limit and process.poll() is None:
         try:
             if httpx.get(f"{url}/readyz").status_code == 200:
@@ -216,6 +222,32 @@ def start(collection, *options):
             time.sleep(0.1)
     process.kill()
     raise AssertionError(process.communicate())
+
+
+def test_a_server_that_loads_lives_and_is_not_ready(shared_collection):
+    process, url = launch(shared_collection)
+    statuses, limit = [], time.monotonic() + 120
+    while not (statuses and statuses[-1] == (200, 200)) and time.monotonic() < limit:
+        try:
+            answers = [httpx.get(f"{url}/livez"), httpx.get(f"{url}/readyz")]
+            if not statuses:
+                early = httpx.post(f"{url}{SEARCH}", json={"query": "bread"}, timeout=60)
+            statuses.append(tuple(answer.status_code for answer in answers))
+        except httpx.ConnectError:
+            time.sleep(0.02)
+    process.terminate()
+    process.communicate(timeout=60)
+
+    assert set(statuses) == {(200, 503), (200, 200)}
+    assert early.status_code == 503 and early.json()["error"]["message"] == "the server is loading"
+    assert early.headers["retry-after"] == "1"
+
+
+def test_what_cannot_be_opened_is_one_line(tmp_path, capsys):
+    assert main(["serve", str(tmp_path / "nothing"), "--port", "0"]) == 1
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "is not a collection" in line
 
 
 def test_a_stopped_server_answers_every_request_that_it_accepted(shared_collection):
