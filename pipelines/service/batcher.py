@@ -27,6 +27,7 @@ class _Entry(Generic[T, R]):
     item: T
     cost: int
     deadline: float
+    owner: str
     future: "asyncio.Future[R]"
     queued: float = field(default_factory=time.monotonic)
 
@@ -101,20 +102,37 @@ class Batcher(Generic[T, R]):
         """Number of batches that run."""
         return len(self._running)
 
-    async def submit(self, key: Hashable, item: T, *, cost: int = 1, deadline: float) -> R:
+    async def submit(self, key: Hashable, item: T, *, cost: int = 1, deadline: float, owner: str = "") -> R:
         """Return the result of one item.
+
+        Parameters
+        ----------
+        key
+            Items with equal keys can be worked on together.
+        cost
+            Estimated tokens.
+        deadline
+            In `time.monotonic`'s seconds.
+        owner
+            Who asks: while others wait too, one owner cannot fill more than half of the queue.
 
         Raises
         ------
         ServiceError
-            503 when the queue is full or closed, 504 when the deadline passes first.
+            503 when the queue is full or closed, 429 when the owner has filled its half, 504 when the deadline passes
+            first.
         """
         if self._closed:
             raise unavailable("the server is stopping", "send the request to another server, or later", 1)
         if len(self._queue) >= self._waiting:
             self._metrics.rejected.labels("queue full").inc()
             raise unavailable("too many requests are waiting", "slow down and try again", self._retry_after())
-        entry: _Entry[T, R] = _Entry(key, item, cost, deadline, asyncio.get_running_loop().create_future())
+        mine = sum(waiting.owner == owner for waiting in self._queue)
+        if self._waiting // 2 <= mine < len(self._queue):
+            self._metrics.rejected.labels("too many of one caller").inc()
+            retry = {"Retry-After": str(self._retry_after())}
+            raise ServiceError(429, "too many requests of this caller are waiting", "slow down", headers=retry)
+        entry: _Entry[T, R] = _Entry(key, item, cost, deadline, owner, asyncio.get_running_loop().create_future())
         self._queue.append(entry)
         self._start()
         try:

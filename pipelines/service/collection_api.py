@@ -65,7 +65,7 @@ async def search(call: Call) -> Any:
     served, body = _collection(call), call.body
     body.check(call.service.config.limits)
     with retrieval_span(served.name, body.k) as span:
-        answer = await call.service.find(served, body, deadline=call.deadline, timed=call.timed)
+        answer = await call.service.find(served, body, deadline=call.deadline, timed=call.timed, owner=call.owner)
         for stage, milliseconds in answer.results.timings.items():
             span.set_attribute(f"retrieve.stage.{stage}_ms", milliseconds)
     shown = await asyncio.to_thread(served.shown, body, answer)
@@ -164,9 +164,9 @@ async def _write(call: Call, kind: str, items: Sequence[Any] | Mapping[str, Any]
     writes = call.service.writes.get(served.name)
     if writes is None:
         raise ServiceError(403, "this service is read-only", "start it with --writable", code="read_only")
-    chars = sum(len(item.contents) for item in items if isinstance(item, Document))
+    cost = 1 + sum(len(item.contents) for item in items if isinstance(item, Document)) // CHARS_PER_TOKEN
     # A batch joins writes of one kind only, so that an upsert and a delete keep their order.
-    count = await writes.submit(kind, items, cost=1 + chars // CHARS_PER_TOKEN, deadline=call.deadline)
+    count = await writes.submit(kind, items, cost=cost, deadline=call.deadline, owner=call.owner)
     call.record["collection"] = served.name
     return {"collection": served.name, "upserted" if kind == "upsert" else "deleted": count}
 

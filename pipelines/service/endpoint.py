@@ -81,6 +81,12 @@ class Call:
         record: dict[str, Any] = self.request.scope["record"]
         return record
 
+    @property
+    def owner(self) -> str:
+        """Who asks: the id of the API key, or the client's address."""
+        client = self.request.client
+        return str(self.record.get("key_id") or (client.host if client is not None else ""))
+
     def parameter(self, name: str) -> str:
         """Return a part of the path."""
         return str(self.request.path_params[name])

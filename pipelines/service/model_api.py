@@ -295,7 +295,8 @@ async def _encode(
     tokens = int(np.minimum(counts, model.max_length).sum())
     call.record.update(model=model.name, texts=len(texts), tokens=tokens)
     call.service.metrics.tokens.labels(model.name).inc(tokens)
-    return await call.service.encode(model, options, texts, cost=tokens, deadline=call.deadline), tokens
+    rows = await call.service.encode(model, options, texts, cost=tokens, deadline=call.deadline, owner=call.owner)
+    return rows, tokens
 
 
 async def _score(

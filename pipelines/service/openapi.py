@@ -20,6 +20,7 @@ _STATUSES = {
     "421": "The server does not answer for this host.",
     "422": "The request is invalid.",
     "424": "No model of this kind is served.",
+    "429": "Too many requests of this caller are waiting; Retry-After says when to try again.",
     "500": "The server failed.",
     "503": "The server is full, loading or stopping; Retry-After says when to try again.",
     "504": "The deadline passed.",

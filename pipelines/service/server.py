@@ -71,8 +71,11 @@ def serve(config: ServeConfig) -> int:
     access_log.addHandler(lines)
     access_log.setLevel(logging.INFO)
     access_log.propagate = False
-    server = make_server(config)
-    server.run()
+    try:
+        server = make_server(config)
+        server.run()
+    finally:
+        access_log.removeHandler(lines)
     if server.service.failure is not None:
         raise server.service.failure
     return 0 if server.started else 1

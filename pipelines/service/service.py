@@ -105,17 +105,27 @@ class Service:
             self._opened.set()
             raise
 
-    async def find(self, served: ServedCollection, body: SearchBody, *, deadline: float, timed: bool = False) -> Answer:
+    async def find(
+        self, served: ServedCollection, body: SearchBody, *, deadline: float, timed: bool = False, owner: str = ""
+    ) -> Answer:
         """Return the answer to a search, made together with others like it."""
         key = body.key() if len(body.queries) == 1 else f"{id(body)} phrasings"
         cost = 1 + sum(map(len, body.queries)) // 4
-        return await self.searches[served.name].submit(key, (body, timed), cost=cost, deadline=deadline)
+        return await self.searches[served.name].submit(key, (body, timed), cost=cost, deadline=deadline, owner=owner)
 
     async def encode(
-        self, model: ServedModel, options: EncodeOptions, texts: Sequence[Any], *, cost: int, deadline: float
+        self,
+        model: ServedModel,
+        options: EncodeOptions,
+        texts: Sequence[Any],
+        *,
+        cost: int,
+        deadline: float,
+        owner: str,
     ) -> Any:
         """Return a model's rows for texts or pairs, made together with those of other requests."""
-        return await self._encodings[model.kind, model.name].submit(options, texts, cost=cost, deadline=deadline)
+        batcher = self._encodings[model.kind, model.name]
+        return await batcher.submit(options, texts, cost=cost, deadline=deadline, owner=owner)
 
     def _load_models(self) -> None:
         """Offer the configured models, then those of the collections."""
