@@ -170,7 +170,8 @@ class Segment:
         for part in PARTS:
             path = segment_file(folder, number, part)
             try:
-                arrays[part] = np.load(path, mmap_mode="r", allow_pickle=False)
+                # As a plain array over the mapped file: each slice of a memmap costs microseconds.
+                arrays[part] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
             except FileNotFoundError:
                 raise
             except Exception as error:  # numpy raises ValueError, EOFError and others for a damaged file
