@@ -108,7 +108,7 @@ class Models:
         encoder: "DenseEncoder | MultiVectorEncoder | None" = None,
         *,
         weight: float | None = None,
-        passages: "Passages" = "first",
+        passages: "Passages | None" = None,
         overlap: int = 32,
         dtype: str = "auto",
     ) -> "CandidateReranker":
@@ -121,15 +121,15 @@ class Models:
         encoder
             The dense or multi-vector encoder of late interaction.
         weight, passages, overlap
-            See `CandidateReranker`; by default the reranker's own weight.
+            See `CandidateReranker`; by default the reranker's own weight and reading of long documents.
 
         Raises
         ------
         InputError
             For late interaction without an encoder.
         """
-        options: dict[str, Any] = {"passages": passages, "overlap": overlap}
-        options |= {} if weight is None else {"weight": weight}
+        options: dict[str, Any] = {"weight": weight, "passages": passages, "overlap": overlap}
+        options = {name: value for name, value in options.items() if value is not None}
         if model != LATE_INTERACTION:
             from retrieve.reranking.cross_encoder import Reranker
 

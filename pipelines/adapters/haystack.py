@@ -122,9 +122,9 @@ class CandidateRanker:
         Kind of reranker.
     top_k
         Number of documents to return; all by default.
-    weight
-        Weight of the first stage's score; by default that of the reranker.
-    passages, overlap
+    weight, passages
+        Weight of the first stage's score, and how long documents are read; by default those of the reranker.
+    overlap
         See `CandidateReranker`.
     dtype
         Data type of the model's computation.
@@ -136,7 +136,7 @@ class CandidateRanker:
         kind: Literal["cross-encoder", "late-interaction"] = "cross-encoder",
         top_k: int | None = None,
         weight: float | None = None,
-        passages: Passages = "first",
+        passages: Passages | None = None,
         overlap: int = 32,
         dtype: str = "auto",
     ) -> None:

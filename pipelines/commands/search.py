@@ -93,12 +93,14 @@ def _add_reranker(second: Any) -> None:
         "--rerank-weight",
         type=float,
         metavar="W",
-        help="the first stage's share of the final score, 0 to 1 (0 for cross-encoders, 0.5 for late-interaction)",
+        help="the first stage's share of the final score, 0 to 1 (0.5 for late-interaction; for a cross-encoder what "
+        "its training stored, or 0)",
     )
     second.add_argument(
         "--passages",
         choices=["first", "max", "mean"],
-        help="score a long document by its first window, or by the best or mean score of all its windows (first)",
+        help="score a long document by its first window, or by the best or mean score of all its windows (max for "
+        "late-interaction, first for cross-encoders)",
     )
     second.add_argument("--max-pairs", type=positive, metavar="N", help="most pairs that it reads for a query")
     second.add_argument("--max-ms", type=float, metavar="MS", help="most time that it takes for a query")

@@ -157,10 +157,10 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
     print(report)
     advice = "next" if report.comparison.is_gain else "next: use more queries (--limit) or epochs; or try it anyway"
     print(f'  {advice}: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
-    weight = report.comparison.weight
-    if 0 < weight < 1:
-        value = f"{{model: {settings.output}/final, weight: {weight:g}}}"
-        print(f"  or, with the first stage's score: the line `reranker: {value}` in {options.collection}/search.yaml")
+    print(
+        f"  the model carries the weight {report.comparison.weight:g} of the first stage's score, measured on queries "
+        f"of {options.collection} only; for another collection: retrieve tune DIR … --reranker {settings.output}/final"
+    )
     return 0
 
 

@@ -32,7 +32,7 @@ from pipelines.search.fusing import make_fusion
 from pipelines.search.judged_parents import CHUNKS, Parents
 from retrieve.hybrid import HybridRetriever
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Version of the cached answers; to be raised when the same system answers differently."""
 
 UNJUDGED_DEPTH = 10

@@ -49,7 +49,9 @@ class RerankerConfig:
         Number of first-stage hits that it may read.
     weight
         Share of the first stage's score in the final score; by default the reranker's own default.
-    passages, overlap
+    passages
+        How long documents are read; by default the reranker's own default.
+    overlap
         See `CandidateReranker`.
     max_pairs, max_ms, early_exit
         See `Budget`.
@@ -60,7 +62,7 @@ class RerankerConfig:
     model: str = field(metadata={"is": "a cross-encoder, or late-interaction"})
     candidates: int = field(default=CANDIDATES, metadata={"min": 1})
     weight: float | None = field(default=None, metadata={"min": 0})
-    passages: Passages = "first"
+    passages: Passages | None = None
     overlap: int = field(default=32, metadata={"min": 0})
     max_pairs: int | None = field(default=None, metadata={"min": 1})
     max_ms: float | None = field(default=None, metadata={"above": 0})

@@ -133,7 +133,9 @@ def tune_weight(
         hits = pipeline.retrieve(texts, second.candidates, show_progress=show_progress)
         parents = Parents.in_hits(store, [hits]) if by_parents else None
         used = config.reranker is not None and config.reranker.model == model
-        now = pipeline.reranker.weight if used and pipeline.reranker is not None else None
+        now = None
+        if used and pipeline.reranker is not None:
+            now = pipeline.reranker.weight_for(pipeline.collection.documents)
     tried = list(WEIGHTS) if now is None or now in WEIGHTS else [*WEIGHTS, now]
     values = np.stack(
         [

@@ -149,6 +149,10 @@ class CandidateReranker(ABC):
             raise InputError(f"{len(queries)} queries go with Hits for as many, not {type(hits).__name__} {what}")
         return self._rerank(queries, hits, documents, depth, budget, trace, show_progress)
 
+    def weight_for(self, documents: Contents | Mapping[str, str]) -> float:
+        """Return the weight of the first stage's score for hits of this collection."""
+        return self.weight
+
     @abstractmethod
     def _scores(
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
@@ -172,6 +176,7 @@ class CandidateReranker(ABC):
         trace: Trace,
         show_progress: bool,
     ) -> Hits:
+        weight = self.weight_for(documents)
         head = hits if depth is None else hits.top(depth)
         scores, read = np.zeros(len(head.codes)), np.zeros(len(head.codes), np.bool_)
         with trace.stage("reranker"):
@@ -179,13 +184,13 @@ class CandidateReranker(ABC):
                 for start, stop in _blocks(head.offsets):
                     part = slice(int(head.offsets[start]), int(head.offsets[stop]))
                     batches = self._read(
-                        queries[start:stop], head.part(start, stop), documents, budget, trace, bar.update
+                        queries[start:stop], head.part(start, stop), documents, budget, weight, trace, bar.update
                     )
                     scores[part], read[part] = batches.scores, batches.read
                     trace.out_of_time |= batches.out_of_time
             counts = np.bincount(head.rows[read], minlength=len(hits))
             trace.scored = counts
-            return self._merged(hits, hits.where(hits.ranks <= counts[hits.rows]), scores[read])
+            return self._merged(hits, hits.where(hits.ranks <= counts[hits.rows]), scores[read], weight)
 
     def _read(
         self,
@@ -193,6 +198,7 @@ class CandidateReranker(ABC):
         block: Hits,
         documents: Contents | Mapping[str, str],
         budget: Budget,
+        weight: float,
         trace: Trace,
         progress: Callable[[int], object],
     ) -> CandidateBatches:
@@ -214,7 +220,7 @@ class CandidateReranker(ABC):
             np.bincount(candidates, self._costs(queries, rows, texts, places), len(counts)).astype(np.float64),
             rate=self._rate,
             deadline=deadline,
-            weight=self.weight,
+            weight=weight,
         )
         while len(batch := batches.next()):
             trace.check()
@@ -244,7 +250,7 @@ class CandidateReranker(ABC):
             documents = np.minimum(documents, CHARS_PER_TOKEN * self.encoder.max_length)
         return documents[places] + np.fromiter(map(len, queries), np.float64, count=len(queries))[rows]
 
-    def _merged(self, hits: Hits, read: Hits, scores: NDArray[np.float64]) -> Hits:
+    def _merged(self, hits: Hits, read: Hits, scores: NDArray[np.float64], weight: float) -> Hits:
         """Rank the hits that were read by their new scores, and the others below in their old order."""
         own = Hits.ranked(
             len(hits),
@@ -257,9 +263,9 @@ class CandidateReranker(ABC):
         ranks, raw = np.zeros(len(hits.codes), np.int32), np.full(len(hits.codes), np.nan)
         places = np.arange(len(scores)) + np.repeat(hits.offsets[:-1] - read.offsets[:-1], read.counts)
         ranks[places[own.legs[""].ranks]], raw[places] = own.ranks, scores
-        if self.weight:
+        if weight:
             before, now = min_max(read.scores, read.offsets), min_max(scores, read.offsets)
-            scores = (1 - self.weight) * now + self.weight * before
+            scores = (1 - weight) * now + weight * before
         return Hits.ranked(
             len(hits),
             hits.rows,

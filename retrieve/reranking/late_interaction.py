@@ -14,7 +14,7 @@ from indexing.inputs import shown
 from indexing.max_sim import max_sim_of
 from indexing.token_vectors import TokenVectors
 from retrieve.reranking.base import CandidateReranker
-from retrieve.reranking.passages import Passages, Windows
+from retrieve.reranking.passages import Passages, Windows, can_cut
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder
@@ -37,7 +37,8 @@ class LateInteractionReranker(CandidateReranker):
         See `CandidateReranker`; 0.5 by default, because an encoder trained for whole texts orders candidates less
         reliably by their tokens (figures: docs/architecture.md).
     passages, overlap
-        See `CandidateReranker`. Each window has its own MaxSim score.
+        See `CandidateReranker`. By default a long document has the score of its best window (figures:
+        docs/reranking.md), or of the first with a tokenizer that has no token positions.
     cache_bytes
         Size of the cache of the most recent documents' token vectors, as float16; 0 disables it.
     """
@@ -49,7 +50,7 @@ class LateInteractionReranker(CandidateReranker):
         encoder: "DenseEncoder | MultiVectorEncoder",
         *,
         weight: float = 0.5,
-        passages: Passages = "first",
+        passages: Passages | None = None,
         overlap: int = 32,
         cache_bytes: int = 512 * 1024 * 1024,
     ) -> None:
@@ -57,6 +58,8 @@ class LateInteractionReranker(CandidateReranker):
             raise InputError(
                 f"encoder must be a loaded DenseEncoder or MultiVectorEncoder, not {shown(encoder)}: DenseEncoder(PATH)"
             )
+        if passages is None:
+            passages = "max" if can_cut(encoder) else "first"
         super().__init__(weight=weight, passages=passages, overlap=overlap, encoder=encoder)
         self.cache_bytes = cache_bytes
         self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()

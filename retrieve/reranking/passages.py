@@ -39,8 +39,7 @@ class Windows:
     def __init__(self, encoder: "Encoder", *, overlap: int = 32) -> None:
         if overlap < 0:
             raise InputError(f"overlap must be at least 0, not {overlap}")
-        tokenizer: Any = getattr(encoder.input, "tokenizer", None)
-        backend = getattr(tokenizer, "backend_tokenizer", None)
+        backend = _backend(encoder)
         if backend is None:
             raise InputError(
                 f"{encoder!r} cannot cut documents into passages: its tokenizer has no token positions in the text; "
@@ -77,6 +76,16 @@ class Windows:
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         encodings: list[Any] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
         return encodings
+
+
+def can_cut(encoder: "Encoder") -> bool:
+    """Return whether texts can be cut into windows of this model."""
+    return _backend(encoder) is not None
+
+
+def _backend(encoder: "Encoder") -> Any:
+    tokenizer: Any = getattr(encoder.input, "tokenizer", None)
+    return getattr(tokenizer, "backend_tokenizer", None)
 
 
 def reduce_passages(

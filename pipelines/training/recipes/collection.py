@@ -13,13 +13,14 @@ from pipelines.mining.folder import read_mined, state_of
 from pipelines.mining.from_collection import MiningSettings, leg_quotas, mine
 from pipelines.mining.relevant_documents import Positive, find_documents, positives_of, positives_of_pairs
 from pipelines.search.config import CANDIDATES
-from pipelines.training.recipes.comparison import ALONE, Comparison, compare
+from pipelines.training.recipes.comparison import ALONE, INTERPOLATED, Comparison, compare
 from pipelines.training.recipes.initial_model import load_initial_model
 from pipelines.training.recipes.rows import without_ids
 from pipelines.training.recipes.run import INITIAL_MODEL, TrainReport, claim_folder, load_report
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.splits import Split, like_queries, nearness, split_queries
 from pipelines.training.recipes.train import train_on
+from retrieve.reranking.carried import ELSEWHERE, CarriedWeight, sample_documents
 
 if TYPE_CHECKING:
     from indexing.hits import Hits
@@ -181,6 +182,15 @@ def train_for_collection(
             seed=settings.seed,
             show_progress=show_progress,
         )
+        CarriedWeight(
+            weight=comparison.weight,
+            elsewhere=max(ELSEWHERE, comparison.weight),
+            collection=Path(collection_settings.collection).name,
+            queries=comparison.queries,
+            candidates=collection_settings.candidates,
+            gain=comparison.gains[INTERPOLATED],
+            documents=sample_documents(documents.ids(), documents),
+        ).write(trained.folder)
     write_json(output / COMPARISON_FILE, asdict(comparison))
     report = CollectionReport(split, mined.rows, trained, comparison, near)
     _write_card(card, report, encoder, collection_settings)
@@ -219,7 +229,8 @@ def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_se
         f"were reranked. Gain of the reranker alone over the first stage in nDCG@10: {difference:+.4f}, 95% bootstrap "
         f"interval {low:+.4f} to {high:+.4f}. Combined, the first stage's score has the weight {comparison.weight:g}, "
         f"tuned on other queries; {comparison.verdict}. The interval holds for this collection and queries like these: "
-        f"{report.scope}."
+        f"{report.scope}. The weight is stored with the model; on other collections the first stage's score has the "
+        f"weight {max(ELSEWHERE, comparison.weight):g}, unless another is stated or tuned."
     )
     card.tables = [
         EvaluationTable("Reranking", comparison.figures, Path(collection_settings.collection).name, note),

@@ -103,7 +103,7 @@ def compare(
     def rerank(reranker: "CrossEncoder", judged: JudgedHits) -> Hits:
         hits, query_ids, _ = judged
         queries = [texts[query_id] for query_id in query_ids]
-        return Reranker(reranker).rerank(queries, hits, documents, show_progress=show_progress)
+        return Reranker(reranker, weight=0).rerank(queries, hits, documents, show_progress=show_progress)
 
     tuning_hits = rerank(model, tuning)
     tuning_means = [_values(reweighted(tuning_hits, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
