@@ -86,7 +86,7 @@ class LegRetrievers:
         if config.model == LATE_INTERACTION:
             legs = self.collection.manifest.legs
             tokens = next((name for name, leg in legs.items() if leg.rows == "tokens"), None)
-            if tokens is not None and config.passages == "first":
+            if tokens is not None and config.passages in (None, "first"):
                 from retrieve.reranking.stored_tokens import StoredTokenReranker
 
                 leg: Any = self[tokens]

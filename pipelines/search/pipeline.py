@@ -263,7 +263,11 @@ class SearchPipeline(Following):
         return self._one(inputs.query(query), request, Trace(explain=explain))
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10, **options: Any) -> dict[str, SearchResults]:
-        """Return the `k` best documents for each query, given as ``{query_id: text}``; options as for `search`."""
+        """Return the `k` best documents for each query, given as ``{query_id: text}``; options as for `search`.
+
+        With encoders in float32 these are the hits of single searches. In bfloat16 scores differ by up to 0.008 with
+        the batch, so that near ties may change places (docs/search.md).
+        """
         if not isinstance(queries, Mapping):
             raise InputError("batch_search takes {query_id: text}; use retrieve for a list of texts")
         return dict(self.iter_search(queries, k, **options))

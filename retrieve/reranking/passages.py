@@ -84,7 +84,7 @@ def can_cut(encoder: "Encoder") -> bool:
 
 
 def _backend(encoder: "Encoder") -> Any:
-    tokenizer: Any = getattr(encoder.input, "tokenizer", None)
+    tokenizer: Any = getattr(getattr(encoder, "input", None), "tokenizer", None)
     return getattr(tokenizer, "backend_tokenizer", None)
 
 
