@@ -1,6 +1,5 @@
 """Settings files: YAML or JSON read into dataclasses, with errors that name the file and the key."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -8,10 +7,14 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from indexing.disk import write_atomically
+from indexing.disk import DEEPEST, parse_json, write_atomically
 from indexing.errors import InputError
 
 T = TypeVar("T")
+
+_MOST_BYTES = 8 << 20
+_MOST_VALUES = 1_000_000
+"""Limits of a settings file. References make many values of a short YAML text."""
 
 _KINDS: dict[Any, tuple[str, str]] = {
     str: ("text", "names"),
@@ -30,19 +33,48 @@ def read_yaml(path: str | Path) -> Any:
     Raises
     ------
     InputError
-        When the file cannot be read or parsed.
+        When the file cannot be read or parsed, is longer than 8 MiB, is nested deeper than `DEEPEST` levels, or has
+        more than a million values.
     """
     import yaml
 
     path = Path(path).expanduser()
     is_json = path.suffix == ".json"
     try:
-        text = path.read_text("utf-8")
-        return json.loads(text, object_pairs_hook=_distinct_keys) if is_json else yaml.load(text, _loader())
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise InputError(f"{path} is longer than {_MOST_BYTES >> 20} MiB, which no settings file is")
+        content = parse_json(text, object_pairs_hook=_distinct_keys) if is_json else yaml.load(text, _loader())
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except RecursionError:
+        raise InputError(f"{path} is nested deeper than {DEEPEST} levels") from None
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is not {'JSON' if is_json else 'YAML'}: {' '.join(str(error).split())}") from error
+    _check_extent(content, path)
+    return content
+
+
+def _check_extent(content: Any, path: Path) -> None:
+    """Raise InputError for content that is nested too deeply or has too many values, references counted each time."""
+    level, depth, count = [content], 0, 0
+    while level:
+        count += len(level)
+        if depth > DEEPEST or count > _MOST_VALUES:
+            limit = (
+                f"is nested deeper than {DEEPEST} levels" if depth > DEEPEST else f"has over {_MOST_VALUES:,} values"
+            )
+            raise InputError(f"{path} {limit}")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping | list | tuple | set):
+                below.extend(value.values() if isinstance(value, Mapping) else value)
+                if len(below) > _MOST_VALUES:
+                    break
+        level, depth = below, depth + 1
 
 
 @cache
@@ -100,13 +132,13 @@ def read_dataclass(kind: type[T], content: Any, where: str, key: str = "") -> T:
         For an unknown key (the message lists the known ones), a missing one, or a value of the wrong type.
     """
     if not isinstance(content, Mapping):
-        raise InputError(f"{where}: {key or 'the content'} must be keys with values, not {content!r}")
+        raise InputError(f"{where}: {key or 'the content'} must be keys with values, not {_short(content)}")
     known: dict[str, Any] = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     hints, values = get_type_hints(kind), {}
     prefix = f"{key}." if key else ""
     for name, value in content.items():
         if name not in known:
-            raise InputError(f"{where}: unknown key '{prefix}{name}': known are {', '.join(known)}")
+            raise InputError(f"{where}: unknown key {_short(prefix + str(name))}: known are {', '.join(known)}")
         values[name] = _read(hints[name], value, where, prefix + name, known[name].metadata)
     for name, field in known.items():
         if name not in values and field.default is MISSING and field.default_factory is MISSING:
@@ -126,7 +158,7 @@ def _read(hint: Any, value: Any, where: str, key: str, bounds: Mapping[str, Any]
         if converted is not _WRONG and _within(converted, bounds):
             return converted
     wanted = " or ".join(_description(member) for member in accepted) + _bounds_text(bounds)
-    raise InputError(f"{where}: {key} must be {wanted}, not {value!r}")
+    raise InputError(f"{where}: {key} must be {wanted}, not {_short(value)}")
 
 
 def _converted(hint: Any, value: Any, where: str, key: str) -> Any:
@@ -150,6 +182,15 @@ def _converted(hint: Any, value: Any, where: str, key: str) -> Any:
             item = get_args(hint)[1]
             return {str(name): _read(item, each, where, f"{key}.{name}", {}) for name, each in value.items()}
     return _WRONG
+
+
+def _short(value: Any) -> str:
+    """Return the representation of a value in an error message, without its end if it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # Python does not write integers of more than 4,300 digits
+        return f"a long {type(value).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _number(kind: type, value: Any) -> Any:

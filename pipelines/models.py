@@ -33,6 +33,7 @@ class Models:
 
     def __init__(self) -> None:
         self._loaded: dict[tuple[type, str, str], Any] = {}
+        self._options: Mapping[str, Any] = {}
 
     def dense(self, model: "str | Path | DenseEncoder | None" = None, dtype: str = "auto") -> "DenseEncoder":
         """Return a dense encoder; for None, the default one."""
@@ -65,8 +66,18 @@ class Models:
 
         return self._once(CrossEncoder, model, dtype)
 
+    @property
+    def _local(self) -> "Models":
+        """The same models, for which the network is not used."""
+        local = Models()
+        local._loaded, local._options = self._loaded, {"local_files_only": True}
+        return local
+
     def leg_encoder(self, name: str, leg: Leg, given: Any = None, dtype: str = "auto") -> DocumentEncoder:
         """Return the encoder of a collection's leg: the given one, or the one that the manifest names.
+
+        A given one may be fetched from the Hub. One that only the manifest names is not: a collection may come from
+        anywhere.
 
         Raises
         ------
@@ -76,7 +87,7 @@ class Models:
         option = OPTIONS[leg.rows]
         recorded = dict(leg.encoder or {})
         model = recorded.get("name") if given is None else given
-        if model is None:
+        if model is None or (given is None and not isinstance(model, str)):
             raise ModelError(
                 f"the manifest does not say which encoder the leg {name!r} was built with: name it ({_named(option)})"
             )
@@ -85,18 +96,19 @@ class Models:
             check_encoder(model, option, option, ("identity",))
         of_dense = recorded.get("kind") == DENSE_TOKENS
         try:
+            models = self if given is not None else self._local
             if isinstance(model, str | Path) and (of_dense or option == "dense"):
                 # A model that was truncated for the build is truncated again.
-                whole = self.dense(model, dtype)
+                whole = models.dense(model, dtype)
                 width = int(recorded.get("dimension", whole.dimension))
                 model = whole.truncated(width) if width < whole.dimension else whole
-            encoder = self.dense_tokens(model, dtype) if of_dense else getattr(self, option)(model, dtype)
+            encoder = models.dense_tokens(model, dtype) if of_dense else getattr(models, option)(model, dtype)
         except ModelError as error:
             if given is not None:
                 raise
             raise ModelError(
-                f"the leg {name!r} was built with the encoder {model!r}, which cannot be loaded now ({error}); "
-                f"say where it is: {_named(option)}"
+                f"the leg {name!r} was built with the encoder {model!r}, which cannot be loaded now ({error}). "
+                f"Opening a collection fetches no model: say where it is, or name it to fetch it: {_named(option)}"
             ) from error
         if recorded:
             check_identity(recorded, encoder.identity, name)
@@ -148,7 +160,7 @@ class Models:
             return model
         key = kind, str(model), dtype
         if key not in self._loaded:
-            self._loaded[key] = kind(model, dtype=dtype)
+            self._loaded[key] = kind(model, dtype=dtype, **self._options)
         return self._loaded[key]
 
 

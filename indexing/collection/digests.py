@@ -3,8 +3,12 @@
 import json
 from hashlib import blake2b
 
+from indexing.disk import DEEPEST, depth
 from indexing.documents import Document
 from indexing.errors import InputError
+
+LONGEST_TEXT = 1 << 27
+"""Maximum number of characters of a document: SQLite stores at most a billion bytes, and a search reads them whole."""
 
 
 def digest_of(title: str, text: str, metadata: str) -> bytes:
@@ -21,10 +25,27 @@ def digest(document: Document) -> bytes:
 
 
 def metadata_json(document: Document) -> str:
-    """Return a document's metadata as JSON; raise an `InputError` if JSON cannot represent them."""
+    """Return a document's metadata as JSON.
+
+    Raises
+    ------
+    InputError
+        For metadata that cannot be written so, and for too long a document, naming it.
+    """
     try:
         text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
         text.encode()
-        return text
-    except (TypeError, ValueError, RecursionError) as error:  # half of a surrogate pair raises a ValueError too
+        if text.count("{") + text.count("[") > DEEPEST and depth(document.metadata) > DEEPEST:
+            raise RecursionError
+    except RecursionError:
+        raise InputError(
+            f"document {document.doc_id!r}: its metadata are nested too deeply, over {DEEPEST} levels"
+        ) from None
+    except (TypeError, ValueError) as error:  # half of a surrogate pair raises a ValueError too
         raise InputError(f"document {document.doc_id!r}: its metadata cannot be written as JSON ({error})") from error
+    length = len(document.title) + len(document.text) + len(text)
+    if length > LONGEST_TEXT:
+        raise InputError(
+            f"document {document.doc_id!r} has {length:,} characters, over {LONGEST_TEXT:,}: split it (--chunk-size)"
+        )
+    return text

@@ -33,11 +33,16 @@ class DocumentEncoder(Protocol):
 
 def codec(leg: Leg) -> Codec | None:
     """Return how a leg's rows are stored; None for a leg that indexes the text itself."""
+    width = {"vectors": "dimension", "tokens": "dimension", "weights": "columns"}.get(leg.rows)
+    if width is None:
+        return None
+    if width not in leg.parameters:
+        raise StorageError(f"the manifest is damaged: a leg of kind {leg.backend} has no {width}")
     if leg.rows == "vectors":
-        return DenseRows(int(leg.parameters["dimension"]), str(leg.parameters.get("dtype", "float32")))
+        return DenseRows(int(leg.parameters[width]), str(leg.parameters.get("dtype", "float32")))
     if leg.rows == "tokens":
-        return TokenRows(int(leg.parameters["dimension"]), str(leg.parameters.get("dtype", "float16")))
-    return SparseRows(int(leg.parameters["columns"])) if leg.rows == "weights" else None
+        return TokenRows(int(leg.parameters[width]), str(leg.parameters.get("dtype", "float16")))
+    return SparseRows(int(leg.parameters[width]))
 
 
 def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields, matching: MatchingIds | None = None) -> Index:

@@ -99,7 +99,9 @@ class SparseRows:
         nonzero = int(ends[-1]) if count else 0
         columns = np.frombuffer(data, "<i4", count=nonzero, offset=8 * count)
         weights = np.frombuffer(data, "<f4", count=nonzero, offset=8 * count + 4 * nonzero)
-        return csr_matrix((weights, columns, np.concatenate(([0], ends))), shape=(count, self.columns))
+        matrix = csr_matrix((weights, columns, np.concatenate(([0], ends))), shape=(count, self.columns))
+        matrix.check_format(full_check=True)  # a column beyond the width would be written outside of other arrays
+        return matrix
 
     def stack(self, parts: "Sequence[csr_matrix]") -> "csr_matrix":
         """Concatenate rows."""
@@ -127,6 +129,8 @@ class TokenRows:
     def unpack(self, data: bytes, count: int) -> TokenVectors:
         """Convert bytes to rows."""
         offsets = np.concatenate(([0], np.frombuffer(data, "<i8", count=count))).astype(np.int64)
+        if (np.diff(offsets) < 0).any():
+            raise ValueError("the ends of the documents' vectors do not ascend")
         vectors = np.frombuffer(data, np.dtype(self.dtype).newbyteorder("<"), offset=8 * count)
         return TokenVectors(offsets, vectors.reshape(int(offsets[-1]), self.dimension))
 
@@ -224,7 +228,14 @@ class Shards:
 
     def load(self, piece: Piece) -> Any:
         """Read the rows of a piece; raise a `StorageError` if it is damaged."""
-        return self.codec.unpack(self._bytes(piece), len(piece.numbers))
+        data = self._bytes(piece)
+        try:
+            return self.codec.unpack(data, len(piece.numbers))
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
+            raise StorageError(
+                f"{self.folder / piece.shard}: bytes {piece.start} to {piece.end} are not {len(piece.numbers)} rows as "
+                f"the manifest describes them ({error!s:.200}): `retrieve verify {self.folder.parents[1]}`"
+            ) from error
 
     def is_intact(self, piece: Piece) -> bool:
         """Return whether a piece is readable and matches its checksum."""
@@ -334,7 +345,7 @@ class Shards:
         try:
             with path.open("rb") as file:
                 file.seek(piece.start)
-                data = file.read(piece.length)
+                data = file.read(max(0, min(piece.length, os.fstat(file.fileno()).st_size - piece.start)))
         except OSError as error:
             raise StorageError(f"{path} cannot be read ({error.strerror}): {self._remedy()}") from error
         if len(data) < piece.length:

@@ -1,6 +1,7 @@
 """SqliteFile: a SQLite file that one process writes and any number read, with durable transactions."""
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from indexing.errors import StorageError
+from indexing.errors import InputError, StorageError
 from indexing.resources import Closing, Lifetime
 
 _LOCK_TIMEOUT = 60.0
@@ -74,12 +75,32 @@ class SqliteFile(Closing):
         self._lifetime.check()
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except UnicodeEncodeError as error:
+            raise InputError(f"{error.object!a:.80} has half of a surrogate pair, which cannot be stored") from None
+        except sqlite3.OperationalError as error:
+            if re.search("too (large|big|many|deep)|stack overflow", str(error)):
+                raise InputError(f"the filter is too large for SQLite ({error}): make it smaller") from error
             self._lifetime.check()
-            raise StorageError(
-                f"{self.path}: {error}: if the disk is full, free some space and run it again; "
-                f"otherwise `retrieve verify {self.path.parent}` reports what is damaged"
-            ) from error
+            raise StorageError(f"{self.path}: {error}: {_remedy(error, self.path)}") from error
+        except (sqlite3.DatabaseError, UnicodeError, OverflowError) as error:
+            self._lifetime.check()
+            raise StorageError(f"{self.path}: {error}: {_remedy(error, self.path)}") from error
+        except (ValueError, TypeError, IndexError) as error:  # values of other types than those that were written
+            if isinstance(error, InputError):
+                raise
+            raise StorageError(f"{self.path}: {error}: {_remedy(error, self.path)}") from error
+
+
+def _remedy(error: Exception, path: Path) -> str:
+    """Return what to do after an error, by SQLite's name for it."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return "if the disk is full, free some space and run it again"
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "another process is writing to it; run it again when it has ended"
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return "the folder is not writable, and the last writer has left a file beside it; copy the collection first"
+    return f"`retrieve verify {path.parent}` reports what is damaged"
 
 
 def _file_number(path: Path) -> tuple[int, int] | None:
@@ -98,7 +119,8 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
     StorageError
         When the file cannot be opened.
     """
-    if mode == "ro" and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+    writable = os.access(path.parent, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+    if mode == "ro" and not writable and not path.with_name(f"{path.name}-wal").exists():
         # Readers of a shared file write files beside it, unless it is declared immutable.
         mode = "ro&immutable=1"
     try:

@@ -1,5 +1,6 @@
 """Staging directory of a build, which is moved into place when complete, and the lock of the one writer."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,8 +59,15 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def write_lock(path: Path) -> Iterator[None]:
+def write_lock(path: Path, *, needed: bool = True) -> Iterator[None]:
     """Hold the lock for writing to the collection at `path`, against other threads and processes.
+
+    Parameters
+    ----------
+    path
+        The collection.
+    needed
+        False to go on without the lock where its file cannot be written, so that nobody can write.
 
     Raises
     ------
@@ -77,6 +85,9 @@ def write_lock(path: Path) -> Iterator[None]:
             f"another process is building or changing {path}: wait for it or stop it; reading is possible meanwhile"
         ) from None
     except OSError as error:
+        if not needed and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            yield
+            return
         raise StorageError(f"cannot write in {path.parent} ({error.strerror}): choose another directory") from error
     try:
         yield

@@ -6,7 +6,6 @@ numbers. A deleted document stays as a tombstone with its text until `purge`, so
 delete can still show its hits.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.collection.digests import digest as digest
 from indexing.collection.digests import digest_of, metadata_json
+from indexing.collection.rows import document_of, piece_of, piece_row, stored_digest
 from indexing.collection.shards import Piece
 from indexing.collection.sqlite_file import SqliteFile, connect
 from indexing.corpora.chunked import CHUNK, PARENT_ID
@@ -53,7 +54,7 @@ _IDS_AT_ONCE = 10_000
 """Bounded because SQLite accepts at most 32,766 parameters in a statement."""
 _PAGE = 1000
 _DOCUMENT = "doc_id, title, text, metadata"
-"""The columns that `_document` takes."""
+"""The columns that `document_of` takes."""
 
 
 class Change(NamedTuple):
@@ -143,11 +144,13 @@ class DocumentStore(SqliteFile):
         InputError
             For an unknown id.
         """
-        return [_document(*row) for row in self._select(_DOCUMENT, ids)]
+        with self._translate_errors():
+            return [document_of(*row) for row in self._select(_DOCUMENT, ids)]
 
     def contents(self, ids: Sequence[str]) -> list[str]:
         """Return ``Document.contents`` (title, a space, text) of these ids, in their order; errors as in `get`."""
-        return [f"{title} {text}".strip() for _, title, text in self._select("doc_id, title, text", ids)]
+        with self._translate_errors():
+            return [" ".join((title, text)).strip() for _, title, text in self._select("doc_id, title, text", ids)]
 
     def digests(self, ids: Sequence[str]) -> dict[str, bytes]:
         """Return the content digests of those of these ids that exist and are not deleted."""
@@ -196,7 +199,9 @@ class DocumentStore(SqliteFile):
                 "WHERE sequence > ? AND sequence <= ? AND deleted = 0 ORDER BY number",
                 (after, last),
             )
-            yield last, [Change(number, _document(*row)) for number, *row in rows]
+            with self._translate_errors():
+                changes = [Change(number, document_of(*row)) for number, *row in rows]
+            yield last, changes
             after = last
 
     def deletes(self, after: int, *, size: int = _IDS_AT_ONCE) -> Iterator[list[str]]:
@@ -229,7 +234,8 @@ class DocumentStore(SqliteFile):
                 f"SELECT {_DOCUMENT} FROM documents WHERE number IN ({','.join('?' * len(batch))}) ORDER BY number",
                 batch,
             )
-            documents.extend(_document(*row) for row in rows)
+            with self._translate_errors():
+                documents.extend(document_of(*row) for row in rows)
         return documents
 
     def pieces(self, leg: str) -> list[Piece]:
@@ -238,25 +244,28 @@ class DocumentStore(SqliteFile):
             "SELECT numbers, shard, start, length, crc FROM pieces WHERE leg = ? ORDER BY first",
             (leg,),
         )
-        return [Piece(np.frombuffer(row[0], "<i8"), *row[1:]) for row in rows]
+        with self._translate_errors():
+            return [piece_of(*row) for row in rows]
 
     def integrity_errors(self) -> list[str]:
         """Read the whole file and return the errors that SQLite finds; an empty list if it is sound."""
         try:
             errors = [row[0] for row in self._connection.execute("PRAGMA integrity_check(20)") if row[0] != "ok"]
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             errors = [str(error)]
         return [f"{self.path} is damaged: {line}" for line in errors]
 
     def corrupt_ids(self) -> list[str]:
         """Return the ids of the documents whose digest is missing or does not match their contents."""
         pages = self._pages("doc_id, digest, title, text, metadata")
-        return [row[1] for rows in pages for row in rows if row[2] != digest_of(row[3], row[4], row[5])]
+        return [str(row[1]) for rows in pages for row in rows if row[2] is None or row[2] != stored_digest(*row[3:])]
 
     def __iter__(self) -> Iterator[Document]:
         """Yield every document in the order of insertion; a replaced one counts as inserted last."""
         for rows in self._pages(_DOCUMENT):
-            yield from (_document(*row) for _, *row in rows)
+            with self._translate_errors():
+                documents = [document_of(*row) for _, *row in rows]
+            yield from documents
 
     def __len__(self) -> int:
         return self._state("documents")
@@ -292,7 +301,7 @@ class DocumentStore(SqliteFile):
                 ),
             )
             for leg, piece in (pieces or {}).items():
-                transaction.execute("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)", _piece_row(leg, piece))
+                transaction.execute("INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)", piece_row(leg, piece))
             self._change(sequence=1, next=len(documents), documents=len(documents) - replaced, dead=replaced)
         return sequence
 
@@ -319,7 +328,7 @@ class DocumentStore(SqliteFile):
             for leg, named in pieces.items():
                 transaction.execute("DELETE FROM pieces WHERE leg = ?", (leg,))
                 transaction.executemany(
-                    "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)", (_piece_row(leg, piece) for piece in named)
+                    "INSERT INTO pieces VALUES (?, ?, ?, ?, ?, ?, ?)", (piece_row(leg, piece) for piece in named)
                 )
 
     def purge(self) -> int:
@@ -347,7 +356,9 @@ class DocumentStore(SqliteFile):
             self._connection.execute("VACUUM")
 
     def _state(self, key: str) -> int:
-        return int(self._rows("SELECT value FROM state WHERE key = ?", (key,))[0][0])
+        rows = self._rows("SELECT value FROM state WHERE key = ?", (key,))
+        with self._translate_errors():
+            return int(rows[0][0])
 
     def _change(self, **by: int) -> None:
         changes = [(amount, key) for key, amount in by.items()]
@@ -376,12 +387,3 @@ class DocumentStore(SqliteFile):
         if missing is not None:
             raise InputError(f"the document {missing!r} is not in {self.path}")
         return [by_id[doc_id] for doc_id in ids]
-
-
-def _document(doc_id: str, title: str, text: str, metadata: str) -> Document:
-    return Document(doc_id, text, title, json.loads(metadata))
-
-
-def _piece_row(leg: str, piece: Piece) -> tuple[Any, ...]:
-    first = int(piece.numbers[0])
-    return leg, first, piece.numbers.astype("<i8").tobytes(), piece.shard, piece.start, piece.length, piece.crc

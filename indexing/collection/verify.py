@@ -57,6 +57,8 @@ class Problem:
 def verify(path: str | Path) -> list[Problem]:
     """Read everything in a collection and return its defects; an empty list when there are none.
 
+    Nothing is written, so that a collection on a read-only file system can be verified too.
+
     Raises
     ------
     StorageError
@@ -65,14 +67,20 @@ def verify(path: str | Path) -> list[Problem]:
     """
     path = Path(path)
     read_manifest(path)
-    with write_lock(path), DocumentStore.open(path / "documents.sqlite") as store:
+    with write_lock(path, needed=False), DocumentStore.open(path / "documents.sqlite") as store:
         manifest = read_manifest(path)
         if damage := store.integrity_errors():
             way = f"build it again: retrieve index CORPUS --to {path} --overwrite"
             return [Problem("store", f"{line}; {way}") for line in damage]
-        found = _check_documents(path, store)
+        try:
+            found = _check_documents(path, store)
+        except StorageError as error:
+            return [Problem("store", f"{error}; build it again: retrieve index CORPUS --to {path} --overwrite")]
         for name, leg in manifest.legs.items():
-            found.extend(_check_shards(path, name, leg, store))
+            try:
+                found.extend(_check_shards(path, name, leg, store))
+            except StorageError as error:
+                found.append(Problem("piece", f"{error}; {_encoding(path)}", leg=name))
             found.extend(_check_leg(path, name, leg, store))
         for folder in leftover_legs(path, {leg.folder for leg in manifest.legs.values()}):
             found.append(Problem("leftover", f"{folder} is left from a killed job; the next writer removes it"))
@@ -190,11 +198,14 @@ def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Pr
         return [Problem("leg", f"{error}; {again}", leg=name)]
     try:
         sequence, count = index.sequence, len(index)
+        present = {file.relative_to(folder).as_posix() for file in index.files()}
     except Exception as error:
         return [Problem("leg", f"{folder} cannot be read ({type(error).__name__}: {error}): {again}", leg=name)]
     finally:
         index.close()
     found = _check_files(leg, folder, again, name, exact=sequence == leg.sequence)
+    if sequence == leg.sequence and not found:
+        found = _check_names(leg, folder, again, name, present)
     if not store.purged <= sequence <= store.sequence:
         found.append(Problem("leg", f"{folder} holds writes up to {sequence} of {store.sequence}: {again}", leg=name))
     elif sequence < store.sequence:
@@ -216,12 +227,24 @@ def _check_files(leg: Leg, folder: Path, again: str, name: str, *, exact: bool) 
     found = []
     for file, (size, crc) in leg.files.items():
         where = folder / file
-        # Opening the index found a missing file, unless another has replaced it.
+        # Opening the index found a missing file that it needs.
         if not where.is_file():
             continue
         if (exact or where.suffix != ".json") and (where.stat().st_size != size or file_sum(where) != crc):
             found.append(Problem("leg", f"{where} differs from what was written: {again}", leg=name))
     return found
+
+
+def _check_names(leg: Leg, folder: Path, again: str, name: str, present: set[str]) -> list[Problem]:
+    """Compare the names of an index's files with those of its last commit."""
+    missing = sorted(set(leg.files) - present)
+    if not missing:
+        return []
+    where = f"{folder / missing[0]} is named by the manifest and missing"
+    if present <= set(leg.files):
+        return [Problem("leg", f"{where}: {again}", leg=name)]
+    # A job that was killed after it replaced an index's files leaves others in their place.
+    return [Problem("behind", f"{where}, other files replace it; the next writer records these", leg=name)]
 
 
 def _encode_again(

@@ -28,6 +28,7 @@ _DATE = re.compile(
 _FINE_TIME = re.compile(r"(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\.\d{3})\d{1,9}(Z|[+-]\d\d:\d\d)?")
 _CELL_NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CELL_BOOLEANS = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -168,6 +169,15 @@ def canonical(kind: FieldType, value: Any, where: str) -> Value:
     if kind == "number":
         return _number(value, where)
     return _milliseconds(value, where)
+
+
+def are_keywords(values: Sequence[Any]) -> bool:
+    """Return True if all values are valid keywords, by a quick look at all at once; False may mean a long one."""
+    if not all(isinstance(value, str) for value in values) or 4 * max(map(len, values)) > LONGEST_KEYWORD:
+        return False
+    text = "".join(values)
+    # A surrogate pair is one character of a text; halves in two values would join to none.
+    return "\0" not in text and not _SURROGATE.search(text)
 
 
 def _keyword(value: Any, where: str) -> str:

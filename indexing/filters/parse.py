@@ -4,14 +4,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, cast
 
 from indexing.errors import InputError
-from indexing.filters.fields import Fields, canonical
+from indexing.filters.fields import Fields, are_keywords, canonical
 from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Range
 
 FilterLike: TypeAlias = Filter | Mapping[str, Any]
 
 DEEPEST = 32
 """Levels of nested filters: SQLite's parser takes a hundred open brackets, of which a level needs up to two."""
+MOST_CONDITIONS = 2000
+"""Conditions of a filter: the time that SQLite takes to read them grows with their square."""
 
+_MANY = 100
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _OPERATORS = {
     "keyword": ("eq", "ne", "in", "exists"),
@@ -44,10 +47,25 @@ def parse_filter(written: FilterLike, fields: Fields) -> Filter:
     ------
     InputError
         For an unknown field or operator, listing the known ones; for a value that is not of the field's type; for a
-        filter that is nested deeper than `DEEPEST` levels.
+        filter that is nested deeper than `DEEPEST` levels or has more than `MOST_CONDITIONS` conditions. Any number of
+        values in a list is one condition, and so are equalities of one field in an ``or``.
     """
     _check_depth(written)
-    return _parse(written, fields)
+    parsed = _parse(written, fields)
+    waiting, conditions = [parsed], 0
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, And | Or):
+            waiting.extend(node.parts)
+        elif isinstance(node, Not):
+            waiting.append(node.part)
+        else:
+            conditions += 1
+    if conditions > MOST_CONDITIONS:
+        raise InputError(
+            f"the filter has {conditions:,} conditions, over {MOST_CONDITIONS:,}: write values of a field as a list"
+        )
+    return parsed
 
 
 def _check_depth(written: Any) -> None:
@@ -83,8 +101,8 @@ def _parse_entry(key: Any, value: Any, fields: Fields) -> Filter:
     if key in ("and", "or"):
         if not isinstance(value, list | tuple) or not value:
             raise InputError(f"{key!r} in a filter takes a list of at least one filter, not {value!r}")
-        parts = tuple(_parse(part, fields) for part in value)
-        return And(parts) if key == "and" else Or(parts)
+        parts = [_parse(part, fields) for part in value]
+        return _all_of(_merge_not(parts)) if key == "and" else _one_of(_merge(parts))
     if key == "not":
         return Not(_parse(value, fields))
     if key not in fields:
@@ -125,11 +143,36 @@ def _parse_operators(field: str, operators: Mapping[str, Any], fields: Fields) -
 
 
 def _any_of(field: str, values: Any, fields: Fields) -> AnyOf:
+    if len(values) > _MANY and fields[field] == "keyword" and are_keywords(values):
+        return AnyOf(field, tuple(dict.fromkeys(values)))
     return AnyOf(field, tuple(dict.fromkeys(_value(field, value, fields) for value in values)))
 
 
 def _value(field: str, value: Any, fields: Fields) -> Any:
     return canonical(fields[field], value, f"the filter's value for the field {field!r}")
+
+
+def _merge(parts: list[Filter]) -> list[Filter]:
+    """Join the alternatives of each field to one list of values: thousands of them take no longer than one list."""
+    by_field: dict[str, list[Any]] = {}
+    for part in parts:
+        if isinstance(part, AnyOf):
+            by_field.setdefault(part.field, []).extend(part.values)
+    merged: list[Filter] = [AnyOf(field, tuple(dict.fromkeys(values))) for field, values in by_field.items()]
+    return merged + [part for part in parts if not isinstance(part, AnyOf)]
+
+
+def _merge_not(parts: list[Filter]) -> list[Filter]:
+    """Join the negated lists of values of each field, as none of them may match."""
+    negated = [part.part for part in parts if isinstance(part, Not) and isinstance(part.part, AnyOf)]
+    if len(negated) < 2:
+        return parts
+    merged: list[Filter] = [Not(part) for part in _merge(list(negated))]
+    return merged + [part for part in parts if not (isinstance(part, Not) and isinstance(part.part, AnyOf))]
+
+
+def _one_of(parts: list[Filter]) -> Filter:
+    return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
 
 def _all_of(parts: list[Filter]) -> Filter:

@@ -6,6 +6,8 @@ from typing import Any
 from indexing.filters.fields import Fields, FieldType
 from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Range
 
+_LONGEST_CHAIN = 20
+"""Conditions joined without brackets: SQLite takes expressions of 1,000 levels, and filters nest 32 times."""
 _BOUNDS = (("gt", ">"), ("gte", ">="), ("lt", "<"), ("lte", "<="))
 
 
@@ -24,9 +26,11 @@ def sqlite_where(filter: Filter, fields: Fields, *, column: str = "metadata") ->
     if isinstance(filter, And | Or):
         if not filter.parts:
             return ("1" if isinstance(filter, And) else "0"), []
+        if isinstance(filter, Or) and len(filter.parts) > _LONGEST_CHAIN:
+            return _alternatives(filter, fields, column)
         parts = [sqlite_where(part, fields, column=column) for part in filter.parts]
         word = " AND " if isinstance(filter, And) else " OR "
-        return f"({word.join(sql for sql, _ in parts)})", [value for _, values in parts for value in values]
+        return f"({_join(word, [sql for sql, _ in parts])})", [value for _, values in parts for value in values]
     if isinstance(filter, Not):
         sql, values = sqlite_where(filter.part, fields, column=column)
         # For a document without the field the condition is NULL, and NOT NULL is NULL again.
@@ -36,6 +40,23 @@ def sqlite_where(filter: Filter, fields: Fields, *, column: str = "metadata") ->
     item = _comparable("item.value", fields[filter.field])
     listed = f"SELECT 1 FROM json_each({column}, {_path(filter.field)}) AS item WHERE {condition.format(item)}"
     return f"({condition.format(single)} OR ({json_type} = 'array' AND EXISTS ({listed})))", [*values, *values]
+
+
+def _alternatives(filter: Or, fields: Fields, column: str) -> tuple[str, list[Any]]:
+    """Translate an `Or` of many parts: the conditions of a field read it once, not through its index."""
+    by_field: dict[str, list[AnyOf | Range | Exists]] = {}
+    for part in filter.parts:
+        if isinstance(part, AnyOf | Range | Exists):
+            by_field.setdefault(part.field, []).append(part)
+    parts = [sqlite_where(part, fields, column=column) for part in filter.parts if isinstance(part, And | Or | Not)]
+    for field, leaves in by_field.items():
+        conditions = [_condition(leaf) for leaf in leaves]
+        item = _comparable("item.value", fields[field])
+        any_of = _join(" OR ", [sql.format(item) for sql, _ in conditions])
+        # A single value counts as a list of one.
+        sql = f"EXISTS (SELECT 1 FROM json_each({column}, {_path(field)}) AS item WHERE {any_of})"
+        parts.append((sql, [value for _, values in conditions for value in values]))
+    return f"({_join(' OR ', [sql for sql, _ in parts])})", [value for _, values in parts for value in values]
 
 
 def sqlite_indexes(fields: Fields, *, table: str = "documents", column: str = "metadata") -> list[str]:
@@ -52,6 +73,18 @@ def sqlite_indexes(fields: Fields, *, table: str = "documents", column: str = "m
             f"CREATE INDEX IF NOT EXISTS \"{title}_lists\" ON {table} ({json_type}) WHERE {json_type} = 'array'"
         )
     return statements
+
+
+def _join(word: str, parts: list[str]) -> str:
+    """Join conditions; many of them in groups, since each one of a chain is a level of SQLite's expression tree.
+
+    The sign hides a group from SQLite's planner, which would look for an index for each of its conditions in a time
+    that grows with their square.
+    """
+    while len(parts) > _LONGEST_CHAIN:
+        groups = (parts[start : start + _LONGEST_CHAIN] for start in range(0, len(parts), _LONGEST_CHAIN))
+        parts = [f"+({word.join(group)})" for group in groups]
+    return word.join(parts)
 
 
 def _condition(leaf: AnyOf | Range | Exists) -> tuple[str, list[Any]]:

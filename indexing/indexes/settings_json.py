@@ -1,11 +1,10 @@
 """``settings.json`` of an index: its backend and format, and what its engine needs to open it."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from indexing.disk import write_json
+from indexing.disk import parse_json, write_json
 from indexing.errors import StorageError
 
 SETTINGS = "settings.json"
@@ -23,7 +22,7 @@ def read_settings_json(path: Path, engine: str, build: Callable[[Mapping[str, An
         When there is no index of this engine and format, or its settings are damaged.
     """
     try:
-        content = json.loads((path / SETTINGS).read_text("utf-8"))
+        content = parse_json((path / SETTINGS).read_text("utf-8"))
         if content.get("backend") != engine.lower():
             raise StorageError(f"{path} holds an index of backend {content.get('backend')!r}, not {engine.lower()!r}")
         if content["format"] != FORMAT:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+from indexing.disk import parse_json
 from indexing.errors import InputError
 
 
@@ -126,9 +127,9 @@ def json_filter(text: str | None, option: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        parsed = json.loads(text)
+        parsed = parse_json(text)
     except ValueError as error:
-        raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text!r}: {error}') from None
+        raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text[:200]!r}: {error}') from None
     if not isinstance(parsed, dict):
-        raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text}')
+        raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text[:200]}')
     return parsed

@@ -75,17 +75,22 @@ def run(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     from indexing.collection.reader import Collection
     from indexing.corpora.queries import read_qrels, read_queries
+    from indexing.runs import read_trec_run
     from pipelines.evaluation.closing_report import stored_contents
     from pipelines.evaluation.datasets import judged_queries, limit_queries
     from pipelines.evaluation.harness import check_plan, drops_self_hits, write_results
     from pipelines.evaluation.legs import CollectionLegs, reranker_identity, specs_of
     from pipelines.evaluation.report import GivenTexts
-    from pipelines.evaluation.systems import CONFIGURED, configured_systems
+    from pipelines.evaluation.systems import CONFIGURED, check_name, configured_systems
     from pipelines.evaluation.task import Task, run_task
     from pipelines.models import Models
     from pipelines.search.judged_parents import judges_parents, known_parents
 
     imported, settings = imported_runs(options), settings_of(options)
+    if options.name is not None:
+        check_name("collection", options.name)
+    for path in imported.values():
+        read_trec_run(path)
     every = read_qrels(options.qrels)
     queries, qrels = judged_queries(str(options.qrels), read_queries(options.queries), every)
     unknown = len(every) - len(queries)

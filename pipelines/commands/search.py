@@ -1,11 +1,11 @@
 """``retrieve search``: find the best documents for a query."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from indexing.disk import parse_json
 from indexing.errors import InputError
 from pipelines.commands.command import command, json_filter, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
@@ -209,9 +209,9 @@ def _fusion(options: argparse.Namespace) -> dict[str, Any] | None:
     fusion = {"method": written}
     if written.lstrip().startswith("{"):
         try:
-            fusion = json.loads(written)
+            fusion = parse_json(written)
         except ValueError as error:
-            raise InputError(f"--fusion is not valid JSON: {written!r} ({error})") from None
+            raise InputError(f"--fusion is not valid JSON: {written[:200]!r} ({error})") from None
     if options.weights:
         fusion["weights"] = [_weight(text) for text in options.weights.split(",")]
     return fusion

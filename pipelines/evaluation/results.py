@@ -1,6 +1,5 @@
 """Reader of results folders: ``results.json`` with the runs and per-query values that it names."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from indexing.disk import parse_json
 from indexing.errors import InputError
 from pipelines.measures.evaluate import Scores
 
@@ -89,8 +89,8 @@ def read_results(path: str | Path) -> Results:
     if not path.is_file():
         raise InputError(f"{path} does not exist: give the results.json that an evaluation wrote, or its folder")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from None
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
@@ -114,7 +114,7 @@ def read_per_query(system: SystemResult) -> Scores:
     if path is None or not path.is_file():
         raise InputError(f"{path or 'the file of per-query values'} of the system {system.name!r} does not exist")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
         query_ids = tuple(str(query_id) for query_id in found["query_ids"])
         values = {name: np.array(column, dtype=np.float64) for name, column in found["measures"].items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filter_cases import FIELDS, filters, keeps, metadatas
+from filter_cases import DATES, FIELDS, KEYWORDS, NUMBERS, filters, keeps, metadatas
 from indexing.documents import Document
 from indexing.errors import InputError
-from indexing.filters import And, AnyOf, Exists, Not, Range, check_fields, field_values, parse_filter
+from indexing.filters import And, AnyOf, Exists, Not, Or, Range, check_fields, field_values, parse_filter
 from indexing.filters.sqlite import sqlite_indexes, sqlite_where
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.qdrant.index import QdrantIndex
@@ -176,3 +176,53 @@ def test_a_filter_that_is_nested_too_deep_is_refused_before_any_work(wrap):
         nested = ["de", nested]
     with pytest.raises(InputError, match="nested deeper"):
         parse_filter({"lang": nested}, FIELDS)
+
+
+def test_many_alternatives_keep_what_plain_python_keeps(tmp_path):
+    """Thousands of alternatives took a Java object and a level of SQLite's expression tree each."""
+    words = [*KEYWORDS, "😀é", "a\x01b", "plain"]
+    metadata = {f"k{number}": {"lang": word, "tags": [word, "z"]} for number, word in enumerate(words)}
+    metadata |= {f"n{number}": {"year": value} for number, value in enumerate(NUMBERS)}
+    metadata |= {f"d{number}": {"seen": value} for number, value in enumerate(DATES)}
+    metadata |= {f"l{number}": {"year": [number, number + 0.5]} for number in range(5)} | {"none": {}}
+    backends = [Sqlite(metadata), Lucene(metadata, tmp_path), Qdrant(metadata, tmp_path, "edge")]
+    others = [f"w{number}" for number in range(200)]
+    ranges = [{"year": {"gte": 3 * number, "lt": 3 * number + 1}} for number in range(100)]
+    cases = [
+        {"lang": others + words[::2]},
+        {"or": [{"lang": word} for word in others + words[::2]]},
+        {"tags": [*others, "a\x01b", "😀é", ""]},
+        {"year": [*range(100, 200), *NUMBERS[::2], 2.5]},
+        {"seen": [f"{1000 + number}-01-01" for number in range(100)] + DATES[::2]},
+        {"or": [*ranges, {"lang": "plain"}, {"seen": {"exists": True}}, {"not": {"year": {"exists": True}}}]},
+        {"or": [*ranges, {"lang": "plain"}, {"and": [{"tags": "z"}, {"lang": ["", "é"]}]}]},
+        {"and": [{"not": {"lang": word}} for word in others + words[::2]]},
+        {"and": [{"lang": {"ne": word}} for word in others + words[::2]]},
+    ]
+    for written in cases:
+        expected = {doc_id for doc_id, values in metadata.items() if keeps(written, values)}
+        for backend in backends:
+            assert backend.kept(written) == expected, (type(backend).__name__, str(written)[-200:])
+
+
+def test_equalities_of_a_field_become_one_condition():
+    assert parse_filter({"or": [{"lang": "a"}, {"year": 1}, {"lang": ["b", "a"]}]}, FIELDS) == Or(
+        (AnyOf("lang", ("a", "b")), AnyOf("year", (1.0,)))
+    )
+    assert parse_filter({"or": [{"lang": f"l{number}"} for number in range(50_000)]}, FIELDS) == AnyOf(
+        "lang", tuple(f"l{number}" for number in range(50_000))
+    )
+    assert parse_filter({"and": [{"lang": {"ne": "a"}}, {"lang": {"ne": "b"}}]}, FIELDS) == Not(
+        AnyOf("lang", ("a", "b"))
+    )
+
+
+def test_a_filter_of_too_many_conditions_is_refused():
+    with pytest.raises(InputError, match=r"2,001 conditions, over 2,000: write values of a field as a list"):
+        parse_filter({"or": [{"year": {"gt": number}} for number in range(2001)]}, FIELDS)
+
+
+@pytest.mark.parametrize("bad", ["\ud83d", "a\0b", "x" * 40_000, 5])
+def test_one_bad_value_among_many_is_named(bad):
+    with pytest.raises(InputError, match="the filter's value for the field 'lang'"):
+        parse_filter({"lang": [f"w{number}" for number in range(500)] + [bad]}, FIELDS)

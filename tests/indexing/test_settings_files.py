@@ -28,6 +28,42 @@ class Outer:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+REFERENCES = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '1'] * 9)}]" for n in range(10))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.yaml", "{" * 3000, "nested deeper than 100 levels"),
+        ("a.yaml", "[" * 90 + "]" * 90, None),
+        ("a.yaml", "[" * 150 + "]" * 150, "nested deeper than 100 levels"),
+        ("a.json", "[" * 100_000, "not JSON"),
+        ("a.json", "[" * 150 + "]" * 150, "nested deeper than 100 levels"),
+        ("a.yaml", "&a [*a]", "nested deeper than 100 levels"),
+        ("a.yaml", REFERENCES, "has over 1,000,000 values"),
+        ("a.json", " " * (9 << 20), "longer than 8 MiB"),
+        ("a.json", "1" * 5000, "not JSON"),
+        ("a.yaml", "? [a, b]\n: {c: d}\n? {a: b}\n: 1", "not YAML"),
+    ],
+    ids=list("abcdefghij"),
+)
+def test_files_without_end_are_refused(tmp_path, name, text, says):
+    """A YAML file of 3,000 brackets ended in a RecursionError; one of ten lines could hold billions of values."""
+    (tmp_path / name).write_text(text)
+
+    if says is None:
+        assert read_yaml(tmp_path / name)
+    else:
+        with pytest.raises(InputError, match=says):
+            read_yaml(tmp_path / name)
+
+
+def test_a_long_wrong_value_is_shortened_in_the_error():
+    with pytest.raises(InputError) as raised:
+        read_dataclass(Outer, {"name": ["x" * 100] * 10_000}, "file")
+    assert len(str(raised.value)) < 500
+
+
 def test_every_kind_of_value_is_read():
     content = {
         "name": "a",

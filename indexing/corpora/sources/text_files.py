@@ -6,7 +6,7 @@ import io
 import json
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -14,6 +14,10 @@ from typing import IO, Any, cast
 from indexing.corpora.sources.records import Record, sha256
 from indexing.errors import InputError
 
+LONGEST_LINE = 1 << 27
+"""Maximum number of bytes of a line."""
+MOST_BLANK_LINES = 1_000_000
+"""Maximum number of blank lines in a row."""
 LONGEST_CSV_RECORD = 1 << 24
 """Maximum number of characters in a record: a quote still open after so many did not open a field."""
 
@@ -38,8 +42,8 @@ class TextFile:
         """Read all lines, numbered from 1, including blank lines and line ends."""
         try:
             with self._open() as stream:
-                lines = _lines_ended_by_cr(stream) if _is_ended_by_cr(stream) else stream
-                for number, line in enumerate(lines, start=1):
+                read = _reader_of_lines_ended_by_cr(stream) if _is_ended_by_cr(stream) else stream.readline
+                for number, line in enumerate(self._bounded(read), start=1):
                     yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{self.path} cannot be read: {error}") from error
@@ -75,6 +79,16 @@ class TextFile:
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file's bytes on disk."""
         return sha256([self.path])
+
+    def _bounded(self, read_line: Callable[[int], bytes]) -> Iterator[bytes]:
+        """Yield lines; raise an `InputError` for what a small compressed file could otherwise fill all memory with."""
+        blank = 0
+        while line := read_line(LONGEST_LINE + 1):
+            blank = blank + 1 if len(line) <= 2 and not line.strip() else 0
+            if len(line) > LONGEST_LINE or blank > MOST_BLANK_LINES:
+                what = "a line that is longer than 128 MiB" if blank == 0 else f"over {MOST_BLANK_LINES:,} blank lines"
+                raise InputError(f"{self.path} has {what}, so it is not a file of records: split or repair it")
+            yield line
 
     def _open(self) -> IO[bytes]:
         if self.path.suffix == ".gz":
@@ -162,10 +176,10 @@ def _is_ended_by_cr(stream: IO[bytes]) -> bool:
     return b"\r" in head and b"\n" not in head
 
 
-def _lines_ended_by_cr(stream: IO[bytes]) -> Iterator[bytes]:
+def _reader_of_lines_ended_by_cr(stream: IO[bytes]) -> Callable[[int], bytes]:
     # Latin-1 maps every byte to a character and back, so only the line ends are interpreted.
-    for line in io.TextIOWrapper(stream, encoding="latin-1", newline=None):
-        yield line.encode("latin-1")
+    text = io.TextIOWrapper(stream, encoding="latin-1", newline=None)
+    return lambda limit: text.readline(limit).encode("latin-1")
 
 
 def _is_text(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Kinds of FAISS index: their settings, construction and search parameters."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -9,6 +10,9 @@ from indexing.inputs import require_positive
 
 if TYPE_CHECKING:
     import faiss
+
+LARGEST_DIMENSION, MOST_CLUSTERS, MOST_LINKS = 1 << 16, 1 << 22, 1 << 10
+"""Limits of settings that decide how much memory an empty index takes."""
 
 Kind: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "factory"]
 
@@ -69,6 +73,9 @@ class FaissSettings:
         require_positive(nprobe=self.nprobe, training_sample=self.training_sample)
         if self.nlist < 0:
             raise InputError(f"nlist must be at least 1, or 0 for the default, not {self.nlist}")
+        for name, largest in (("dimension", LARGEST_DIMENSION), ("nlist", MOST_CLUSTERS), ("m", MOST_LINKS)):
+            if getattr(self, name) > largest:
+                raise InputError(f"{name} must be at most {largest:,}, not {getattr(self, name)}")
         if self.pq_bytes and self.dimension % self.pq_bytes:
             raise InputError(f"pq_bytes must divide the dimension {self.dimension}, which {self.pq_bytes} does not")
         if self.kind == "factory":
@@ -145,8 +152,23 @@ def _factory_string(settings: FaissSettings, sample: int) -> str:
 def _from_factory(dimension: int, text: str) -> "faiss.Index":
     import faiss
 
+    _check_factory(text)
     try:
         return faiss.index_factory(dimension, text, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         reason = str(error).rpartition("failed: ")[2] or str(error)
         raise InputError(f"FAISS cannot build an index of dimension {dimension} from {text!r}: {reason}") from error
+
+
+def _check_factory(text: str) -> None:
+    """Raise InputError for a factory string whose numbers would take all memory; FAISS itself has no limits."""
+    numbers = [int(number) for number in re.findall(r"\d+", text[:200])]
+    bits = [int(parts) * int(each) for parts, each in re.findall(r"IMI(\d+)x(\d+)", text[:200])]
+    bits += [int(each) + 6 for each in re.findall(r"(?<!IMI\d)x(\d+)", text[:200])]
+    links = [int(number) for number in re.findall(r"(?:HNSW|NSG)(\d+)", text[:200])]
+    largest = max([0, *numbers, *(1 << min(each, 64) for each in bits), *(number << 12 for number in links)])
+    if len(text) > 200 or largest > MOST_CLUSTERS:
+        raise InputError(
+            f"the factory string {text[:80]!r} has a number that is too large: at most {MOST_CLUSTERS:,} clusters, "
+            f"{MOST_LINKS:,} links, 16 bits and 200 characters"
+        )

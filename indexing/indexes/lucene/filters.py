@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from indexing.filters.fields import Fields
 from indexing.filters.tree import And, AnyOf, Exists, Filter, Not, Or, Range, Value
+from indexing.indexes.lucene.java_functions import SEPARATOR, as_function, bind, compose, constructor, method
 from indexing.indexes.lucene.jvm import java_class
 
 PREFIX = "metadata."
@@ -13,6 +15,8 @@ PREFIX = "metadata."
 
 _DOCUMENT = "org.apache.lucene.document."
 _SEARCH = "org.apache.lucene.search."
+_FEW = 64
+"""Values of a field up to which each is a query of its own."""
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
 
 
@@ -76,11 +80,42 @@ class LuceneFields:
 def _any_of(name: str, kind: str, values: Sequence[Any]) -> Any:
     if not values:
         return java_class(_SEARCH + "MatchNoDocsQuery")()
+    if len(values) > _FEW:
+        return _set(name, kind, values)
     if kind in ("number", "date"):
         return _boolean([(_between(name, kind, value, value), "SHOULD") for value in values])
     words = [_flag(value) if kind == "boolean" else value for value in values]
-    term, query = java_class("org.apache.lucene.index.Term"), java_class(_SEARCH + "TermQuery")
-    return _boolean([(query(term(name, word)), "SHOULD") for word in words])
+    return _boolean([(_term(name, word), "SHOULD") for word in words])
+
+
+def _term(name: str, word: str) -> Any:
+    return java_class(_SEARCH + "TermQuery")(java_class("org.apache.lucene.index.Term")(name, word))
+
+
+def _set(name: str, kind: str, values: Sequence[Any]) -> Any:
+    """Return the query for documents that have one of many values, with a few calls into Java for all of them."""
+    if kind == "number":
+        return java_class(_DOCUMENT + "DoubleField").newSetQuery(name, *map(float, values))
+    if kind == "date":
+        return java_class(_DOCUMENT + "LongField").newSetQuery(name, *map(int, values))
+    words = [_flag(value) if kind == "boolean" else value for value in values]
+    plain = [word for word in words if word and SEPARATOR not in word]
+    in_set = java_class(_SEARCH + "TermInSetQuery")(name, _terms().apply(SEPARATOR.join(plain)))
+    rest = [word for word in words if not word or SEPARATOR in word]
+    return _boolean([(in_set, "SHOULD"), *((_term(name, word), "SHOULD") for word in rest)]) if rest else in_set
+
+
+@cache
+def _terms() -> Any:
+    """Return the Java function from words, separated, to the list of their Lucene terms."""
+    stream_class = "java/util/stream/Stream"
+    split = method("java.lang.String", "split", "(Ljava/lang/String;)[Ljava/lang/String;")
+    stream = method("java.util.Arrays", "stream", f"([Ljava/lang/Object;)L{stream_class};", static=True)
+    mapped = method("java.util.stream.Stream", "map", f"(Ljava/util/function/Function;)L{stream_class};")
+    collect = method("java.util.stream.Stream", "collect", "(Ljava/util/stream/Collector;)Ljava/lang/Object;")
+    term = as_function(constructor("org.apache.lucene.util.BytesRef", "(Ljava/lang/CharSequence;)V"))
+    to_list = java_class("java.util.stream.Collectors").toList()
+    return as_function(compose(bind(split, 1, SEPARATOR), stream, bind(mapped, 1, term), bind(collect, 1, to_list)))
 
 
 def _range(name: str, kind: str, bounds: Range) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.disk import parse_json
 from indexing.errors import InputError, StorageError
 from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
@@ -318,7 +319,7 @@ def _user_data(path: Path) -> dict[str, Any]:
         text = infos.getUserData().get(_KEY)
     if text is None:
         raise StorageError(f"{path} is a Lucene index that another program made: build it again with this one")
-    return {_SEQUENCE: 0} | json.loads(text)
+    return {_SEQUENCE: 0} | parse_json(text)
 
 
 def _term(doc_id: str) -> Any:

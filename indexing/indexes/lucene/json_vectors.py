@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from indexing.disk import write_atomically
+from indexing.disk import parse_json, write_atomically
 from indexing.errors import InputError
 
 DOCUMENTS_A_FILE = 50_000
@@ -157,7 +157,7 @@ def _documents(path: Path) -> Iterator[tuple[str, str, dict[str, float]]]:
 
 def _parse(line: str, where: str) -> tuple[str, dict[str, float]]:
     try:
-        document: Any = json.loads(line)
+        document: Any = parse_json(line)
     except ValueError as error:
         raise InputError(f"{where}: not JSON ({error})") from None
     if not isinstance(document, dict) or not isinstance(document.get("id"), str | int):

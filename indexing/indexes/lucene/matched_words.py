@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from indexing.indexes.lucene.java_functions import SEPARATOR, as_function, bind, compose, for_each_part, method
-from indexing.indexes.lucene.jvm import java_calls, java_class
+from indexing.indexes.lucene.jvm import java_calls
 from indexing.indexes.lucene.search import CONTENTS
 
 Analyze = Callable[[Sequence[str]], Sequence[str]]
 """Function from words to their analyzed forms; two words match if their forms are equal and not empty."""
+
+LONGEST_TEXT = 1_000_000
+"""Characters of a text, from its beginning, in which words are found."""
 
 # Chinese and Japanese characters count as words, as in the CJK analyzer.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|(?:(?![\u3040-\u30ff\u3400-\u9fff])[\w])+(?:['’]\w+)?")
@@ -30,7 +33,7 @@ def analyze_words(path: Path, parse: Any, words: Sequence[str]) -> list[str]:
     with java_calls(path):
         each = for_each_part(as_function(compose(parse, bind(to_text, 1, CONTENTS))))
         function = jnius.cast("java.util.function.Function", each)
-        lines = function.apply(java_class("java.lang.String")(SEPARATOR.join(words)))
+        lines = function.apply(SEPARATOR.join(words))
         text: str = lines if isinstance(lines, str) else lines.toString()
     return text.split("\n")
 
@@ -48,9 +51,9 @@ def find_query_words(query: str, texts: Sequence[str], analyze: Analyze) -> list
     Returns
     -------
     list of [(start, end), …]
-        For each text the spans of matching words in characters, ascending.
+        For each text the spans of matching words in characters, ascending, of those in the first million characters.
     """
-    words = [[(match.group(), match.span()) for match in _WORD.finditer(text)] for text in texts]
+    words = [[(match.group(), match.span()) for match in _WORD.finditer(text, 0, LONGEST_TEXT)] for text in texts]
     query_words = _WORD.findall(query)
     distinct = list(dict.fromkeys([*query_words, *(word for of_text in words for word, _ in of_text)]))
     forms = dict(zip(distinct, analyze(distinct), strict=True))

@@ -1,9 +1,12 @@
 """Rendering of texts and pairs as chat messages by a tokenizer's chat template."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from itertools import takewhile
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from indexing.errors import ModelError
@@ -15,6 +18,8 @@ PAIR_ROLES = ("query", "document")
 _FLAT_MODELS = {"apertus", "deepseek_v3", "gpt_oss", "seed_oss"}
 # Signs in a template that a message's content is a list of parts.
 _STRUCTURED_MARKERS = ("content[0]", ".type", "'type'", '"type"', "message.content[")
+_MOST_STEPS = 200_000
+"""Lines of a template that may run for one text."""
 # Two texts whose last tokens differ, so that a common ending of their chats comes from the template.
 _FILLERS = ("0", "1 2 3 4")
 # A pair, and the same pair with another query or another document.
@@ -42,7 +47,7 @@ class ChatTemplate:
     def __init__(self, tokenizer: Any, *, structured: bool, arguments: Mapping[str, Any] | None = None) -> None:
         self._tokenizer, self.structured, self.arguments = tokenizer, structured, dict(arguments or {})
         self._closing_tokens: dict[tuple[str, bool], list[int]] = {}
-        self._pairs_checked = False
+        self._pairs_checked = self._tried = False
 
     @classmethod
     def of(
@@ -124,6 +129,10 @@ class ChatTemplate:
 
     def _apply(self, chats: list[list[dict[str, Any]]]) -> list[str]:
         try:
+            if not self._tried:
+                with _bounded_steps():
+                    self._tokenizer.apply_chat_template(chats[:1], tokenize=False, **self.arguments)
+                self._tried = True
             rendered: list[str] = self._tokenizer.apply_chat_template(chats, tokenize=False, **self.arguments)
         except Exception as error:  # a template may raise anything
             raise ModelError(f"the checkpoint's chat template fails: {first_line(error)}") from error
@@ -141,6 +150,27 @@ class ChatTemplate:
                 "so the model cannot score pairs; add a chat_template.jinja that renders both"
             )
         self._pairs_checked = True
+
+
+@contextmanager
+def _bounded_steps() -> Iterator[None]:
+    """Raise ValueError when a template takes too many steps; as counting them is slow, only its first use is traced."""
+    previous, steps = sys.gettrace(), 0
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename != "<template>":
+            return None
+        steps += 1
+        if steps > _MOST_STEPS:
+            raise ValueError(f"it takes over {_MOST_STEPS:,} steps for one text")
+        return trace
+
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)
 
 
 def _uses_task(template: str) -> bool:

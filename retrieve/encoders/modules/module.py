@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 import torch
 
+from indexing.disk import parse_json
 from indexing.errors import InputError, ModelError
 from indexing.settings_files import read_dataclass
 from retrieve.encoders.batching import Tokens
@@ -165,8 +166,8 @@ def read_json(path: Path) -> Any:
         If it is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise ModelError(f"{path}: not valid JSON ({first_line(error)}); fetch the checkpoint again") from error
 
 

@@ -163,3 +163,23 @@ def test_only_a_search_that_compares_everything_counts_as_exact(tmp_path, corpus
 def test_what_is_wrong_is_said_in_a_line(collection, judged, capsys, arguments, says):
     assert main(["evaluate", str(collection), *judged, *arguments]) == 1
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../outside", "a/b", ".hidden", "/tmp/outside", "a\\b"])
+def test_a_name_that_leads_elsewhere_is_refused_before_any_work(judged, tmp_path, capsys, name):
+    """The name is a part of paths below the output folder; `../x` wrote beside it."""
+    out = tmp_path / "a" / "out"
+    assert main(["evaluate", str(tmp_path / "gone"), *judged, "--output", str(out), "--name", name]) == 1
+
+    assert f"collection {name!r}: its name is a file's name too" in capsys.readouterr().err
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_malformed_run_is_refused_before_any_work(judged, tmp_path, capsys):
+    """It ended the job after all the scoring, without a report."""
+    run = tmp_path / "theirs.trec"
+    run.write_text("q1 Q0 cake one\n")
+
+    assert main(["evaluate", str(tmp_path / "gone"), *judged, "--run", f"theirs={run}"]) == 1
+
+    assert str(run) in capsys.readouterr().err

@@ -108,9 +108,25 @@ def test_an_encoder_that_has_gone_is_named_with_the_way_out(collection, tmp_path
     copy = tmp_path / "copy"
     shutil.copytree(collection, copy)
     manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["minor"], manifest["crc32"]
     manifest["legs"]["dense"]["encoder"]["name"] = str(tmp_path / "gone")
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match=r"gone.*cannot be loaded now.*--dense PATH"):
+        SearchPipeline.open(copy)
+
+
+@pytest.mark.parametrize("name", ["nobody/no-such-model", "no-such-model"])
+def test_opening_a_collection_never_asks_the_hub_for_the_model_it_names(tmp_path, collection, name):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(collection, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["minor"], manifest["crc32"]
+    manifest["legs"]["dense"]["encoder"]["name"] = name
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(ModelError, match=rf"{name}.*the network was ruled out.*name it to fetch it: --dense"):
         SearchPipeline.open(copy)
 
 
@@ -252,9 +268,13 @@ class TestBuild:
 def test_a_damaged_manifest_is_named(tmp_path):
     build_collection([Document("1", "one")], tmp_path / "c", show_progress=False)
     manifest = tmp_path / "c" / "manifest.json"
-    text = manifest.read_text()
+    without = {
+        name: value for name, value in json.loads(manifest.read_text()).items() if name not in ("minor", "crc32")
+    }
+    text = json.dumps(without)
     for damage, says in [
         ("{", "is damaged"),
+        (manifest.read_text().replace('"bm25"', '"bm26"'), "its checksum differs"),
         (text.replace('"format": 2', '"format": 99'), "has format 99"),
         (text.replace('"bm25": {', '"../../outside": {'), "is damaged"),
         (text.replace('"backend": "bm25"', '"backend": "zzz"'), "unknown backend 'zzz'"),

@@ -182,3 +182,20 @@ def test_a_router_that_contains_itself_is_refused(dense):
 
     with pytest.raises(ModelError, match="or back to it"):
         load(dense)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}{{ messages[0]['content'] }}",
+        "{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}",
+        "{{ messages.__class__.__mro__ }}{{ ''.__class__.__subclasses__() }}",
+    ],
+    ids=["nested loops", "a macro without end", "Python's own objects"],
+)
+def test_a_chat_template_without_end_is_an_error_of_the_model(dense, template):
+    change(dense / "sentence_bert_config.json", modality_config={"message": {"method": "forward", "format": "flat"}})
+    (dense / "chat_template.jinja").write_text(template)
+
+    with pytest.raises(ModelError, match=r"chat template (fails|omits)"):
+        load(dense).encode(["the cell", "a wave"])
