@@ -83,7 +83,7 @@ def _query(parse: Any, text: str) -> Any:
 
     # pyjnius cannot pass half of a surrogate pair to Java.
     valid = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    parsed = jnius.cast("java.util.function.Function", parse).apply(java_class("java.lang.String")(valid))
+    parsed = jnius.cast("java.util.function.Function", parse).apply(valid)
     return jnius.cast("org.apache.lucene.search.Query", parsed)
 
 

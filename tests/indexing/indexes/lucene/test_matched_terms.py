@@ -52,3 +52,13 @@ def test_a_document_deleted_since_has_no_terms(tmp_path):
         index.delete(["1"])
         found = dict(zip(hits.doc_ids, index.matched_terms(["flour"], hits), strict=True))
     assert found["1"] == () and found["2"][0][0] == "flour"
+
+
+def test_words_beyond_the_basic_plane_are_explained(tmp_path):
+    """Java got the lower half of each such character, so that their words had no part in the score."""
+    with Bm25Index.create(tmp_path / "index") as index:
+        index.upsert(["a", "b"], ["\U0001d538\U0001d539 fox", "hen"])
+        index.commit()
+        hits = index.search(["\U0001d538\U0001d539"], 1)
+        (terms,) = index.matched_terms(["\U0001d538\U0001d539"], hits)
+    assert [name for name, _ in terms] == ["\U0001d538\U0001d539"] and terms[0][1] == pytest.approx(hits[0].scores[0])
