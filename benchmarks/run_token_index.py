@@ -30,7 +30,7 @@ K = 10
 BATCH = 2048
 
 
-def parse() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = script_parser(__file__, __doc__)
     parser.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
@@ -131,7 +131,7 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-main = script_main(parse, run)
+main = script_main(parser, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -24,31 +24,6 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         partial.unlink(missing_ok=True)
     sync(path.parent)
-
-
-DEEPEST = 100
-"""Levels of nested lists and keys that files and metadata may have."""
-
-
-def depth(value: Any) -> int:
-    """Return the levels of nested lists and mappings, without recursion; no more than `DEEPEST` + 1 are counted."""
-    level, levels = [value], 0
-    while level and levels <= DEEPEST:
-        containers = [each for each in level if isinstance(each, Mapping | list | tuple)]
-        levels += bool(containers)
-        level = [part for each in containers for part in (each.values() if isinstance(each, Mapping) else each)]
-    return levels
-
-
-def parse_json(text: str | bytes, **options: Any) -> Any:
-    """Parse JSON; raise a `ValueError` for anything else, and for nesting that Python cannot parse.
-
-    `options` are those of `json.loads`.
-    """
-    try:
-        return json.loads(text, **options)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def write_json(path: Path, value: Any) -> None:

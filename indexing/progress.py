@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from indexing.plurals import counted
+
 SECONDS = 30.0
 """A log gets a line after so many seconds, although no tenth of the work is complete."""
 SHORTEST_SECONDS = 1.0
@@ -98,7 +100,7 @@ class ProgressLines:
         """Write the last line: how much was done in how many seconds."""
         if not self._closed:
             self._closed = True
-            self._write(f"{self.n:,} {self._unit} in {time.monotonic() - self._started:.1f} s")
+            self._write(f"{counted(self.n, self._unit)} in {time.monotonic() - self._started:.1f} s")
 
     def __iter__(self) -> Iterator[Any]:
         with self:
@@ -116,9 +118,9 @@ class ProgressLines:
 
     def _so_far(self) -> str:
         spent = max(time.monotonic() - self._started, 1e-9)
-        done = f"{self.n:,} {self._unit}"
+        done = counted(self.n, self._unit)
         if self.total:
-            done = f"{100 * self.n // self.total}% ({self.n:,} of {self.total:,} {self._unit})"
+            done = f"{100 * self.n // self.total}% ({self.n:,} of {counted(self.total, self._unit)})"
             done += f", about {max(self.total - self.n, 0) * spent / max(self.n, 1):.0f} s left"
         return f"{done}, {self.n / spent:.1f} {self._unit}/s"
 

@@ -11,6 +11,7 @@ from indexing.errors import InputError, SetupError, StorageError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Closing(ABC):
@@ -34,6 +35,16 @@ class Closing(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def twin(original: T) -> T:
+    """Return an object of the same class with the same attributes; both share what these refer to.
+
+    It stands in for `copy.copy`, which a `Closing` refuses.
+    """
+    other = object.__new__(type(original))
+    other.__dict__.update(original.__dict__)
+    return other
 
 
 class Lifetime:

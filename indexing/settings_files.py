@@ -7,8 +7,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from indexing.disk import DEEPEST, parse_json, write_atomically
+from indexing.disk import write_atomically
 from indexing.errors import InputError
+from indexing.json_text import DEEPEST, parse_json
 
 T = TypeVar("T")
 

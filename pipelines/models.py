@@ -8,7 +8,7 @@ from indexing.collection.identity import check_identity
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import Leg, read_manifest
 from indexing.errors import InputError, ModelError
-from retrieve.encoders.protocols import check_encoder
+from retrieve.protocols import check_encoder
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder

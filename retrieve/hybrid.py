@@ -4,7 +4,6 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError, RetrieveError
 from indexing.hits import Hits
 from indexing.inputs import whole_number
-from indexing.resources import Closing, Lifetime
+from indexing.resources import Closing, Lifetime, twin
 from retrieve.fusion import Fusion, FusionMethod, default_fusion
 from retrieve.fusion.choice import fusion_of
 from retrieve.fusion.deeper import appended, appended_shares
@@ -91,7 +90,7 @@ class HybridRetriever(Closing, Retriever):
 
     def over(self, replace: "Callable[[Index], Index]") -> Self:
         """Return the same retriever with its legs over other indexes; both share the threads."""
-        newer = copy(self)
+        newer = twin(self)
         newer.legs = tuple(leg.over(replace) for leg in self.legs)
         return newer
 

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from indexing.errors import InputError
 from indexing.hits import Hits, Ranking
 from indexing.inputs import texts, whole_number
-from retrieve.encoders.protocols import TermEncoder, VectorEncoder, check_encoder
+from indexing.resources import twin
+from retrieve.protocols import TermEncoder, VectorEncoder, check_encoder
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class IndexRetriever(Retriever):
 
     def over(self, replace: "Callable[[Index], Index]") -> Self:
         """Return the same retriever over another index."""
-        newer = copy(self)
+        newer = twin(self)
         newer.index = replace(self.index)
         return newer
 

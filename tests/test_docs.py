@@ -7,6 +7,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from late_interaction import write_colbert
 from results_folders import write_results
 
-from benchmarks import run_beir, run_fusion, run_index_memory, run_memory, run_nanobeir, run_rare_words, run_speed
 from checkpoints import write_nv_embed
 from fusing import hits
 from indexing import Collection, Document
@@ -37,8 +37,8 @@ BLOCKS = [
     (page, code) for page, text in PAGES.items() for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
 ]
 FENCE = re.compile(r"^```\w*\n.*?^```", re.MULTILINE | re.DOTALL)
-SCRIPTS = (run_beir, run_fusion, run_index_memory, run_memory, run_nanobeir, run_rare_words, run_speed)
-PARSERS = {Path(script.__file__).stem: script.parser for script in SCRIPTS} | {"retrieve": cli._parser}
+SCRIPTS = [path.stem for path in (ROOT / "benchmarks").glob("run_*.py")]
+PARSERS = {name: import_module(f"benchmarks.{name}").parser for name in SCRIPTS} | {"retrieve": cli._parser}
 
 
 def _commands() -> Iterator[tuple[str, str]]:

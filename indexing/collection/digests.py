@@ -3,9 +3,9 @@
 import json
 from hashlib import blake2b
 
-from indexing.disk import DEEPEST, depth
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.json_text import DEEPEST, depth
 
 LONGEST_TEXT = 1 << 27
 """Maximum number of characters of a document: SQLite stores at most a billion bytes, and a search reads them whole."""

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from indexing.disk import parse_json, write_atomically
+from indexing.disk import write_atomically
 from indexing.errors import StorageError
 from indexing.filters import Fields, check_fields
 from indexing.indexes.registry import KINDS, Backend, Rows, rows_of
+from indexing.json_text import parse_json
 from indexing.settings_files import read_dataclass
 
 FORMAT = 2

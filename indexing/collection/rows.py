@@ -6,8 +6,8 @@ import numpy as np
 
 from indexing.collection.digests import digest_of
 from indexing.collection.shards import SHARD_NAME, Piece
-from indexing.disk import parse_json
 from indexing.documents import Document
+from indexing.json_text import parse_json
 
 
 def document_of(doc_id: str, title: str, text: str, metadata: str) -> Document:

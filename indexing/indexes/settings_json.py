@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from indexing.disk import parse_json, write_json
+from indexing.disk import write_json
 from indexing.errors import StorageError
+from indexing.json_text import parse_json
 
 SETTINGS = "settings.json"
 FORMAT = 1

@@ -15,7 +15,7 @@ from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import check_fields
 from indexing.indexes.registry import Backend, kind_of
-from retrieve.encoders.protocols import check_encoder
+from retrieve.protocols import check_encoder
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder

@@ -8,8 +8,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from indexing.disk import parse_json
 from indexing.errors import InputError
+from indexing.json_text import parse_json
 
 
 def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:

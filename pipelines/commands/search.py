@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from indexing.disk import parse_json
 from indexing.errors import InputError
+from indexing.json_text import parse_json
 from pipelines.commands.command import command, json_filter, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from indexing.disk import parse_json
 from indexing.errors import InputError
+from indexing.json_text import parse_json
 from pipelines.measures.evaluate import Scores
 
 FORMAT = 2

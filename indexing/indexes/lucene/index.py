@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.disk import parse_json
 from indexing.errors import InputError, StorageError
 from indexing.filters import FieldType, FilterLike, Values, parse_filter
 from indexing.hits import Hits
@@ -25,6 +24,7 @@ from indexing.indexes.lucene.matched_terms import matched_terms
 from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
 from indexing.inputs import require_positive
+from indexing.json_text import parse_json
 from indexing.seen_ids import SeenIds
 
 FORMAT = 1

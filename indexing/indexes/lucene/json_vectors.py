@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from indexing.disk import parse_json, write_atomically
+from indexing.disk import write_atomically
 from indexing.errors import InputError
+from indexing.json_text import parse_json
 
 DOCUMENTS_A_FILE = 50_000
 SUFFIXES = (".jsonl", ".json")

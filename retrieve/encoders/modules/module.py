@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Self, get_type_hints
 
 import torch
 
-from indexing.disk import parse_json
 from indexing.errors import InputError, ModelError
+from indexing.json_text import parse_json
 from indexing.settings_files import read_dataclass
 from retrieve.encoders.batching import Tokens
 from retrieve.encoders.modules.weights import first_line, load_weights, weight_files, write_weights

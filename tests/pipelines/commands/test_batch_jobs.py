@@ -182,7 +182,7 @@ class TestLogs:
     def test_a_log_gets_lines_with_times_and_no_carriage_returns(self, corpus, tmp_path):
         done = retrieve("index", corpus, "--to", tmp_path / "d", "--no-dense")
         assert b"\r" not in done.stderr
-        assert re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d indexing: 3 doc in [\d.]+ s\n", done.stderr)
+        assert re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d indexing: 3 docs in [\d.]+ s\n", done.stderr)
         assert retrieve("index", corpus, "--to", tmp_path / "e", "--no-dense", "--json").stderr == b""
 
     def test_a_line_each_tenth_and_each_half_minute(self, monkeypatch, capsys):
@@ -196,7 +196,7 @@ class TestLogs:
         shares = [int(match[1]) for line in lines if (match := re.search(r"working: (\d+)%", line))]
         assert {10, 20, 50, 100} <= set(shares)
         assert 2000 // 30 <= len(shares) <= 2000 // 30 + 10
-        assert lines[-1].endswith("working: 1,000 doc in 2000.0 s")
+        assert lines[-1].endswith("working: 1,000 docs in 2000.0 s")
 
     def test_short_work_and_an_unknown_total_do_not_fill_a_log(self, capsys):
         for _ in progress(iter(range(5000)), desc="quick"):

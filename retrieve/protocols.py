@@ -1,13 +1,14 @@
 """Interfaces of encoders: what an object of one's own must have to encode a collection's documents and queries."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
-
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from typing import TYPE_CHECKING, Any, Protocol
 
 from indexing.errors import InputError
 from indexing.inputs import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
 
 
 class VectorEncoder(Protocol):
@@ -28,11 +29,11 @@ class VectorEncoder(Protocol):
     dimension: int
     similarity: Any
 
-    def encode_query(self, texts: Any, /) -> NDArray[Any]:
+    def encode_query(self, texts: Any, /) -> "NDArray[Any]":
         """Return the queries' vectors, float32 [texts, dimension]."""
         ...
 
-    def encode_document(self, texts: Any, /) -> NDArray[Any]:
+    def encode_document(self, texts: Any, /) -> "NDArray[Any]":
         """Return the documents' vectors, float32 [texts, dimension]."""
         ...
 
@@ -44,11 +45,11 @@ class TermEncoder(Protocol):
     vocabulary: Sequence[str]
     """Term of each column."""
 
-    def encode_query(self, texts: Any, /) -> csr_matrix:
+    def encode_query(self, texts: Any, /) -> "csr_matrix":
         """Return the queries' term weights, CSR float32 [texts, vocabulary]."""
         ...
 
-    def encode_document(self, texts: Any, /) -> csr_matrix:
+    def encode_document(self, texts: Any, /) -> "csr_matrix":
         """Return the documents' term weights, CSR float32 [texts, vocabulary]."""
         ...
 
@@ -59,8 +60,8 @@ _NEEDED: Mapping[str, Sequence[str]] = {
     "multi_vector": ("identity", "encode_query", "encode_document"),
 }
 _REMEDIES = {
-    "dense": "load a checkpoint with DenseEncoder(PATH), or add what retrieve.encoders.protocols.VectorEncoder lists",
-    "sparse": "load a checkpoint with SparseEncoder(PATH), or add what retrieve.encoders.protocols.TermEncoder lists",
+    "dense": "load a checkpoint with DenseEncoder(PATH), or add what retrieve.protocols.VectorEncoder lists",
+    "sparse": "load a checkpoint with SparseEncoder(PATH), or add what retrieve.protocols.TermEncoder lists",
     "multi_vector": "load a checkpoint with MultiVectorEncoder(PATH)",
 }
 
