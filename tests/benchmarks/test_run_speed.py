@@ -32,6 +32,7 @@ def collection(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_encode_compares_three_ways_and_keeps_rows_of_other_tasks(collection, tmp_path):
     output = tmp_path / "out"
     output.mkdir()
@@ -69,6 +70,7 @@ def test_the_other_encoders(collection, tmp_path, task):
     assert exact["agreement"] == pytest.approx(1.0 if task == "encode-sparse" else 0.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_measures_equal_their_peers_and_conversion_is_a_row_of_its_own(tmp_path):
     done = run_speed("metrics", "--queries", 30, "--hits", 40, "--repeats", 1, "--output", tmp_path)
 

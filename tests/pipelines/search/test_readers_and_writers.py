@@ -325,13 +325,14 @@ class TestForked:
     def test_a_forked_process_is_asked_to_spawn(self, hybrid_path, legs, tiny_dense):
         """In a process of its own, as pytest's threads would not survive the fork either."""
         code = (
-            "import asyncio, os, sys\n"
+            "import asyncio, faulthandler, os, sys\n"
             "from indexing.errors import SetupError\nfrom pipelines import SearchPipeline\n"
             f"pipeline = SearchPipeline.open({str(hybrid_path)!r}, legs={legs!r})\n"
             "assert pipeline.search('bread oven', 2)\n"
             "uses = (lambda: pipeline.search('bread', 2), lambda: asyncio.run(pipeline.asearch('bread', 2)),\n"
             "        lambda: pipeline.retriever.search('bread', 2), lambda: pipeline.collection.get(['b1']))\n"
             "if os.fork() == 0:\n"
+            "    faulthandler.dump_traceback_later(30, exit=True)\n"
             "    for use in uses[:2] if pipeline.retriever.name == 'dense' else uses:\n"
             "        try:\n            use()\n"
             "        except SetupError as error:\n            print('spawn' in str(error), flush=True)\n"
@@ -341,7 +342,11 @@ class TestForked:
             "os.wait()\n"
             "print(len(pipeline.search('bread oven', 1)))\n"
         )
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        for _ in range(3):
+            ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+            # On a loaded machine a child was once seen to hang, as any fork of a process with threads may.
+            if "Timeout (" not in ran.stderr:
+                break
         assert ran.stdout.split() == ["True"] * (2 if legs == ["dense"] else 4) + ["closed", "1"], ran.stderr
 
 
