@@ -46,6 +46,13 @@ def keys(tmp_path):
     return path, add_key(path, "read", note="shop"), add_key(path, "write", expires="2090-01-01")
 
 
+def wait_until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def bearer(key):
     return {"Authorization": f"Bearer {key}"}
 
@@ -110,6 +117,7 @@ def test_each_request_has_an_id_and_a_line_in_the_log(client, log):
 
     assert given.headers["x-request-id"] == given.json()["request_id"] == "a.b-1"
     assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
+    wait_until(lambda: any(line["request_id"] == "a.b-1" for line in log))  # written after the answer was sent
     line = next(line for line in log if line["request_id"] == "a.b-1")
     assert line["route"] == "/v1/collections/{name}/search" and line["status"] == 200 and line["hits"] == 2
     assert line["collection"] == "notes" and "bm25.search" in line["stages"] and line["duration_ms"] > 0
@@ -140,9 +148,9 @@ def test_requests_and_searches_have_spans(client, log, monkeypatch):
 
     client.post(SEARCH, json={"query": "bread", "k": 2}, headers={"traceparent": f"00-{parent}-00f067aa0ba902b7-01"})
 
-    request, search = recorder.spans
+    wait_until(lambda: any(line.get("trace_id") == parent for line in log))  # written after the answer was sent
+    request, search = (span for span in recorder.spans if span["trace"] == int(parent, 16))
     assert request["name"] == "POST /v1/collections/{name}/search" and request["http.response.status_code"] == 200
-    assert request["trace"] == int(parent, 16) and log[-1]["trace_id"] == parent
     assert search["name"] == "retrieval notes" and search["gen_ai.retrieval.top_k"] == 2
     assert search["retrieve.stage.bm25.search_ms"] > 0
 
