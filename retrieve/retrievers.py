@@ -39,10 +39,13 @@ class Retriever(ABC):
         The encoder of its queries, if any: retrievers with the same encoder may share its output.
     score_kind
         Scale of its scores, as `default_fusion` names it: ``"bm25"``, ``"cosine"``, or ``"other"``.
+    marks
+        Whether `search` marks hits for a later fusion (`mark`).
     """
 
     encoder: Any = None
     score_kind: str = "other"
+    marks: bool = True
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -96,6 +99,10 @@ class Retriever(ABC):
         """Search for queries that `encode` returned."""
         return self._search(encoded, k) if filter is None else self._search(encoded, k, filter)
 
+    def mark(self, encoded: Any, hits: Hits) -> Hits:
+        """Return the hits of `find` with what only some fusions use (`Hits.rare`), if this kind of leg has it."""
+        return hits
+
     def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> "NDArray[np.floating]":
         """Score given candidates: for encoded query ``i`` the documents ``doc_ids[i]``; float [all candidates].
 
@@ -124,7 +131,8 @@ class Retriever(ABC):
             with trace.stage(f"{self.name}.encode"):
                 encoded = self.encode(queries)
         with trace.stage(f"{self.name}.search"):
-            return self.find(encoded, k, filter)
+            hits = self.find(encoded, k, filter)
+            return self.mark(encoded, hits) if self.marks else hits
 
     @abstractmethod
     def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
@@ -203,9 +211,8 @@ class Bm25Retriever(IndexRetriever):
     def __init__(self, index: "Index", *, name: str = "bm25") -> None:
         super().__init__(index, name=name)
 
-    def find(self, encoded: Sequence[str], k: int, filter: Any = None) -> Hits:
-        """Search, and mark the hits that contain the rare words of their query (`Hits.rare`)."""
-        hits = super().find(encoded, k, filter)
+    def mark(self, encoded: Sequence[str], hits: Hits) -> Hits:
+        """Mark the hits that contain the rare words of their query."""
         return replace(hits, rare=self.index.rare_hits(encoded, hits))
 
     def terms(self, queries: Sequence[str], hits: Hits) -> "list[Terms] | None":

@@ -11,6 +11,7 @@ from indexing.collection.manifest import Manifest
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.errors import InputError
+from indexing.resources import twin
 from pipelines.models import DENSE_TOKENS, LATE_INTERACTION, Models
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, LegConfig, RerankerConfig, SearchConfig
@@ -232,7 +233,10 @@ class Arguments:
         loaded: Any = None if isinstance(self.fusion, Mapping) else self.fusion
         fusion = loaded or make_fusion(config.fusion, retrievers)
         if len(retrievers) == 1:
-            return retrievers[0]
+            # Nothing is fused, so marks would have no reader.
+            only = twin(retrievers[0])
+            only.marks = False
+            return only
         depths = {name: leg.depth or config.depth for name, leg in (config.legs or {}).items()}
         return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error)
 

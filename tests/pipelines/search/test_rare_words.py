@@ -106,3 +106,15 @@ def test_a_leg_that_fails_or_is_not_searched_leaves_the_others(opened, monkeypat
     _, pipeline = opened("surnames", legs=["dense"])
     with pipeline:
         assert len(pipeline.search(query, k=1)) == 1
+
+
+def test_words_are_looked_up_only_for_a_fusion_that_uses_them(opened, monkeypatch):
+    from indexing.indexes.lucene.bm25 import Bm25Index
+
+    looked_up = []
+    monkeypatch.setattr(Bm25Index, "rare_hits", lambda self, queries, hits: looked_up.append(len(hits)))
+    for options in ({"legs": ["bm25"]}, {"fusion": ReciprocalRank()}, {}):
+        _, pipeline = opened("error codes", **options)
+        with pipeline:
+            assert pipeline.search("error", 3)
+    assert looked_up == [1], "the default fusion only"
