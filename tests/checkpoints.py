@@ -61,6 +61,12 @@ def write_bert(folder: Path, architecture: type = BertModel, *, seed: int = 0, *
     return folder
 
 
+def llama_config(tokenizer: Any, **settings: Any) -> LlamaConfig:
+    """Configuration of a decoder of two layers."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return LlamaConfig(vocab_size=len(tokenizer), initializer_range=0.3, **sizes, **settings)
+
+
 def write_decoder(folder: Path) -> Path:
     """A causal language model of two layers whose tokenizer knows "yes" and "no"."""
     write_bert(folder)
@@ -69,16 +75,7 @@ def write_decoder(folder: Path) -> Path:
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), model_max_length=MAX_LENGTH)
     tokenizer.save_pretrained(folder)
     torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-    )
+    config = llama_config(tokenizer, num_key_value_heads=2, max_position_embeddings=64)
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 

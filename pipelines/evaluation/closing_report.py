@@ -34,14 +34,14 @@ def add_harms(entries: Mapping[str, Any], output: Path, measure: str) -> None:
     """
     for entry in entries.values():
         rows = entry["systems"]
+        values: dict[str, Any] = {}
         for name, row in rows.items():
             row["below"] = {}
             for simpler in _builds_on(name, rows):
-                both = [
-                    json.loads((output / rows[one]["per_query"]).read_text("utf-8"))["measures"][measure]
-                    for one in (name, simpler)
-                ]
-                found = compare_paired(*both)
+                for one in {name, simpler} - values.keys():
+                    read = json.loads((output / rows[one]["per_query"]).read_text("utf-8"))
+                    values[one] = read["measures"][measure]
+                found = compare_paired(values[name], values[simpler])
                 if found.interval[1] < 0:
                     row["below"][simpler] = {
                         "measure": measure,

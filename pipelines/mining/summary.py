@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from indexing.plurals import counted
 from pipelines.mining.filtering import Counts
 
 
@@ -45,8 +46,8 @@ class Shortages:
         else:
             why = ", ".join(f"{name} found fewer than {quotas[name]} for {n:,}" for name, n in self.by_source.items())
         fewer = self.queries - self.left_out
-        parts = [f"{_queries(self.left_out)} left out"] if self.left_out else []
-        parts += [f"{_queries(fewer)} with fewer negatives than asked"] if fewer else []
+        parts = [f"{counted(self.left_out, 'query')} left out"] if self.left_out else []
+        parts += [f"{counted(fewer, 'query')} with fewer negatives than asked"] if fewer else []
         return [f"  {', '.join(parts)}: {why}"]
 
 
@@ -101,17 +102,14 @@ class MiningSummary:
         if self.resumed:
             lines.append(f"  {self.resumed:,} queries were done in an earlier run")
         if self.unjudged:
-            lines.append(f"  {_queries(self.unjudged)} without a relevant document left out")
+            lines.append(f"  {counted(self.unjudged, 'query')} without a relevant document left out")
         lines += self.shortages.lines(self.quotas)
         for limit, skipped in self.counts.skipped.items():
             lines.append(f"  {limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
         if self.suspects:
             lines.append(
-                f"  {self.suspects:,} of {self.counts.candidates:,} candidates, of {_queries(self.suspect_queries)}, "
-                f"score above a positive: look at them in {self.path}/suspects-*.jsonl, they may be right answers"
+                f"  {self.suspects:,} of {self.counts.candidates:,} candidates, of "
+                f"{counted(self.suspect_queries, 'query')}, score above a positive: "
+                f"look at them in {self.path}/suspects-*.jsonl, they may be right answers"
             )
         return "\n".join([*lines, *(f"  {warning}" for warning in self.warnings)])
-
-
-def _queries(count: int) -> str:
-    return f"{count:,} {'query' if count == 1 else 'queries'}"

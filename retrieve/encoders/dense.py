@@ -106,7 +106,8 @@ class DenseEncoder(PromptedEncoder):
         if dimension > self._full_dimension:
             raise InputError(f"{self.checkpoint.name} has {self._full_dimension} dimensions, fewer than {dimension}")
         other = object.__new__(type(self))
-        vars(other).update(vars(self), truncate_dim=dimension, dimension=self._width(dimension))
+        vars(other).update(vars(self))
+        other.truncate_dim = dimension
         return other
 
     @property
@@ -352,12 +353,8 @@ class DenseEncoder(PromptedEncoder):
             vectors[sources] = output[mask]
         assert vectors is not None  # a chunk is never empty
         check_finite(vectors, self.checkpoint.name)
-        lengths = tokens.lengths[chunk.inverse]
-        offsets = np.concatenate(([0], np.cumsum(lengths)))
-        if len(chunk) == len(chunk.inverse):
-            return TokenVectors(offsets, vectors)
-        shift = np.repeat(tokens.offsets[chunk.inverse] - offsets[:-1], lengths)
-        return TokenVectors(offsets, vectors[np.arange(offsets[-1]) + shift])
+        distinct = TokenVectors(tokens.offsets, vectors)
+        return distinct if len(chunk) == len(chunk.inverse) else distinct.take(chunk.inverse)
 
     def _width(self, truncate_dim: int | None) -> int:
         """Return the width of truncated vectors."""

@@ -78,6 +78,12 @@ class Chunk:
             yield rows, features
             self.bar.update(int(counts[rows].sum()))
 
+    def places(self, batches: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Return each text's place in the batches of `run`, joined one after the other; int64 [texts]."""
+        places = np.empty(len(self), np.int64)
+        places[np.concatenate(batches)] = np.arange(len(self))
+        return places[self.inverse]
+
 
 class Engine:
     """Engine that runs a network over any number of texts or pairs of texts.

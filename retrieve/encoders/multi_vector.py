@@ -260,9 +260,7 @@ class MultiVectorEncoder(PromptedEncoder):
                 block = TokenVectors.of([pool_tokens(text, pool_factor) for text in block.to_list()])
             order.append(rows)
             blocks.append(block._replace(vectors=block.vectors.astype(dtype, copy=False)))
-        position = np.empty(len(chunk), np.int64)
-        position[np.concatenate(order)] = np.arange(len(chunk))
-        return TokenVectors.join(blocks, self.dimension, dtype).take(position[chunk.inverse])
+        return TokenVectors.join(blocks, self.dimension, dtype).take(chunk.places(order))
 
     def _load_modules(self, options: "LoadOptions") -> "list[Module]":
         from retrieve.encoders.modules.multi_vector_mask import MultiVectorMask

@@ -229,9 +229,7 @@ class SparseEncoder(PromptedEncoder):
         batched = csr_matrix(
             (np.concatenate(weights), np.concatenate(columns), bounds), shape=(len(chunk), self.dimension)
         )
-        position = np.empty(len(chunk), dtype=np.int64)
-        position[np.concatenate(order)] = np.arange(len(chunk))
-        return batched[position[chunk.inverse]]
+        return batched[chunk.places(order)]
 
 
 class Sparsity(NamedTuple):

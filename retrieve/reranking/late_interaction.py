@@ -14,6 +14,7 @@ from indexing.inputs import shown
 from indexing.max_sim import max_sim_of
 from indexing.token_vectors import TokenVectors
 from retrieve.reranking.base import CandidateReranker
+from retrieve.reranking.last_queries import LastQueries
 from retrieve.reranking.passages import Passages, Windows, can_cut
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class LateInteractionReranker(CandidateReranker):
         self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
         self._cache_lock = Lock()
-        self._queries: tuple[tuple[str, ...], TokenVectors] | None = None
+        self._queries = LastQueries(self._encode_queries)
 
     def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:
         return np.repeat(windows.room(None), len(queries))
@@ -74,7 +75,7 @@ class LateInteractionReranker(CandidateReranker):
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
     ) -> NDArray:
         used, local = np.unique(places, return_inverse=True)
-        query_tokens = self._query_vectors(queries)
+        query_tokens = self._queries.vectors(queries)
         scores = np.zeros(len(places), np.float32)
         for low in range(0, len(used), DOCUMENTS_AT_ONCE):
             documents = self._token_vectors([texts[place] for place in used[low : low + DOCUMENTS_AT_ONCE].tolist()])
@@ -82,17 +83,14 @@ class LateInteractionReranker(CandidateReranker):
             bounds = np.searchsorted(rows[pairs], np.arange(len(queries) + 1)).tolist()
             for row, (start, stop) in enumerate(pairwise(bounds)):
                 if start < stop:
-                    query = query_tokens.vectors[query_tokens.offsets[row] : query_tokens.offsets[row + 1]]
                     own = pairs[start:stop]
-                    scores[own] = max_sim(query, [documents[place - low] for place in local[own].tolist()])
+                    scores[own] = max_sim(
+                        query_tokens.text(row), [documents[place - low] for place in local[own].tolist()]
+                    )
         return scores
 
-    def _query_vectors(self, queries: Sequence[str]) -> "TokenVectors":
-        """Return the queries' token vectors, encoding them unless the last batch had the same queries."""
-        key, last = tuple(queries), self._queries
-        if last is None or last[0] != key:
-            self._queries = last = key, self._encode(queries, is_query=True)
-        return last[1]
+    def _encode_queries(self, queries: Sequence[str]) -> TokenVectors:
+        return self._encode(queries, is_query=True)
 
     def _encode(self, texts: Sequence[str], *, is_query: bool) -> TokenVectors:
         if self.encoder.kind == "dense":

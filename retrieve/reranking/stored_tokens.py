@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieve.reranking.base import CandidateReranker, Contents
+from retrieve.reranking.last_queries import LastQueries
 
 if TYPE_CHECKING:
     from indexing.token_vectors import TokenVectors
@@ -47,6 +48,7 @@ class StoredTokenReranker(CandidateReranker):
     def __init__(self, encoder: Any, index: StoredTokens, *, weight: float = 0.5, mean: bool = False) -> None:
         super().__init__(weight=weight)
         self.token_encoder, self.index, self.mean = encoder, index, mean
+        self._queries = LastQueries(self._encode_queries)
 
     def _contents(self, documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Sequence[str]:
         """Return the ids themselves: no text is read."""
@@ -64,8 +66,12 @@ class StoredTokenReranker(CandidateReranker):
         known = present[places]
         bounds = np.searchsorted(rows[known], np.arange(len(queries) + 1)).tolist()
         names = [texts[place] for place in places[known].tolist()]
-        vectors = self.token_encoder.encode_query(list(queries))
+        vectors = self._queries.vectors(queries)
         found = self.index.score(vectors, [names[start:stop] for start, stop in pairwise(bounds)])
         scores = np.full(len(places), ABSENT, np.float32)
         scores[known] = found if self.mean else found / np.maximum(vectors.lengths[rows[known]], 1)
         return np.maximum(scores, ABSENT)
+
+    def _encode_queries(self, queries: Sequence[str]) -> "TokenVectors":
+        vectors: TokenVectors = self.token_encoder.encode_query(list(queries))
+        return vectors

@@ -63,12 +63,17 @@ def ids(page, column=0):
     )
 
 
+def answered(url, **body):
+    """Return the ids of the hits that the service answers with."""
+    answer = httpx.post(f"{url}/v1/collections/notes/search", json=body, timeout=60).json()
+    return [hit["doc_id"] for hit in answer["hits"]]
+
+
 def test_a_search_shows_hits_and_why(served, page):
     url, _ = served
     shown(page, url, "singular+matrix")
 
-    expected = httpx.post(f"{url}/v1/collections/notes/search", json={"query": "singular matrix"}, timeout=60).json()
-    assert ids(page) == [hit["doc_id"] for hit in expected["hits"]]
+    assert ids(page) == answered(url, query="singular matrix")
     first = page.run("document.querySelector('.hit').innerText")
     assert "bm25: " in first and "% of the score, rank 1" in first and "matched" in first
     assert "without it rank" in first
@@ -93,8 +98,7 @@ def test_filters_and_switches_change_the_search(served, page):
     page.wait("document.querySelectorAll('.hit').length == 5")
 
     wanted = {"filter": {"topic": ["bread"], "year": {"gte": 2008}}, "legs": ["bm25"]}
-    answer = httpx.post(f"{url}/v1/collections/notes/search", json={"query": "notes", **wanted}, timeout=60).json()
-    assert ids(page) == [hit["doc_id"] for hit in answer["hits"]]
+    assert ids(page) == answered(url, query="notes", **wanted)
     assert page.run("[...document.querySelectorAll('.hit:first-child [data-leg]')].map(l => l.dataset.leg)") == ["bm25"]
 
 
@@ -107,9 +111,7 @@ def test_two_configurations_are_compared(served, page):
     page.run("document.querySelector('#search').requestSubmit()")
     page.wait("document.querySelectorAll('section').length == 2")
 
-    body = {"query": "bake bread", "legs": ["dense"], "reranker": "late-interaction"}
-    answer = httpx.post(f"{url}/v1/collections/notes/search", json=body, timeout=60).json()
-    assert ids(page, 1) == [hit["doc_id"] for hit in answer["hits"]]
+    assert ids(page, 1) == answered(url, query="bake bread", legs=["dense"], reranker="late-interaction")
     text = page.run("document.querySelectorAll('section')[1].innerText")
     assert "reranker: from rank" in text and any(word in text for word in ("▲", "▼", "new here"))
     assert "in both" in page.run("document.getElementById('status').textContent")

@@ -63,6 +63,7 @@ def test_token_vectors_of_a_truncated_encoder_are_opened_again(corpus, minilm, t
     from retrieve.encoders.dense_tokens import DenseTokens
 
     truncated = minilm.truncated(64)
+    assert truncated.truncate_dim == truncated.settings["truncate_dim"] == 64 and minilm.truncate_dim is None
     tokens = DenseTokens(truncated)
     build_collection(corpus, tmp_path / "c", dense=truncated, multi_vector=tokens, show_progress=False)
     with SearchPipeline.open(tmp_path / "c") as pipeline:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from transformers import BertTokenizerFast, LlamaConfig, LlamaForSequenceClassification
+from transformers import BertTokenizerFast, LlamaForSequenceClassification
 
-from checkpoints import write_bert
+from checkpoints import llama_config, write_bert
 from retrieve.encoders import CrossEncoder
 
 PAIRS = [("water", "a"), ("the energy of a wave", "it is the price of water"), ("a", ""), ("heat", "fire and light")]
@@ -30,18 +30,7 @@ def test_scores_in_a_batch_equal_those_of_each_pair_alone(tmp_path, pad_token, p
     tokenizer.pad_token = pad_token
     tokenizer.save_pretrained(tmp_path)
     torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_labels=1,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=eos_id,
-        pad_token_id=2,
-    )
+    config = llama_config(tokenizer, num_labels=1, bos_token_id=None, eos_token_id=eos_id, pad_token_id=2)
     LlamaForSequenceClassification(config).save_pretrained(tmp_path)
     text = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text(
