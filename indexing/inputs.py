@@ -131,6 +131,16 @@ def known_options(given: Mapping[str, Any], known: Collection[str], where: str) 
         raise InputError(f"{where} has no option {unknown!r}; its options are {', '.join(known)}")
 
 
+def repeated(values: Iterable[str]) -> str | None:
+    """Return the first value that occurred before; None if all differ."""
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
+
+
 def names(values: Any, name: str) -> Sequence[str]:
     """Return a list of different names; errors as `texts`, and for one that occurs twice."""
     checked = texts(values, name)

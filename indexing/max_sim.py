@@ -39,12 +39,12 @@ def max_sim(
         `EMPTY_SCORE` (divided as the others) for a document without vectors; 0 for a query without any.
     """
     scores = np.zeros((queries.texts, documents.texts), np.float32)
-    for rows in _blocks(queries.offsets, max(1, block_elements // max(64, queries.dimension))):
+    for rows in token_blocks(queries.offsets, max(1, block_elements // max(64, queries.dimension))):
         part = queries.slice(*rows)
         width = max(len(part.vectors), part.dimension)
-        for columns in _blocks(documents.offsets, max(1, block_elements // max(width, 1))):
+        for columns in token_blocks(documents.offsets, max(1, block_elements // max(width, 1))):
             best = token_maxima(part.vectors, documents.slice(*columns))
-            scores[slice(*rows), slice(*columns)] = _sums(best, part.offsets)
+            scores[slice(*rows), slice(*columns)] = query_sums(best, part.offsets)
     scores[:, documents.lengths == 0] = EMPTY_SCORE
     return _divided(scores, queries.lengths[:, None]) if mean else scores
 
@@ -133,8 +133,8 @@ def token_maxima(query: NDArray[np.floating], documents: TokenVectors) -> NDArra
     return best
 
 
-def _sums(best: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Sum the columns of each query, float32 [queries, documents]."""
+def query_sums(best: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Sum the maxima [documents, query vectors] of each query, float32 [queries, documents]."""
     sums = np.zeros((len(offsets) - 1, len(best)), np.float32)
     filled = np.diff(offsets) > 0
     if filled.any():
@@ -146,7 +146,7 @@ def _divided(scores: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray
     return np.divide(scores, np.maximum(lengths, 1), dtype=np.float32)
 
 
-def _blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[tuple[int, int]]:
+def token_blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[tuple[int, int]]:
     """Yield ranges of texts with at most this many tokens, or of one text."""
     start, texts = 0, len(offsets) - 1
     while start < texts:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
+from indexing.inputs import repeated
 from indexing.json_text import DEEPEST, parse_json
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_distinct(keys: Sequence[str], where: str) -> None:
-    if twice := next((key for position, key in enumerate(keys) if key in keys[:position]), None):
+    if (twice := repeated(keys)) is not None:
         raise ValueError(f"the key {twice!r} occurs twice{where}: keep one of them")
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.collection.shards import Shards
 from indexing.collection.store import DocumentStore
-from indexing.corpora.chunked import CHUNK, PARENT_ID, is_chunk
+from indexing.corpora.chunked import PARENT_ID, is_chunk, siblings
 from indexing.documents import Document
 from indexing.errors import StorageError
 
@@ -75,5 +75,5 @@ def _candidates(store: DocumentStore, documents: Sequence[Document]) -> list[str
     first = {f"{document.metadata[PARENT_ID]}#0": None for document in documents if is_chunk(document.metadata)}
     for chunk in store.get(sorted(store.alive(list(first)))):
         if is_chunk(chunk.metadata):
-            ids += [f"{chunk.metadata[PARENT_ID]}#{number}" for number in range(chunk.metadata[CHUNK]["of"])]
+            ids += siblings(chunk.metadata)
     return list(dict.fromkeys(ids))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from indexing.disk import file_stamp
 from indexing.errors import InputError, StorageError
 from indexing.resources import Closing, Lifetime
 
@@ -103,12 +104,9 @@ def _remedy(error: Exception, path: Path) -> str:
     return f"`retrieve verify {path.parent}` reports what is damaged"
 
 
-def _file_number(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _file_number(path: Path) -> tuple[int, ...] | None:
+    stamp = file_stamp(path)
+    return None if stamp is None else stamp[:2]
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:

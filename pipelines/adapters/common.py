@@ -8,7 +8,7 @@ from indexing.errors import InputError, SetupError
 from indexing.hits import Hits, LegHit
 from indexing.inputs import known_options, number, shown, text, whole_number
 from pipelines.search.results import SearchResult
-from retrieve.reranking.base import FIRST_STAGE, RERANKER
+from retrieve.reranking.base import FIRST_STAGE, RERANKER, check_reranker
 
 if TYPE_CHECKING:
     from retrieve.reranking.base import CandidateReranker
@@ -58,6 +58,14 @@ def check_names(given: Mapping[str, Any], model: Any) -> None:
     """Raise an InputError for an argument that a pydantic model would ignore."""
     fields = model.model_fields
     known_options(given, [*fields, *(field.alias for field in fields.values() if field.alias)], model.__name__)
+
+
+def check_reranking(values: dict[str, Any], model: Any) -> None:
+    """Check the arguments of a pydantic model that has a `reranker` and a `top_n`; replace a number of NumPy's."""
+    check_names(values, model)
+    check_reranker(values.get("reranker"))
+    if values.get("top_n") is not None:
+        values["top_n"] = whole_number(values["top_n"], "top_n")
 
 
 def check_pipeline(pipeline: Any) -> Any:

@@ -12,6 +12,7 @@ from pipelines.adapters.common import (
     OPTIONS,
     check_names,
     check_pipeline,
+    check_reranking,
     contents_of,
     metadata_of,
     missing,
@@ -20,7 +21,6 @@ from pipelines.adapters.common import (
 )
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResult, SearchResults
-from retrieve.reranking.base import check_reranker
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun, Callbacks
@@ -187,10 +187,7 @@ class RerankerCompressor(BaseDocumentCompressor):
     top_n: int | None = None
 
     def __init__(self, **values: Any) -> None:
-        check_names(values, type(self))
-        check_reranker(values.get("reranker"))
-        if values.get("top_n") is not None:
-            values["top_n"] = whole_number(values["top_n"], "top_n")
+        check_reranking(values, type(self))
         super().__init__(**values)
 
     def compress_documents(

@@ -8,8 +8,8 @@ from indexing.inputs import known_options, whole_number
 from pipelines.adapters.common import (
     OPTIONS,
     RETRIEVAL,
-    check_names,
     check_pipeline,
+    check_reranking,
     contents_of,
     metadata_of,
     missing,
@@ -18,7 +18,6 @@ from pipelines.adapters.common import (
 from pipelines.adapters.filters import from_llamaindex
 from pipelines.search import SearchPipeline
 from pipelines.search.results import SearchResults
-from retrieve.reranking.base import check_reranker
 
 try:
     from llama_index.core.callbacks import CallbackManager
@@ -97,10 +96,7 @@ class RerankerPostprocessor(BaseNodePostprocessor):
     top_n: int | None = None
 
     def __init__(self, **values: Any) -> None:
-        check_names(values, type(self))
-        check_reranker(values.get("reranker"))
-        if values.get("top_n") is not None:
-            values["top_n"] = whole_number(values["top_n"], "top_n")
+        check_reranking(values, type(self))
         super().__init__(**values)
 
     @classmethod

@@ -120,12 +120,18 @@ def is_built(path: str | Path, corpus: Iterable[Document], **wanted: Any) -> boo
         manifest = read_manifest(Path(path))
     except StorageError:
         return False
-    plan = make_plan(**wanted)
-    return (
-        _holds(manifest, corpus)
-        and all(name in manifest.legs and _serves(manifest.legs[name], leg) for name, leg in plan.legs.items())
-        and dict(plan.fields).items() <= dict(manifest.fields).items()
-    )
+    return _holds(manifest, corpus) and _fits(manifest, make_plan(**wanted))
+
+
+def fits(path: str | Path, plan: Plan) -> bool:
+    """Return whether the collection at `path` has all legs and fields of a plan, whatever its documents."""
+    return _fits(read_manifest(Path(path)), plan)
+
+
+def _fits(manifest: Manifest, plan: Plan) -> bool:
+    legs = plan.legs.items()
+    serves = all(name in manifest.legs and _serves(manifest.legs[name], leg) for name, leg in legs)
+    return serves and dict(plan.fields).items() <= dict(manifest.fields).items()
 
 
 def may_be_built(path: str | Path, corpus: Iterable[Document], legs: Iterable[str], fields: Mapping[str, str]) -> bool:

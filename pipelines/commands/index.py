@@ -176,7 +176,7 @@ def run(options: argparse.Namespace) -> int:
     from indexing.corpora.corpus import read_corpus
     from indexing.filters import check_fields
     from pipelines.build.job import build_legs
-    from pipelines.build.plan import is_built, make_plan, may_be_built
+    from pipelines.build.plan import fits, make_plan, may_be_built
 
     _check(options)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
@@ -204,8 +204,9 @@ def run(options: argparse.Namespace) -> int:
     }
     fields, indexes = check_fields(_fields(options.filter_field)), _indexes(options)
     # What needs no model is checked before one is loaded.
-    built = may_be_built(options.to, corpus, [name for name, chosen in legs.items() if chosen], fields)
-    if not (options.dry_run or built):
+    named = [name for name, chosen in legs.items() if chosen]
+    may_exist = not options.dry_run and may_be_built(options.to, corpus, named, fields)
+    if not (options.dry_run or may_exist):
         check_free(Path(options.to).resolve(), options.overwrite)
     dense = dense_encoder(options) if legs["dense"] else None
     wanted = {
@@ -223,7 +224,7 @@ def run(options: argparse.Namespace) -> int:
         estimate = estimate_build(corpus, plan, **build_options)
         print(json_text(asdict(estimate)) if options.json else f"{options.corpus}: {estimate}")
         return 0
-    if not options.overwrite and is_built(options.to, corpus, **wanted):
+    if not options.overwrite and may_exist and fits(options.to, plan):
         line = f"{options.to} is already built from this corpus with these models: nothing to do"
         print(json_text({"path": options.to, "already_built": True}) if options.json else line)
         return 0

@@ -114,7 +114,9 @@ class Stages:
         self, queries: Sequence[str], found: Hits, request: SearchRequest, trace: Trace, start: float, explain: Explain
     ) -> list[SearchResults]:
         """Rerank, refine, fetch and explain the hits of a batch that started at `start`."""
-        hits = self._present(self.rerank(queries, found, request, trace).top(request.pool), trace)
+        hits = self.rerank(queries, found, request, trace).top(request.pool)
+        if self.reranker is None:  # a reranker was given present documents only
+            hits = self._present(hits, trace)
         rankings, documents = self._refined(hits, request, trace)
         notes = _notes_of_refining(request.refine, hits, documents)
         explanations: Sequence[Explanation | None] = [None] * len(hits.codes)

@@ -1,6 +1,7 @@
 """Request bodies: strict JSON of bounded size and depth, read into dataclasses."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -8,10 +9,12 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from starlette.requests import Request
 
 from indexing.errors import InputError
+from indexing.inputs import repeated
 from indexing.settings_files import read_dataclass
 from pipelines.service.config import Limits
 from pipelines.service.errors import ClientGone, ServiceError
 
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 T = TypeVar("T")
 
 MAX_DISCARDED = 64_000_000
@@ -96,22 +99,13 @@ def _check_nesting(text: str, limit: int) -> None:
     """Count brackets outside strings before parsing: the parser is recursive."""
     if text.count("[") + text.count("{") <= limit:
         return
-    depth, in_string, escaped = 0, False, False
-    for char in text:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif char == "\\":
-                escaped = True
-            elif char == '"':
-                in_string = False
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
+    depth = 0
+    for found in _STRING_OR_BRACKET.finditer(text):
+        if found[0] in "[{":
             depth += 1
             if depth > limit:
                 raise ServiceError(400, f"the body is nested deeper than {limit} levels", "flatten it")
-        elif char in "]}":
+        elif found[0] in "]}":
             depth -= 1
 
 
@@ -129,9 +123,7 @@ def _finite(text: str) -> float:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {twice!r} occurs twice")
+        raise ValueError(f"the key {repeated(key for key, _ in pairs)!r} occurs twice")
     return values
 
 

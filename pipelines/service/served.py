@@ -22,7 +22,7 @@ from pipelines.search.query_variants import answer_variants
 from pipelines.search.results import SearchResult, SearchResults
 from pipelines.search.stages import SearchRequest, Stages
 from pipelines.service.batcher import Batch
-from pipelines.service.config import CollectionEntry, Limits
+from pipelines.service.config import CollectionEntry
 from pipelines.service.errors import ServiceError
 from pipelines.service.metrics import Metrics
 from pipelines.service.search_body import NO_RERANKER, SearchBody
@@ -75,11 +75,10 @@ class ServedCollection:
         entry: CollectionEntry,
         *,
         models: Models,
-        limits: Limits,
         metrics: Metrics,
         rerankers: Mapping[str, str],
     ) -> None:
-        self.name, self.entry, self._limits, self._metrics = name, entry, limits, metrics
+        self.name, self.entry, self._metrics = name, entry, metrics
         self._models, self._crosses = models, dict(rerankers)
         self.pipeline = SearchPipeline.open(
             entry.path, config=entry.config, on_leg_error="degrade", workers=1, models=models

@@ -135,11 +135,9 @@ class Service:
                 self.served_models.add(name, kind, encoder)
 
     def _open(self, name: str) -> None:
-        entry, limits = self.config.collections[name], self.config.limits
+        entry = self.config.collections[name]
         crosses = {model: each.path for model, each in self.config.models.items() if each.kind == "cross-encoder"}
-        served = ServedCollection(
-            name, entry, models=self.models, limits=limits, metrics=self.metrics, rerankers=crosses
-        )
+        served = ServedCollection(name, entry, models=self.models, metrics=self.metrics, rerankers=crosses)
         self.collections[name] = served
         self.searches[name] = self._batcher(f"search {name}", served.answer)
         if self.config.writable:

@@ -13,6 +13,7 @@ from typing import IO, Any, cast
 
 from indexing.corpora.sources.records import Record, sha256
 from indexing.errors import InputError
+from indexing.inputs import repeated
 
 LONGEST_LINE = 1 << 27
 """Maximum number of bytes of a line."""
@@ -235,7 +236,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return an object; raise for a key that occurs twice, of which JSON does not say which value counts."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        twice = next(name for position, (name, _) in enumerate(pairs) if name in dict(pairs[:position]))
+        twice = repeated(name for name, _ in pairs)
         raise ValueError(f"the key {twice!r} occurs twice in one object; keep one of them")
     return values
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from indexing.indexes.tokens.codebook import Codebook
 from indexing.indexes.tokens.segment import Segment
+from indexing.max_sim import query_sums
 from indexing.token_vectors import TokenVectors
 
 QUERY_VECTORS = 1024
@@ -24,7 +25,7 @@ def score_all(
         parts = []
         for segment in segments:
             best = segment.maxima(block.vectors, centroid_scores, np.arange(segment.documents), book)
-            parts.append(_sums(best, block.offsets))
+            parts.append(query_sums(best, block.offsets))
         yield first, np.concatenate(parts, axis=1) if parts else np.zeros((block.texts, 0), np.float32)
 
 
@@ -101,12 +102,3 @@ def find_candidates(
     if len(positions) > count:
         positions = np.sort(positions[np.argpartition(-sums, count - 1)[:count]])
     return positions
-
-
-def _sums(best: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Sum the maxima [documents, query vectors] of each query, float32 [queries, documents]."""
-    sums = np.zeros((len(offsets) - 1, len(best)), np.float32)
-    filled = np.diff(offsets) > 0
-    if filled.any():
-        sums[filled] = np.add.reduceat(best, offsets[:-1][filled], axis=1).T
-    return sums

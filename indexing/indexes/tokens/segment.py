@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from indexing.disk import sync
 from indexing.errors import StorageError
 from indexing.indexes.tokens.codebook import Codebook
+from indexing.max_sim import token_blocks
 from indexing.token_vectors import TokenVectors
 
 PARTS = ("offsets", "stored", "codes", "starts", "lists")
@@ -196,12 +197,8 @@ class Segment:
 
     def _blocks(self, documents: NDArray[np.int64], tokens: int = TOKENS_AT_ONCE) -> Iterator[tuple[int, int]]:
         """Yield ranges of `documents` with at most so many vectors, or of one document."""
-        ends = np.cumsum(self.offsets[documents + 1] - self.offsets[documents])
-        start, done = 0, 0
-        while start < len(documents):
-            stop = max(start + 1, int(np.searchsorted(ends, done + tokens, side="right")))
-            yield start, stop
-            start, done = stop, int(ends[stop - 1])
+        lengths = self.offsets[documents + 1] - self.offsets[documents]
+        return token_blocks(np.concatenate(([0], np.cumsum(lengths))), tokens)
 
 
 def segment_file(folder: Path, number: int, part: str) -> Path:
