@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         quotas = leg_quotas(options.directory, list(collection.manifest.legs), asked)
         models = Models()
         legs = LegRetrievers(collection, SearchConfig.of_collection(options.directory).legs, models=models)
-        queries, positives = _positives(options, collection.documents)
+        queries, positives = _positives(options, collection.documents, legs[next(iter(quotas))])
         scorer, scorer_name = _scorer(options.scorer, models, legs, collection)
         summary = mine(
             queries,
@@ -139,15 +139,17 @@ def _scorer(name: str | None, models: Any, legs: Any, collection: Any) -> tuple[
     return RerankerScorer(reranker), f"{name} {encoder.identity['weights_sha256']}"
 
 
-def _positives(options: argparse.Namespace, documents: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    from pipelines.mining.relevant_documents import positives_of, positives_of_pairs
+def _positives(options: argparse.Namespace, documents: Any, leg: Any) -> tuple[dict[str, str], dict[str, Any]]:
+    from pipelines.mining.chunk_positives import judged_positives
+    from pipelines.mining.relevant_documents import positives_of_pairs
 
     if options.pairs and not (options.queries or options.qrels):
         return positives_of_pairs(read_pairs(options.pairs))
     if options.queries and options.qrels and not options.pairs:
         from indexing.corpora.queries import read_qrels, read_queries
 
-        return read_queries(options.queries), positives_of(read_qrels(options.qrels), documents)
+        queries, qrels = read_queries(options.queries), read_qrels(options.qrels)
+        return queries, judged_positives(queries, qrels, documents, leg, options.directory)
     raise InputError("the relevant documents are missing: give --pairs FILE, or --queries FILE and --qrels FILE")
 
 

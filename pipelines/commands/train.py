@@ -92,6 +92,12 @@ def _add_collection(parser: argparse.ArgumentParser) -> None:
     add("--held-out", type=positive, metavar="N", help="queries to compare on (a tenth, at most 500)")
     add("--limit", type=positive, metavar="N", help="maximum number of training queries")
     add("--candidates", type=positive, metavar="N", help="hits to rerank in the comparison (50)")
+    add(
+        "--check",
+        action="append",
+        metavar="NAME=FOLDER[:SPLIT]",
+        help="BEIR folder of another collection: also measure what the reranker does to searches there; repeatable",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -111,6 +117,8 @@ def run(options: argparse.Namespace) -> int:
     if options.kind == "reranker" and options.collection:
         return _from_collection(options, flags)
     settings = TrainSettings.read(options.config, flags, model=_default_model())
+    if options.kind == "reranker" and options.check:
+        raise InputError("--check goes with --collection, whose legs are the first stage")
     if settings.data is None:
         alternative = ", or --collection DIR with --pairs FILE" if options.kind == "reranker" else ""
         raise InputError(f"there is no training data: add --data ROWS{alternative}")
@@ -145,6 +153,7 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
         quotas=quotas_of(options.sources) if options.sources else None,
         held_out=options.held_out,
         limit=options.limit,
+        checks=_checks(options.check or []),
         **({"candidates": options.candidates} if options.candidates else {}),
     )
     if options.pairs:
@@ -162,6 +171,16 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
         f"of {options.collection} only; for another collection: retrieve tune DIR … --reranker {settings.output}/final"
     )
     return 0
+
+
+def _checks(given: list[str]) -> dict[str, str]:
+    checks: dict[str, str] = {}
+    for text in given:
+        name, _, folder = text.partition("=")
+        if not name or not folder or name in checks:
+            raise InputError(f"--check takes a new name and a BEIR folder, as in fiqa=data/fiqa, not {text!r}")
+        checks[name] = folder
+    return checks
 
 
 def _default_model() -> str:

@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError
+from pipelines.mining.chunk_positives import judged_positives
 from pipelines.mining.folder import read_mined, state_of
 from pipelines.mining.from_collection import MiningSettings, leg_quotas, mine
-from pipelines.mining.relevant_documents import Positive, find_documents, positives_of, positives_of_pairs
+from pipelines.mining.relevant_documents import Positive, find_documents, positives_of_pairs
 from pipelines.search.config import CANDIDATES
-from pipelines.training.recipes.comparison import ALONE, INTERPOLATED, Comparison, compare
+from pipelines.search.judged_parents import Parents
+from pipelines.training.recipes.comparison import ALONE, INTERPOLATED, MEASURES, Comparison, compare
+from pipelines.training.recipes.elsewhere import Check, check_elsewhere, load_checks
 from pipelines.training.recipes.initial_model import load_initial_model
 from pipelines.training.recipes.rows import without_ids
 from pipelines.training.recipes.run import INITIAL_MODEL, TrainReport, claim_folder, load_report
@@ -45,6 +48,8 @@ class CollectionSettings:
         See `split_queries`.
     candidates
         Number of first-stage hits that are reranked for the comparison.
+    checks
+        Other judged collections on which the trained reranker is measured: see `load_checks`.
     """
 
     collection: str
@@ -52,6 +57,7 @@ class CollectionSettings:
     held_out: int | None = None
     limit: int | None = None
     candidates: int = CANDIDATES
+    checks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class CollectionReport:
     trained: TrainReport
     comparison: Comparison
     nearness: float = 0.0
+    checks: Sequence[Check] = ()
 
     @property
     def scope(self) -> str:
@@ -78,7 +85,10 @@ class CollectionReport:
         if self.split.left_out:
             sizes += f", {len(self.split.left_out):,} left out as too like these"
         lines = [str(self.trained), f"  {sizes}, {self.mined_rows:,} rows mined", str(self.comparison)]
-        return "\n".join([*lines, f"  {self.scope}", "  the interval holds for this collection and queries like these"])
+        lines += [f"  {self.scope}", "  the interval holds for this collection and queries like these"]
+        if self.checks:
+            lines += [f"  on other collections, {MEASURES[0]} with 95% intervals:", *map(str, self.checks)]
+        return "\n".join(lines)
 
 
 def train_for_collection(
@@ -112,22 +122,32 @@ def train_for_collection(
         another run.
     """
     from pipelines.search import SearchPipeline
+    from retrieve.encoders import CrossEncoder
 
     output = Path(settings.output)
+    elsewhere = load_checks(collection_settings.checks)
     with SearchPipeline.open(collection_settings.collection, reranker=None) as first_stage:
         documents = first_stage.collection.documents
         if pairs is not None:
             texts, unknown = positives_of_pairs(pairs)
             positives = find_documents(unknown, documents)
         elif queries is not None and qrels is not None:
-            texts, positives = dict(queries), dict(positives_of(qrels, documents))
+            legs = list(first_stage.collection.manifest.legs)
+            texts, where = dict(queries), collection_settings.collection
+            positives = dict(judged_positives(texts, qrels, documents, first_stage.leg(legs[0]), where))
         else:
             raise InputError("either pairs, or queries and qrels are required")
+        parents = documents.parents(sorted({str(one.doc_id) for some in positives.values() for one in some}))
+        whole = {
+            query_id: [replace(one, doc_id=parents.get(str(one.doc_id), one.doc_id)) for one in some]
+            for query_id, some in positives.items()
+        }
         claim_folder(
             output,
             settings,
             "reranker for a collection",
-            whole=asdict(collection_settings),
+            # Other collections to check do not change the model: they may be named later.
+            whole={name: value for name, value in asdict(collection_settings).items() if name != "checks"},
             right=_fingerprint(texts, positives),
         )
         usable = [query_id for query_id in texts if positives.get(query_id)]
@@ -138,15 +158,44 @@ def train_for_collection(
             held_out=collection_settings.held_out,
             limit=collection_settings.limit,
             seed=settings.seed,
-            groups=like_queries({query_id: texts[query_id] for query_id in usable}, positives),
+            groups=like_queries({query_id: texts[query_id] for query_id in usable}, whole),
         )
         near = nearness(split, texts)
         write_json(output / SPLIT_FILE, asdict(split) | {"median_overlap_with_nearest_training_query": near})
+
+        def judged(query_ids: Sequence[str]) -> "tuple[Hits, Sequence[str], dict[str, dict[str, int]]]":
+            right = {query_id: {str(one.doc_id): 1 for one in whole[query_id]} for query_id in query_ids}
+            asked = [texts[query_id] for query_id in query_ids]
+            hits = first_stage.retrieve(asked, collection_settings.candidates, show_progress=show_progress)
+            return hits, query_ids, right
+
+        def checked(folder: Path, model: Any) -> list[Check]:
+            carried = CarriedWeight.read(folder)
+            if not elsewhere or carried is None:
+                return []
+            dense = next(
+                (leg for leg, entry in first_stage.collection.manifest.legs.items() if entry.rows == "vectors"), None
+            )
+            return check_elsewhere(
+                elsewhere,
+                collection_settings.checks,
+                CrossEncoder(folder) if model is None else model,
+                carried,
+                output,
+                dense=None if dense is None else first_stage.leg(dense).encoder,
+                candidates=collection_settings.candidates,
+                seed=settings.seed,
+                show_progress=show_progress,
+            )
+
         trained = load_report(output)
         if trained is not None and (output / COMPARISON_FILE).is_file():
-            found = json.loads((output / COMPARISON_FILE).read_text("utf-8"))
-            return CollectionReport(split, trained.rows, trained, Comparison(**found), near)
+            comparison = Comparison(**json.loads((output / COMPARISON_FILE).read_text("utf-8")))
+            checks = checked(trained.folder, None)
+            return CollectionReport(split, trained.rows, trained, comparison, near, checks)
 
+        # Before the training, because these searches, too, can fail.
+        held_out, tuning = judged(split.held_out), judged(split.tuning)
         quotas = leg_quotas(
             collection_settings.collection, list(first_stage.collection.manifest.legs), collection_settings.quotas
         )
@@ -166,19 +215,14 @@ def train_for_collection(
         before = _before(settings)
         trained, card = train_on("reranker", encoder, settings, rows)
 
-        def judged(query_ids: Sequence[str]) -> "tuple[Hits, Sequence[str], dict[str, dict[str, int]]]":
-            right = {query_id: {str(one.doc_id): 1 for one in positives[query_id]} for query_id in query_ids}
-            asked = [texts[query_id] for query_id in query_ids]
-            hits = first_stage.retrieve(asked, collection_settings.candidates, show_progress=show_progress)
-            return hits, query_ids, right
-
         comparison = compare(
-            judged(split.held_out),
-            judged(split.tuning),
+            held_out,
+            tuning,
             texts,
             documents,
             encoder,
             before=before,
+            parents=Parents.in_hits(documents, [held_out[0], tuning[0]]) if parents else None,
             seed=settings.seed,
             show_progress=show_progress,
         )
@@ -191,8 +235,8 @@ def train_for_collection(
             gain=comparison.gains[INTERPOLATED],
             documents=sample_documents(documents.ids(), documents),
         ).write(trained.folder)
-    write_json(output / COMPARISON_FILE, asdict(comparison))
-    report = CollectionReport(split, mined.rows, trained, comparison, near)
+        write_json(output / COMPARISON_FILE, asdict(comparison))
+        report = CollectionReport(split, mined.rows, trained, comparison, near, checked(trained.folder, encoder))
     _write_card(card, report, encoder, collection_settings)
     return report
 
@@ -234,6 +278,16 @@ def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_se
     )
     card.tables = [
         EvaluationTable("Reranking", comparison.figures, Path(collection_settings.collection).name, note),
+        *(
+            EvaluationTable(
+                f"Reranking {check.name}",
+                {MEASURES[0]: check.figures},
+                check.name,
+                f"{check.queries} queries of another collection; {check.verdict} (difference with the weight "
+                "{:g}: {:+.4f}, 95% interval {:+.4f} to {:+.4f}).".format(check.weight, *check.gains[INTERPOLATED]),
+            )
+            for check in report.checks
+        ),
     ]
     write_card(folder, card, encoder)
 

@@ -16,6 +16,7 @@ from retrieve.reranking.base import reweighted
 from retrieve.reranking.cross_encoder import Reranker
 
 if TYPE_CHECKING:
+    from pipelines.search.judged_parents import Parents
     from retrieve.encoders import CrossEncoder
 
 MEASURES = ("nDCG@10", "MRR@10")
@@ -83,6 +84,7 @@ def compare(
     model: "CrossEncoder",
     *,
     before: "CrossEncoder | None" = None,
+    parents: "Parents | None" = None,
     seed: int = 0,
     show_progress: bool = True,
 ) -> Comparison:
@@ -98,6 +100,8 @@ def compare(
         Store of the documents' texts.
     before
         The model before training, if it was a reranker.
+    parents
+        Documents of the chunks among the hits, if the judgements are of documents.
     """
 
     def rerank(reranker: "CrossEncoder", judged: JudgedHits) -> Hits:
@@ -105,23 +109,31 @@ def compare(
         queries = [texts[query_id] for query_id in query_ids]
         return Reranker(reranker, weight=0).rerank(queries, hits, documents, show_progress=show_progress)
 
+    def values_by_query(hits: Hits, judged: JudgedHits, measure: str) -> NDArray[np.float64]:
+        return values_of(hits if parents is None else parents.judge(hits), judged, measure)
+
     tuning_hits = rerank(model, tuning)
-    tuning_means = [_values(reweighted(tuning_hits, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
+    tuning_means = [values_by_query(reweighted(tuning_hits, weight), tuning, MEASURES[0]).mean() for weight in WEIGHTS]
     weight = WEIGHTS[int(np.argmax(tuning_means))]
     after = rerank(model, held_out)
     systems = {FIRST_STAGE: held_out[0]} | ({BEFORE: rerank(before, held_out)} if before is not None else {})
     systems |= {ALONE: after, INTERPOLATED: reweighted(after, weight)}
-    values = {m: {name: _values(hits, held_out, m) for name, hits in systems.items()} for m in MEASURES}
+    values = {m: {name: values_by_query(hits, held_out, m) for name, hits in systems.items()} for m in MEASURES}
     gains = {}
     for name in systems:
         if name != FIRST_STAGE:
-            result = compare_paired(values[MEASURES[0]][name], values[MEASURES[0]][FIRST_STAGE], seed=seed)
-            gains[name] = (result.difference, *result.interval)
+            gains[name] = gain(values[MEASURES[0]][name], values[MEASURES[0]][FIRST_STAGE], seed)
     figures = {m: {name: float(each.mean()) for name, each in by_system.items()} for m, by_system in values.items()}
     return Comparison(len(held_out[1]), weight, figures, gains)
 
 
-def _values(hits: Hits, judged: JudgedHits, measure: str) -> NDArray[np.float64]:
+def gain(values: NDArray[np.float64], baseline: NDArray[np.float64], seed: int = 0) -> tuple[float, float, float]:
+    """Return the mean difference of two systems' values per query, and its 95% bootstrap interval."""
+    result = compare_paired(values, baseline, seed=seed)
+    return (result.difference, *result.interval)
+
+
+def values_of(hits: Hits, judged: JudgedHits, measure: str) -> NDArray[np.float64]:
     """Return the measure's value of each query."""
     _, query_ids, qrels = judged
     return Measure.parse(measure)(Qrels.from_dict(qrels).judge(hits, query_ids))

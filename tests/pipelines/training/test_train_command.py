@@ -13,6 +13,7 @@ from checkpoints import write_bert
 from indexing.errors import StorageError
 from pipelines.cli import main
 from pipelines.model_card.markdown import number
+from pipelines.mining.folder import read_mined
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
@@ -283,6 +284,80 @@ def test_a_reranker_from_a_collection_and_pairs(
         (output / lost).unlink() if lost else None
         assert main(command) == 0, "existing results are reused, missing ones are recomputed"
         assert json.loads((output / "comparison.json").read_text()) == found
+
+
+def test_a_reranker_is_checked_on_other_collections(
+    bert: Path, collection: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each --check says what searches there gain or lose, and may be named after the training, too."""
+    draw = random.Random(9)
+    for name in ("one", "two"):
+        (tmp_path / name / "qrels").mkdir(parents=True)
+        documents = [{"_id": f"{name}{at}", "text": f"{text(draw)} other{at}"} for at in range(30)]
+        write_lines(tmp_path / name / "corpus.jsonl", documents)
+        queries = [{"_id": f"q{at}", "text": f"{documents[at]['text'].split()[0]} other{at}"} for at in range(8)]
+        write_lines(tmp_path / name / "queries.jsonl", queries)
+        lines = "".join(f"q{at}\t{name}{at}\t1\n" for at in range(8))
+        (tmp_path / name / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{lines}")
+    output = tmp_path / "reranker"
+    command = ["train", "reranker", "--collection", str(collection[0]), "--pairs", str(collection[1])]
+    command += ["--model", str(bert), "--output", str(output), "--held-out", "12", "--candidates", "10", *SMALL]
+    assert main([*command, "--check", f"one={tmp_path / 'nowhere'}"]) == 1
+    assert "no collection" in capsys.readouterr().err and not output.exists(), "before any other work"
+    assert main([*command, "--check", f"one={tmp_path / 'one'}"]) == 0
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if line.startswith("    one, 8 queries: first stage "))
+    (found,) = json.loads((output / "checks.json").read_text())
+    carried = json.loads((output / "final" / "reranking.json").read_text())
+    assert found["weight"] == carried["elsewhere"] and f"with weight {found['weight']:g} " in line
+    assert number(found["figures"]["first stage"]) in (output / "final" / "README.md").read_text("utf-8")
+
+    from pipelines.evaluation.datasets import load_evaluation_set
+    from pipelines.measures.evaluate import evaluate
+    from pipelines.search import SearchPipeline
+
+    judged = load_evaluation_set(tmp_path / "one")
+    trained = Reranker(CrossEncoder(output / "final", dtype="float32"))
+    with SearchPipeline.open(output / "checks" / "one", reranker=trained, candidates=10) as pipeline:
+        hits = pipeline.retrieve(list(judged.queries.values()), 10)
+    scores = evaluate(hits, judged.qrels, ["nDCG@10"], queries=list(judged.queries))
+    after = found["figures"]["after, with the first stage"]
+    assert scores.means["nDCG@10"] == pytest.approx(after, abs=1e-6), "what a search there does"
+
+    assert main([*command, "--check", f"one={tmp_path / 'one'}", "--check", f"two={tmp_path / 'two'}"]) == 0
+    assert "    two, 8 queries: first stage " in capsys.readouterr().out
+    assert json.loads((output / "checks.json").read_text())[0] == found, "nothing is measured twice"
+
+
+def test_a_reranker_from_judged_documents_of_a_chunked_collection(
+    bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Judgements name documents; a positive is the chunk that fits the query, and each document is judged once."""
+    draw = random.Random(5)
+    documents = [
+        {"_id": f"d{at}", "text": f"{text(draw, 12)}. The answer is word{at} here. {text(draw, 12)}."}
+        for at in range(40)
+    ]
+    write_lines(tmp_path / "corpus.jsonl", documents)
+    write_lines(tmp_path / "queries.jsonl", [{"_id": f"q{at}", "text": f"answer word{at}"} for at in range(40)])
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{at}\td{at}\t1\n" for at in range(40)))
+    index = ["index", str(tmp_path / "corpus.jsonl"), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
+    assert main([*index, "--chunk", "sentences", "--chunk-size", "8"]) == 0
+    judged = ["--queries", str(tmp_path / "queries.jsonl"), "--qrels", str(tmp_path / "qrels.tsv")]
+    assert main(["mine", str(tmp_path / "c"), *judged, "--output", str(tmp_path / "mined"), "--quiet"]) == 0
+    mined = read_mined(tmp_path / "mined")
+    assert len(mined) == 40
+    for row in mined:
+        at = row["query"].rpartition("word")[2]
+        assert f"word{at}" in row["positive"]
+        assert row["positive_id"].partition("#")[0] == f"d{at}"
+        others = [row[name] for name in row if name.startswith("negative") and name.endswith("_id")]
+        assert others and all(other.partition("#")[0] != f"d{at}" for other in others)
+    output = tmp_path / "reranker"
+    command = ["train", "reranker", "--collection", str(tmp_path / "c"), *judged, "--model", str(bert)]
+    assert main([*command, "--output", str(output), "--held-out", "8", "--candidates", "10", *SMALL]) == 0
+    figures = json.loads((output / "comparison.json").read_text())["figures"]
+    assert figures["nDCG@10"]["first stage"] > 0.9, "judged by documents"
 
 
 @pytest.mark.slow
