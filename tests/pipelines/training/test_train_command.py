@@ -12,8 +12,8 @@ from transformers import BertForSequenceClassification
 from checkpoints import write_bert
 from indexing.errors import StorageError
 from pipelines.cli import main
-from pipelines.model_card.markdown import number
 from pipelines.mining.folder import read_mined
+from pipelines.model_card.markdown import number
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
