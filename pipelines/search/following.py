@@ -16,7 +16,7 @@ from indexing.disk import file_stamp
 from indexing.errors import InputError, RetrieveError
 from indexing.resources import Closing, Lifetime
 from pipelines.search.cache import AnswerCache
-from pipelines.search.config import SearchConfig
+from pipelines.search.config import RerankerConfig, SearchConfig
 from pipelines.search.stages import Stages
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Retriever
@@ -38,6 +38,8 @@ class Parts:
     ----------
     leg
         Returns the retriever of any leg of the collection; None when the parts were given loaded.
+    make_reranker
+        Returns a new reranker over the collection's legs; None when the parts were given loaded.
     search_file
         The collection's ``search.yaml`` if it was read, with its `file_stamp` at that time.
     """
@@ -49,6 +51,7 @@ class Parts:
     cache: AnswerCache
     config: SearchConfig | None = None
     leg: Callable[[str], Retriever] | None = None
+    make_reranker: "Callable[[RerankerConfig], CandidateReranker] | None" = None
     search_file: tuple[Path, tuple[int, ...] | None] | None = None
 
     @property
@@ -126,6 +129,11 @@ class Following(Closing):
         """Answers of the present state of the collection."""
         return self._parts.cache
 
+    @property
+    def outdated(self) -> bool:
+        """True when another process has committed to the collection, or its configuration has been written since."""
+        return self.collection.outdated or self._parts.outdated
+
     def refresh(self) -> None:
         """Move to what other processes have committed, as a whole: documents, legs, reranker and cache.
 
@@ -171,7 +179,7 @@ class Following(Closing):
             return
         try:
             self._look_at = time.monotonic() + self._refresh_seconds
-            if self.collection.outdated or self._parts.outdated:
+            if self.outdated:
                 self.collection.refresh()
         except (RetrieveError, OSError) as error:
             logger.warning("%s cannot be refreshed; searches see the older state: %s", self.collection.path, error)

@@ -186,7 +186,7 @@ class Arguments:
             multi_vector=self.multi_vector,
         )
         retrievers = [legs[name] for name in config.legs or {}]
-        retriever = self._first_stage(retrievers, config)
+        retriever = first_stage(retrievers, config, None if isinstance(self.fusion, Mapping) else self.fusion)
         snapshot.closing.callback(retriever.close)
         if config.reranker is None:
             given = None if isinstance(self.reranker, str | Configured) else self.reranker
@@ -202,6 +202,7 @@ class Arguments:
             AnswerCache(config.cache),
             config,
             legs.__getitem__,
+            lambda reranker: legs.reranker(reranker, retrievers),
         )
 
     def over(self, config: SearchConfig, collection: Collection | Snapshot) -> SearchConfig:
@@ -229,16 +230,23 @@ class Arguments:
     def _named_fusion(self) -> Mapping[str, Any] | None:
         return self.fusion if isinstance(self.fusion, Mapping) else None
 
-    def _first_stage(self, retrievers: Sequence[Retriever], config: SearchConfig) -> Retriever:
-        loaded: Any = None if isinstance(self.fusion, Mapping) else self.fusion
-        fusion = loaded or make_fusion(config.fusion, retrievers)
-        if len(retrievers) == 1:
-            # Nothing is fused, so marks would have no reader.
-            only = twin(retrievers[0])
-            only.marks = False
-            return only
-        depths = {name: leg.depth or config.depth for name, leg in (config.legs or {}).items()}
-        return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error)
+
+def first_stage(retrievers: Sequence[Retriever], config: SearchConfig, fusion: Any = None) -> Retriever:
+    """Return the first stage over the retrievers of a configuration's legs, in their order.
+
+    Parameters
+    ----------
+    fusion
+        A fusion or its name, in place of the configuration's.
+    """
+    fusion = fusion or make_fusion(config.fusion, retrievers)
+    if len(retrievers) == 1:
+        # Nothing is fused, so marks would have no reader.
+        only = twin(retrievers[0])
+        only.marks = False
+        return only
+    depths = {name: leg.depth or config.depth for name, leg in (config.legs or {}).items()}
+    return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error)
 
 
 def _second_stage(

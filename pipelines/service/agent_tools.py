@@ -15,11 +15,12 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexing.errors import RetrieveError
+from pipelines.search.results import SearchResult
+from pipelines.service.answers import error_answer
 from pipelines.service.config import ServeConfig
-from pipelines.service.endpoint import ExactJson
 from pipelines.service.errors import ServiceError, as_service_error
 from pipelines.service.search_body import SearchBody
-from pipelines.service.served import ServedCollection
+from pipelines.service.served import Answer, ServedCollection
 from pipelines.service.service import Service
 
 MAX_CHARS = 12_000
@@ -119,7 +120,7 @@ def make_agent_server(service: Service) -> MCPServer[Any]:
             if cursor is not None and not (cursor.isdecimal() and len(cursor) < 6):
                 raise ToolError("cursor must be the next_cursor of an earlier answer")
             body = SearchBody(query, k, int(cursor or 0), filter, snippet=max_chars_per_hit)
-            shown = await _search(service, served, body)
+            shown = await asyncio.to_thread(served.shown, body, await _search(service, served, body))
         found = _found(served, shown, body)
         return _result(found, _listing(found, query))
 
@@ -213,8 +214,7 @@ class AgentRoute:
             if origin is not None and origin not in self._service.config.cors_origins:
                 raise ServiceError(403, "pages of other origins may not call this server", "set cors_origins")
         except ServiceError as error:
-            answer = ExactJson(error.body("retrieve", request_id), error.status, headers=error.headers)
-            await answer(scope, receive, send)
+            await error_answer(error, "retrieve", request_id)(scope, receive, send)
             return
         await self._agents({**scope, "path": "/mcp", "raw_path": b"/mcp"}, receive, send)
 
@@ -263,11 +263,9 @@ async def _served(service: Service, name: str | None) -> ServedCollection:
     return found
 
 
-async def _search(service: Service, served: ServedCollection, body: SearchBody) -> dict[str, Any]:
+async def _search(service: Service, served: ServedCollection, body: SearchBody) -> Answer:
     body.check(service.config.limits)
-    deadline = time.monotonic() + service.config.limits.request_seconds
-    answer = await service.find(served, body, deadline=deadline)
-    return await asyncio.to_thread(served.shown, body, answer)
+    return await service.find(served, body, deadline=time.monotonic() + service.config.limits.request_seconds)
 
 
 def _found(served: ServedCollection, shown: Mapping[str, Any], body: SearchBody) -> Found:
@@ -330,21 +328,25 @@ def _listing(found: Found, query: str) -> str:
 
 
 async def _explained(service: Service, served: ServedCollection, query: str, doc_id: str) -> Explained:
-    depth = min(EXPLAINED_DEPTH, service.config.limits.hits)
-    body = SearchBody(query, depth, explain=True, text=False, parents=False)
-    shown = await _search(service, served, body)
-    hit = next((each for each in shown["hits"] if each["doc_id"] == doc_id), None)
-    ranks: dict[str, int | None] = {}
-    for leg in served.searched:
-        alone = await _search(service, served, replace(body, legs=(leg,), explain=False))
-        ranks[leg] = next((each["rank"] for each in alone["hits"] if each["doc_id"] == doc_id), None)
+    body = SearchBody(query, min(EXPLAINED_DEPTH, service.config.limits.hits), parents=False)
+
+    async def hit_of(body: SearchBody) -> SearchResult | None:
+        answer = await _search(service, served, body)
+        return next((hit for hit in answer.results if hit.doc_id == doc_id), None)
+
+    hit = await hit_of(body)
+    ranks = {leg: await hit_of(replace(body, legs=(leg,))) for leg in served.searched}
+    if hit is not None:
+        # Only the hits down to this one are explained.
+        hit = await hit_of(replace(body, k=hit.rank, explain=True)) or hit
+    explanation = None if hit is None else hit.explanation
     return Explained(
         doc_id=doc_id,
         found=hit is not None,
-        rank=hit and hit["rank"],
-        score=hit and hit["score"],
-        explanation=hit and hit["explanation"],
-        leg_ranks=ranks,
+        rank=None if hit is None else hit.rank,
+        score=None if hit is None else hit.score,
+        explanation=None if explanation is None else explanation.as_dict(),
+        leg_ranks={leg: None if found is None else found.rank for leg, found in ranks.items()},
     )
 
 

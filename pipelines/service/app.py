@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipelines.service.agent_tools import AgentRoute, make_agent_server
+from pipelines.service.answers import ExactJson
 from pipelines.service.collection_api import COLLECTION_ENDPOINTS
-from pipelines.service.endpoint import Call, Endpoint, ExactJson
+from pipelines.service.endpoint import Call, Endpoint
 from pipelines.service.envelope import LOOPBACK_NAMES, Envelope
 from pipelines.service.errors import ServiceError
 from pipelines.service.model_api import MODEL_ENDPOINTS

@@ -1,54 +1,25 @@
 """Endpoint: one route, declared once for the router, the checks of a request and the OpenAPI document."""
 
 import asyncio
-import json
 import logging
-import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from pipelines.service.answers import ExactJson, error_answer
 from pipelines.service.bodies import read_body, read_json
-from pipelines.service.errors import ClientGone, Dialect, ServiceError, as_service_error, unavailable
+from pipelines.service.errors import CLIENT_GONE, ClientGone, Dialect, ServiceError, as_service_error, unavailable
 from pipelines.service.keys import Scope
 from pipelines.service.service import Service
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_HEADER = "x-timeout-ms"
-CLIENT_GONE = 499
-"""Status, in the log only, of a request whose client left before the answer."""
-
-
-class ExactJson(JSONResponse):
-    """JSON without Python's extensions: numbers that are not finite become null, half surrogate pairs are escaped."""
-
-    def render(self, content: Any) -> bytes:
-        """Return the bytes of the answer."""
-        try:
-            return _dump(content, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return _dump(content, ensure_ascii=True).encode()
-
-
-def _dump(content: Any, *, ensure_ascii: bool) -> str:
-    try:
-        return json.dumps(content, ensure_ascii=ensure_ascii, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        return json.dumps(_finite(content), ensure_ascii=ensure_ascii, separators=(",", ":"))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(slots=True)
@@ -142,8 +113,7 @@ class Endpoint:
                     known = ServiceError(500, "the server failed", "report the request id")
                 elif known.status >= 500 and not isinstance(error, ServiceError):
                     logger.error("request %s failed: %s", request.scope["request_id"], error)
-                content = known.body(self.dialect, request.scope["request_id"])
-                return ExactJson(content, known.status, headers=known.headers)
+                return error_answer(known, self.dialect, request.scope["request_id"])
 
         return Route(self.path, answer, methods=[self.method], name=f"{self.method} {self.path}")
 

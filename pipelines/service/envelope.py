@@ -12,7 +12,8 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.service.errors import ServiceError
+from pipelines.service.answers import error_answer
+from pipelines.service.errors import CLIENT_GONE, ServiceError
 from pipelines.service.metrics import Metrics
 from pipelines.service.tracing import request_span
 
@@ -23,8 +24,6 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 SECURITY = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
-CLIENT_GONE = 499
-"""Status in the log of a request whose client left before the answer."""
 
 
 class Envelope:
@@ -75,7 +74,7 @@ class Envelope:
                 logger.exception("request %s failed", request_id)
                 error = ServiceError(500, "the server failed", "report the request id")
             if not begun:
-                await _answer(error, request_id, sending)
+                await error_answer(error, "retrieve", request_id)(scope, receive, sending)
         finally:
             self._metrics.in_flight.dec()
             self._log(scope, record, request_id, time.perf_counter() - started)
@@ -109,11 +108,3 @@ class Envelope:
 def _method(scope: Scope) -> str:
     """Return the request's method, one of a few words."""
     return scope["method"] if scope["method"] in METHODS else "other"
-
-
-async def _answer(error: ServiceError, request_id: str, send: Send) -> None:
-    body = json.dumps(error.body("retrieve", request_id)).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})

@@ -7,6 +7,9 @@ from indexing.errors import InputError, ModelError, RetrieveError, SetupError, S
 
 Dialect = Literal["retrieve", "openai", "cohere", "tei"]
 
+CLIENT_GONE = 499
+"""Status, in the log only, of a request whose client left before the answer."""
+
 MAX_CHARS = 600
 """Length of a message: it may quote the request."""
 

@@ -136,7 +136,7 @@ class Service:
 
     def _open(self, name: str) -> None:
         entry = self.config.collections[name]
-        crosses = {model: each.path for model, each in self.config.models.items() if each.kind == "cross-encoder"}
+        crosses = {model: each for model, each in self.config.models.items() if each.kind == "cross-encoder"}
         served = ServedCollection(name, entry, models=self.models, metrics=self.metrics, rerankers=crosses)
         self.collections[name] = served
         self.searches[name] = self._batcher(f"search {name}", served.answer)

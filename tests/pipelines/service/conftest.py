@@ -1,5 +1,7 @@
 """A collection, and a server of it."""
 
+import shutil
+
 import httpx
 import pytest
 
@@ -20,21 +22,35 @@ def documents(corpus):
     return [*corpus, *EXTRA]
 
 
-@pytest.fixture
-def collection(tmp_path, documents, minilm):
-    path = tmp_path / "notes"
-    build_collection(documents, path, dense=minilm, fields={"topic": "keyword", "year": "number"}, show_progress=False)
-    return path
+FIELDS = {"topic": "keyword", "year": "number"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def shared_collection(tmp_path_factory, documents, minilm):
     path = tmp_path_factory.mktemp("served") / "notes"
-    build_collection(documents, path, dense=minilm, fields={"topic": "keyword", "year": "number"}, show_progress=False)
+    build_collection(documents, path, dense=minilm, fields=FIELDS, show_progress=False)
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
+def shared_words(tmp_path_factory, documents):
+    """The same documents without vectors: a process that serves them starts fast, without torch."""
+    path = tmp_path_factory.mktemp("words") / "notes"
+    build_collection(documents, path, fields=FIELDS, show_progress=False)
+    return path
+
+
+@pytest.fixture
+def collection(tmp_path, shared_collection):
+    return shutil.copytree(shared_collection, tmp_path / "notes")
+
+
+@pytest.fixture
+def words(tmp_path, shared_words):
+    return shutil.copytree(shared_words, tmp_path / "notes")
+
+
+@pytest.fixture(scope="package")
 def server(shared_collection):
     from pipelines.service.config import ServeConfig
 
@@ -42,7 +58,7 @@ def server(shared_collection):
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def client(server):
     with httpx.Client(base_url=server, timeout=60) as client:
         yield client

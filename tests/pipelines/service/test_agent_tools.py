@@ -69,8 +69,8 @@ def test_tools_answer_over_http_in_both_eras(server, documents, mode):
     check(results, documents)
 
 
-def test_tools_answer_on_standard_input(shared_collection, documents):
-    arguments = ["-m", "pipelines.cli", "mcp", str(shared_collection)]
+def test_tools_answer_on_standard_input(shared_words, documents):
+    arguments = ["-m", "pipelines.cli", "mcp", str(shared_words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = mcp.StdioServerParameters(command=sys.executable, args=arguments, env=environment, cwd=str(ROOT))
 
@@ -80,7 +80,7 @@ def test_tools_answer_on_standard_input(shared_collection, documents):
     check(results, documents)
 
 
-def test_standard_output_has_only_messages(shared_collection):
+def test_standard_output_has_only_messages(shared_words):
     search = {"name": "search", "arguments": {"query": "bread"}}
     start = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     messages = [
@@ -89,7 +89,7 @@ def test_standard_output_has_only_messages(shared_collection):
         {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": search},
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "mcp", str(shared_collection)],
+        [sys.executable, "-m", "pipelines.cli", "mcp", str(shared_words)],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

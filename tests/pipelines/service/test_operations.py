@@ -69,9 +69,9 @@ def test_a_key_is_stored_as_its_digest_only(keys, capsys):
     assert [key.scope for key in load_keys(path)] == ["read", "write", "write"]
 
 
-def test_keys_decide_what_a_request_may_do(shared_collection, keys, log):
+def test_keys_decide_what_a_request_may_do(shared_words, keys, log):
     path, read, write = keys
-    config = ServeConfig(keys=str(path)).with_collections([str(shared_collection)])
+    config = ServeConfig(keys=str(path)).with_collections([str(shared_words)])
     with serving(config) as (url, _), httpx.Client(base_url=url, timeout=60) as client:
         body = {"query": "secret words", "k": 1}
 
@@ -95,15 +95,15 @@ def test_keys_decide_what_a_request_may_do(shared_collection, keys, log):
     }
 
 
-def test_an_expired_key_is_refused(shared_collection, tmp_path):
+def test_an_expired_key_is_refused(shared_words, tmp_path):
     key = add_key(tmp_path / "keys.yaml", "read", expires="2020-01-01")
-    config = ServeConfig(keys=str(tmp_path / "keys.yaml")).with_collections([str(shared_collection)])
+    config = ServeConfig(keys=str(tmp_path / "keys.yaml")).with_collections([str(shared_words)])
     with serving(config) as (url, _):
         assert httpx.get(f"{url}/v1/collections", headers=bearer(key)).status_code == 401
 
 
-def test_an_address_that_others_reach_needs_keys(shared_collection):
-    config = ServeConfig(host="0.0.0.0").with_collections([str(shared_collection)])
+def test_an_address_that_others_reach_needs_keys(shared_words):
+    config = ServeConfig(host="0.0.0.0").with_collections([str(shared_words)])
 
     with pytest.raises(InputError, match="no API keys are set"):
         config.check()
@@ -161,8 +161,8 @@ def test_another_host_name_is_refused_on_loopback(client):
     assert answer.status_code == 421 and "access-control-allow-origin" not in answer.headers
 
 
-def test_pages_of_listed_origins_only_may_call(shared_collection):
-    config = ServeConfig(cors_origins=("https://app.example",)).with_collections([str(shared_collection)])
+def test_pages_of_listed_origins_only_may_call(shared_words):
+    config = ServeConfig(cors_origins=("https://app.example",)).with_collections([str(shared_words)])
     with serving(config) as (url, _):
         allowed, other = (
             httpx.get(f"{url}/v1/collections", headers={"Origin": origin})
@@ -218,18 +218,26 @@ def launch(collection, *options):
     return process, f"http://127.0.0.1:{port}"
 
 
-def start(collection, *options):
-    """Start `retrieve serve`; return its process and its address, once it is ready."""
+@contextmanager
+def started(collection, *options):
+    """Run `retrieve serve`; provide its process and its address once it is ready."""
     process, url = launch(collection, *options)
-    limit = time.monotonic() + 120
-    while time.monotonic() < limit and process.poll() is None:
-        try:
-            if httpx.get(f"{url}/readyz").status_code == 200:
-                return process, url
-        except httpx.TransportError:
-            time.sleep(0.1)
-    process.kill()
-    raise AssertionError(process.communicate())
+    try:
+        limit = time.monotonic() + 120
+        while not is_ready(url):
+            assert process.poll() is None and time.monotonic() < limit, process.stderr.read()
+            time.sleep(0.02)
+        yield process, url
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def is_ready(url):
+    try:
+        return httpx.get(f"{url}/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_a_server_that_loads_lives_and_is_not_ready(shared_collection):
@@ -258,8 +266,7 @@ def test_what_cannot_be_opened_is_one_line(tmp_path, capsys):
     assert line.startswith("error: ") and "is not a collection" in line
 
 
-def test_a_stopped_server_answers_every_request_that_it_accepted(shared_collection):
-    process, url = start(shared_collection)
+def test_a_stopped_server_answers_every_request_that_it_accepted(shared_words):
     answered, refused, stop = [], [], threading.Event()
 
     def ask(number):
@@ -271,9 +278,9 @@ def test_a_stopped_server_answers_every_request_that_it_accepted(shared_collecti
                 refused.append(error)
                 return
 
-    with ThreadPoolExecutor(8) as pool:
+    with started(shared_words) as (process, url), ThreadPoolExecutor(8) as pool:
         asking = [pool.submit(ask, number) for number in range(8)]
-        time.sleep(1.5)
+        wait_until(lambda: len(answered) > 50)
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
         stop.set()
@@ -281,44 +288,37 @@ def test_a_stopped_server_answers_every_request_that_it_accepted(shared_collecti
             each.result()
 
     assert process.returncode == 0, err
-    assert answered and set(answered) == {(200, 3)}
+    assert set(answered) == {(200, 3)}
     logged = [json.loads(line) for line in out.splitlines()]
     searched = [line for line in logged if line["route"].endswith("/search")]
     assert len(searched) == len(answered), "each request of the log has its answer"
 
 
-def test_a_second_signal_ends_the_process_at_once(shared_collection):
-    process, url = start(shared_collection)
-    # An open connection without a request would delay the stop until the limit of 30 seconds.
-    with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as open_request:
-        open_request.sendall(
-            b"POST /v1/collections/notes/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
-        )
-        time.sleep(0.3)
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+def test_a_killed_server_answers_as_before_and_a_second_signal_ends_it_at_once(words):
+    kestrel = {"query": "kestrel", "k": 3}
+    with started(words, "--writable") as (process, url), httpx.Client(base_url=url, timeout=60) as client:
+        document = {"text": "A kestrel hovers."}
+        client.put("/v1/collections/notes/documents/k", json=document).raise_for_status()
+        before = client.post(SEARCH, json=kestrel).json()["hits"]
+        process.kill()
+        process.communicate()
 
-    assert process.returncode == 128 + signal.SIGTERM
-
-
-def test_a_killed_server_answers_as_before_when_started_again(collection):
-    process, url = start(collection, "--writable")
-    httpx.put(
-        f"{url}/v1/collections/notes/documents/k", json={"text": "A kestrel hovers."}, timeout=60
-    ).raise_for_status()
-    before = httpx.post(f"{url}{SEARCH}", json={"query": "kestrel", "k": 3}, timeout=60).json()["hits"]
-    process.kill()
-    process.communicate()
-
-    process, url = start(collection, "--writable")
-    after = httpx.post(f"{url}{SEARCH}", json={"query": "kestrel", "k": 3}, timeout=60).json()["hits"]
-    process.terminate()
-    process.communicate(timeout=60)
+    with started(words, "--writable") as (process, url):
+        after = httpx.post(f"{url}{SEARCH}", json=kestrel, timeout=60).json()["hits"]
+        # An open request would delay the stop until the limit of 30 seconds.
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1]))) as open_request:
+            open_request.sendall(
+                b"POST /v1/collections/notes/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
+            )
+            wait_until(lambda: "retrieve_requests_in_flight 2.0" in httpx.get(f"{url}/metrics").text)
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not is_ready(url))
+            assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=10)
 
     assert after == before and before[0]["doc_id"] == "k"
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 HELP = """
