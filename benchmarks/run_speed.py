@@ -96,7 +96,10 @@ def parser() -> argparse.ArgumentParser:
     serve = _task(tasks, "serve", run_serve, "searches and embeddings over HTTP by concurrent clients")
     serve.add_argument("--collection", required=True, metavar="DIR", help="the collection to search")
     serve.add_argument("--model", help="a checkpoint to embed with (all-MiniLM-L6-v2)")
-    _size(serve, "--seconds", "seconds of each load", 20, 3)
+    serve.add_argument(
+        "--infinity", metavar="PYTHON", help="interpreter of an environment with infinity-emb[server,torch]"
+    )
+    _size(serve, "--seconds", "seconds of each side's load", 30, 3)
     for task, quick in ((pipeline, 40), (budget, 50)):
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
         _size(task, "--candidates", "candidates per query", 200, quick)
@@ -120,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def run_serve(options: argparse.Namespace) -> "list[Row]":
-    """Search and embed over HTTP, with queries made of the collection's own documents."""
+    """Search and embed over HTTP, with queries made of the collection's own documents; overload and cancel."""
     from itertools import islice
 
     from benchmarks.speed.serving import compare_encoding, compare_searches
@@ -132,7 +135,8 @@ def run_serve(options: argparse.Namespace) -> "list[Row]":
     queries = [" ".join(text.split()[:8]) for text in texts if text.split()]
     model = options.model or default_dense_model()
     rows = compare_searches(options.collection, queries, clients=16, seconds=options.seconds)
-    return rows + compare_encoding(model, queries, clients=32, seconds=options.seconds)
+    encoding = compare_encoding(model, queries, clients=32, seconds=options.seconds / 2, infinity=options.infinity)
+    return rows + encoding
 
 
 def run_encode(options: argparse.Namespace) -> "list[Row]":

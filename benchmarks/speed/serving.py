@@ -1,22 +1,22 @@
-"""Throughput of `retrieve serve` under concurrent clients, beside its own pipeline and a plain server."""
+"""Throughput of `retrieve serve` under concurrent clients and overload, beside its own pipeline and other servers."""
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
-import sys
+import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.speed.http_load import KEPT, Load, ServerProcess, closed_loop, leave, open_loop, server
 from benchmarks.speed.measure import Row, timed_row
 
-ROOT = Path(__file__).resolve().parents[2]
+TURNS = 3
+RECOVERY_SECONDS = 2.0
+OVERLOAD = 10
+CANCELLED = 500
 
 PLAIN_SERVER = """
 import sys
@@ -47,121 +47,138 @@ uvicorn.run(app, port=int(sys.argv[2]), log_level="warning")
 """
 """The server that a team writes first: FastAPI runs `embed` in its threads, one request at a time each."""
 
+INFINITY_SERVER = """
+import sys
+import uvicorn
+from infinity_emb import create_server
+from infinity_emb.args import EngineArgs
+
+arguments = EngineArgs(
+    model_name_or_path=sys.argv[1], served_model_name="model", engine="torch", device="cpu", dtype="float32",
+    bettertransformer=False, compile=False,
+)
+uvicorn.run(create_server(engine_args_list=[arguments]), port=int(sys.argv[2]), log_level="warning")
+"""
+
 
 def compare_searches(collection: str, queries: Sequence[str], *, clients: int, seconds: float) -> list[Row]:
-    """Time searches by concurrent clients beside the same pipeline, called for one query at a time."""
+    """Time searches by concurrent clients beside the same pipeline, called for one query at a time, by turns.
+
+    Then send ten times as many requests as were answered, and requests whose clients leave.
+    """
     from pipelines import SearchPipeline
 
     bodies = [json.dumps({"query": query, "k": 10}).encode() for query in queries]
-    with SearchPipeline.open(collection) as pipeline:
-        expected = {query: [hit.doc_id for hit in pipeline.search(query, 10)] for query in queries[:50]}
-        start, alone = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds:
-            pipeline.search(queries[alone % len(queries)], 10)
-            alone += 1
-        theirs = (time.perf_counter() - start) / alone
-    with _server(["-m", "pipelines.cli", "serve", collection, "--port"]) as port:
-        route = f"/v1/collections/{Path(collection).resolve().name}/search"
-        asyncio.run(_load(port, route, bodies, clients, 2.0))
-        latencies, failed, answers = asyncio.run(_load(port, route, bodies, clients, seconds))
-    same = [
-        [hit["doc_id"] for hit in answers[at]["hits"]] == expected[queries[at]]
-        for at in answers
-        if queries[at] in expected
-    ]
-    ours = seconds / len(latencies)
-    detail = f"{1 / ours:.0f} requests/s, {_percentiles(latencies)}, {failed} failed"
-    return [
-        timed_row("serve", "pipeline, one at a time", f"{clients} clients", ours, theirs, float(np.mean(same)), detail)
-    ]
-
-
-def compare_encoding(model: str, texts: Sequence[str], *, clients: int, seconds: float) -> list[Row]:
-    """Time embeddings over HTTP beside a plain server of FastAPI and sentence-transformers, both in float32."""
-    bodies = [json.dumps({"inputs": [text]}).encode() for text in texts]
-    config = ROOT / "results" / "serve-bench.json"
-    config.parent.mkdir(exist_ok=True)
-    config.write_text(json.dumps({"models": {"model": {"path": model, "kind": "dense", "dtype": "float32"}}}))
-    commands = {
-        "ours": ["-m", "pipelines.cli", "serve", "--config", str(config), "--port"],
-        "theirs": ["-c", PLAIN_SERVER, model],
-    }
-    spent, vectors, details = {}, {}, []
-    for side, command in commands.items():
-        with _server(command) as port:
-            asyncio.run(_load(port, "/embed", bodies, clients, 2.0))
-            latencies, failed, answers = asyncio.run(_load(port, "/embed", bodies, clients, seconds))
-        spent[side], vectors[side] = seconds / len(latencies), answers
-        details.append(f"{side} {len(latencies) / seconds:.0f}/s, {_percentiles(latencies)}, {failed} failed")
-    config.unlink()
-    both = sorted(vectors["ours"].keys() & vectors["theirs"].keys())
-    cosines = [float(np.dot(vectors["ours"][at][0], vectors["theirs"][at][0])) for at in both]
-    peer = "FastAPI + sentence-transformers"
-    return [
-        timed_row("serve", peer, f"{clients} clients", spent["ours"], spent["theirs"], min(cosines), "; ".join(details))
-    ]
-
-
-async def _load(
-    port: int, route: str, bodies: Sequence[bytes], clients: int, seconds: float
-) -> tuple[list[float], int, dict[int, object]]:
-    """Send requests from connections that each wait for their answer; return latencies, failures and answers."""
-    latencies: list[float] = []
-    answers: dict[int, object] = {}
-    failed, end = 0, time.perf_counter() + seconds
-
-    async def client(number: int) -> None:
-        nonlocal failed
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
-        at = number
-        while time.perf_counter() < end:
-            body, start = bodies[at % len(bodies)], time.perf_counter()
-            head = (
-                f"POST {route} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(body)}\r\n\r\n"
-            )
-            writer.write(head.encode() + body)
-            answer = (await reader.readuntil(b"\r\n\r\n")).lower()
-            length = int(answer.split(b"content-length: ")[1].split(b"\r\n")[0])
-            content = await reader.readexactly(length)
-            latencies.append(time.perf_counter() - start)
-            failed += not answer.startswith(b"http/1.1 200")
-            if at < 50:
-                answers[at] = json.loads(content)
-            at += clients
-        writer.close()
-
-    await asyncio.gather(*map(client, range(clients)))
-    return latencies, failed, answers
-
-
-def _percentiles(latencies: Sequence[float]) -> str:
-    middle, most = np.percentile(np.array(latencies) * 1000, [50, 99])
-    return f"p50 {middle:.0f} ms, p99 {most:.0f} ms"
-
-
-@contextmanager
-def _server(command: Sequence[str]) -> Iterator[int]:
-    """Run a server in a process of its own; the port is the last argument."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(
-        [sys.executable, *command, str(port)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    route = f"/v1/collections/{Path(collection).resolve().name}/search"
+    alone, served, spent = 0, Load(), 0.0
+    with (
+        SearchPipeline.open(collection) as pipeline,
+        server(["-m", "pipelines.cli", "serve", collection, "--port"]) as process,
+    ):
+        expected = [[hit.doc_id for hit in pipeline.search(query, 10)] for query in queries[:KEPT]]
+        asyncio.run(closed_loop(process.port, route, bodies, clients, 2.0))
+        for _ in range(TURNS):
+            start = time.perf_counter()
+            while time.perf_counter() - start < seconds / TURNS:
+                pipeline.search(queries[alone % len(queries)], 10)
+                alone += 1
+            spent += time.perf_counter() - start
+            served.add(asyncio.run(closed_loop(process.port, route, bodies, clients, seconds / TURNS)))
+        rows = [_overload(process, route, bodies, clients, served.rate, seconds * 2 / 3)]
+        rows.append(_cancelled(process, route, bodies, clients, served.rate))
+    same = [[hit["doc_id"] for hit in answer["hits"]] == expected[at] for at, answer in served.answers.items()]
+    row = timed_row(
+        "serve",
+        "pipeline, one at a time",
+        f"{clients} clients",
+        1 / served.rate,
+        spent / alone,
+        float(np.mean(same)),
+        f"{served}; alone {alone / spent:.0f}/s",
     )
-    try:
-        limit = time.monotonic() + 180
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
-                    break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > limit:
-                    process.kill()
-                    raise RuntimeError(process.communicate()[1].decode()) from None
-                time.sleep(0.2)
-        yield port
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
+    return [row, *rows]
+
+
+def compare_encoding(
+    model: str, texts: Sequence[str], *, clients: int, seconds: float, infinity: str | None = None
+) -> list[Row]:
+    """Time embeddings over HTTP beside other servers, by turns, all in float32.
+
+    The others are a plain server of FastAPI and sentence-transformers, and infinity if the interpreter of an
+    environment with infinity-emb is given.
+    """
+    bodies = {
+        "/embed": [json.dumps({"inputs": [text]}).encode() for text in texts],
+        "/embeddings": [json.dumps({"input": [text], "model": "model"}).encode() for text in texts],
+    }
+    peers = {"FastAPI + sentence-transformers": "/embed"} | ({"infinity": "/embeddings"} if infinity else {})
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        config = Path(folder) / "serve.json"
+        config.write_text(json.dumps({"models": {"model": {"path": model, "kind": "dense", "dtype": "float32"}}}))
+        ours = running.enter_context(server(["-m", "pipelines.cli", "serve", "--config", str(config), "--port"]))
+        processes = {"ours": (ours, "/embed")}
+        for peer, route in peers.items():
+            started = (
+                server(["-c", INFINITY_SERVER, model], ready="/health", python=infinity)
+                if peer == "infinity" and infinity
+                else server(["-c", PLAIN_SERVER, model])
+            )
+            processes[peer] = running.enter_context(started), route
+        loads = {side: Load() for side in processes}
+        for process, route in processes.values():
+            asyncio.run(closed_loop(process.port, route, bodies[route], clients, 2.0))
+        for _ in range(TURNS):
+            for side, (process, route) in processes.items():
+                loads[side].add(asyncio.run(closed_loop(process.port, route, bodies[route], clients, seconds / TURNS)))
+    rows = []
+    for peer in peers:
+        both = sorted(loads["ours"].answers.keys() & loads[peer].answers.keys())
+        cosines = [float(np.dot(_vector(loads["ours"].answers[at]), _vector(loads[peer].answers[at]))) for at in both]
+        detail = f"ours {loads['ours']}; theirs {loads[peer]}"
+        agreement = min(cosines, default=0.0)
+        rows.append(
+            timed_row(
+                "serve", peer, f"{clients} clients", 1 / loads["ours"].rate, 1 / loads[peer].rate, agreement, detail
+            )
+        )
+    return rows
+
+
+def _vector(answer: object) -> "np.ndarray":
+    vector = np.array(answer["data"][0]["embedding"] if isinstance(answer, dict) else answer[0])  # type: ignore[index]
+    return vector / np.linalg.norm(vector)
+
+
+def _overload(
+    process: ServerProcess, route: str, bodies: Sequence[bytes], clients: int, rate: float, seconds: float
+) -> Row:
+    """Send ten times the sustained rate; the ratio is the speed `RECOVERY_SECONDS` later to the speed before."""
+    flood, memory = Load(), [process.held()["MB"]]
+    for _ in range(TURNS):
+        flood.add(asyncio.run(open_loop(process.port, route, bodies, OVERLOAD * rate, seconds / TURNS)))
+        memory.append(process.held()["MB"])
+    time.sleep(RECOVERY_SECONDS)
+    after = asyncio.run(closed_loop(process.port, route, bodies, clients, 5.0))
+    sent = sum(number for status, number in flood.statuses.items() if status != "not sent")
+    good = sum(flood.statuses[status] for status in ("200", "429", "503"))
+    detail = (
+        f"{sent / flood.seconds:.0f} sent/s, {flood}; memory over time {', '.join(map(str, memory))} MB; "
+        f"afterwards {after}"
+    )
+    return timed_row("serve", "itself before", f"{OVERLOAD}x overload", 1 / after.rate, 1 / rate, good / sent, detail)
+
+
+def _cancelled(process: ServerProcess, route: str, bodies: Sequence[bytes], clients: int, rate: float) -> Row:
+    """Leave before the answers; the agreement is 1 when no thread, handle or queue entry remains."""
+    before = process.held()
+    asyncio.run(leave(process.port, route, bodies, CANCELLED))
+    limit = time.monotonic() + 30
+    while (waiting := process.waiting()) and time.monotonic() < limit:
+        time.sleep(0.1)
+    time.sleep(1)
+    held = process.held()
+    clean = not waiting and all(held[name] <= before[name] for name in ("threads", "handles"))
+    after = asyncio.run(closed_loop(process.port, route, bodies, clients, 3.0))
+    detail = "; ".join([f"{name} {before[name]} before, {held[name]} after" for name in before])
+    detail += f"; {waiting:.0f} waiting; afterwards {after}"
+    return timed_row("serve", "itself before", f"{CANCELLED} cancelled", 1 / after.rate, 1 / rate, float(clean), detail)

@@ -11,6 +11,7 @@ from pipelines.service.endpoint import Call, Endpoint
 from pipelines.service.errors import ServiceError
 from pipelines.service.search_body import SearchBody
 from pipelines.service.served import ServedCollection
+from pipelines.service.served_models import short_name
 from pipelines.service.tracing import retrieval_span
 
 CHARS_PER_TOKEN = 4
@@ -212,7 +213,7 @@ def _long(call: Call, served: ServedCollection) -> dict[str, Any]:
         "legs": legs,
         "searched": served.searched,
         "fusion": dict(config.fusion) if config.fusion is not None else None,
-        "reranker": None if configured is None else configured.model,
+        "reranker": None if configured is None else short_name(configured.model),
         "rerankers": served.rerankers,
         "chunks": served.chunks,
         "judging": call.service.config.judge is not None,
