@@ -39,7 +39,7 @@ from pipelines.evaluation.evaluators.sparse import (
 )
 from pipelines.evaluation.evaluators.translation import TranslationEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
-from pipelines.evaluation.evaluators.vectors import SimilarityFunction
+from retrieve.encoders.similarity import SimilarityFunction
 
 BaseEvaluator = SentenceEvaluator = Evaluator
 

@@ -8,8 +8,9 @@ import numpy as np
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Result
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
-from pipelines.evaluation.evaluators.vectors import Encoding, Similarity, Vectors, mean_sparsity, row_by_row
+from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
 from pipelines.measures.classification import matthews, threshold_measures
+from retrieve.encoders.similarity import Similarity, Vectors, row_by_row
 
 
 class BinaryClassificationEvaluator(PairEvaluator):

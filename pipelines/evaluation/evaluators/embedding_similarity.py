@@ -7,7 +7,8 @@ import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Result
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
-from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity, row_by_row
+from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
+from retrieve.encoders.similarity import row_by_row
 
 
 class EmbeddingSimilarityEvaluator(PairEvaluator):

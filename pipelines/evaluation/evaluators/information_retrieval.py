@@ -14,11 +14,12 @@ from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, StringArray, string_array
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
-from pipelines.evaluation.evaluators.search import best, ranks_of
 from pipelines.evaluation.evaluators.shared import encoded
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of
+from pipelines.evaluation.evaluators.vectors import Encoding, is_sparse, similarity_of
+from pipelines.exact_search.nearest import best, ranks_of
 from pipelines.measures import formulas
 from pipelines.measures.qrels import Qrels
+from retrieve.encoders.similarity import Vectors
 
 _FORMULAS: Mapping[str, Callable[..., formulas.PerQuery]] = {
     "accuracy": formulas.success,

@@ -9,7 +9,8 @@ from scipy.sparse import issparse
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, mean_sparsity
+from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
+from retrieve.encoders.similarity import Vectors
 
 
 class MSEEvaluator(Evaluator):

@@ -13,8 +13,9 @@ from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_
 from pipelines.evaluation.evaluators.cross_encoder import CrossEncoderRerankingEvaluator
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator, sparsity_of
 from pipelines.evaluation.evaluators.shared import encoded
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse, similarity_of
+from pipelines.evaluation.evaluators.vectors import Encoding, is_sparse, similarity_of
 from pipelines.evaluation.nanobeir import NAMES, NANOBEIR, NanoSet, load_nanobeir, split_name
+from retrieve.encoders.similarity import Vectors
 
 
 class NanoBEIREvaluator(Evaluator):

@@ -5,7 +5,8 @@ from typing import Any, Self, cast
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Evaluator
-from pipelines.evaluation.evaluators.vectors import Encoding, Similarity, check_similarities, similarity_of
+from pipelines.evaluation.evaluators.vectors import Encoding, similarity_of
+from retrieve.encoders.similarity import Similarity, check_similarities
 
 
 class PairEvaluator(Evaluator):

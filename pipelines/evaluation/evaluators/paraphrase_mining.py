@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.search import best
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors
+from pipelines.evaluation.evaluators.vectors import Encoding
 from pipelines.measures.classification import best_f1
 from pipelines.measures.formulas import average_precision
 from pipelines.measures.labelled_lists import judge_lists
+from pipelines.similar.paraphrases import similar_pairs
 
 
 class ParaphraseMiningEvaluator(Evaluator):
@@ -77,25 +77,6 @@ class ParaphraseMiningEvaluator(Evaluator):
         metrics = _measure(scores, np.isin(first * size + second, known), len(known))
         row = {name: metrics[name] for name in ("precision", "recall", "f1", "threshold", "average_precision")}
         return Result(metrics, "average_precision", row)
-
-
-def similar_pairs(
-    vectors: Vectors, *, top_k: int, max_pairs: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the most similar pairs of rows by cosine, best first: their scores, lower and higher rows."""
-    count = vectors.shape[0]
-    places, scores = best("cosine", vectors, vectors, np.arange(count), min(top_k + 1, count))
-    rows = np.arange(count)[:, None]
-    other = places != rows
-    # Of the top_k + 1 neighbours drop the row itself, or the last where it is not among them.
-    selected = other & (np.cumsum(other, axis=1) <= top_k)
-    at, column = np.nonzero(selected)
-    low, high = np.minimum(at, places[at, column]), np.maximum(at, places[at, column])
-    _, different = np.unique(low * count + high, return_index=True)
-    different = np.sort(different)
-    values = scores[at, column][different]
-    order = np.argsort(-values, kind="stable")[:max_pairs]
-    return values[order], low[different][order], high[different][order]
 
 
 def _measure(scores: NDArray[np.float32], correct: NDArray[np.bool_], total: int) -> dict[str, float]:

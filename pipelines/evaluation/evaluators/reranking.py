@@ -10,9 +10,10 @@ from scipy.sparse import issparse
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs, warn_of_old_argument
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, cosines, sparsity_by_name
+from pipelines.evaluation.evaluators.vectors import Encoding, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists
+from retrieve.encoders.similarity import Vectors, cosines
 
 
 def reranking_measures(

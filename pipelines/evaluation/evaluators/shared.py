@@ -6,8 +6,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipelines.evaluation.evaluators.vectors import Encoding, Vectors, is_sparse
+from pipelines.evaluation.evaluators.vectors import Encoding, is_sparse
 from retrieve.encoders.base import Task
+from retrieve.encoders.similarity import Vectors
 
 
 @dataclass(frozen=True, slots=True)

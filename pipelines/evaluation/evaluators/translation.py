@@ -7,7 +7,8 @@ import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
 from pipelines.evaluation.evaluators.pairs import same_length
-from pipelines.evaluation.evaluators.vectors import Encoding, cosines, mean_sparsity
+from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
+from retrieve.encoders.similarity import cosines
 
 
 class TranslationEvaluator(Evaluator):

@@ -5,13 +5,8 @@ from typing import Any, Self
 
 from pipelines.evaluation.evaluators.base import Call, Result, warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
-from pipelines.evaluation.evaluators.vectors import (
-    SIMILARITIES,
-    Encoding,
-    check_similarities,
-    row_by_row,
-    sparsity_by_name,
-)
+from pipelines.evaluation.evaluators.vectors import Encoding, sparsity_by_name
+from retrieve.encoders.similarity import SIMILARITIES, check_similarities, row_by_row
 
 
 class TripletEvaluator(PairEvaluator):
