@@ -1,6 +1,6 @@
 """Checks of vectors that a caller passes in memory."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
@@ -26,7 +26,7 @@ def check_vectors(vectors: Any, name: str) -> Vectors:
     """
     rows: Any
     if issparse(vectors):
-        rows = csr_matrix(vectors, dtype=np.float32)
+        rows = csr_matrix(cast("csr_matrix", vectors), dtype=np.float32)
     elif getattr(vectors, "is_sparse", False):
         entries: Any = vectors.detach().cpu().coalesce()
         shape = tuple(entries.shape) if entries.dim() == 2 else (1, *entries.shape)

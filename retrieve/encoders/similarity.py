@@ -51,7 +51,7 @@ def all_pairs(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.float32]:
 
 def dense_rows(vectors: Vectors) -> NDArray[np.float32]:
     """Return dense or sparse vectors as a contiguous array."""
-    return np.ascontiguousarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
+    return np.ascontiguousarray(vectors if isinstance(vectors, np.ndarray) else vectors.toarray(), dtype=np.float32)
 
 
 def cosines(a: Vectors, b: Vectors) -> NDArray[np.float32]:
