@@ -95,5 +95,28 @@ class SparseTrainingArguments(TrainingArguments):
 
 
 @dataclass
+class MultiVectorTrainingArguments(TrainingArguments):
+    """Arguments for training a multi-vector encoder.
+
+    Parameters
+    ----------
+    max_length
+        Maximum tokens of a text in training, or {"query": …, "document": …}, instead of the encoder's lengths, which
+        the saved model keeps. Queries that are expanded to a fixed length keep it.
+    """
+
+    max_length: Any = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lengths = self.max_length if isinstance(self.max_length, Mapping) else {"query": self.max_length}
+        if unknown := sorted(set(lengths) - {"query", "document"}):
+            raise InputError(f"max_length has lengths of queries and documents, not of {unknown[0]!r}")
+        for length in lengths.values():
+            if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+                raise InputError(f"max_length must be a whole number of at least 1, not {length!r}")
+
+
+@dataclass
 class RerankerTrainingArguments(TrainingArguments):
     """Arguments for training a cross-encoder."""

@@ -75,8 +75,10 @@ class TrainingRows(Dataset[Batch]):
         if isinstance(model, EmbeddingModel):
             text_prompts = column_prompts(prompts, self.roles.inputs, name)
             tasks = column_routes(routes, self.roles.inputs, name)
-            for column in progress(self.roles.inputs, desc="tokenizing", unit="column", disable=not show_progress):
-                self._columns.append(self._tokenize(model, column, tasks[column], text_prompts[column]))
+            inputs = progress(self.roles.inputs, desc="tokenizing", unit="column", disable=not show_progress)
+            for position, column in enumerate(inputs):
+                task = model.task_of(position, tasks[column])
+                self._columns.append(self._tokenize(model, column, task, text_prompts[column]))
 
     def __len__(self) -> int:
         return self.length
@@ -284,4 +286,7 @@ def concatenate_tokens(parts: Sequence[Tokens]) -> Tokens:
         pad_id=first.pad_id,
         pad_left=first.pad_left,
         prompt_length=first.prompt_length,
+        attended=None
+        if first.attended is None
+        else np.concatenate([part.attended for part in parts if part.attended is not None]),
     )

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.batching import Tokens, plan_batches
@@ -87,7 +88,11 @@ class EmbeddingModel(_TrainedEncoder):
 
     def tokenize(self, texts: Sequence[str], *, task: str | None = None, prompt: str = "") -> Tokens:
         """Tokenize texts for a task, which selects the route of a model with a router."""
-        return self.encoder.engine_for(task).input.tokenize(texts, prompt)
+        return self.encoder.engine_for(task).input.tokenize(texts, prompt, task)
+
+    def task_of(self, position: int, route: str | None) -> str | None:
+        """Return the task of an input column: its route through a model with a router, if any."""
+        return route
 
     def column(self, tokens: Tokens, rows: NDArray[np.int64], texts: list[str], task: str | None) -> "Features":
         """Return the features of one column of a batch."""
@@ -104,7 +109,7 @@ class EmbeddingModel(_TrainedEncoder):
         from retrieve.encoders.modules.router import modules_for_task
 
         modules = modules_for_task(self.encoder.modules, features.get("task"))
-        lengths = features["attention_mask"].sum(dim=1).cpu().numpy()
+        lengths = token_counts(features).cpu().numpy()
         batches = self._batches(lengths)
         if len(batches) <= 1:
             return _run_modules(modules, dict(features))
@@ -137,6 +142,49 @@ class EmbeddingModel(_TrainedEncoder):
     def _after(modules: Sequence[Any], features: "Features", state: Tensor) -> Tensor:
         vectors: Tensor = _run_modules(modules, features | {"token_embeddings": state})["sentence_embedding"]
         return vectors
+
+
+class TokenEmbeddingModel(EmbeddingModel):
+    """A multi-vector encoder: maps features of tokenized texts to ``token_embeddings`` with their mask.
+
+    Attributes
+    ----------
+    max_length
+        Maximum tokens of a text, or {task: maximum}, instead of the encoder's; a trainer sets it.
+    """
+
+    max_length: int | Mapping[str, int] | None = None
+
+    def tokenize(self, texts: Sequence[str], *, task: str | None = None, prompt: str = "") -> Tokens:
+        """Tokenize texts for a task, truncated to `max_length`."""
+        length = self.max_length
+        if isinstance(length, Mapping):
+            length = length.get(task or "")
+        tokens: Tokens = self.encoder.engine_for(task).input.tokenize(texts, prompt, task, max_length=length)
+        return tokens
+
+    def task_of(self, position: int, route: str | None) -> str | None:
+        """Return the task of an input column: the first one holds queries, unless a route is given."""
+        return route or ("document" if position else "query")
+
+    def forward(self, features: "Features") -> "Features":
+        """Embed the tokens of one column.
+
+        Add ``token_embeddings``, float32 [texts, tokens, width], and replace ``attention_mask`` by the mask of the
+        tokens whose vectors count.
+        """
+        from retrieve.encoders.modules.router import modules_for_task
+
+        modules = modules_for_task(self.encoder.modules, features.get("task"))
+        lengths = token_counts(features).cpu().numpy()
+        batches = self._batches(lengths)
+        parts = [_run_modules(modules, _some_rows(features, rows, int(lengths[rows].max()))) for rows in batches]
+        order = torch.from_numpy(np.argsort(np.concatenate(batches))).to(self.device)
+        found = {
+            name: concatenate_rows([part[name] for part in parts])[order]
+            for name in ("token_embeddings", "attention_mask")
+        }
+        return features | found
 
 
 class ScoringModel(_TrainedEncoder):
@@ -176,9 +224,27 @@ def trained(model: Any) -> Any:
         return model
     module = vars(model).get("_trained")
     if module is None:
-        module = ScoringModel(model) if model.output == "scores" else EmbeddingModel(model)
+        kinds = {"scores": ScoringModel, "token_embeddings": TokenEmbeddingModel}
+        module = kinds.get(model.output, EmbeddingModel)(model)
         vars(model)["_trained"] = module
     return module
+
+
+def token_counts(features: "Features") -> Tensor:
+    """Return the number of tokens of each text of a column, those that expand a query included; int64 [texts]."""
+    counts: Tensor = features["attention_mask"].sum(dim=1)
+    return counts + features["expansion_mask"].sum(dim=1) if "expansion_mask" in features else counts
+
+
+def concatenate_rows(parts: Sequence[Tensor]) -> Tensor:
+    """Concatenate embeddings; those of tokens, [rows, tokens, dim], are padded with zeros to the same width."""
+    width = max(part.shape[1] for part in parts)
+    return torch.cat(
+        [
+            part if part.shape[1] == width else F.pad(part, (0, 0) * (part.ndim - 2) + (0, width - part.shape[1]))
+            for part in parts
+        ]
+    )
 
 
 def has_router(encoder: Any) -> bool:
@@ -214,7 +280,7 @@ def _pooled(modules: Sequence[Any], features: "Features") -> tuple[Tensor, int]:
 def _some_rows(features: "Features", rows: NDArray[np.int64], width: int) -> "Features":
     chosen = torch.from_numpy(rows).to(features["attention_mask"].device)
     part = dict(features)
-    for name in ("input_ids", "attention_mask", "token_type_ids"):
+    for name in ("input_ids", "attention_mask", "token_type_ids", "expansion_mask"):
         if name in features:
             values = features[name][chosen]
             part[name] = values[:, values.shape[1] - width :] if features.get("pad_left") else values[:, :width]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from indexing.errors import InputError
 from pipelines.model_card import Card, card_of, is_by_hand
-from pipelines.training.arguments import SparseTrainingArguments, TrainingArguments
+from pipelines.training.arguments import MultiVectorTrainingArguments, SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
 from pipelines.training.card_filling import facts_of, fill_card
 from pipelines.training.checks import try_losses, try_saving
@@ -24,7 +24,7 @@ from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows,
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.losses.splade import SpladeLoss
-from pipelines.training.model import ScoringModel, has_router, trained
+from pipelines.training.model import ScoringModel, TokenEmbeddingModel, has_router, trained
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class Trainer(transformers.Trainer):
             if not isinstance(args.prompts, str | None):
                 raise InputError("a cross-encoder takes one prompt for all its queries: prompts must be a string")
             model.prompt = args.prompts or encoder.resolve_prompt(None, None)  # type: ignore[attr-defined]
+        if isinstance(model, TokenEmbeddingModel):
+            model.max_length = getattr(args, "max_length", None)
         if (args.eval_strategy != "no" or args.eval_on_start) and eval_dataset is None and not self.evaluators:
             asked = f"eval_strategy={str(args.eval_strategy)!r}" if args.eval_strategy != "no" else "eval_on_start"
             raise InputError(f"{asked} needs an eval_dataset or an evaluator")
@@ -331,6 +333,12 @@ class SparseTrainer(Trainer):
     """Trainer of a `SparseEncoder`."""
 
     args: SparseTrainingArguments
+
+
+class MultiVectorTrainer(Trainer):
+    """Trainer of a `MultiVectorEncoder`."""
+
+    args: MultiVectorTrainingArguments
 
 
 class RerankerTrainer(Trainer):

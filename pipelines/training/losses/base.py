@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from indexing.errors import InputError
-from pipelines.training.model import trained
+from pipelines.training.model import token_counts, trained
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,13 @@ class EmbeddingLoss(nn.Module):
     def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
         """Embed the columns and return the loss."""
         columns = list(columns)
-        embeddings = [self.model(column)["sentence_embedding"] for column in columns]
+        embeddings = [self.embed(column) for column in columns]
         return self.loss_from_embeddings(embeddings, self.targets(columns, labels))
+
+    def embed(self, column: Features) -> Tensor:
+        """Return the embeddings of a column, [rows, width] (multi-vector losses: [rows, tokens, dim])."""
+        embeddings: Tensor = self.model(column)["sentence_embedding"]
+        return embeddings
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Loss:
         """Return the loss of embeddings [rows, width], one tensor per column, and the result of `targets`."""
@@ -81,6 +87,10 @@ class WrapperLoss(EmbeddingLoss):
         """Embed the columns and return the loss; with gradient caching if a loss inside has it."""
         caching = self.caching()
         return super().forward(columns, labels) if caching is None else caching.forward_of(self, columns, labels)
+
+    def embed(self, column: Features) -> Tensor:
+        """Return the embeddings that the inner loss reads."""
+        return self.loss.embed(column)
 
     def caching(self) -> Any:
         """Return the loss among this one and those inside it that caches gradients (`CachedLoss`), or None."""
@@ -147,13 +157,51 @@ def row_slices(embeddings: Sequence[Tensor], rows: int, *, gather: bool) -> Iter
         yield columns, slice(first + low, first + min(low + rows, count))
 
 
+def row_ranges(column: Features, size: int, max_tokens: int | None = None) -> list[Features]:
+    """Divide a column into pieces of `size` consecutive rows, or of at most `max_tokens` tokens (or one longer row)."""
+    counts = token_counts(column).tolist()
+    bounds = [*range(0, len(counts), size), len(counts)] if max_tokens is None else [*_token_bounds(counts, max_tokens)]
+    return [_rows(column, low, high) for low, high in pairwise(bounds)]
+
+
 def gather_rows(vectors: Tensor) -> tuple[Tensor, int]:
     """Return the rows of all training processes, with gradients, and the position of this process's first row."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return vectors, 0
     from torch.distributed.nn.functional import all_gather
 
+    if vectors.ndim == 3:
+        width = torch.tensor(vectors.shape[1], device=vectors.device)
+        torch.distributed.all_reduce(width, torch.distributed.ReduceOp.MAX)
+        vectors = nn.functional.pad(vectors, (0, 0, 0, int(width) - vectors.shape[1]))
     return torch.cat(list(all_gather(vectors))), torch.distributed.get_rank() * len(vectors)
+
+
+def _rows(column: Features, low: int, high: int) -> Features:
+    """Return some rows of a column, without the padding that only longer rows need."""
+    mask = column["attention_mask"]
+    tokens = mask | column["expansion_mask"] if "expansion_mask" in column else mask
+    used = tokens[low:high].any(dim=0).nonzero()
+    width = int(used[-1]) + 1 if len(used) else mask.shape[1]
+    part: Features = {}
+    for name, value in column.items():
+        if isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == mask.shape[1]:
+            part[name] = value[low:high, :width]
+        else:
+            part[name] = value[low:high] if isinstance(value, Tensor | list) else value
+    return part
+
+
+def _token_bounds(lengths: Sequence[int], budget: int) -> Iterator[int]:
+    """Yield the bounds of consecutive rows of at most `budget` tokens, or of one longer row."""
+    tokens = 0
+    yield 0
+    for row, length in enumerate(lengths):
+        if tokens and tokens + length > budget:
+            yield row
+            tokens = 0
+        tokens += length
+    yield len(lengths)
 
 
 def _is_plain(name: str, value: Any) -> bool:

@@ -11,14 +11,13 @@ Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited S
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from indexing.errors import InputError
-from pipelines.training.losses.base import EmbeddingLoss, Features, Loss, WrapperLoss, total
+from pipelines.training.losses.base import EmbeddingLoss, Features, Loss, WrapperLoss, row_ranges, total
 from pipelines.training.losses.gist import GISTEmbedLoss
 from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
@@ -64,7 +63,14 @@ class CachedLoss(WrapperLoss):
 
     def forward_of(self, outer: EmbeddingLoss, columns: Sequence[Features], labels: Tensor | None = None) -> Loss:
         """Return another loss, usually one around this one, with the gradient caching of this one."""
-        passes = [TwoPasses(self._embed, self._pieces(column), [column["attention_mask"].device]) for column in columns]
+        passes = [
+            TwoPasses(
+                self.loss.embed,
+                row_ranges(column, self.mini_batch_size, self.mini_batch_num_tokens),
+                [column["attention_mask"].device],
+            )
+            for column in columns
+        ]
         vectors = [column.output for column in passes]
         targets = outer.targets(columns, labels)
         if not torch.is_grad_enabled():
@@ -108,18 +114,6 @@ class CachedLoss(WrapperLoss):
             part.backward(retain_graph=True)
             value = value + part.detach()
         return {"loss": value}
-
-    def _embed(self, piece: Features) -> Tensor:
-        vectors: Tensor = self.model(piece)["sentence_embedding"]
-        return vectors
-
-    def _pieces(self, column: Features) -> list[Features]:
-        mask = column["attention_mask"]
-        if self.mini_batch_num_tokens is None:
-            bounds = [*range(0, len(mask), self.mini_batch_size), len(mask)]
-        else:
-            bounds = list(_token_bounds(mask.sum(dim=1).tolist(), self.mini_batch_num_tokens))
-        return [_rows(column, low, high) for low, high in pairwise(bounds)]
 
 
 class _CachedVariant(CachedLoss):
@@ -167,29 +161,3 @@ class CachedSpladeLoss(_CachedVariant):
 def _backward(passes: Sequence[TwoPasses], slope: Tensor) -> None:
     for column in passes:
         column.backward(slope)
-
-
-def _rows(column: Features, low: int, high: int) -> Features:
-    """Return some rows of a column, without the padding that only longer rows need."""
-    mask = column["attention_mask"]
-    used = mask[low:high].any(dim=0).nonzero()
-    width = int(used[-1]) + 1 if len(used) else mask.shape[1]
-    part: Features = {}
-    for name, value in column.items():
-        if isinstance(value, Tensor) and value.ndim > 1 and value.shape[1] == mask.shape[1]:
-            part[name] = value[low:high, :width]
-        else:
-            part[name] = value[low:high] if isinstance(value, Tensor | list) else value
-    return part
-
-
-def _token_bounds(lengths: Sequence[int], budget: int) -> Iterator[int]:
-    """Yield the bounds of consecutive rows of at most `budget` tokens, or of one longer row."""
-    tokens = 0
-    yield 0
-    for row, length in enumerate(lengths):
-        if tokens and tokens + length > budget:
-            yield row
-            tokens = 0
-        tokens += length
-    yield len(lengths)

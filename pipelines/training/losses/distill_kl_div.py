@@ -28,6 +28,24 @@ def distill_kl_div(
     return F.kl_div(student, truth, reduction="batchmean") * student_temperature**2
 
 
+def checked_temperatures(temperature: float, student: float | None, teacher: float | None) -> tuple[float, float]:
+    """Return the student's and the teacher's temperature; raise InputError for one that is not above 0."""
+    chosen = (temperature if student is None else student, temperature if teacher is None else teacher)
+    for value in (temperature, *chosen):
+        if not 0 < value < math.inf:
+            raise InputError(f"a temperature must be a finite number above 0, not {value}")
+    return chosen
+
+
+def teacher_scores(labels: Any, shape: tuple[int, int], name: str) -> Tensor:
+    """Return a teacher's scores; raise InputError if they are not [queries, candidates]."""
+    if labels is None or tuple(labels.shape) != shape:
+        given = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
+        raise InputError(f"{name} needs teacher scores of shape {shape}, one per candidate; the data has {given}")
+    scores: Tensor = labels
+    return scores
+
+
 class DistillKLDivLoss(EmbeddingLoss):
     """`distill_kl_div` of (query, candidate, candidate ...) with the teacher's scores of the candidates.
 
@@ -48,23 +66,17 @@ class DistillKLDivLoss(EmbeddingLoss):
         super().__init__(model)
         check_metric(similarity)
         self.similarity, self.temperature = similarity, temperature
-        self.student_temperature = temperature if student_temperature is None else student_temperature
-        self.teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
-        for value in (temperature, self.student_temperature, self.teacher_temperature):
-            if not 0 < value < math.inf:
-                raise InputError(f"a temperature must be a finite number above 0, not {value}")
+        self.student_temperature, self.teacher_temperature = checked_temperatures(
+            temperature, student_temperature, teacher_temperature
+        )
 
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
         """Return the mean over the rows."""
         name = type(self).__name__
         query, *candidates = check_columns(embeddings, 3, None, name, "query, candidate, candidate ...")
-        shape = (len(query), len(candidates))
-        if labels is None or tuple(labels.shape) != shape:
-            given = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
-            raise InputError(f"{name} needs teacher scores of shape {shape}, one per candidate; the data has {given}")
         return distill_kl_div(
             torch.stack([row_by_row(self.similarity, query, column) for column in candidates], dim=1),
-            labels.to(query.dtype),
+            teacher_scores(labels, (len(query), len(candidates)), name).to(query.dtype),
             student_temperature=self.student_temperature,
             teacher_temperature=self.teacher_temperature,
         )

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.training.model import concatenate_rows
+
 
 class TwoPasses:
     """A model's output for the pieces of a batch: computed at once without gradients, and again in `backward`.
@@ -35,7 +37,7 @@ class TwoPasses:
             self._states.append((torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in self._gpus]))
             with torch.no_grad():
                 outputs.append(run(piece))
-        self.output = torch.cat(outputs).detach().requires_grad_(torch.is_grad_enabled())
+        self.output = concatenate_rows(outputs).detach().requires_grad_(torch.is_grad_enabled())
 
     def backward(self, slope: Tensor) -> None:
         """Run the pieces again with gradients, and pass on those of `output`, times the gradient of the loss."""
@@ -45,6 +47,8 @@ class TwoPasses:
                 with self._random(*state):
                     again = self._run(piece)
                 gradient = self.output.grad[start : start + len(again)] * slope  # type: ignore[index]
+                if gradient.ndim == 3:  # token vectors, padded to the longest piece
+                    gradient = gradient[:, : again.shape[1]]
                 start += len(again)
                 if again.requires_grad:
                     again.backward(gradient.to(again.dtype))

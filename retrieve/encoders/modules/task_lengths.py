@@ -83,8 +83,19 @@ class TaskLengths:
         """Those that are set, in JSON values."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
-    def limit(self, task: str | None, max_length: int | None) -> int | None:
-        """Return the number of tokens that a text of this task is truncated to; None for no limit."""
+    def limit(self, task: str | None, max_length: int | None, chosen: int | None = None) -> int | None:
+        """Return the number of tokens that a text of this task is truncated to; None for no limit.
+
+        Parameters
+        ----------
+        max_length
+            The model's own length.
+        chosen
+            Length to use instead of the task's, where queries do not have a fixed one.
+        """
+        expansion = self.query_expansion if task == "query" else None
+        if chosen is not None and (expansion is None or expansion.strategy != "fixed"):
+            return max(min(chosen, max_length or chosen), expansion.length if expansion else 1)
         if task == "document":
             return self.document_length or max_length
         if task != "query":

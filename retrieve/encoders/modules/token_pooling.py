@@ -64,14 +64,7 @@ class HierarchicalTokenPooling(Module):
             return features
         vectors, mask = features["token_embeddings"].float(), features["attention_mask"].bool()
         pooled = [
-            torch.from_numpy(
-                pool_tokens(
-                    text[kept].cpu().numpy(),
-                    self.pool_factor,
-                    protected=self.num_protected_tokens,
-                    normalize=self.normalize_embeddings,
-                )
-            )
+            _pooled(text[kept], self.pool_factor, self.num_protected_tokens, self.normalize_embeddings)
             for text, kept in zip(vectors, mask, strict=True)
         ]
         lengths = torch.tensor([len(text) for text in pooled])
@@ -93,26 +86,28 @@ def pool_tokens(
     """
     if factor < 1 or protected < 0:
         raise InputError(f"a pool factor must be at least 1, and protected not negative: {factor}, {protected}")
+    pooled = _pooled(torch.from_numpy(np.ascontiguousarray(vectors)), factor, protected, normalize)
+    return np.ascontiguousarray(pooled.numpy(), np.float32)
+
+
+def _pooled(vectors: Tensor, factor: float, protected: int, normalize: bool) -> Tensor:
     rest = vectors[protected:]
     clusters = max(int(len(rest) // factor), 1)
     if clusters < len(rest):
-        vectors = np.concatenate([vectors[:protected], _cluster_means(rest, clusters)])
-    if normalize:
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = vectors / np.maximum(lengths, np.float32(1e-12))
-    return np.ascontiguousarray(vectors, np.float32)
+        vectors = torch.cat([vectors[:protected], _cluster_means(rest, clusters)])
+    return torch.nn.functional.normalize(vectors, dim=-1) if normalize else vectors
 
 
-def _cluster_means(vectors: NDArray[np.float32], clusters: int) -> NDArray[np.float32]:
+def _cluster_means(vectors: Tensor, clusters: int) -> Tensor:
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    one = torch.from_numpy(np.ascontiguousarray(vectors))
+    one = vectors.detach().cpu()  # The clusters have no gradient, their means have.
     # torch's product, because another rounding could merge other vectors than sentence-transformers does.
     distances = (1 - one @ one.T).clamp_(0, 2).numpy()
     tree = linkage(squareform(distances, checks=False), method="ward")
     _, labels = np.unique(fcluster(tree, t=clusters, criterion="maxclust"), return_inverse=True)
-    order = np.argsort(labels, kind="stable")
-    starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
-    sums = np.add.reduceat(vectors[order], starts, axis=0)
-    return np.asarray(sums / np.bincount(labels)[:, None], np.float32)
+    places = torch.from_numpy(labels).to(vectors.device)
+    counts = torch.bincount(places)
+    sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, places, vectors)
+    return sums / counts[:, None]

@@ -227,12 +227,14 @@ class Transformer(InputModule):
             self.model.save_pretrained(folder)
             save_tokenizer(self.tokenizer, folder, self.max_length)
 
-    def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
-        """Tokenize texts or pairs with the model's special tokens, truncated to `max_length` or the task's length.
+    def tokenize(
+        self, texts: Sequence[Any], prompt: str = "", task: str | None = None, max_length: int | None = None
+    ) -> Tokens:
+        """Tokenize texts or pairs with the model's special tokens, truncated to the model's or the task's length.
 
-        In a pair that is too long, the longer text is truncated. Queries are expanded if the model does that.
+        With `max_length` they are truncated to this instead, except queries of a fixed number of tokens. In a pair that is too long, the longer text is truncated. Queries are expanded if the model does that.
         """
-        limit = self.lengths.limit(task, self.max_length)
+        limit = self.lengths.limit(task, self.max_length, max_length)
         pairs = bool(texts) and not isinstance(texts[0], str)
         ids, lengths = [np.zeros(0, np.int32)], [np.zeros(1, np.int64)]
         types: list[NDArray[np.int32]] = []
