@@ -12,12 +12,16 @@ _EXAMPLES = {
     "retrieve train dense --config train.yaml --lr 3e-5 --matryoshka 384,256,128",
     "sparse": "retrieve train sparse --data negatives --eval-data my-beir-folder --output my-splade\n"
     "retrieve train sparse --config train.yaml --document-weight 3e-3",
+    "multi-vector": "retrieve train multi-vector --data pairs.jsonl --eval-data held-out.jsonl --output my-colbert\n"
+    "retrieve train multi-vector --model my-colbert/final --data scored --loss DistillKLDiv --output my-distilled",
     "reranker": "retrieve train reranker --collection my-collection --pairs pairs.jsonl --output my-reranker\n"
     "retrieve train reranker --model cross-encoder/ms-marco-MiniLM-L6-v2 --data negatives --output my-reranker",
 }
 _SUMMARIES = {
     "dense": "Fine-tune a dense encoder on rows of texts, with or without labels.",
     "sparse": "Fine-tune a SPLADE encoder; a dense encoder gets a masked-language-model head first.",
+    "multi-vector": "Fine-tune a late-interaction encoder (ColBERT); a dense encoder gets a projection of its token "
+    "vectors first.",
     "reranker": "Fine-tune a cross-encoder on rows, or on a collection and pairs of queries with relevant texts: this "
     "mines hard negatives, and compares the model with the first stage on held-out queries.",
 }
@@ -25,7 +29,9 @@ _SUMMARIES = {
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand ``train`` with one subcommand per kind of model."""
-    summary = "Fine-tune a dense encoder, a SPLADE encoder or a reranker; a stopped run resumes where it stopped."
+    summary = (
+        "Fine-tune a dense, SPLADE or late-interaction encoder, or a reranker; a stopped run resumes where it stopped."
+    )
     parser = commands.add_parser("train", help=summary, description=summary)
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     for kind in _SUMMARIES:
@@ -59,9 +65,10 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
         "--batch-size",
         type=positive,
         metavar="N",
-        help="rows per step (32; 8 for a reranker's rows of several documents; 128 for a dense encoder with many rows)",
+        help="rows per step (32; 8 for a reranker's rows of several documents; 128 for a dense or multi-vector encoder "
+        "with many rows)",
     )
-    add("--lr", type=float, metavar="RATE", help="learning rate (2e-5; 2e-4 for a reranker that gets a head)")
+    add("--lr", type=float, metavar="RATE", help="learning rate (2e-5; 5e-5 for multi-vector; 2e-4 for a new head)")
     add("--warmup", type=float, metavar="SHARE", help="share of the steps over which the learning rate rises (0.1)")
     add("--max-length", type=positive, metavar="N", help="maximum tokens of a text or pair (the model's)")
     add("--dropout", type=float, metavar="P", help="dropout of all layers (0 on a CPU, else the model's)")
@@ -79,6 +86,18 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
             action="store_true",
             default=None,
             help="encode queries by one learned weight per term, without a transformer",
+        )
+
+
+    if kind == "multi-vector":
+        add("--dimension", type=positive, metavar="N", help="width of the vectors, made from a dense encoder (128)")
+        add("--query-length", type=positive, metavar="N", help="maximum tokens of a query (the model's, or 32)")
+        add("--document-length", type=positive, metavar="N", help="maximum tokens of a document (the model's, or 180)")
+        add(
+            "--query-expansion",
+            action="store_true",
+            default=None,
+            help="fill up queries with mask tokens to --query-length, made from a dense encoder",
         )
 
 
@@ -130,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
     next_command = {
         "dense": f"retrieve index corpus.jsonl --to my-collection --dense {model}",
         "sparse": f"retrieve index corpus.jsonl --to my-collection --sparse {model}",
+        "multi-vector": f"retrieve index corpus.jsonl --to my-collection --late-interaction {model}",
         "reranker": f'retrieve search my-collection "your question" --reranker {model}',
     }
     print(f"  next: {next_command[options.kind]}")

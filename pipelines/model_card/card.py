@@ -31,19 +31,28 @@ _TAGS = {
     "dense": ["sentence-transformers", "sentence-similarity", "feature-extraction", "dense"],
     "sparse": ["sentence-transformers", "sparse-encoder", "sparse", "splade"],
     "csr": ["sentence-transformers", "sparse-encoder", "sparse", "csr"],
+    "multi-vector": ["sentence-transformers", "multi-vector", "colbert", "late-interaction"],
     "cross": ["sentence-transformers", "cross-encoder", "reranker"],
 }
-_PIPELINES = {"dense": "sentence-similarity", "sparse": "feature-extraction", "cross": "text-ranking"}
+_PIPELINES = {
+    "dense": "sentence-similarity",
+    "sparse": "feature-extraction",
+    "multi-vector": "feature-extraction",
+    "cross": "text-ranking",
+}
+_WIDTHS = {"cross": "Labels", "multi-vector": "Dimensions of each token's vector"}
 _TITLES = {
     "dense": "Sentence Transformer",
     "sparse": "SPLADE Sparse Encoder",
     "csr": "CSR Sparse Encoder",
+    "multi-vector": "Multi-Vector Encoder",
     "cross": "Cross Encoder",
 }
 _PURPOSES = {
     "dense": "It maps texts to vectors of {width} dimensions, for semantic search and similarity.",
     "sparse": "It maps texts to weights of the {width} terms of its vocabulary, for an inverted index.",
     "csr": "It maps texts to a few of {width} latents, which compare texts and reconstruct their vectors.",
+    "multi-vector": "It maps each token of a text to a vector of {width} dimensions, for late interaction (MaxSim).",
     "cross": "It reads a query and a document together and scores how well they match, to rerank search results.",
 }
 
@@ -164,10 +173,15 @@ class Card:
         )
         facts = [
             f"* Maximum length: {encoder.max_length or 'unlimited'}{' tokens' if encoder.max_length else ''}",
-            f"* {'Labels' if encoder.kind == 'cross' else 'Dimensions'}: {encoder.dimension}",
+            f"* {_WIDTHS.get(encoder.kind, 'Dimensions')}: {encoder.dimension}",
         ]
+        for task in ("query", "document") if encoder.kind == "multi-vector" else ():
+            reader: Any = encoder.engine_for(task).input
+            limit = reader.lengths.limit(task, reader.max_length) if hasattr(reader, "lengths") else reader.max_length
+            facts += [f"* Maximum length of a {task}: {limit} tokens"] if limit else []
         similarity = getattr(encoder, "similarity", None)
-        facts += [f"* Similarity: {similarity}"] if similarity else []
+        shown_similarity = {"maxsim": "MaxSim", "meanmaxsim": "MeanMaxSim"}.get(str(similarity), similarity)
+        facts += [f"* Similarity: {shown_similarity}"] if similarity else []
         facts += [f"* License: {shown(self.license)}"] if self.license else []
         return (
             f"A [{_TITLES[_family(encoder)]}](https://www.sbert.net){origin}. "

@@ -13,7 +13,7 @@ def snippets(kind: str, name: str) -> dict[str, str]:
     Parameters
     ----------
     kind
-        The encoder's kind: "dense", "sparse" or "cross".
+        The encoder's kind: "dense", "sparse", "multi-vector" or "cross".
     name
         Name that loads the model.
     """
@@ -72,6 +72,22 @@ with SearchPipeline.open("my-collection") as pipeline:
     print(pipeline.search({query}, k=5))
 """,
         "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "SparseEncoder"),
+    },
+    "multi-vector": {
+        "Here": _OUR_ENCODER.replace("import KIND", "import MultiVectorEncoder, max_sim").replace(
+            "KIND", "MultiVectorEncoder"
+        )
+        + "print(max_sim(queries, documents))",
+        "As a leg of a collection": """
+from indexing.corpora.corpus import read_corpus
+from pipelines import SearchPipeline, build_collection
+from retrieve import MultiVectorEncoder
+
+build_collection(read_corpus("corpus.jsonl"), "my-collection", multi_vector=MultiVectorEncoder({name}))
+with SearchPipeline.open("my-collection") as pipeline:
+    print(pipeline.search({query}, k=5))
+""",
+        "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "MultiVectorEncoder"),
     },
     "cross": {
         "Here": "from retrieve import CrossEncoder\n" + _CROSS_ENCODER,

@@ -160,8 +160,8 @@ class TokenEmbeddingModel(EmbeddingModel):
         length = self.max_length
         if isinstance(length, Mapping):
             length = length.get(task or "")
-        tokens: Tokens = self.encoder.engine_for(task).input.tokenize(texts, prompt, task, max_length=length)
-        return tokens
+        limit: dict[str, Any] = {} if length is None else {"max_length": length}
+        return self.encoder.engine_for(task).input.tokenize(texts, prompt, task, **limit)
 
     def task_of(self, position: int, route: str | None) -> str | None:
         """Return the task of an input column: the first one holds queries, unless a route is given."""

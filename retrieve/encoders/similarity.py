@@ -70,11 +70,11 @@ def unit(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def check_similarities(names: Sequence[str]) -> list[Similarity]:
+def check_similarities(names: Sequence[str], known: Sequence[str] = SIMILARITIES) -> list[Similarity]:
     """Return the names; raise InputError for an unknown one."""
-    unknown = [name for name in names if name not in SIMILARITIES]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise InputError(f"unknown similarity {unknown[0]!r}: there are {', '.join(SIMILARITIES)}")
+        raise InputError(f"unknown similarity {unknown[0]!r}: there are {', '.join(known)}")
     return list(names)  # type: ignore[arg-type]
 
 

@@ -23,6 +23,13 @@ from pipelines.evaluation.evaluators.embedding_similarity import EmbeddingSimila
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator
 from pipelines.evaluation.evaluators.label_accuracy import LabelAccuracyEvaluator
 from pipelines.evaluation.evaluators.mse import MSEEvaluator, MSEEvaluatorFromDataFrame
+from pipelines.evaluation.evaluators.multi_vector import (
+    MultiVectorDistillationEvaluator,
+    MultiVectorInformationRetrievalEvaluator,
+    MultiVectorNanoBEIREvaluator,
+    MultiVectorRerankingEvaluator,
+    MultiVectorTripletEvaluator,
+)
 from pipelines.evaluation.evaluators.nano_beir import CrossEncoderNanoBEIREvaluator, NanoBEIREvaluator
 from pipelines.evaluation.evaluators.paraphrase_mining import ParaphraseMiningEvaluator
 from pipelines.evaluation.evaluators.reciprocal_rank_fusion import ReciprocalRankFusionEvaluator
@@ -62,6 +69,11 @@ __all__ = [
     "LabelAccuracyEvaluator",
     "MSEEvaluator",
     "MSEEvaluatorFromDataFrame",
+    "MultiVectorDistillationEvaluator",
+    "MultiVectorInformationRetrievalEvaluator",
+    "MultiVectorNanoBEIREvaluator",
+    "MultiVectorRerankingEvaluator",
+    "MultiVectorTripletEvaluator",
     "NanoBEIREvaluator",
     "ParaphraseMiningEvaluator",
     "ReciprocalRankFusionEvaluator",

@@ -119,8 +119,8 @@ class InformationRetrievalEvaluator(Evaluator):
         }
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.score_functions, self.main_score_function = score_functions, main_score_function
-        self._query_prompts = {"prompt": query_prompt, "prompt_name": query_prompt_name}
-        self._corpus_prompts = {"prompt": corpus_prompt, "prompt_name": corpus_prompt_name}
+        self.query_prompts = {"prompt": query_prompt, "prompt_name": query_prompt_name}
+        self.corpus_prompts = {"prompt": corpus_prompt, "prompt_name": corpus_prompt_name}
         self.write_predictions = write_predictions
         self.csv_file = self.file_name("Information-Retrieval_evaluation")
 
@@ -144,26 +144,34 @@ class InformationRetrievalEvaluator(Evaluator):
         """
         if not hasattr(model, "encode_query"):
             return self._result({getattr(model, "name", "pipeline"): self._search_with(model)}, call, {})
-        if query_embeddings is None:
-            query_embeddings = encoded(self.encoding, model, self.queries, "query", **self._query_prompts)
-        if corpus_embeddings is None:
-            encoder = corpus_model or model
-            corpus_embeddings = encoded(self.encoding, encoder, self.corpus, "document", **self._corpus_prompts)
+        given = {"corpus_model": corpus_model, "corpus": corpus_embeddings, "queries": query_embeddings}
+        answers, statistics = self.answers(model, **given)
+        return self._result(answers, call, statistics)
+
+    def answers(
+        self, model: Any, *, corpus_model: Any, corpus: Any, queries: Any
+    ) -> tuple[dict[str, Hits], dict[str, float]]:
+        """Return the best documents of each query by the name of the score function, and statistics of the vectors."""
+        if queries is None:
+            queries = encoded(self.encoding, model, self.queries, "query", **self.query_prompts)
+        if corpus is None:
+            corpus = encoded(self.encoding, corpus_model or model, self.corpus, "document", **self.corpus_prompts)
         functions: dict[str, Any] = {**self.score_functions} if self.score_functions else {}
         functions = functions or {similarity_of(model): similarity_of(model)}
         answers = {
-            name: self._as_hits(*best(function, query_embeddings, corpus_embeddings, self._ranks, self._depth))
+            name: self.as_hits(*best(function, queries, corpus, self.ranks, self.depth))
             for name, function in sorted(functions.items())
         }
-        statistics = sparsity_of([query_embeddings], [corpus_embeddings]) if is_sparse(model) else {}
-        return self._result(answers, call, statistics)
+        return answers, sparsity_of([queries], [corpus]) if is_sparse(model) else {}
 
     @property
-    def _depth(self) -> int:
+    def depth(self) -> int:
+        """Largest cutoff."""
         return max(k for cutoffs in self.cutoffs.values() for k in cutoffs)
 
     @cached_property
-    def _ranks(self) -> NDArray[np.int64]:
+    def ranks(self) -> NDArray[np.int64]:
+        """Rank of each document by its id, which orders equal scores."""
         return ranks_of(self.corpus_ids)
 
     @cached_property
@@ -176,13 +184,14 @@ class InformationRetrievalEvaluator(Evaluator):
     def _table(self) -> StringArray:
         return string_array(self.corpus_ids)
 
-    def _as_hits(self, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
+    def as_hits(self, places: NDArray[np.int64], scores: NDArray[np.float32]) -> Hits:
+        """Return places in the corpus and scores, both [queries, documents], as hits."""
         offsets = np.arange(len(places) + 1, dtype=np.int64) * places.shape[1]
         return Hits(offsets, places.ravel(), scores.ravel(), self._table)
 
     def _search_with(self, model: Any) -> Hits:
         search = getattr(model, "retrieve", None) or model.search
-        hits: Hits = search(self.queries, self._depth)
+        hits: Hits = search(self.queries, self.depth)
         return hits
 
     def _result(self, answers: Mapping[str, Hits], call: Call, statistics: Mapping[str, float]) -> Result:

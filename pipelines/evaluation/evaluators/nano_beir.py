@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class NanoBEIREvaluator(Evaluator):
     The texts of all sets are encoded together. Instead of an encoder, give a function that returns a retriever or a
     `SearchPipeline` for each `NanoSet`.
     """
+
+    information_retrieval_class: ClassVar[type[InformationRetrievalEvaluator]] = InformationRetrievalEvaluator
 
     def __init__(
         self,
@@ -105,7 +107,7 @@ class NanoBEIREvaluator(Evaluator):
     def evaluators(self) -> list[InformationRetrievalEvaluator]:
         """One evaluator for each set."""
         return [
-            InformationRetrievalEvaluator(
+            self.information_retrieval_class(
                 one.queries, one.corpus, one.relevant_docs, name=f"Nano{one.name}{self._suffix}", **self._options
             )
             for one in self.sets
@@ -116,8 +118,7 @@ class NanoBEIREvaluator(Evaluator):
         results: list[dict[str, float]] = []
         counts: list[tuple[Any, Any]] = []
         if hasattr(model, "encode_query"):
-            queries = self._pooled(model, "query", [one.queries for one in self.evaluators], self.query_prompts)
-            corpora = self._pooled(model, "document", [one.corpus for one in self.evaluators], self.corpus_prompts)
+            queries, corpora = self.vectors(model)
             for one, asked, searched in zip(self.evaluators, queries, corpora, strict=True):
                 results.append(
                     one(model, call.folder, call.epoch, call.steps, query_embeddings=asked, corpus_embeddings=searched)
@@ -140,11 +141,22 @@ class NanoBEIREvaluator(Evaluator):
         primary = self.evaluators[0].primary(metrics, named)
         return Result(metrics, primary, columns | statistics, _together(results))
 
+    def vectors(self, model: Any) -> tuple[list[Any], list[Any]]:
+        """Return the vectors of the queries and of the corpus of each set."""
+        queries = self._pooled(model, "query", [one.queries for one in self.evaluators], self.query_prompts)
+        return queries, self._pooled(
+            model, "document", [one.corpus for one in self.evaluators], self.corpus_prompts
+        )
+
+    def prompt(self, prompts: Mapping[str, str] | None, name: str) -> str | None:
+        """Return the prompt of one set."""
+        return None if prompts is None else prompts[name]
+
     def _pooled(
         self, model: Any, task: Any, texts: Sequence[Sequence[str]], prompts: Mapping[str, str] | None
     ) -> list[Vectors]:
         """Encode the texts of all sets in one call for each prompt."""
-        given = [None if prompts is None else prompts[name] for name in self.dataset_names]
+        given = [self.prompt(prompts, name) for name in self.dataset_names]
         vectors: list[Any] = [None] * len(texts)
         for prompt in dict.fromkeys(given):
             chosen = [at for at, one in enumerate(given) if one == prompt]

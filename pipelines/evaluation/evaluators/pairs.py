@@ -1,16 +1,18 @@
 """Base of evaluators of two aligned lists of texts."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Evaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, similarity_of
-from retrieve.encoders.similarity import Similarity, check_similarities
+from retrieve.encoders.similarity import SIMILARITIES, Similarity, check_similarities
 
 
 class PairEvaluator(Evaluator):
     """Base class of evaluators of two aligned lists of texts."""
+
+    known_similarities: ClassVar[Sequence[str]] = SIMILARITIES
 
     def __init__(
         self,
@@ -25,7 +27,9 @@ class PairEvaluator(Evaluator):
         super().__init__(name, write_csv=write_csv)
         same_length(first, second)
         self.first, self.second, self.encoding, self.main = list(first), list(second), encoding, main
-        self.similarities = check_similarities([*similarities] or ([main] if main else []))
+        self.similarities = check_similarities(
+            [*similarities] or ([main] if main else []), self.known_similarities
+        )
 
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:

@@ -13,7 +13,7 @@ from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_
 from pipelines.evaluation.evaluators.vectors import Encoding, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists
-from retrieve.encoders.similarity import Vectors, cosines
+from retrieve.encoders.similarity import cosines
 
 
 def reranking_measures(
@@ -97,7 +97,7 @@ class RerankingEvaluator(Evaluator):
         self.samples = [sample for sample in checked if len(sample["positive"]) and len(sample["negative"])]
         if not self.samples:
             raise InputError("no sample has both a positive and a negative document")
-        self.at_k, self._similarity = at_k, similarity_fct
+        self.at_k, self.similarity_fct = at_k, similarity_fct
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = self.file_name("RerankingEvaluator", f"_@{at_k}")
 
@@ -109,7 +109,7 @@ class RerankingEvaluator(Evaluator):
         relevance = [[1] * len(sample["positive"]) + [0] * len(sample["negative"]) for sample in self.samples]
         bounds = np.cumsum([0, *map(len, relevance)])
         scores = [
-            self._scores(queries[row : row + 1], vectors[start:stop])
+            self.scores_of(model, queries, row, vectors, slice(start, stop))
             for row, (start, stop) in enumerate(pairwise(bounds))
         ]
         metrics = reranking_measures(relevance, scores, self.at_k)
@@ -117,10 +117,14 @@ class RerankingEvaluator(Evaluator):
         extra = sparsity_by_name(model, query=queries, corpus=vectors)
         return Result(metrics | extra, f"ndcg@{self.at_k}", csv_row | extra)
 
-    def _scores(self, query: Vectors, documents: Vectors) -> NDArray[np.floating]:
-        if self._similarity is None:
+    def scores_of(
+        self, model: Any, queries: Any, row: int, documents: Any, candidates: slice
+    ) -> NDArray[np.floating]:
+        """Return the scores of a query's candidates."""
+        query, documents = queries[row : row + 1], documents[candidates]
+        if self.similarity_fct is None:
             return cosines(query, documents)[0]
         import torch
 
         both = [torch.from_numpy(side.toarray() if issparse(side) else np.asarray(side)) for side in (query, documents)]
-        return np.asarray(self._similarity(*both)).reshape(-1)
+        return np.asarray(self.similarity_fct(*both)).reshape(-1)

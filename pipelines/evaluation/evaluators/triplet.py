@@ -3,10 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.evaluation.evaluators.base import Call, Result, warn_of_old_argument
 from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
 from pipelines.evaluation.evaluators.vectors import Encoding, sparsity_by_name
-from retrieve.encoders.similarity import SIMILARITIES, check_similarities, row_by_row
+from retrieve.encoders.similarity import check_similarities, row_by_row
 
 
 class TripletEvaluator(PairEvaluator):
@@ -46,9 +49,9 @@ class TripletEvaluator(PairEvaluator):
         super().__init__(anchors, positives, encoding, similarity_fn_names or [], main, name, write_csv)
         same_length(anchors, negatives)
         self.negatives = list(negatives)
-        margins = margin if isinstance(margin, Mapping) else dict.fromkeys(SIMILARITIES, margin or 0.0)
-        check_similarities(list(margins))
-        self.margins = {kind: margins.get(kind, 0.0) for kind in SIMILARITIES}
+        margins = margin if isinstance(margin, Mapping) else dict.fromkeys(self.known_similarities, margin or 0.0)
+        check_similarities(list(margins), self.known_similarities)
+        self.margins = {kind: margins.get(kind, 0.0) for kind in self.known_similarities}
         self.csv_file = self.file_name("triplet_evaluation")
 
     @classmethod
@@ -66,10 +69,14 @@ class TripletEvaluator(PairEvaluator):
         names = self.named(model)
         metrics = {}
         for kind in names:
-            near, far = row_by_row(kind, anchors, positives), row_by_row(kind, anchors, negatives)
+            near, far = self.similarities_of(kind, anchors, positives), self.similarities_of(kind, anchors, negatives)
             metrics[f"{kind}_accuracy"] = float((near > far + self.margins[kind]).mean())
         row = {f"accuracy_{kind}": metrics[f"{kind}_accuracy"] for kind in names}
         if len(names) > 1:
             metrics["max_accuracy"] = max(metrics.values())
         extra = sparsity_by_name(model, anchor=anchors, positive=positives, negative=negatives)
         return Result(metrics | extra, f"{self.main_of(names)}_accuracy", row | extra)
+
+    def similarities_of(self, kind: Any, anchors: Any, others: Any) -> NDArray[np.floating]:
+        """Return the similarity of each anchor to the other text of its row."""
+        return row_by_row(kind, anchors, others)

@@ -44,7 +44,11 @@ class Encoding:
     ) -> Vectors:
         """Encode texts as queries, as documents, or as neither."""
         encode = getattr(model, "encode" if task is None else f"encode_{task}")
-        limits = {"max_active_dims": self.max_active_dims} if is_sparse(model) else {"truncate_dim": self.truncate_dim}
+        limits = {"truncate_dim": self.truncate_dim}
+        if is_sparse(model):
+            limits = {"max_active_dims": self.max_active_dims}
+        elif is_multi_vector(model):
+            limits = {}
         vectors: Vectors = encode(
             list(texts), prompt=prompt, prompt_name=prompt_name, show_progress=self.show_progress_bar, **limits, **more
         )
@@ -54,6 +58,11 @@ class Encoding:
 def is_sparse(model: Any) -> bool:
     """Return whether a model produces term weights."""
     return getattr(model, "kind", None) == "sparse"
+
+
+def is_multi_vector(model: Any) -> bool:
+    """Return whether a model produces a vector for each token."""
+    return getattr(model, "kind", None) == "multi-vector"
 
 
 def sparsity(vectors: Vectors) -> dict[str, float]:

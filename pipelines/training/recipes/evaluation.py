@@ -16,7 +16,7 @@ MAX_QUERIES = 500
 def load_evaluation(kind: Kind, settings: TrainSettings) -> tuple[Any, list[Any]]:
     """Return held-out rows, if any, and evaluators for a kind of model.
 
-    Dense and sparse encoders search a BEIR folder with its test queries; in rows without labels, each query should find
+    Dense, sparse and multi-vector encoders search a BEIR folder with its test queries; in rows without labels, each query should find
     its own documents among those of all rows. Dense vectors are evaluated at all widths that are trained. A
     cross-encoder reranks the documents of each row.
     """
@@ -36,7 +36,7 @@ def load_evaluation(kind: Kind, settings: TrainSettings) -> tuple[Any, list[Any]
             query_id: {doc_id for doc_id, grade in grades.items() if grade > 0}
             for query_id, grades in judged.qrels.items()
         }
-        return None, _retrieval_evaluators(judged.queries, corpus, relevant, folder.name, dimensions)
+        return None, _retrieval_evaluators(judged.queries, corpus, relevant, folder.name, kind, dimensions)
     rows = read_rows(folder, columns=settings.columns)
     columns = roles(rows.column_names)
     if columns.label is not None or len(columns.inputs) < 2 or not isinstance(rows[0][columns.inputs[1]], str):
@@ -49,7 +49,7 @@ def load_evaluation(kind: Kind, settings: TrainSettings) -> tuple[Any, list[Any]
         relevant.setdefault(str(code), set()).add(doc_ids[positive])
     by_id = {str(number): query for number, query in enumerate(queries)}
     corpus = {doc_id: text for text, doc_id in doc_ids.items()}
-    return rows, _retrieval_evaluators(by_id, corpus, relevant, "held-out", dimensions)
+    return rows, _retrieval_evaluators(by_id, corpus, relevant, "held-out", kind, dimensions)
 
 
 def _reranking_evaluators(rows: Any) -> list[Any]:
@@ -74,10 +74,14 @@ def _reranking_evaluators(rows: Any) -> list[Any]:
     return [CrossEncoderRerankingEvaluator(samples, name="held-out", write_csv=False)] if samples else []
 
 
-def _retrieval_evaluators(queries: Any, corpus: Any, relevant: Any, name: str, dimensions: Sequence[int]) -> list[Any]:
+def _retrieval_evaluators(
+    queries: Any, corpus: Any, relevant: Any, name: str, kind: Kind, dimensions: Sequence[int]
+) -> list[Any]:
     """Return evaluators of the full vectors and of the vectors truncated to each smaller width."""
-    from pipelines.evaluation.evaluators import InformationRetrievalEvaluator
+    from pipelines.evaluation.evaluators import InformationRetrievalEvaluator, MultiVectorInformationRetrievalEvaluator
 
+    if kind == "multi-vector":
+        return [MultiVectorInformationRetrievalEvaluator(queries, corpus, relevant, name=name, write_csv=False)]
     widths = sorted(dimensions, reverse=True)[1:]
     titles: dict[str, int | None] = {name: None} | {f"{name}-{width}": width for width in widths}
     return [

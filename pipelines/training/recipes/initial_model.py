@@ -4,7 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines.training.recipes import mlm_head, rotation
+from indexing.errors import InputError
+from pipelines.training.recipes import mlm_head, projection, rotation
 from pipelines.training.recipes.autoencoder import write_autoencoder
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.inference_free import TEXTS_COUNTED, is_inference_free, write_inference_free_encoder
@@ -20,7 +21,8 @@ def load_initial_model(kind: Kind, settings: TrainSettings, rows: Any, folder: P
 
     For a reranker, an encoder gets a new classification head. For a sparse encoder, a dense encoder gets a
     masked-language-model head, or with `CSRLoss` a sparse autoencoder; with `inference_free`, queries get weights of
-    their own. A dense encoder with Matryoshka widths gets a layer that rotates its vectors: see
+    their own. For a multi-vector encoder, a dense encoder gets a projection of its token vectors: see
+    `projection.write_multi_vector_encoder`. A dense encoder with Matryoshka widths gets a layer that rotates its vectors: see
     `rotation.write_rotated_encoder`.
 
     Parameters
@@ -39,6 +41,8 @@ def load_initial_model(kind: Kind, settings: TrainSettings, rows: Any, folder: P
         return _dense(settings, rows, folder)
     if kind == "sparse":
         return _sparse(settings, rows, folder)
+    if kind == "multi-vector":
+        return _multi_vector(settings, rows, folder)
     model: str | Path = settings.model
     if not is_cross_encoder(model):
         model = write_cross_encoder(model, folder, seed=settings.seed, max_length=settings.max_length)
@@ -80,6 +84,31 @@ def _sparse(settings: TrainSettings, rows: Any, folder: Path) -> Any:
             return encoder
         write_inference_free_encoder(encoder, _documents(rows, TEXTS_COUNTED), folder)
     return SparseEncoder(folder, **options)
+
+
+def _multi_vector(settings: TrainSettings, rows: Any, folder: Path) -> Any:
+    from retrieve.encoders import DenseEncoder, MultiVectorEncoder
+
+    model: str | Path = settings.model
+    lengths: Any = {"query_length": settings.query_length, "document_length": settings.document_length}
+    if projection.is_multi_vector(model):
+        is_own = Path(model) == folder
+        if not is_own and (settings.dimension is not None or settings.query_expansion):
+            raise InputError(
+                f"{model} is a multi-vector encoder already: dimension and query_expansion are for one made from a "
+                "dense encoder"
+            )
+    else:
+        dense = DenseEncoder(model, dtype="float32", device="cpu", max_length=settings.max_length)
+        model = projection.write_multi_vector_encoder(
+            dense,
+            _documents(rows, projection.TEXTS_READ),
+            folder,
+            dimension=settings.dimension,
+            query_expansion=settings.query_expansion,
+            **lengths,
+        )
+    return MultiVectorEncoder(model, dtype="float32", max_length=settings.max_length, **lengths)
 
 
 def _with_head(settings: TrainSettings, rows: Any, folder: Path) -> str | Path:

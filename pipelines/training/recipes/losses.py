@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.errors import InputError
 from pipelines.training import losses as embedding_losses
 from pipelines.training.losses import cross as score_losses
+from pipelines.training.losses import multi_vector as token_losses
 from pipelines.training.recipes.inference_free import is_inference_free
 from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
@@ -18,13 +19,17 @@ _WRAPPERS = {"AdaptiveLayerLoss", "CachedLoss", "CachedSpladeLoss", "Matryoshka2
 BATCH, LARGE_BATCH = 32, 128
 MIN_STEPS = 20
 """Steps of an epoch that justify large batches; with fewer rows, batches are smaller."""
+MULTI_VECTOR = "MultiVector"
+"""Prefix of the names of losses of multi-vector encoders, which `class_name` does not need."""
+_MEAN_SCALE = 32.0
+"""Scale of the mean of MaxSim, about that of MaxSim itself: the number of a query's tokens."""
 _DOT_PRODUCT = {"similarity": "dot", "scale": 1.0}
 
 
 def loss_names(kind: Kind) -> list[str]:
     """Return the names of the losses available for a kind of model."""
     excluded = _WRAPPERS | ({"AnglELoss", "CoSENTLoss"} if kind == "sparse" else {"CSRLoss"})
-    return [name for name in _losses_of(kind).__all__ if name not in excluded]
+    return [name for name in _losses_of(kind).__all__ if name.endswith("Loss") and name not in excluded]
 
 
 def default_loss(kind: Kind, rows: Any) -> str:
@@ -41,14 +46,15 @@ def default_loss(kind: Kind, rows: Any) -> str:
     """
     columns, first = roles(rows.column_names), rows[0]
     label = None if columns.label is None else first[columns.label]
+    prefix = MULTI_VECTOR if kind == "multi-vector" else ""
     if columns.label is None and len(columns.inputs) > 1:
-        return "MultipleNegativesRankingLoss"
+        return f"{prefix}MultipleNegativesRankingLoss"
     if isinstance(label, list):
-        return "LambdaLoss" if kind == "reranker" and len(columns.inputs) == 2 else "MarginMSELoss"
-    if len(columns.inputs) == 2 and label is not None:
+        return "LambdaLoss" if kind == "reranker" and len(columns.inputs) == 2 else f"{prefix}MarginMSELoss"
+    if len(columns.inputs) == 2 and label is not None and kind != "multi-vector":
         return {"dense": "CoSENTLoss", "sparse": "CosineSimilarityLoss", "reranker": "BinaryCrossEntropyLoss"}[kind]
     if len(columns.inputs) == 3 and label is not None:
-        return "MarginMSELoss"
+        return f"{prefix}MarginMSELoss"
     raise InputError(
         f"cannot infer a loss from the columns {', '.join(rows.column_names)}; choose one as loss (--loss) "
         f"({', '.join(loss_names(kind))})"
@@ -58,14 +64,14 @@ def default_loss(kind: Kind, rows: Any) -> str:
 def batch_size_of(kind: Kind, settings: TrainSettings, rows: Any) -> int:
     """Return the batch size of the settings, or a default for the model and the columns.
 
-    If the other rows of a batch serve as negatives, a dense encoder learns more from large batches.
+    If the other rows of a batch serve as negatives, dense and multi-vector encoders learn more from large batches.
     """
     if settings.batch_size:
         return settings.batch_size
     columns = roles(rows.column_names)
     if kind == "reranker" and (len(columns.inputs) > 2 or isinstance(rows[0][columns.inputs[-1]], list)):
         return 8  # A row has several query-document pairs.
-    uses_in_batch_negatives = kind == "dense" and columns.label is None and len(columns.inputs) > 1
+    uses_in_batch_negatives = kind in ("dense", "multi-vector") and columns.label is None and len(columns.inputs) > 1
     is_large = uses_in_batch_negatives and not settings.loss and len(rows) >= MIN_STEPS * LARGE_BATCH
     return LARGE_BATCH if is_large else BATCH
 
@@ -82,16 +88,19 @@ def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "
     """
     name = class_name(kind, settings.loss) if settings.loss else default_loss(kind, rows)
     is_autoencoder = kind == "sparse" and has_autoencoder(encoder)
-    if not settings.loss and name == "MultipleNegativesRankingLoss":
+    if not settings.loss and name.endswith("MultipleNegativesRankingLoss"):
         if is_autoencoder:
             name = "CSRLoss"
-        elif kind == "dense" and batch_size_of(kind, settings, rows) > BATCH:
+        elif kind in ("dense", "multi-vector") and batch_size_of(kind, settings, rows) > BATCH:
             name = f"Cached{name}"
     if name == "CSRLoss" and not is_autoencoder:
         raise InputError(
             f"CSRLoss trains a sparse autoencoder, and {encoder.checkpoint.name} has none: choose another loss"
         )
-    loss = getattr(_losses_of(kind), name)(encoder, **_checked_options(kind, name, settings.loss_options))
+    options = _checked_options(kind, name, settings.loss_options)
+    if kind == "multi-vector":
+        options = _token_options(encoder, options, has_scale="MultipleNegatives" in name)
+    loss = getattr(_losses_of(kind), name)(encoder, **options)
     if name == "CSRLoss":
         return loss
     if kind == "sparse":
@@ -113,22 +122,34 @@ def has_autoencoder(encoder: Any) -> bool:
 
 
 def class_name(kind: Kind, loss: str) -> str:
-    """Return the class name of a loss; case, dashes, underscores and the suffix "Loss" are ignored.
+    """Return the class name of a loss; case, dashes, underscores, "MultiVector" and the suffix "Loss" are ignored.
 
     Raises
     ------
     InputError
         If this kind of model has no such loss.
     """
-    known = {name.lower().removesuffix("loss"): name for name in loss_names(kind)}
-    key = loss.lower().replace("-", "").replace("_", "").removesuffix("loss")
+    known = {_short(name): name for name in loss_names(kind)}
+    key = _short(loss)
     if key not in known:
         raise InputError(f"there is no loss {loss!r} for this kind of model: there are {', '.join(known.values())}")
     return known[key]
 
 
+def _short(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").removesuffix("loss").replace(MULTI_VECTOR.lower(), "")
+
+
 def _losses_of(kind: Kind) -> Any:
-    return score_losses if kind == "reranker" else embedding_losses
+    return {"reranker": score_losses, "multi-vector": token_losses}.get(kind, embedding_losses)
+
+
+def _token_options(encoder: Any, options: dict[str, Any], *, has_scale: bool) -> dict[str, Any]:
+    """Return options with the score that a multi-vector encoder was made for, unless another is chosen."""
+    chosen = {"similarity_fct": encoder.similarity} | options
+    if has_scale and chosen["similarity_fct"] == "meanmaxsim":
+        chosen = {"scale": _MEAN_SCALE} | chosen
+    return chosen
 
 
 def _checked_options(kind: Kind, name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ SETTINGS_FILE = "recipe.json"
 SUMMARY_FILE = "summary.json"
 INITIAL_MODEL = "start"
 """Folder of the initial model within the output folder, if it had to be built."""
-LEARNING_RATE, NEW_HEAD_LEARNING_RATE = 2e-5, 2e-4
-"""Default learning rates: of models, and of cross-encoders with a new head."""
+LEARNING_RATE, NEW_HEAD_LEARNING_RATE, TOKEN_LEARNING_RATE = 2e-5, 2e-4, 5e-5
+"""Default learning rates: of models, of cross-encoders with a new head, and of multi-vector encoders."""
 # Files that every run writes anew before training.
 _PREPARATORY_FILES = {SETTINGS_FILE, INITIAL_MODEL, TRIAL, "split.json"}
 # Files that a finished run leaves beside its model.
@@ -146,10 +146,21 @@ def run_training(
     checkpoint becomes the final model: by the first evaluator's primary figure, else by the loss.
     """
     from pipelines.model_card.log import figures_at
-    from pipelines.training.trainer import DenseTrainer, RerankerTrainer, SparseTrainer, last_checkpoint
+    from pipelines.training.trainer import (
+        DenseTrainer,
+        MultiVectorTrainer,
+        RerankerTrainer,
+        SparseTrainer,
+        last_checkpoint,
+    )
 
     output = Path(settings.output)
-    trainer_class = {"dense": DenseTrainer, "sparse": SparseTrainer, "reranker": RerankerTrainer}[kind]
+    trainer_class: Any = {
+        "dense": DenseTrainer,
+        "sparse": SparseTrainer,
+        "multi-vector": MultiVectorTrainer,
+        "reranker": RerankerTrainer,
+    }[kind]
     is_evaluated = bool(evaluators) or eval_rows is not None
     primary = evaluators[0].primary_metric if evaluators else "loss" if is_evaluated else None
     if evaluators and primary is None:
@@ -242,14 +253,23 @@ def load_completed_state(output: Path, newest: str | None, arguments: Any) -> An
 
 
 def learning_rate(kind: Kind, model: str) -> float:
-    """Return the default learning rate, which is higher for a cross-encoder made from an encoder.
+    """Return the default learning rate, which is higher for multi-vector encoders and new cross-encoders.
 
-    Its head is new, and the encoder has never seen a query together with a document; docs/training.md has the results.
+    A cross-encoder made from an encoder has a new head, and the encoder has never seen a query together with a document; docs/training.md has the results.
     """
     from pipelines.training.recipes.classification_head import is_cross_encoder
 
+    if kind == "multi-vector":
+        return TOKEN_LEARNING_RATE
     is_new = kind == "reranker" and not is_cross_encoder(model)
     return NEW_HEAD_LEARNING_RATE if is_new else LEARNING_RATE
+
+
+def task_prompts(encoder: Any, inputs: Sequence[str]) -> dict[str, str]:
+    """Return the prompt of each column that has one: an encoder's queries and documents begin with these markers."""
+    tasks = {name: "document" if position else "query" for position, name in enumerate(inputs)}
+    prompts = {name: encoder.resolve_prompt(None, task) for name, task in tasks.items()}
+    return {name: prompt for name, prompt in prompts.items() if prompt}
 
 
 def make_arguments(
@@ -264,13 +284,19 @@ def make_arguments(
     """
     from dataclasses import fields
 
-    from pipelines.training.arguments import DenseTrainingArguments, RerankerTrainingArguments, SparseTrainingArguments
+    from pipelines.training.arguments import (
+        DenseTrainingArguments,
+        MultiVectorTrainingArguments,
+        RerankerTrainingArguments,
+        SparseTrainingArguments,
+    )
     from pipelines.training.roles import roles
     from retrieve.encoders.kernels.precision import has_fast_bfloat16
 
     argument_class: Any = {
         "dense": DenseTrainingArguments,
         "sparse": SparseTrainingArguments,
+        "multi-vector": MultiVectorTrainingArguments,
         "reranker": RerankerTrainingArguments,
     }[kind]
     known = {field.name for field in fields(argument_class)}
@@ -305,6 +331,8 @@ def make_arguments(
         # Other rows are negatives; with repeated texts they could be positives.
         arguments["batch_sampler"] = "no_duplicates"
     arguments |= arguments_for(encoder, columns.inputs)
+    if kind == "multi-vector" and (prompts := task_prompts(encoder, columns.inputs)):
+        arguments["prompts"] = prompts
     if primary is not None:
         arguments |= {
             "eval_strategy": "steps",

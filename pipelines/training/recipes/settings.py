@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeAlias
 from indexing.errors import InputError
 from indexing.settings_files import read_dataclass, read_yaml
 
-Kind: TypeAlias = Literal["dense", "sparse", "reranker"]
+Kind: TypeAlias = Literal["dense", "sparse", "multi-vector", "reranker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,19 @@ class TrainSettings:
         Weights of SPLADE's regularizers.
     inference_free
         Encode queries by one learned weight per term, without a transformer.
+    dimension, query_expansion
+        Width of the vectors of a multi-vector encoder made from a dense one (128), and whether its queries are filled
+        up with mask tokens to `query_length`.
+    query_length, document_length
+        Maximum tokens of a multi-vector encoder's queries and documents. Default: the checkpoint's; 32 and 180 for a
+        new one.
     epochs, max_steps
         Length of the run; max_steps takes precedence over epochs.
     batch_size
         Rows per step. Default: 32; 8 for a reranker whose rows hold several documents; 128 for (query, positive[,
-        negative …]) rows of a dense encoder when there are 2,560 or more and no loss is named.
+        negative …]) rows of a dense or multi-vector encoder when there are 2,560 or more and no loss is named.
     lr
-        Learning rate. Default: 2e-5; 2e-4 for a cross-encoder made from an encoder.
+        Learning rate. Default: 2e-5; 2e-4 for a cross-encoder made from an encoder, 5e-5 for a multi-vector encoder.
     warmup
         Share of the steps over which the learning rate rises.
     dropout
@@ -72,6 +78,10 @@ class TrainSettings:
     document_weight: float = 3e-5
     query_weight: float = 5e-5
     inference_free: bool = False
+    dimension: int | None = field(default=None, metadata={"min": 1})
+    query_expansion: bool = False
+    query_length: int | None = field(default=None, metadata={"min": 1})
+    document_length: int | None = field(default=None, metadata={"min": 1})
     epochs: float = field(default=1.0, metadata={"above": 0})
     max_steps: int = field(default=-1, metadata={"min": -1})
     batch_size: int | None = field(default=None, metadata={"min": 1})
