@@ -88,7 +88,6 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
             help="encode queries by one learned weight per term, without a transformer",
         )
 
-
     if kind == "multi-vector":
         add("--dimension", type=positive, metavar="N", help="width of the vectors, made from a dense encoder (128)")
         add("--query-length", type=positive, metavar="N", help="maximum tokens of a query (the model's, or 32)")

@@ -14,6 +14,7 @@ from pipelines.training.data import MultiDatasetRows, TrainingRows
 from pipelines.training.losses.base import WrapperLoss
 from pipelines.training.losses.cross.multiple_negatives_ranking import MultipleNegativesRankingLoss as CrossRankingLoss
 from pipelines.training.losses.gist import GISTEmbedLoss
+from pipelines.training.losses.multi_vector.multiple_negatives_ranking import MultiVectorMultipleNegativesRankingLoss
 from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
@@ -22,7 +23,13 @@ from pipelines.training.losses.multiple_negatives_ranking import (
 logger = logging.getLogger(__name__)
 
 _ROWS_TRIED = 4
-_IN_BATCH = (MultipleNegativesRankingLoss, MultipleNegativesSymmetricRankingLoss, GISTEmbedLoss, CrossRankingLoss)
+_IN_BATCH = (
+    MultipleNegativesRankingLoss,
+    MultipleNegativesSymmetricRankingLoss,
+    MultiVectorMultipleNegativesRankingLoss,
+    GISTEmbedLoss,
+    CrossRankingLoss,
+)
 """Losses whose negatives are the documents of other rows."""
 
 

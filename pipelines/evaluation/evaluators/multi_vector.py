@@ -75,11 +75,12 @@ class MultiVectorInformationRetrievalEvaluator(InformationRetrievalEvaluator):
         warn_of_replaced_prompts(model, self.query_prompts["prompt"], self.corpus_prompts["prompt"])
         if queries is None:
             queries = self.encoding(model, self.queries, "query", **self.query_prompts)
-        functions: Mapping[str, Any] = self.score_functions or {similarity_of(model): None}
+        own: dict[str, Any] = {similarity_of(model): None}
+        functions: Mapping[str, Any] = self.score_functions or own
         found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.float32]]]] = {name: [] for name in functions}
-        for start in range(0, len(self.corpus), self.corpus_chunk_size):
+        for start in range(0, max(1, len(self.corpus)), self.corpus_chunk_size):
             stop = min(start + self.corpus_chunk_size, len(self.corpus))
-            documents = (
+            documents: Any = (
                 corpus.slice(start, stop)
                 if corpus is not None
                 else self.encoding(corpus_model or model, self.corpus[start:stop], "document", **self.corpus_prompts)
@@ -121,10 +122,10 @@ class MultiVectorNanoBEIREvaluator(NanoBEIREvaluator):
     information_retrieval_class = MultiVectorInformationRetrievalEvaluator
 
     def __init__(
-        self, *arguments: Any, corpus_chunk_size: int = 5000, chunk_elements: int | None = None, **options: Any
+        self, *args: Any, corpus_chunk_size: int = 5000, chunk_elements: int | None = None, **options: Any
     ) -> None:
         no_truncation(options)
-        super().__init__(*arguments, **options)
+        super().__init__(*args, **options)
         self._options |= {"corpus_chunk_size": corpus_chunk_size, "chunk_elements": chunk_elements}
 
     def vectors(self, model: Any) -> tuple[list[Any], list[Any]]:
@@ -177,9 +178,9 @@ class MultiVectorTripletEvaluator(TripletEvaluator):
 
     known_similarities = SIMILARITIES
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         no_truncation(options)
-        super().__init__(*arguments, **options)
+        super().__init__(*args, **options)
 
     def similarities_of(self, kind: Any, anchors: TokenVectors, others: TokenVectors) -> NDArray[np.floating]:
         """Return the similarity of each anchor to the other text of its row."""
@@ -227,14 +228,18 @@ class MultiVectorDistillationEvaluator(Evaluator):
         same_length(queries, documents)
         same_length(queries, scores)
         self.is_nested = not isinstance(documents[0], str)
-        self.queries, self.scores = list(queries), np.asarray(scores, np.float32)
+        self.queries = list(queries)
         self.ways = len(documents[0]) if self.is_nested else 1
         if self.is_nested and any(len(row) != self.ways for row in documents):
             raise InputError("all queries must have the same number of candidates")
+        try:
+            self.scores = np.asarray(scores, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError("scores must be numbers, as many for each query as it has documents") from error
         shape = (len(self.queries), self.ways) if self.is_nested else (len(self.queries),)
         if self.scores.shape != shape:
             raise InputError(f"scores must have the shape of the documents, {shape}, not {self.scores.shape}")
-        self.documents = [text for row in documents for text in row] if self.is_nested else list(documents)
+        self.documents: list[Any] = [text for row in documents for text in row] if self.is_nested else list(documents)
         self.student_temperature = temperature if student_temperature is None else student_temperature
         self.teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
         for value in (temperature, self.student_temperature, self.teacher_temperature):
@@ -258,14 +263,17 @@ class MultiVectorDistillationEvaluator(Evaluator):
         else:
             mean = similarity_of(model) == "meanmaxsim"
             student = max_sim_pairwise(queries.take(rows), documents, mean=mean).reshape(self.scores.shape)
-        teacher, own = _log_softmax(self.scores / self.teacher_temperature), _log_softmax(
-            student / self.student_temperature
+        teacher, own = (
+            _log_softmax(self.scores / self.teacher_temperature),
+            _log_softmax(student / self.student_temperature),
         )
         kl = float((np.exp(teacher) * (teacher - own)).sum()) * self.student_temperature**2
         if self.is_nested:
             kl /= len(self.queries)
             pairs = [
-                pair for pair in zip(self.scores, student, strict=True) if all(len(set(side.tolist())) > 1 for side in pair)
+                pair
+                for pair in zip(self.scores, student, strict=True)
+                if all(len(set(side.tolist())) > 1 for side in pair)
             ]
         else:
             pairs = [(self.scores, student)] if min(np.ptp(self.scores), np.ptp(student)) > 0 else []
@@ -284,7 +292,9 @@ def called(function: Callable[[Any, Any], Any], queries: list[Any], documents: l
     """Return the scores that a function computes of lists of tensors."""
     import torch
 
-    queries, documents = ([torch.from_numpy(np.ascontiguousarray(one)) for one in side] for side in (queries, documents))
+    queries, documents = (
+        [torch.from_numpy(np.ascontiguousarray(one)) for one in side] for side in (queries, documents)
+    )
     return np.asarray(torch.as_tensor(function(queries, documents)).float().numpy())
 
 

@@ -144,9 +144,7 @@ class NanoBEIREvaluator(Evaluator):
     def vectors(self, model: Any) -> tuple[list[Any], list[Any]]:
         """Return the vectors of the queries and of the corpus of each set."""
         queries = self._pooled(model, "query", [one.queries for one in self.evaluators], self.query_prompts)
-        return queries, self._pooled(
-            model, "document", [one.corpus for one in self.evaluators], self.corpus_prompts
-        )
+        return queries, self._pooled(model, "document", [one.corpus for one in self.evaluators], self.corpus_prompts)
 
     def prompt(self, prompts: Mapping[str, str] | None, name: str) -> str | None:
         """Return the prompt of one set."""

@@ -27,9 +27,7 @@ class PairEvaluator(Evaluator):
         super().__init__(name, write_csv=write_csv)
         same_length(first, second)
         self.first, self.second, self.encoding, self.main = list(first), list(second), encoding, main
-        self.similarities = check_similarities(
-            [*similarities] or ([main] if main else []), self.known_similarities
-        )
+        self.similarities = check_similarities([*similarities] or ([main] if main else []), self.known_similarities)
 
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:

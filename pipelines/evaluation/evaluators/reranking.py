@@ -117,11 +117,10 @@ class RerankingEvaluator(Evaluator):
         extra = sparsity_by_name(model, query=queries, corpus=vectors)
         return Result(metrics | extra, f"ndcg@{self.at_k}", csv_row | extra)
 
-    def scores_of(
-        self, model: Any, queries: Any, row: int, documents: Any, candidates: slice
-    ) -> NDArray[np.floating]:
+    def scores_of(self, model: Any, queries: Any, row: int, documents: Any, candidates: slice) -> NDArray[np.floating]:
         """Return the scores of a query's candidates."""
-        query, documents = queries[row : row + 1], documents[candidates]
+        query: Any = queries[row : row + 1]
+        documents = documents[candidates]
         if self.similarity_fct is None:
             return cosines(query, documents)[0]
         import torch

@@ -16,9 +16,9 @@ MAX_QUERIES = 500
 def load_evaluation(kind: Kind, settings: TrainSettings) -> tuple[Any, list[Any]]:
     """Return held-out rows, if any, and evaluators for a kind of model.
 
-    Dense, sparse and multi-vector encoders search a BEIR folder with its test queries; in rows without labels, each query should find
-    its own documents among those of all rows. Dense vectors are evaluated at all widths that are trained. A
-    cross-encoder reranks the documents of each row.
+    Dense, sparse and multi-vector encoders search a BEIR folder with its test queries; in rows without labels, each
+    query should find its own documents among those of all rows. Dense vectors are evaluated at all widths that are
+    trained. A cross-encoder reranks the documents of each row.
     """
     if settings.eval_data is None:
         return None, []

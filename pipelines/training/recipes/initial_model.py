@@ -22,8 +22,8 @@ def load_initial_model(kind: Kind, settings: TrainSettings, rows: Any, folder: P
     For a reranker, an encoder gets a new classification head. For a sparse encoder, a dense encoder gets a
     masked-language-model head, or with `CSRLoss` a sparse autoencoder; with `inference_free`, queries get weights of
     their own. For a multi-vector encoder, a dense encoder gets a projection of its token vectors: see
-    `projection.write_multi_vector_encoder`. A dense encoder with Matryoshka widths gets a layer that rotates its vectors: see
-    `rotation.write_rotated_encoder`.
+    `projection.write_multi_vector_encoder`. A dense encoder with Matryoshka widths gets a layer that rotates its
+    vectors: see `rotation.write_rotated_encoder`.
 
     Parameters
     ----------

@@ -255,7 +255,8 @@ def load_completed_state(output: Path, newest: str | None, arguments: Any) -> An
 def learning_rate(kind: Kind, model: str) -> float:
     """Return the default learning rate, which is higher for multi-vector encoders and new cross-encoders.
 
-    A cross-encoder made from an encoder has a new head, and the encoder has never seen a query together with a document; docs/training.md has the results.
+    A cross-encoder made from an encoder has a new head, and the encoder has never seen a query together with a
+    document; docs/training.md has the results.
     """
     from pipelines.training.recipes.classification_head import is_cross_encoder
 

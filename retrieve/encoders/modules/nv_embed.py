@@ -78,12 +78,14 @@ class NVEmbed(Transformer):
             save_tokenizer(self.tokenizer, folder, self.max_length)
         save_torch_model(self.model, folder)
 
-    def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
+    def tokenize(
+        self, texts: Sequence[Any], prompt: str = "", task: str | None = None, max_length: int | None = None
+    ) -> Tokens:
         """Tokenize texts, with a last token </s> unless the text has one or the configuration disables it."""
         if self.model.settings.get("add_eos", True):
             end = self.tokenizer.eos_token
             texts = [text if text.endswith(end) else text + end for text in texts]
-        return super().tokenize(texts, prompt, task)
+        return super().tokenize(texts, prompt, task, max_length)
 
     def _prompt_length(self, prompt: str) -> int:
         return len(self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"])

@@ -232,7 +232,8 @@ class Transformer(InputModule):
     ) -> Tokens:
         """Tokenize texts or pairs with the model's special tokens, truncated to the model's or the task's length.
 
-        With `max_length` they are truncated to this instead, except queries of a fixed number of tokens. In a pair that is too long, the longer text is truncated. Queries are expanded if the model does that.
+        With `max_length` they are truncated to this instead, except queries of a fixed number of tokens. In a pair
+        that is too long, the longer text is truncated. Queries are expanded if the model does that.
         """
         limit = self.lengths.limit(task, self.max_length, max_length)
         pairs = bool(texts) and not isinstance(texts[0], str)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sentence_transformers import InputExample
 from sentence_transformers.cross_encoder import evaluation as their_cross
+from sentence_transformers.multi_vector_encoder import evaluation as their_multi_vector
 from sentence_transformers.sentence_transformer import evaluation as their_dense
 from sentence_transformers.sparse_encoder import evaluation as their_sparse
 
@@ -13,7 +14,7 @@ from evaluating import texts
 from indexing.errors import InputError
 from pipelines.evaluation import evaluators as ours
 
-MODULES = (their_dense, their_sparse, their_cross)
+MODULES = (their_dense, their_sparse, their_cross, their_multi_vector)
 NAMES = [
     (module, name)
     for module in MODULES

@@ -1,7 +1,7 @@
 """Distillation by KL divergence, by late interaction."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ class MultiVectorDistillKLDivLoss(MultiVectorLoss):
         See `MultiVectorLoss`.
     """
 
-    score_functions = {"maxsim": colbert_kd_scores, "meanmaxsim": mean_colbert_kd_scores}
+    score_functions: ClassVar[dict[str, Score]] = {"maxsim": colbert_kd_scores, "meanmaxsim": mean_colbert_kd_scores}
 
     def __init__(
         self,

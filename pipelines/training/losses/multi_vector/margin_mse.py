@@ -1,7 +1,7 @@
 """MarginMSE by late interaction."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,7 +23,10 @@ class MultiVectorMarginMSELoss(MultiVectorLoss):
         See `MultiVectorLoss`.
     """
 
-    score_functions = {"maxsim": colbert_scores_pairwise, "meanmaxsim": mean_colbert_scores_pairwise}
+    score_functions: ClassVar[dict[str, Score]] = {
+        "maxsim": colbert_scores_pairwise,
+        "meanmaxsim": mean_colbert_scores_pairwise,
+    }
 
     def __init__(
         self, model: Any, *, similarity_fct: Score | str | None = None, mini_batch_size: int | None = None

@@ -1,7 +1,7 @@
 """Multiple negatives ranking by late interaction: a query's own document against all others of the batch."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class MultiVectorMultipleNegativesRankingLoss(SplitLoss, MultiVectorLoss):
     BERT", 2020; Santhanam et al., "ColBERTv2" (in-batch negatives), 2022.
     """
 
-    score_functions = {"maxsim": colbert_scores, "meanmaxsim": mean_colbert_scores}
+    score_functions: ClassVar[dict[str, Score]] = {"maxsim": colbert_scores, "meanmaxsim": mean_colbert_scores}
 
     def __init__(
         self,

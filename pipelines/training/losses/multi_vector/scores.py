@@ -108,9 +108,7 @@ def mean_colbert_scores(
     documents_mask: Tensor | None = None,
 ) -> Tensor:
     """Return `colbert_scores` divided by the number of each query's tokens."""
-    return colbert_scores(
-        queries_embeddings, documents_embeddings, queries_mask, documents_mask, length_normalize=True
-    )
+    return colbert_scores(queries_embeddings, documents_embeddings, queries_mask, documents_mask, length_normalize=True)
 
 
 def mean_colbert_scores_pairwise(
@@ -171,7 +169,9 @@ class XTRScores:
         values, places = flat.topk(min(self.top_k, flat.shape[-1]), dim=-1, sorted=False)
         kept = torch.full_like(flat, lowest).scatter(-1, places, values).view_as(similarities)
         is_kept = (
-            torch.zeros_like(flat, dtype=torch.bool).scatter(-1, places, present.flatten()[places]).view_as(similarities)
+            torch.zeros_like(flat, dtype=torch.bool)
+            .scatter(-1, places, present.flatten()[places])
+            .view_as(similarities)
         ).any(dim=-1) & asked[:, :, None]
         largest = kept.max(dim=-1).values.float().masked_fill(~is_kept, 0.0)
         scores = largest.sum(dim=1) / is_kept.sum(dim=1).clamp(min=1)
