@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 StringArray = NDArray[np.object_]
 """A one-dimensional array of `str` objects: indexing it with an array of codes is one step and shares the strings.
@@ -299,7 +300,7 @@ class Ranking(Sequence[Hit]):
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{hit.doc_id!r}: {hit.score:.4f}" for hit in self[:3])
-        return f"Ranking({len(self)} hits: {shown}{', …' if len(self) > 3 else ''})"
+        return f"Ranking({counted(len(self), 'hit')}: {shown}{', …' if len(self) > 3 else ''})"
 
 
 def align(parts: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]]:

@@ -15,6 +15,7 @@ from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
 from indexing.inputs import shown, text, texts
+from indexing.plurals import counted
 
 _WHITE_SPACE = re.compile(r"\s")
 
@@ -57,7 +58,7 @@ def write_trec_run(
         queries = list(hits) if queries is None else texts(queries, "queries")
         hits = Hits.from_run(hits, queries)
     if len(queries) != len(hits):
-        raise InputError(f"{len(queries)} query ids for the hits of {len(hits)} queries")
+        raise InputError(f"{len(queries)} query ids for the hits of {counted(len(hits), 'query')}")
     _check_names("tag", [tag])
     _check_names("query id", queries)
     _check_names("doc_id", hits.ids[np.unique(hits.codes)].tolist())
@@ -90,7 +91,8 @@ def read_trec_run(path: str | Path) -> Run:
         columns = line.split()
         if len(columns) != 6:
             raise InputError(
-                f"{path}, line {number}: {len(columns)} columns where a run has 6 (query Q0 document rank score tag)"
+                f"{path}, line {number}: {counted(len(columns), 'column')} where a run has 6 (query Q0 document "
+                f"rank score tag)"
             )
         query_id, _, doc_id, _, score, _ = columns
         try:

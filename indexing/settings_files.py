@@ -11,6 +11,7 @@ from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.inputs import repeated
 from indexing.json_text import DEEPEST, parse_json
+from indexing.plurals import counted
 
 T = TypeVar("T")
 
@@ -67,7 +68,9 @@ def _check_extent(content: Any, path: Path) -> None:
         count += len(level)
         if depth > DEEPEST or count > _MOST_VALUES:
             limit = (
-                f"is nested deeper than {DEEPEST} levels" if depth > DEEPEST else f"has over {_MOST_VALUES:,} values"
+                f"is nested deeper than {DEEPEST} levels"
+                if depth > DEEPEST
+                else f"has over {counted(_MOST_VALUES, 'value')}"
             )
             raise InputError(f"{path} {limit}")
         below: list[Any] = []

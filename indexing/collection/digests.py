@@ -6,6 +6,7 @@ from hashlib import blake2b
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.json_text import DEEPEST, depth
+from indexing.plurals import counted
 
 LONGEST_TEXT = 1 << 27
 """Maximum number of characters of a document: SQLite stores at most a billion bytes, and a search reads them whole."""
@@ -46,6 +47,7 @@ def metadata_json(document: Document) -> str:
     length = len(document.title) + len(document.text) + len(text)
     if length > LONGEST_TEXT:
         raise InputError(
-            f"document {document.doc_id!r} has {length:,} characters, over {LONGEST_TEXT:,}: split it (--chunk-size)"
+            f"document {document.doc_id!r} has {counted(length, 'character')}, over {LONGEST_TEXT:,}: split it "
+            f"(--chunk-size)"
         )
     return text

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from indexing.disk import sync
 from indexing.errors import StorageError
+from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
@@ -233,7 +234,8 @@ class Shards:
             return self.codec.unpack(data, len(piece.numbers))
         except (ValueError, TypeError, OverflowError, MemoryError) as error:
             raise StorageError(
-                f"{self.folder / piece.shard}: bytes {piece.start} to {piece.end} are not {len(piece.numbers)} rows as "
+                f"{self.folder / piece.shard}: bytes {piece.start} to {piece.end} are not "
+                f"{counted(len(piece.numbers), 'row')} as "
                 f"the manifest describes them ({error!s:.200}): `retrieve verify {self.folder.parents[1]}`"
             ) from error
 
@@ -257,7 +259,7 @@ class Shards:
             path = self.folder / shard
             length = path.stat().st_size if path.is_file() else 0
             if length < end:
-                raise StorageError(f"{path} has {length} bytes of {end}: {self._remedy()}")
+                raise StorageError(f"{path} has {counted(length, 'byte')} of {end}: {self._remedy()}")
 
     def leftovers(self) -> dict[Path, int]:
         """Return the files with bytes outside of recorded pieces, each with the number of bytes to keep."""

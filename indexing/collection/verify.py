@@ -19,6 +19,7 @@ from indexing.collection.store import DocumentStore
 from indexing.collection.writer import CollectionWriter
 from indexing.errors import RetrieveError, StorageError
 from indexing.indexes.terms import read_vocabulary, write_vocabulary
+from indexing.plurals import counted
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ def verify(path: str | Path) -> list[Problem]:
         if manifest.documents != len(store) and not any(problem.what == "behind" for problem in found):
             found.append(
                 Problem(
-                    "behind", f"{path}/manifest.json says {manifest.documents:,} documents, there are {len(store):,}"
+                    "behind",
+                    f"{path}/manifest.json says {counted(manifest.documents, 'document')}, there are {len(store):,}",
                 )
             )
     return found
@@ -145,7 +147,10 @@ def _check_documents(path: Path, store: DocumentStore) -> list[Problem]:
     count = len(store.numbers())
     if count != len(store):
         found.append(
-            Problem("behind", f"{store.path} counts {len(store):,} documents and holds {count:,}; --repair counts anew")
+            Problem(
+                "behind",
+                f"{store.path} counts {counted(len(store), 'document')} and holds {count:,}; --repair counts anew",
+            )
         )
     spoiled = store.corrupt_ids()
     if spoiled:
@@ -153,7 +158,7 @@ def _check_documents(path: Path, store: DocumentStore) -> list[Problem]:
         found.append(
             Problem(
                 "document",
-                f"{len(spoiled):,} documents of {store.path} differ from what was written ({some}): "
+                f"{counted(len(spoiled), 'document')} of {store.path} not as written ({some}): "
                 f"`retrieve index CORPUS --to {path} --update` writes them again",
                 ids=tuple(spoiled),
             )
@@ -171,7 +176,11 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
     lacking = np.setdiff1d(store.numbers(), covered)
     if len(lacking):
         found.append(
-            Problem("piece", f"{len(lacking):,} documents have no row in {shards.folder}: {_encoding(path)}", leg=name)
+            Problem(
+                "piece",
+                f"{counted(len(lacking), 'document')} without a row in {shards.folder}: {_encoding(path)}",
+                leg=name,
+            )
         )
     for piece in shards.pieces:
         try:
@@ -180,7 +189,9 @@ def _check_shards(path: Path, name: str, leg: Leg, store: DocumentStore) -> list
             found.append(Problem("piece", str(error) or repr(error), leg=name))
     for file, length in shards.leftovers().items():
         extra = file.stat().st_size - length
-        found.append(Problem("leftover", f"{file} has {extra:,} bytes of a killed write; the next writer removes them"))
+        found.append(
+            Problem("leftover", f"{file} has {counted(extra, 'byte')} of a killed write; the next writer removes them")
+        )
     if "vocabulary_sha256" in leg.parameters:
         try:
             read_vocabulary(shards.folder, leg.parameters["vocabulary_sha256"])
@@ -218,7 +229,9 @@ def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Pr
             )
         )
     elif count != len(store):
-        found.append(Problem("leg", f"{folder} holds {count:,} documents, the store {len(store):,}: {again}", leg=name))
+        found.append(
+            Problem("leg", f"{folder} holds {counted(count, 'document')}, the store {len(store):,}: {again}", leg=name)
+        )
     return found
 
 
@@ -265,7 +278,7 @@ def _encode_again(
     sound = [piece for piece in shards.pieces if shards.is_intact(piece)]
     covered = np.concatenate([piece.numbers for piece in sound] or [np.zeros(0, np.int64)])
     lacking = np.setdiff1d(alive, covered)
-    logger.info("%s: encoding %d documents again for the leg %s", path, len(lacking), name)
+    logger.info("%s: encoding %s again for the leg %s", path, counted(len(lacking), "document"), name)
     shards = Shards(path / "shards" / name, rows, sound)
     for numbers in _between(lacking, np.array([piece.numbers[0] for piece in sound], np.int64)):
         texts = [document.contents for document in store.by_number(numbers)]

@@ -15,6 +15,7 @@ from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import Fields as FilterFields
 from indexing.filters.fields import typed_values
+from indexing.plurals import counted
 from indexing.seen_ids import SeenIds
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,8 @@ class Corpus:
         self.skipped = self.duplicates = 0
         self._types: FilterFields = {}
         self._check: Check | None = None
+        self._refused: list[str] = []
+        self._is_reading = False
 
     @property
     def description(self) -> str:
@@ -160,6 +163,7 @@ class Corpus:
             yielded.
         """
         self.skipped = self.duplicates = read = 0
+        self._refused, self._is_reading = [], True
         seen = SeenIds()
         with _SkippedFile(self.skipped_to) as skipped:
             for record in self.source.records():
@@ -177,11 +181,29 @@ class Corpus:
                     continue
                 read += 1
                 yield from stored
+        self._is_reading = False
+        self._write_refused()
         if self.skipped:
             where = "" if self.skipped_to is None else f"; {self.skipped_to} lists them with the reasons"
             logger.warning("%s: skipped %d of %d records%s", self.description, self.skipped, self.skipped + read, where)
         if not read:
-            raise InputError(f"{self.description} holds no usable document ({self.skipped} records skipped)")
+            raise InputError(f"{self.description} holds no usable document ({counted(self.skipped, 'record')} skipped)")
+
+    def refuse(self, document: Document, reason: str) -> None:
+        """Count a document of this pass as skipped, because it turned out to be unusable after it was read."""
+        self.skipped += 1
+        if self.skipped_to is not None:
+            line = {"file": self.description, "id": document.doc_id, "reason": reason, "raw": document.contents}
+            self._refused.append(json.dumps(line) + "\n")
+            if not self._is_reading:
+                self._write_refused()
+
+    def _write_refused(self) -> None:
+        """Append the refused documents to the file of skipped records."""
+        if self._refused and self.skipped_to is not None:
+            with self.skipped_to.open("a", encoding="utf-8") as file:
+                file.writelines(self._refused)
+        self._refused = []
 
     def _documents(self, record: Record) -> tuple[Document, Sequence[Document]]:
         """Return the document of a record, and the documents to store for it.

@@ -8,6 +8,7 @@ from indexing.corpora.sources import Source, open_source
 from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.corpora.sources.text_files import TextFile
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 QUERY_ID_FIELDS = ("_id", "id", "query_id", "qid")
 QUERY_TEXT_FIELDS = ("text", "query")
@@ -128,5 +129,5 @@ def _judgements(path: Path) -> Iterator[tuple[int, str, str, str]]:
         columns = line.split("\t") if tabs else line.split()
         if len(columns) != (3 if tabs else 4):
             expected = "3 columns separated by tabs" if tabs else "4 columns (query, iteration, document, grade)"
-            raise InputError(f"{path}, line {number}: {len(columns)} columns where {expected} were expected")
+            raise InputError(f"{path}, line {number}: {counted(len(columns), 'column')} where {expected} were expected")
         yield number, columns[0], columns[-2], columns[-1]

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from indexing.errors import InputError
 from indexing.filters.tree import Value
+from indexing.plurals import counted
 
 FieldType: TypeAlias = Literal["keyword", "number", "date", "boolean"]
 Fields: TypeAlias = Mapping[str, FieldType]
@@ -145,7 +146,7 @@ def batch_field_values(
     if metadata is None:
         return [{} for _ in ids]
     if len(metadata) != len(ids):
-        raise InputError(f"{len(ids)} ids, but metadata of {len(metadata)} documents")
+        raise InputError(f"{counted(len(ids), 'id')}, but metadata of {counted(len(metadata), 'document')}")
     return [field_values(fields, values, doc_id) for doc_id, values in zip(ids, metadata, strict=True)]
 
 
@@ -188,7 +189,7 @@ def _keyword(value: Any, where: str) -> str:
     except UnicodeEncodeError:
         raise InputError(f"{where} contains half of a surrogate pair, which no index can store: {value!a}") from None
     if length > LONGEST_KEYWORD or "\0" in value:
-        raise InputError(f"{where} must be at most {LONGEST_KEYWORD} bytes without U+0000: {value[:40]!r}")
+        raise InputError(f"{where} must be at most {counted(LONGEST_KEYWORD, 'byte')} without U+0000: {value[:40]!r}")
     return value
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def check_weights(weights: Any, vocabulary: int, path: Path, ids: Sequence[str] 
     shape = np.shape(weights)
     if not issparse(weights) or len(shape) != 2 or shape[1] != vocabulary:
         raise InputError(
-            f"the index {path} has a vocabulary of {vocabulary} terms: weights must be a scipy.sparse matrix "
+            f"the index {path} has a vocabulary of {counted(vocabulary, 'term')}: weights must be a "
+            f"scipy.sparse matrix "
             f"[rows, {vocabulary}], not of shape {list(shape)}"
         )
     matrix: Any = csr_matrix(cast("csr_matrix", weights), dtype=np.float32, copy=True)
@@ -94,7 +96,7 @@ def check_token_rows(ids: Sequence[str], rows: Any, dimension: int) -> None:
     """Raise `InputError` unless `rows` are finite token vectors of each id."""
     if not isinstance(rows, TokenVectors) or rows.texts != len(ids) or rows.vectors.shape[1:] != (dimension,):
         found = f"{rows.texts} of {list(rows.vectors.shape[1:])}" if isinstance(rows, TokenVectors) else _shape(rows)
-        raise InputError(f"token vectors of {len(ids)} documents of [{dimension}] are needed, not {found}")
+        raise InputError(f"token vectors of {counted(len(ids), 'document')} of [{dimension}] are needed, not {found}")
     finite = (np.abs(rows.vectors) <= LARGEST_HALF).all(axis=1)
     if not finite.all():
         text = int(np.searchsorted(rows.offsets, int(np.argmin(finite)), side="right")) - 1

@@ -66,7 +66,7 @@ class Estimate:
             if count
         )
         return (
-            f"{counted(self.documents, 'document')}, {self.characters:,} characters{left_out}; "
+            f"{counted(self.documents, 'document')}, {counted(self.characters, 'character')}{left_out}; "
             f"read in {self.reading:.1f} s\n"
             f"  time: about {_duration(self.seconds)} on this machine ({stages})\n"
             f"  size: about {self.bytes / 1e6:.1f} MB ({parts})\n"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from indexing.collection.digests import digest
 from indexing.collection.known_rows import KnownRows
 from indexing.collection.legs import DocumentEncoder
 from indexing.collection.writer import CollectionWriter
+from indexing.corpora.chunked import is_chunk
 from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
-from indexing.errors import InputError
+from indexing.errors import InputError, ModelError
 from indexing.progress import Progress, progress
 from indexing.seen_ids import SeenIds
 
@@ -116,13 +117,20 @@ def ingest(
     ):
         # Encoded batches are also stored after an error or Ctrl-C: leaving the executor waits for its work.
         for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
-            rows, known = {}, KnownRows(batch, np.zeros(len(batch), np.bool_))
+            known = KnownRows(batch, np.zeros(len(batch), np.bool_))
             if encoders and resumed:
                 with clock("comparing"):
                     known = collection.known_rows(batch)
-            for name, encoder in encoders.items():
-                with clock(f"{name} encoding"):
-                    rows[name] = known.complete(name, encoder.encode_document)
+            try:
+                rows = _encoded(known, encoders, clock)
+            except ModelError as problem:
+                read, batch = batch, _without_spoiled(batch, encoders, corpus, problem)
+                refused = {document.doc_id for document in read} - {document.doc_id for document in batch}
+                before = len(collection.documents.alive(list(refused)))
+                done.changed -= before
+                done.new -= len(refused) - before
+                known = KnownRows(batch, np.zeros(len(batch), np.bool_))
+                rows = _encoded(known, encoders, clock)
             done.not_encoded += int(known.known.sum())
             with clock("waiting for the indexes"):
                 while len(waiting) >= WAITING_BATCHES:
@@ -133,6 +141,58 @@ def ingest(
             while waiting:
                 waiting.popleft().result()
     return done
+
+
+def _encoded(known: KnownRows, encoders: Mapping[str, DocumentEncoder], clock: Stopwatch) -> dict[str, Any]:
+    """Return the rows of each leg.
+
+    Raises
+    ------
+    ModelError
+        For an encoder whose rows contain NaN or an infinity.
+    """
+    rows = {}
+    for name, encoder in encoders.items():
+        with clock(f"{name} encoding"):
+            rows[name] = known.complete(name, encoder.encode_document)
+        if not is_finite(rows[name]):
+            raise ModelError(f"the encoder of the leg {name!r} returns NaN or infinite values")
+    return rows
+
+
+def is_finite(rows: Any) -> bool:
+    """Return whether vectors, term weights or token vectors are all finite numbers."""
+    values = getattr(rows, "vectors", getattr(rows, "data", rows) if hasattr(rows, "indptr") else rows)
+    found = np.asarray(values)
+    return found.dtype.kind != "f" or bool(np.isfinite(found).all())
+
+
+def _without_spoiled(
+    batch: Sequence[Document], encoders: Mapping[str, DocumentEncoder], corpus: Iterable[Document], problem: ModelError
+) -> list[Document]:
+    """Return the documents that the encoders can encode; the corpus counts the others as skipped.
+
+    Raises
+    ------
+    ModelError
+        The problem, where the corpus does not skip, no document can be encoded, or one is a chunk, without which its
+        document could not be reassembled.
+    """
+    if not isinstance(corpus, Corpus) or corpus.on_error != "skip":
+        raise problem
+    sound: list[Document] = []
+    spoiled: list[Document] = []
+    for document in batch:
+        try:
+            is_sound = all(is_finite(encoder.encode_document([document.contents])) for encoder in encoders.values())
+        except ModelError:
+            is_sound = False
+        (sound if is_sound else spoiled).append(document)
+    if not sound or not spoiled or any(is_chunk(document.metadata) for document in spoiled):
+        raise problem
+    for document in spoiled:
+        corpus.refuse(document, f"document {document.doc_id!r}: {problem}")
+    return sound
 
 
 def check_first(corpus: Iterable[Document], collection: CollectionWriter, show_progress: bool) -> None:

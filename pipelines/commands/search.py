@@ -68,8 +68,8 @@ def _add_first_stage(first: Any) -> None:
     first.add_argument(
         "--fusion",
         metavar="METHOD",
-        help="rrf, weighted-sum, comb-mnz, … (spread-weighted); or with its options, as JSON: "
-        '\'{"method": "weighted-sum", "normalizer": "z-score", "missing": "score"}\', \'{"like": "qdrant"}\'',
+        help="rrf, weighted-sum, comb-mnz, … (spread-weighted); another tool's, such as qdrant; or with options, as "
+        'JSON: \'{"method": "weighted-sum", "normalizer": "z-score", "missing": "score"}\'',
     )
     first.add_argument("--weights", metavar="W,W", help="weight of each leg, in their order, for weighted-sum or rrf")
     first.add_argument(
@@ -206,12 +206,15 @@ def _fusion(options: argparse.Namespace) -> dict[str, Any] | None:
     if not options.fusion and not options.weights:
         return None
     written = options.fusion or "weighted-sum"
-    fusion = {"method": written}
     if written.lstrip().startswith("{"):
         try:
             fusion = parse_json(written)
         except ValueError as error:
             raise InputError(f"--fusion is not valid JSON: {written[:200]!r} ({error})") from None
+    else:
+        from retrieve.fusion.choice import fusion_config_of
+
+        fusion = fusion_config_of(written)
     if options.weights:
         fusion["weights"] = [_weight(text) for text in options.weights.split(",")]
     return fusion

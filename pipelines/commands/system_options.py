@@ -52,7 +52,7 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     systems.add_argument(
         "--reranker", metavar="MODEL", help="a cross-encoder (without one: late interaction with the dense encoder)"
     )
-    systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, comb-mnz, … (as a search fuses)")
+    systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, qdrant, … (as a search fuses)")
     systems.add_argument("--candidates", type=int, metavar="N", help="hits that the reranker reads (50)")
     systems.add_argument(
         "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="precision of the models (auto)"
@@ -134,6 +134,7 @@ def plan_of(options: argparse.Namespace, models: "Models", legs: Mapping[str, Le
     from pipelines.evaluation.systems_file import read_systems
     from pipelines.models import LATE_INTERACTION
     from pipelines.search.config import CANDIDATES, RerankerConfig
+    from retrieve.fusion.choice import fusion_config_of
 
     available = dict(legs or _usual_legs(options))
     names, known = _requested(options, available), (*available, *HYBRIDS)
@@ -147,7 +148,7 @@ def plan_of(options: argparse.Namespace, models: "Models", legs: Mapping[str, Le
     reranker = RerankerConfig(
         options.reranker or LATE_INTERACTION, options.candidates or CANDIDATES, dtype=options.dtype
     )
-    fusion = {"method": options.fusion} if options.fusion else None
+    fusion = fusion_config_of(options.fusion) if options.fusion else None
     systems = []
     for name in names:
         if name in HYBRIDS and (reason := _no_hybrid(name, usable, options.reranker)):

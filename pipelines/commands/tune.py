@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.commands.command import command, json_text, positive
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
             f"{options.qrels}: {len(unknown)} judged queries, {unknown[0]!r} for one, have no text in {options.queries}"
         )
     if not 2 <= options.folds <= len(qrels):
-        raise InputError(f"{len(qrels)} judged queries cannot be divided into {options.folds} folds (--folds)")
+        raise InputError(
+            f"{len(qrels)} judged queries cannot be divided into {counted(options.folds, 'fold')} (--folds)"
+        )
     judged = {query_id: texts[query_id] for query_id in qrels}
     report: dict[str, Any] = {}
     first_stage = None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from indexing.plurals import counted
 from pipelines.evaluation.judged_corpus import JudgedCorpus
 
 
@@ -42,12 +43,13 @@ class Checks:
     def warnings(self) -> list[str]:
         """Return a sentence for each count that is not 0 and affects scores."""
         sentences = {
-            "missing_relevant": "documents that are judged relevant are not in the corpus: nothing can find them",
-            "empty_documents": "documents without a word are left out",
-            "repeated_ids": "documents whose id stood above are left out",
-            "queries_without_relevant": "judged queries have no relevant document: they count 0",
+            "missing_relevant": ("document", "judged relevant and not in the corpus: nothing can find it"),
+            "empty_documents": ("document", "left out, without a word"),
+            "repeated_ids": ("document", "left out, with the id of one above"),
+            "queries_without_relevant": ("judged query", "without a relevant document, which counts 0"),
         }
-        return [f"{count} {sentences[name]}" for name, count in self.counts().items() if count and name in sentences]
+        found = {name: count for name, count in self.counts().items() if count and name in sentences}
+        return [f"{counted(count, sentences[name][0])} {sentences[name][1]}" for name, count in found.items()]
 
 
 def check_corpus(corpus: JudgedCorpus, queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]) -> Checks:

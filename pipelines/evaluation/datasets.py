@@ -10,6 +10,7 @@ from pathlib import Path
 
 from indexing.corpora.queries import qrels_of, queries_of, read_qrels
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.evaluation.checks import check_corpus as run_checks
 from pipelines.evaluation.judged_corpus import JudgedCorpus
 from pipelines.evaluation.tables import Splits, Tables, fetch, joined
@@ -304,7 +305,7 @@ def judged_queries(
         )
     if unknown := len(qrels) - len(known):
         logger.warning(
-            "%s: %d judged queries have no text, %r for example: they are dropped", description, unknown, stray
+            "%s: %s without a text, %r for example, dropped", description, counted(unknown, "judged query"), stray
         )
     return {query_id: queries[query_id] for query_id in known}, known
 

@@ -15,6 +15,7 @@ import numpy as np
 from indexing.disk import write_json
 from indexing.errors import InputError
 from indexing.inputs import require_positive
+from indexing.plurals import counted
 from pipelines.build.plan import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
 from pipelines.evaluation.closing_report import add_harms, add_significance, corpus_contents, stored_contents
@@ -234,7 +235,7 @@ def _run_dataset(
         say(f"{dataset.name}: hits whose id is the query's own are removed (--self-hits keep would keep them)")
     elif checks.shared_ids:
         say(
-            f"{dataset.name}: {checks.shared_ids} ids are both a query's and a document's; hits on them count "
+            f"{dataset.name}: {counted(checks.shared_ids, 'id')} of both a query and a document; hits on them count "
             "(--self-hits drop, if these are the same texts)"
         )
     legs: LegSource

@@ -19,6 +19,7 @@ from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.blocks import search_blocks
 from pipelines.search.config import LegConfig, SearchConfig
 from pipelines.search.opening import LegRetrievers, make_reranker
+from retrieve.reranking.carried import CarriedWeight
 
 if TYPE_CHECKING:
     from indexing.corpora.corpus import Corpus
@@ -54,7 +55,9 @@ def reranker_identity(system: System, models: Models) -> Any:
     config = system.config.reranker
     if config is None or config.model == LATE_INTERACTION:
         return config and config.model
-    return _unnamed(models.cross_encoder(config.model, config.dtype).identity)
+    model = models.cross_encoder(config.model, config.dtype)
+    carried = CarriedWeight.read(Path(model.checkpoint.folder)) if config.weight is None else None
+    return _unnamed(model.identity) | ({} if carried is None else {"reranking": asdict(carried)})
 
 
 def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Models) -> "CandidateReranker | None":

@@ -9,6 +9,7 @@ import numpy as np
 
 from indexing.errors import InputError
 from indexing.json_text import parse_json
+from indexing.plurals import counted
 from pipelines.measures.evaluate import Scores
 
 FORMAT = 2
@@ -121,7 +122,9 @@ def read_per_query(system: SystemResult) -> Scores:
         raise InputError(f"{path} has no per-query values ({type(error).__name__}: {error})") from None
     for name, column in values.items():
         if column.shape != (len(query_ids),):
-            raise InputError(f"{path}: {column.size} values of {name} for {len(query_ids)} queries")
+            raise InputError(
+                f"{path}: {counted(column.size, 'value')} of {name} for {counted(len(query_ids), 'query')}"
+            )
     return Scores(query_ids, values)
 
 

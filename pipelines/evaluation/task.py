@@ -13,6 +13,7 @@ from indexing.collection.store import DocumentStore
 from indexing.disk import write_json
 from indexing.errors import InputError
 from indexing.hits import Hits, string_array
+from indexing.plurals import counted
 from indexing.runs import read_trec_run, write_trec_run
 from pipelines.evaluation.cost import forget_peak, peak_megabytes, percentiles, time_searches
 from pipelines.evaluation.external_runs import hits_of_run
@@ -181,7 +182,7 @@ class _Runner:
         reranker = system.config.reranker
         pool = _kept_answer(pool_path, key)[1] if reranker else hits
         if record is None or hits is None or pool is None:
-            self.say(f"{self.task.name}: {system.name}: {len(self.texts):,} queries")
+            self.say(f"{self.task.name}: {system.name}: {counted(len(self.texts), 'query')}")
             record, hits, pool = self._answer(system, legs)
             if reranker:
                 keep(pool_path, key, {}, pool)
@@ -215,7 +216,8 @@ class _Runner:
         strange = [query_id for query_id in self.query_ids if query_id not in run]
         if len(strange) == len(self.query_ids):
             raise InputError(
-                f"{path} answers none of the {len(strange)} queries of {self.task.name}: is it another dataset's?"
+                f"{path} answers none of the {counted(len(strange), 'query')} of {self.task.name}: is it "
+                f"another dataset's?"
             )
         if strange:
             self.say(f"{self.task.name}: {name}: {path} lacks {len(strange)} of the queries: they score 0")

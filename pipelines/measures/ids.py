@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 _NAMES = {str: "texts", int: "numbers"}
 
@@ -79,7 +80,7 @@ def require_query_count(queries: Sequence[Any], rows: Sized) -> None:
     """Raise an `InputError` unless there is one query id for each row of hits."""
     if isinstance(queries, str) or len(queries) != len(rows):
         number = "one text" if isinstance(queries, str) else f"{len(queries)} query ids"
-        raise InputError(f"{number} for the hits of {len(rows)} queries")
+        raise InputError(f"{number} for the hits of {counted(len(rows), 'query')}")
 
 
 def _is_whole(grade: Any) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 SAMPLES = 10_000
 EXACT_QUERIES = 13
@@ -69,7 +70,9 @@ def compare_paired(system: ArrayLike, baseline: ArrayLike, *, samples: int = SAM
     """
     ours, theirs = _column(system, "system"), _column(baseline, "baseline")
     if len(ours) != len(theirs):
-        raise InputError(f"{len(ours)} values of the system and {len(theirs)} of the baseline: pair them by query")
+        raise InputError(
+            f"{counted(len(ours), 'value')} of the system and {len(theirs)} of the baseline: pair them by query"
+        )
     if samples < 1:
         raise InputError(f"at least 1 sample is needed, not {samples}")
     differences = ours - theirs

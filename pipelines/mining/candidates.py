@@ -109,7 +109,9 @@ def _by_distance(corpus: NDArray[np.floating], power: float) -> Callable[..., An
 
 
 def from_hits(hits: Mapping[str, Hits], numbers: Mapping[str, int], count: int) -> Candidates:
-    """Concatenate the hits of several retrievers per query, source after source; exclude repeated documents.
+    """Concatenate the hits of several retrievers per query, source after source.
+
+    A document that several sources found occurs once for each. Within a source, the first hit of a text counts.
 
     Parameters
     ----------
@@ -131,14 +133,12 @@ def from_hits(hits: Mapping[str, Hits], numbers: Mapping[str, int], count: int) 
         block[rows, columns] = table[top.codes]
         values[rows, columns] = top.scores
         blocks.append(block)
-        scores.append(np.where(block < 0, np.float32(-np.inf), values))
+        scores.append(np.where((block < 0) | repeated(block), np.float32(-np.inf), values))
         sources.append(np.full(block.shape, source, dtype=np.int64))
-    documents = np.concatenate(blocks, axis=1)
-    candidates = Candidates(documents, np.concatenate(scores, axis=1), np.concatenate(sources, axis=1))
-    return candidates.without(_repeated(documents))
+    return Candidates(np.concatenate(blocks, axis=1), np.concatenate(scores, axis=1), np.concatenate(sources, axis=1))
 
 
-def _repeated(documents: NDArray[np.int64]) -> NDArray[np.bool_]:
+def repeated(documents: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return where a document already occurs further left in its row."""
     order = np.argsort(documents, axis=1, kind="stable")
     ordered = np.take_along_axis(documents, order, axis=1)

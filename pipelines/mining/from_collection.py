@@ -15,7 +15,7 @@ from indexing.disk import write_atomically, write_json
 from indexing.errors import InputError
 from indexing.hits import Hits
 from indexing.progress import progress
-from pipelines.mining.candidates import Candidates, from_hits
+from pipelines.mining.candidates import Candidates, from_hits, repeated
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
 from pipelines.mining.folder import JOB_FILE, claim, digest_of_pairs, read_mined, read_part, write_part
 from pipelines.mining.formatting import Format, Texts, formatted
@@ -108,8 +108,8 @@ def mine(
         The documents that the sources search.
     sources
         By name, as in the settings' quotas: a retriever, or a run {query_id: {doc_id: score}}. A document found by
-        several sources counts for the first. Without a scorer candidates are ordered by rank, taking turns between
-        sources.
+        several sources counts for each of them, and is taken once. Without a scorer each source's candidates are
+        ordered by its ranks.
     path
         The output folder: part-*.parquet (`datasets.load_dataset("parquet", data_files=…)` reads them), mining.json,
         and with a scorer suspects-*.jsonl, the documents that score above a positive.
@@ -220,16 +220,21 @@ class _Block:
         limits = Limits(
             0, width, settings.absolute_margin, settings.relative_margin, settings.max_score, settings.min_score
         )
-        suspects = self._suspects(found, scores) if self.scorer is not None else []
+        once = found.without(repeated(np.where(np.isfinite(found.scores), found.documents, -1)))
+        suspects = self._suspects(once, scores) if self.scorer is not None else []
         counts = Counts()
-        left = filtered(found, self.positives, scores, limits, counts)
-        taken = []
+        filtered(once, self.positives, scores, limits, counts)
+        left = filtered(found, self.positives, scores, limits, Counts())
+        taken: list[Candidates] = []
         for at, name in enumerate(self.sources):
             own = left.without(np.asarray(left.sources) != at).sorted()
             own = own.take(
                 np.broadcast_to(np.arange(settings.range_min, width), (len(own.scores), width - settings.range_min))
             )
-            taken.append(chosen(own, settings.quotas.get(name, 0), settings.sampling, draw))
+            for earlier in taken:
+                chosen_before = np.where(np.isfinite(earlier.scores), earlier.documents, -1)
+                own = own.without((own.documents[:, :, None] == chosen_before[:, None, :]).any(axis=2))
+            taken.append(chosen(own.sorted(), settings.quotas.get(name, 0), settings.sampling, draw))
         shortages = self._shortages(taken)
         negatives = Candidates(
             np.concatenate([part.documents for part in taken], axis=1),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.inputs import require_positive
+from indexing.plurals import counted
 from indexing.progress import progress
 from pipelines.mining.candidates import QUERIES_AT_ONCE, Candidates, nearest
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
@@ -42,7 +43,7 @@ class MiningReport:
     counts: Counts
 
     def __str__(self) -> str:
-        lines = [f"{self.rows:,} rows", f"{'':8}{'positive':>10}{'negative':>10}"]
+        lines = [f"{counted(self.rows, 'row')}", f"{'':8}{'positive':>10}{'negative':>10}"]
         for name, function in _STATISTICS.items():
             values = [
                 f"{function(scores):10.4f}" if len(scores) else f"{'-':>10}"
@@ -50,9 +51,9 @@ class MiningReport:
             ]
             lines.append(f"{name:8}{''.join(values)}")
         for limit, skipped in self.counts.skipped.items():
-            lines.append(f"{limit} excluded {skipped:,} of {self.counts.candidates:,} candidates")
+            lines.append(f"{limit} excluded {skipped:,} of {counted(self.counts.candidates, 'candidate')}")
         if self.rows < self.possible:
-            missing = f"{self.possible - self.rows:,} of {self.possible:,} rows"
+            missing = f"{self.possible - self.rows:,} of {counted(self.possible, 'row')}"
             lines.append(f"{missing} lack negatives: raise range_max or loosen the limits")
         return "\n".join(lines)
 
@@ -283,7 +284,8 @@ def _check(limits: Limits, negatives: int) -> None:
         raise InputError(f"range_min must be at least 0, not {limits.range_min}")
     if limits.range_max - limits.range_min < negatives:
         raise InputError(
-            f"{negatives} negatives cannot be taken from the ranks {limits.range_min} to {limits.range_max}: lower "
+            f"{counted(negatives, 'negative')} cannot be taken from the ranks {limits.range_min} to "
+            f"{limits.range_max}: lower "
             "num_negatives or range_min, or raise range_max"
         )
 

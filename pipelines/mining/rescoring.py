@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, StorageError
 from indexing.hits import Hits, string_array
+from indexing.plurals import counted
 from indexing.resources import Closing
 from pipelines.mining.positives import numbered
 from retrieve.reranking.base import RERANKER, CandidateReranker
@@ -72,7 +73,7 @@ def cross_scores(
         pairs = [distinct[number] for number in block]
         found = np.asarray(scorer.predict(pairs, show_progress=show_progress))
         if found.shape != (len(pairs),):
-            shape = f"{len(pairs)} pairs have scores of the shape {found.shape}"
+            shape = f"{counted(len(pairs), 'pair')} have scores of the shape {found.shape}"
             raise InputError(f"a scorer must give one score per pair, and {shape}: name a model with one label")
         if np.isnan(found).any():
             query, document = pairs[int(np.flatnonzero(np.isnan(found))[0])]

@@ -98,17 +98,17 @@ class MiningSummary:
         self.shortages.add(Shortages(**block.get("shortages", {})))
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.rows:,} rows for {self.queries:,} queries"]
+        lines = [f"{self.path}: {counted(self.rows, 'row')} for {counted(self.queries, 'query')}"]
         if self.resumed:
-            lines.append(f"  {self.resumed:,} queries were done in an earlier run")
+            lines.append(f"  {counted(self.resumed, 'query')} were done in an earlier run")
         if self.unjudged:
             lines.append(f"  {counted(self.unjudged, 'query')} without a relevant document left out")
         lines += self.shortages.lines(self.quotas)
         for limit, skipped in self.counts.skipped.items():
-            lines.append(f"  {limit} ruled out {skipped:,} of {self.counts.candidates:,} candidates")
+            lines.append(f"  {limit} ruled out {skipped:,} of {counted(self.counts.candidates, 'candidate')}")
         if self.suspects:
             lines.append(
-                f"  {self.suspects:,} of {self.counts.candidates:,} candidates, of "
+                f"  {self.suspects:,} of {counted(self.counts.candidates, 'candidate')}, of "
                 f"{counted(self.suspect_queries, 'query')}, score above a positive: "
                 f"look at them in {self.path}/suspects-*.jsonl, they may be right answers"
             )

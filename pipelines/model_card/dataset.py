@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from indexing.plurals import counted
 from pipelines.model_card.markdown import number, shown, table
 
 ROWS_READ = 100
@@ -36,7 +37,7 @@ class DatasetFacts:
     samples: Sequence[Sequence[str]] = ()
 
     def __str__(self) -> str:
-        size = "streamed" if self.rows is None else f"{self.rows:,} rows"
+        size = "streamed" if self.rows is None else f"{counted(self.rows, 'row')}"
         lines = [f"#### {shown(self.name)}\n" if self.name else "", f"* Size: {size}"]
         if self.columns:
             names = [shown(name) for name in self.columns]
@@ -44,7 +45,7 @@ class DatasetFacts:
             rows = [[fact, *(column.get(fact, "") for column in self.columns.values())] for fact in facts]
             lines += [
                 f"* Columns: {', '.join(names)}",
-                f"* Of the first {min(ROWS_READ, self.rows or ROWS_READ)} rows:\n",
+                f"* Of the first {counted(min(ROWS_READ, self.rows or ROWS_READ), 'row')}:\n",
                 table(["", *names], rows),
                 "\n* Samples:\n",
                 table(names, self.samples),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexing.errors import RetrieveError
+from indexing.plurals import counted
 from pipelines.search.results import SearchResult
 from pipelines.service.answers import error_answer
 from pipelines.service.config import ServeConfig
@@ -151,7 +152,7 @@ def make_agent_server(service: Service) -> MCPServer[Any]:
             total_chars=len(document.text),
             next_start=end if end < len(document.text) else None,
         )
-        more = f"\nMore: start={end} (of {len(document.text)} characters)" if text.next_start else ""
+        more = f"\nMore: start={end} (of {counted(len(document.text), 'character')})" if text.next_start else ""
         return _result(text, f"{document.title}\n<document>\n{part}\n</document>{more}")
 
     @server.tool(
@@ -377,7 +378,7 @@ def _listed(served: ServedCollection) -> Listed:
 def _line(listed: Listed) -> str:
     fields = ", ".join(f"{name} ({kind})" for name, kind in listed.fields.items()) or "none"
     about = f", {listed.description}" if listed.description else ""
-    return f"{listed.name}: {listed.documents} documents{about}; fields to filter by: {fields}"
+    return f"{listed.name}: {counted(listed.documents, 'document')}{about}; fields to filter by: {fields}"
 
 
 def _result(content: BaseModel, text: str) -> CallToolResult:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from indexing.errors import InputError
 from indexing.inputs import repeated
+from indexing.plurals import counted
 from indexing.settings_files import read_dataclass
 from pipelines.service.config import Limits
 from pipelines.service.errors import ClientGone, ServiceError
@@ -81,7 +82,9 @@ async def _read(request: Request, limit: int) -> bytes:
         else:
             parts.append(part)
     if oversized:
-        raise ServiceError(413, f"the body is larger than {limit:,} bytes", "send fewer or shorter texts per request")
+        raise ServiceError(
+            413, f"the body is larger than {counted(limit, 'byte')}", "send fewer or shorter texts per request"
+        )
     return b"".join(parts)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.service.endpoint import Call, Endpoint
 from pipelines.service.errors import ServiceError
 from pipelines.service.served_models import EncodeOptions, Kind, ServedModel
@@ -291,7 +292,9 @@ async def _encode(
     counts = await asyncio.to_thread(model.count, texts)
     if truncate is False and counts.max(initial=0) > model.max_length:
         at = int(counts.argmax())
-        raise InputError(f"text number {at} has {counts[at]} tokens; {model.name} reads {model.max_length}: shorten it")
+        raise InputError(
+            f"text number {at} has {counted(counts[at], 'token')}; {model.name} reads {model.max_length}: shorten it"
+        )
     tokens = int(np.minimum(counts, model.max_length).sum())
     call.record.update(model=model.name, texts=len(texts), tokens=tokens)
     call.service.metrics.tokens.labels(model.name).inc(tokens)
@@ -317,7 +320,7 @@ def _texts(call: Call, given: Any, name: str, *, empty: bool = False) -> list[st
     if not isinstance(texts, list) or (not texts and not empty):
         raise InputError(f"{name} must be a text or a list of texts")
     if len(texts) > limits.inputs:
-        raise InputError(f"{name} has {len(texts)} texts: send at most {limits.inputs} per request")
+        raise InputError(f"{name} has {counted(len(texts), 'text')}: send at most {limits.inputs} per request")
     for at, text in enumerate(texts):
         if isinstance(text, int | list):
             raise InputError(
@@ -327,7 +330,7 @@ def _texts(call: Call, given: Any, name: str, *, empty: bool = False) -> list[st
         if not isinstance(text, str) or not (text or empty):
             raise InputError(f"{name}[{at}] must be a text that is not empty")
         if len(text) > limits.input_chars:
-            raise InputError(f"{name}[{at}] has {len(text):,} characters: send at most {limits.input_chars:,}")
+            raise InputError(f"{name}[{at}] has {counted(len(text), 'character')}: send at most {limits.input_chars:,}")
     return texts
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.search.refine import Refine
 from pipelines.service.config import Limits
 from retrieve.reranking.budget import Budget
@@ -112,9 +113,9 @@ class SearchBody:
             raise InputError(f"query has {len(self.queries)} phrasings: at most {limits.phrasings} are searched")
         longest = max(map(len, self.queries))
         if longest > limits.query_chars:
-            raise InputError(f"query has {longest:,} characters: at most {limits.query_chars:,} are searched")
+            raise InputError(f"query has {counted(longest, 'character')}: at most {limits.query_chars:,} are searched")
         if self.wanted > limits.hits:
-            raise InputError(f"offset + k is {self.wanted}: at most {limits.hits} hits can be reached")
+            raise InputError(f"offset + k is {self.wanted}: at most {counted(limits.hits, 'hit')} can be reached")
         for name in ("candidates", "pool", "depth"):
             value = getattr(self, name)
             if value is not None and value > limits.candidates:

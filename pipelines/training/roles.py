@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 LABELS = ("label", "labels", "score", "scores")
 RESERVED = ("dataset_name", "return_loss")
@@ -71,7 +72,11 @@ def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: 
         return f"the label {name!r} is {repr(label)[:60]}, but in the first row it is {first_label!r}"
     texts = next((len(row[column]) for column in column_roles.inputs if isinstance(row[column], list)), None)
     if _is_list(label) and len(numbers) != (len(first_label) if texts is None else texts):
-        expected = f"in the first row it has length {len(first_label)}" if texts is None else f"there are {texts} texts"
+        expected = (
+            f"in the first row it has length {len(first_label)}"
+            if texts is None
+            else f"there are {counted(texts, 'text')}"
+        )
         return f"the label {name!r} has length {len(numbers)}, but {expected}"
     return ""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.plurals import counted
 from indexing.progress import progress
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.measures import Measure
@@ -126,7 +127,11 @@ class TuningReport:
 
     def __str__(self) -> str:
         best = max(self.legs, key=self.legs.__getitem__)
-        lines = [f"{self.measure} over {self.queries} queries; {self.tried} fusions tried on one run per leg", ""]
+        lines = [
+            f"{self.measure} over {counted(self.queries, 'query')}; {counted(self.tried, 'fusion')} tried on "
+            f"one run per leg",
+            "",
+        ]
         lines += [f"  {name + ' alone':<31} {mean:.4f}" for name, mean in self.legs.items()]
         lines += [
             f"  {'untuned':<31} {self.default:.4f}   {self.untuned}",
@@ -262,7 +267,8 @@ def held_out(values: NDArray[np.float64], *, folds: int = FOLDS, seed: int = 0) 
     queries = values.shape[1]
     if not 2 <= folds <= queries:
         raise InputError(
-            f"{queries} queries cannot be divided into {folds} folds: use 2 folds or more, or more queries"
+            f"{counted(queries, 'query')} cannot be divided into {counted(folds, 'fold')}: use 2 folds or more, "
+            f"or more queries"
         )
     fold = np.random.default_rng(seed).permutation(np.arange(queries) % folds)
     result = np.empty(queries)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from indexing.plurals import counted
 from pipelines.measures.evaluate import evaluate
 from pipelines.search.config import update_search_file
 from pipelines.search.judged_parents import Parents, judges_parents
@@ -66,7 +67,11 @@ class WeightReport:
 
     def __str__(self) -> str:
         now = "no reranker" if self.now is None else f"weight {self.now:g}"
-        lines = [f"{self.measure} over {self.queries} queries, {self.candidates} candidates read by {self.model}", ""]
+        lines = [
+            f"{self.measure} over {counted(self.queries, 'query')}, {counted(self.candidates, 'candidate')} "
+            f"read by {self.model}",
+            "",
+        ]
         for weight, mean in self.by_weight.items():
             what = {0.0: "the reranker alone", 1.0: "the first stage alone"}.get(weight, "")
             lines.append(f"  weight {weight:<25g}{mean:.4f}   {what}".rstrip())

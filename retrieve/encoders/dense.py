@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.inputs import listed, whole_number
+from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
@@ -104,7 +105,9 @@ class DenseEncoder(PromptedEncoder):
             For more dimensions than the model has.
         """
         if dimension > self._full_dimension:
-            raise InputError(f"{self.checkpoint.name} has {self._full_dimension} dimensions, fewer than {dimension}")
+            raise InputError(
+                f"{self.checkpoint.name} has {counted(self._full_dimension, 'dimension')}, fewer than {dimension}"
+            )
         other = object.__new__(type(self))
         vars(other).update(vars(self))
         other.truncate_dim = dimension
@@ -377,7 +380,7 @@ def _fill(out: NDArray[Any], blocks: Iterator[NDArray[Any]]) -> NDArray[Any]:
     filled = 0
     for block in blocks:
         if filled + len(block) > len(out):
-            raise InputError(f"out has {len(out)} rows, but there are more texts")
+            raise InputError(f"out has {counted(len(out), 'row')}, but there are more texts")
         out[filled : filled + len(block)] = block
         filled += len(block)
     return out[:filled]

@@ -13,7 +13,7 @@ from indexing.inputs import require_positive
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.colbert_layouts import read_layout
-from retrieve.encoders.engine import Chunk
+from retrieve.encoders.engine import Chunk, check_finite
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
@@ -256,6 +256,7 @@ class MultiVectorEncoder(PromptedEncoder):
                 vectors = torch.nn.functional.normalize(vectors, dim=-1)
             offsets = np.concatenate(([0], mask.sum(dim=1).cumsum(0).cpu().numpy()))
             block = TokenVectors(offsets, vectors.cpu().numpy())
+            check_finite(block.vectors, self.checkpoint.name)
             if pool_factor is not None:
                 block = TokenVectors.of([pool_tokens(text, pool_factor) for text in block.to_list()])
             order.append(rows)

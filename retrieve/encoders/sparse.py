@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from indexing.errors import InputError
 from indexing.inputs import whole_number
+from indexing.plurals import counted
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.modules import Step
@@ -205,7 +206,10 @@ class SparseEncoder(PromptedEncoder):
             If `weights` are not as wide as the vocabulary, or `top_k` is below 1.
         """
         if weights.shape[1] != self.dimension:
-            raise InputError(f"the vocabulary has {self.dimension} terms, but the weights {weights.shape[1]} columns")
+            raise InputError(
+                f"the vocabulary has {counted(self.dimension, 'term')}, but the weights "
+                f"{counted(weights.shape[1], 'column')}"
+            )
         top_k = None if top_k is None else whole_number(top_k, "top_k")
         rows = []
         for low, high in pairwise(weights.indptr):

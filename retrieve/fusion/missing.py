@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns
+from indexing.plurals import counted
 from retrieve.fusion.pool import Matrix, Pool
 from retrieve.fusion.weights import leg_name
 
@@ -76,7 +77,8 @@ def completed(answers: Sequence[Hits], complete: Complete | None) -> list[Hits]:
             if computed.shape != rows.shape or np.isnan(computed).any():
                 raise InputError(
                     f"{leg_name(hits, index)!r} returned scores of shape {computed.shape}, "
-                    f"{int(np.isnan(computed).sum())} of them NaN, for {len(rows)} candidates: one number is needed "
+                    f"{int(np.isnan(computed).sum())} of them NaN, for {counted(len(rows), 'candidate')}: one "
+                    f"number is needed "
                     "for each"
                 )
             scores[absent] = computed

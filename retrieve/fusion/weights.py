@@ -8,6 +8,7 @@ import numpy as np
 
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.plurals import counted
 
 _T = TypeVar("_T")
 
@@ -41,7 +42,7 @@ def by_leg(answers: Sequence[Hits], given: Mapping[str, _T] | Sequence[_T], opti
 
 
 def _legs(count: int) -> str:
-    return "1 leg" if count == 1 else f"{count} legs"
+    return counted(count, "leg")
 
 
 def check_numbers(given: object, option: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.hits import Hits, LegColumns, Ranking
 from indexing.inputs import number, shown, texts, whole_number
+from indexing.plurals import counted
 from indexing.progress import progress
 from retrieve.fusion.normalizers import min_max
 from retrieve.reranking.budget import Budget, CandidateBatches
@@ -146,7 +147,9 @@ class CandidateReranker(ABC):
         queries = texts(queries, "queries")
         if not isinstance(hits, Hits) or len(queries) != len(hits):
             what = f"of {len(hits)}" if isinstance(hits, Hits | Ranking) else shown(hits)
-            raise InputError(f"{len(queries)} queries go with Hits for as many, not {type(hits).__name__} {what}")
+            raise InputError(
+                f"{counted(len(queries), 'query')} need Hits for as many, not {type(hits).__name__} {what}"
+            )
         return self._rerank(queries, hits, documents, depth, budget, trace, show_progress)
 
     def weight_for(self, documents: Contents | Mapping[str, str]) -> float:

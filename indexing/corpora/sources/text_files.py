@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 from indexing.corpora.sources.records import Record, sha256
 from indexing.errors import InputError
 from indexing.inputs import repeated
+from indexing.plurals import counted
 
 LONGEST_LINE = 1 << 27
 """Maximum number of bytes of a line."""
@@ -155,7 +156,7 @@ class Delimited(TextFile):
             raise InputError(f"{name}, line 1: the header must name each column once, not {columns}")
         for number, cells, problem in rows:
             if not problem and len(cells) != len(columns):
-                problem = f"has {len(cells)} fields where the header names {len(columns)}"
+                problem = f"has {counted(len(cells), 'field')} where the header names {len(columns)}"
             if problem:
                 yield Record(name, number, {}, problem, self.delimiter.join(cells))
             else:
@@ -213,7 +214,7 @@ def _quoted_rows(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[t
             size = size + len(line[1]) if consumed else len(line[1])
             consumed.append(line)
             if size > LONGEST_CSV_RECORD:
-                raise csv.Error(f"a quote is still open after {LONGEST_CSV_RECORD} characters")
+                raise csv.Error(f"a quote is still open after {counted(LONGEST_CSV_RECORD, 'character')}")
             yield line[1]
 
     finished = False

@@ -13,6 +13,7 @@ from indexing.hits import StringArray
 from indexing.indexes.faiss import storage as faiss_storage
 from indexing.indexes.faiss.kinds import FaissSettings
 from indexing.indexes.settings_json import read_settings_json, write_settings_json
+from indexing.plurals import counted
 
 if TYPE_CHECKING:
     import faiss
@@ -100,8 +101,8 @@ def _read_generation(path: Path, stored: Stored, mapped: bool) -> "tuple[faiss.I
     dimension = stored.settings.dimension
     if index.ntotal != len(ids) or index.d != dimension:
         raise StorageError(
-            f"the FAISS index {path} is damaged: {index.ntotal} vectors of dimension {index.d} "
-            f"for {len(ids)} ids of dimension {dimension}; build it again"
+            f"the FAISS index {path} is damaged: {counted(index.ntotal, 'vector')} of dimension {index.d} "
+            f"for {counted(len(ids), 'id')} of dimension {dimension}; build it again"
         )
     return index, ids
 

@@ -22,6 +22,7 @@ from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
 from indexing.inputs import whole_number
+from indexing.plurals import counted
 
 if TYPE_CHECKING:
     import faiss
@@ -138,7 +139,7 @@ class FaissIndex(Index):
             return
         rows = self._checked(rows, ids)
         if len(ids) != len(rows):
-            raise InputError(f"{len(ids)} ids for {len(rows)} vectors")
+            raise InputError(f"{counted(len(ids), 'id')} for {counted(len(rows), 'vector')}")
         check_ids(ids)
         places = self._ids.positions(ids)
         there = places >= 0
@@ -192,7 +193,7 @@ class FaissIndex(Index):
         except RuntimeError as error:
             reason = str(error).rpartition("failed: ")[2] or str(error)
             raise InputError(
-                f"the index {self.path} cannot learn from {count} vectors ({reason}): "
+                f"the index {self.path} cannot learn from {counted(count, 'vector')} ({reason}): "
                 "add more before training, or choose fewer clusters"
             ) from error
         index.add(rows)
@@ -242,7 +243,7 @@ class FaissIndex(Index):
         self._check_open()
         vectors = self._checked(np.atleast_2d(queries))
         if len(vectors) != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {len(vectors)} queries")
+            raise InputError(f"{counted(len(doc_ids), 'list')} of candidates for {counted(len(vectors), 'query')}")
         rows = np.repeat(np.arange(len(vectors)), [len(ids) for ids in doc_ids])
         places = self._known(list(chain.from_iterable(doc_ids)))
         return faiss_storage.pair_scores(self._index, places, vectors, rows)

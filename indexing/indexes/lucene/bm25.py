@@ -32,6 +32,7 @@ from indexing.indexes.lucene.matched_words import analyze_words
 from indexing.indexes.lucene.rare_words import RareWords
 from indexing.indexes.lucene.search import CONTENTS, make_searcher
 from indexing.inputs import texts
+from indexing.plurals import counted
 
 
 class Bm25Index(LuceneIndex):
@@ -97,7 +98,7 @@ class Bm25Index(LuceneIndex):
     ) -> None:
         """Index texts: strings, or documents whose title counts too. Otherwise as `Index.upsert`."""
         if len(ids) != len(rows):
-            raise InputError(f"{len(ids)} ids for {len(rows)} texts")
+            raise InputError(f"{counted(len(ids), 'id')} for {counted(len(rows), 'text')}")
         check_ids(ids)
         for doc_id in ids:
             check_id(doc_id)

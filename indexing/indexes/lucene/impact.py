@@ -24,6 +24,7 @@ from indexing.indexes.lucene.matched_terms import multiply_impacts
 from indexing.indexes.lucene.search import CONTENTS, escape
 from indexing.indexes.terms import read_vocabulary, write_vocabulary
 from indexing.indexes.vectors import LARGEST_IMPACT, LARGEST_LENGTH
+from indexing.plurals import counted
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -91,7 +92,7 @@ class ImpactIndex(LuceneIndex):
         """Index weights [n, vocabulary] under their ids; a weight that is negative or too large is an error, too."""
         matrix = self._checked(rows)
         if len(ids) != matrix.shape[0]:
-            raise InputError(f"{len(ids)} ids for {matrix.shape[0]} rows of weights")
+            raise InputError(f"{counted(len(ids), 'id')} for {counted(matrix.shape[0], 'row')} of weights")
         check_ids(ids)
         for doc_id in ids:
             check_id(doc_id)
@@ -136,7 +137,8 @@ class ImpactIndex(LuceneIndex):
             raise InputError(f"weights must be a scipy.sparse matrix [rows, vocabulary], not {type(weights).__name__}")
         if weights.shape[1] != len(self.vocabulary):
             raise InputError(
-                f"the index {self.path} has a vocabulary of {len(self.vocabulary)} terms, not {weights.shape[1]}: "
+                f"the index {self.path} has a vocabulary of {counted(len(self.vocabulary), 'term')}, not "
+                f"{weights.shape[1]}: "
                 "was another encoder used?"
             )
         matrix = csr_matrix(weights)
@@ -203,7 +205,9 @@ def _check_vocabulary(vocabulary: Sequence[str]) -> None:
         if term.split() != [term] or DELIMITER in term:
             raise InputError(f"term {place} of the vocabulary, {term!r}, holds white space or U+0001")
         if len(term) > LONGEST_TERM:
-            raise InputError(f"term {place} of the vocabulary is longer than {LONGEST_TERM} characters: {term[:40]!r}…")
+            raise InputError(
+                f"term {place} of the vocabulary is longer than {counted(LONGEST_TERM, 'character')}: {term[:40]!r}…"
+            )
         if not _encodes(term):
             raise InputError(f"term {place} of the vocabulary, {term!a}, holds half of a surrogate pair")
         if places.setdefault(term, place) != place:

@@ -25,6 +25,7 @@ from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
 from indexing.inputs import require_positive
 from indexing.json_text import parse_json
+from indexing.plurals import counted
 from indexing.seen_ids import SeenIds
 
 FORMAT = 1
@@ -196,7 +197,7 @@ class LuceneIndex(Index):
 
     def _score_texts(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         if len(queries) != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {len(queries)} queries")
+            raise InputError(f"{counted(len(doc_ids), 'list')} of candidates for {counted(len(queries), 'query')}")
         with self.snapshot() as search:
             return search.score(queries, doc_ids)
 
@@ -307,7 +308,9 @@ def check_id(doc_id: str) -> None:
     except UnicodeEncodeError:
         raise InputError(f"the id {doc_id!a} holds half of a surrogate pair, which no index can store") from None
     if length > LONGEST_ID:
-        raise InputError(f"the id {doc_id[:40]!r}… is {length} bytes of UTF-8 long: Lucene takes {LONGEST_ID}")
+        raise InputError(
+            f"the id {doc_id[:40]!r}… is {counted(length, 'byte')} of UTF-8 long: Lucene takes {LONGEST_ID}"
+        )
 
 
 def _user_data(path: Path) -> dict[str, Any]:

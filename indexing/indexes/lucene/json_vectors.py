@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.json_text import parse_json
+from indexing.plurals import counted
 
 DOCUMENTS_A_FILE = 50_000
 SUFFIXES = (".jsonl", ".json")
@@ -124,7 +125,10 @@ def write_json_vectors(
 
     for ids, weights in batches:
         if weights.shape != (len(ids), len(vocabulary)):
-            raise InputError(f"weights of shape {list(weights.shape)}, but {len(ids)} ids and {len(vocabulary)} terms")
+            raise InputError(
+                f"weights of shape {list(weights.shape)}, but {counted(len(ids), 'id')} and "
+                f"{counted(len(vocabulary), 'term')}"
+            )
         matrix = csr_matrix(weights)
         impacts = np.rint(matrix.data * scale).astype(np.int64).tolist()
         columns, bounds = matrix.indices.tolist(), matrix.indptr.tolist()

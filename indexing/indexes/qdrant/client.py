@@ -13,6 +13,7 @@ from indexing.filters.fields import Fields
 from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
 from indexing.indexes.qdrant.filters import Conditions
 from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, QdrantServer, QdrantSettings
+from indexing.plurals import counted
 
 POINTS_AT_ONCE = 256
 TRIES = 7
@@ -87,7 +88,8 @@ class ClientEngine:
             ]
             self._retry(
                 partial(self._client.upsert, self._collection, points, wait=True),
-                f"{stored} of {len(batch)} documents of this call are stored; it is safe to store them again",
+                f"{stored} of {counted(len(batch), 'document')} of this call are stored; it is safe to store "
+                f"them again",
             )
             stored += len(part)
 

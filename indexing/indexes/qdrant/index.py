@@ -26,6 +26,7 @@ from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSetting
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.terms import terms_by_score
 from indexing.indexes.vectors import check_vectors, check_weights
+from indexing.plurals import counted
 
 
 class BothRows(NamedTuple):
@@ -166,7 +167,7 @@ class QdrantIndex(Index):
         sparse = None if weights is None else check_weights(weights, self.settings.vocabulary, self.path, ids)
         for given in (dense, sparse):
             if given is not None and given.shape[0] != len(ids):
-                raise InputError(f"{len(ids)} ids for {given.shape[0]} rows")
+                raise InputError(f"{counted(len(ids), 'id')} for {counted(given.shape[0], 'row')}")
         values = batch_field_values(self.fields, ids, metadata)
         if len(ids):
             self._search.clear_counts()

@@ -18,6 +18,7 @@ from indexing.indexes.qdrant.filters import qdrant_filter
 from indexing.indexes.qdrant.settings import QdrantSettings
 from indexing.indexes.vectors import check_vectors, check_weights
 from indexing.inputs import whole_number
+from indexing.plurals import counted
 
 SCAN_BELOW = 0.1
 """If at most this share of the points matches a filter, all of them are compared with the query: exact search."""
@@ -65,7 +66,9 @@ class QdrantSearch:
         """Score documents as `QdrantIndex.score` does."""
         point_queries = self._point_queries(queries)
         if len(point_queries) != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {len(point_queries)} queries")
+            raise InputError(
+                f"{counted(len(doc_ids), 'list')} of candidates for {counted(len(point_queries), 'query')}"
+            )
         self._check_known(list(dict.fromkeys(chain.from_iterable(doc_ids))))
         pairs = [(query, ids) for query, ids in zip(point_queries, doc_ids, strict=True) if len(ids)]
         scores: list[float] = []
@@ -100,7 +103,7 @@ class QdrantSearch:
     def parts(self) -> str:
         """Description of a point's vectors."""
         dense = f"dense vectors of dimension {self._settings.dimension}" if self._settings.dimension else ""
-        sparse = f"weights over {self._settings.vocabulary} terms" if self._settings.vocabulary else ""
+        sparse = f"weights over {counted(self._settings.vocabulary, 'term')}" if self._settings.vocabulary else ""
         return " and ".join(part for part in (dense, sparse) if part)
 
     def _run(self, queries: list[PointQuery], k: int, filter: FilterLike | None, **fusion: Any) -> Hits:

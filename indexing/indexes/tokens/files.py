@@ -15,6 +15,7 @@ from indexing.hits import StringArray
 from indexing.indexes.settings_json import read_settings_json, write_settings_json
 from indexing.indexes.tokens.codebook import FULL, STEPS, Codebook
 from indexing.indexes.tokens.segment import PARTS, Segment
+from indexing.plurals import counted
 
 ENGINE = "Tokens"
 FILE_NAMES = rf"settings\.json|ids-\d+\.npz|codebook-\d+\.npz|segment-\d+\.({'|'.join(PARTS)})\.npy"
@@ -146,7 +147,9 @@ def _read(path: Path, stored: Stored) -> tuple[StringArray, Codebook | None, lis
         ) from error
     documents = sum(segment.documents for segment in segments)
     if documents != len(ids):
-        raise StorageError(f"the token index {path} is damaged: {documents} documents for {len(ids)} ids")
+        raise StorageError(
+            f"the token index {path} is damaged: {counted(documents, 'document')} for {counted(len(ids), 'id')}"
+        )
     width = book.width if book else stored.settings.dimension
     for segment in segments:
         if segment.stored.ndim != 2 or segment.stored.shape[1] != width:

@@ -24,6 +24,7 @@ from indexing.indexes.tokens.segment import Segment
 from indexing.indexes.vectors import check_token_vectors
 from indexing.inputs import require_positive
 from indexing.max_sim import EMPTY_SCORE
+from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
 FLUSH_BYTES = 64 * 1024 * 1024
@@ -103,7 +104,7 @@ class TokenIndex(Index):
         self._check_writable()
         vectors = check_token_vectors(rows, self.settings.dimension, self.path, ids)
         if len(ids) != vectors.texts:
-            raise InputError(f"{len(ids)} ids for the token vectors of {vectors.texts} documents")
+            raise InputError(f"{counted(len(ids), 'id')} for the token vectors of {counted(vectors.texts, 'document')}")
         check_ids(ids)
         if not ids:
             return
@@ -161,7 +162,7 @@ class TokenIndex(Index):
         self._check_open()
         vectors = self._queries(queries)
         if vectors.texts != len(doc_ids):
-            raise InputError(f"{len(doc_ids)} lists of candidates for {vectors.texts} queries")
+            raise InputError(f"{counted(len(doc_ids), 'list')} of candidates for {counted(vectors.texts, 'query')}")
         self._flush()
         places = self._known(list(chain.from_iterable(doc_ids)))
         bounds = np.cumsum([0, *map(len, doc_ids)])

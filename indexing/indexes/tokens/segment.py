@@ -14,6 +14,7 @@ from indexing.disk import sync
 from indexing.errors import StorageError
 from indexing.indexes.tokens.codebook import Codebook
 from indexing.max_sim import token_blocks
+from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
 PARTS = ("offsets", "stored", "codes", "starts", "lists")
@@ -183,7 +184,8 @@ class Segment:
         tokens = int(segment.offsets[-1]) if len(segment.offsets) else -1
         if tokens != len(segment.stored) or len(segment.codes) not in (0, tokens):
             raise StorageError(
-                f"{segment_file(folder, number, 'stored')} is damaged: it has {len(segment.stored)} vectors of {tokens}"
+                f"{segment_file(folder, number, 'stored')} is damaged: it has "
+                f"{counted(len(segment.stored), 'vector')} of {tokens}"
             )
         return segment
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.evaluation.evaluators.shared import shared_encodings
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,11 @@ def append_row(path: Path, row: Mapping[str, Any]) -> None:
 def _when(call: Call) -> str:
     if call.epoch == -1:
         return ""
-    return f" after epoch {call.epoch}" if call.steps == -1 else f" in epoch {call.epoch} after {call.steps} steps"
+    return (
+        f" after epoch {call.epoch}"
+        if call.steps == -1
+        else f" in epoch {call.epoch} after {counted(call.steps, 'step')}"
+    )
 
 
 def check_cutoffs(**arguments: int | Sequence[int]) -> None:

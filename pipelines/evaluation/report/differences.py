@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from indexing.plurals import counted
 from pipelines.evaluation.report.charts import COLOURS
 from pipelines.evaluation.report.facts import Facts
 
@@ -51,7 +52,7 @@ def differences_figure(facts: Facts, number: int, baseline: str | None) -> str:
     second = baseline if baseline in names and baseline != first else next(name for name in names if name != first)
     queries = len(facts.scores[first].query_ids)
     size = _sample_size(facts)
-    note = f" An even sample of {size:,} of {queries:,} queries." if size < queries else ""
+    note = f" An even sample of {size:,} of {counted(queries, 'query')}." if size < queries else ""
     return f"""<figure class="differences" data-values="v{number}">
 <h3>Query by query</h3>
 <div class="controls">

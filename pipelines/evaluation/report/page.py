@@ -58,7 +58,7 @@ def _title(facts: Sequence[Facts]) -> str:
 
 def _lead(results: Results, facts: Sequence[Facts]) -> str:
     systems = len(system_colours(facts))
-    lead = f"{systems} systems, {sum(dataset.result.queries for dataset in facts):,} queries, "
+    lead = f"{counted(systems, 'system')}, {counted(sum(dataset.result.queries for dataset in facts), 'query')}, "
     lead += f"{counted(sum(dataset.result.documents for dataset in facts), 'document')}. "
     if len(facts) == 1:
         (dataset,) = facts

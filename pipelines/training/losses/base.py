@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.training.model import token_counts, trained
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,9 @@ def row_labels(labels: Tensor | None, rows: int, name: str) -> Tensor:
     if labels is None:
         raise InputError(f"{name} needs labels: a column named label, labels, score or scores")
     if labels.numel() != rows:
-        raise InputError(f"{name} needs one label per row: {rows} rows, labels of shape {tuple(labels.shape)}")
+        raise InputError(
+            f"{name} needs one label per row: {counted(rows, 'row')}, labels of shape {tuple(labels.shape)}"
+        )
     return labels.reshape(-1)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.training.losses.base import EmbeddingLoss, check_columns
 from pipelines.training.losses.similarity import Metric, check_metric, row_by_row
 
@@ -31,7 +32,8 @@ def margins(labels: Tensor, negatives: int, name: str) -> Tensor:
         labels = labels[:, None]
     if labels.ndim != 2 or labels.shape[1] != negatives:
         raise InputError(
-            f"{name} with {negatives} negatives needs that many margins per row, or {negatives + 1} scores (of the "
+            f"{name} with {counted(negatives, 'negative')} needs that many margins per row, or "
+            f"{counted(negatives + 1, 'score')} (of the "
             f"positive and the negatives); the labels have the shape {tuple(labels.shape)}"
         )
     return labels.detach()

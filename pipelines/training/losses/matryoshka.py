@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.training.losses.base import EmbeddingLoss, SplitLoss, WrapperLoss
 
 
@@ -48,7 +49,9 @@ class MatryoshkaLoss(WrapperLoss, SplitLoss):
             raise InputError(f"matryoshka_dims must be one or more widths above 0, not {list(matryoshka_dims)}")
         weights = [1.0] * len(matryoshka_dims) if matryoshka_weights is None else list(matryoshka_weights)
         if len(weights) != len(matryoshka_dims):
-            raise InputError(f"matryoshka_weights has {len(weights)} numbers for {len(matryoshka_dims)} widths")
+            raise InputError(
+                f"matryoshka_weights has {counted(len(weights), 'number')} for {len(matryoshka_dims)} widths"
+            )
         widest_first = sorted(zip(matryoshka_dims, weights, strict=True), reverse=True)
         self.n_dims_per_step = n_dims_per_step
         self.matryoshka_dims = tuple(width for width, _ in widest_first)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.training.losses.base import EmbeddingLoss
 
 
@@ -28,7 +29,9 @@ class MSELoss(EmbeddingLoss):
             given = "none" if labels is None else f"labels of shape {tuple(labels.shape)}"
             raise InputError(f"MSELoss needs the teacher's vectors of width {width} as labels; the data has {given}")
         if labels.ndim == 3 and labels.shape[1] != len(embeddings):
-            raise InputError(f"MSELoss got vectors for {labels.shape[1]} columns; the data has {len(embeddings)}")
+            raise InputError(
+                f"MSELoss got vectors for {counted(labels.shape[1], 'column')}; the data has {len(embeddings)}"
+            )
         teachers = [labels] * len(embeddings) if labels.ndim == 2 else labels.unbind(dim=1)
         return torch.stack(
             [

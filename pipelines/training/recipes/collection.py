@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.mining.chunk_positives import judged_positives
 from pipelines.mining.folder import read_mined, state_of
 from pipelines.mining.from_collection import MiningSettings, leg_quotas, mine
@@ -81,10 +82,10 @@ class CollectionReport:
         return f"{how}; {apart}"
 
     def __str__(self) -> str:
-        sizes = f"{len(self.split.train):,} queries to train on, {len(self.split.tuning):,} to tune on"
+        sizes = f"{counted(len(self.split.train), 'query')} to train on, {len(self.split.tuning):,} to tune on"
         if self.split.left_out:
             sizes += f", {len(self.split.left_out):,} left out as too like these"
-        lines = [str(self.trained), f"  {sizes}, {self.mined_rows:,} rows mined", str(self.comparison)]
+        lines = [str(self.trained), f"  {sizes}, {counted(self.mined_rows, 'row')} mined", str(self.comparison)]
         lines += [f"  {self.scope}", "  the interval holds for this collection and queries like these"]
         if self.checks:
             lines += [f"  on other collections, {MEASURES[0]} with 95% intervals:", *map(str, self.checks)]
@@ -269,7 +270,8 @@ def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_se
     comparison, folder = report.comparison, report.trained.folder
     difference, low, high = comparison.gains[ALONE]
     note = (
-        f"{comparison.queries} held-out queries; the first {collection_settings.candidates} hits of the first stage "
+        f"{comparison.queries} held-out queries; the first {counted(collection_settings.candidates, 'hit')} of "
+        f"the first stage "
         f"were reranked. Gain of the reranker alone over the first stage in nDCG@10: {difference:+.4f}, 95% bootstrap "
         f"interval {low:+.4f} to {high:+.4f}. Combined, the first stage's score has the weight {comparison.weight:g}, "
         f"tuned on other queries; {comparison.verdict}. The interval holds for this collection and queries like these: "
@@ -283,7 +285,7 @@ def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_se
                 f"Reranking {check.name}",
                 {MEASURES[0]: check.figures},
                 check.name,
-                f"{check.queries} queries of another collection; {check.verdict} (difference with the weight "
+                f"{counted(check.queries, 'query')} of another collection; {check.verdict} (difference with the weight "
                 "{:g}: {:+.4f}, 95% interval {:+.4f} to {:+.4f}).".format(check.weight, *check.gains[INTERPOLATED]),
             )
             for check in report.checks

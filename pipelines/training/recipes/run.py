@@ -9,6 +9,7 @@ from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
+from indexing.plurals import counted
 from pipelines.training import TRIAL
 from pipelines.training.recipes.inference_free import arguments_for
 from pipelines.training.recipes.losses import batch_size_of
@@ -58,7 +59,10 @@ class TrainReport:
     after: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.folder}: {self.steps:,} steps over {self.rows:,} rows in {self.seconds / 60:.1f} min"]
+        lines = [
+            f"{self.folder}: {counted(self.steps, 'step')} over {counted(self.rows, 'row')} in "
+            f"{self.seconds / 60:.1f} min"
+        ]
         if self.resumed_from:
             lines[0] += f" (resumed from step {self.resumed_from:,})"
         lines.append(f"  {self.loss}" + (f", at the end {self.last_loss:.4f}" if self.last_loss is not None else ""))

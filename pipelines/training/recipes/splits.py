@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.mining.relevant_documents import Positive, normalized
 from pipelines.near_duplicates import Groups, near_duplicate_pairs, nearest_overlaps, words_of
 
@@ -108,7 +109,8 @@ def split_queries(
     tuning = max(MIN_QUERIES, min(MAX_TUNING, len(usable) // 20))
     if len(judged) < compared + tuning or len(usable) <= compared + tuning:
         raise InputError(
-            f"{len(usable)} queries, {len(judged)} of them with a positive that is a document of the collection, are "
+            f"{counted(len(usable), 'query')}, {len(judged)} of them with a positive that is a document of the "
+            f"collection, are "
             f"too few to compare on {compared}, tune on {tuning} and train on the others; add pairs or lower "
             "held_out (--held-out)"
         )
@@ -123,7 +125,9 @@ def split_queries(
     reserved_groups = {group_of.get(query_id, query_id) for query_id in reserved}
     train = [query_id for query_id in usable if group_of.get(query_id, query_id) not in reserved_groups]
     if not train:
-        raise InputError(f"all of {len(usable)} queries are held out: lower held_out (--held-out), or add queries")
+        raise InputError(
+            f"all of {counted(len(usable), 'query')} are held out: lower held_out (--held-out), or add queries"
+        )
     left_out = sorted(set(usable) - set(train) - reserved)
     if limit is not None and limit < len(train):
         train = generator.sample(train, limit)

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from indexing.errors import ModelError
+from indexing.plurals import counted
 from retrieve.encoders.modules.weights import first_line
 
 PAIR_ROLES = ("query", "document")
@@ -163,7 +164,7 @@ def _bounded_steps() -> Iterator[None]:
             return None
         steps += 1
         if steps > _MOST_STEPS:
-            raise ValueError(f"it takes over {_MOST_STEPS:,} steps for one text")
+            raise ValueError(f"it takes over {counted(_MOST_STEPS, 'step')} for one text")
         return trace
 
     sys.settrace(trace)

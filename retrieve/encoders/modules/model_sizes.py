@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from indexing.errors import ModelError
+from indexing.plurals import counted
 from retrieve.encoders.modules.weights import weight_extent, weight_files
 
 # Numbers in a configuration that decide how much is built.
@@ -62,6 +63,7 @@ def check_memory(folder: Path, model_class: Any, config: Any, **arguments: Any) 
     stored = sum(path.stat().st_size for path in weight_files(folder))
     if numbers > _NUMBERS_PER_BYTE * stored + _MORE_NUMBERS:
         raise ModelError(
-            f"{folder / 'config.json'}: the configuration describes a model of {numbers:,} numbers, but the files of "
-            f"its weights have {stored:,} bytes"
+            f"{folder / 'config.json'}: the configuration describes a model of {counted(numbers, 'number')}, "
+            f"but the files of "
+            f"its weights have {counted(stored, 'byte')}"
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
+from indexing.plurals import counted
 from retrieve.encoders.modules.module import Features, Module
 
 # In the order in which older config files concatenate several modes.
@@ -92,7 +93,7 @@ class Pooling(Module):
         if incoming is not None and self.embedding_dimension not in (None, incoming):
             raise ModelError(
                 f"the embedding dimension of Pooling is {self.embedding_dimension}, but its token vectors have "
-                f"{incoming} dimensions"
+                f"{counted(incoming, 'dimension')}"
             )
         self.embedding_dimension = width = self.embedding_dimension or incoming
         return width * len(self.pooling_mode) if width else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from indexing.errors import ModelError
+from indexing.plurals import counted
 from retrieve.encoders.modules.module import check_settings
 
 
@@ -74,7 +75,7 @@ class TaskLengths:
         if lengths.query_expansion and (lengths.query_length or 1 << 30) < lengths.query_expansion.length:
             raise ModelError(
                 f"{where}: query_length is {lengths.query_length}, but queries are expanded to "
-                f"{lengths.query_expansion.length} tokens"
+                f"{counted(lengths.query_expansion.length, 'token')}"
             )
         return lengths
 

@@ -88,7 +88,7 @@ def test_judged_queries_without_a_text_are_left_out_counted_and_named(tmp_path, 
     found = load_evaluation_set(folder)
 
     assert (list(found.queries), list(found.qrels), found.unknown_queries) == (["q0"], ["q0"], 1)
-    assert "1 judged queries have no text, 'stray' for example" in caplog.text
+    assert "1 judged query without a text, 'stray' for example" in caplog.text
 
 
 def test_judgements_of_another_collection_are_refused(tmp_path):
@@ -127,8 +127,8 @@ def test_what_the_checks_find_is_said_in_warnings(tmp_path, caplog):
 
     load_evaluation_set(folder)
 
-    assert "1 documents that are judged relevant are not in the corpus" in caplog.text
-    assert "1 judged queries have no relevant document" in caplog.text
+    assert "1 document judged relevant and not in the corpus" in caplog.text
+    assert "1 judged query without a relevant document" in caplog.text
 
 
 def test_other_judgements_of_the_same_queries_replace_the_sets_own(beir):

@@ -339,7 +339,7 @@ def test_per_query_values_that_do_not_fit_are_refused_by_name(collection, tmp_pa
     folder = write_results(tmp_path, {"one": (runs, qrels)})
     (folder / "per_query/one/bm25.json").write_text('{"query_ids": ["q1"], "measures": {"RR@10": [0.5, 1]}}')
 
-    with pytest.raises(InputError, match=r"bm25\.json: 2 values of RR@10 for 1 queries"):
+    with pytest.raises(InputError, match=r"bm25\.json: 2 values of RR@10 for 1 query"):
         write_report(folder)
 
 

@@ -233,7 +233,7 @@ def test_what_names_the_rows_must_fit_them():
     hits = Hits.from_run(RUN, ["q"])
     with pytest.raises(InputError, match="give the query ids"):
         evaluate(hits, QRELS)
-    with pytest.raises(InputError, match="2 query ids for the hits of 1 queries"):
+    with pytest.raises(InputError, match="2 query ids for the hits of 1 query"):
         evaluate(hits, QRELS, queries=["q", "r"])
     with pytest.raises(InputError, match="'q' is given twice"):
         evaluate(Hits.from_run(RUN, ["q", "q"]), QRELS, queries=["q", "q"])

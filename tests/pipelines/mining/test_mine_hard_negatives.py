@@ -288,13 +288,28 @@ def test_positives_are_grouped_and_found():
     assert mask.tolist() == [[True, False, False], [True, False, True], [False, False, False]]
 
 
-def test_a_document_of_several_sources_belongs_to_the_first():
+def test_a_document_of_several_sources_is_a_candidate_of_each():
     hits = {name: Hits.from_run(found, ["a", "b"]) for name, found in RUNS.items()}
     numbers = {doc_id: at for at, doc_id in enumerate(TEXTS)}
     found = from_hits(hits, numbers, 5)
-    assert np.isfinite(found.scores).sum(axis=1).tolist() == [7, 6]
-    alive = found.documents[0][np.isfinite(found.scores[0])]
-    assert len(set(alive.tolist())) == len(alive)
+    for at, name in enumerate(RUNS):
+        for row, query in enumerate("ab"):
+            alive = np.isfinite(found.scores[row]) & (found.sources[row] == at)
+            wanted = [numbers[doc_id] for doc_id in sorted(RUNS[name][query], key=RUNS[name][query].get, reverse=True)]
+            assert found.documents[row][alive].tolist() == wanted[:5]
+
+
+def test_a_source_whose_hits_another_found_too_fills_its_quota(tmp_path):
+    """Two sources with the same hits give two documents each, none of them twice, and nothing is reported short."""
+    same = {"q": {f"d{at}": 1.0 - at / 10 for at in range(1, 8)}}
+    settings = MiningSettings({"one": 2, "two": 2})
+    right = {"q": [Positive("text 0", "d0")]}
+    summary = mine(
+        {"q": "question"}, right, Store(), {"one": same, "two": same}, settings, tmp_path / "m", show_progress=False
+    )
+    (row,) = read_mined(tmp_path / "m").to_list()
+    assert [row[f"negative_{n}_id"] for n in (1, 2, 3, 4)] == ["d1", "d2", "d3", "d4"]
+    assert "fewer" not in str(summary) and "found" not in str(summary)
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_flat_resolves_ties_at_the_cutoff_by_id(tmp_path_factory, n, distinct, k
         (["a", "a"], np.ones((2, 8)), "'a' occurs 2 times"),
         (["a", ""], np.ones((2, 8)), "position 1 is empty"),
         (["a"], np.ones((1, 9)), "dimension 8"),
-        (["a"], np.ones((2, 8)), "1 ids for 2 vectors"),
+        (["a"], np.ones((2, 8)), "1 id for 2 vectors"),
         (["a", "bad"], np.array([[1.0] * 8, [np.nan] * 8]), "'bad' holds a NaN"),
         (["a", "bad"], np.array([[1.0] * 8, [np.inf] * 8]), "'bad' holds a NaN or an infinity"),
     ],

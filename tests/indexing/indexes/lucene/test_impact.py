@@ -179,7 +179,7 @@ def test_wrong_shapes_and_ids_are_errors(index):
     one = weights([{"fox": 1.0}])
     with pytest.raises(InputError, match="vocabulary of 17 terms, not 3"):
         index.upsert(["d"], sparse.csr_matrix((1, 3), dtype=np.float32))
-    with pytest.raises(InputError, match="2 ids for 1 rows"):
+    with pytest.raises(InputError, match="2 ids for 1 row"):
         index.upsert(["d1", "d2"], one)
     with pytest.raises(InputError, match="'d' occurs 2 times"):
         index.upsert(["d", "d"], sparse.vstack([one, one]).tocsr())

@@ -75,7 +75,7 @@ def test_points_must_have_all_their_vectors(tmp_path):
             index.search(weights(1), 3)
         with pytest.raises(InputError, match="2 ids for 3 rows"):
             index.upsert(ids(2), dense(3))
-        with pytest.raises(InputError, match="2 ids, but metadata of 1 documents"):
+        with pytest.raises(InputError, match="2 ids, but metadata of 1 document"):
             index.upsert(ids(2), dense(2), metadata=[{}])
 
 
