@@ -16,6 +16,23 @@ from pipelines.service.tracing import retrieval_span
 
 CHARS_PER_TOKEN = 4
 
+DOCUMENTS: Mapping[str, Any] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {
+        "type": "object",
+        "properties": {
+            "doc_id": {"type": "string", "minLength": 1},
+            "text": {"type": "string"},
+            "title": {"type": "string"},
+            "metadata": {"type": "object"},
+        },
+        "required": ["doc_id", "text"],
+        "additionalProperties": False,
+    },
+}
+"""JSON schema of documents to write."""
+
 
 @dataclass(frozen=True, slots=True)
 class DocumentBody:
@@ -42,7 +59,7 @@ class DocumentsBody:
         Objects with ``doc_id``, ``text`` and optionally ``title`` and ``metadata``.
     """
 
-    documents: Any = field(metadata={"is": "a list of documents"})
+    documents: Any = field(metadata={"is": "a list of documents", "schema": DOCUMENTS})
 
 
 @dataclass(frozen=True, slots=True)

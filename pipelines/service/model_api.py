@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,20 @@ from indexing.plurals import counted
 from pipelines.service.endpoint import Call, Endpoint
 from pipelines.service.errors import ServiceError
 from pipelines.service.served_models import EncodeOptions, Kind, ServedModel
+
+_TEXT = {"type": "string", "minLength": 1}
+TEXTS: Mapping[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1}]}
+"""JSON schema of a text or a list of texts."""
+DOCUMENTS: Mapping[str, Any] = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"type": "string"},
+            {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]},
+        ]
+    },
+}
+"""JSON schema of documents to rerank."""
 
 RERANKERS: tuple[Kind, ...] = ("cross-encoder", "late-interaction")
 
@@ -40,7 +54,7 @@ class OpenAiEmbeddings:
         ``query`` or ``document``: selects the model's prompt; by default none. An addition to OpenAI's fields.
     """
 
-    input: Any = field(metadata={"is": "a text or a list of texts"})
+    input: Any = field(metadata={"is": "a text or a list of texts", "schema": TEXTS})
     model: str = field(metadata={"is": "a name that GET /v1/models lists"})
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = field(default=None, metadata={"min": 1})
@@ -97,7 +111,7 @@ class Rerank:
     """
 
     query: str = field(metadata={"is": "the text to compare with"})
-    documents: Any = None
+    documents: Any = field(default=None, metadata={"schema": DOCUMENTS})
     texts: tuple[str, ...] | None = None
     model: str | None = None
     top_n: int | None = field(default=None, metadata={"min": 0})
@@ -128,7 +142,7 @@ class TeiEmbed:
         Keep only the first ones.
     """
 
-    inputs: Any = field(metadata={"is": "a text or a list of texts"})
+    inputs: Any = field(metadata={"is": "a text or a list of texts", "schema": TEXTS})
     truncate: bool | None = None
     truncation_direction: Direction = "Right"
     prompt_name: str | None = None

@@ -68,7 +68,7 @@ def schema(kind: type) -> dict[str, Any]:
     hints, texts = get_type_hints(kind), _descriptions(kind)
     properties = {}
     for each in fields(kind):
-        described = _schema(hints[each.name]) | _bounds(each.metadata)
+        described = each.metadata.get("schema") or _schema(hints[each.name]) | _bounds(each.metadata)
         text = texts.get(each.name) or each.metadata.get("is")
         properties[each.name] = described | ({"description": text} if text else {})
     needed = [each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING]
