@@ -64,7 +64,8 @@ uvicorn.run(create_server(engine_args_list=[arguments]), port=int(sys.argv[2]), 
 def compare_searches(collection: str, queries: Sequence[str], *, clients: int, seconds: float) -> list[Row]:
     """Time searches by concurrent clients beside the same pipeline, called for one query at a time, by turns.
 
-    Then send ten times as many requests as were answered, and requests whose clients leave.
+    Then divide the clients between two processes, send ten times as many requests as were answered, and requests whose
+    clients leave.
     """
     from pipelines import SearchPipeline
 
@@ -84,7 +85,8 @@ def compare_searches(collection: str, queries: Sequence[str], *, clients: int, s
                 alone += 1
             spent += time.perf_counter() - start
             served.add(asyncio.run(closed_loop(process.port, route, bodies, clients, seconds / TURNS)))
-        rows = [_overload(process, route, bodies, clients, served.rate, seconds * 2 / 3)]
+        rows = [_two_processes(collection, process, route, bodies, clients, seconds / 3)]
+        rows.append(_overload(process, route, bodies, clients, served.rate, seconds * 2 / 3))
         rows.append(_cancelled(process, route, bodies, clients, served.rate))
     same = [[hit["doc_id"] for hit in answer["hits"]] == expected[at] for at, answer in served.answers.items()]
     row = timed_row(
@@ -147,6 +149,38 @@ def compare_encoding(
 def _vector(answer: object) -> "np.ndarray":
     vector = np.array(answer["data"][0]["embedding"] if isinstance(answer, dict) else answer[0])  # type: ignore[index]
     return vector / np.linalg.norm(vector)
+
+
+def _two_processes(
+    collection: str, one: ServerProcess, route: str, bodies: Sequence[bytes], clients: int, seconds: float
+) -> Row:
+    """Divide the clients between two processes, by turns with one process for all; with their memory."""
+    alone, together = Load(), Load()
+    with server(["-m", "pipelines.cli", "serve", collection, "--port"]) as two:
+
+        async def both(seconds: float) -> None:
+            halves = (closed_loop(each.port, route, bodies, clients // 2, seconds) for each in (one, two))
+            first, second = await asyncio.gather(*halves)
+            first.add(second)
+            first.seconds /= 2
+            together.add(first)
+
+        asyncio.run(closed_loop(two.port, route, bodies, clients, 2.0))
+        for _ in range(TURNS):
+            alone.add(asyncio.run(closed_loop(one.port, route, bodies, clients, seconds / TURNS)))
+            asyncio.run(both(seconds / TURNS))
+        memory = one.held()["MB"], two.held()["MB"]
+    detail = f"one {alone}; two {together}; {memory[0]} and {memory[1]} MB"
+    return timed_row(
+        "serve",
+        "2 processes",
+        f"{clients} clients",
+        1 / alone.rate,
+        1 / together.rate,
+        1.0,
+        detail,
+        (memory[0], sum(memory)),
+    )
 
 
 def _overload(

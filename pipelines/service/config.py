@@ -186,6 +186,8 @@ class ServeConfig:
         """Raise an `InputError` for a service that has nothing to serve, or is open to others without keys."""
         if not self.collections and not self.models:
             raise InputError("there is nothing to serve: name a collection's directory, or models in --config")
+        if not 0 <= self.port < 65536:
+            raise InputError(f"port must be between 0 and 65535, not {self.port}")
         for name in self.collections:
             if not name or "/" in name:
                 raise InputError(f"a collection cannot be served under the name {name!r}: use letters, digits, - and _")

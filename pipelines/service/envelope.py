@@ -1,23 +1,21 @@
 """Envelope: request ids, the access log, the check of Host, and the answer to errors, around every request."""
 
-import json
 import logging
 import re
 import secrets
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.service.access_log import log_event
 from pipelines.service.answers import error_answer
 from pipelines.service.errors import CLIENT_GONE, ServiceError
 from pipelines.service.metrics import Metrics
 from pipelines.service.tracing import request_span
 
-access_log = logging.getLogger("pipelines.service.access")
 logger = logging.getLogger(__name__)
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -91,9 +89,6 @@ class Envelope:
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.request_seconds.labels(method, route).observe(seconds)
         line = {
-            "ts": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "level": "error" if status >= 500 else "info",
-            "event": "request",
             "request_id": request_id,
             "method": scope["method"],
             "route": route,
@@ -102,7 +97,7 @@ class Envelope:
             "client": (scope.get("client") or ("",))[0],
             **record,
         }
-        access_log.info("%s", json.dumps(line, ensure_ascii=True, default=str))
+        log_event("request", level="error" if status >= 500 else "info", **line)
 
 
 def _method(scope: Scope) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from indexing.errors import RetrieveError
 from pipelines.models import Models
+from pipelines.service.access_log import log_event
 from pipelines.service.batcher import Batcher
 from pipelines.service.config import ServeConfig
 from pipelines.service.errors import ServiceError
@@ -77,10 +78,19 @@ class Service:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Open everything, answer requests, and close everything."""
+        start = time.monotonic()
         async with AsyncExitStack() as closing:
             await self._open_all(closing)
             self.state = "ready"
             self._opened.set()
+            memory = self.metrics.registry.get_sample_value("process_resident_memory_bytes")
+            log_event(
+                "ready",
+                collections={name: served.documents for name, served in self.collections.items()},
+                models=[model.name for model in self.served_models],
+                seconds=round(time.monotonic() - start, 2),
+                memory_mb=None if memory is None else round(memory / 1e6),
+            )
             yield
             self.state = "draining"
 

@@ -266,7 +266,23 @@ def test_what_cannot_be_opened_is_one_line(tmp_path, capsys):
     assert line.startswith("error: ") and "is not a collection" in line
 
 
-def test_a_stopped_server_answers_every_request_that_it_accepted(shared_words):
+def test_an_address_that_cannot_be_listened_on_is_one_line(shared_words, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        statuses = [
+            main(["serve", str(shared_words), "--port", str(port)]),
+            main(["serve", str(shared_words), "--port", "99999"]),
+            main(["serve", str(shared_words), "--host", "192.0.2.1", "--allow-anonymous", "--port", "0"]),
+        ]
+
+    in_use, too_high, foreign = capsys.readouterr().err.splitlines()
+    assert statuses == [1, 1, 1]
+    assert in_use.startswith(f"error: cannot listen on 127.0.0.1:{port}: another program uses this port")
+    assert too_high == "error: port must be between 0 and 65535, not 99999"
+    assert foreign.startswith("error: cannot listen on 192.0.2.1:0: ")
+
+
+def test_a_stopped_server_answers_every_request_that_it_accepted(shared_words, documents):
     answered, refused, stop = [], [], threading.Event()
 
     def ask(number):
@@ -290,7 +306,9 @@ def test_a_stopped_server_answers_every_request_that_it_accepted(shared_words):
     assert process.returncode == 0, err
     assert set(answered) == {(200, 3)}
     logged = [json.loads(line) for line in out.splitlines()]
-    searched = [line for line in logged if line["route"].endswith("/search")]
+    listening, ready = (next(line for line in logged if line["event"] == event) for event in ("listening", "ready"))
+    assert listening["url"] == url and ready["collections"] == {"notes": len(documents)} and ready["memory_mb"] > 50
+    searched = [line for line in logged if line.get("route", "").endswith("/search")]
     assert len(searched) == len(answered), "each request of the log has its answer"
 
 
