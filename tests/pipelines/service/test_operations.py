@@ -31,8 +31,14 @@ SEARCH = "/v1/collections/notes/search"
 @pytest.fixture
 def log():
     lines = []
+
+    def keep(record):
+        line = json.loads(record.getMessage())
+        if line["event"] == "request":
+            lines.append(line)
+
     handler = logging.Handler()
-    handler.emit = lambda record: lines.append(json.loads(record.getMessage()))
+    handler.emit = keep
     logger = logging.getLogger("pipelines.service.access")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

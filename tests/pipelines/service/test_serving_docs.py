@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from indexing.settings_files import read_yaml
+from pipelines.cli import _parser
 from pipelines.service.app import endpoints
 from pipelines.service.config import Limits, ServeConfig
 
@@ -64,3 +66,16 @@ def test_each_route_is_on_the_page():
         if word not in PAGE and not word.startswith("page."):
             missing.append(endpoint.path)
     assert not missing
+
+
+def test_the_compose_file_names_present_options_and_variables():
+    docker = Path(__file__).parents[3] / "docker"
+    service = read_yaml(docker / "compose.serve.yaml")["services"]["retrieve"]
+    command = [part.replace("${COLLECTION:-collection}", "notes") for part in service["command"]]
+
+    options = _parser().parse_args(command)
+
+    assert (options.directories, options.host, options.keys) == (["/data/notes"], "0.0.0.0", "/data/keys.yaml")
+    text = (docker / "compose.serve.yaml").read_text("utf-8")
+    used = {*re.findall(r"\$\{(\w+)", text), *(entry for entry in service["environment"] if "=" not in entry)}
+    assert used == set(re.findall(r"^#?([A-Z_]+)=", (docker / "serve.env").read_text("utf-8"), re.MULTILINE))
