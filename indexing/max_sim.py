@@ -4,6 +4,7 @@ Khattab and Zaharia, "ColBERT: Efficient and Effective Passage Search via Contex
 2020; Lee et al., "Rethinking the Role of Token Retrieval in Multi-Vector Retrieval", 2023 (XTR).
 """
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -128,9 +129,21 @@ def token_maxima(query: NDArray[np.floating], documents: TokenVectors) -> NDArra
     filled = documents.lengths > 0
     if filled.any() and len(query):
         # Documents as rows: this product, and maxima over adjacent rows, are faster than those of the transpose.
-        similarity = documents.vectors.astype(np.float32, copy=False) @ query.astype(np.float32, copy=False).T
+        similarity = widened(documents.vectors) @ query.astype(np.float32, copy=False).T
         best[filled] = np.maximum.reduceat(similarity, documents.offsets[:-1][filled], axis=0)
     return best
+
+
+def widened(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return vectors in float32.
+
+    Where torch is loaded it converts float16, which takes an eighth of NumPy's time.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or vectors.dtype != np.float16 or not (vectors.flags.writeable and vectors.flags.c_contiguous):
+        return vectors.astype(np.float32, copy=False)
+    result: NDArray[np.float32] = torch.from_numpy(vectors).float().numpy()
+    return result
 
 
 def query_sums(best: NDArray[np.float32], offsets: NDArray[np.int64]) -> NDArray[np.float32]:

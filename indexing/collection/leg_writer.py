@@ -16,7 +16,7 @@ from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import Fields
-from indexing.indexes.base import Index, MatchingIds
+from indexing.indexes.base import Index, MatchingIds, StoredRows
 from indexing.progress import progress
 
 COMMIT_SHARE = 0.05
@@ -59,9 +59,10 @@ class LegWriter:
         fields: Fields,
         commit_seconds: float,
         matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
     ) -> Self:
         """Make an empty index."""
-        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields, matching)
+        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields, matching, stored_rows)
         index.commit(0)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
@@ -75,9 +76,10 @@ class LegWriter:
         *,
         commit_seconds: float,
         matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
     ) -> Self:
         """Open the index as it was last committed."""
-        index = open_index(leg, path / "legs" / leg.folder, read_only=False, matching=matching)
+        index = open_index(leg, path / "legs" / leg.folder, read_only=False, matching=matching, stored_rows=stored_rows)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
     def upsert(self, documents: Sequence[Document], rows: Any, sequence: int) -> None:

@@ -12,6 +12,7 @@ from indexing.collection.legs import open_index
 from indexing.collection.manifest import Leg, Manifest, read_manifest
 from indexing.collection.staging import hidden_sibling
 from indexing.collection.store import DocumentStore
+from indexing.collection.stored_rows import stored_rows
 from indexing.disk import file_stamp
 from indexing.errors import StorageError
 from indexing.filters import FilterLike, parse_filter
@@ -140,14 +141,14 @@ class Snapshot(Closing):
     def _open_index(self, name: str) -> Index:
         leg = self.leg(name)
         try:
-            index = self._opened(leg)
+            index = self._opened(leg, name)
         except StorageError:
             # A writer may have built the index anew in another folder meanwhile.
             if self.documents.replaced or (newer := read_manifest(self.path).legs.get(name)) in (None, leg):
                 self._check_in_place()
                 raise
             self.manifest = replace(self.manifest, legs={**self.manifest.legs, name: newer})
-            index = self._opened(newer)
+            index = self._opened(newer, name)
         if self.documents.replaced:
             index.close()
         self._check_in_place()
@@ -157,8 +158,11 @@ class Snapshot(Closing):
         if self.documents.replaced:
             raise StorageError(f"{self.path} was replaced since it was opened: refresh it, or open it again")
 
-    def _opened(self, leg: Leg) -> Index:
-        return open_index(leg, self.path / "legs" / leg.folder, read_only=True, matching=self.matching)
+    def _opened(self, leg: Leg, name: str) -> Index:
+        rows = stored_rows(self.documents, self.path, name, leg)
+        return open_index(
+            leg, self.path / "legs" / leg.folder, read_only=True, matching=self.matching, stored_rows=rows
+        )
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

@@ -170,6 +170,10 @@ class DocumentStore(SqliteFile):
         rows = self._where_id_in("number, title, text, digest", ids)
         return {f"{title} {text}".strip(): number for number, title, text, digest in rows if digest is not None}
 
+    def numbers_of(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of those of these ids that are stored; of deleted ones until `purge`."""
+        return dict(self._where_id_in("doc_id, number", ids))
+
     def parents(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the parent's id of those of these ids that exist, are not deleted and are chunks."""
         columns = f"doc_id, json_extract(metadata, '$.{PARENT_ID}'), json_type(metadata, '$.{CHUNK}'), deleted"

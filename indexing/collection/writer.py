@@ -24,6 +24,7 @@ from indexing.collection.reader import Collection
 from indexing.collection.shards import Shards
 from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
+from indexing.collection.stored_rows import stored_rows
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
@@ -193,8 +194,7 @@ class CollectionWriter(Collection):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
         if (ids is None) == (filter is None):
             raise InputError("delete takes either ids or a filter")
-        if ids is None:
-            ids = self.matching(filter or {})
+        ids = self.matching(filter or {}) if ids is None else ids
         deleted = self.documents.delete(ids)
         if deleted:
             with self._marking_broken():
@@ -255,7 +255,7 @@ class CollectionWriter(Collection):
         leg = replace(leg, folder=folder, files={})
         shards, fields = self._shards.get(name), self.manifest.fields
         try:
-            writer = LegWriter.create(self.path, name, leg, shards, fields=fields, **self._leg_options)
+            writer = LegWriter.create(self.path, name, leg, shards, fields=fields, **self._leg_options(name, leg))
         except TypeError as error:
             raise InputError(f"the leg {name!r} is of backend {leg.backend!r}: {error}") from None
         try:
@@ -326,9 +326,9 @@ class CollectionWriter(Collection):
         finally:
             self.close()
 
-    @property
-    def _leg_options(self) -> dict[str, Any]:
-        return {"commit_seconds": self._commit_seconds, "matching": self.matching}
+    def _leg_options(self, name: str, leg: Leg) -> dict[str, Any]:
+        rows = stored_rows(self.documents, self.path, name, leg)
+        return {"commit_seconds": self._commit_seconds, "matching": self.matching, "stored_rows": rows}
 
     def _prepare(self, without: Container[str], show_progress: bool) -> None:
         """Remove what a crash left, open every leg, and replay the journal into it."""
@@ -341,7 +341,7 @@ class CollectionWriter(Collection):
                 self._shards[name].check_lengths()
                 self._shards[name].remove_leftovers()
             if name not in without:
-                writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **self._leg_options)
+                writer = LegWriter.open(self.path, name, leg, self._shards.get(name), **self._leg_options(name, leg))
                 self._writers[name] = writer
                 writer.catch_up(self.documents, show_progress=show_progress)
 

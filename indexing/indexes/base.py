@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,18 @@ Terms: TypeAlias = tuple[tuple[str, float], ...]
 """The query's terms that a document contains, each with its part of the score, the largest first."""
 MatchingIds: TypeAlias = Callable[[FilterLike], Sequence[str]]
 """Return the ids of the documents that a filter keeps: `Collection.matching`."""
+
+
+class StoredRows(Protocol):
+    """The rows that a collection stores for a leg, for kinds of index that keep none themselves."""
+
+    def numbers(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the number of each document, which names its rows; -1 for an unknown one."""
+        ...
+
+    def read(self, numbers: NDArray[np.int64]) -> Any:
+        """Return the rows of these numbers, in their order; raise `StorageError` if there are none."""
+        ...
 
 
 class Index(ABC):
@@ -221,11 +233,14 @@ class Making:
         Read the term of each column of the weights.
     matching
         Answer filters, for kinds that keep no field values.
+    stored_rows
+        Read stored rows, for kinds that keep none.
     """
 
     fields: Fields
     vocabulary: Callable[[], Sequence[str]]
     matching: MatchingIds | None = None
+    stored_rows: StoredRows | None = None
 
 
 class Kind(ABC):
@@ -263,7 +278,14 @@ class Kind(ABC):
         """Make an empty index in a folder that holds none."""
 
     @abstractmethod
-    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> Index:
+    def open(
+        self,
+        path: Path,
+        *,
+        read_only: bool,
+        matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
+    ) -> Index:
         """Open the last committed state."""
 
     def describe(self, parameters: Mapping[str, Any]) -> str:

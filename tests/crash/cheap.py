@@ -67,7 +67,7 @@ def plan(*, edge: bool = False) -> Plan:
         "graph": Leg("faiss", CheapVectors.identity, vectors | {"kind": "hnsw", "ef_construction": 64}),
     }
     # All documents are scored, so that hits do not depend on the documents that centroids were learned from.
-    tokens = {"dimension": DIMENSION, "bits": 16, "train_at": 1500, "centroids": 32, "candidates": 1_000_000}
+    tokens = {"dimension": DIMENSION, "bits": 0, "train_at": 1500, "centroids": 32, "candidates": 1_000_000}
     legs["tokens"] = Leg("tokens", CheapTokens.identity, tokens)
     if edge:
         legs["edge"] = Leg("qdrant", CheapVectors.identity, vectors)

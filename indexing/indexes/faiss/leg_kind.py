@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from indexing.indexes.base import Kind, Making, MatchingIds
+from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.vectors import check_vector_rows
@@ -42,7 +42,14 @@ class FaissKind(Kind):
         """Make an empty index."""
         return FaissIndex.create(path, int(parameters["dimension"]), matching=making.matching, **chosen(parameters))
 
-    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> FaissIndex:
+    def open(
+        self,
+        path: Path,
+        *,
+        read_only: bool,
+        matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
+    ) -> FaissIndex:
         """Open the last committed state."""
         return FaissIndex.open(path, read_only=read_only, matching=matching)
 

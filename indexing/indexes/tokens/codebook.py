@@ -3,7 +3,7 @@
 Santhanam et al., "PLAID: An Efficient Engine for Late Interaction Retrieval", 2022.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 
 from indexing.disk import sync
 from indexing.errors import StorageError
+from indexing.token_vectors import TokenVectors
 
 FULL = 16
+CODES_ONLY = 0
+"""Keep the number of the nearest centroid and no vector."""
 STEPS = {2: 0.9957, 4: 0.3352, 8: 0.0308}
 """Step of the best uniform quantizer of a normal distribution, in standard deviations, by bits (Max, 1960)."""
 SAMPLES_PER_CENTROID = 64
 """Vectors that k-means learns one centroid from."""
 ITERATIONS = 6
+SAMPLE_BYTES = 256 * 1024 * 1024
+"""Largest sample that k-means learns from; beyond it a centroid has fewer samples."""
 _ROWS_AT_ONCE = 32_768
 
 
@@ -34,7 +39,7 @@ class Codebook:
     steps
         float32 [dim], step of the quantizer; not used with `FULL` bits.
     bits
-        Bits a dimension: 2, 4 or 8; `FULL` keeps the vectors in float16.
+        Bits a dimension: 2, 4 or 8; `FULL` keeps the vectors in float16, `CODES_ONLY` none.
     """
 
     centroids: NDArray[np.float32]
@@ -60,6 +65,31 @@ class Codebook:
         deviation = (part - book.centroids[book.assign(part)]).std(axis=0)
         return cls(book.centroids, np.maximum(deviation * STEPS.get(bits, 1.0), 1e-6).astype(np.float32), bits)
 
+    @classmethod
+    def learn(cls, pieces: Iterable[TokenVectors], tokens: int, centroids: int, bits: int) -> Self:
+        """Learn from a random sample of all vectors.
+
+        Parameters
+        ----------
+        pieces, tokens
+            All vectors, and their number.
+        centroids
+            Number of centroids; 0 for the power of two next to ``4 * sqrt(tokens)``.
+        bits
+            As of the codebook.
+        """
+        count = min(centroids or 1 << max(4, round(np.log2(4 * max(tokens, 1) ** 0.5))), max(1, tokens))
+        rng = np.random.default_rng(0)
+        sample = np.empty((0, 0), np.float32)
+        for piece in pieces:
+            size = min(SAMPLES_PER_CENTROID * count, SAMPLE_BYTES // (4 * piece.dimension))
+            part = piece.vectors[rng.random(len(piece.vectors)) < size / max(tokens, 1)]
+            # In memory that grows in place: the sample never exists twice.
+            filled = len(sample)
+            sample.resize((filled + len(part), piece.dimension), refcheck=False)
+            sample[filled:] = part
+        return cls.train(sample, count, bits)
+
     @property
     def code_type(self) -> "np.dtype[Any]":
         """Type of the number of a centroid."""
@@ -84,7 +114,10 @@ class Codebook:
             part = slice(start, start + _ROWS_AT_ONCE)
             rows = np.asarray(vectors[part], np.float32)
             codes[part] = self.assign(rows)
-            stored[part] = rows if self.bits == FULL else self._pack(rows - self.centroids[codes[part]])
+            if self.bits == FULL:
+                stored[part] = rows
+            elif self.bits != CODES_ONLY:
+                stored[part] = self._pack(rows - self.centroids[codes[part]])
         return codes, stored
 
     def similarities(

@@ -13,13 +13,14 @@ from indexing.disk import load_strings
 from indexing.errors import InputError, StorageError
 from indexing.hits import StringArray
 from indexing.indexes.settings_json import read_settings_json, write_settings_json
-from indexing.indexes.tokens.codebook import FULL, STEPS, Codebook
+from indexing.indexes.tokens.codebook import CODES_ONLY, FULL, STEPS, Codebook
 from indexing.indexes.tokens.segment import PARTS, Segment
 from indexing.plurals import counted
 
 ENGINE = "Tokens"
 FILE_NAMES = rf"settings\.json|ids-\d+\.npz|codebook-\d+\.npz|segment-\d+\.({'|'.join(PARTS)})\.npy"
 METRICS = ("maxsim", "meanmaxsim")
+BITS = (CODES_ONLY, *STEPS, FULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class TokenSettings:
         ``"maxsim"``, or ``"meanmaxsim"``, which divides a score by the number of the query's vectors.
     bits
         Bits a dimension once centroids are learned: 2, 4, 8, or 16 for float16. Scores are those of the kept vectors.
+        0 keeps no vectors, and reads them from the rows that a collection stores.
     train_at
         Number of documents from which centroids are learned. With fewer every document is compared.
     centroids
@@ -41,7 +43,7 @@ class TokenSettings:
     nprobe
         Centroids whose documents a query vector finds.
     candidates
-        Documents whose full score is computed for a query.
+        Documents whose full score is computed for a query: the best of `SHORTLIST` times as many by their centroids.
     """
 
     dimension: int
@@ -55,8 +57,8 @@ class TokenSettings:
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise InputError(f"metric must be {' or '.join(METRICS)}, not {self.metric!r}")
-        if self.bits not in (*STEPS, FULL):
-            raise InputError(f"bits must be one of {', '.join(map(str, (*STEPS, FULL)))}, not {self.bits!r}")
+        if self.bits not in BITS:
+            raise InputError(f"bits must be one of {', '.join(map(str, BITS))}, not {self.bits!r}")
         for name in ("dimension", "train_at", "nprobe", "candidates"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -150,7 +152,7 @@ def _read(path: Path, stored: Stored) -> tuple[StringArray, Codebook | None, lis
         raise StorageError(
             f"the token index {path} is damaged: {counted(documents, 'document')} for {counted(len(ids), 'id')}"
         )
-    width = book.width if book else stored.settings.dimension
+    width = book.width if book else stored.settings.dimension if stored.settings.bits else 0
     for segment in segments:
         if segment.stored.ndim != 2 or segment.stored.shape[1] != width:
             raise StorageError(

@@ -1,6 +1,6 @@
 """TokenIndex: documents of several vectors each, found by MaxSim, with upserts, deletes and filters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,13 +14,14 @@ from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.hits import Hits
-from indexing.indexes.base import Index, MatchingIds
+from indexing.indexes.base import Index, MatchingIds, StoredRows
 from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.tokens import files, search
-from indexing.indexes.tokens.codebook import SAMPLES_PER_CENTROID, Codebook
+from indexing.indexes.tokens.codebook import CODES_ONLY, Codebook
 from indexing.indexes.tokens.files import Stored, TokenSettings
-from indexing.indexes.tokens.segment import Segment
+from indexing.indexes.tokens.segment import TOKENS_AT_ONCE, Segment
+from indexing.indexes.tokens.stored import StoredVectors
 from indexing.indexes.vectors import check_token_vectors
 from indexing.inputs import require_positive
 from indexing.max_sim import EMPTY_SCORE
@@ -41,7 +42,8 @@ class TokenIndex(Index):
     """Token vectors under string ids, compared by MaxSim.
 
     A score is MaxSim over the vectors as they are kept: in float16 until centroids are learned, then in `bits` a
-    dimension. A document without vectors is stored, but is never a hit.
+    dimension. With 0 bits the index keeps none, and reads those that its collection stores. A document without vectors
+    is stored, but is never a hit.
 
     Few documents are all compared with a query. From `train_at` on, the commit learns centroids. A query vector then
     finds the documents of its nearest centroids, and the `candidates` that look best get their full score.
@@ -62,30 +64,48 @@ class TokenIndex(Index):
         *,
         read_only: bool = False,
         matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
     ) -> None:
         super().__init__(path, read_only=read_only)
         self.settings = stored.settings
         self._stored, self._ids, self._book, self._segments = stored, ids, book, list(segments)
         self._sequence = stored.sequence
-        self._matching = matching
+        self._matching, self._stored_rows = matching, stored_rows
+        self._vectors: StoredVectors | None = None
         self._waiting: list[TokenVectors] = []
         self._changed = not stored.ids
         self._next = max(stored.segments, default=0) + 1
         self._empty_mask: NDArray[np.bool_] | None = None
         self._findable_mask: NDArray[np.bool_] | None = None
+        self._all_lengths: NDArray[np.int64] | None = None
 
     @classmethod
-    def create(cls, path: str | Path, dimension: int, *, matching: MatchingIds | None = None, **settings: Any) -> Self:
-        """Make an empty index in a folder that holds none; `settings` as in `TokenSettings`."""
+    def create(
+        cls,
+        path: str | Path,
+        dimension: int,
+        *,
+        matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
+        **settings: Any,
+    ) -> Self:
+        """Make an empty index in a folder that holds none; `settings` as in `TokenSettings`, others as in `Making`."""
         path = Path(path)
         chosen = TokenSettings(dimension, **settings)
         if (path / SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
-        return cls(path, Stored(chosen), IdTable(), matching=matching)
+        return cls(path, Stored(chosen), IdTable(), matching=matching, stored_rows=stored_rows)
 
     @classmethod
-    def open(cls, path: str | Path, *, read_only: bool = False, matching: MatchingIds | None = None) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
+    ) -> Self:
         """Open the last committed state.
 
         Raises
@@ -97,7 +117,8 @@ class TokenIndex(Index):
         stored, ids, book, segments = files.read_newest(path)
         if not read_only:
             files.remove_unnamed(path, stored)
-        return cls(path, stored, IdTable(ids), book, segments, read_only=read_only, matching=matching)
+        given: dict[str, Any] = {"read_only": read_only, "matching": matching, "stored_rows": stored_rows}
+        return cls(path, stored, IdTable(ids), book, segments, **given)
 
     def upsert(self, ids: Sequence[str], rows: Any, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Store `TokenVectors` under their ids; `metadata` is not kept. Errors as in `Index.upsert`."""
@@ -154,7 +175,7 @@ class TokenIndex(Index):
             found = search.find_candidates(centroid_scores, self._segments, self.settings.nprobe, wanted, allowed)
             rows.append(np.full(len(found), row))
             places.append(found)
-            scores.append(search.score_some(query, self._segments, self._book, found, centroid_scores))
+            scores.append(self._maxima(query, found).sum(axis=1))
         return self._ranked(vectors, rows, places, scores, k)
 
     def score(self, queries: Any, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
@@ -170,7 +191,7 @@ class TokenIndex(Index):
         for row in range(vectors.texts):
             part = slice(bounds[row], bounds[row + 1])
             used, back = np.unique(places[part], return_inverse=True)
-            scores[part] = search.score_some(vectors.text(row), self._segments, self._book, used)[back]
+            scores[part] = self._maxima(vectors.text(row), used).sum(axis=1)[back]
             scores[part] /= self._divisor(len(vectors.text(row)))
         scores[self._empty()[places]] = EMPTY_SCORE
         return scores
@@ -179,15 +200,11 @@ class TokenIndex(Index):
         """Return the kept vectors of these ids in float32; raise `InputError` for an unknown one."""
         self._check_open()
         self._flush()
-        found: list[NDArray[Any]] = []
-        for place in self._known(ids).tolist():
-            start = 0
-            for segment in self._segments:
-                if place < start + segment.documents:
-                    found.append(segment.one(place - start, self._book))
-                    break
-                start += segment.documents
-        return TokenVectors.of(found, self.settings.dimension)
+        places = self._known(ids)
+        if self.settings.bits == CODES_ONLY:
+            stored = self._reader().read(places)
+            return stored._replace(vectors=stored.vectors.astype(np.float32))
+        return TokenVectors.of(search.decoded(places, self._segments, self._book), self.settings.dimension)
 
     def optimize(self) -> None:
         """Drop replaced and deleted documents, and join all segments."""
@@ -198,7 +215,7 @@ class TokenIndex(Index):
         alive = self._ids.alive()
         bounds = np.cumsum([segment.documents for segment in self._segments])
         living = np.split(alive, bounds[:-1])
-        self._ids = IdTable(self._ids.strings[alive])
+        self._ids, self._vectors = IdTable(self._ids.strings[alive]), None
         self._segments = [Segment.join(self.path, self._new(), self._segments, living)] if len(self._ids) else []
         self._touch()
 
@@ -228,7 +245,7 @@ class TokenIndex(Index):
         newer = type(self).open(self.path, read_only=True)
         self._stored, self._ids, self._book = newer._stored, newer._ids, newer._book
         self._segments, self._sequence, self._next = newer._segments, newer._sequence, newer._next
-        self._waiting = []
+        self._waiting, self._vectors = [], None
         self._touch()
         self._changed = False
         return True
@@ -237,6 +254,7 @@ class TokenIndex(Index):
         """Release the memory; uncommitted changes are lost."""
         self._closed = True
         self._segments, self._waiting, self._ids, self._book = [], [], IdTable(), None
+        self._vectors, self._stored_rows = None, None
 
     def __len__(self) -> int:
         self._check_open()
@@ -249,15 +267,9 @@ class TokenIndex(Index):
         """Score every allowed document."""
         rows, places, scores = [], [], []
         positions = np.flatnonzero(allowed)
-        if len(positions) < 0.5 * len(allowed):
-            for row in range(queries.texts):
-                rows.append(np.full(len(positions), row))
-                places.append(positions)
-                scores.append(search.score_some(queries.text(row), self._segments, self._book, positions))
-            return self._ranked(queries, rows, places, scores, k)
-        for first, block in search.score_all(queries, self._segments, self._book):
-            for row, every in enumerate(block[:, positions], first):
-                kept = _best(every, k)
+        for first, block in search.score_all(queries, positions, self._maxima):
+            for row, every in enumerate(block, first):
+                kept = search.best_with_ties(every, k)
                 rows.append(np.full(len(kept), row))
                 places.append(positions[kept])
                 scores.append(every[kept])
@@ -284,23 +296,21 @@ class TokenIndex(Index):
         """Return which positions may be hits, bool [positions]."""
         if self._findable_mask is None:
             self._findable_mask = self._ids.alive() & ~self._empty()
-        allowed = self._findable_mask
         if filter is None:
-            return allowed
+            return self._findable_mask
         if self._matching is None:
             raise InputError(
                 f"the index {self.path} keeps no metadata: search its collection, or open it with matching=…"
             )
         places = self._ids.positions(self._matching(filter))
-        kept = np.zeros(len(allowed), bool)
+        kept = np.zeros(len(self._findable_mask), bool)
         kept[places[places >= 0]] = True
-        return allowed & kept
+        return self._findable_mask & kept
 
     def _empty(self) -> NDArray[np.bool_]:
         """Return which positions have documents without vectors, bool [positions]."""
         if self._empty_mask is None:
-            parts = [segment.offsets[1:] == segment.offsets[:-1] for segment in self._segments]
-            self._empty_mask = np.concatenate([np.zeros(0, bool), *parts])
+            self._empty_mask = self._lengths(np.arange(sum(segment.documents for segment in self._segments))) == 0
         return self._empty_mask
 
     def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
@@ -318,31 +328,54 @@ class TokenIndex(Index):
         """Write the vectors that wait in memory to a segment."""
         if self._waiting:
             vectors = TokenVectors.join(self._waiting)
-            self._segments.append(self._write(Segment.of(self._new(), vectors, self._book)))
+            keep = self.settings.bits != CODES_ONLY
+            self._segments.append(self._write(Segment.of(self._new(), vectors, self._book, keep=keep)))
             self._waiting = []
             self._touch()
 
     def _train(self) -> int:
         """Learn centroids and encode all documents; return the number of the codebook."""
+        if self.settings.bits == CODES_ONLY and self._ids.dead:
+            self.optimize()  # the collection may have removed the vectors of deleted documents
         tokens = sum(int(segment.offsets[-1]) for segment in self._segments)
-        count = self.settings.centroids or 1 << max(4, round(np.log2(4 * max(tokens, 1) ** 0.5)))
-        count = min(count, max(1, tokens))
-        share = min(1.0, SAMPLES_PER_CENTROID * count / max(tokens, 1))
-        rng = np.random.default_rng(0)
-        sample = []
-        for segment in self._segments:
-            for block in segment.pieces(FLUSH_BYTES):
-                sample.append(block.vectors[rng.random(len(block.vectors)) < share].astype(np.float32))
-        self._book = Codebook.train(np.concatenate(sample), count, self.settings.bits)
+        self._book = Codebook.learn(self._pieces(), tokens, self.settings.centroids, self.settings.bits)
         number = self._stored.codebook + 1
         self._book.save(files.codebook_file(self.path, number))
-        self._segments = [
-            self._write(Segment.of(self._new(), piece, self._book))
-            for segment in self._segments
-            for piece in segment.pieces(FLUSH_BYTES)
-        ]
+        self._segments = [self._write(Segment.of(self._new(), piece, self._book)) for piece in self._pieces()]
         self._touch()
         return number
+
+    def _pieces(self) -> Iterator[TokenVectors]:
+        """Yield the vectors of all documents in pieces, as they are before centroids are learned."""
+        if self.settings.bits == CODES_ONLY:
+            tokens = FLUSH_BYTES // (2 * self.settings.dimension)
+            yield from self._reader().pieces(self._lengths(np.arange(len(self._empty()))), tokens)
+            return
+        for segment in self._segments:
+            yield from segment.pieces(FLUSH_BYTES)
+
+    def _reader(self) -> StoredVectors:
+        """Return the reader of the vectors that the collection stores."""
+        if self._stored_rows is None:
+            raise InputError(
+                f"the index {self.path} keeps no vectors (bits 0): search its collection, or open it with stored_rows=…"
+            )
+        if self._vectors is None:
+            self._vectors = StoredVectors(self._stored_rows, self._ids)
+        return self._vectors
+
+    def _maxima(self, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return `search.Maxima`."""
+        if self.settings.bits == CODES_ONLY:
+            return self._reader().maxima(query, positions, self._lengths(positions), TOKENS_AT_ONCE)
+        return search.maxima_of(query, positions, self._segments, self._book)
+
+    def _lengths(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of vectors of documents."""
+        if self._all_lengths is None:
+            parts = [np.diff(segment.offsets) for segment in self._segments]
+            self._all_lengths = np.concatenate([np.zeros(0, np.int64), *parts])
+        return self._all_lengths[positions]
 
     def _merge(self) -> None:
         """Merge small segments at the end, so that their number grows with the logarithm of the documents."""
@@ -356,7 +389,7 @@ class TokenIndex(Index):
             self._changed = True
 
     def _touch(self) -> None:
-        self._changed, self._empty_mask, self._findable_mask = True, None, None
+        self._changed, self._empty_mask, self._findable_mask, self._all_lengths = True, None, None, None
 
     def _write(self, segment: Segment) -> Segment:
         """Write a segment, and return it mapped from its files."""
@@ -366,11 +399,3 @@ class TokenIndex(Index):
     def _new(self) -> int:
         self._next += 1
         return self._next - 1
-
-
-def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return the positions of the `k` best scores with all that tie with the last."""
-    if k >= len(scores):
-        return np.arange(len(scores))
-    last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero(scores >= last)

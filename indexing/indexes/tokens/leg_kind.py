@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from indexing.indexes.base import Kind, Making, MatchingIds
+from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
 from indexing.indexes.registry import Rows, chosen
-from indexing.indexes.tokens.codebook import FULL
+from indexing.indexes.tokens.codebook import CODES_ONLY, FULL
 from indexing.indexes.tokens.files import FILE_NAMES
 from indexing.indexes.tokens.index import TokenIndex
 from indexing.indexes.vectors import check_token_rows
@@ -16,6 +16,7 @@ class TokensKind(Kind):
     """Token vectors compared by MaxSim; parameters as in `TokenSettings`."""
 
     backend = "tokens"
+    defaults: ClassVar[Mapping[str, Any]] = {"bits": CODES_ONLY}
     file_names = FILE_NAMES
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
@@ -32,11 +33,24 @@ class TokensKind(Kind):
 
     def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> TokenIndex:
         """Make an empty index."""
-        return TokenIndex.create(path, int(parameters["dimension"]), matching=making.matching, **chosen(parameters))
+        return TokenIndex.create(
+            path,
+            int(parameters["dimension"]),
+            matching=making.matching,
+            stored_rows=making.stored_rows,
+            **chosen(parameters),
+        )
 
-    def open(self, path: Path, *, read_only: bool, matching: MatchingIds | None = None) -> TokenIndex:
+    def open(
+        self,
+        path: Path,
+        *,
+        read_only: bool,
+        matching: MatchingIds | None = None,
+        stored_rows: StoredRows | None = None,
+    ) -> TokenIndex:
         """Open the last committed state."""
-        return TokenIndex.open(path, read_only=read_only, matching=matching)
+        return TokenIndex.open(path, read_only=read_only, matching=matching, stored_rows=stored_rows)
 
     def fresh_after_delete(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether whole vectors are kept: coded ones stay coded by centroids of deleted documents."""

@@ -47,11 +47,12 @@ class Segment:
     lists: NDArray[np.uint32]
 
     @classmethod
-    def of(cls, number: int, vectors: TokenVectors, book: Codebook | None) -> Self:
-        """Encode documents."""
+    def of(cls, number: int, vectors: TokenVectors, book: Codebook | None, *, keep: bool = True) -> Self:
+        """Encode documents; without a codebook, `keep` their vectors in float16 or only the number of them."""
         if book is None:
             none = np.zeros(0, np.int64)
-            stored = np.ascontiguousarray(vectors.vectors, np.float16)
+            kept = vectors.vectors if keep else vectors.vectors[:, :0]
+            stored = np.ascontiguousarray(kept, np.float16)
             return cls(number, vectors.offsets, stored, none.astype(np.uint16), none, none.astype(np.uint32))
         codes, stored = book.encode(vectors.vectors)
         return cls(number, vectors.offsets, stored, codes, *_invert(vectors.offsets, codes, len(book.centroids)))

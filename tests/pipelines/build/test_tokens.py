@@ -150,3 +150,46 @@ def test_another_kind_of_codes_needs_no_model(tmp_path, encoder):
 def test_an_unknown_parameter_is_an_error(tmp_path, encoder):
     with pytest.raises(InputError, match="nlist"):
         build(tmp_path / "c", encoder, documents(5), token_parameters={"nlist": 3})
+
+
+def test_a_reader_keeps_its_vectors_while_documents_are_replaced_and_compacted(tmp_path, encoder):
+    """A reader scores the vectors of its state, whether it has read them before a compaction or not."""
+    corpus = documents(60)
+    build(tmp_path / "c", encoder, corpus)
+    scores = expected(encoder, corpus, QUERIES)
+    early, late = Collection.open(tmp_path / "c"), Collection.open(tmp_path / "c")
+    queries = encoder.encode_query(QUERIES)
+    ids = [document.doc_id for document in corpus]
+    np.testing.assert_allclose(early.index("tokens").score(queries, [ids, ids]).reshape(2, -1), scores, rtol=1e-5)
+    index = late.index("tokens")
+    with CollectionWriter.open(tmp_path / "c", encoders={"tokens": encoder}) as writer:
+        writer.upsert([Document("d0003", "fire heat"), *documents(30, 100)])
+        writer.delete(["d0004"])
+        writer.commit()
+        writer.compact()
+        assert writer.index("tokens").score(queries, [["d0003"], ["d0101"]]).shape == (2,)
+    np.testing.assert_allclose(early.index("tokens").score(queries, [ids, ids]).reshape(2, -1), scores, rtol=1e-5)
+    others = [doc_id for doc_id in ids if doc_id not in ("d0003", "d0004")]
+    kept = [place for place, doc_id in enumerate(ids) if doc_id in others]
+    found = index.score(queries, [others, others]).reshape(2, -1)
+    np.testing.assert_allclose(found, scores[:, kept], rtol=1e-5)
+    for reader in (early, late):
+        reader.refresh()
+        changed = expected(encoder, [Document("d0003", "fire heat")], QUERIES)
+        again = reader.index("tokens").score(queries, [["d0003"], ["d0003"]])
+        np.testing.assert_allclose(again, changed[:, 0], rtol=1e-5)
+        reader.close()
+    assert verify(tmp_path / "c") == []
+
+
+def test_the_index_keeps_vectors_only_if_bits_are_chosen(tmp_path, encoder):
+    """Without bits the shards are the only copy; an index with bits, as older collections have, finds the same."""
+    corpus = documents(80)
+    found, sizes = [], []
+    for name, parameters in (("stored", {}), ("kept", {"bits": 16})):
+        build(tmp_path / name, encoder, corpus, token_parameters={"train_at": 40, "centroids": 8, **parameters})
+        with Collection.open(tmp_path / name) as collection:
+            found.append(collection.index("tokens").search(encoder.encode_query(QUERIES), 10))
+            sizes.append(collection.index("tokens").size_bytes)
+    np.testing.assert_allclose(found[0].scores, found[1].scores, rtol=1e-6)
+    assert sizes[0] < sizes[1]

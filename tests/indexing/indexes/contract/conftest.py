@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from index_rows import TERMS, numbers_of, rows_from
+from indexing.collection.shards import Shards, TokenRows
 from indexing.collection.store import DocumentStore
+from indexing.collection.stored_rows import StoredTokenRows
 from indexing.documents import Document
 from indexing.filters import Fields, parse_filter
 from indexing.indexes.base import Index, Making
@@ -39,6 +41,8 @@ INDEXES: dict[str, tuple[str, dict[str, Any]]] = {
     "bm25-multifield": ("bm25", {"weights": {"title": 2.0, "text": 1.0}}),
     "impact": ("impact", WEIGHTS),
     "tokens": ("tokens", VECTORS),
+    "tokens-stored": ("tokens", {**VECTORS, "bits": 0}),
+    "tokens-stored-centroids": ("tokens", {**VECTORS, "bits": 0, "train_at": 150, "centroids": 8, "nprobe": 8}),
     "tokens-centroids": ("tokens", {**VECTORS, "bits": 16, "train_at": 150, "centroids": 8, "nprobe": 8}),
 }
 SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -58,22 +62,39 @@ class Subject:
         self.shared = "server" in parameters
         self.one_process = name.startswith("qdrant") and not self.shared
         self.store = DocumentStore.create(path.with_name("documents.sqlite"), fields=FIELDS)
+        self.shards, self.stored_rows = None, None
+        if self.rows == "tokens":
+            codec = TokenRows(TERMS)
+            self.shards = Shards(path.with_name("shards") / "tokens", codec)
+            self.stored_rows = StoredTokenRows(self.store, self.shards.folder, codec)
 
     def matching(self, filter: Any) -> list[str]:
         return self.store.matching(parse_filter(filter, FIELDS), FIELDS)
 
     def create(self) -> Index:
-        return self.kind.create(self.path, self.parameters, Making(FIELDS, lambda: VOCABULARY, self.matching))
+        making = Making(FIELDS, lambda: VOCABULARY, self.matching, self.stored_rows)
+        return self.kind.create(self.path, self.parameters, making)
 
     def open(self, *, read_only: bool = False) -> Index:
-        return self.kind.open(self.path, read_only=read_only, matching=self.matching)
+        return self.kind.open(self.path, read_only=read_only, matching=self.matching, stored_rows=self.stored_rows)
 
     def payload(self, contents: Sequence[int]) -> Any:
         return rows_from(self.rows, numbers_of(contents))
 
     def upsert(self, index: Index, ids: Sequence[str], payload: Any, metadata: Sequence[Metadata]) -> None:
+        self.record(ids, payload, metadata)
         index.upsert(ids, payload, metadata)
-        self.store.upsert([Document(doc_id, "", "", one) for doc_id, one in zip(ids, metadata, strict=True)], {})
+
+    def record(self, ids: Sequence[str], payload: Any, metadata: Sequence[Metadata]) -> None:
+        """Write documents to the store, and their rows to the shards, as a collection does before its legs."""
+        documents = [Document(doc_id, "", "", one) for doc_id, one in zip(ids, metadata, strict=True)]
+        pieces = {}
+        if self.shards is not None and ids:
+            first = self.store.next_number
+            pieces["tokens"] = self.shards.append(np.arange(first, first + len(ids)), payload)
+        self.store.upsert(documents, pieces)
+        for piece in pieces.values():
+            self.shards.accept(piece)
 
     def bad(self) -> list[Any]:
         """Rows of one document that must be refused, for kinds that could be given such."""

@@ -309,6 +309,7 @@ def test_a_reader_sees_another_process_only_after_refresh(subject):
     assert not reader.refresh()
 
     elsewhere = {"upsert": {"new": 500, "d0003": 7}, "delete": ["d0007"], "sequence": 2}
+    subject.record(["new", "d0003"], subject.payload([500, 7]), [{}, {}])
     write_elsewhere(subject.path, subject.kind.backend, subject.parameters, **elsewhere)
     if not subject.shared:
         same(reader.search(queries, 200), before)

@@ -216,7 +216,7 @@ def test_a_damaged_or_missing_file_is_an_error_that_names_it(tmp_path, part):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bits": 3}, "bits must be one of 2, 4, 8, 16"),
+        ({"bits": 3}, "bits must be one of 0, 2, 4, 8, 16"),
         ({"metric": "cosine"}, "metric must be maxsim or meanmaxsim"),
         ({"nprobe": 0}, "nprobe"),
         ({"centroids": -1}, "centroids"),
