@@ -52,7 +52,7 @@ class TokenSettings:
     train_at: int = 20_000
     centroids: int = 0
     nprobe: int = 8
-    candidates: int = 1024
+    candidates: int = 512
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
 from indexing.indexes.registry import Rows, chosen
@@ -16,7 +16,6 @@ class TokensKind(Kind):
     """Token vectors compared by MaxSim; parameters as in `TokenSettings`."""
 
     backend = "tokens"
-    defaults: ClassVar[Mapping[str, Any]] = {"bits": CODES_ONLY}
     file_names = FILE_NAMES
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
@@ -32,13 +31,13 @@ class TokensKind(Kind):
         check_token_rows(ids, rows, int(parameters["dimension"]))
 
     def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> TokenIndex:
-        """Make an empty index."""
+        """Make an empty index; unless bits are chosen it keeps no vectors, which the collection stores already."""
         return TokenIndex.create(
             path,
             int(parameters["dimension"]),
             matching=making.matching,
             stored_rows=making.stored_rows,
-            **chosen(parameters),
+            **({"bits": CODES_ONLY} | chosen(parameters)),
         )
 
     def open(
@@ -54,4 +53,4 @@ class TokensKind(Kind):
 
     def fresh_after_delete(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether whole vectors are kept: coded ones stay coded by centroids of deleted documents."""
-        return parameters.get("bits", 8) == FULL
+        return parameters.get("bits") == FULL
