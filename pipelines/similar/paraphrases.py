@@ -67,9 +67,8 @@ def paraphrase_mining(
         For texts that are no list of strings, or a wrong number.
     """
     cut = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
-    vectors = model.encode(
-        texts(sentences, "sentences"), prompt_name=prompt_name, prompt=prompt, show_progress=show_progress_bar, **cut
-    )
+    checked = texts(sentences, "sentences")
+    vectors = model.encode(checked, prompt_name=prompt_name, prompt=prompt, show_progress=show_progress_bar, **cut)
     return paraphrase_mining_embeddings(vectors, max_pairs=max_pairs, top_k=top_k, score_function=score_function)
 
 

@@ -41,23 +41,21 @@ def all_pairs(kind: Similarity, a: Vectors, b: Vectors) -> NDArray[np.float32]:
     if kind == "cosine":
         return cosines(a, b)
     if kind == "dot":
-        product: Any = a @ b.T
-        return np.asarray(product.toarray() if issparse(product) else product, dtype=np.float32)
+        return dense_rows(a @ b.T)
     import torch
 
     one, other = (torch.from_numpy(dense_rows(rows)) for rows in (a, b))
     return -torch.cdist(one, other, p=2.0 if kind == "euclidean" else 1.0).numpy()
 
 
-def dense_rows(vectors: Vectors) -> NDArray[np.float32]:
+def dense_rows(vectors: Any) -> NDArray[np.float32]:
     """Return dense or sparse vectors as a contiguous array."""
-    return np.ascontiguousarray(vectors if isinstance(vectors, np.ndarray) else vectors.toarray(), dtype=np.float32)
+    return np.ascontiguousarray(vectors.toarray() if isinstance(vectors, csr_matrix) else vectors, dtype=np.float32)
 
 
 def cosines(a: Vectors, b: Vectors) -> NDArray[np.float32]:
     """Return the cosine similarity of each row of `a` to each of `b`, [rows of a, rows of b]."""
-    product = unit(a) @ unit(b).T
-    return np.asarray(product.toarray() if issparse(product) else product, dtype=np.float32)
+    return dense_rows(unit(a) @ unit(b).T)
 
 
 def unit(vectors: Vectors) -> Vectors:
