@@ -38,7 +38,7 @@ demo: setup
 		--limit-queries 500 --candidates 20 --index $(DEMO)/index --output $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest

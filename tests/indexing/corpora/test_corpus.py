@@ -331,7 +331,9 @@ class TestUnreadable:
         with pytest.raises(InputError, match=r"contains no corpus\.jsonl"):
             read_corpus(tmp_path)
 
-    @pytest.mark.parametrize("content", [b"not gzip at all", gzip.compress(b'{"_id": "1", "text": "x"}\n' * 9)[:-12]])
+    @pytest.mark.parametrize(
+        "content", [b"not gzip at all", gzip.compress(b'{"_id": "1", "text": "x"}\n' * 9)[:-12]], ids=["other", "cut"]
+    )
     def test_a_damaged_gzip_file(self, tmp_path, content):
         (tmp_path / "c.jsonl.gz").write_bytes(content)
 
