@@ -249,16 +249,20 @@ def is_ready(url):
 def test_a_server_that_loads_lives_and_is_not_ready(shared_collection):
     process, url = launch(shared_collection)
     statuses, limit = [], time.monotonic() + 120
-    while not (statuses and statuses[-1] == (200, 200)) and time.monotonic() < limit:
-        try:
-            answers = [httpx.get(f"{url}/livez"), httpx.get(f"{url}/readyz")]
-            if not statuses:
-                early = httpx.post(f"{url}{SEARCH}", json={"query": "bread"}, timeout=60)
-            statuses.append(tuple(answer.status_code for answer in answers))
-        except httpx.ConnectError:
-            time.sleep(0.02)
-    process.terminate()
-    process.communicate(timeout=60)
+    try:
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while not (statuses and statuses[-1] == (200, 200)) and time.monotonic() < limit:
+                try:
+                    answers = [client.get("/livez"), client.get("/readyz")]
+                except httpx.ConnectError:
+                    time.sleep(0.02)
+                    continue
+                if not statuses:
+                    early = client.post(SEARCH, json={"query": "bread"})
+                statuses.append(tuple(answer.status_code for answer in answers))
+    finally:
+        process.kill()
+        process.communicate()
 
     assert set(statuses) == {(200, 503), (200, 200)}
     assert early.status_code == 503 and early.json()["error"]["message"] == "the server is loading"
