@@ -173,8 +173,8 @@ def _two_processes(
     detail = f"one {alone}; two {together}; {memory[0]} and {memory[1]} MB"
     return timed_row(
         "serve",
-        "2 processes",
-        f"{clients} clients",
+        "two processes",
+        f"{clients} clients, two processes",
         1 / alone.rate,
         1 / together.rate,
         1.0,

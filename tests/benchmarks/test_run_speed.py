@@ -9,6 +9,8 @@ import pytest
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
 from checkpoints import WORDS, write_bert
+from indexing.documents import Document
+from pipelines.build.job import build_collection
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "run_speed.py"
 KEYS = {"task", "peer", "setting", "ratio", "agreement", "ours_s", "theirs_s", "ours_peak_mb", "theirs_peak_mb"}
@@ -151,3 +153,21 @@ def test_the_pipeline_and_budgets(collection, tmp_path):
     assert rows["max_pairs=10"]["agreement"] <= 1 <= rows["early_exit=0.5"]["ratio"]
     details = {row["setting"]: row["detail"] for row in json.loads((tmp_path / "speed.json").read_text())}
     assert all("every ranking full" in details[f"max_ms={limit}"] for limit in (75, 150, 300))
+
+
+@pytest.mark.slow
+def test_serving_answers_or_refuses_every_request_and_leaves_nothing_behind(tmp_path):
+    texts = [" ".join(WORDS[(at * 7 + word) % len(WORDS)] for word in range(4 + at % 5)) for at in range(60)]
+    documents = [Document(f"d{at}", text) for at, text in enumerate(texts)]
+    build_collection(documents, tmp_path / "notes", show_progress=False)
+    model = write_bert(tmp_path / "model")
+
+    done = run_speed(
+        "serve", "--collection", tmp_path / "notes", "--model", model, "--seconds", 3, "--output", tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+    rows = {row["setting"]: row for row in json.loads((tmp_path / "speed.json").read_text())}
+    assert set(rows) == {"16 clients", "16 clients, two processes", "10x overload", "500 cancelled", "32 clients"}
+    assert rows["10x overload"]["agreement"] == rows["500 cancelled"]["agreement"] == 1, rows
+    assert rows["32 clients"]["agreement"] > 0.9999
