@@ -99,7 +99,13 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     models = Models()
     with Collection.open(options.directory) as collection:
         store, documents = collection.documents, len(collection)
-        specs = specs_of(collection, dense=options.dense, sparse=options.sparse, dtype=options.dtype)
+        specs = specs_of(
+            collection,
+            dense=options.dense,
+            sparse=options.sparse,
+            multi_vector=options.late_interaction,
+            dtype=options.dtype,
+        )
         parents = judges_parents(store, qrels, options.directory)
         judged = list({doc_id for grades in qrels.values() for doc_id in grades})
         known = known_parents(store, judged) if parents else store.alive(judged)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipelines.search import LegExplanation, SearchPipeline, SearchResult, SearchResults
     from pipelines.search.highlight import Highlight
     from pipelines.search.parents import ParentResult, ParentResults
+    from retrieve.retrievers import TokenMatch
 
 SHOWN_TERMS = 6
 """Number of matched terms per leg that the table shows."""
@@ -42,7 +43,7 @@ class Found:
 
 def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks: bool, **options: Any) -> Found:
     """Search for a query, given in one phrasing or several; for chunks return their documents, unless `chunks`."""
-    from pipelines.search.highlight import highlight
+    from pipelines.search.highlight import highlight, token_highlight
     from pipelines.search.parents import holds_chunks, search_parents
 
     parents = None
@@ -57,6 +58,9 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
                 results = pipeline.multi_search(variants, k, **options)
             shown = list(results)
         found = highlight(pipeline, " ".join(variants), [result.text for result in shown])
+        if not any(leg.rows == "text" for leg in stages.snapshot.manifest.legs.values()):
+            # Without a leg that matches words, the tokens that met say more.
+            found = [token_highlight(result) or words for result, words in zip(shown, found, strict=True)]
     return Found(variants[0], results, parents, found)
 
 
@@ -120,11 +124,17 @@ def _parts(legs: "Mapping[str, LegExplanation]", indent: str, total: str) -> Ite
         scored = "" if leg.rank is not None else f", not found but scored {leg.score:.3f}"
         normalized = "" if leg.normalized is None else f", normalised {leg.normalized:.3f}"
         terms = "".join(f"  {term} {weight:.2f}" for term, weight in (leg.terms or ())[:SHOWN_TERMS])
-        more = len(leg.terms or ()) - SHOWN_TERMS
+        more = len(leg.terms or leg.tokens or ()) - SHOWN_TERMS
         rest = f"  and {more} more" if more > 0 else ""
+        terms += "".join(f"  {token}>{matched} {part:.2f}" for token, matched, part, _ in _largest(leg))
         decided = ", put first by rare words of the query" if leg.decided else ""
         yield f"{indent}{name}: {leg.share:.0%} of {total}{scored}{normalized}{decided}{terms}{rest}"
         yield from _parts(leg.legs, indent + "  ", "that")
+
+
+def _largest(leg: "LegExplanation") -> "list[TokenMatch]":
+    """Return the matched tokens with the largest parts of a leg's score."""
+    return sorted(leg.tokens or (), key=lambda match: -match.part)[:SHOWN_TERMS]
 
 
 def _text(title: str, marked: "Highlight") -> str:

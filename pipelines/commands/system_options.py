@@ -8,6 +8,7 @@ from indexing.errors import InputError, ModelError
 from pipelines.commands.command import split_names
 from pipelines.evaluation.systems import (
     BUILT_IN,
+    COLBERT,
     HYBRID_RERANK,
     HYBRIDS,
     MULTIFIELD,
@@ -50,7 +51,15 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     systems.add_argument("--dense", metavar="MODEL", help="the dense encoder, a path or Hub name (all-MiniLM-L6-v2)")
     systems.add_argument("--sparse", metavar="MODEL", help="a SPLADE encoder; without it the system sparse is not run")
     systems.add_argument(
-        "--reranker", metavar="MODEL", help="a cross-encoder (without one: late interaction with the dense encoder)"
+        "--late-interaction",
+        metavar="MODEL",
+        help="a multi-vector encoder: adds the system colbert, which searches its token vectors, and its leg to the "
+        "hybrids",
+    )
+    systems.add_argument(
+        "--reranker",
+        metavar="MODEL",
+        help="a cross-encoder (without one: late interaction with --late-interaction or the dense encoder)",
     )
     systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, qdrant, … (as a search fuses)")
     systems.add_argument("--candidates", type=int, metavar="N", help="hits that the reranker reads (50)")
@@ -123,7 +132,8 @@ def plan_of(options: argparse.Namespace, models: "Models", legs: Mapping[str, Le
     models
         The loader of models; each named model is loaded here, so that a wrong name stops the job at once.
     legs
-        The legs of an existing collection; by default BM25, a dense leg, and a sparse one with ``--sparse``.
+        The legs of an existing collection; by default BM25, a dense leg, a sparse one with ``--sparse`` and one of
+        token vectors with ``--late-interaction``.
 
     Raises
     ------
@@ -169,11 +179,16 @@ def plan_of(options: argparse.Namespace, models: "Models", legs: Mapping[str, Le
 
 
 def _usual_legs(options: argparse.Namespace) -> dict[str, LegSpec]:
+    model = getattr(options, "late_interaction", None)
+    # Only when asked for: a system that is not run is noted in every report.
+    is_wanted = model is not None or COLBERT in split_names(options.systems or "")
+    tokens = {COLBERT: LegSpec(COLBERT, "tokens", model, options.dtype)} if is_wanted else {}
     return {
         "bm25": LegSpec("bm25", "bm25"),
         MULTIFIELD: LegSpec(MULTIFIELD, "bm25", fields={"title": 1.0, "text": 1.0}),
         "dense": LegSpec("dense", "dense", options.dense, options.dtype, options.dense_index),
         "sparse": LegSpec("sparse", "sparse", options.sparse, options.dtype),
+        **tokens,
     }
 
 
@@ -204,6 +219,6 @@ def _no_hybrid(name: str, usable: Sequence[LegSpec], reranker: str | None) -> st
     """Return why a hybrid of these legs cannot be run; None where it can."""
     if len(usable) < 2:
         return f"a hybrid needs two legs, and there is only {usable[0].name if usable else 'none'}"
-    if name == HYBRID_RERANK and reranker is None and not any(leg.kind == "dense" for leg in usable):
-        return "no --reranker was given, and late interaction needs a dense encoder"
+    if name == HYBRID_RERANK and reranker is None and not any(leg.kind in ("dense", "tokens") for leg in usable):
+        return "no --reranker was given, and late interaction needs a dense or multi-vector encoder"
     return None

@@ -18,7 +18,7 @@ from pipelines.evaluation.systems import LegKind, LegSpec, System
 from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.blocks import search_blocks
 from pipelines.search.config import LegConfig, SearchConfig
-from pipelines.search.opening import LegRetrievers, make_reranker
+from pipelines.search.opening import LegRetrievers, make_reranker, searched_legs, stored_reranker
 from retrieve.reranking.carried import CarriedWeight
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def encoder_of(leg: LegSpec, models: Models) -> Any:
     Raises
     ------
     ModelError
-        When it cannot be loaded, or a sparse leg names none.
+        When it cannot be loaded, or a leg of term weights or token vectors names none.
     """
     if leg.kind == "bm25":
         return None
@@ -47,6 +47,10 @@ def encoder_of(leg: LegSpec, models: Models) -> Any:
         if leg.model is None:
             raise ModelError("no --sparse model was given")
         return models.sparse(leg.model, leg.dtype)
+    if leg.kind == "tokens":
+        if leg.model is None:
+            raise ModelError("no --late-interaction model was given")
+        return models.multi_vector(leg.model, leg.dtype)
     return models.dense(leg.model, leg.dtype)
 
 
@@ -61,10 +65,17 @@ def reranker_identity(system: System, models: Models) -> Any:
 
 
 def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Models) -> "CandidateReranker | None":
-    """Return a new reranker of a system; late interaction uses the encoder of its first dense leg."""
+    """Return a new reranker of a system.
+
+    Late interaction reads its first leg of token vectors, or else encodes candidates with its first dense leg's
+    encoder.
+    """
     config = system.config.reranker
     if config is None:
         return None
+    tokens = next((legs[name] for name in system.legs if legs[name].kind == "tokens"), None)
+    if config.model == LATE_INTERACTION and tokens is not None and config.passages in (None, "first"):
+        return stored_reranker(config, tokens.retriever, mean=tokens.encoder.similarity == "meanmaxsim")
     encoder = next((legs[name].encoder for name in system.legs if legs[name].kind == "dense"), None)
     try:
         return make_reranker(config, models, encoder)
@@ -172,7 +183,8 @@ class BuiltLegs(LegSource):
         encoder = encoder_of(leg, self.models)
         seconds = self._build(leg, encoder)
         collection = self._opened.enter_context(Collection.open(self.folder / leg.name))
-        return _opened(collection, LegRetrievers(collection, dense=encoder, sparse=encoder), leg.kind, leg, seconds)
+        legs = LegRetrievers(collection, dense=encoder, sparse=encoder, multi_vector=encoder)
+        return _opened(collection, legs, leg.kind, leg, seconds)
 
     def _build(self, leg: LegSpec, encoder: Any) -> Mapping[str, float | None]:
         directory, record = self.folder / leg.name, self.state / f"build-{leg.name}.json"
@@ -180,6 +192,7 @@ class BuiltLegs(LegSource):
             "bm25": leg.kind == "bm25",
             "dense": encoder if leg.kind == "dense" else None,
             "sparse": encoder if leg.kind == "sparse" else None,
+            "multi_vector": encoder if leg.kind == "tokens" else None,
             "dense_index": leg.index,
             "bm25_fields": leg.fields,
         }
@@ -217,18 +230,26 @@ class CollectionLegs(LegSource):
 
 
 def specs_of(
-    collection: "Collection", *, dense: str | None = None, sparse: str | None = None, dtype: str = "auto"
+    collection: "Collection",
+    *,
+    dense: str | None = None,
+    sparse: str | None = None,
+    multi_vector: str | None = None,
+    dtype: str = "auto",
 ) -> dict[str, LegSpec]:
-    """Describe the legs of a collection; `dense` and `sparse` are the present paths of their models.
+    """Describe the legs that searches of a collection use.
 
-    Token vectors are left out: no system searches them.
+    `dense`, `sparse` and `multi_vector` are the present paths of their models.
+
+    The token vectors of a dense encoder are left out: they serve reranking only.
     """
-    kinds: dict[str | None, LegKind] = {"text": "bm25", "vectors": "dense", "weights": "sparse"}
-    models = {"dense": dense, "sparse": sparse}
+    kinds: dict[str | None, LegKind] = {"text": "bm25", "vectors": "dense", "weights": "sparse", "tokens": "tokens"}
+    searched = searched_legs(collection.manifest)
+    models = {"dense": dense, "sparse": sparse, "tokens": multi_vector}
     return {
         name: LegSpec(name, kinds[leg.rows], models.get(kinds[leg.rows]), dtype)
         for name, leg in collection.manifest.legs.items()
-        if leg.rows in kinds
+        if leg.rows in kinds and name in searched
     }
 
 

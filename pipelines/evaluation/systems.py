@@ -10,14 +10,16 @@ from indexing.errors import InputError
 if TYPE_CHECKING:
     from pipelines.search.config import RerankerConfig, SearchConfig
 
-LegKind = Literal["bm25", "dense", "sparse"]
+LegKind = Literal["bm25", "dense", "sparse", "tokens"]
 
 HYBRID, HYBRID_RERANK = HYBRIDS = ("hybrid", "hybrid+rerank")
 MULTIFIELD = "bm25-multifield"
 """BM25 over title and text as two fields of equal weight, like Anserini's multifield; hybrids leave this leg out."""
 CONFIGURED = "configured"
 """The system of a collection's ``search.yaml``."""
-BUILT_IN = ("bm25", MULTIFIELD, "dense", "sparse", *HYBRIDS)
+COLBERT = "colbert"
+"""A leg of token vectors, with the encoder of ``--late-interaction``."""
+BUILT_IN = ("bm25", MULTIFIELD, "dense", "sparse", COLBERT, *HYBRIDS)
 """Systems that need no file: each leg alone, all legs fused, and a reranker on top of that."""
 
 
@@ -30,7 +32,7 @@ class LegSpec:
     name
         Name that systems use.
     kind
-        ``bm25``, ``dense`` or ``sparse``.
+        ``bm25``, ``dense``, ``sparse``, or ``tokens`` for the token vectors of a multi-vector encoder.
     model
         Path or Hub name of the encoder; None for BM25, and for the default dense model.
     dtype
@@ -43,7 +45,7 @@ class LegSpec:
     """
 
     name: str
-    kind: LegKind = field(metadata={"is": "bm25, dense or sparse"})
+    kind: LegKind = field(metadata={"is": "bm25, dense, sparse or tokens"})
     model: str | None = None
     dtype: str = "auto"
     index: Literal["flat", "hnsw"] = "flat"
@@ -57,7 +59,10 @@ class LegSpec:
     @property
     def settings(self) -> dict[str, Any]:
         """The options that apply to a leg of this kind, without its name."""
-        other = {"name", *{"bm25": ("dtype", "index"), "dense": (), "sparse": ("index",)}[self.kind]}
+        other = {
+            "name",
+            *{"bm25": ("dtype", "index"), "dense": (), "sparse": ("index",), "tokens": ("index",)}[self.kind],
+        }
         return {option: value for option, value in asdict(self).items() if option not in other and value is not None}
 
 
@@ -70,8 +75,8 @@ class System:
     name
         Name in the tables.
     config
-        How it searches. Of `SearchConfig` its legs, fusion, depth and reranker apply; late interaction uses the
-        encoder of the system's first dense leg.
+        How it searches. Of `SearchConfig` its legs, fusion, depth and reranker apply; late interaction reads the
+        system's first leg of token vectors, or else encodes with its first dense leg's encoder.
     """
 
     name: str

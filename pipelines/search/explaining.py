@@ -4,15 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from indexing.collection.store import DocumentStore
 from indexing.hits import Hits, LegHit
 from indexing.indexes.base import Terms
 from pipelines.search.results import Explanation, LegExplanation
 from retrieve.reranking.base import FIRST_STAGE, RERANKER
-from retrieve.retrievers import Retriever
+from retrieve.retrievers import Retriever, TokenMatch, TokenRetriever
 from retrieve.trace import Trace
 
 
-def explain(legs: Sequence[Retriever], queries: Sequence[str], hits: Hits, trace: Trace) -> list[Explanation]:
+def explain(
+    legs: Sequence[Retriever], queries: Sequence[str], documents: DocumentStore, hits: Hits, trace: Trace
+) -> list[Explanation]:
     """Return the explanation of each hit, in order.
 
     Parameters
@@ -21,13 +24,15 @@ def explain(legs: Sequence[Retriever], queries: Sequence[str], hits: Hits, trace
         The retrievers whose ranks and scores are in the hits' provenance.
     queries
         One query for each row of `hits`.
+    documents
+        The documents, whose tokens a leg of token vectors matched.
     hits
         The hits, with their provenance.
     trace
         Trace of the search that found them, with ``explain=True``.
     """
     places = trace.shares.positions(hits) if trace.shares is not None else None
-    by_leg = {leg.name: _of_leg(leg, queries, hits, trace, places) for leg in legs}
+    by_leg = {leg.name: _of_leg(leg, queries, documents, hits, trace, places) for leg in legs}
     return [
         Explanation({name: part for name, column in by_leg.items() if (part := column[at]) is not None}, *stages)
         for at, stages in enumerate(stages_of(hits))
@@ -47,12 +52,19 @@ def stages_of(hits: Hits) -> list[tuple[LegHit, LegHit | None]]:
 
 
 def _of_leg(
-    leg: Retriever, queries: Sequence[str], hits: Hits, trace: Trace, places: "np.ndarray | None"
+    leg: Retriever,
+    queries: Sequence[str],
+    documents: DocumentStore,
+    hits: Hits,
+    trace: Trace,
+    places: "np.ndarray | None",
 ) -> list[LegExplanation | None]:
     """Return a leg's part in every hit; None where it neither returned nor scored the hit."""
     column, shares = hits.legs[leg.name], trace.shares
     involved = (column.ranks > 0) | ~np.isnan(column.scores)
-    matched = iter(leg.terms(queries, hits.where(involved)) or ())
+    explained_hits = hits.where(involved)
+    matched = iter(leg.terms(queries, explained_hits) or ())
+    met = iter(_token_matches(leg, queries, documents, explained_hits) or ())
     explained: list[LegExplanation | None] = []
     for at, is_involved in enumerate(involved.tolist()):
         if not is_involved:
@@ -67,5 +79,17 @@ def _of_leg(
                 decided = bool(shares.decided[leg.name][places[at]])
         terms: Terms | None = next(matched, None)
         rank = int(column.ranks[at]) or None
-        explained.append(LegExplanation(rank, float(column.scores[at]), normalized, share, terms, decided))
+        explained.append(
+            LegExplanation(rank, float(column.scores[at]), normalized, share, terms, decided, tokens=next(met, None))
+        )
     return explained
+
+
+def _token_matches(
+    leg: Retriever, queries: Sequence[str], documents: DocumentStore, hits: Hits
+) -> list[list[TokenMatch]] | None:
+    """Return the matched tokens of each hit of a leg of token vectors; None for another leg."""
+    if not isinstance(leg, TokenRetriever):
+        return None
+    ids = sorted(set(hits.doc_ids))
+    return leg.token_matches(queries, hits, dict(zip(ids, documents.contents(ids), strict=True)))

@@ -9,6 +9,7 @@ from indexing.inputs import whole_number
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
+    from pipelines.search.results import SearchResult
 
 Spans = Sequence[tuple[int, int]]
 """Character ranges of a text, ascending and disjoint."""
@@ -65,6 +66,28 @@ def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> l
 
         found = find_query_words(query, texts, analyze)
     return [Highlight(text, spans) for text, spans in zip(texts, found, strict=True)]
+
+
+def token_highlight(result: "SearchResult") -> Highlight | None:
+    """Return the places in a result's text of the tokens that a query's tokens met, from its explanation.
+
+    None if no leg of token vectors explains the result. A token that only stands in the title is left out.
+    """
+    legs = result.explanation.legs.values() if result.explanation is not None else ()
+    matched = [leg.tokens for leg in legs if leg.tokens is not None]
+    if not matched:
+        return None
+    whole = f"{result.title} {result.text}"
+    shift = len(result.title) + 1 - (len(whole) - len(whole.lstrip()))  # where the text begins in what was indexed
+    spans = sorted(
+        {
+            (match.span[0] - shift, match.span[1] - shift)
+            for tokens in matched
+            for match in tokens
+            if match.span is not None and match.span[0] >= shift
+        }
+    )
+    return Highlight(result.text, spans)
 
 
 def best_window(text: str, spans: Spans, length: int) -> tuple[int, int]:

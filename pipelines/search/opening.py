@@ -88,12 +88,8 @@ class LegRetrievers:
             legs = self.collection.manifest.legs
             tokens = next((name for name, leg in legs.items() if leg.rows == "tokens"), None)
             if tokens is not None and config.passages in (None, "first"):
-                from retrieve.reranking.stored_tokens import StoredTokenReranker
-
-                leg: Any = self[tokens]
-                options = {} if config.weight is None else {"weight": config.weight}
                 mean = legs[tokens].parameters.get("metric") == "meanmaxsim"
-                return StoredTokenReranker(leg.encoder, leg.index, mean=mean, **options)
+                return stored_reranker(config, self[tokens], mean=mean)
             encoder = next((leg.encoder for leg in retrievers if isinstance(leg, DenseRetriever)), None)
             encoder = encoder or self._dense_encoder(config.dtype)
         return make_reranker(config, self.models, encoder)
@@ -123,6 +119,14 @@ def searched_legs(manifest: Manifest) -> list[str]:
     These order candidates for the late-interaction reranker, and find worse than the encoder's own vectors.
     """
     return [name for name, leg in manifest.legs.items() if (leg.encoder or {}).get("kind") != DENSE_TOKENS]
+
+
+def stored_reranker(config: RerankerConfig, leg: Any, *, mean: bool) -> "CandidateReranker":
+    """Return a new late-interaction reranker over the token vectors of a leg, `mean` if its scores are means."""
+    from retrieve.reranking.stored_tokens import StoredTokenReranker
+
+    options = {} if config.weight is None else {"weight": config.weight}
+    return StoredTokenReranker(leg.encoder, leg.index, mean=mean, **options)
 
 
 def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder | None") -> "CandidateReranker":

@@ -14,7 +14,6 @@ from pipelines.search.results import Explanation, LegExplanation, SearchResults
 from pipelines.search.stages import SearchRequest, Stages
 from retrieve.fusion import Fusion
 from retrieve.fusion.shares import ExplainingFusion, Shares, measured_shares, stated_shares
-from retrieve.retrievers import Retriever
 from retrieve.trace import Trace
 
 
@@ -33,7 +32,7 @@ def answer_variants(
     with trace.stage("fusion of queries"):
         shares = _fused(fusion, answers) if request.explain else None
         hits = fusion(answers) if shares is None else shares.hits
-    why = partial(_explain, stages.legs, variants, found, shares)
+    why = partial(_explain, stages, variants, found, shares)
     return stages.show([variants[0]], hits.top(stages.depth(request)), request, trace, start, why)[0]
 
 
@@ -49,13 +48,13 @@ def _fused(fusion: Fusion, answers: Sequence[Hits]) -> Shares:
 
 
 def _explain(
-    legs: Sequence[Retriever], variants: Sequence[str], found: Hits, shares: Shares | None, hits: Hits, trace: Trace
+    stages: Stages, variants: Sequence[str], found: Hits, shares: Shares | None, hits: Hits, trace: Trace
 ) -> list[Explanation]:
     """Explain each hit by the variants that found it, and each variant by its legs."""
     assert shares is not None, "a search with explanations records the shares of its fusion"
     _, (of_found, of_hits) = align([found, hits])
     shown = found.where(np.isin(of_found, of_hits))
-    by_leg = explain(legs, variants, shown, trace)
+    by_leg = explain(stages.legs, variants, stages.documents, shown, trace)
     inner = dict(zip(zip(shown.rows.tolist(), shown.doc_ids, strict=True), by_leg, strict=True))
     ids = hits.doc_ids
     places = shares.positions(hits).tolist()

@@ -1,11 +1,12 @@
 """Results of a search: documents, provenance, explanations and timings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from indexing.hits import LegHit
 from indexing.indexes.base import Terms
+from retrieve.retrievers import TokenMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,9 @@ class LegExplanation:
         The leg's share of the fused score, 0 to 1; 1 without a fusion.
     terms
         Matched terms and their contributions to the leg's score, largest first; None for a leg that matches no terms.
+    tokens
+        For a leg of token vectors: each token of the query with the document's token that it met and its part of the
+        leg's score; the parts sum to the score. None for another leg.
     decided
         Whether this leg alone put the hit first, because it contains rare words of the query (docs/fusion.md).
     legs
@@ -37,6 +41,7 @@ class LegExplanation:
     terms: Terms | None = None
     decided: bool = False
     legs: "Mapping[str, LegExplanation]" = field(default_factory=dict)
+    tokens: Sequence[TokenMatch] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
@@ -45,6 +50,12 @@ class LegExplanation:
             plain["normalized"] = self.normalized
         if self.terms is not None:
             plain["terms"] = [{"term": term, "weight": weight} for term, weight in self.terms]
+        if self.tokens is not None:
+            plain["tokens"] = [
+                {"token": match.token, "matched": match.matched, "part": match.part}
+                | ({} if match.span is None else {"span": list(match.span)})
+                for match in self.tokens
+            ]
         if self.decided:
             plain["decided"] = True
         if self.legs:

@@ -92,7 +92,7 @@ class Stages:
         """Return the results of a batch of queries."""
         start = time.perf_counter()
         found = self.find(queries, request, trace)
-        return self.show(queries, found, request, trace, start, partial(explain, self.legs, queries))
+        return self.show(queries, found, request, trace, start, partial(explain, self.legs, queries, self.documents))
 
     def find(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> Hits:
         """Return the hits of the first stage, with the provenance of each leg."""

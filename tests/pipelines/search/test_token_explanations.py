@@ -1,0 +1,103 @@
+"""Explanations of late interaction: which token of the query met which token of a document, with its part."""
+
+import json
+from pathlib import Path
+
+import pytest
+from late_interaction import write_colbert
+
+from indexing.documents import Document
+from pipelines.build.job import build_collection
+from pipelines.cli import main
+from pipelines.search import SearchPipeline
+from pipelines.search.highlight import token_highlight
+from retrieve import DenseEncoder, MultiVectorEncoder
+from retrieve.encoders.dense_tokens import DenseTokens
+from retrieve.encoders.scored_tokens import scored_tokens
+
+DOCUMENTS = [
+    Document("d1", "Heat, light and a wave of energy.", "Water"),
+    Document("d2", "  the price of a stock  "),
+    Document("d3", "fire " * 40, "Long"),
+    Document("d4", "naïve café 日本語 water"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_colbert(tmp_path_factory.mktemp("model") / "colbert", skiplist=[",", "."], document_length=30)
+
+
+@pytest.fixture(scope="module")
+def encoder(folder: Path) -> MultiVectorEncoder:
+    return MultiVectorEncoder(folder, dtype="float32", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory, encoder: MultiVectorEncoder) -> Path:
+    path = tmp_path_factory.mktemp("collections") / "c"
+    build_collection(DOCUMENTS, path, multi_vector=encoder, show_progress=False)
+    return path
+
+
+def test_there_is_a_token_for_each_vector(encoder: MultiVectorEncoder) -> None:
+    texts = ["", "Water, heat.", "naïve café 日本語 water!", "fire " * 50]
+    for task, encode in (("query", encoder.encode_query), ("document", encoder.encode_document)):
+        for text in texts:
+            tokens = scored_tokens(encoder, text, task)
+            assert tokens is not None and len(tokens) == len(encode([text]).text(0)), (task, text)
+            assert all(text[slice(*token.span)] == token.text for token in tokens if token.span is not None)
+    assert [token.text for token in scored_tokens(encoder, "Water, heat.", "document") or ()][1:-1] == ["Water", "heat"]
+
+
+@pytest.mark.parametrize("legs", [["tokens"], ["bm25", "tokens"]])
+def test_parts_of_all_tokens_sum_to_the_legs_score(collection: Path, encoder: MultiVectorEncoder, legs: list) -> None:
+    with SearchPipeline.open(collection, legs=legs, multi_vector=encoder) as pipeline:
+        found = pipeline.search("water wave", k=4, explain=True)
+        variants = pipeline.multi_search(["water wave", "the price"], k=4, explain=True)
+    assert found and variants
+    asked = scored_tokens(encoder, "water wave", "query")
+    for hit in found:
+        leg = hit.explanation.legs["tokens"]
+        assert sum(match.part for match in leg.tokens) == pytest.approx(leg.score, abs=1e-4)
+        assert [match.token for match in leg.tokens] == [token.text for token in asked]
+        contents = f"{hit.title} {hit.text}".strip()
+        assert all(contents[slice(*match.span)] == match.matched for match in leg.tokens if match.span)
+        marked = token_highlight(hit)
+        assert all(hit.text[start:end].strip() for start, end in marked.spans)
+        plain = hit.as_dict()["explanation"]["legs"]["tokens"]["tokens"]
+        assert json.loads(json.dumps(plain))[0]["part"] == leg.tokens[0].part
+        assert (hit.explanation.legs.get("bm25") or leg) is leg or hit.explanation.legs["bm25"].tokens is None
+    inner = [leg for hit in variants for leg in hit.explanation.legs.values()]
+    assert all(part.legs["tokens"].tokens for part in inner if "tokens" in part.legs)
+
+
+def test_a_dense_encoders_token_vectors_are_explained_too(bert_folder: Path, tmp_path: Path) -> None:
+    dense = DenseEncoder(bert_folder, dtype="float32", device="cpu")
+    build_collection(DOCUMENTS, tmp_path / "c", multi_vector=DenseTokens(dense), bm25=False, show_progress=False)
+    with SearchPipeline.open(tmp_path / "c", legs=["tokens"], dense=dense) as pipeline:
+        leg = pipeline.search("water wave", k=1, explain=True)[0].explanation.legs["tokens"]
+    assert [match.token for match in leg.tokens] == ["[CLS]", "water", "wave", "[SEP]"]
+    assert sum(match.part for match in leg.tokens) == pytest.approx(leg.score, abs=1e-4)
+
+
+def test_the_command_line_shows_matched_tokens(
+    folder: Path, encoder: MultiVectorEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_collection(DOCUMENTS, tmp_path / "c", multi_vector=encoder, bm25=False, show_progress=False)
+    command = ["search", str(tmp_path / "c"), "water wave", "--explain"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "tokens: 100% of the fused score" in said and "water>" in said and ">>" in said
+    assert main([*command, "--json"]) == 0
+    hit = json.loads(capsys.readouterr().out.splitlines()[0])["hits"][0]
+    tokens = hit["explanation"]["legs"]["tokens"]["tokens"]
+    assert {"token", "matched", "part"} <= tokens[0].keys()
+    assert all(hit["text"][start:end] for start, end in hit["highlights"])
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from checkpoints import write_bert
+
+    return write_bert(tmp_path_factory.mktemp("dense") / "bert")
