@@ -92,7 +92,8 @@ def _not_late_interaction(checkpoint: "Checkpoint") -> ModelError:
     if checkpoint.steps:
         return ModelError(
             f"{folder} is a dense checkpoint without a projection for token vectors, not a late-interaction model: "
-            "use DenseEncoder, whose encode_tokens and LateInteractionReranker need no projection"
+            "use DenseEncoder, whose encode_tokens and LateInteractionReranker need no projection, or train one: "
+            "retrieve train multi-vector"
         )
     return ModelError(f"{folder} is a plain transformers model without a projection, not a late-interaction model")
 
