@@ -15,11 +15,12 @@ def test_recall_latency_and_size_are_reported_for_each_number_of_bits(tmp_path, 
         arrays[f"{name}_offsets"] = np.arange(0, texts * 8 + 1, 8)
     np.savez(tmp_path / "vectors.npz", **arrays)
 
-    settings = ["--bits", "16,4", "--candidates", "40,200", "--centroids", "64"]
+    settings = ["--bits", "16,4,0", "--candidates", "40,200", "--centroids", "64"]
     assert main(["--output", str(tmp_path), *settings]) == 0
 
     rows = json.loads((tmp_path / "token-index.json").read_text())["rows"]
-    assert [(row["bits"], row["candidates"]) for row in rows] == [(16, 40), (16, 200), (4, 40), (4, 200)]
+    assert [(row["bits"], row["candidates"]) for row in rows] == [(16, 40), (16, 200), (4, 40), (4, 200), (0, 40), (0, 200)]
     assert rows[1]["recall@10"] >= 0.95 and rows[1]["recall@10"] >= rows[0]["recall@10"]
-    assert rows[2]["bytes_a_vector"] < rows[0]["bytes_a_vector"]
+    assert rows[5]["recall@10"] == rows[1]["recall@10"]
+    assert rows[4]["bytes_a_vector"] < rows[2]["bytes_a_vector"] < rows[0]["bytes_a_vector"]
     assert "300 documents of 8 vectors" in capsys.readouterr().out
