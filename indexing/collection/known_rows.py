@@ -47,16 +47,19 @@ class KnownRows:
         return codec.take(codec.stack([self.rows[leg], encode(texts)]), order)
 
 
-def known_rows(store: DocumentStore, shards: Mapping[str, Shards], documents: Sequence[Document]) -> KnownRows:
+def known_rows(
+    store: DocumentStore, shards: Mapping[str, Shards], documents: Sequence[Document], moved: Mapping[str, str]
+) -> KnownRows:
     """Find the rows that are stored for the texts of these documents.
 
     A text is looked up in the stored document of the same id; for a chunk, in all stored chunks of its parent, because
-    a chunk's number changes when text is inserted before it. Damaged rows count as unknown.
+    a chunk's number changes when text is inserted before it, and in those of the id that `moved` has for the parent.
+    Damaged rows count as unknown.
     """
     unknown = KnownRows(documents, np.zeros(len(documents), np.bool_))
     if not shards or not documents:
         return unknown
-    number_of = store.numbers_by_contents(_candidates(store, documents))
+    number_of = store.numbers_by_contents(_candidates(store, documents, moved))
     numbers = np.array([number_of.get(document.contents, -1) for document in documents], np.int64)
     known = numbers >= 0
     if not known.any():
@@ -69,10 +72,11 @@ def known_rows(store: DocumentStore, shards: Mapping[str, Shards], documents: Se
     return KnownRows(documents, known, rows, shards)
 
 
-def _candidates(store: DocumentStore, documents: Sequence[Document]) -> list[str]:
+def _candidates(store: DocumentStore, documents: Sequence[Document], moved: Mapping[str, str]) -> list[str]:
     """Return the ids under which the texts of these documents may be stored."""
     ids = [document.doc_id for document in documents]
-    first = {f"{document.metadata[PARENT_ID]}#0": None for document in documents if is_chunk(document.metadata)}
+    parents = {str(document.metadata[PARENT_ID]): None for document in documents if is_chunk(document.metadata)}
+    first = {f"{name}#0": None for parent in parents for name in (parent, moved.get(parent, parent))}
     for chunk in store.get(sorted(store.alive(list(first)))):
         if is_chunk(chunk.metadata):
             ids += siblings(chunk.metadata)

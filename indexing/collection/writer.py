@@ -171,9 +171,9 @@ class CollectionWriter(Collection):
             part = slice(start, start + BATCH_DOCUMENTS)
             self._write(documents[part], {name: _part(rows, part) for name, rows in (encoded or {}).items()})
 
-    def known_rows(self, documents: Sequence[Document]) -> KnownRows:
-        """Return the rows that are stored already for equal texts, which need no encoding."""
-        return known_rows(self.documents, self._shards, documents)
+    def known_rows(self, documents: Sequence[Document], moved: Mapping[str, str] | None = None) -> KnownRows:
+        """Return the rows stored for equal texts, which need no encoding; `moved` has former ids of parents."""
+        return known_rows(self.documents, self._shards, documents, moved or {})
 
     def check(self, document: Document) -> None:
         """Raise an `InputError` for a document that `upsert` would refuse, whatever its rows are."""

@@ -16,6 +16,9 @@ CHUNK = "chunk"
 """Metadata field of a chunk that holds its ``number``, from 0, among the ``of`` chunks of its parent, its span in the
 parent's text (characters ``start`` to ``end``), the ``headings`` above it and the parent's ``title``."""
 
+OWN_FIELDS = "own_fields"
+"""Key in `CHUNK` for the names of the metadata that a chunk has and its parent has not, as its page."""
+
 
 def chunk_document(document: Document, chunking: Chunking) -> list[Document]:
     """Split a document into chunks ``<doc_id>#<number>``.
@@ -128,7 +131,8 @@ def assemble(chunks: Sequence[Document]) -> Document:
             )
         text.append(chunk.text[reached - span["start"] :])
         reached = span["end"]
-    own = {name: value for name, value in metadata.items() if name not in (PARENT_ID, CHUNK)}
+    left_out = {PARENT_ID, CHUNK, *(metadata[CHUNK].get(OWN_FIELDS) or ())}
+    own = {name: value for name, value in metadata.items() if name not in left_out}
     return Document(metadata[PARENT_ID], "".join(text), metadata[CHUNK]["title"], own)
 
 

@@ -9,12 +9,13 @@ import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias, get_args
 
 from indexing.errors import InputError
 from indexing.inputs import whole_number
 
-ChunkBy = Literal["tokens", "sentences", "markdown"]
+ChunkBy = Literal["tokens", "sentences", "markdown", "pages"]
 
 Spans: TypeAlias = Sequence[tuple[int, int]]
 """(start, end) in characters of the parts of a text, ascending."""
@@ -39,6 +40,7 @@ _LAST_WORD = re.compile(r"[\w.]*$")
 _ABBREVIATION = re.compile(r"al|art|cf|ch|dr|e\.g|eq|etc|fig|i\.e|jr|mrs?|ms|no|nr|pp?|prof|resp|sec|sr|st|vol|vs")
 _LONGEST_ABBREVIATION = 8
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*$")
+_PAGE = re.compile(r"\f(?=[^\S\f]*\S)")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
@@ -83,7 +85,8 @@ class Chunking:
     by
         ``"tokens"``: chunks of `size` tokens each, also across sentences. ``"sentences"``: as many whole sentences
         as fit. ``"markdown"``: the sections of headings (``#`` to ``######``, outside of code blocks); a longer
-        section is split by sentences. A sentence longer than `size` is split by tokens.
+        section is split by sentences. ``"pages"``: the pages between form feeds (U+000C), likewise. A sentence
+        longer than `size` is split by tokens.
     size
         Maximum number of tokens in a chunk.
     overlap
@@ -120,7 +123,8 @@ class Chunking:
 
     def __call__(self, text: str) -> list[Chunk]:
         """Split a text; one of at most `size` tokens without headings is a single chunk."""
-        sections = markdown_sections(text) if self.by == "markdown" else [Chunk(0, len(text))]
+        split = {"markdown": markdown_sections, "pages": page_sections}.get(self.by)
+        sections = [Chunk(0, len(text))] if split is None else split(text)
         chunks = []
         for section in sections:
             tokens = self.tokens(text[section.start : section.end])
@@ -242,6 +246,15 @@ def markdown_sections(text: str) -> list[Chunk]:
         body = False
     sections.append(Chunk(start, len(text), tuple(name for _, name in path)))
     return sections
+
+
+def page_sections(text: str) -> list[Chunk]:
+    """Split a text at its form feeds, each of which begins a page; an empty page belongs to the one before."""
+    starts = [match.start() for match in _PAGE.finditer(text)]
+    if not starts or text[: starts[0]].strip():
+        starts.insert(0, 0)
+    bounds = [0, *starts[1:], len(text)]
+    return [Chunk(start, end) for start, end in pairwise(bounds)]
 
 
 def _markdown_lines(text: str) -> Iterator[tuple[int, int, int, str]]:

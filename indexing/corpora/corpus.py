@@ -87,6 +87,8 @@ class Corpus:
         Number of unusable records in the last pass, or so far in the current one; 0 with ``on_error="raise"``.
     duplicates : int
         Number of records in the last pass with the id of an earlier one; 0 with ``on_duplicate="error"``.
+    is_partial : bool
+        The pass reads only what changed, which may be nothing; otherwise a corpus without documents is an error.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Corpus:
         self.on_duplicate = on_duplicate
         self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
         self.skipped = self.duplicates = 0
+        self.is_partial = False
         self._types: FilterFields = {}
         self._check: Check | None = None
         self._refused: list[str] = []
@@ -178,6 +181,7 @@ class Corpus:
                         raise error_at(self.source, record, problem) from None
                     self.skipped += 1
                     skipped.write(record, self.source.unit, str(problem))
+                    self._log_skipped(record, problem)
                     continue
                 read += 1
                 yield from stored
@@ -186,7 +190,7 @@ class Corpus:
         if self.skipped:
             where = "" if self.skipped_to is None else f"; {self.skipped_to} lists them with the reasons"
             logger.warning("%s: skipped %d of %d records%s", self.description, self.skipped, self.skipped + read, where)
-        if not read:
+        if not read and not self.is_partial:
             raise InputError(f"{self.description} holds no usable document ({counted(self.skipped, 'record')} skipped)")
 
     def refuse(self, document: Document, reason: str) -> None:
@@ -227,6 +231,9 @@ class Corpus:
     def _stored(self, document: Document) -> Sequence[Document]:
         """Return the documents to store for one that was read."""
         return [document]
+
+    def _log_skipped(self, record: Record, problem: InputError) -> None:
+        """Log one skipped record; the number of all is logged at the end of a pass."""
 
     def _count_duplicate(self, document: Document) -> None:
         if self.on_duplicate == "error":

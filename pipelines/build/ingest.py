@@ -120,7 +120,7 @@ def ingest(
             known = KnownRows(batch, np.zeros(len(batch), np.bool_))
             if encoders and resumed:
                 with clock("comparing"):
-                    known = collection.known_rows(batch)
+                    known = collection.known_rows(batch, getattr(corpus, "moved", None))
             try:
                 rows = _encoded(known, encoders, clock)
             except ModelError as problem:
@@ -212,11 +212,11 @@ def checked(corpus: Iterable[Document], check: Callable[[Document], None]) -> It
         yield document
 
 
-def prune(collection: CollectionWriter, seen: SeenIds) -> int:
-    """Delete the collection's documents that a corpus lacks; return their number."""
+def prune(collection: CollectionWriter, seen: SeenIds, keep: Callable[[str], bool] | None = None) -> int:
+    """Delete the collection's documents that a corpus lacks, except those to `keep`; return their number."""
     removed, batch = 0, []
     for doc_id in collection.documents.ids():
-        if doc_id not in seen:
+        if doc_id not in seen and not (keep is not None and keep(doc_id)):
             batch.append(doc_id)
         if len(batch) == BATCH_DOCUMENTS:
             removed += collection.delete(batch)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from indexing.collection.staging import building
 from indexing.collection.store import DocumentStore
 from indexing.collection.verify import repair
 from indexing.collection.writer import CollectionWriter
-from indexing.corpora import Corpus
+from indexing.corpora import Corpus, FilesCorpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
@@ -215,7 +216,7 @@ def build_legs(
                     done.removed = prune(collection, done.seen)
                 _check_unchanged(corpus, record)
                 with clock("commit"):
-                    collection.commit(corpus=record | {"skipped": left_out(corpus)[0]})
+                    collection.commit(corpus=record | _outcome(corpus))
         except BaseException:
             if not _holds_documents(staging):
                 remove(staging)
@@ -243,7 +244,7 @@ def update_collection(
     Parameters
     ----------
     corpus
-        All documents, or only the changed ones.
+        All documents, or only the changed ones. Of a `FilesCorpus` a chunk that its file no longer has is deleted.
     path
         The collection.
     encoders
@@ -269,14 +270,20 @@ def update_collection(
         if lacking:
             raise InputError(f"the leg {lacking[0]!r} needs its encoder: encoders={{{lacking[0]!r}: …}}")
         done = _ingest(collection, corpus, encoders, clock, on_duplicate, show_progress)
-        if remove:
+        if isinstance(corpus, FilesCorpus):
+            done.removed = prune(collection, done.seen, partial(corpus.keeps, remove_missing=remove))
+        elif remove:
             done.removed = prune(collection, done.seen)
         _check_unchanged(corpus, record)
-        if done.written or done.removed:
-            if len(collection) == len(done.seen):
-                described = record | {"skipped": left_out(corpus)[0]}
-            else:
-                described = {**collection.manifest.corpus, "fingerprint": None}
+        if isinstance(corpus, FilesCorpus) or len(collection) == len(done.seen):
+            described = record | _outcome(corpus)
+        else:
+            described = {**collection.manifest.corpus, "fingerprint": None}
+        if (
+            done.written
+            or done.removed
+            or (isinstance(corpus, FilesCorpus) and described != collection.manifest.corpus)
+        ):
             with clock("commit"):
                 collection.commit(corpus=described)
     return _report(Path(path), corpus, done, clock, started, updated=True)
@@ -383,6 +390,12 @@ def _report(
         not_encoded=done.not_encoded,
         updated=updated,
     )
+
+
+def _outcome(corpus: Iterable[Document]) -> dict[str, Any]:
+    """Return what a pass over a corpus adds to its description."""
+    unread = {"unread": corpus.source.unread} if isinstance(corpus, FilesCorpus) else {}
+    return {"skipped": left_out(corpus)[0], **unread}
 
 
 def _check_is_documents(corpus: Iterable[Document]) -> None:

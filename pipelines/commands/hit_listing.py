@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from indexing.corpora.chunked import is_chunk
 from pipelines.commands.command import json_text
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def _parent(parent: "ParentResult", marked: "Highlight") -> Iterator[str]:
     yield f"{parent.rank:>3}. {parent.document.doc_id}  {parent.score:.4f}   {_stages(best)}"
     more = len(parent.passages) - 1
     others = f", {more} more passage{'s' if more > 1 else ''} found" if more else ""
-    yield f"     characters {start:,} to {end:,} of {len(parent.document.text):,}{others}"
+    page = f"page {best.metadata['page']}, " if "page" in best.metadata and is_chunk(best.metadata) else ""
+    yield f"     {page}characters {start:,} to {end:,} of {len(parent.document.text):,}{others}"
     yield from _why(best)
     yield _text(best.title, marked)
 

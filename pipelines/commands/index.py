@@ -20,10 +20,19 @@ from pipelines.commands.command import (
     sparse_encoder,
     token_encoder,
 )
+from pipelines.commands.index_files import (
+    add_files_options,
+    are_files,
+    check_files_options,
+    files_corpus,
+    filter_fields,
+    finish_files,
+    sync,
+)
 from pipelines.commands.index_options import add_index_options, check_parameters, index_parameters, option_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from indexing.corpora.corpus import Corpus
     from pipelines.build.job import BuildReport
@@ -37,6 +46,8 @@ def add_parser(commands: Any) -> None:
         run,
         "Build a collection from a corpus, with a BM25 and a dense leg, and a sparse one with --sparse; or update it. "
         "Run the same command again to resume a build or an update that was stopped or killed.",
+        "retrieve index ./handbook --to handbook.index\n"
+        "retrieve index ./handbook --to handbook.index --remove-missing --watch\n"
         "retrieve index corpus.jsonl --to my-collection\n"
         "retrieve index scifact/ --to my-collection --dense BAAI/bge-base-en-v1.5 --dense-index hnsw\n"
         "retrieve index corpus.jsonl --to my-collection --dense-backend qdrant --hnsw-m 32\n"
@@ -48,7 +59,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "corpus",
         metavar="CORPUS",
-        help="a BEIR folder, a .jsonl, .csv, .tsv or .parquet file, a folder of Parquet files, or a `datasets` name",
+        nargs="+",
+        help="a folder, files or globs of documents (Markdown, PDF, Word, HTML, …); or a corpus of records: a BEIR "
+        "folder, a .jsonl, .csv, .tsv or .parquet file, a folder of Parquet files, or a `datasets` name",
     )
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
     parser.add_argument("--dense", metavar="MODEL", help="dense encoder, a path or a Hub name (all-MiniLM-L6-v2)")
@@ -107,8 +120,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--split", metavar="NAME", help="the split of a `datasets` corpus")
     parser.add_argument(
         "--chunk",
-        choices=["tokens", "sentences", "markdown"],
-        help="split documents into chunks: by tokens, whole sentences, or Markdown headings",
+        choices=["tokens", "sentences", "markdown", "pages"],
+        help="split documents into chunks: by tokens, whole sentences, Markdown headings (files: markdown), or pages",
     )
     parser.add_argument("--chunk-size", type=int, default=256, metavar="N", help="words and marks per chunk (256)")
     parser.add_argument(
@@ -123,7 +136,9 @@ def add_parser(commands: Any) -> None:
     )
     mode.add_argument("--dry-run", action="store_true", help="check the corpus, estimate time and size, write nothing")
     parser.add_argument(
-        "--remove-missing", action="store_true", help="with --update: delete documents that CORPUS does not contain"
+        "--remove-missing",
+        action="store_true",
+        help="with --update, and for files: delete documents that CORPUS does not contain",
     )
     bm25 = parser.add_argument_group("BM25 leg")
     bm25.add_argument(
@@ -147,6 +162,7 @@ def add_parser(commands: Any) -> None:
     bm25.add_argument(
         "--analyzer", metavar="NAME", help="Lucene analyzer: a language code, as in de (Anserini's English)"
     )
+    add_files_options(parser)
     add_index_options(parser)
     ray = parser.add_argument_group("encoding on several machines")
     ray.add_argument(
@@ -173,36 +189,29 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
     from indexing.collection.staging import check_free
-    from indexing.corpora.corpus import read_corpus
+    from indexing.corpora import FilesCorpus
     from indexing.filters import check_fields
     from pipelines.build.job import build_legs
     from pipelines.build.plan import fits, make_plan, may_be_built
+    from pipelines.build.sync import is_of_files
 
-    _check(options)
+    of_files = are_files(options.corpus)
+    check_files_options(options, files=of_files)
+    _check(options, of_files)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
-    corpus = read_corpus(
-        options.corpus,
-        on_error=options.on_error,
-        on_duplicate=options.on_duplicate,
-        skipped_to=skipped_to if options.on_error == "skip" and not options.dry_run else None,
-        id_field=options.id_field,
-        text_field=options.text_field,
-        title_field=options.title_field,
-        config=options.config,
-        split=options.split,
-    )
-    if options.chunk:
-        corpus = _chunked(corpus, options)
+    corpus = _corpus(options, skipped_to if options.on_error == "skip" and not options.dry_run else None)
     build_options: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not _quiet(options)}
-    if options.update:
-        return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
     legs = {
         "bm25": not options.no_bm25,
         "dense": not options.no_dense,
         "sparse": bool(options.sparse),
         "tokens": options.late_interaction is not None,
     }
-    fields, indexes = check_fields(_fields(options.filter_field)), _indexes(options)
+    if isinstance(corpus, FilesCorpus) and not options.overwrite and (options.update or is_of_files(options.to)):
+        return sync(options, corpus, legs, _quiet(options))
+    if options.update:
+        return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
+    fields, indexes = check_fields(filter_fields(options.filter_field, files=of_files)), _indexes(options)
     # What needs no model is checked before one is loaded.
     named = [name for name, chosen in legs.items() if chosen]
     may_exist = not options.dry_run and may_be_built(options.to, corpus, named, fields)
@@ -222,7 +231,7 @@ def run(options: argparse.Namespace) -> int:
         from pipelines.build.estimate import estimate_build
 
         estimate = estimate_build(corpus, plan, **build_options)
-        print(json_text(asdict(estimate)) if options.json else f"{options.corpus}: {estimate}")
+        print(json_text(asdict(estimate)) if options.json else f"{corpus.description}: {estimate}")
         return 0
     if not options.overwrite and may_exist and fits(options.to, plan):
         line = f"{options.to} is already built from this corpus with these models: nothing to do"
@@ -234,15 +243,37 @@ def run(options: argparse.Namespace) -> int:
         encoded_plan = replace(plan, encoders=encoders)
         return build_legs(corpus, options.to, encoded_plan, overwrite=options.overwrite, **build_options)
 
-    return _run_safely(options, skipped_to, build)
+    status = _run_safely(options, skipped_to, build)
+    if isinstance(corpus, FilesCorpus):
+        return finish_files(options, corpus, _quiet(options))
+    return status
+
+
+def _corpus(options: argparse.Namespace, skipped_to: Path | None) -> "Corpus":
+    from indexing.corpora.corpus import read_corpus
+
+    if are_files(options.corpus):
+        return files_corpus(options, skipped_to)
+    corpus = read_corpus(
+        options.corpus[0],
+        on_error=options.on_error,
+        on_duplicate=options.on_duplicate,
+        skipped_to=skipped_to,
+        id_field=options.id_field,
+        text_field=options.text_field,
+        title_field=options.title_field,
+        config=options.config,
+        split=options.split,
+    )
+    return _chunked(corpus, options) if options.chunk else corpus
 
 
 def _quiet(options: argparse.Namespace) -> bool:
     return bool(options.quiet or options.json)
 
 
-def _check(options: argparse.Namespace) -> None:
-    if options.remove_missing and not options.update:
+def _check(options: argparse.Namespace, of_files: bool) -> None:
+    if options.remove_missing and not (options.update or of_files):
         raise InputError("--remove-missing requires --update")
     if options.update:
         building = {
@@ -329,16 +360,6 @@ def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
         # Otherwise the last chunks of a document that became shorter would remain.
         raise InputError("--update of chunks needs the whole corpus and --remove-missing")
     return ChunkedCorpus(corpus, Chunking(options.chunk, options.chunk_size, options.chunk_overlap))
-
-
-def _fields(declared: "Sequence[str]") -> dict[str, str]:
-    fields = {}
-    for field in declared:
-        name, colon, kind = field.rpartition(":")
-        if not colon:
-            raise InputError(f"--filter-field takes NAME:TYPE, as in year:number, not {field!r}")
-        fields[name] = kind
-    return fields
 
 
 def _update(options: argparse.Namespace, corpus: "Corpus", build_options: dict[str, Any]) -> "BuildReport":

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from indexing.corpora.sources.folder import has_glob
+from indexing.corpora.sources.formats import is_known
 from indexing.corpora.sources.joined import Joined
 from indexing.corpora.sources.records import Record, Source
 from indexing.corpora.sources.tables import SAVED_DATASET, HubTable, Parquet
@@ -12,6 +14,7 @@ from indexing.errors import InputError
 __all__ = ["Delimited", "HubTable", "JsonLines", "Parquet", "Record", "Source", "open_source"]
 
 _KINDS = "a BEIR folder, a .jsonl, .json, .csv or .tsv file (also with .gz), Parquet, or a dataset's name"
+_RECORDS = frozenset({".jsonl", ".json", ".csv", ".tsv", ".parquet"})
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
@@ -43,6 +46,23 @@ def open_source(
     if isinstance(source, str) and _HUB_NAME.fullmatch(source) and not _has_known_extension(path):
         return HubTable(source, config, split)
     raise InputError(f"{source} does not exist: pass {_KINDS}")
+
+
+def is_of_records(source: str | Path) -> bool:
+    """Return whether `open_source` reads this, rather than `indexing.corpora.files.read_files`.
+
+    A path that does not exist counts as the name of a dataset if it looks like one.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir():
+        try:
+            _in_folder(path, "corpus", None)
+        except InputError:
+            return False
+        return True
+    if path.exists():
+        return _extension(path) in _RECORDS
+    return not has_glob(source) and (_extension(path) in _RECORDS or not is_known(path.name))
 
 
 def _in_folder(folder: Path, stem: str, split: str | None) -> Source:
@@ -91,5 +111,4 @@ def _extension(path: Path) -> str:
 
 
 def _has_known_extension(path: Path) -> bool:
-    known = {".jsonl", ".json", ".csv", ".tsv", ".parquet"}
-    return _extension(path) in known or path.suffix in {".gz", ".zip", ".txt", ".xml", ".xlsx", ".arrow", ".pkl"}
+    return _extension(path) in _RECORDS or path.suffix in {".gz", ".zip", ".txt", ".xml", ".xlsx", ".arrow", ".pkl"}

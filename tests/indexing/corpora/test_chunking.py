@@ -186,5 +186,5 @@ def test_invalid_settings_are_refused():
     for wrong in ({"size": 0}, {"size": 4, "overlap": 4}, {"overlap": -1}):
         with pytest.raises(InputError, match="must be at least"):
             Chunking(**wrong)
-    with pytest.raises(InputError, match="split by tokens, sentences, markdown, not by 'pages'"):
-        Chunking(by="pages")
+    with pytest.raises(InputError, match="split by tokens, sentences, markdown, pages, not by 'chapters'"):
+        Chunking(by="chapters")

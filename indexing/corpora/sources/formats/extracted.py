@@ -1,0 +1,47 @@
+"""What a reader of a format returns, and the limits that every reader keeps."""
+
+from dataclasses import dataclass
+
+from indexing.errors import InputError
+
+MOST_CHARACTERS = 10_000_000
+"""Maximum number of characters of one file's text, some 5,000 pages."""
+PAGE_BREAK = "\f"
+"""Stands between two pages in a text; white space to every tokenizer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """The text of one file.
+
+    Parameters
+    ----------
+    text
+        Plain text. Headings are Markdown (``# …``) if `headings`, and `PAGE_BREAK` stands between pages.
+    format
+        Name of the format, as in the metadata field ``format``.
+    title
+        Title that the file states; empty if it states none.
+    language
+        Language that the file states, as in ``de``; empty if it states none.
+    headings
+        A line that begins with ``#`` is a heading. In source code it would be a comment.
+    """
+
+    text: str
+    format: str
+    title: str = ""
+    language: str = ""
+    headings: bool = True
+
+
+def bounded(text: str) -> str:
+    """Return a text; raise an `InputError` if it is longer than `MOST_CHARACTERS`."""
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"has {len(text):,} characters of text, more than {MOST_CHARACTERS:,}: split the file")
+    return text
+
+
+def one_line(text: str | None, length: int = 300) -> str:
+    """Return a title or heading on one line, cut to a length."""
+    return " ".join((text or "").split())[:length].rstrip()

@@ -1,0 +1,170 @@
+"""``retrieve index`` of people's files: a folder, files or globs, built once and then synchronised."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from indexing.corpora.sources import is_of_records
+from indexing.corpora.sources.folder import FILES_FIELDS, MOST_FILE_BYTES
+from indexing.errors import InputError
+from indexing.plurals import counted
+from pipelines.commands.command import json_text, positive
+from pipelines.commands.index_options import index_parameters, option_of
+
+if TYPE_CHECKING:
+    from indexing.corpora import FilesCorpus
+    from pipelines.build.sync import SyncReport
+
+
+def add_files_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of files."""
+    files = parser.add_argument_group("files (CORPUS is a folder, files or globs of documents)")
+    files.add_argument(
+        "--max-file-size",
+        type=positive,
+        metavar="BYTES",
+        help=f"largest file that is read; larger ones are reported ({MOST_FILE_BYTES})",
+    )
+    files.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=2.0,
+        metavar="SECONDS",
+        help="go on: look for changed files every SECONDS seconds (2) and index them, until Ctrl-C",
+    )
+
+
+def are_files(sources: Sequence[str]) -> bool:
+    """Return whether these are people's files, rather than a corpus of records."""
+    return len(sources) > 1 or not is_of_records(sources[0])
+
+
+def check_files_options(options: argparse.Namespace, *, files: bool) -> None:
+    """Raise an `InputError` for an option that does not go with files, or only with them."""
+    if not files:
+        given = next((name for name in ("max_file_size", "watch") if getattr(options, name) is not None), None)
+        if given is not None:
+            raise InputError(f"--{given.replace('_', '-')} is for a folder or files of documents, not for a corpus")
+        return
+    fields = ("id_field", "text_field", "title_field", "config", "split")
+    given = next((name for name in fields if getattr(options, name) is not None), None)
+    if given is not None:
+        raise InputError(f"--{given.replace('_', '-')} is for a corpus of records, not for files of documents")
+    if options.engine == "ray":
+        raise InputError("--engine ray reads Parquet and JSON lines, not files of documents: leave it out")
+    if options.watch is not None and options.dry_run:
+        raise InputError("--watch does not go with --dry-run")
+    if options.watch is not None and not options.watch > 0:
+        raise InputError(f"--watch takes a number of seconds above 0, not {options.watch}")
+    target = Path(options.to).resolve()
+    same = next((source for source in options.corpus if Path(source).resolve() == target), None)
+    if same is not None:
+        raise InputError(f"--to {options.to} is the folder itself: choose another directory, as in {target.name}.index")
+
+
+def filter_fields(declared: Sequence[str], *, files: bool) -> dict[str, str]:
+    """Return the declared filter fields; those that files have are declared by default."""
+    fields = dict(FILES_FIELDS) if files else {}
+    for field in declared:
+        name, colon, kind = field.rpartition(":")
+        if not colon:
+            raise InputError(f"--filter-field takes NAME:TYPE, as in year:number, not {field!r}")
+        fields[name] = kind
+    return fields
+
+
+def files_corpus(options: argparse.Namespace, skipped_to: Path | None) -> "FilesCorpus":
+    """Open the files that the command line names."""
+    from indexing.corpora import Chunking, read_files
+
+    return read_files(
+        *options.corpus,
+        chunking=Chunking(options.chunk or "markdown", options.chunk_size, options.chunk_overlap),
+        most_bytes=options.max_file_size or MOST_FILE_BYTES,
+        skipped_to=skipped_to,
+    )
+
+
+def sync(options: argparse.Namespace, corpus: "FilesCorpus", legs: Mapping[str, bool], quiet: bool) -> int:
+    """Synchronise the collection with its files, print what was done, and go on with ``--watch``."""
+    from pipelines.build.sync import find_changes, sync_files
+
+    _check_same_legs(options, legs)
+    if options.dry_run:
+        changes = find_changes(corpus, options.to)
+        new, gone = len(changes.new) - len(changes.renamed), len(changes.missing) - len(changes.renamed)
+        counts = {"new": new, "changed": len(changes.changed), "renamed": len(changes.renamed), "gone": gone}
+        counts["unchanged"] = len(changes.unchanged)
+        listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+        print(json_text(counts) if options.json else f"{options.to}: {listed} files; nothing was written")
+        return 0
+    _print(options, sync_files(corpus, options.to, **_sync_options(options, quiet)))
+    return 0 if options.watch is None else _watch(options, corpus, quiet)
+
+
+def finish_files(options: argparse.Namespace, corpus: "FilesCorpus", quiet: bool) -> int:
+    """Print what was left out of a new collection of files, and go on with ``--watch``."""
+    from pipelines.build.sync import left_out_text
+
+    if not options.json:
+        read = len(corpus.source.read)
+        print(f"  {counted(read, 'file')} read" + (f", {corpus.skipped:,} unreadable" if corpus.skipped else ""))
+        if corpus.source.left_out:
+            print(f"  left out: {left_out_text(corpus.source.left_out)}")
+    return 0 if options.watch is None else _watch(options, corpus, quiet)
+
+
+def _watch(options: argparse.Namespace, corpus: "FilesCorpus", quiet: bool) -> int:
+    """Synchronise whenever files change, until Ctrl-C."""
+    from pipelines.build.sync import watch_files
+
+    if not options.json:
+        print(f"watching {corpus.description} every {options.watch:g} s; Ctrl-C ends it", flush=True)
+    try:
+        for report in watch_files(corpus, options.to, seconds=options.watch, **_sync_options(options, quiet)):
+            _print(options, report)
+    except KeyboardInterrupt:
+        print("\nno longer watching; the same command goes on", file=sys.stderr)
+    return 0
+
+
+def _sync_options(options: argparse.Namespace, quiet: bool) -> dict[str, Any]:
+    """Return the keyword arguments of `sync_files`; the encoders are loaded once."""
+    from pipelines.models import collection_encoders
+
+    loaded: dict[str, Any] = {}
+
+    def encoders() -> Mapping[str, Any]:
+        given = {"dense": options.dense, "sparse": options.sparse, "multi_vector": options.late_interaction or None}
+        if not loaded:
+            loaded.update(collection_encoders(options.to, **given, dtype=options.dtype))
+        return loaded
+
+    load: Callable[[], Mapping[str, Any]] = encoders
+    return {"encoders": load, "remove_missing": options.remove_missing, "show_progress": not quiet}
+
+
+def _print(options: argparse.Namespace, report: "SyncReport") -> None:
+    print(json_text(report.as_dict()) if options.json else report, flush=True)
+
+
+def _check_same_legs(options: argparse.Namespace, legs: Mapping[str, bool]) -> None:
+    """Raise an `InputError` if the command names legs or indexes that the collection does not have."""
+    from indexing.collection.manifest import read_manifest
+
+    stored = read_manifest(Path(options.to)).legs
+    lacking = next((name for name, wanted in legs.items() if wanted and name not in stored), None)
+    if lacking is not None and not options.update:
+        raise InputError(
+            f"{options.to} has no leg {lacking!r}: leave its option out (--no-{lacking}), or build "
+            "it anew (--overwrite)"
+        )
+    for name, value in index_parameters(options).items():
+        if name != "server" and all(leg.parameters.get(name) != value for leg in stored.values()):
+            raise InputError(
+                f"{option_of(name)} differs from {options.to}: leave it out, change the index with `retrieve reindex`, "
+                "or build it anew (--overwrite)"
+            )
