@@ -44,7 +44,9 @@ def write(path: Path, data: bytes | str) -> None:
 def _texts(folder: Path, topic: str, number: int, found: dict[str, Expected]) -> None:
     key = f"{topic}{number}"
     name = f"guides/{topic}.md"
-    write(folder / name, f"---\ntitle: 'All about {topic}'\n---\n# Basics\n\nOn {key}md.\n\n## Care\n\nKeep {key}care.\n")
+    write(
+        folder / name, f"---\ntitle: 'All about {topic}'\n---\n# Basics\n\nOn {key}md.\n\n## Care\n\nKeep {key}care.\n"
+    )
     found[name] = Expected("markdown", f"All about {topic}", (f"{key}md",), ((f"{key}care", "Care"),))
     name = f"notes/{topic}.txt"
     write(folder / name, f"Plain words on {key}txt.\n\n# not a heading\n")
@@ -58,7 +60,9 @@ def _texts(folder: Path, topic: str, number: int, found: dict[str, Expected]) ->
     found[name] = Expected("html", f"Page of {topic}", ("one | two",), ((f"{key}html", "Details"),), absent=absent)
     name = f"notebooks/{topic}.ipynb"
     write(folder / name, _notebook(topic, key))
-    found[name] = Expected("notebook", f"Study of {topic}", (f"{key}code",), ((f"{key}nb", f"Study of {topic}"),), (), ("iVBOR",))
+    found[name] = Expected(
+        "notebook", f"Study of {topic}", (f"{key}code",), ((f"{key}nb", f"Study of {topic}"),), (), ("iVBOR",)
+    )
     name = f"src/{topic}.py"
     write(folder / name, f"# {key}comment\ndef {topic}_of():\n    return '{key}py'\n")
     found[name] = Expected("code", f"{topic}.py", (f"{key}comment", f"{key}py"))
@@ -69,28 +73,46 @@ def _office(folder: Path, topic: str, number: int, found: dict[str, Expected]) -
     kind = number % 5
     if kind == 0:
         write(folder / f"office/{topic}.docx", docx(topic, key))
-        name, expected = f"office/{topic}.docx", Expected(
-            "docx", f"Report on {topic}", (f"{key}cell | 12",), ((f"{key}docx", "Findings"),), ((f"{key}second", 2),)
+        name, expected = (
+            f"office/{topic}.docx",
+            Expected(
+                "docx",
+                f"Report on {topic}",
+                (f"{key}cell | 12",),
+                ((f"{key}docx", "Findings"),),
+                ((f"{key}second", 2),),
+            ),
         )
     elif kind == 1:
         write(folder / f"office/{topic}.pptx", pptx(topic, key))
-        name, expected = f"office/{topic}.pptx", Expected(
-            "pptx", f"Talk on {topic}", (f"{key}notes",), ((f"{key}pptx", "Results"),), ((f"{key}pptx", 2),)
+        name, expected = (
+            f"office/{topic}.pptx",
+            Expected("pptx", f"Talk on {topic}", (f"{key}notes",), ((f"{key}pptx", "Results"),), ((f"{key}pptx", 2),)),
         )
     elif kind == 2:
         write(folder / f"office/{topic}.epub", epub(topic, key))
-        name, expected = f"office/{topic}.epub", Expected(
-            "epub", f"Book of {topic}", (f"{key}one",), ((f"{key}two", "Second chapter"),)
+        name, expected = (
+            f"office/{topic}.epub",
+            Expected("epub", f"Book of {topic}", (f"{key}one",), ((f"{key}two", "Second chapter"),)),
         )
     elif kind == 3:
         write(folder / f"office/{topic}.pdf", pdf(topic, key))
-        name, expected = f"office/{topic}.pdf", Expected(
-            "pdf", f"Paper on {topic}", (), ((f"{key}method", "Method"),), ((f"{key}first", 1), (f"{key}method", 2))
+        name, expected = (
+            f"office/{topic}.pdf",
+            Expected(
+                "pdf", f"Paper on {topic}", (), ((f"{key}method", "Method"),), ((f"{key}first", 1), (f"{key}method", 2))
+            ),
         )
     else:
         write(folder / f"mail/{topic}.eml", mail(topic, key))
-        name, expected = f"mail/{topic}.eml", Expected(
-            "eml", f"About {topic}", (f"{key}body", "ada@example.org"), ((f"{key}attached", "Attachment: list.txt"),)
+        name, expected = (
+            f"mail/{topic}.eml",
+            Expected(
+                "eml",
+                f"About {topic}",
+                (f"{key}body", "ada@example.org"),
+                ((f"{key}attached", "Attachment: list.txt"),),
+            ),
         )
     found[name] = expected
 

@@ -16,6 +16,7 @@ from late_interaction import write_colbert
 from results_folders import write_results
 
 from checkpoints import write_nv_embed
+from document_files import pdf, write
 from fusing import hits
 from indexing import Collection, Document
 from indexing.errors import RetrieveError
@@ -59,6 +60,13 @@ def _collections(folder: Path) -> dict[str, Any]:
     return {"collection": folder / "c"}
 
 
+def _documents(folder: Path) -> dict[str, Any]:
+    write(folder / "handbook/leave.md", "# Leave\n\nEmployees have thirty days of leave.\n")
+    write(folder / "handbook/trips.md", "# Trips\n\nTrains are booked by the office.\n")
+    write(folder / "handbook/papers/trips.pdf", pdf("trips", "trips"))
+    return {}
+
+
 def _encoders(folder: Path) -> dict[str, Any]:
     return {"queries": ["the price of water"], "nvidia/NV-Embed-v2": write_nv_embed(folder / "nv")}
 
@@ -91,6 +99,7 @@ def _measures(folder: Path) -> dict[str, Any]:
 
 GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
     "docs/collections.md": _collections,
+    "docs/documents.md": _documents,
     "docs/encoders.md": _encoders,
     "docs/evaluators.md": lambda folder: {},
     "docs/fusion.md": _fusion,

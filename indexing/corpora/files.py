@@ -1,5 +1,6 @@
 """Files as a corpus: each file a document in chunks, with its place, page and heading, and what changed since."""
 
+import importlib.util
 import logging
 import re
 from bisect import bisect_right
@@ -21,6 +22,7 @@ __all__ = ["FILES_FIELDS", "FilesCorpus", "read_files"]
 
 logger = logging.getLogger(__name__)
 
+_NEEDED = ("charset_normalizer", "lxml", "pathspec", "pypdfium2")
 MOST_LINES = 50
 """Maximum number of unreadable files that a pass logs, a line each."""
 
@@ -102,8 +104,11 @@ def read_files(
     Raises
     ------
     InputError
-        For a source that does not exist.
+        For a source that does not exist, and when the extra ``documents`` is not installed.
     """
+    lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if lacking:
+        raise InputError(f"reading files needs {', '.join(lacking)}: pip install 'retrieve-rerank[documents]'")
     return FilesCorpus(Files(sources, most_bytes=most_bytes), chunking or Chunking("markdown"), skipped_to=skipped_to)
 
 

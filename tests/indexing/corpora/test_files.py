@@ -8,8 +8,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from document_files import Expected, bomb, docx, mail, pdf, write, write_handbook, write_unreadable, zipped
 
+from document_files import Expected, bomb, docx, mail, pdf, write, write_handbook, write_unreadable, zipped
 from indexing.corpora import FILES_FIELDS, Chunking, read_files
 from indexing.corpora.chunked import assemble
 from indexing.corpora.sources.formats import extract
@@ -54,7 +54,9 @@ def test_a_folder_of_all_formats_is_read_with_texts_titles_headings_and_pages(
         for word, heading in one.headings:
             assert [c.metadata.get("heading") for c in found if word in c.text][:1] == [heading], (name, word)
         for word, page in one.pages:
-            assert any(c.metadata["page"] <= page <= c.metadata["chunk"]["last_page"] for c in found if word in c.text), name
+            assert any(
+                c.metadata["page"] <= page <= c.metadata["chunk"]["last_page"] for c in found if word in c.text
+            ), name
             assert whole[: whole.index(word)].count("\f") + 1 == page, (name, word)
 
 
@@ -171,11 +173,15 @@ def test_ids_are_relative_to_the_common_folder_of_several_sources(tmp_path: Path
     for name in ("a/x.md", "a/b/y.md", "c/z.data", "c/w.md"):
         write(tmp_path / name, "text")
     assert set(read_files(tmp_path / "a").source.entries) == {"x.md", "b/y.md"}
-    assert set(read_files(tmp_path / "a", tmp_path / "c" / "z.data").source.entries) == {"a/x.md", "a/b/y.md", "c/z.data"}
+    assert set(read_files(tmp_path / "a", tmp_path / "c" / "z.data").source.entries) == {
+        "a/x.md",
+        "a/b/y.md",
+        "c/z.data",
+    }
     assert set(read_files(tmp_path / "**" / "*.md").source.entries) == {"a/x.md", "a/b/y.md", "c/w.md"}
     assert set(read_files(tmp_path / "c" / "z.data").source.entries) == {"z.data"}
     for missing in ("nothing", "*.pdf"):
-        with pytest.raises(InputError, match="does not exist|matches no file"):
+        with pytest.raises(InputError, match=r"does not exist|matches no file"):
             read_files(tmp_path / missing)
 
 
@@ -248,5 +254,7 @@ def test_memory_stays_bounded_for_hostile_files(tmp_path: Path) -> None:
             "except Exception as error: print(error)\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
-        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / name)], capture_output=True, text=True, check=True
+        )
         assert int(done.stdout.splitlines()[-1]) < 1_500_000, (name, done.stdout)

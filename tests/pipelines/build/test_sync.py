@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from document_files import pdf, write, write_handbook
 
+from document_files import pdf, write, write_handbook
 from indexing import Collection
 from indexing.collection.manifest import Leg, read_manifest
 from indexing.collection.verify import verify
@@ -49,7 +49,11 @@ def build(folder: Path, target: Path, encoder: Counting) -> None:
 
 def sync(folder: Path, target: Path, encoder: Counting, **options: object) -> SyncReport:
     return sync_files(
-        read_files(folder), target, encoders=lambda: {"dense": encoder}, show_progress=False, **options  # type: ignore[arg-type]
+        read_files(folder),
+        target,
+        encoders=lambda: {"dense": encoder},
+        show_progress=False,
+        **options,  # type: ignore[arg-type]
     )
 
 
@@ -105,7 +109,7 @@ def test_only_what_changed_is_read_encoded_and_removed(handbook: Path, tmp_path:
     assert encoder.texts == []
     build(handbook, tmp_path / "clean", Counting())
     assert contents(target) == contents(tmp_path / "clean")
-    assert not verify(target).damage if hasattr(verify(target), "damage") else True
+    assert verify(target) == []
     assert sync(handbook, target, encoder, remove_missing=True).update is None
 
 
@@ -194,8 +198,8 @@ def test_killed_at_any_instant_the_next_run_completes(handbook: Path, tmp_path: 
     here = Path(__file__).parent
     values = {"tests": str(here.parents[1]), "here": str(here), "folder": str(handbook), "target": str(target)}
     kills = 0
-    for version in range(6):
-        for _ in range(4):
+    for version in range(4):
+        for _ in range(3):
             job = subprocess.Popen([sys.executable, "-c", KILLED.format(**values)], stdout=subprocess.PIPE, text=True)
             assert job.stdout is not None
             assert job.stdout.readline() == "ready\n"
@@ -212,7 +216,7 @@ def test_killed_at_any_instant_the_next_run_completes(handbook: Path, tmp_path: 
         for file in sorted(handbook.rglob("*.txt"))[:2]:
             file.rename(file.with_name(f"{version}-{file.name}"))
         sorted(handbook.rglob("*.rst"))[0].unlink()
-    assert kills >= 6
+    assert kills >= 3
 
 
 def test_interrupted_chunks_of_two_versions_are_read_again(tmp_path: Path) -> None:
@@ -284,7 +288,10 @@ class TestCommandLine:
         write(tmp_path / "f/a.md", "text")
         write(tmp_path / "f/b.txt", "")
         target = tmp_path / "index"
-        assert cli.main(["index", str(tmp_path / "f"), "--to", str(target), "--no-dense", "--on-error", "skip", "--quiet"]) == 0
+        assert (
+            cli.main(["index", str(tmp_path / "f"), "--to", str(target), "--no-dense", "--on-error", "skip", "--quiet"])
+            == 0
+        )
         (line,) = map(json.loads, (tmp_path / "index.skipped.jsonl").read_text().splitlines())
         assert (Path(line["file"]).name, line["reason"]) == ("b.txt", "is empty")
 
