@@ -9,6 +9,7 @@ from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import Leg, read_manifest
 from indexing.errors import InputError, ModelError
 from retrieve.protocols import check_encoder
+from retrieve.remote import RemoteEncoder, RemoteSparseEncoder, is_url, with_model
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
@@ -40,12 +41,16 @@ class Models:
         from retrieve.default_models import default_dense_model
         from retrieve.encoders import DenseEncoder
 
+        if is_url(model):
+            return self._remote(RemoteEncoder, model)
         return self._once(DenseEncoder, default_dense_model() if model is None else model, dtype)
 
     def sparse(self, model: "str | Path | SparseEncoder", dtype: str = "auto") -> "SparseEncoder":
         """Return a SPLADE encoder."""
         from retrieve.encoders import SparseEncoder
 
+        if is_url(model):
+            return self._remote(RemoteSparseEncoder, model)
         return self._once(SparseEncoder, model, dtype)
 
     def multi_vector(self, model: "str | Path | MultiVectorEncoder", dtype: str = "auto") -> "MultiVectorEncoder":
@@ -65,6 +70,14 @@ class Models:
         from retrieve.encoders import CrossEncoder
 
         return self._once(CrossEncoder, model, dtype)
+
+    def _remote(self, kind: type, url: Any) -> Any:
+        """Return an encoder behind a URL, which is asked for its identity once."""
+        if self._options.get("local_files_only"):
+            raise ModelError("it is behind a URL")
+        if (kind, url, "") not in self._loaded:
+            self._loaded[kind, url, ""] = kind(url)
+        return self._loaded[kind, url, ""]
 
     @property
     def _local(self) -> "Models":
@@ -91,13 +104,15 @@ class Models:
             raise ModelError(
                 f"the manifest does not say which encoder the leg {name!r} was built with: name it ({_named(option)})"
             )
+        if str(recorded.get("kind")).startswith("remote-"):
+            model = _remote_model(name, recorded, given)
         encoder: Any = model
         if not isinstance(model, str | Path):
             check_encoder(model, option, option, ("identity",))
         of_dense = recorded.get("kind") == DENSE_TOKENS
         try:
             models = self if given is not None else self._local
-            if isinstance(model, str | Path) and (of_dense or option == "dense"):
+            if isinstance(model, str | Path) and not is_url(model) and (of_dense or option == "dense"):
                 # A model that was truncated for the build is truncated again.
                 whole = models.dense(model, dtype)
                 width = int(recorded.get("dimension", whole.dimension))
@@ -142,6 +157,12 @@ class Models:
         """
         options: dict[str, Any] = {"weight": weight, "passages": passages, "overlap": overlap}
         options = {name: value for name, value in options.items() if value is not None}
+        if is_url(model):
+            from retrieve.reranking.remote import RemoteReranker
+
+            if passages not in (None, "first"):
+                raise InputError("a reranker behind a URL reads documents whole: leave out passages, or state 'first'")
+            return RemoteReranker(str(model), weight=weight or 0.0)
         if model != LATE_INTERACTION:
             from retrieve.reranking.cross_encoder import Reranker
 
@@ -189,6 +210,25 @@ def collection_encoders(
         for name, leg in read_manifest(Path(path)).legs.items()
         if leg.encoder is not None
     }
+
+
+def _remote_model(name: str, recorded: Mapping[str, Any], given: Any) -> Any:
+    """Return the given encoder or URL of a leg that a remote model made, with the recorded name of the model.
+
+    Raises
+    ------
+    ModelError
+        When none is given: a collection may come from anywhere, and no text is sent to a server that only it names.
+    """
+    if given is None:
+        url, model = recorded.get("url"), recorded.get("model")
+        raise ModelError(
+            f"the leg {name!r} was built with the model {model!r} at {url}. Opening a collection calls no server: name "
+            f"it to call it: dense={url!r} in Python, --dense {url} on the command line (sparse likewise)"
+        )
+    if is_url(given) and "#" not in given:
+        return with_model(given, str(recorded.get("model") or "") or None)
+    return given
 
 
 def _named(option: str) -> str:

@@ -41,7 +41,20 @@ def dense_encoder(options: argparse.Namespace) -> Any:
     from pipelines.models import Models
 
     encoder = Models().dense(options.dense or None, options.dtype)
+    if options.dense_dim is not None and not hasattr(encoder, "truncated"):
+        raise InputError("--dense-dim is for a local model; RemoteEncoder(URL, dimensions=N) asks a server, in Python")
     return encoder if options.dense_dim is None else encoder.truncated(options.dense_dim)
+
+
+def remote_model(options: argparse.Namespace) -> str | None:
+    """Return ``--dense``, with the name of ``--dense-model`` if it is a URL."""
+    from retrieve.remote import is_url, with_model
+
+    if options.dense_model is not None and not is_url(options.dense):
+        raise InputError(
+            "--dense-model names a model at a server: --dense must be its URL, as in https://HOST/v1/embeddings"
+        )
+    return with_model(options.dense, options.dense_model) if options.dense else None
 
 
 def sparse_encoder(options: argparse.Namespace) -> Any:

@@ -17,6 +17,7 @@ from pipelines.commands.command import (
     number_or_by_field,
     numbers_by_field,
     positive,
+    remote_model,
     sparse_encoder,
     token_encoder,
 )
@@ -64,7 +65,8 @@ def add_parser(commands: Any) -> None:
         "folder, a .jsonl, .csv, .tsv or .parquet file, a folder of Parquet files, or a `datasets` name",
     )
     parser.add_argument("--to", metavar="DIR", required=True, help="the collection's directory")
-    parser.add_argument("--dense", metavar="MODEL", help="dense encoder, a path or a Hub name (all-MiniLM-L6-v2)")
+    parser.add_argument("--dense", metavar="MODEL", help="dense encoder: a path, Hub name or URL (all-MiniLM-L6-v2)")
+    parser.add_argument("--dense-model", metavar="NAME", help="with --dense URL: the model's name at that server")
     parser.add_argument(
         "--dense-dim",
         type=positive,
@@ -195,6 +197,7 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.build.plan import fits, make_plan, may_be_built
     from pipelines.build.sync import is_of_files
 
+    options.dense = remote_model(options)
     of_files = are_files(options.corpus)
     check_files_options(options, files=of_files)
     _check(options, of_files)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from indexing.errors import InputError
 from indexing.settings_files import read_dataclass, read_yaml, write_yaml
 from retrieve.hybrid import DEPTH, OnLegError
+from retrieve.remote import is_url
 from retrieve.reranking.budget import Budget
 from retrieve.reranking.passages import Passages
 
@@ -132,9 +133,22 @@ class SearchConfig:
 
     @classmethod
     def of_collection(cls, directory: str | Path) -> Self:
-        """Read ``search.yaml`` in a collection's directory; without the file, return the defaults."""
+        """Read ``search.yaml`` in a collection's directory; without the file, return the defaults.
+
+        Raises
+        ------
+        InputError
+            As for `load`, and for a model behind a URL: a collection may come from anywhere, and its file alone must
+            not make a search send queries to a server.
+        """
         path = Path(directory) / SEARCH_FILE
-        return cls.load(path) if path.is_file() else cls()
+        if not path.is_file():
+            return cls()
+        config = cls.load(path)
+        models = [config.reranker and config.reranker.model, *(leg.encoder for leg in (config.legs or {}).values())]
+        if (url := next(filter(is_url, models), None)) is not None:
+            raise InputError(f"{path} names a model at {url}: to call that server, name the file (--config {path})")
+        return config
 
     @classmethod
     def of(cls, given: "Self | str | Path | Mapping[str, Any] | None", directory: str | Path) -> Self:

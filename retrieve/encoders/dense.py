@@ -13,6 +13,7 @@ from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
+from retrieve.encoders.functions import DenseFunction
 from retrieve.encoders.modules import Step
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
@@ -58,6 +59,7 @@ class DenseEncoder(PromptedEncoder):
     (384,)
     """
 
+    of = staticmethod(DenseFunction)
     kind = "dense"
     organisation = "sentence-transformers"
     model_type = "SentenceTransformer"

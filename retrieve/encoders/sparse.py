@@ -14,6 +14,7 @@ from indexing.inputs import whole_number
 from indexing.plurals import counted
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
+from retrieve.encoders.functions import SparseFunction
 from retrieve.encoders.modules import Step
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
@@ -63,6 +64,8 @@ class SparseEncoder(PromptedEncoder):
         if max_active_dims is None:
             max_active_dims = self.checkpoint.settings.get("max_active_dims")
         self.max_active_dims = None if max_active_dims is None else whole_number(max_active_dims, "max_active_dims")
+
+    of = staticmethod(SparseFunction)
 
     @property
     def similarity(self) -> str:

@@ -12,6 +12,7 @@ from indexing.inputs import shown
 from retrieve.reranking.base import CandidateReranker, Contents
 from retrieve.reranking.carried import CarriedWeight
 from retrieve.reranking.passages import Passages
+from retrieve.reranking.remote import FunctionReranker
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder
@@ -34,6 +35,8 @@ class Reranker(CandidateReranker):
     passages, overlap
         See `CandidateReranker`.
     """
+
+    of = staticmethod(FunctionReranker)
 
     def __init__(
         self, model: "CrossEncoder", *, weight: float | None = None, passages: Passages = "first", overlap: int = 32

@@ -1,0 +1,277 @@
+"""Encoders behind a URL: vectors of OpenAI-compatible servers and of TEI, term weights of TEI."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+
+from indexing.errors import InputError, ModelError
+from indexing.inputs import texts as checked_texts
+from indexing.inputs import whole_number
+from retrieve.remote.client import Client, TooLargeError, Usage
+from retrieve.remote.endpoint import Endpoint, Protocol
+from retrieve.remote.fingerprint import PROBES, sketch
+
+Ask: TypeAlias = Callable[[Sequence[str]], Any]
+Stack: TypeAlias = Callable[[list[Any]], Any]
+
+BATCH_TEXTS = 32
+BATCH_CHARACTERS = 100_000
+"""A batch ends at whichever limit comes first."""
+
+
+class _Remote:
+    """The common part of both: batches in order of length, halved where the server refuses them."""
+
+    def __init__(
+        self, endpoint: Endpoint, key_variable: str | None, concurrency: int, batch: int, patience: tuple[float, float]
+    ) -> None:
+        self.endpoint = endpoint
+        self._client = Client(endpoint, key_variable=key_variable, concurrency=whole_number(concurrency, "concurrency"))
+        self._batch = whole_number(batch, "batch")
+        self._query_seconds, self._document_seconds = patience
+
+    @property
+    def usage(self) -> Usage:
+        """Requests, retries and tokens so far."""
+        return self._client.usage
+
+    def _encode(
+        self, texts: Sequence[str], ask: Callable[[Sequence[str]], Any], stack: Callable[[list[Any]], Any]
+    ) -> Any:
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        batches: list[list[str]] = []
+        size = 0
+        for place in order:
+            # Some servers refuse an empty text.
+            text = texts[place] if texts[place].strip() else " "
+            size += len(text)
+            if not batches or len(batches[-1]) >= self._batch or size > BATCH_CHARACTERS:
+                batches.append([])
+                size = len(text)
+            batches[-1].append(text)
+        found = stack(self._client.map(lambda batch: self._halving(batch, ask, stack), batches))
+        back = np.empty(len(texts), np.int64)
+        back[order] = np.arange(len(texts))
+        return found[back]
+
+    def _halving(
+        self, batch: Sequence[str], ask: Callable[[Sequence[str]], Any], stack: Callable[[list[Any]], Any]
+    ) -> Any:
+        try:
+            return ask(batch)
+        except TooLargeError:
+            if len(batch) == 1:
+                raise
+            self._batch = max(1, min(self._batch, len(batch) // 2))
+            half = len(batch) // 2
+            return stack([self._halving(part, ask, stack) for part in (batch[:half], batch[half:])])
+
+    def _wrong(self, what: str) -> ModelError:
+        return ModelError(f"{self.endpoint} answers wrongly: {what}")
+
+
+class RemoteEncoder(_Remote):
+    """Encoder of vectors behind a URL; it has the interface `retrieve.protocols.VectorEncoder`.
+
+    Creating one sends eight fixed texts to the server, to learn the dimension and to recognise the model later
+    (`identity`).
+
+    Parameters
+    ----------
+    url
+        As in ``https://HOST/v1/embeddings`` (OpenAI, vLLM, infinity, ``retrieve serve``) or ``http://HOST:8080/embed``
+        (TEI), and ``#NAME`` for the model's name.
+    model
+        Name of the model, instead of ``#NAME``.
+    similarity
+        ``"cosine"`` or ``"dot"``, as the model was trained for.
+    dimensions
+        Ask for so many dimensions, of a model that can shorten its vectors.
+    query_prompt, document_prompt
+        Text before each query and document, as the model's card says.
+    key_variable
+        Environment variable with the key (``RETRIEVE_API_KEY``).
+    concurrency, batch
+        Maximum numbers of requests at a time, and of texts in a request.
+    query_seconds, document_seconds
+        Time limits of a request with all its retries: of queries, and of documents while indexing.
+
+    Raises
+    ------
+    ModelError
+        When the server cannot be reached, refuses, or answers with anything but one vector a text.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        protocol: Protocol | None = None,
+        similarity: str = "cosine",
+        dimensions: int | None = None,
+        query_prompt: str = "",
+        document_prompt: str = "",
+        key_variable: str | None = None,
+        concurrency: int = 4,
+        batch: int = BATCH_TEXTS,
+        query_seconds: float = 10.0,
+        document_seconds: float = 300.0,
+    ) -> None:
+        if similarity not in ("cosine", "dot"):
+            raise InputError(f"similarity must be 'cosine' or 'dot', not {similarity!r}")
+        endpoint = Endpoint.of(url, "dense", model=model, protocol=protocol)
+        super().__init__(endpoint, key_variable, concurrency, batch, (query_seconds, document_seconds))
+        self.similarity, self._asked = similarity, dimensions
+        self._prompts = {"query": query_prompt, "document": document_prompt}
+        self.dimension = 0
+        probed = self.encode_document(list(PROBES))
+        self.dimension = int(probed.shape[1])
+        self._fingerprint = sketch(probed)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Identity of the model; a collection compares fingerprints by their cosines, and all else exactly."""
+        return {
+            "name": self.endpoint.model or self.endpoint.url,
+            "kind": "remote-dense",
+            "url": self.endpoint.url,
+            "model": self.endpoint.model,
+            "dimension": self.dimension,
+            "similarity": self.similarity,
+            "prompts": dict(self._prompts),
+            "fingerprint": self._fingerprint,
+        }
+
+    def encode_query(self, texts: str | Sequence[str], /) -> NDArray[np.float32]:
+        """Return the queries' vectors, float32 [texts, dimension]; of a single text one vector."""
+        return self._vectors(texts, "query", self._query_seconds)
+
+    def encode_document(self, texts: str | Sequence[str], /) -> NDArray[np.float32]:
+        """Return the documents' vectors, float32 [texts, dimension]; of a single text one vector."""
+        return self._vectors(texts, "document", self._document_seconds)
+
+    def _vectors(self, given: str | Sequence[str], role: str, seconds: float) -> NDArray[np.float32]:
+        texts = [given] if isinstance(given, str) else checked_texts(given, "texts")
+        if not texts:
+            return np.zeros((0, self.dimension), np.float32)
+        prompted = [self._prompts[role] + text for text in texts]
+        found = self._encode(prompted, lambda batch: self._ask(batch, seconds), np.concatenate)
+        return found[0] if isinstance(given, str) else found
+
+    def _ask(self, batch: Sequence[str], seconds: float) -> NDArray[np.float32]:
+        body: dict[str, Any]
+        if self.endpoint.protocol == "tei":
+            body = {"inputs": list(batch), "truncate": True}
+        else:
+            body = {"model": self.endpoint.model, "input": list(batch), "encoding_format": "float"}
+        if self._asked is not None:
+            body["dimensions"] = self._asked
+        answer = self._client.post(body, patience=seconds)
+        rows = answer if self.endpoint.protocol == "tei" else self._rows(answer, len(batch))
+        try:
+            vectors = np.array(rows, np.float32)
+        except (ValueError, TypeError):
+            raise self._wrong("vectors of different lengths, or values that are no numbers") from None
+        if vectors.ndim != 2 or len(vectors) != len(batch) or not vectors.shape[1]:
+            raise self._wrong(f"an array of shape {vectors.shape} for {len(batch)} texts")
+        if self.dimension and vectors.shape[1] != self.dimension:
+            raise self._wrong(f"vectors of {vectors.shape[1]} dimensions, and before they had {self.dimension}")
+        if not np.isfinite(vectors).all():
+            raise self._wrong("vectors with NaN or infinity")
+        return vectors
+
+    def _rows(self, answer: Any, count: int) -> list[Any]:
+        """Return the vectors of an OpenAI answer in the order of the texts."""
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("data"), list):
+            raise self._wrong("no list 'data'")
+        if isinstance(usage := answer.get("usage"), Mapping):
+            self._client.count_tokens(usage.get("total_tokens"))
+        rows = {row.get("index"): row.get("embedding") for row in answer["data"] if isinstance(row, Mapping)}
+        if rows.keys() != set(range(count)) or len(answer["data"]) != count:
+            raise self._wrong(
+                f"{len(answer['data'])} vectors for {count} texts, or an index that is missing or repeated"
+            )
+        return [rows[place] for place in range(count)]
+
+
+class RemoteSparseEncoder(_Remote):
+    """Encoder of term weights behind a URL of TEI (``http://HOST:8080/embed_sparse``), as `TermEncoder`.
+
+    Parameters
+    ----------
+    vocabulary
+        The term of each column, or their number (by default that of BERT's vocabulary).
+    url, model, …
+        As for `RemoteEncoder`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        vocabulary: Sequence[str] | int = 30522,
+        key_variable: str | None = None,
+        concurrency: int = 4,
+        batch: int = BATCH_TEXTS,
+        query_seconds: float = 10.0,
+        document_seconds: float = 300.0,
+    ) -> None:
+        endpoint = Endpoint.of(url, "sparse", model=model)
+        super().__init__(endpoint, key_variable, concurrency, batch, (query_seconds, document_seconds))
+        numbered = [f"term{number}" for number in range(vocabulary)] if isinstance(vocabulary, int) else None
+        self.vocabulary: Sequence[str] = numbered or list(vocabulary)  # type: ignore[arg-type]
+        self._fingerprint = sketch(self.encode_document(list(PROBES)).toarray())
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Identity of the model, as that of `RemoteEncoder`."""
+        return {
+            "name": self.endpoint.model or self.endpoint.url,
+            "kind": "remote-sparse",
+            "url": self.endpoint.url,
+            "model": self.endpoint.model,
+            "vocabulary": len(self.vocabulary),
+            "fingerprint": self._fingerprint,
+        }
+
+    def encode_query(self, texts: str | Sequence[str], /) -> csr_matrix:
+        """Return the queries' term weights, CSR float32 [texts, vocabulary]."""
+        return self._weights(texts, self._query_seconds)
+
+    def encode_document(self, texts: str | Sequence[str], /) -> csr_matrix:
+        """Return the documents' term weights, CSR float32 [texts, vocabulary]."""
+        return self._weights(texts, self._document_seconds)
+
+    def _weights(self, given: str | Sequence[str], seconds: float) -> csr_matrix:
+        texts = [given] if isinstance(given, str) else checked_texts(given, "texts")
+        if not texts:
+            return csr_matrix(np.zeros((0, len(self.vocabulary)), np.float32))
+
+        def stack(parts: list[Any]) -> csr_matrix:
+            return vstack(parts, format="csr")
+
+        return self._encode(texts, lambda batch: self._ask(batch, seconds), stack)
+
+    def _ask(self, batch: Sequence[str], seconds: float) -> csr_matrix:
+        answer = self._client.post({"inputs": list(batch), "truncate": True}, patience=seconds)
+        if not isinstance(answer, list) or len(answer) != len(batch):
+            raise self._wrong(f"no list of {len(batch)} rows")
+        try:
+            columns = [np.array([term["index"] for term in row], np.int64) for row in answer]
+            values = [np.array([term["value"] for term in row], np.float32) for row in answer]
+        except (TypeError, KeyError, ValueError, OverflowError):
+            raise self._wrong("rows that are no lists of 'index' and 'value'") from None
+        data, indices = np.concatenate(values), np.concatenate(columns)
+        if not np.isfinite(data).all() or (data < 0).any():
+            raise self._wrong("weights with NaN, infinity or negative values")
+        if len(indices) and (indices.min() < 0 or indices.max() >= len(self.vocabulary)):
+            raise self._wrong(f"a term beyond the {len(self.vocabulary)} of the vocabulary: state another vocabulary")
+        indptr = np.cumsum([0, *map(len, columns)])
+        matrix = csr_matrix((data, indices, indptr), (len(batch), len(self.vocabulary)))
+        matrix.sort_indices()
+        return matrix
