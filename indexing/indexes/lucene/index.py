@@ -154,6 +154,13 @@ class LuceneIndex(Index):
         with self.snapshot() as search:
             return search.documents
 
+    def files(self) -> list[Path]:
+        """Return the files of the last commit: those of an earlier one can stay until the writer is closed."""
+        with java_calls(self.path):
+            infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(self._directory)
+            committed = {str(name) for name in infos.files(True).toArray()}
+        return [file for file in super().files() if file.name in committed]
+
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each hit's matched terms with their parts of the score; see `Index.matched_terms`."""
         with self.snapshot() as search:

@@ -127,6 +127,18 @@ def test_renamed_and_removed_files_follow_in_one_pass(handbook: Path, tmp_path: 
     assert not any(name.startswith(("guides/honey", "notes/violins")) for name in stored)
 
 
+def test_a_collection_is_sound_after_updates_that_only_remove(tmp_path: Path) -> None:
+    """No manifest names a file of Lucene's that goes when the writer closes."""
+    folder, encoder, target = tmp_path / "files", Counting(), tmp_path / "index"
+    for number in range(9):
+        write(folder / f"{number}.md", f"words {number}")
+    build(folder, target, encoder)
+    for number in range(3):
+        (folder / f"{number}.md").unlink()
+        sync(folder, target, encoder, remove_missing=True)
+        assert verify(target) == []
+
+
 def test_chunks_that_a_shorter_file_no_longer_has_are_removed(tmp_path: Path) -> None:
     folder, encoder = tmp_path / "files", Counting()
     write(folder / "a#1.md", "# A\n\none\n\n# B\n\ntwo\n\n# C\n\nthree\n")
