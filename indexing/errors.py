@@ -17,5 +17,9 @@ class ModelError(RetrieveError):
     """Checkpoint that cannot be found, read or used for the requested task."""
 
 
+class EndpointError(ModelError):
+    """Server of a model that cannot be reached, fails or refuses: no text is at fault."""
+
+
 class SetupError(RetrieveError):
     """Missing Java runtime or package; the message names what to install."""

@@ -17,7 +17,7 @@ from indexing.collection.writer import CollectionWriter
 from indexing.corpora.chunked import is_chunk
 from indexing.corpora.corpus import Corpus
 from indexing.documents import Document
-from indexing.errors import InputError, ModelError
+from indexing.errors import EndpointError, InputError, ModelError
 from indexing.progress import Progress, progress
 from indexing.seen_ids import SeenIds
 
@@ -178,7 +178,7 @@ def _without_spoiled(
         The problem, where the corpus does not skip, no document can be encoded, or one is a chunk, without which its
         document could not be reassembled.
     """
-    if not isinstance(corpus, Corpus) or corpus.on_error != "skip":
+    if not isinstance(corpus, Corpus) or corpus.on_error != "skip" or isinstance(problem, EndpointError):
         raise problem
     sound: list[Document] = []
     spoiled: list[Document] = []

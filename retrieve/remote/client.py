@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from indexing.errors import ModelError, SetupError
+from indexing.errors import EndpointError, ModelError, SetupError
 from indexing.json_text import parse_json
 from retrieve.remote.endpoint import Endpoint, key_from
 
@@ -92,7 +92,7 @@ class Client:
 
         Raises
         ------
-        ModelError
+        EndpointError
             Naming the endpoint and the reason.
         """
         deadline, attempt = time.monotonic() + patience, 0
@@ -126,19 +126,19 @@ class Client:
         except httpx.TransportError as error:
             return f"cannot be reached ({error or type(error).__name__})", None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise ModelError(f"{self.endpoint} cannot be asked: {error}") from error
+            raise EndpointError(f"{self.endpoint} cannot be asked: {error}") from error
         if response.status_code == 200:
             try:
                 return _Answered(parse_json(data)), None
             except ValueError:
-                raise ModelError(f"{self.endpoint} does not answer in JSON: is it the URL of a model?") from None
+                raise EndpointError(f"{self.endpoint} does not answer in JSON: is it the URL of a model?") from None
         said = _message(data)
         if response.status_code in RETRIED and "insufficient_quota" not in said:
             return f"status {response.status_code} ({said})", _retry_after(response.headers.get("retry-after"))
         if response.status_code == 413 or (response.status_code == 422 and "batch" in said.lower()):
             raise TooLargeError(f"{self.endpoint} refuses the batch: {said}")
         hint = "; is the key in the environment right?" if response.status_code in (401, 403) else ""
-        raise ModelError(f"{self.endpoint} refuses the request: status {response.status_code} ({said}){hint}")
+        raise EndpointError(f"{self.endpoint} refuses the request: status {response.status_code} ({said}){hint}")
 
     def _read(self, response: Any, deadline: float) -> bytes:
         """Read an answer of bounded size within the time, also from a server that sends it byte by byte."""
@@ -149,14 +149,14 @@ class Client:
             parts.append(part)
             size += len(part)
             if size > MOST_BYTES:
-                raise ModelError(f"{self.endpoint} answers with more than {MOST_BYTES >> 20} MiB")
+                raise EndpointError(f"{self.endpoint} answers with more than {MOST_BYTES >> 20} MiB")
             if time.monotonic() > deadline:
                 raise httpx.ReadTimeout("the answer takes too long")
         return b"".join(parts)
 
     def _sleep(self, seconds: float, deadline: float, reason: str) -> None:
         if time.monotonic() + seconds >= deadline:
-            raise ModelError(f"{self.endpoint} gave no usable answer within the time limit: {reason}")
+            raise EndpointError(f"{self.endpoint} gave no usable answer within the time limit: {reason}")
         time.sleep(seconds)
 
     def count_tokens(self, tokens: object) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fusing import hits, run
 from indexing import Document
-from indexing.errors import InputError, ModelError
+from indexing.errors import EndpointError, InputError, ModelError
 from pipelines import SearchPipeline, build_collection, cli
 from pipelines.models import collection_encoders
 from pipelines.search.config import SearchConfig
@@ -228,6 +228,18 @@ def test_the_command_line_takes_a_url_and_the_name_of_its_model(server: Stub, tm
     assert "calls no server" in capsys.readouterr().err
     assert cli.main([*command[:4], "--dense-model", "m"]) != 0
     assert "--dense must be its URL" in capsys.readouterr().err
+
+
+def test_a_server_that_fails_while_skipping_is_no_fault_of_the_documents(server: Stub, tmp_path) -> None:
+    from indexing.corpora import read_corpus
+
+    (tmp_path / "c.jsonl").write_text("".join(f'{{"_id": "{n}", "text": "text {n}"}}\n' for n in range(40)))
+    encoder = RemoteEncoder(server.url, "m")
+    server.behaviour, before = "404", len(server.requests)
+    corpus = read_corpus(tmp_path / "c.jsonl", on_error="skip")
+    with pytest.raises(EndpointError, match="status 404"):
+        build_collection(corpus, tmp_path / "c", dense=encoder, show_progress=False)
+    assert len(server.requests) <= before + 2
 
 
 class TestFunctions:
