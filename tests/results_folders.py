@@ -75,7 +75,7 @@ def _dataset(
         "self_hits_dropped": False,
         "checks": {"empty texts": 2, "duplicate ids": 0},
         "systems": systems,
-        "not_run": {"sparse": "no --sparse model was given"},
+        "not_run": {"sparse": "no sparse model was given (--sparse)"},
     }
 
 

@@ -239,7 +239,7 @@ class Corpus:
         if self.on_duplicate == "error":
             raise InputError(
                 f"the id {document.doc_id!r} already occurs above: make the ids unique, "
-                "or choose which document to keep (--on-duplicate first or last)"
+                "or choose which document to keep with on_duplicate, first or last (--on-duplicate)"
             )
         self.duplicates += 1
 

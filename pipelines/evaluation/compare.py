@@ -72,7 +72,7 @@ def compare_results(
             sides += _corrected(found)
     if not sides:
         raise InputError(
-            "the two have no system in common in any dataset; name pairs with --systems: "
+            "the two have no system in common in any dataset; name pairs as systems (--systems): "
             f"the first has {_listed(first, names)}, the second {_listed(second, names)}"
         )
     return sides

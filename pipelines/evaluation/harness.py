@@ -108,13 +108,15 @@ def run_benchmark(
     if not datasets:
         raise InputError("there is no dataset to score on")
     if index is not None and len(datasets) > 1:
-        raise InputError("--index is one collection, of one dataset: leave it out to score on several")
+        raise InputError("index (--index) is one collection, of one dataset: leave it out to score on several")
     entries: dict[str, Any] = {}
     texts: dict[str, GivenTexts] = {}
     for load in datasets:
         dataset = load()
         if dataset.name in entries:
-            raise InputError(f"two datasets are called {dataset.name!r}: score them with different --output folders")
+            raise InputError(
+                f"two datasets are called {dataset.name!r}: score them with different output folders (--output)"
+            )
         entries[dataset.name] = _run_dataset(dataset, plan, output, models, settings, self_hits, index, imported, say)
         built = next((Path(index or output / "index" / dataset.name / leg) for leg in plan.used_legs()), None)
         contents = corpus_contents(dataset.corpus) if built is None else stored_contents(built)
@@ -271,7 +273,7 @@ def prepare_collection(
     used = {name: plan.legs[name] for name in plan.used_legs()}
     if strange := next((name for name, leg in used.items() if name != leg.kind), None):
         raise InputError(
-            f"--index holds the legs bm25, dense and sparse only: leave it out to build {strange!r} separately"
+            f"index (--index) holds the legs bm25, dense and sparse only: leave it out to build {strange!r} separately"
         )
     wanted: dict[str, Any] = {
         "bm25": "bm25" in used,

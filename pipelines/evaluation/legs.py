@@ -45,7 +45,7 @@ def encoder_of(leg: LegSpec, models: Models) -> Any:
         return None
     if leg.kind == "sparse":
         if leg.model is None:
-            raise ModelError("no --sparse model was given")
+            raise ModelError("no sparse model was given (--sparse)")
         return models.sparse(leg.model, leg.dtype)
     if leg.kind == "tokens":
         if leg.model is None:

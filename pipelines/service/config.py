@@ -194,7 +194,8 @@ class ServeConfig:
         if not self.loopback and self.keys is None and not self.allow_anonymous:
             raise InputError(
                 f"{self.host} can be reached by others, and no API keys are set: create one with `retrieve key "
-                "keys.yaml` and start with --keys keys.yaml, or allow every caller with --allow-anonymous"
+                "keys.yaml` and name the file as keys (--keys), or allow every caller with allow_anonymous "
+                "(--allow-anonymous)"
             )
 
     @property

@@ -78,6 +78,30 @@ def warn_of_missing_negatives(loss: nn.Module, rows: TrainingRows, batch_size: i
         )
 
 
+def try_metric(trainer: Any) -> None:
+    """Evaluate once if the run needs a figure that only an evaluation names: `metric_for_best_model`.
+
+    Raises
+    ------
+    InputError
+        For a figure that no evaluation of the run returns; the message lists those that it returns.
+    """
+    arguments = trainer.args
+    wanted = arguments.metric_for_best_model
+    if wanted is None or arguments.eval_strategy == "no" or arguments.save_strategy == "no":
+        return
+    names = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else ()
+    figures = {f"eval_{name}_loss" for name in names} or {"eval_loss"}
+    name = wanted if wanted.startswith("eval_") else f"eval_{wanted}"
+    if name not in figures:
+        figures |= trainer.figures_of_evaluators() if trainer.evaluators else set()
+    if name not in figures:
+        raise InputError(
+            f"metric_for_best_model={wanted!r} is no figure of this run's evaluations; there are "
+            f"{', '.join(sorted(figures))}"
+        )
+
+
 def try_saving(trainer: Any) -> None:
     """Save the model as a checkpoint does, and load it again if the run will do so at its end.
 

@@ -19,7 +19,7 @@ from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import MultiVectorTrainingArguments, SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
 from pipelines.training.card_filling import facts_of, fill_card
-from pipelines.training.checks import try_losses, try_saving
+from pipelines.training.checks import try_losses, try_metric, try_saving
 from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
@@ -150,6 +150,7 @@ class Trainer(transformers.Trainer):
 
         If the run saves checkpoints, saving is tried before the first step, so that it does not fail after an hour.
         """
+        try_metric(self)
         try_saving(self)
         self.card.evaluations.weights_change()
         try:
@@ -272,6 +273,16 @@ class Trainer(transformers.Trainer):
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         if not self.evaluators:
             return output
+        for evaluator, figures in zip(self.evaluators, self._evaluated(), strict=True):
+            metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in figures.items()}
+            recorded = {name for names in self.card.evaluations.stepped.values() for name in names}
+            if recorded.isdisjoint(figures):
+                self.card.set_evaluation_metrics(evaluator, figures, self.state.epoch or 0, self.state.global_step)
+            output = output._replace(metrics={**(output.metrics or {}), **metrics})
+        return output
+
+    def _evaluated(self) -> list[Mapping[str, float]]:
+        """Return the figures of each evaluator."""
         from pipelines.evaluation.evaluators.shared import shared_encodings
 
         folder = Path(str(self.args.output_dir)) / "eval"
@@ -280,14 +291,31 @@ class Trainer(transformers.Trainer):
         with shared_encodings():
             position = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
             results = [evaluator(self.encoder, str(folder), **position) for evaluator in self.evaluators]
-        for evaluator, result in zip(self.evaluators, results, strict=True):
-            figures = result if isinstance(result, Mapping) else {"evaluator": result}
-            metrics = {f"{metric_key_prefix}_{name}": float(value) for name, value in figures.items()}
-            recorded = {name for names in self.card.evaluations.stepped.values() for name in names}
-            if recorded.isdisjoint(figures):
-                self.card.set_evaluation_metrics(evaluator, figures, self.state.epoch or 0, self.state.global_step)
-            output = output._replace(metrics={**(output.metrics or {}), **metrics})
-        return output
+        return [result if isinstance(result, Mapping) else {"evaluator": result} for result in results]
+
+    def figures_of_evaluators(self) -> set[str]:
+        """Return the names of the evaluators' figures, as an evaluation logs them, from one evaluation."""
+        known = [getattr(evaluator, "primary_metric", None) for evaluator in self.evaluators]
+        wanted = str(self.args.metric_for_best_model).removeprefix("eval_")
+        if wanted in known:
+            return {f"eval_{wanted}"}
+        return {f"eval_{name}" for figures in self._evaluated() for name in figures}
+
+    def init_hf_repo(self, *arguments: Any, **options: Any) -> None:
+        """Create the repository of `push_to_hub`, before the training.
+
+        Raises
+        ------
+        InputError
+            When the Hub cannot be reached, or refuses.
+        """
+        try:
+            super().init_hf_repo(*arguments, **options)
+        except Exception as error:  # The Hub's library raises its own errors, and those of its HTTP client.
+            raise InputError(
+                f"push_to_hub: no repository can be created ({' '.join(str(error).split())[:200]}): log in with "
+                "`hf auth login`, connect to the network, or leave push_to_hub out"
+            ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:

@@ -62,7 +62,7 @@ def test_scores_every_system_and_says_which_was_not_run(folder, tmp_path, run_be
     kitchen = results["datasets"]["kitchen"]
     assert (kitchen["split"], kitchen["documents"], kitchen["queries"]) == ("test", 8, 4)
     assert list(kitchen["systems"]) == ["bm25", "dense", "hybrid", "hybrid+rerank"]
-    assert "no --sparse model was given" in kitchen["not_run"]["sparse"]
+    assert "no sparse model was given" in kitchen["not_run"]["sparse"]
     assert "not run: sparse" in done.stdout
     for name, row in kitchen["systems"].items():
         assert list(row["measures"]) == results["measures"] == ["nDCG@10", "AP@100", "RR@10", "R@100"]
@@ -152,7 +152,7 @@ def test_other_judgements_take_the_place_of_the_sets_own(folder, tmp_path, run_b
         (["--systems", "bm25,splade"], "unknown system 'splade'"),
         (["--split", "dev"], "test"),
         (["--k", "0"], "--k must be at least 1"),
-        (["--systems", "sparse"], "none of the systems can be run: no --sparse model was given"),
+        (["--systems", "sparse"], "none of the systems can be run: no sparse model was given"),
         (["--dense", "no/such-model"], "no/such-model"),
         (["--dataset", "no-such-set"], "no-such-set"),
         (["--systems-file", "no-such-file.yaml"], "no-such-file.yaml cannot be read"),

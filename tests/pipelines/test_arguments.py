@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from late_interaction import write_colbert
 
 from checkpoints import write_bert
 from indexing.corpora.chunking import Chunking
@@ -20,7 +21,7 @@ from pipelines import SearchPipeline, build_collection
 from pipelines.search import Refine
 from pipelines.search.highlight import best_window
 from pipelines.search.parents import search_parents
-from retrieve import DenseEncoder, HybridRetriever, LateInteractionReranker, Reranker, SparseEncoder
+from retrieve import DenseEncoder, HybridRetriever, LateInteractionReranker, MultiVectorEncoder, Reranker, SparseEncoder
 from retrieve.fusion import ReciprocalRank, reciprocal_rank_fusion
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
@@ -478,13 +479,15 @@ def test_outputs_that_are_no_numbers_are_never_returned(tmp_path, tiny_cross_enc
 
     encoder = DenseEncoder(write_bert(tmp_path / "dense"), dtype="float32")
     cross = CrossEncoder(tiny_cross_encoder.checkpoint.folder, dtype="float32")
-    for model in (encoder, cross):
+    colbert = MultiVectorEncoder(write_colbert(tmp_path / "colbert"), dtype="float32")
+    for model in (encoder, cross, colbert):
         with torch.no_grad():
             for weights in model.network.parameters():
                 weights.fill_(NAN)
     for use in (
         lambda: encoder.encode(TEXTS),
         lambda: encoder.encode_tokens(TEXTS),
+        lambda: colbert.encode(TEXTS),
         lambda: cross.predict([("a", "b")]),
         lambda: cross.rank("a", ["b"]),
     ):

@@ -241,6 +241,39 @@ def test_the_best_model_is_loaded_and_checkpoints_are_models(bert: Path, tmp_pat
     assert json.loads((tmp_path / "run" / "checkpoint-6" / "training_arguments.json").read_text())["max_steps"] == 9
 
 
+def test_a_figure_that_nothing_returns_is_refused_before_the_first_step(bert: Path, tmp_path: Path) -> None:
+    encoder = dense(bert)
+    arguments = ARGUMENTS | {"save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
+    arguments |= {"max_steps": 9, "load_best_model_at_end": True, "metric_for_best_model": "ndgc"}
+    for evaluator, held_out, known in (
+        (lambda model, folder, epoch, steps: {"ndcg": 0.5, "mrr": 0.1}, None, "eval_loss, eval_mrr, eval_ndcg"),
+        (None, triples(), "there are eval_loss$"),
+    ):
+        trainer = DenseTrainer(
+            encoder,
+            DenseTrainingArguments(str(tmp_path / "run"), **arguments),
+            triples(),
+            held_out,
+            loss=MultipleNegativesRankingLoss(encoder),
+            evaluator=evaluator,
+        )
+        with pytest.raises(InputError, match=f"metric_for_best_model='ndgc' is no figure .*{known}"):
+            trainer.train()
+        assert trainer.state.global_step == 0
+
+
+def test_a_hub_that_cannot_be_used_is_one_line_before_the_training(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    encoder = dense(bert)
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), push_to_hub=True, hub_model_id="a/b", **ARGUMENTS)
+    with pytest.raises(InputError, match=r"^push_to_hub: no repository can be created .*`hf auth login`") as raised:
+        DenseTrainer(encoder, arguments, triples(), loss=MultipleNegativesRankingLoss(encoder))
+    assert "\n" not in str(raised.value)
+
+
 def test_several_datasets_each_with_its_loss(bert: Path, tmp_path: Path) -> None:
     encoder = dense(bert)
     rows = triples()
