@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-COMMAND_LINE = ("pipelines/commands/", "pipelines/cli.py")
+COMMAND_LINE = ("pipelines/commands/", "pipelines/cli.py", "pipelines/service/")
 OPTION = re.compile(r"(?<![\w`-])--[a-z][\w-]+")
 ASIDE = re.compile(r"\([^()]*\)|`[^`]*`")
 
