@@ -15,6 +15,7 @@ MOST_CONDITIONS = 2000
 """Conditions of a filter: the time that SQLite takes to read them grows with their square."""
 
 _MANY = 100
+_SCALARS = (str, int, float, bool)
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _OPERATORS = {
     "keyword": ("eq", "ne", "in", "exists"),
@@ -78,6 +79,9 @@ def _check_depth(written: Any) -> None:
             parts = node.values()
         elif isinstance(node, list | tuple):
             parts, level = node, level - (not any(isinstance(part, list | tuple) for part in node))
+            if level + 1 < DEEPEST:
+                # Nothing lies below an equality, of which there may be many thousands.
+                parts = [part for part in node if type(part) is not dict or not _is_equality(part)]
         elif isinstance(node, And | Or):
             parts = node.parts
         elif isinstance(node, Not):
@@ -87,6 +91,10 @@ def _check_depth(written: Any) -> None:
         if level >= DEEPEST:
             raise InputError(f"the filter is nested deeper than {DEEPEST} levels: write it with fewer and, or, not")
         waiting.extend((part, level + 1) for part in parts if not isinstance(part, str | int | float | None))
+
+
+def _is_equality(part: dict[Any, Any]) -> bool:
+    return len(part) == 1 and type(next(iter(part.values()))) in _SCALARS
 
 
 def _parse(written: FilterLike, fields: Fields) -> Filter:
@@ -101,6 +109,9 @@ def _parse_entry(key: Any, value: Any, fields: Fields) -> Filter:
     if key in ("and", "or"):
         if not isinstance(value, list | tuple) or not value:
             raise InputError(f"{key!r} in a filter takes a list of at least one filter, not {value!r}")
+        values = _equalities(value, fields) if key == "or" and len(value) > _MANY else None
+        if values is not None:
+            return _one_of([_any_of(field, of_field, fields) for field, of_field in values.items()])
         parts = [_parse(part, fields) for part in value]
         return _all_of(_merge_not(parts)) if key == "and" else _one_of(_merge(parts))
     if key == "not":
@@ -113,6 +124,19 @@ def _parse_entry(key: Any, value: Any, fields: Fields) -> Filter:
     if isinstance(value, Mapping):
         return _parse_operators(key, value, fields)
     return _any_of(key, value if isinstance(value, list | tuple) else [value], fields)
+
+
+def _equalities(parts: Iterable[Any], fields: Fields) -> dict[str, list[Any]] | None:
+    """Return the values by field if all parts are equalities such as ``{"lang": "en"}``; else None."""
+    values: dict[str, list[Any]] = {}
+    for part in parts:
+        if type(part) is not dict or len(part) != 1:
+            return None
+        [(field, value)] = part.items()
+        if field not in fields or type(value) not in _SCALARS:
+            return None
+        values.setdefault(field, []).append(value)
+    return values
 
 
 def _parse_operators(field: str, operators: Mapping[str, Any], fields: Fields) -> Filter:

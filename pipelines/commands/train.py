@@ -186,7 +186,7 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
     advice = "next" if report.comparison.is_gain else "next: use more queries (--limit) or epochs; or try it anyway"
     print(f'  {advice}: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
     print(
-        f"  the model carries the weight {report.comparison.weight:g} of the first stage's score, measured on queries "
+        f"  the model carries the weight {report.comparison.carried:g} of the first stage's score, measured on queries "
         f"of {options.collection} only; for another collection: retrieve tune DIR … --reranker {settings.output}/final"
     )
     return 0

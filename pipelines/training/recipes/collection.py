@@ -228,7 +228,7 @@ def train_for_collection(
             show_progress=show_progress,
         )
         CarriedWeight(
-            weight=comparison.weight,
+            weight=comparison.carried,
             elsewhere=max(ELSEWHERE, comparison.weight),
             collection=Path(collection_settings.collection).name,
             queries=comparison.queries,
@@ -275,7 +275,8 @@ def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_se
         f"were reranked. Gain of the reranker alone over the first stage in nDCG@10: {difference:+.4f}, 95% bootstrap "
         f"interval {low:+.4f} to {high:+.4f}. Combined, the first stage's score has the weight {comparison.weight:g}, "
         f"tuned on other queries; {comparison.verdict}. The interval holds for this collection and queries like these: "
-        f"{report.scope}. The weight is stored with the model; on other collections the first stage's score has the "
+        f"{report.scope}. The weight {comparison.carried:g} is stored with the model; on other collections the first "
+        "stage's score has the "
         f"weight {max(ELSEWHERE, comparison.weight):g}, unless another is stated or tuned."
     )
     card.tables = [

@@ -13,6 +13,7 @@ from pipelines.measures.qrels import Qrels
 from pipelines.measures.significance import compare_paired
 from pipelines.tuning.reranker_weight import WEIGHTS
 from retrieve.reranking.base import reweighted
+from retrieve.reranking.carried import ELSEWHERE
 from retrieve.reranking.cross_encoder import Reranker
 
 if TYPE_CHECKING:
@@ -52,6 +53,11 @@ class Comparison:
     def is_gain(self) -> bool:
         """True if reranking with the tuned weight improves significantly on the first stage."""
         return self.gains[INTERPOLATED][1] > 0
+
+    @property
+    def carried(self) -> float:
+        """The weight that searches use: the tuned one, unless it is worse than the first stage beyond doubt."""
+        return self.weight if self.gains[INTERPOLATED][2] >= 0 else max(ELSEWHERE, self.weight)
 
     @property
     def verdict(self) -> str:

@@ -27,11 +27,10 @@ def test_a_presets_or_methods_name_fuses_as_in_python(
 ) -> None:
     capsys.readouterr()
     assert main(["search", str(collection), "bread oven", "-k", "3", "--fusion", name, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    hits = found["results"] if isinstance(found, dict) else found
+    hits = json.loads(capsys.readouterr().out)["hits"]
     with SearchPipeline.open(collection, fusion=name) as pipeline:
         expected = pipeline.search("bread oven", 3)
-    assert [hit["id"] if "id" in hit else hit["doc_id"] for hit in hits] == [hit.doc_id for hit in expected]
+    assert [hit["doc_id"] for hit in hits] == [hit.doc_id for hit in expected]
 
 
 def test_an_unknown_name_is_one_line_that_lists_the_known_ones(

@@ -18,4 +18,5 @@ def test_the_verdict_follows_the_interval(
     figures = {"nDCG@10": {"first stage": 0.5, ALONE: 0.4, INTERPOLATED: 0.5 + gain[0]}}
     found = Comparison(150, weight, figures, {ALONE: (-0.1, -0.2, -0.05), INTERPOLATED: gain})
     assert found.is_gain is is_gain
+    assert found.carried == (max(0.8, weight) if gain[2] < 0 else weight), "no weight that does harm is carried"
     assert verdict in str(found).splitlines()[-1]

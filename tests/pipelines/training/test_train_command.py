@@ -14,6 +14,7 @@ from indexing.errors import StorageError
 from pipelines.cli import main
 from pipelines.mining.folder import read_mined
 from pipelines.model_card.markdown import number
+from pipelines.training.recipes.comparison import Comparison
 from pipelines.training.recipes.rows import read_rows
 from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
@@ -271,15 +272,18 @@ def test_a_reranker_from_a_collection_and_pairs(
         pairs = [json.loads(line) for line in collection[1].read_text().splitlines()]
         held = [int(query_id[1:]) for query_id in split["held_out"]]
         trained = CrossEncoder(output / "final", dtype="float32")
-        uses = {"after": Reranker(trained, weight=0), "after, with the first stage": Reranker(trained)}
-        assert uses["after, with the first stage"].weight == found["weight"], "the model carries its weight"
+        uses = {
+            "after": Reranker(trained, weight=0),
+            "after, with the first stage": Reranker(trained, weight=found["weight"]),
+        }
+        assert Reranker(trained).weight == Comparison(**found).carried, "the model carries its weight"
         for name, reranker in uses.items():
             with SearchPipeline.open(collection[0], reranker=reranker, candidates=20) as pipeline:
                 hits = pipeline.retrieve([pairs[at]["query"] for at in held], 20)
             judged = Qrels.from_dict({str(at): {f"d{at}": 1} for at in held}).judge(hits, [str(at) for at in held])
             mean = Measure.parse("nDCG@10")(judged).mean()
             assert mean == pytest.approx(found["figures"]["nDCG@10"][name], abs=1e-9)
-        assert "The weight is stored with the model" in card.replace("\n", " ")
+        assert "is stored with the model" in card.replace("\n", " ")
     for lost in ("", "comparison.json", "summary.json"):
         (output / lost).unlink() if lost else None
         assert main(command) == 0, "existing results are reused, missing ones are recomputed"

@@ -346,3 +346,12 @@ def test_every_analyzer_can_be_made_and_an_unknown_one_lists_them(tmp_path):
         assert make_analyzer(name) is not None
     with pytest.raises(InputError, match="unknown analyzer 'klingon': choose one of anserini-default-english"):
         Bm25Index.create(tmp_path / "index", analyzer="klingon")
+
+
+def test_composed_and_decomposed_letters_are_different_words(tmp_path):
+    """As in Anserini, whose scores are kept: a corpus of mixed forms has to be normalized before it is indexed."""
+    with Bm25Index.create(tmp_path / "i") as index:
+        upsert_documents(index, [Document("composed", "caf\u00e9"), Document("decomposed", "cafe\u0301")])
+        index.commit()
+        assert index.search(["caf\u00e9"], 2)[0].doc_ids == ["composed"]
+        assert index.search(["cafe\u0301"], 2)[0].doc_ids == ["decomposed"]
