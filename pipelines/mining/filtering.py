@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.inputs import number, whole_number
 from pipelines.mining.candidates import Candidates
 from pipelines.mining.positives import Positives
 
@@ -38,6 +39,13 @@ class Limits:
     relative_margin: float | None = None
     max_score: float | None = None
     min_score: float | None = None
+
+    def __post_init__(self) -> None:
+        whole_number(self.range_min, "range_min", least=0)
+        whole_number(self.range_max, "range_max", least=0)
+        for name in ("absolute_margin", "relative_margin", "max_score", "min_score"):
+            if getattr(self, name) is not None:
+                number(getattr(self, name), name)
 
 
 @dataclass

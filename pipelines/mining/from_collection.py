@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from indexing.disk import write_atomically, write_json
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.inputs import shown, whole_number
 from indexing.progress import progress
 from pipelines.mining.candidates import Candidates, from_hits, repeated
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
@@ -74,6 +75,16 @@ class MiningSettings:
     seed: int = 0
     output_format: Format = "n-tuple"
     output_scores: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quotas, Mapping):
+            raise InputError(f"quotas must be numbers by source, as in {{'bm25': 2}}, not {shown(self.quotas)}")
+        for name, quota in self.quotas.items():
+            whole_number(quota, f"the quota of {name!r}", least=0)
+        whole_number(self.depth, "depth")
+        whole_number(self.seed, "seed", least=0)
+        # It checks the other numbers.
+        Limits(self.range_min, 0, self.absolute_margin, self.relative_margin, self.max_score, self.min_score)
 
     @property
     def limited(self) -> bool:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
-from indexing.inputs import require_positive
+from indexing.inputs import require_positive, whole_number
 from indexing.plurals import counted
 from indexing.progress import progress
 from pipelines.mining.candidates import QUERIES_AT_ONCE, Candidates, nearest
@@ -142,6 +142,8 @@ def mine_hard_negatives(
     del positive_texts  # Frees repeated texts: `documents` holds the distinct ones.
     limited = any(value is not None for value in (absolute_margin, relative_margin, max_score))
     most = int(np.bincount(query_codes).max())
+    whole_number(num_negatives, "num_negatives")
+    whole_number(range_min, "range_min", least=0)
     if range_max is None:
         is_wide = limited or (cross_encoder is not None and min_score is not None)
         range_max = range_min + num_negatives * (10 if is_wide else 1) + most

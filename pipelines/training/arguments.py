@@ -8,10 +8,13 @@ import transformers
 from transformers.integrations import get_available_reporting_integrations
 
 from indexing.errors import InputError
+from indexing.inputs import number, shown, whole_number
 from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
 
 _INAPPLICABLE = ("neftune_noise_alpha", "label_smoothing_factor", "use_liger_kernel")
 """Arguments of transformers that work on language models only."""
+_WHOLE = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "max_steps": -1, "seed": 0}
+_NUMBERS = ("learning_rate", "num_train_epochs", "dropout", "weight_decay", "max_grad_norm")
 
 
 @dataclass
@@ -45,6 +48,7 @@ class TrainingArguments(transformers.TrainingArguments):
     dropout: float | None = None
 
     def __post_init__(self) -> None:
+        _check_values(self)
         super().__post_init__()
         self.prediction_loss_only = True
         if unknown := [name for name in self.report_to or () if name not in get_available_reporting_integrations()]:
@@ -62,6 +66,21 @@ class TrainingArguments(transformers.TrainingArguments):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, not {getattr(self, name)!r}")
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise InputError(f"dropout must be from 0 to below 1, not {self.dropout}")
+
+
+def _check_values(arguments: TrainingArguments) -> None:
+    """Raise InputError for a value of another type, before transformers computes with it."""
+    for name, least in _WHOLE.items():
+        if getattr(arguments, name) is not None:
+            whole_number(getattr(arguments, name), name, least=least)
+    for name in _NUMBERS:
+        if getattr(arguments, name) is not None:
+            number(getattr(arguments, name), name, least=0)
+    for name in ("router_mapping", "learning_rate_mapping"):
+        if not isinstance(getattr(arguments, name), Mapping | None):
+            raise InputError(f"{name} must be a mapping, not {shown(getattr(arguments, name))}")
+    if not isinstance(arguments.prompts, str | Mapping | None):
+        raise InputError(f"prompts must be a text or prompts by column or dataset, not {shown(arguments.prompts)}")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from scipy.sparse import issparse
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, StringArray, string_array
+from indexing.inputs import shown
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from pipelines.evaluation.evaluators.shared import encoded
 from pipelines.evaluation.evaluators.vectors import Encoding, is_sparse, similarity_of
@@ -100,8 +101,12 @@ class InformationRetrievalEvaluator(Evaluator):
         )
         if not len(ndcg_at_k):
             raise InputError("ndcg_at_k is empty: the primary measure is nDCG at its largest cutoff")
+        for argument, given in (("queries", queries), ("corpus", corpus), ("relevant_docs", relevant_docs)):
+            if not isinstance(given, Mapping):
+                what = "sets of document ids by query id" if given is relevant_docs else "texts by id"
+                raise InputError(f"{argument} must be {what}, not {shown(given)}")
         for query_id, ids in relevant_docs.items():
-            if isinstance(ids, str | bytes):
+            if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
                 raise InputError(f"relevant_docs[{query_id!r}] must be a set of ids, not the single text {ids!r}")
         self.relevant_docs = {query_id: set(ids) for query_id, ids in relevant_docs.items()}
         self.queries_ids = [query_id for query_id in queries if self.relevant_docs.get(query_id)]
