@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.evaluation.legs import reranker_identity
 from pipelines.evaluation.systems import System
 from pipelines.models import Models
-from pipelines.search.config import RerankerConfig, SearchConfig
+from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from retrieve.reranking.carried import CarriedWeight
 
 
@@ -14,7 +14,9 @@ def test_another_carried_weight_is_another_reranker(tiny_cross_encoder, tmp_path
     tiny_cross_encoder.save(tmp_path / "model")
 
     def identity(weight: float | None = None):
-        config = SearchConfig(reranker=RerankerConfig(str(tmp_path / "model"), weight=weight))
+        config = SearchConfig(
+            legs={"bm25": LegConfig()}, reranker=RerankerConfig(str(tmp_path / "model"), weight=weight)
+        )
         return reranker_identity(System("one", config), Models())
 
     without = identity()
