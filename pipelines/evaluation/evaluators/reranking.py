@@ -125,5 +125,6 @@ class RerankingEvaluator(Evaluator):
             return cosines(query, documents)[0]
         import torch
 
-        both = [torch.from_numpy(side.toarray() if issparse(side) else np.asarray(side)) for side in (query, documents)]
+        sides: tuple[Any, Any] = (query, documents)
+        both = [torch.from_numpy(side.toarray() if issparse(side) else np.asarray(side)) for side in sides]
         return np.asarray(self.similarity_fct(*both)).reshape(-1)
