@@ -17,6 +17,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
 from indexing.disk import write_json
+from indexing.errors import InputError
+from indexing.json_text import parse_json
 from pipelines.cli import script_main, script_parser
 from retrieve.fusion import default_fusion
 
@@ -51,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--index", metavar="DIR", help="folder of the collections (OUTPUT/index)")
     parser.add_argument(
         "--also",
-        type=json.loads,
+        type=parse_json,
         action="append",
         default=[],
         metavar="JSON",
@@ -60,6 +62,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-tuning", action="store_true", help="omit the tuned column, which takes longest")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of fusion.json")
     return parser
+
+
+def named_datasets(text: str) -> list[str]:
+    """Return the names of datasets in ``--datasets``."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(name.partition(":")[0] for name in names):
+        raise InputError(f"--datasets must be names of datasets with commas between them, not {text[:200]!r}")
+    return names
 
 
 def run(options: argparse.Namespace) -> int:
@@ -72,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         fusion_from_config(fusion)
     dense = Models().dense(options.dense, options.dtype)
     rows = []
-    for given in options.datasets.split(","):
+    for given in named_datasets(options.datasets):
         name, _, split = given.partition(":")
         rows.append(compare_fusions(name, split or "test", dense, fusions, options))
         Path(options.output).mkdir(parents=True, exist_ok=True)

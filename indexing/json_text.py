@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from indexing.errors import StorageError
 
 DEEPEST = 100
 """Levels of nested lists and keys that files and metadata may have."""
@@ -27,3 +30,29 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         return json.loads(text, **options)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the JSON object that a file holds.
+
+    Parameters
+    ----------
+    path
+        The file.
+    remedy
+        What to do when it is damaged, for the message.
+
+    Raises
+    ------
+    StorageError
+        When the file cannot be read, or holds something else; the message names it.
+    """
+    try:
+        content = parse_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged ({error}): {remedy}") from error
+    if not isinstance(content, dict):
+        raise StorageError(f"{path} is damaged (it holds no JSON object): {remedy}")
+    return content

@@ -1,5 +1,6 @@
 """Settings files: YAML or JSON read into dataclasses, with errors that name the file and the key."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -204,7 +205,7 @@ def _number(kind: type, value: Any) -> Any:
     try:
         number = float(value) if isinstance(value, str) else value
         if kind is float:
-            return number
+            return number if math.isfinite(number) else _WRONG
         return int(number) if number == int(number) else _WRONG
     except (ValueError, OverflowError):
         return _WRONG

@@ -14,6 +14,9 @@ from typing import Any, NoReturn
 from indexing.errors import RetrieveError
 from pipelines.commands import GROUPS
 
+LONGEST_ERROR = 900
+"""Characters of an error's line."""
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
@@ -31,25 +34,30 @@ def run_safely(job: partial[int]) -> int:
     try:
         return job()
     except RetrieveError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_line_of(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The process that read our output (head, less) has ended; the flush at exit would fail again.
         sys.stdout = None
         return 0
     except OSError as error:
-        print(f"error: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        line = f"{error.filename or 'input or output'}: {error.strerror or error}"
+        print(f"error: {_line_of(line)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
 
 
+def _line_of(message: str) -> str:
+    """Return a message as one line, without the middle of what is too long to read."""
+    line = " ".join(message.split("\n"))
+    return line if len(line) <= LONGEST_ERROR else f"{line[: LONGEST_ERROR // 2]} … {line[-LONGEST_ERROR // 2 :]}"
+
+
 def script_parser(file: str, description: str | None) -> argparse.ArgumentParser:
     """Return the parser of a script, described by its docstring."""
-    return argparse.ArgumentParser(
-        prog=Path(file).name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return _Parser(prog=Path(file).name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def script_main(
@@ -70,7 +78,15 @@ def _escape_what_stdout_cannot_encode() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-class _CommandParser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors have one line of bounded length."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit with status 2."""
+        super().error(_line_of(message))
+
+
+class _CommandParser(_Parser):
     """Parser whose errors say how to pass a value that begins with a dash."""
 
     _given: Sequence[str] = ()

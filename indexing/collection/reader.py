@@ -108,11 +108,19 @@ class Collection(Closing):
     @property
     def documents(self) -> DocumentStore:
         """The store of the documents."""
+        self._snapshot.seen = True
         return self._snapshot.documents
 
     def index(self, name: str) -> Index:
-        """Return the index of this leg."""
-        return self._snapshot.index(name)
+        """Return the index of this leg, opened when first used.
+
+        Raises
+        ------
+        StorageError
+            When there is no such leg, its files cannot be used, or it is opened only now and the collection was written
+            to or replaced since.
+        """
+        return self._snapshot.settled_index(name)
 
     def leg(self, name: str) -> Leg:
         """Return the manifest's entry of this leg."""
@@ -134,6 +142,7 @@ class Collection(Closing):
         InputError
             For a field that was not declared when the collection was made, or an operator it does not have.
         """
+        self._snapshot.seen = True
         return self._snapshot.matching(filter)
 
     def stats(self) -> Stats:

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -37,6 +37,8 @@ class Snapshot(Closing):
         What the users of the collection have built over this state, by user; see `Collection.follow`.
     closing
         Closes what was built over this state, with it.
+    seen
+        True once somebody may have read the documents, so that no later state of them may be taken.
     """
 
     def __init__(self, path: Path, manifest: Manifest, documents: DocumentStore) -> None:
@@ -44,7 +46,7 @@ class Snapshot(Closing):
         self.indexes: dict[str, Index] = {}
         self.parts: dict[object, Any] = {}
         self.closing = ExitStack()
-        self.users, self.retired = 0, False
+        self.users, self.retired, self.seen = 0, False, False
         self._lifetime = Lifetime(f"collection {path}")
         self._stamp = _stamp(path)
         self._opening = threading.RLock()
@@ -89,7 +91,8 @@ class Snapshot(Closing):
         Raises
         ------
         StorageError
-            When there is no such leg, its files cannot be used, or the collection was replaced since.
+            When there is no such leg, its files cannot be used, or it is opened only now and the collection was written
+            to or replaced since.
         """
         with self._opening:
             self._lifetime.check()
@@ -97,16 +100,31 @@ class Snapshot(Closing):
                 self.indexes[name] = self._open_index(name)
             return self.indexes[name]
 
+    def settled_index(self, name: str) -> Index:
+        """Return the index of this leg, of the state of the documents; errors as `index`."""
+        with self._opening:
+            index = self.index(name)
+            if not self.seen:
+                self.settle()
+            return index
+
     def settle(self) -> None:
-        """Take a later state of the documents if a leg is ahead of it; to be called before the first search."""
+        """Take a later state of the documents if a leg is ahead of it, and later ones of the legs that are behind.
+
+        To be called before the first search. After a kill, legs may stay behind until the next writer.
+        """
         for _ in range(ATTEMPTS):
             if any(index.sequence > self.documents.sequence for index in self.indexes.values()):
                 self.documents.hold()
-            behind = [index for index in self.indexes.values() if index.sequence < self.documents.purged]
+            behind = [index for index in self.indexes.values() if index.sequence < self.documents.sequence]
+            before = [index.sequence for index in behind]
             for index in behind:
-                index.refresh()
-            if not behind:
+                # A writer may have built it anew in another folder, and an older state will do unless it was purged.
+                with suppress(StorageError) if index.sequence >= self.documents.purged else nullcontext():
+                    index.refresh()
+            if before == [index.sequence for index in behind]:
                 break
+        self.seen = True
 
     def adopt(self, older: "Snapshot") -> None:
         """Open every index that is open in an older state; take over those that can be open only once."""
@@ -149,9 +167,16 @@ class Snapshot(Closing):
                 raise
             self.manifest = replace(self.manifest, legs={**self.manifest.legs, name: newer})
             index = self._opened(newer, name)
-        if self.documents.replaced:
+        try:
+            self._check_in_place()
+            if self.seen and index.sequence > self.documents.sequence:
+                raise StorageError(
+                    f"{self.path} was written to since it was opened, and its leg {name!r} is opened only now: "
+                    "refresh it, or open it again"
+                )
+        except StorageError:
             index.close()
-        self._check_in_place()
+            raise
         return index
 
     def _check_in_place(self) -> None:

@@ -1,12 +1,16 @@
 """Final steps once all systems are scored: significance tests, and the texts for the report."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document
+from indexing.errors import StorageError
+from indexing.json_text import read_json_object
 from pipelines.measures.significance import compare_paired, compare_systems
 from pipelines.search.judged_parents import parent_contents
 
@@ -20,8 +24,8 @@ def add_significance(entries: Mapping[str, Any], output: Path, baseline: str | N
         rows = entry["systems"]
         if baseline not in rows or len(rows) < 2:
             continue
-        values = {name: json.loads((output / row["per_query"]).read_text("utf-8")) for name, row in rows.items()}
-        compared = compare_systems({name: found["measures"] for name, found in values.items()}, str(baseline))
+        values = {name: _per_query(output / row["per_query"]) for name, row in rows.items()}
+        compared = compare_systems(values, str(baseline))
         for name, block in compared.items():
             rows[name]["significance"] = block
 
@@ -39,8 +43,7 @@ def add_harms(entries: Mapping[str, Any], output: Path, measure: str) -> None:
             row["below"] = {}
             for simpler in _builds_on(name, rows):
                 for one in {name, simpler} - values.keys():
-                    read = json.loads((output / rows[one]["per_query"]).read_text("utf-8"))
-                    values[one] = read["measures"][measure]
+                    values[one] = _per_query(output / rows[one]["per_query"], [measure])[measure]
                 found = compare_paired(values[name], values[simpler])
                 if found.interval[1] < 0:
                     row["below"][simpler] = {
@@ -48,6 +51,22 @@ def add_harms(entries: Mapping[str, Any], output: Path, measure: str) -> None:
                         "difference": found.difference,
                         "interval": list(found.interval),
                     }
+
+
+def _per_query(file: Path, needed: Sequence[str] = ()) -> dict[str, NDArray[np.float64]]:
+    """Return the values of all queries by measure, from the file that was written with a system's scores."""
+    remedy = "delete it and run the evaluation again"
+    found = read_json_object(file, remedy)
+    try:
+        count = len(found["query_ids"])
+        values = {name: np.array(column, dtype=np.float64) for name, column in found["measures"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise StorageError(f"{file} is damaged ({type(error).__name__}: {error}): {remedy}") from error
+    if any(column.shape != (count,) for column in values.values()):
+        raise StorageError(f"{file} is damaged (a measure has not one value for each query): {remedy}")
+    if lacking := [measure for measure in needed if measure not in values]:
+        raise StorageError(f"{file} has no values of {lacking[0]}: {remedy}")
+    return values
 
 
 def _builds_on(name: str, rows: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import SetupError, StorageError
+from indexing.json_text import parse_json
 from indexing.progress import progress
 from pipelines.near_duplicates import NearDuplicates
 
@@ -276,7 +277,7 @@ def _source() -> dict[str, Any]:
 
 def _stored_source(folder: Path) -> dict[str, Any] | None:
     try:
-        stored = json.loads((folder / "SOURCE.json").read_text(encoding="utf-8"))
+        stored = parse_json((folder / "SOURCE.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(stored, dict) or stored.get("collection") != "pydocs":

@@ -12,6 +12,7 @@ import numpy as np
 
 from indexing.disk import write_atomically, write_json
 from indexing.hits import Hits, string_array
+from indexing.json_text import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def keep(path: Path, key: str, record: Mapping[str, Any], hits: Hits | None = No
 def kept(path: Path, key: str) -> dict[str, Any] | None:
     """Return the record at `path` if it was stored under this key, else None."""
     try:
-        stored = json.loads(path.read_text("utf-8"))
+        stored = parse_json(path.read_text("utf-8"))
         return dict(stored["record"]) if stored["key"] == key else None
     except FileNotFoundError:
         return None

@@ -223,8 +223,14 @@ def configured_systems(
     return systems
 
 
+LONGEST_NAME = 200
+"""Bytes of a name that is the first part of a file's name."""
+
+
 def check_name(what: str, name: str) -> None:
     """Raise an `InputError` for a name that no file and no column of a run can have."""
+    if len(name.encode()) > LONGEST_NAME:
+        raise InputError(f"{what} {name[:40]!r}…: its name is a file's name too, of at most {LONGEST_NAME} bytes")
     if not name or name.startswith(".") or set(name) & set('/\\ \t\n"'):
         raise InputError(
             f"{what} {name!r}: its name is a file's name too: no white space, quotes or slashes, no dot in front"

@@ -1,6 +1,5 @@
 """Score all systems on one dataset: each leg is searched once, and fusions are computed from its hits."""
 
-import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,6 +12,7 @@ from indexing.collection.store import DocumentStore
 from indexing.disk import write_json
 from indexing.errors import InputError
 from indexing.hits import Hits, string_array
+from indexing.json_text import parse_json
 from indexing.plurals import counted
 from indexing.runs import read_trec_run, write_trec_run
 from pipelines.evaluation.cost import forget_peak, peak_megabytes, percentiles, time_searches
@@ -140,19 +140,18 @@ def run_task(
 def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sources: Iterable[Path]) -> None:
     """Remove the runs that an earlier call wrote and these results lack; their cached answers stay.
 
-    Only files named in that call's results.json are removed, and no run that was imported now.
+    Only files within the folder that its results.json names are removed, and no run that was imported now.
     """
     try:
-        before = json.loads((output / "results.json").read_text("utf-8"))["datasets"][dataset]["systems"]
-        files = [
-            output / row[kind] for name, row in before.items() if name not in systems for kind in _FILES if row[kind]
-        ]
+        before = parse_json((output / "results.json").read_text("utf-8"))["datasets"][dataset]["systems"]
+        named = [row[kind] for name, row in before.items() if name not in systems for kind in _FILES if row[kind]]
+        files = [(output / name).resolve() for name in named]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     kept = {path.resolve() for path in sources}
     for file in files:
-        if file.resolve() not in kept:
-            file.unlink(missing_ok=True)
+        if file.is_relative_to(output.resolve()) and file.is_file() and file not in kept:
+            file.unlink()
 
 
 def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:

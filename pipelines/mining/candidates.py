@@ -123,6 +123,7 @@ def from_hits(hits: Mapping[str, Hits], numbers: Mapping[str, int], count: int) 
         Maximum number of hits of each source.
     """
     blocks, scores, sources = [], [], []
+    count = min(count, max((int(found.counts.max(initial=0)) for found in hits.values()), default=0))
     for source, source_hits in enumerate(hits.values()):
         block = np.full((len(source_hits), count), -1, dtype=np.int64)
         values = np.full(block.shape, -np.inf, dtype=np.float32)

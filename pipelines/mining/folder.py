@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_atomically, write_json
 from indexing.errors import InputError, StorageError
+from indexing.json_text import parse_json
 from pipelines.mining.relevant_documents import Positive
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def claim(folder: Path, job: Mapping[str, Any]) -> None:
     manifest = folder / JOB_FILE
     if manifest.is_file():
         try:
-            known = json.loads(manifest.read_text("utf-8"))
+            known = parse_json(manifest.read_text("utf-8"))
             different = [name for name, value in json.loads(json.dumps(job)).items() if known.get(name) != value]
         except (ValueError, AttributeError) as error:
             raise StorageError(f"{manifest} is damaged ({error}): name another folder, or delete this one") from error
@@ -76,7 +77,10 @@ def read_part(path: Path) -> tuple[int, dict[str, Any]]:
     import pyarrow.parquet as pq
 
     metadata = pq.read_metadata(path)
-    return int(metadata.num_rows), json.loads((metadata.metadata or {}).get(_COUNTS, b"{}"))
+    try:
+        return int(metadata.num_rows), parse_json((metadata.metadata or {}).get(_COUNTS, b"{}"))
+    except ValueError as error:
+        raise StorageError(f"{path} is damaged ({error}): delete it and mine again") from error
 
 
 def read_mined(path: str | Path) -> Any:

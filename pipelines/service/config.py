@@ -9,6 +9,9 @@ from typing import Any, Literal, Self
 from indexing.errors import InputError
 from indexing.settings_files import read_dataclass, read_yaml
 
+LARGEST_PORT = 65535
+"""Of TCP."""
+
 ModelKind = Literal["dense", "sparse", "cross-encoder"]
 
 
@@ -132,7 +135,7 @@ class ServeConfig:
     collections: Mapping[str, CollectionEntry] = field(default_factory=dict)
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     host: str = "127.0.0.1"
-    port: int = field(default=8080, metadata={"min": 0, "below": 65536})
+    port: int = field(default=8080, metadata={"min": 0, "below": LARGEST_PORT + 1})
     writable: bool = False
     keys: str | None = None
     allow_anonymous: bool = False
@@ -209,5 +212,17 @@ class ServeConfig:
             return False
 
     def changed(self, **options: Any) -> Self:
-        """Return the configuration with those of these options that are not None."""
-        return replace(self, **{name: value for name, value in options.items() if value is not None})
+        """Return the configuration with those of these options that are not None.
+
+        Raises
+        ------
+        InputError
+            For a port that does not exist, or a file without a name.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        if not 0 <= given.get("port", 0) <= LARGEST_PORT:
+            raise InputError(f"port must be from 0 to {LARGEST_PORT}, not {given['port']}")
+        for name in ("keys", "judge"):
+            if not str(given.get(name, name)).strip():
+                raise InputError(f"{name} must be the path of a file, not {given[name]!r}")
+        return replace(self, **given)

@@ -61,12 +61,20 @@ class Judgements:
             judged = read_qrels(self.path) if self.path.is_file() and self.path.stat().st_size else {}
             if query_id not in judged:
                 line = json.dumps({"_id": query_id, "text": query}, ensure_ascii=True)
-                before = self.queries.read_text("utf-8") if self.queries.is_file() else ""
+                before = self._written_queries()
                 _write(self.queries, f"{before}{line}\n")
             judged.setdefault(query_id, {})[doc_id] = grade
             rows = [f"{each}\t{doc}\t{grade}" for each, grades in judged.items() for doc, grade in grades.items()]
             _write(self.path, "\n".join(["query-id\tcorpus-id\tscore", *rows]) + "\n")
         return query_id
+
+    def _written_queries(self) -> str:
+        try:
+            return self.queries.read_text("utf-8") if self.queries.is_file() else ""
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.queries} is not UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}): move it away"
+            ) from None
 
 
 def _write(path: Path, text: str) -> None:

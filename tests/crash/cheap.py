@@ -31,9 +31,12 @@ class CheapVectors:
     """The mean of its words' directions."""
 
     identity = {"name": "cheap-vectors", "weights_sha256": "7", "dimension": DIMENSION}  # noqa: RUF012
+    dimension, similarity = DIMENSION, "cosine"
 
     def encode_document(self, texts: Sequence[str]) -> np.ndarray:
         return np.stack([_directions()[_words(text)].mean(axis=0) for text in texts])
+
+    encode_query = encode_document
 
 
 class CheapTokens:
@@ -44,17 +47,22 @@ class CheapTokens:
     def encode_document(self, texts: Sequence[str]) -> TokenVectors:
         return TokenVectors.of([_directions()[_words(text)] for text in texts], DIMENSION)
 
+    encode_query = encode_document
+
 
 class CheapWeights:
     """A weight for each different word."""
 
     identity = {"name": "cheap-weights", "weights_sha256": "7"}  # noqa: RUF012
+    vocabulary = WORDS
 
     def encode_document(self, texts: Sequence[str]) -> csr_matrix:
         counts = [np.unique(_words(text), return_counts=True) for text in texts]
         indptr = np.cumsum([0, *(len(words) for words, _ in counts)])
         weights = np.concatenate([np.log1p(times) * (1 + words % 5) for words, times in counts]).astype(np.float32)
         return csr_matrix((weights, np.concatenate([words for words, _ in counts]), indptr), (len(texts), len(WORDS)))
+
+    encode_query = encode_document
 
 
 def plan(*, edge: bool = False) -> Plan:

@@ -95,6 +95,8 @@ def _read_generation(path: Path, stored: Stored, mapped: bool) -> "tuple[faiss.I
     except FileNotFoundError:
         raise
     except Exception as error:  # zipfile, zlib, numpy and FAISS each have their own
+        if not reading.exists():
+            raise FileNotFoundError(2, "missing", str(reading)) from error
         raise StorageError(
             f"the FAISS index {path} is damaged: {reading.name} cannot be read ({type(error).__name__}: {error})"
         ) from error

@@ -69,6 +69,8 @@ class LuceneIndex(Index):
             self._writer = None if read_only else self._open_writer(create)
             readers = java_class("org.apache.lucene.index.DirectoryReader")
             self._search = self._searching(readers.open(self._writer or self._directory))
+            if read_only:
+                self._sequence = self._opened_sequence()
         if create:
             self.commit()
 
@@ -134,8 +136,15 @@ class LuceneIndex(Index):
             self._stale = True
             self._refresh()
             if self._writer is None:
-                self._sequence = _user_data(self.path)[_SEQUENCE]
+                with java_calls(self.path):
+                    self._sequence = self._opened_sequence()
             return self._search is not before
+
+    def files(self) -> list[Path]:
+        """Return the files of the last commit; merges that run in the background write others beside them."""
+        with java_calls(self.path):
+            infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(self._directory)
+            return sorted(self.path / str(name) for name in infos.files(True).toArray())
 
     def close(self) -> None:
         """Release the files and the lock; uncommitted changes are lost. Running searches may finish."""
@@ -263,6 +272,11 @@ class LuceneIndex(Index):
             with java_calls(self.path):
                 search.reader.close()
 
+    def _opened_sequence(self) -> int:
+        """Return the sequence of the commit that searches see; the folder's last one may be newer already."""
+        sequence: int = _stored(self.path, self._search.reader.getIndexCommit())[_SEQUENCE]
+        return sequence
+
     def _searching(self, reader: Any) -> LuceneSearch:
         return LuceneSearch(self.path, reader, self._similarity, self._parser_over(reader), self.fields)
 
@@ -326,7 +340,12 @@ def _user_data(path: Path) -> dict[str, Any]:
         if not path.is_dir() or not _holds_index(path):
             raise StorageError(f"{path} is not a Lucene index: nothing was committed there")
         infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(_directory(path))
-        text = infos.getUserData().get(_KEY)
+        return _stored(path, infos)
+
+
+def _stored(path: Path, commit: Any) -> dict[str, Any]:
+    """Return what this program wrote into the user data of a commit (Lucene's ``IndexCommit`` or ``SegmentInfos``)."""
+    text = commit.getUserData().get(_KEY)
     if text is None:
         raise StorageError(f"{path} is a Lucene index that another program made: build it again with this one")
     return {_SEQUENCE: 0} | parse_json(text)

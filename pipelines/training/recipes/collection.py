@@ -1,6 +1,5 @@
 """Train a reranker for a collection from queries with relevant texts: split, mine, train, compare, save."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_json
-from indexing.errors import InputError
+from indexing.errors import InputError, StorageError
+from indexing.json_text import read_json_object
 from indexing.plurals import counted
 from pipelines.mining.chunk_positives import judged_positives
 from pipelines.mining.folder import read_mined, state_of
@@ -191,7 +191,12 @@ def train_for_collection(
 
         trained = load_report(output)
         if trained is not None and (output / COMPARISON_FILE).is_file():
-            comparison = Comparison(**json.loads((output / COMPARISON_FILE).read_text("utf-8")))
+            remedy = "delete it, and the comparison is made again"
+            found = read_json_object(output / COMPARISON_FILE, remedy)
+            try:
+                comparison = Comparison(**found)
+            except TypeError as error:
+                raise StorageError(f"{output / COMPARISON_FILE} is damaged ({error}): {remedy}") from error
             checks = checked(trained.folder, None)
             return CollectionReport(split, trained.rows, trained, comparison, near, checks)
 

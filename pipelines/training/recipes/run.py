@@ -9,6 +9,7 @@ from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import InputError, StorageError
+from indexing.json_text import read_json_object
 from indexing.plurals import counted
 from pipelines.training import TRIAL
 from pipelines.training.recipes.inference_free import arguments_for
@@ -77,6 +78,9 @@ class TrainReport:
         return "\n".join(lines)
 
 
+_OTHER_FOLDER = "choose another output folder (--output), or delete that one"
+
+
 def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) -> None:
     """Create the output folder of a run and record its settings, or accept the folder of the same run.
 
@@ -95,10 +99,10 @@ def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) 
         write_json(path, values)
         return
     if path.is_file() and settings.resume:
-        recorded = json.loads(path.read_text("utf-8"))
+        recorded = read_json_object(path, _OTHER_FOLDER)
         different = [name for name in values if recorded.get(name) != values[name]]
-        if different == [_length_name(recorded)] == [_length_name(values)]:
-            (name,) = different
+        name = _length_name(values)
+        if different == [_length_name(recorded)] == [name] and isinstance(recorded.get(name), int | float):
             if values[name] < recorded[name]:
                 raise StorageError(
                     f"{output} holds a run with {name} {recorded[name]}, which can be lengthened but not shortened to "
@@ -121,7 +125,8 @@ def claim_folder(output: Path, settings: TrainSettings, kind: str, **more: Any) 
 
 def _length_name(settings: Mapping[str, Any]) -> str:
     """Return the name of the setting that decides the length of a run."""
-    return "max_steps" if settings.get("max_steps", -1) > 0 else "epochs"
+    steps = settings.get("max_steps", -1)
+    return "max_steps" if isinstance(steps, int) and steps > 0 else "epochs"
 
 
 def load_report(output: Path) -> TrainReport | None:
@@ -129,8 +134,11 @@ def load_report(output: Path) -> TrainReport | None:
     path = output / SUMMARY_FILE
     if not path.is_file():
         return None
-    values = json.loads(path.read_text("utf-8"))
-    return TrainReport(**values | {"folder": Path(values["folder"])})
+    values = read_json_object(path, _OTHER_FOLDER)
+    try:
+        return TrainReport(**values | {"folder": Path(values["folder"])})
+    except (TypeError, KeyError) as error:
+        raise StorageError(f"{path} is damaged ({error!r}): {_OTHER_FOLDER}") from error
 
 
 def run_training(
