@@ -171,6 +171,7 @@ class Collection(Closing):
         """
         with self._refreshing:
             self._lifetime.check()
+            _recover(self.path)
             older, newer = self._snapshot, Snapshot.open(self.path)
             try:
                 newer.adopt(older)

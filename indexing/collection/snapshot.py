@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -119,9 +119,12 @@ class Snapshot(Closing):
             behind = [index for index in self.indexes.values() if index.sequence < self.documents.sequence]
             before = [index.sequence for index in behind]
             for index in behind:
-                # A writer may have built it anew in another folder, and an older state will do unless it was purged.
-                with suppress(StorageError) if index.sequence >= self.documents.purged else nullcontext():
+                try:
                     index.refresh()
+                except StorageError:
+                    # A writer may have built it anew in another folder: the older state will do, unless it was purged.
+                    if index.sequence < self.documents.purged:
+                        raise
             if before == [index.sequence for index in behind]:
                 break
         self.seen = True

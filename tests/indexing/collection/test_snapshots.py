@@ -80,3 +80,11 @@ def test_files_of_a_merge_in_the_background_are_none_of_an_index(path):
         writer.commit()
         (index.path / "_9.fdm").unlink()
     assert verify(path) == []
+
+
+def test_a_refresh_restores_a_collection_whose_overwrite_was_killed_between_its_renames(path):
+    with Collection.open(path) as collection:
+        path.rename(path.with_name(".c.old"))
+        collection.refresh()
+        assert path.is_dir()
+        assert len(collection) == 10
