@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -150,8 +151,9 @@ def _remove_others(output: Path, dataset: str, systems: Mapping[str, Any], sourc
         return
     kept = {path.resolve() for path in sources}
     for file in files:
-        if file.is_relative_to(output.resolve()) and file.is_file() and file not in kept:
-            file.unlink()
+        if file.is_relative_to(output.resolve()) and file not in kept:
+            with suppress(OSError):  # a name that no file can have, or a folder's
+                file.unlink()
 
 
 def without_self_hits(hits: Hits, query_ids: Sequence[str]) -> Hits:
