@@ -12,7 +12,6 @@ from indexing.collection.legs import apply, create_index, file_sums, open_index
 from indexing.collection.manifest import Leg
 from indexing.collection.shards import Shards
 from indexing.collection.store import DocumentStore
-from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import Fields
@@ -139,7 +138,7 @@ class LegWriter:
         count = len(self.index)
         folder = self.path / "legs" / self.leg.folder
         files = file_sums(folder, self.index.files(), self.leg.files)
-        size = folder_bytes(folder)
+        size = self.index.size_bytes
         self.leg = replace(self.leg, count=count, sequence=sequence, bytes=size, files=files)
         return self.leg
 

@@ -146,6 +146,11 @@ class LuceneIndex(Index):
             infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(self._directory)
             return sorted(self.path / str(name) for name in infos.files(True).toArray())
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the last commit."""
+        return sum(file.stat().st_size for file in self.files())
+
     def close(self) -> None:
         """Release the files and the lock; uncommitted changes are lost. Running searches may finish."""
         with self._writing, self._refreshing:
