@@ -140,12 +140,6 @@ class LuceneIndex(Index):
                     self._sequence = self._opened_sequence()
             return self._search is not before
 
-    def files(self) -> list[Path]:
-        """Return the files of the last commit; merges that run in the background write others beside them."""
-        with java_calls(self.path):
-            infos = java_class("org.apache.lucene.index.SegmentInfos").readLatestCommit(self._directory)
-            return sorted(self.path / str(name) for name in infos.files(True).toArray())
-
     @property
     def size_bytes(self) -> int:
         """Bytes of the last commit."""
