@@ -144,7 +144,7 @@ class HybridRetriever(Closing, Retriever):
             try:
                 encoded = encodings.of(leg)
                 with trace.stage(f"{leg.name}.search"):
-                    hits = leg.find(encoded, depths[leg.name], filter)
+                    hits = leg.find_kept(encodings.queries, encoded, depths[leg.name], filter)
                     return (leg.mark(encoded, hits) if marked else hits).as_leg(leg.name)
             except Exception as error:
                 return error
@@ -159,6 +159,10 @@ class HybridRetriever(Closing, Retriever):
             for future in futures:
                 future.cancel()
         return self._surviving([*outcomes, last_outcome], queries, trace)
+
+    def find_kept(self, queries: Sequence[str], encoded: Any, k: int, filter: Any = None) -> Hits:
+        """Search; each leg keeps the requirements and exclusions of the queries."""
+        return self.find(queries, k, filter)
 
     def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         return self._run(encoded, k, filter, Trace())
@@ -248,18 +252,18 @@ class _Encodings:
     """Encodings of one batch of queries, shared by all legs with the same encoder."""
 
     def __init__(self, legs: Sequence[Retriever], queries: Sequence[str], trace: Trace) -> None:
-        self._queries, self._trace = queries, trace
+        self.queries, self._trace = queries, trace
         self._locks = {self._key(leg): threading.Lock() for leg in legs}
         self._encoded: dict[tuple[type, int], Any] = {}
 
     def of(self, leg: Retriever) -> Any:
         if leg.encoder is None:
-            return leg.encode(self._queries)
+            return leg.encode(self.queries)
         key = self._key(leg)
         with self._locks[key]:
             if key not in self._encoded:
                 with self._trace.stage(f"{leg.name}.encode"):
-                    self._encoded[key] = leg.encode(self._queries)
+                    self._encoded[key] = leg.encode(self.queries)
             return self._encoded[key]
 
     @staticmethod

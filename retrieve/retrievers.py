@@ -10,6 +10,7 @@ from indexing.hits import Hits, Ranking
 from indexing.inputs import texts, whole_number
 from indexing.resources import twin
 from retrieve.protocols import TermEncoder, VectorEncoder, check_encoder
+from retrieve.restriction import find_allowed
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
@@ -42,11 +43,14 @@ class Retriever(ABC):
         Scale of its scores, as `default_fusion` names it: ``"bm25"``, ``"cosine"``, or ``"other"``.
     marks
         Whether `search` marks hits for a later fusion (`mark`).
+    matches_terms
+        Whether only documents are hits that share a term with the query.
     """
 
     encoder: Any = None
     score_kind: str = "other"
     marks: bool = True
+    matches_terms: bool = False
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -100,6 +104,16 @@ class Retriever(ABC):
         """Search for queries that `encode` returned."""
         return self._search(encoded, k) if filter is None else self._search(encoded, k, filter)
 
+    def find_kept(self, queries: Sequence[str], encoded: Any, k: int, filter: Any = None) -> Hits:
+        """Search as `find`, among the documents that each query's requirements and exclusions keep.
+
+        Parameters
+        ----------
+        queries, encoded
+            The queries, a `SyntaxQuery` for one with operators, and the same as `encode` returned them.
+        """
+        return find_allowed(self, queries, encoded, k, filter)
+
     def mark(self, encoded: Any, hits: Hits) -> Hits:
         """Return the hits of `find` with what only some fusions use (`Hits.rare`), if this kind of leg has it."""
         return hits
@@ -132,7 +146,7 @@ class Retriever(ABC):
             with trace.stage(f"{self.name}.encode"):
                 encoded = self.encode(queries)
         with trace.stage(f"{self.name}.search"):
-            hits = self.find(encoded, k, filter)
+            hits = self.find_kept(queries, encoded, k, filter)
             return self.mark(encoded, hits) if self.marks else hits
 
     @abstractmethod
@@ -274,6 +288,8 @@ class TokenRetriever(IndexRetriever):
 class SparseRetriever(IndexRetriever):
     """Learned sparse retrieval (SPLADE): the query's term weights against an index of document weights."""
 
+    matches_terms = True
+
     def __init__(self, encoder: TermEncoder, index: "Index", *, name: str = "sparse") -> None:
         super().__init__(index, name=name)
         self.encoder = check_encoder(encoder, "encoder", "sparse", ("vocabulary", "encode_query"))
@@ -291,9 +307,14 @@ class Bm25Retriever(IndexRetriever):
     """BM25 (Robertson and Zaragoza 2009, Lucene's variant) over the words of title and text."""
 
     score_kind = "bm25"
+    matches_terms = True
 
     def __init__(self, index: "Index", *, name: str = "bm25") -> None:
         super().__init__(index, name=name)
+
+    def find_kept(self, queries: Sequence[str], encoded: Any, k: int, filter: Any = None) -> Hits:
+        """Search; the tree of a query contains its requirements and exclusions."""
+        return self.find(encoded, k, filter)
 
     def mark(self, encoded: Sequence[str], hits: Hits) -> Hits:
         """Mark the hits that contain the rare words of their query."""

@@ -98,6 +98,16 @@ def _measures(folder: Path) -> dict[str, Any]:
     return {"run": run, "qrels": qrels, "queries": {"q": "hot water"}, "collection": Collection.open(folder / "c")}
 
 
+def _queries(folder: Path) -> dict[str, Any]:
+    fields = {"kind": "keyword", "date": "date"}
+    corpus = [
+        Document("1", "Herd immunity by vaccine protects.", "Vaccines", {"kind": "guide", "date": "2024-05-01"}),
+        Document("2", "Measles and vaccine.", metadata={"kind": "note", "date": "2019-05-01"}),
+    ]
+    build_collection(corpus, folder / "c", bm25_parameters={"positions": True}, fields=fields, show_progress=False)
+    return {"collection": folder / "c"}
+
+
 GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
     "docs/collections.md": _collections,
     "docs/documents.md": _documents,
@@ -107,6 +117,7 @@ GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
     "docs/indexes.md": _indexes,
     "docs/late_interaction.md": _late_interaction,
     "docs/measures.md": _measures,
+    "docs/queries.md": _queries,
 }
 """What the examples of a page take as given: variables, and what stands in for the names of models and servers."""
 UNREACHABLE = "QdrantServer("

@@ -4,20 +4,21 @@ A leg of a collection is one index. A new kind is one folder below `indexing/ind
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.disk import folder_bytes
-from indexing.errors import StorageError
+from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FilterLike
 from indexing.hits import Hits
 from indexing.indexes.names import Backend, Rows
+from indexing.query_syntax import SyntaxQuery
 
 Terms: TypeAlias = tuple[tuple[str, float], ...]
 """The query's terms that a document contains, each with its part of the score, the largest first."""
@@ -35,6 +36,42 @@ class StoredRows(Protocol):
     def read(self, numbers: NDArray[np.int64]) -> Any:
         """Return the rows of these numbers, in their order; raise `StorageError` if there are none."""
         ...
+
+
+class TermCounts(NamedTuple):
+    """In how many documents a word occurs, and how often in all."""
+
+    documents: int
+    occurrences: int
+
+
+class Words(ABC):
+    """Statistics of the words of an index, as of one state of it.
+
+    Attributes
+    ----------
+    documents
+        Number of documents.
+    """
+
+    documents: int
+
+    @abstractmethod
+    def analyzed(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the words of each text as the index stores them, in their order."""
+
+    @abstractmethod
+    def counts(self, words: Iterable[str]) -> dict[str, TermCounts]:
+        """Return the counts of words in the form that the index stores."""
+
+    @property
+    @abstractmethod
+    def totals(self) -> Mapping[str, float]:
+        """Number of ``documents``, ``words`` and ``distinct_words``, and the ``average_length``."""
+
+    @abstractmethod
+    def most_frequent(self, number: int) -> list[tuple[str, TermCounts]]:
+        """Return the words that most documents contain, ties by word."""
 
 
 class Index(ABC):
@@ -188,6 +225,38 @@ class Index(ABC):
         bool [hits], or None
             None for kinds without words.
         """
+        return None
+
+    def constrained_ids(self, query: SyntaxQuery, limit: int, filter: FilterLike | None = None) -> "list[str] | None":
+        """Return the ids of the documents that meet a query's requirements and exclusions, and match a filter.
+
+        Parameters
+        ----------
+        query
+            A query with a constraint.
+        limit
+            Maximum number of ids.
+        filter
+            As for `search`.
+
+        Returns
+        -------
+        list of str, or None
+            None for more than `limit`.
+
+        Raises
+        ------
+        InputError
+            For kinds without words.
+        """
+        raise InputError(f"{self.path} holds no words, so it cannot tell which documents {query.reading!r} keeps")
+
+    def meets_constraint(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> "NDArray[np.bool_]":
+        """Return which documents meet a query's requirements and exclusions, bool; False for an unknown id."""
+        raise InputError(f"{self.path} holds no words, so it cannot tell which documents {query.reading!r} keeps")
+
+    def words(self) -> "Words | None":
+        """Return the statistics of the words; None for kinds without words."""
         return None
 
     def analyze(self, words: Sequence[str]) -> list[str] | None:

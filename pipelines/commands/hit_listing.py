@@ -58,7 +58,8 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
             else:
                 results = pipeline.multi_search(variants, k, **options)
             shown = list(results)
-        found = highlight(pipeline, " ".join(variants), [result.text for result in shown])
+        syntax = options.get("query_syntax")
+        found = highlight(pipeline, " ".join(variants), [result.text for result in shown], query_syntax=syntax)
         if not any(leg.rows == "text" for leg in stages.snapshot.manifest.legs.values()):
             # Without a leg that matches words, the tokens that met say more.
             found = [token_highlight(result) or words for result, words in zip(shown, found, strict=True)]
@@ -86,11 +87,21 @@ def as_table(found: Found, *, timings: bool) -> str:
             lines += _parent(parent, marked)
     if len(lines) == 1:
         lines.append("  nothing found")
+    if found.results.facets is not None:
+        lines += _facets(found.results.facets)
     lines += [f"  without {leg}: {reason}" for leg, reason in found.results.failures.items()]
     lines += [f"  note: {note}" for note in found.results.notes]
     if timings:
         lines.append("  " + "  ".join(f"{stage} {took:.1f} ms" for stage, took in found.results.timings.items()))
     return "\n".join(lines)
+
+
+def _facets(facets: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each counted field."""
+    scope = "of the first" if facets["over"] == "hits" else "of all matching"
+    for field, counted in facets["fields"].items():
+        values = ", ".join(f"{entry['value']} {entry['count']}" for entry in counted)
+        yield f"  {field} ({scope} {facets['documents']}): {values or 'no values'}"
 
 
 def _result(result: "SearchResult", marked: "Highlight") -> Iterator[str]:
@@ -119,6 +130,8 @@ def _why(result: "SearchResult") -> Iterator[str]:
     """Yield each leg's contribution, if explanations were requested."""
     if result.explanation is not None:
         yield from _parts(result.explanation.legs, "     ", "the fused score")
+        for field, added in result.explanation.boosts.items():
+            yield f"     boost of {field}: +{added:.4f}"
 
 
 def _parts(legs: "Mapping[str, LegExplanation]", indent: str, total: str) -> Iterator[str]:

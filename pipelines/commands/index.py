@@ -30,7 +30,14 @@ from pipelines.commands.index_files import (
     finish_files,
     sync,
 )
-from pipelines.commands.index_options import add_index_options, check_parameters, index_parameters, option_of
+from pipelines.commands.index_options import (
+    BM25_PARAMETERS,
+    add_bm25_options,
+    add_index_options,
+    check_parameters,
+    index_parameters,
+    option_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -164,6 +171,7 @@ def add_parser(commands: Any) -> None:
     bm25.add_argument(
         "--analyzer", metavar="NAME", help="Lucene analyzer: a language code, as in de (Anserini's English)"
     )
+    add_bm25_options(bm25)
     add_files_options(parser)
     add_index_options(parser)
     ray = parser.add_argument_group("encoding on several machines")
@@ -311,7 +319,7 @@ def _indexes(options: argparse.Namespace) -> dict[str, Any]:
     dense_backend = options.dense_backend or backends_of("vectors")[0]
     sparse_backend = options.sparse_backend or backends_of("weights")[0]
     given = index_parameters(options)
-    bm25: dict[str, Any] = {name: given.pop(name) for name in ("k1", "b") if name in given}
+    bm25: dict[str, Any] = {name: given.pop(name) for name in BM25_PARAMETERS if name in given}
     if options.analyzer is not None:
         bm25["analyzer"] = options.analyzer
     shared = kind_of(sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()

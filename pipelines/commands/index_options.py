@@ -29,8 +29,14 @@ _OPTIONS = {
     "k1": "--k1",
     "b": "--b",
     "scale": "--scale",
+    "positions": "--bm25-positions",
+    "similarity": "--similarity",
+    "mu": "--mu",
+    "smoothing": "--smoothing",
 }
 """Option of each index parameter."""
+BM25_PARAMETERS = ("k1", "b", "positions", "similarity", "mu", "smoothing")
+"""Parameters of the BM25 leg among them."""
 _OF_SERVER = {
     "collection": "--qdrant-collection",
     "grpc": "--qdrant-grpc",
@@ -76,11 +82,28 @@ def add_index_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bm25_options(parser: Any) -> None:
+    """Add the options of what a BM25 leg stores."""
+    parser.add_argument(
+        "--bm25-positions",
+        action="store_true",
+        help='store where words stand in a text, for phrases in --query-syntax simple: "exact phrase", "near"~5',
+    )
+    parser.add_argument(
+        "--similarity",
+        choices=("bm25", "lm-dirichlet", "lm-jelinek-mercer"),
+        help="how words are scored: BM25, or query likelihood with Dirichlet or Jelinek-Mercer smoothing (bm25)",
+    )
+    parser.add_argument("--mu", type=float, metavar="N", help="parameter of Dirichlet smoothing (1000)")
+    parser.add_argument("--smoothing", type=float, metavar="N", help="parameter of Jelinek-Mercer smoothing (0.1)")
+
+
 def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
     """Return the parameters that the options set, by their names in the manifest."""
     given: dict[str, Any] = {
         name: getattr(options, _attribute(option), None) for name, option in _OPTIONS.items() if name != "server"
     }
+    given["positions"] = given["positions"] or None
     server = {name: getattr(options, _attribute(option)) or None for name, option in _OF_SERVER.items()}
     server = {name: value for name, value in server.items() if value is not None}
     if server and not options.qdrant_url:

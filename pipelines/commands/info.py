@@ -1,18 +1,46 @@
 """``retrieve info``: describe a collection."""
 
 import argparse
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+from indexing.errors import InputError
 from indexing.plurals import counted
-from pipelines.commands.command import command, json_text
+from pipelines.commands.command import command, json_text, positive
+
+if TYPE_CHECKING:
+    from indexing.collection.reader import Collection
 
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand and its options."""
-    summary = "Describe a collection: documents, filter fields, legs, encoders."
-    parser = command(commands, "info", run, summary, "retrieve info my-collection")
+    summary = "Describe a collection: documents, filter fields, legs, encoders, and the words of its BM25 leg."
+    examples = (
+        "retrieve info my-collection\n"
+        "retrieve info my-collection --terms 50\n"
+        "retrieve info my-collection --count vaccine --count measles\n"
+        "retrieve info my-collection --terms-of doc42 --json"
+    )
+    parser = command(commands, "info", run, summary, examples)
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
-    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    parser.add_argument(
+        "--terms",
+        type=positive,
+        nargs="?",
+        const=20,
+        metavar="N",
+        help="the N words that most documents contain, as the index stores them, and the totals (20)",
+    )
+    parser.add_argument(
+        "--count",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="in how many documents the words of a text occur, and how often (repeatable)",
+    )
+    parser.add_argument("--terms-of", metavar="ID", help="the words of a document, with their counts")
+    parser.add_argument("--json", action="store_true", help="print the manifest, or what is asked for, as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,6 +52,10 @@ def run(options: argparse.Namespace) -> int:
 
     with Collection.open(options.directory) as collection:
         manifest = collection.manifest
+        if options.terms or options.count or options.terms_of is not None:
+            found = _words(collection, options)
+            print(json_text(found) if options.json else "\n".join(_lines(found)))
+            return 0
     if options.json:
         print(json_text(asdict(manifest), indent=2))
         return 0
@@ -36,3 +68,39 @@ def run(options: argparse.Namespace) -> int:
         if leg.encoder:
             print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})")
     return 0
+
+
+def _words(collection: "Collection", options: argparse.Namespace) -> dict[str, Any]:
+    """Return what is asked about the words of the collection."""
+    name = next((name for name, leg in collection.manifest.legs.items() if leg.rows == "text"), None)
+    words = None if name is None else collection.index(name).words()
+    if words is None:
+        raise InputError(f"{options.directory} has no BM25 leg, so it has no statistics of words")
+    found: dict[str, Any] = {}
+    if options.terms:
+        found["totals"] = dict(words.totals)
+        found["terms"] = {word: counts._asdict() for word, counts in words.most_frequent(options.terms)}
+    if options.count:
+        counts = words.counts(term for terms in words.analyzed(options.count) for term in terms)
+        found["counts"] = {word: of_word._asdict() for word, of_word in counts.items()}
+    if options.terms_of is not None:
+        (terms,) = words.analyzed(collection.documents.contents([options.terms_of]))
+        counts = words.counts(terms)
+        found["document"] = {
+            word: {"occurrences_here": times, **counts[word]._asdict()}
+            for word, times in sorted(Counter(terms).items(), key=lambda entry: (-entry[1], entry[0]))
+        }
+    return found
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    if "totals" in found:
+        totals = found["totals"]
+        yield (
+            f"{counted(totals['documents'], 'document')}, {counted(totals['words'], 'word')}, "
+            f"{totals['distinct_words']:,} distinct, {totals['average_length']:.1f} in a document"
+        )
+    for part in ("terms", "counts", "document"):
+        for word, numbers in found.get(part, {}).items():
+            here = f"{numbers['occurrences_here']} here, " if "occurrences_here" in numbers else ""
+            yield f"  {word}: {here}{counted(numbers['documents'], 'document')}, {numbers['occurrences']:,} in all"

@@ -9,7 +9,13 @@ from indexing.errors import InputError
 from indexing.indexes.registry import KINDS
 from indexing.plurals import counted
 from pipelines.commands.command import add_json_option, command, json_text, number_or_by_field
-from pipelines.commands.index_options import add_index_options, check_parameters, described, index_parameters
+from pipelines.commands.index_options import (
+    add_bm25_options,
+    add_index_options,
+    check_parameters,
+    described,
+    index_parameters,
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -36,6 +42,7 @@ def add_parser(commands: Any) -> None:
     add_index_options(parser)
     parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="BM25's k1; by field: title=0.6,text=0.9")
     parser.add_argument("--b", type=number_or_by_field, metavar="N", help="BM25's b, as --k1")
+    add_bm25_options(parser)
     parser.add_argument("--scale", type=float, help="factor by which the weights of a sparse leg are multiplied")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json_option(parser)

@@ -1,17 +1,19 @@
 """``retrieve search``: find the best documents for a query."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.json_text import parse_json
+from indexing.query_syntax import QUERY_SYNTAXES
 from pipelines.commands.command import command, json_filter, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
 
 if TYPE_CHECKING:
-    from pipelines.search import Refine, RerankerConfig, SearchConfig
+    from pipelines.search import Facets, LegConfig, Refine, RerankerConfig, SearchConfig
 
 READING = {
     "candidates": "candidates",
@@ -35,6 +37,7 @@ def add_parser(commands: Any) -> None:
         'retrieve search my-collection "how do vaccines work"\n'
         'retrieve search my-collection "how do vaccines work" --explain --timings\n'
         'retrieve search my-collection "how do vaccines work" --where \'{"year": {"gte": 2020}}\' -k 5\n'
+        'retrieve search my-collection "+vaccine -measles \\"herd immunity\\"~3" --query-syntax simple\n'
         'retrieve search my-collection "do they work?" --rewrite "do vaccines work against measles"\n'
         'retrieve search my-collection "how do vaccines work" --reranker late-interaction --max-ms 200\n'
         "retrieve search my-collection - --json < questions.txt > answers.jsonl",
@@ -42,6 +45,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument("query", metavar="QUERY", help="the query; - reads one from each line of standard input")
     parser.add_argument("-k", type=positive, default=10, help="number of documents (10)")
+    parser.add_argument(
+        "--offset",
+        type=int,
+        metavar="N",
+        help="leave out the N best documents: the next page, which begins where the one before ended",
+    )
     parser.add_argument(
         "--where",
         "--filter",
@@ -56,9 +65,16 @@ def add_parser(commands: Any) -> None:
         metavar="TEXT",
         help="the query in other words: all variants are searched and fused (repeatable)",
     )
+    parser.add_argument(
+        "--query-syntax",
+        choices=QUERY_SYNTAXES,
+        help='plain words, or simple: +must -not "exact phrase" "near"~5 title:word word^2 prefi* fuzzy~ (a b c)~2 '
+        "(plain)",
+    )
     _add_first_stage(parser.add_argument_group("first stage"))
     _add_reranker(parser.add_argument_group("reranker"))
     _add_refinement(parser.add_argument_group("which of the best documents are shown"))
+    _add_counts_and_boosts(parser.add_argument_group("boosts and counts"))
     _add_display(parser.add_argument_group("how they are shown"))
 
 
@@ -74,6 +90,13 @@ def _add_first_stage(first: Any) -> None:
     first.add_argument("--weights", metavar="W,W", help="weight of each leg, in their order, for weighted-sum or rrf")
     first.add_argument(
         "--depth", metavar="N", help="hits that each leg gives to the fusion (100), or per leg: bm25=200,dense=50"
+    )
+    first.add_argument(
+        "--feedback",
+        action="append",
+        default=[],
+        metavar="LEG=METHOD",
+        help="pseudo-relevance feedback: bm25=rm3, bm25=rocchio, dense=vector (repeatable; none)",
     )
     first.add_argument("--dense", metavar="MODEL", help="present path of the dense encoder, if it was moved")
     first.add_argument("--sparse", metavar="MODEL", help="present path of the sparse encoder, if it was moved")
@@ -131,6 +154,30 @@ def _add_refinement(refine: Any) -> None:
     )
 
 
+def _add_counts_and_boosts(parser: Any) -> None:
+    parser.add_argument(
+        "--boost",
+        action="append",
+        default=[],
+        metavar="JSON",
+        help='add a stated part to the score: \'{"field": "date", "half_life_days": 30, "weight": 0.2}\', or '
+        '\'{"field": "kind", "values": ["guide"]}\' (repeatable)',
+    )
+    parser.add_argument(
+        "--facet",
+        action="append",
+        default=[],
+        metavar="FIELD",
+        help="count the values of this declared field (repeatable)",
+    )
+    parser.add_argument(
+        "--facets-over",
+        choices=("hits", "match"),
+        default="hits",
+        help="count over the first 100 hits, or over all documents that match the filter and + and - (hits)",
+    )
+
+
 def _add_display(shown: Any) -> None:
     shown.add_argument("--json", action="store_true", help="print one JSON object per query instead of a table")
     shown.add_argument(
@@ -157,7 +204,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError("--rewrite is for a single query: write it as QUERY, not - for standard input")
     filter, refine = json_filter(options.filter, "--where"), _refine(options)
     config = SearchConfig.of(options.config, options.directory)
-    config = replace(config, reranker=_second_stage(options, config))
+    config = replace(config, reranker=_second_stage(options, config), legs=_legs(options, config))
     with SearchPipeline.open(
         options.directory,
         config=config,
@@ -170,6 +217,8 @@ def run(options: argparse.Namespace) -> int:
         on_leg_error=options.on_leg_error,
     ) as pipeline:
         request = {"k": options.k, "filter": filter, "explain": options.explain, "refine": refine}
+        request |= {"query_syntax": options.query_syntax, "offset": options.offset}
+        request |= {"boosts": _boosts(options.boost), "facets": _facets(options)}
         render = as_json if options.json else as_table
         for query in _queries(options.query):
             found = find(pipeline, [query, *options.rewrite], chunks=options.chunks, **request)
@@ -200,6 +249,24 @@ def _second_stage(options: argparse.Namespace, config: "SearchConfig") -> "Reran
             "--reranker late-interaction"
         )
     return None
+
+
+def _legs(options: argparse.Namespace, config: "SearchConfig") -> "Mapping[str, LegConfig] | None":
+    """Return the configured legs with the command line's feedback."""
+    from indexing.collection.manifest import read_manifest
+    from pipelines.search import LegConfig
+    from pipelines.search.opening import searched_legs
+
+    if not options.feedback:
+        return config.legs
+    manifest = read_manifest(Path(options.directory))
+    legs = dict(config.legs or {name: LegConfig() for name in searched_legs(manifest)})
+    for written in options.feedback:
+        name, _, method = written.partition("=")
+        if name not in legs or not method:
+            raise InputError(f"--feedback takes LEG=METHOD with a leg of {', '.join(legs)}, not {written!r}")
+        legs[name] = replace(legs[name], feedback=method)
+    return legs
 
 
 def _fusion(options: argparse.Namespace) -> dict[str, Any] | None:
@@ -237,7 +304,22 @@ def _refine(options: argparse.Namespace) -> "Refine | None":
     wanted = {name: getattr(options, name) for name in ("threshold", "group_by", "collapse", "mmr")}
     if all(value is None for value in wanted.values()):
         return None
-    return Refine(**wanted, pool=max(50, options.k))
+    # Diversity orders one pool for all pages; the other steps may look further.
+    pool = options.k + (options.offset or 0) if options.mmr is None else options.k
+    return Refine(**wanted, pool=max(50, pool))
+
+
+def _boosts(written: Sequence[str]) -> list[Any] | None:
+    try:
+        return [parse_json(text) for text in written] or None
+    except ValueError as error:
+        raise InputError(f"--boost is not valid JSON: {error}") from None
+
+
+def _facets(options: argparse.Namespace) -> "Facets | None":
+    from pipelines.search import Facets
+
+    return Facets(tuple(options.facet), over=options.facets_over) if options.facet else None
 
 
 def _weight(text: str) -> float:

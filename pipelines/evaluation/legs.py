@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from indexing.collection.reader import Collection
 from indexing.errors import InputError, ModelError
 from indexing.indexes.registry import kind_of
+from indexing.query_syntax import QuerySyntax
 from indexing.resources import Closing
 from pipelines.build.job import build_collection
 from pipelines.build.plan import corpus_record, is_built
@@ -19,6 +20,7 @@ from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.blocks import search_blocks
 from pipelines.search.config import LegConfig, SearchConfig
 from pipelines.search.opening import LegRetrievers, make_reranker, searched_legs, stored_reranker
+from pipelines.search.reading import read_queries
 from retrieve.reranking.carried import CarriedWeight
 
 if TYPE_CHECKING:
@@ -117,6 +119,7 @@ class OpenLeg:
     index_bytes: int
     encode_s: float | None = None
     build_s: float | None = None
+    query_syntax: QuerySyntax = "plain"
 
     @property
     def encoder_record(self) -> dict[str, Any] | None:
@@ -130,7 +133,13 @@ class OpenLeg:
         """Find the best `depth` documents of every query."""
         search = self.retriever.search
         what = f"searching {self.name}"
-        return search_blocks(lambda block: search(block, depth), queries, QUERIES_AT_ONCE, what, show_progress)
+        return search_blocks(
+            lambda block: search(self.read(block), depth), queries, QUERIES_AT_ONCE, what, show_progress
+        )
+
+    def read(self, queries: list[str]) -> list[str]:
+        """Return the queries as the collection's syntax reads them."""
+        return read_queries(queries, self.query_syntax, self.collection.snapshot)
 
 
 class LegSource(Closing):
@@ -216,17 +225,23 @@ class CollectionLegs(LegSource):
     def __init__(self, directory: str | Path, models: Models) -> None:
         super().__init__(models)
         self.directory = Path(directory)
-        self._configs = SearchConfig.of_collection(directory).legs or {}
+        stated = SearchConfig.of_collection(directory)
+        self._configs, self._syntax = stated.legs or {}, stated.query_syntax
         self._collection = self._opened.enter_context(Collection.open(directory))
 
     def _open(self, leg: LegSpec) -> OpenLeg:
         config = self._configs.get(leg.name, LegConfig())
         if leg.model is not None:
-            config = LegConfig(encoder=leg.model, dtype=leg.dtype)
+            config = replace(config, encoder=leg.model, dtype=leg.dtype)
         legs = LegRetrievers(self._collection, {leg.name: config}, models=self.models)
         opened = _opened(self._collection, legs, leg.name, leg, {})
         # The documents may change at any time, and no fingerprint of a corpus would show it.
-        return replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
+        determines = {**opened.determines, "files": _stamps(self.directory)}
+        if self._syntax != "plain":
+            determines["query_syntax"] = self._syntax
+        if config.feedback is not None:
+            determines["feedback"] = repr(config.feedback)
+        return replace(opened, determines=determines, query_syntax=self._syntax)
 
 
 def specs_of(

@@ -265,7 +265,7 @@ class _Runner:
         reranker = system_reranker(system, legs, self.models)
         if reranker is not None and config.reranker is not None:
             hits = reranker.rerank(
-                self.texts,
+                legs[system.legs[0]].read(self.texts),
                 pool,
                 legs[system.legs[0]].collection.documents,
                 depth=config.reranker.candidates,

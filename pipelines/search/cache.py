@@ -69,4 +69,5 @@ def _copy(answer: SearchResults, *, cached: bool) -> SearchResults:
         notes=answer.notes,
         reranked=answer.reranked,
         cached=cached,
+        facets=answer.facets,
     )

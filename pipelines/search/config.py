@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from indexing.errors import InputError
+from indexing.query_syntax import QuerySyntax
 from indexing.settings_files import read_dataclass, read_yaml, write_yaml
 from retrieve.hybrid import DEPTH, OnLegError
 from retrieve.remote import is_url
@@ -31,11 +32,15 @@ class LegConfig:
         Path or Hub name of the query encoder; by default the one that the collection's manifest names.
     dtype
         Precision in which the encoder computes.
+    feedback
+        Pseudo-relevance feedback: ``rm3`` or ``rocchio`` for BM25, ``vector`` for a dense leg, or a mapping with
+        ``method`` and its options (`retrieve.feedback`).
     """
 
     depth: int | None = field(default=None, metadata={"min": 1})
     encoder: str | None = None
     dtype: str = "auto"
+    feedback: str | Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,10 @@ class SearchConfig:
         Number of searches that ``asearch`` runs at once.
     cache
         Number of answers kept in memory; 0 keeps none.
+    query_syntax
+        ``plain``, in which no character is an operator, or ``simple`` (docs/queries.md).
+    synonyms
+        File of words that mean the same, relative to the collection's directory; None for none.
     """
 
     collection: str | None = None
@@ -108,6 +117,8 @@ class SearchConfig:
     on_leg_error: OnLegError = "raise"
     workers: int = field(default=4, metadata={"min": 1})
     cache: int = field(default=0, metadata={"min": 0})
+    query_syntax: QuerySyntax = "plain"
+    synonyms: str | None = None
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any], where: str = "the configuration") -> Self:

@@ -7,6 +7,7 @@ import numpy as np
 from indexing.collection.store import DocumentStore
 from indexing.hits import Hits, LegHit
 from indexing.indexes.base import Terms
+from pipelines.search.boosts import BOOST
 from pipelines.search.results import Explanation, LegExplanation
 from retrieve.reranking.base import FIRST_STAGE, RERANKER
 from retrieve.retrievers import Retriever, TokenMatch, TokenRetriever
@@ -33,10 +34,19 @@ def explain(
     """
     places = trace.shares.positions(hits) if trace.shares is not None else None
     by_leg = {leg.name: _of_leg(leg, queries, documents, hits, trace, places) for leg in legs}
+    boosts = boosts_of(hits)
     return [
-        Explanation({name: part for name, column in by_leg.items() if (part := column[at]) is not None}, *stages)
+        Explanation(
+            {name: part for name, column in by_leg.items() if (part := column[at]) is not None}, *stages, boosts[at]
+        )
         for at, stages in enumerate(stages_of(hits))
     ]
+
+
+def boosts_of(hits: Hits) -> list[dict[str, float]]:
+    """Return what each boost added to the score of each hit, by its field."""
+    columns = {name.removeprefix(BOOST): leg.scores for name, leg in hits.legs.items() if name.startswith(BOOST)}
+    return [{field: float(scores[at]) for field, scores in columns.items()} for at in range(len(hits.codes))]
 
 
 def stages_of(hits: Hits) -> list[tuple[LegHit, LegHit | None]]:

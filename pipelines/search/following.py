@@ -14,6 +14,7 @@ from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.disk import file_stamp
 from indexing.errors import InputError, RetrieveError
+from indexing.query_syntax import Synonyms
 from indexing.resources import Closing, Lifetime
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import RerankerConfig, SearchConfig
@@ -40,6 +41,8 @@ class Parts:
         Returns the retriever of any leg of the collection; None when the parts were given loaded.
     make_reranker
         Returns a new reranker over the collection's legs; None when the parts were given loaded.
+    synonyms
+        Words that mean the same, for the text index.
     search_file
         The collection's ``search.yaml`` if it was read, with its `file_stamp` at that time.
     """
@@ -53,6 +56,7 @@ class Parts:
     leg: Callable[[str], Retriever] | None = None
     make_reranker: "Callable[[RerankerConfig], CandidateReranker] | None" = None
     search_file: tuple[Path, tuple[int, ...] | None] | None = None
+    synonyms: Synonyms | None = None
 
     @property
     def outdated(self) -> bool:
@@ -164,7 +168,10 @@ class Following(Closing):
         self._look()
         with self.collection.reading() as snapshot:
             parts: Parts = snapshot.parts[self]
-            stages = Stages(parts.retriever, snapshot, parts.reranker, parts.candidates, parts.budget)
+            syntax = "plain" if parts.config is None else parts.config.query_syntax
+            stages = Stages(
+                parts.retriever, snapshot, parts.reranker, parts.candidates, parts.budget, syntax, parts.synonyms
+            )
             self._pinned.state = stages, parts
             try:
                 yield stages, parts

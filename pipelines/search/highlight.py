@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from indexing.indexes.lucene.matched_words import find_query_words
 from indexing.inputs import whole_number
+from indexing.query_syntax import QuerySyntax, parse_query
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
@@ -49,13 +50,18 @@ class Highlight:
         return f"{'…' if start else ''}{part}{'…' if end < len(self.text) else ''}"
 
 
-def highlight(pipeline: "SearchPipeline", query: str, texts: Sequence[str]) -> list[Highlight]:
+def highlight(
+    pipeline: "SearchPipeline", query: str, texts: Sequence[str], *, query_syntax: QuerySyntax | None = None
+) -> list[Highlight]:
     """Find where a query's words occur in texts: those of results, or of a parent document.
 
     Words match as in the collection's BM25 leg: ``baking`` matches ``bake``, and stopwords are not marked. Without a
-    BM25 leg, words match when they differ in case only.
+    BM25 leg, words match when they differ in case only. Words that a query in the syntax ``simple`` excludes are not
+    marked, and the words of its phrases wherever they stand.
     """
     with pipeline.reading() as (stages, _):
+        if (query_syntax or stages.query_syntax) == "simple":
+            query = parse_query(query)
         snapshot = stages.snapshot
         name = next((name for name, leg in snapshot.manifest.legs.items() if leg.rows == "text"), None)
         index = None if name is None else snapshot.index(name)

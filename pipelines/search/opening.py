@@ -11,12 +11,14 @@ from indexing.collection.manifest import Manifest
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.errors import InputError
+from indexing.query_syntax import Synonyms
 from indexing.resources import twin
 from pipelines.models import DENSE_TOKENS, LATE_INTERACTION, Models
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.following import Parts
 from pipelines.search.fusing import make_fusion
+from retrieve.feedback import Bm25FeedbackRetriever, DenseFeedbackRetriever, feedback_of
 from retrieve.fusion import Fusion
 from retrieve.fusion.choice import fusion_config_of, fusion_of
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
@@ -104,12 +106,20 @@ class LegRetrievers:
     def _open(self, name: str, config: LegConfig) -> Retriever:
         leg = self.collection.leg(name)
         index = self.collection.index(name)
+        feedback: Any = None if config.feedback is None else feedback_of(config.feedback, leg.rows, name)
         if leg.rows == "text":
-            return Bm25Retriever(index, name=name)
+            if feedback is None:
+                words = Bm25Retriever(index, name=name)
+                if leg.parameters.get("similarity", "bm25") != "bm25":
+                    words.score_kind = "other"
+                return words
+            return Bm25FeedbackRetriever(index, self.collection.documents.contents, feedback, name=name)
         given = self._given[leg.rows]
         if given is None and (leg.encoder or {}).get("kind") == DENSE_TOKENS:
             given = self._dense
         encoder: Any = self.models.leg_encoder(name, leg, config.encoder if given is None else given, config.dtype)
+        if feedback is not None:
+            return DenseFeedbackRetriever(encoder, index, feedback, name=name)
         return _RETRIEVERS[leg.rows](encoder, index, name=name)
 
 
@@ -207,6 +217,7 @@ class Arguments:
             config,
             legs.__getitem__,
             lambda reranker: legs.reranker(reranker, retrievers),
+            synonyms=None if config.synonyms is None else Synonyms.load(snapshot.path / config.synonyms),
         )
 
     def over(self, config: SearchConfig, collection: Collection | Snapshot) -> SearchConfig:

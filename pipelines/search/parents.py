@@ -1,7 +1,7 @@
 """Parent documents of found chunks: each document once, with its full text and the passages that matched."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
@@ -79,7 +79,13 @@ class ParentResults(list[ParentResult]):
 
 
 def search_parents(
-    pipeline: "SearchPipeline", query: str | Sequence[str], k: int = 10, *, pool: int = 100, **options: Any
+    pipeline: "SearchPipeline",
+    query: str | Sequence[str],
+    k: int = 10,
+    *,
+    pool: int = 100,
+    offset: int | None = None,
+    **options: Any,
 ) -> ParentResults:
     """Return the `k` documents with the best chunks.
 
@@ -91,6 +97,8 @@ def search_parents(
         The query, or a list of several phrasings of it.
     pool
         Number of chunks to search for; fewer than `k` documents are returned when these chunks have fewer parents.
+    offset
+        Leave out so many better documents, as in `SearchPipeline.search`.
     options
         Options of `SearchPipeline.search`; for several phrasings, of `SearchPipeline.multi_search`.
 
@@ -99,28 +107,33 @@ def search_parents(
     InputError
         As for `SearchPipeline.search`, and when a chunk of a found document is missing.
     """
-    k = whole_number(k, "k")
-    depth = max(whole_number(pool, "pool"), k)
+    k, better = whole_number(k, "k"), 0 if offset is None else whole_number(offset, "offset", least=0)
+    depth = max(whole_number(pool, "pool"), k + better)
+    if offset is not None:
+        options["offset"] = 0
+    if (refine := options.get("refine")) is not None and refine.pool < depth:
+        # Chunks are chosen from at least those that are searched for.
+        options["refine"] = replace(refine, pool=depth)
     with pipeline.reading() as (stages, _):
         if isinstance(query, str):
             results = pipeline.search(query, depth, **options)
         else:
             results = pipeline.multi_search(query, depth, **options)
-        return parents_of(results, stages.documents, k)
+        return parents_of(results, stages.documents, k, better)
 
 
-def parents_of(results: SearchResults, documents: DocumentStore, k: int) -> ParentResults:
-    """Return the `k` documents with the best of these chunks; see `search_parents`."""
+def parents_of(results: SearchResults, documents: DocumentStore, k: int, offset: int = 0) -> ParentResults:
+    """Return the `k` documents with the best of these chunks, without the first ones; see `search_parents`."""
     passages: dict[str, list[SearchResult]] = {}
     for result in results:
         passages.setdefault(_parent(result), []).append(result)
-    best = list(passages.values())[:k]
+    best = list(passages.values())[offset : offset + k]
     wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
     stored = iter(documents.get([doc_id for ids in wanted for doc_id in ids]))
     whole = [_assembled([next(stored) for _ in ids]) for ids in wanted]
     parents = [
         ParentResult(document, found[0].score, rank, tuple(found))
-        for rank, (document, found) in enumerate(zip(whole, best, strict=True), 1)
+        for rank, (document, found) in enumerate(zip(whole, best, strict=True), offset + 1)
     ]
     return ParentResults(parents, results)
 

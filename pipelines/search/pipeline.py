@@ -13,10 +13,13 @@ from indexing.collection.snapshot import Snapshot
 from indexing.disk import file_stamp
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.query_syntax import QuerySyntax
 from pipelines.models import Models
 from pipelines.search.blocks import blocks, search_blocks
+from pipelines.search.boosts import Boost, Boosts
 from pipelines.search.cache import AnswerCache, hashable
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
+from pipelines.search.facets import Facets
 from pipelines.search.following import Following, Parts, moved_parts, refresh_seconds
 from pipelines.search.fusing import fusion_config
 from pipelines.search.opening import CONFIGURED, Arguments, Configured
@@ -240,6 +243,10 @@ class SearchPipeline(Following):
         explain: bool = False,
         budget: Budget | None = None,
         refine: Refine | None = None,
+        query_syntax: QuerySyntax | None = None,
+        offset: int | None = None,
+        boosts: "Boosts | Boost | Sequence[Boost] | None" = None,
+        facets: "Facets | Sequence[str] | None" = None,
     ) -> SearchResults:
         """Return the `k` best documents for one query.
 
@@ -253,13 +260,24 @@ class SearchPipeline(Following):
             Limits of the reranker, in place of the pipeline's.
         refine
             How the hits to show are chosen from the best ones: threshold, near-duplicates, groups, diversity.
+        query_syntax
+            ``plain``, in which no character is an operator, or ``simple`` for phrases, requirements, exclusions and
+            more (docs/queries.md); by default as configured.
+        offset
+            Leave out so many better documents: a page. All pages of a query, the first with 0, are cut from one
+            ranking of at most `PAGE_WINDOW` hits.
+        boosts
+            Add a stated part to the scores of recent documents, or of those with certain values.
+        facets
+            Declared fields whose values are counted in ``results.facets``.
 
         Raises
         ------
         InputError
             For `k` below 1, a query that is empty or not a string, or an invalid filter.
         """
-        request = SearchRequest(k, filter, explain, budget, refine)
+        chosen: dict[str, Any] = {"boosts": boosts, "facets": facets}
+        request = SearchRequest(k, filter, explain, budget, refine, query_syntax, offset, **chosen)
         return self._one(inputs.query(query), request, Trace(explain=explain))
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10, **options: Any) -> dict[str, SearchResults]:
@@ -340,17 +358,22 @@ class SearchPipeline(Following):
         *,
         filter: Any = None,
         budget: Budget | None = None,
+        query_syntax: QuerySyntax | None = None,
         show_progress: bool = False,
     ) -> Hits:
         """Return the `Hits` of several queries without fetching documents, as for evaluation."""
-        request, queries = SearchRequest(k, filter, budget=budget), inputs.texts(queries, "queries")
+        request, queries = (
+            SearchRequest(k, filter, budget=budget, query_syntax=query_syntax),
+            inputs.texts(queries, "queries"),
+        )
         for number, query in enumerate(queries):
             inputs.query(query, f"query number {number} (from 0)")
         with self.reading() as (stages, _):
 
             def search(block: list[str]) -> Hits:
                 trace = Trace()
-                return stages.rerank(block, stages.find(block, request, trace), request, trace).top(k)
+                read = stages.read(block, request, trace)
+                return stages.rerank(read, stages.find(read, request, trace), request, trace).top(k)
 
             return search_blocks(search, queries, QUERIES_AT_ONCE, "searching", show_progress)
 

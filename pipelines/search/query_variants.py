@@ -9,7 +9,7 @@ import numpy as np
 from indexing import inputs
 from indexing.errors import InputError
 from indexing.hits import Hits, align
-from pipelines.search.explaining import explain, stages_of
+from pipelines.search.explaining import boosts_of, explain, stages_of
 from pipelines.search.results import Explanation, LegExplanation, SearchResults
 from pipelines.search.stages import SearchRequest, Stages
 from retrieve.fusion import Fusion
@@ -27,13 +27,14 @@ def answer_variants(
     for variant in variants:
         inputs.query(variant)
     start = time.perf_counter()
-    found = stages.find(variants, request, trace)
+    variants = stages.read(variants, request, trace)
+    found = stages.find(variants, request, trace, variants=True)
     answers = [found.part(row, row + 1).as_leg(variant_name(row)) for row in range(len(variants))]
     with trace.stage("fusion of queries"):
         shares = _fused(fusion, answers) if request.explain else None
         hits = fusion(answers) if shares is None else shares.hits
     why = partial(_explain, stages, variants, found, shares)
-    return stages.show([variants[0]], hits.top(stages.depth(request)), request, trace, start, why)[0]
+    return stages.show([variants[0]], hits.top(stages.depth(request, variants=True)), request, trace, start, why)[0]
 
 
 def variant_name(row: int) -> str:
@@ -70,4 +71,7 @@ def _explain(
                 float(share[places[at]]),
                 legs=inner[row, ids[at]].legs,
             )
-    return [Explanation(legs, *both) for legs, both in zip(by_variant, stages_of(hits), strict=True)]
+    return [
+        Explanation(legs, *both, boosts)
+        for legs, both, boosts in zip(by_variant, stages_of(hits), boosts_of(hits), strict=True)
+    ]

@@ -75,15 +75,19 @@ class Explanation:
         Its rank and score before the reranker (final, without one): the fused ones, or those of the single leg.
     reranker
         The reranker's rank and score; None when the reranker did not read it.
+    boosts
+        What each boost added to the score, by its field.
     """
 
     legs: Mapping[str, LegExplanation]
     first_stage: LegHit
     reranker: LegHit | None = None
+    boosts: Mapping[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {
+        boosts = {"boosts": dict(self.boosts)} if self.boosts else {}
+        return boosts | {
             "legs": {name: leg.as_dict() for name, leg in self.legs.items()},
             "first_stage": {"rank": self.first_stage.rank, "score": self.first_stage.score},
             "reranker": None if self.reranker is None else {"rank": self.reranker.rank, "score": self.reranker.score},
@@ -149,9 +153,11 @@ class SearchResults(list[SearchResult]):
         Number of candidates that the reranker read; None without one.
     cached
         Whether the answer comes from the cache; its timings are those of the original search.
+    facets
+        Counts of the values of declared fields, if asked for: ``{"over", "documents", "fields"}``.
     """
 
-    __slots__ = ("cached", "failures", "notes", "reranked", "timings")
+    __slots__ = ("cached", "facets", "failures", "notes", "reranked", "timings")
 
     def __init__(
         self,
@@ -162,8 +168,10 @@ class SearchResults(list[SearchResult]):
         notes: Iterable[str] = (),
         reranked: int | None = None,
         cached: bool = False,
+        facets: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(results)
+        self.facets = facets
         self.timings, self.failures = dict(timings or {}), dict(failures or {})
         self.notes, self.reranked, self.cached = list(notes), reranked, cached
 
@@ -181,4 +189,6 @@ class SearchResults(list[SearchResult]):
             "failures": self.failures,
             "reranked": self.reranked,
         }
-        return plain | {"notes": self.notes} if self.notes else plain
+        if self.notes:
+            plain["notes"] = self.notes
+        return plain if self.facets is None else plain | {"facets": self.facets}

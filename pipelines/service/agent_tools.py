@@ -295,7 +295,7 @@ def _found(served: ServedCollection, shown: Mapping[str, Any], body: SearchBody)
         collection=served.name,
         hits=hits,
         relevant=bool(hits) and _has_words(served, shown["hits"]),
-        next_cursor=str(body.offset + len(hits)) if hits and more else None,
+        next_cursor=str((body.offset or 0) + len(hits)) if hits and more else None,
         degraded=sorted(shown["failures"]),
     )
 

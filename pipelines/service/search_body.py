@@ -3,10 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from indexing.errors import InputError
 from indexing.plurals import counted
+from indexing.query_syntax import QuerySyntax
+from pipelines.search.boosts import Boosts
+from pipelines.search.facets import Facets
 from pipelines.search.refine import Refine
 from pipelines.service.config import Limits
 from retrieve.reranking.budget import Budget
@@ -45,7 +48,8 @@ class SearchBody:
     query
         The query, or several phrasings of it: all are searched and their rankings fused.
     k, offset
-        Number of hits, and how many better ones to leave out.
+        Number of hits, and how many better ones to leave out. Pages are those of `SearchPipeline.search`: the first has
+        offset 0.
     filter
         Only documents that match: an object over the collection's declared fields.
     legs
@@ -72,11 +76,17 @@ class SearchBody:
         See `Refine`.
     parents
         In a collection of chunks, return their documents; by default true for such a collection.
+    query_syntax
+        ``plain``, in which no character is an operator, or ``simple`` (docs/queries.md); by default as configured.
+    boosts
+        Objects with the fields of `Boost`: each adds a stated part to the scores.
+    facets, facets_over
+        Declared fields whose values are counted: over the first ``hits``, or over every ``match``.
     """
 
     query: str | tuple[str, ...] = field(metadata={"is": "the text to search for"})
     k: int = field(default=10, metadata={"min": 1})
-    offset: int = field(default=0, metadata={"min": 0})
+    offset: int | None = field(default=None, metadata={"min": 0})
     filter: Any = None
     legs: tuple[str, ...] | None = None
     fusion: str | Mapping[str, Any] | None = None
@@ -94,6 +104,10 @@ class SearchBody:
     mmr: float | None = field(default=None, metadata={"min": 0})
     pool: int | None = field(default=None, metadata={"min": 1})
     parents: bool | None = None
+    query_syntax: QuerySyntax | None = None
+    boosts: Any = None
+    facets: tuple[str, ...] | None = None
+    facets_over: Literal["hits", "match"] = "hits"
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -103,7 +117,7 @@ class SearchBody:
     @property
     def wanted(self) -> int:
         """Number of best hits of which a page is cut."""
-        return self.offset + self.k
+        return (self.offset or 0) + self.k
 
     def check(self, limits: Limits) -> None:
         """Raise an `InputError` for a request beyond the limits of the service."""
@@ -125,13 +139,21 @@ class SearchBody:
         if self.filter is not None and not isinstance(self.filter, Mapping):
             raise InputError('filter must be an object over declared fields, as in {"year": {"gte": 2020}}')
         self.refine()
+        self.counted()
+        Boosts.of(self.boosts)
+
+    def counted(self) -> Facets | None:
+        """Return which fields are counted; None for none."""
+        return None if not self.facets else Facets(self.facets, over=self.facets_over)
 
     def refine(self) -> Refine | None:
         """Return how the hits to show are chosen; None when nothing was asked."""
         steps = {name: getattr(self, name) for name in ("threshold", "collapse", "group_by", "mmr")}
         if all(value is None for value in steps.values()):
             return None
-        return Refine(**steps, pool=max(self.pool or 50, self.wanted))
+        # Diversity orders one pool for all pages; the other steps may look further.
+        least = self.wanted if self.mmr is None else 0 if self.pool else self.k
+        return Refine(**steps, pool=max(self.pool or 50, least))
 
     def limits(self) -> Budget | None:
         """Return the reranker's budget; None for the configured one."""
@@ -146,6 +168,6 @@ class SearchBody:
             for entry in fields(self)
             if entry.name not in SHOWN_ONLY and getattr(self, entry.name) != entry.default
         }
-        values["wanted"] = self.wanted
+        values |= {"wanted": self.wanted, "paged": self.offset is not None}
         values.pop("k", None)
         return json.dumps(values, sort_keys=True, default=repr)

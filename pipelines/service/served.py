@@ -12,6 +12,7 @@ from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from indexing.errors import InputError
 from pipelines.models import LATE_INTERACTION, Models
+from pipelines.search.boosts import Boosts
 from pipelines.search.cache import AnswerCache, hashable
 from pipelines.search.config import SearchConfig
 from pipelines.search.following import Parts
@@ -176,7 +177,22 @@ class ServedCollection:
                 if body.budget is not None:
                     raise InputError("budget limits a reranker, and this search has none: choose one with reranker")
                 budget = None
-            request = SearchRequest(wanted, body.filter, body.explain, budget, body.refine())
+            refine = body.refine()
+            if refine is not None and wanted > refine.pool:
+                refine = replace(refine, pool=wanted if chunks else refine.pool)
+            # The page is cut from this answer.
+            page = None if body.offset is None else 0
+            request = SearchRequest(
+                wanted,
+                body.filter,
+                body.explain,
+                budget,
+                refine,
+                body.query_syntax,
+                page,
+                Boosts.of(body.boosts),
+                body.counted(),
+            )
             found = self._find(stages, [item.queries for item, _ in batch.items], request, batch, cache)
             sequence = stages_sequence(stages)
             parents = [parents_of(results, stages.documents, body.wanted) if chunks else None for results in found]
@@ -189,7 +205,7 @@ class ServedCollection:
 
     def shown(self, body: SearchBody, answer: Answer) -> dict[str, Any]:
         """Return an answer's JSON: the page that was asked for, with highlights."""
-        page = slice(body.offset, body.wanted)
+        page = slice(body.offset or 0, body.wanted)
         if answer.parents is None:
             hits: list[Any] = list(answer.results[page])
             passages: list[SearchResult] = hits
@@ -209,7 +225,7 @@ class ServedCollection:
             "collection": self.name,
             "query": body.query if isinstance(body.query, str) else list(body.query),
             "k": body.k,
-            "offset": body.offset,
+            "offset": body.offset or 0,
             **found,
             "hits": shown,
             "cached": answer.results.cached,
@@ -217,7 +233,12 @@ class ServedCollection:
         }
 
     def _mark(self, body: SearchBody, shown: Sequence[dict[str, Any]], passages: Sequence[SearchResult]) -> None:
-        marked = highlight(self.pipeline, " ".join(body.queries), [passage.text for passage in passages])
+        marked = highlight(
+            self.pipeline,
+            " ".join(body.queries),
+            [passage.text for passage in passages],
+            query_syntax=body.query_syntax,
+        )
         for hit, found in zip(shown, marked, strict=True):
             if body.highlight:
                 hit["highlights"] = [list(span) for span in found.spans]

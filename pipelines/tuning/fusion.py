@@ -183,15 +183,17 @@ def run_legs(
     """
     from indexing.collection.reader import Collection
     from pipelines.search.opening import LegRetrievers, searched_legs
+    from pipelines.search.reading import read_queries
 
     with Collection.open(directory) as collection:
         names = searched_legs(collection.manifest) if legs is None else list(legs)
         if len(names) < 2:
             raise InputError(f"{directory} has the leg {', '.join(names)} only: a fusion needs two legs")
         by_parents = bool(qrels) and judges_parents(collection.documents, qrels or {}, directory)
-        opened = LegRetrievers(collection, SearchConfig.of_collection(directory).legs, dense=dense, sparse=sparse)
+        stated = SearchConfig.of_collection(directory)
+        opened = LegRetrievers(collection, stated.legs, dense=dense, sparse=sparse)
         retrievers = [opened[name] for name in names]
-        texts = list(queries.values())
+        texts = read_queries(list(queries.values()), stated.query_syntax, collection.snapshot)
         answers = [
             search_blocks(partial(_search, leg, depth), texts, QUERIES_AT_ONCE, f"searching {leg.name}", show_progress)
             for leg in retrievers

@@ -72,6 +72,11 @@ def check_analyzer(name: str) -> str:
     return name
 
 
+def keeps_case(name: str) -> bool:
+    """Return whether an analyzer distinguishes upper and lower case."""
+    return name == "whitespace"
+
+
 def make_analyzer(name: str) -> Any:
     """Create the Lucene ``Analyzer``; call it within `java_calls`."""
     analyzer = java_class(ANALYZERS[name])

@@ -9,30 +9,38 @@ from numpy.typing import NDArray
 
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError
-from indexing.filters import Fields, FilterLike, batch_field_values, check_fields
+from indexing.filters import Fields, FilterLike, batch_field_values, check_fields, parse_filter
 from indexing.hits import Hits
-from indexing.indexes.lucene.analyzers import DEFAULT, check_analyzer, make_analyzer
+from indexing.indexes.base import Terms
+from indexing.indexes.lucene.analyzers import DEFAULT, check_analyzer, keeps_case, make_analyzer
 from indexing.indexes.lucene.bm25_fields import (
+    BM25,
     TEXT,
     TITLE,
     Parameter,
     bag_of_words,
     bag_of_words_in_fields,
+    bm25_similarity,
     checked_parameter,
+    checked_similarity,
     checked_weights,
+    language_model,
     scored_by,
-    similarity,
     summed,
     weighted,
 )
 from indexing.indexes.lucene.index import LuceneIndex, check_id
 from indexing.indexes.lucene.java_functions import SEPARATOR, compose
 from indexing.indexes.lucene.jvm import java_calls
+from indexing.indexes.lucene.matched_terms import matched_terms
 from indexing.indexes.lucene.matched_words import analyze_words
 from indexing.indexes.lucene.rare_words import RareWords
-from indexing.indexes.lucene.search import CONTENTS, make_searcher
+from indexing.indexes.lucene.search import CONTENTS, LuceneSearch, make_searcher
+from indexing.indexes.lucene.structured import StructuredSearch
+from indexing.indexes.lucene.word_statistics import WordStatistics
 from indexing.inputs import texts
 from indexing.plurals import counted
+from indexing.query_syntax import SyntaxQuery
 
 
 class Bm25Index(LuceneIndex):
@@ -47,6 +55,8 @@ class Bm25Index(LuceneIndex):
     kind = "bm25"
     norms = True
     _rare_words: RareWords | None = None
+    _structured: StructuredSearch | None = None
+    _words: WordStatistics | None = None
 
     @classmethod
     def create(
@@ -57,6 +67,10 @@ class Bm25Index(LuceneIndex):
         b: Parameter = 0.4,
         analyzer: str = DEFAULT,
         weights: Mapping[str, float] | None = None,
+        positions: bool = False,
+        similarity: str = BM25,
+        mu: float = 1000.0,
+        smoothing: float = 0.1,
         fields: Fields | None = None,
     ) -> Self:
         """Make an empty index in a folder that holds none.
@@ -75,6 +89,14 @@ class Bm25Index(LuceneIndex):
             stopwords), or one of `indexing.indexes.lucene.analyzers.ANALYZERS` by its language's code: ``"de"``.
         weights
             ``{"title": 1.0, "text": 1.0}`` makes a multifield index with these weights; both are above 0.
+        positions
+            Store the positions of words, which phrases need. Scores do not change.
+        similarity
+            ``bm25``, or query likelihood with Dirichlet (``lm-dirichlet``, Anserini's qld) or Jelinek-Mercer smoothing
+            (``lm-jelinek-mercer``, qljm); these read neither k1 nor b.
+        mu, smoothing
+            The parameter of Dirichlet smoothing, above 0, and of Jelinek-Mercer smoothing, above 0 and at most 1, with
+            Anserini's defaults.
         fields
             The metadata fields that searches may filter by, with their types (see `indexing.filters`).
         """
@@ -86,6 +108,9 @@ class Bm25Index(LuceneIndex):
             "weights": None if weights is None else checked_weights(weights),
             "fields": check_fields(fields or {}),
         }
+        if positions:
+            settings["positions"] = True
+        settings |= checked_similarity(similarity, mu, smoothing)
         path = Path(path)
         cls._make_folder(path)
         return cls(path, settings, create=True, read_only=False)
@@ -109,13 +134,61 @@ class Bm25Index(LuceneIndex):
         """Return the `k` best documents of each query as `Index.search`, ties at the cutoff resolved too.
 
         A query is its bag of analyzed words, each counted as often as it occurs (Anserini's
-        ``BagOfWordsQueryGenerator``). A query of stopwords alone has no hits.
+        ``BagOfWordsQueryGenerator``). A query of stopwords alone has no hits. A `SyntaxQuery` is searched by its tree.
         """
-        return self._search_texts(_as_queries(queries), k, filter)
+        checked = _as_queries(queries)
+        if not any(isinstance(query, SyntaxQuery) for query in checked):
+            return self._search_texts(checked, k, filter)
+        parsed = None if filter is None else parse_filter(filter, self.fields)
+        with self.snapshot() as search:
+            return Hits.concatenate(
+                [
+                    self._structured_over(search).search([query], k, parsed)
+                    if isinstance(query, SyntaxQuery)
+                    else search.search([query], k, parsed)
+                    for query in checked
+                ]
+            )
 
     def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates as `Index.score`."""
-        return self._score_texts(_as_queries(queries), doc_ids)
+        """Score given candidates as `Index.score`; 0 for one that does not match a `SyntaxQuery`."""
+        checked = _as_queries(queries)
+        if not any(isinstance(query, SyntaxQuery) for query in checked) or len(checked) != len(doc_ids):
+            return self._score_texts(checked, doc_ids)
+        with self.snapshot() as search:
+            parts = [
+                self._structured_over(search).score([query], [ids])
+                if isinstance(query, SyntaxQuery)
+                else search.score([query], [ids])
+                for query, ids in zip(checked, doc_ids, strict=True)
+            ]
+        return np.concatenate(parts)
+
+    def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
+        """Return each hit's matched terms with their parts of the score; see `Index.matched_terms`."""
+        if not any(isinstance(query, SyntaxQuery) for query in queries):
+            return super().matched_terms(queries, hits, vocabulary)
+        terms: list[Terms] = []
+        with self.snapshot() as search:
+            for row, query in enumerate(queries):
+                parse, text = self._parse, query
+                if isinstance(query, SyntaxQuery):
+                    structured = self._structured_over(search)
+                    parse, text = structured.parse, structured.compile([query])[0]
+                terms += matched_terms(search, parse, [text], hits.part(row, row + 1))
+        return terms
+
+    def constrained_ids(self, query: SyntaxQuery, limit: int, filter: FilterLike | None = None) -> list[str] | None:
+        """Return the ids that the query's constraint keeps, as `Index.constrained_ids`."""
+        parsed = None if filter is None else parse_filter(filter, self.fields)
+        with self.snapshot() as search:
+            return self._structured_over(search).constrained(query, limit, parsed)
+
+    def meets_constraint(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which documents the query's constraint keeps, as `Index.meets_constraint`."""
+        with self.snapshot() as search:
+            kept: NDArray[np.bool_] = self._structured_over(search).meets(query, doc_ids)
+            return kept
 
     def rare_hits(self, queries: Sequence[str], hits: Hits) -> NDArray[np.bool_]:
         """Mark hits as `Index.rare_hits`; `indexing.indexes.lucene.rare_words` states the rule."""
@@ -125,11 +198,50 @@ class Bm25Index(LuceneIndex):
                 with java_calls(self.path):
                     parse = bag_of_words(CONTENTS, self._make_analyzer())
                 self._rare_words = RareWords(search, parse, self._text_fields)
-            return self._rare_words.mark(_as_queries(queries), hits)
+            return self._rare_words.mark([str(query) for query in _as_queries(queries)], hits)
+
+    def words(self) -> WordStatistics:
+        """Return the statistics of the words of texts, in a multifield index without the titles."""
+        with self.snapshot() as search:
+            if self._words is None or self._words.over is not search:
+                with java_calls(self.path):
+                    analyzer = self._make_analyzer()
+                self._words = WordStatistics(search, analyzer)
+            return self._words
 
     def analyze(self, words: Sequence[str]) -> list[str]:
         """Return each word as the analyzer makes it (stemmed, for instance); "" for a stopword."""
         return analyze_words(self.path, self._parse, words)
+
+    def _structured_over(self, search: LuceneSearch) -> StructuredSearch:
+        """Return the search for parsed queries in a snapshot.
+
+        Raises
+        ------
+        InputError
+            When title and text differ in k1 or b: then no single similarity scores a tree over both.
+        """
+        structured = self._structured
+        if structured is not None and structured.over is search:
+            return structured
+        k1, b, weights = self.settings["k1"], self.settings["b"], self.settings.get("weights")
+        if isinstance(k1, dict) or isinstance(b, dict):
+            raise InputError(
+                f"{self.path} has another k1 or b for titles than for texts, which query_syntax='simple' cannot "
+                "score: build the leg with one k1 and one b, or search in plain words"
+            )
+        with java_calls(self.path):
+            analyzer = self._make_analyzer()
+        self._structured = structured = StructuredSearch(
+            search,
+            self._similarity,
+            analyzer,
+            lower=not keeps_case(self.settings["analyzer"]),
+            positions=self.positions,
+            weights={CONTENTS: 1.0} if weights is None else {CONTENTS: weights[TEXT], TITLE: weights[TITLE]},
+            titles={} if weights is None else {TITLE: TITLE, TEXT: CONTENTS},
+        )
+        return structured
 
     @property
     def _text_fields(self) -> tuple[str, ...]:
@@ -141,7 +253,7 @@ class Bm25Index(LuceneIndex):
         return (row, "") if isinstance(row, str) else (row.text, row.title)
 
     def _make_similarity(self) -> Any:
-        return similarity(self.settings["k1"], self.settings["b"])
+        return language_model(self.settings) or bm25_similarity(self.settings["k1"], self.settings["b"])
 
     def _make_analyzer(self) -> Any:
         return make_analyzer(self.settings["analyzer"])
@@ -154,10 +266,10 @@ class Bm25Index(LuceneIndex):
 
     def _parser_over(self, reader: Any) -> Any:
         k1, b = self.settings["k1"], self.settings["b"]
-        if not isinstance(k1, dict) and not isinstance(b, dict):
+        if "similarity" in self.settings or (not isinstance(k1, dict) and not isinstance(b, dict)):
             return super()._parser_over(reader)
         analyzer, weights = self._make_analyzer(), self.settings["weights"]
-        titles = make_searcher(reader, similarity(k1, b, TITLE))
+        titles = make_searcher(reader, bm25_similarity(k1, b, TITLE))
         return summed(
             compose(bag_of_words(CONTENTS, analyzer), weighted(weights[TEXT])),
             compose(bag_of_words(TITLE, analyzer), scored_by(titles), weighted(weights[TITLE])),
@@ -169,6 +281,12 @@ def _as_queries(queries: Sequence[str]) -> list[str]:
 
 
 def _as_query(text: str) -> str:
+    if isinstance(text, SyntaxQuery):
+        return text
+    return _as_plain(text)
+
+
+def _as_plain(text: str) -> str:
     """Replace what Java cannot be given: halves of surrogate pairs, and the separator of queries."""
     valid = text if text.isascii() else text.encode("utf-8", "replace").decode()
     return valid.replace(SEPARATOR, " ")

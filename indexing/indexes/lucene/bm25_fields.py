@@ -15,6 +15,9 @@ TITLE = "title"
 TEXT = "text"
 _FIELDS = (TITLE, TEXT)
 
+BM25, LM_DIRICHLET, LM_JELINEK_MERCER = SIMILARITIES = ("bm25", "lm-dirichlet", "lm-jelinek-mercer")
+"""How words are scored: BM25, or query likelihood with either smoothing."""
+
 Parameter: TypeAlias = float | Mapping[str, float]
 """One number for all fields, or one for each: ``{"title": 1.2, "text": 0.9}``."""
 
@@ -56,7 +59,37 @@ def checked_parameter(name: str, value: Parameter, highest: float, *, multifield
     return by_field if len(set(by_field.values())) > 1 else by_field[TEXT]
 
 
-def similarity(k1: Parameter, b: Parameter, field: str = TEXT) -> Any:
+def checked_similarity(name: str, mu: float, smoothing: float) -> dict[str, Any]:
+    """Check a similarity and return it in the stored form: nothing for BM25.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, or a parameter out of its range.
+    """
+    if name not in SIMILARITIES:
+        raise InputError(f"similarity must be one of {', '.join(SIMILARITIES)}, not {name!r}")
+    if not 0 < mu < float("inf"):
+        raise InputError(f"mu must be a number above 0, not {mu}")
+    if not 0 < smoothing <= 1:
+        raise InputError(f"smoothing must be above 0 and at most 1, not {smoothing}")
+    parameters = {LM_DIRICHLET: {"mu": float(mu)}, LM_JELINEK_MERCER: {"smoothing": float(smoothing)}}
+    return {} if name == BM25 else {"similarity": name, **parameters[name]}
+
+
+def language_model(settings: Mapping[str, Any]) -> Any:
+    """Return Lucene's ``Similarity`` of query likelihood as settings name it; None for BM25."""
+    name = settings.get("similarity", BM25)
+    if name == BM25:
+        return None
+    kind, parameter = {
+        LM_DIRICHLET: ("LMDirichletSimilarity", "mu"),
+        LM_JELINEK_MERCER: ("LMJelinekMercerSimilarity", "smoothing"),
+    }[name]
+    return java_class(f"org.apache.lucene.search.similarities.{kind}")(settings[parameter])
+
+
+def bm25_similarity(k1: Parameter, b: Parameter, field: str = TEXT) -> Any:
     """Return Lucene's ``BM25Similarity`` for a field."""
     kind = java_class("org.apache.lucene.search.similarities.BM25Similarity")
     return kind(*(parameter[field] if isinstance(parameter, Mapping) else parameter for parameter in (k1, b)))

@@ -174,6 +174,11 @@ class LuceneIndex(Index):
         with self.snapshot() as search:
             return matched_terms(search, self._parse, queries, hits)
 
+    @property
+    def positions(self) -> bool:
+        """Whether the positions of words are stored, which phrases need."""
+        return bool(self.settings.get("positions", False))
+
     @abstractmethod
     def _make_similarity(self) -> Any:
         """Return Lucene's ``Similarity``, for writing and for searching."""
@@ -220,7 +225,7 @@ class LuceneIndex(Index):
         """Index each id with the text of every text field and the values of the declared fields."""
         with self._writing:
             with java_calls(self.path):
-                writer, row = self._writable(), LuceneRow(self._text_fields, self.norms, self.fields)
+                writer, row = self._writable(), LuceneRow(self._text_fields, self.norms, self.fields, self.positions)
             for doc_id, texts, values in documents:
                 new = self._seen is not None and self._seen.add(doc_id)
                 # A turn for each document: a search that must refresh does not wait for the whole corpus.

@@ -24,8 +24,8 @@ class Bm25Kind(Kind):
     file_names = LUCENE_FILES
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
-        """Return the parameters of BM25, its analyzer, and the weights of its fields."""
-        return frozenset({"k1", "b", "analyzer", "weights"})
+        """Return the parameters of BM25: fields, analyzer, positions, similarity."""
+        return frozenset({"k1", "b", "analyzer", "weights", "positions", "similarity", "mu", "smoothing"})
 
     def check_id(self, doc_id: str) -> None:
         """Raise `InputError` for an id that Lucene cannot store."""

@@ -16,7 +16,8 @@ from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-_TERM = re.compile(r"^\s*([-+.\dEe]+) = weight\((\w+):(.*) in \d+\) \[", re.MULTILINE)
+# A prefix has one constant score for all its words, as in "2.0 = contents:immun*^2.0".
+_TERM = re.compile(r"^\s*([-+.\dEe]+) = (?:weight\((\w+):(.*) in \d+\) \[|(\w+):(\S*\*)(?:\^[.\d]+)?$)", re.MULTILINE)
 
 
 def matched_terms(search: LuceneSearch, parse: Any, queries: Sequence[str], hits: Hits) -> list[Terms]:
@@ -94,7 +95,8 @@ def _explained_terms(searcher: Any, query: Any, doc_id: str) -> Terms:
         return ()
     explained = searcher.explain(query, score_docs[0].doc).toString()
     summands: dict[str, float] = {}
-    for value, field, word in _TERM.findall(explained):
+    for value, *names in _TERM.findall(explained):
+        field, word = names[:2] if names[0] else names[2:]
         name = word if field == CONTENTS else f"{field}:{word}"
         summands[name] = summands.get(name, 0.0) + float(value)
     return _sorted_terms(summands)

@@ -22,15 +22,18 @@ class LuceneRow:
         Whether to store their lengths.
     declared
         The filter fields.
+    positions
+        Whether to store the positions of words.
     """
 
-    def __init__(self, text_fields: Sequence[str], norms: bool, declared: Fields) -> None:
+    def __init__(self, text_fields: Sequence[str], norms: bool, declared: Fields, positions: bool = False) -> None:
         import jnius
 
         fields = "org.apache.lucene.document."
         empty = jnius.cast("java.lang.CharSequence", java_class("java.lang.String")(""))
         kind = java_class(fields + "FieldType")()
-        kind.setIndexOptions(java_class("org.apache.lucene.index.IndexOptions").DOCS_AND_FREQS)
+        options = java_class("org.apache.lucene.index.IndexOptions")
+        kind.setIndexOptions(options.DOCS_AND_FREQS_AND_POSITIONS if positions else options.DOCS_AND_FREQS)
         kind.setOmitNorms(not norms)
         kind.freeze()
         self._id = java_class(fields + "StringField")(ID, "", java_class(fields + "Field$Store").YES)

@@ -100,23 +100,30 @@ class LuceneSearch:
         counts[nonempty] = results.counts
         return results.hits(counts)
 
-    def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+    @property
+    def fields(self) -> Fields:
+        """The declared filter fields."""
+        return self._fields
+
+    def score(
+        self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]], *, unknown: float | None = None
+    ) -> NDArray[np.float32]:
         """Score the documents ``doc_ids[i]`` for ``queries[i]``: float32, query after query.
 
-        A document that shares no term with its query scores 0.
+        A document that shares no term with its query scores 0, and one with an unknown id `unknown`.
 
         Raises
         ------
         InputError
-            For an unknown id.
+            For an unknown id, unless `unknown` is given.
         """
         scores = [
-            self._score(query, list(ids)) if query and len(ids) else np.zeros(len(ids), np.float32)
+            self._score(query, list(ids), unknown) if query and len(ids) else np.zeros(len(ids), np.float32)
             for query, ids in zip(queries, doc_ids, strict=True)
         ]
         return np.concatenate(scores) if scores else np.zeros(0, np.float32)
 
-    def _score(self, query: str, ids: list[str]) -> NDArray[np.float32]:
+    def _score(self, query: str, ids: list[str], unknown: float | None) -> NDArray[np.float32]:
         depth = 1 << (len(set(ids)) - 1).bit_length()
         results = HitParser()
         # The Java function reads the candidates from a single reference, so one query is scored at a time.
@@ -130,9 +137,10 @@ class LuceneSearch:
             results.add(apply(scorer, query))
         hits = results.hits(np.array(results.counts))
         by_id = dict(zip(hits.doc_ids, hits.scores.tolist(), strict=True))
-        if (missing := next((doc_id for doc_id in ids if doc_id not in by_id), None)) is not None:
+        missing = next((doc_id for doc_id in ids if doc_id not in by_id), None)
+        if missing is not None and unknown is None:
             raise InputError(f"the id {missing!r} is not in the index {self.path}")
-        return np.array([by_id[doc_id] for doc_id in ids], np.float32)
+        return np.array([by_id.get(doc_id, unknown) for doc_id in ids], np.float32)
 
     def _make_functions(self, k: int, filter: Filter | None) -> tuple[Any, Any]:
         """Build the Java functions from the text of one query, and of a batch, to the text of the hits."""

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipelines import SearchPipeline
-from pipelines.search import Refine
+from pipelines.search import Boost, Facets, Refine
 from pipelines.search.highlight import highlight
 
 SEARCH = "/v1/collections/notes/search"
@@ -45,6 +45,8 @@ def expected(results):
         ({"group_by": "topic", "k": 4}, {"refine": Refine(group_by="topic"), "k": 4}),
         ({"threshold": 0.3}, {"refine": Refine(threshold=0.3)}),
         ({"collapse": 0.5}, {"refine": Refine(collapse=0.5)}),
+        ({"boosts": [{"field": "topic", "values": ["bread"]}]}, {"boosts": [Boost("topic", values=["bread"])]}),
+        ({"query_syntax": "simple", "k": 3}, {"query_syntax": "simple", "k": 3}),
     ],
 )
 def test_hits_are_those_of_the_pipeline(client, pipeline, body, options):
@@ -67,6 +69,22 @@ def test_a_page_continues_the_one_before(client):
     second = client.post(SEARCH, json={"query": "notes about bread", "k": 4, "offset": 4}).json()["hits"]
 
     assert second == whole[4:]
+
+
+def test_operators_and_facets_are_those_of_the_pipeline(client, pipeline):
+    """A wrong query among others that wait with it fails alone."""
+    query, counted = "+bread -dough yeast^2", Facets(("topic",), over="match")
+    body = {"query_syntax": "simple", "facets": ["topic"], "facets_over": "match", "highlight": True, "offset": 0}
+
+    answer = client.post(SEARCH, json={"query": query, **body})
+
+    right = pipeline.search(query, query_syntax="simple", facets=counted, offset=0)
+    assert hits(answer) == expected(right)
+    assert answer.json()["facets"] == right.facets
+    assert all("dough" not in hit["text"] for hit in answer.json()["hits"])
+    refused = client.post(SEARCH, json={"query": "-bread", **body})
+    assert refused.status_code == 422
+    assert "has only exclusions" in refused.text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from checkpoints import write_bert
+from indexing import Document
+from indexing.errors import InputError
+from indexing.hits import Hits
+from pipelines import SearchPipeline, build_collection
+from pipelines.search import SearchConfig
+from retrieve.encoders import DenseEncoder
+from retrieve.feedback import Rm3, VectorFeedback, feedback_of, improved_vectors
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory, encoder):
+    path = tmp_path_factory.mktemp("feedback") / "collection"
+    texts = ["measles vaccine", "measles vaccine immunity", "vaccine immunity dose", "immunity dose"]
+    documents = [Document(f"d{at}", text, metadata={"n": at}) for at, text in enumerate(texts)]
+    documents += [Document(f"x{at}", f"bread oven {at}", metadata={"n": 9}) for at in range(60)]
+    build_collection(documents, path, dense=encoder, fields={"n": "number"}, show_progress=False)
+    return path
+
+
+def opened(collection, encoder, **legs):
+    config = SearchConfig.load({"legs": {name: {"feedback": method} for name, method in legs.items()}})
+    return SearchPipeline.open(collection, config=config, dense=encoder)
+
+
+def test_feedback_finds_documents_that_share_no_word_with_the_query(collection, encoder):
+    with opened(collection, encoder, bm25=None) as pipeline:
+        assert {hit.doc_id for hit in pipeline.search("measles")} == {"d0", "d1"}
+    for method in ("rm3", "rocchio"):
+        with opened(collection, encoder, bm25=method) as pipeline:
+            found = pipeline.search("measles", explain=True)
+            assert {hit.doc_id for hit in found} == {"d0", "d1", "d2", "d3"}
+            for hit in found:
+                leg = hit.explanation.legs["bm25"]
+                assert sum(weight for _, weight in leg.terms) == pytest.approx(leg.score, rel=1e-4)
+            kept = pipeline.search("measles", filter={"n": {"gte": 2}})
+            assert len(kept) == 0
+            assert {hit.doc_id for hit in pipeline.search("+measles vaccine", query_syntax="simple")} == {"d0", "d1"}
+            assert len(pipeline.search("zzz")) == 0
+
+
+def test_all_legs_may_have_feedback_and_queries_without_it_are_unchanged(collection, encoder):
+    with opened(collection, encoder, bm25="rm3", dense={"method": "vector", "documents": 2}) as pipeline:
+        assert len(pipeline.batch_search({"a": "measles", "b": "bread"}, k=3)["a"]) == 3
+        assert pipeline.search("measles +vaccine -dose", query_syntax="simple")
+
+
+def test_a_vector_moves_towards_its_documents_and_keeps_its_length():
+    query, vectors = np.array([[3.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, 3.0]])
+    hits = Hits.from_run({"a": {"x": 2.0, "y": 1.0}}, ["a", "b"])
+
+    moved = improved_vectors(query, hits, vectors, VectorFeedback(2, alpha=0.5, beta=0.5))
+
+    expected = np.array([1.5, 1.0]) * 3 / np.hypot(1.5, 1.0)
+    np.testing.assert_allclose(moved, [expected, [1.0, 0.0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "problem"),
+    [
+        ("vector", "text", "does not apply to the leg 'leg': choose rm3 or rocchio"),
+        ("rm3", "weights", "only a BM25 and a dense leg have it"),
+        ({"method": "rm3", "depth": 3}, "text", "has the options terms, documents, original_weight, not depth"),
+        ({"method": "rm3", "terms": 0}, "text", "terms must be at least 1, not 0"),
+    ],
+)
+def test_an_unknown_method_or_option_is_named(given, rows, problem):
+    with pytest.raises(InputError, match=problem):
+        feedback_of(given, rows, "leg")
+
+
+def test_options_are_read():
+    assert feedback_of({"method": "rm3", "terms": 5}, "text", "bm25") == Rm3(terms=5)
