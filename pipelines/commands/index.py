@@ -15,7 +15,6 @@ from pipelines.commands.command import (
     dense_encoder,
     json_text,
     number_or_by_field,
-    numbers_by_field,
     positive,
     remote_model,
     sparse_encoder,
@@ -34,6 +33,7 @@ from pipelines.commands.index_options import (
     BM25_PARAMETERS,
     add_bm25_options,
     add_index_options,
+    add_text_options,
     check_parameters,
     index_parameters,
     option_of,
@@ -151,12 +151,6 @@ def add_parser(commands: Any) -> None:
     )
     bm25 = parser.add_argument_group("BM25 leg")
     bm25.add_argument(
-        "--bm25-fields",
-        type=numbers_by_field,
-        metavar="title=W,text=W",
-        help="index title and text as separate fields with these weights (as one field)",
-    )
-    bm25.add_argument(
         "--k1",
         type=number_or_by_field,
         metavar="N",
@@ -168,9 +162,7 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="length normalization, 0 to 1 (0.4); with --bm25-fields also by field",
     )
-    bm25.add_argument(
-        "--analyzer", metavar="NAME", help="Lucene analyzer: a language code, as in de (Anserini's English)"
-    )
+    add_text_options(bm25)
     add_bm25_options(bm25)
     add_files_options(parser)
     add_index_options(parser)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.indexes.registry import backends_of, kind_of
-from pipelines.commands.command import positive
+from pipelines.commands.command import numbers_by_field, positive
 
 if TYPE_CHECKING:
     from indexing.indexes.registry import Backend, Rows
@@ -96,6 +96,19 @@ def add_bm25_options(parser: Any) -> None:
     )
     parser.add_argument("--mu", type=float, metavar="N", help="parameter of Dirichlet smoothing (1000)")
     parser.add_argument("--smoothing", type=float, metavar="N", help="parameter of Jelinek-Mercer smoothing (0.1)")
+
+
+def add_text_options(parser: Any) -> None:
+    """Add the options of how a new BM25 leg reads texts."""
+    parser.add_argument(
+        "--bm25-fields",
+        type=numbers_by_field,
+        metavar="title=W,text=W",
+        help="index title and text as separate fields with these weights (as one field)",
+    )
+    parser.add_argument(
+        "--analyzer", metavar="NAME", help="Lucene analyzer: a language code, as in de (Anserini's English)"
+    )
 
 
 def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
