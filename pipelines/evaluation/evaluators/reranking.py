@@ -125,6 +125,6 @@ class RerankingEvaluator(Evaluator):
             return cosines(query, documents)[0]
         import torch
 
-        sides: tuple[Any, Any] = (query, documents)
-        both = [torch.from_numpy(side.toarray() if issparse(side) else np.asarray(side)) for side in sides]
+        is_sparse = issparse(query)
+        both = [torch.from_numpy(side.toarray() if is_sparse else np.asarray(side)) for side in (query, documents)]
         return np.asarray(self.similarity_fct(*both)).reshape(-1)
