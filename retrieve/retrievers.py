@@ -271,7 +271,7 @@ class TokenRetriever(IndexRetriever):
                 stored.text(at),
                 asked[row],
                 self._tokens(texts.get(ids[at], ""), "document"),
-                mean=self.encoder.similarity == "meanmaxsim",
+                mean=getattr(self.encoder, "similarity", None) == "meanmaxsim",
             )
             for at, row in enumerate(hits.rows.tolist())
         ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from indexing.filters import Fields, FilterLike
 from indexing.hits import Hits
 from indexing.indexes.names import Backend, Rows
 from indexing.query_syntax import SyntaxQuery
+from indexing.resources import Closing, Lifetime
 
 Terms: TypeAlias = tuple[tuple[str, float], ...]
 """The query's terms that a document contains, each with its part of the score, the largest first."""
@@ -74,7 +75,7 @@ class Words(ABC):
         """Return the words that most documents contain, ties by word."""
 
 
-class Index(ABC):
+class Index(Closing):
     """Documents under string ids, found by their rows.
 
     Rows are one of: texts (a string or a `Document` each), vectors ``float32 [n, dimension]``, term weights as CSR
@@ -94,6 +95,7 @@ class Index(ABC):
         self.path, self.read_only = path, read_only
         self._sequence = 0
         self._closed = False
+        self._lifetime = Lifetime(f"index {path}")
 
     @property
     def sequence(self) -> int:
@@ -186,7 +188,7 @@ class Index(ABC):
     def __len__(self) -> int:
         """Return the number of documents."""
 
-    def finish_indexing(self) -> None:  # noqa: B027  # most kinds index as they go
+    def finish_indexing(self) -> None:  # most kinds index as they go
         """Build what upserts postponed, such as Qdrant Edge's graph; called before the last commit of a write."""
 
     def files(self) -> list[Path]:
@@ -268,9 +270,6 @@ class Index(ABC):
         """Bytes on this machine's disk."""
         return folder_bytes(self.path)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -283,6 +282,7 @@ class Index(ABC):
     def _check_open(self) -> None:
         if self._closed:
             raise StorageError(f"the index {self.path} is closed: open it again")
+        self._lifetime.check()
 
     def _check_writable(self) -> None:
         self._check_open()

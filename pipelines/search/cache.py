@@ -3,10 +3,10 @@
 import json
 from collections import OrderedDict
 from collections.abc import Hashable
-from threading import Lock
 from typing import Any
 
 from indexing.errors import InputError
+from indexing.locks import CopiedLock
 from pipelines.search.results import SearchResults
 
 
@@ -24,7 +24,7 @@ class AnswerCache:
             raise InputError(f"cache must be at least 0, not {size}")
         self.size = size
         self._answers: OrderedDict[Hashable, SearchResults] = OrderedDict()
-        self._lock = Lock()
+        self._lock = CopiedLock()
 
     def get(self, key: Hashable) -> SearchResults | None:
         """Return a copy of the answer stored under this key, marked as cached; None when there is none."""

@@ -29,7 +29,8 @@ def scored_tokens(
 ) -> list[ScoredToken] | None:
     """Return a text's tokens in the order of its vectors; None for an encoder whose vectors are not those of tokens.
 
-    Vectors are not those of tokens after token pooling, and in models that read chats.
+    Vectors are not those of tokens after token pooling, and in models that read chats. An object of one's own does not
+    tell its tokens.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ def scored_tokens(
     from retrieve.encoders.modules.token_pooling import HierarchicalTokenPooling
     from retrieve.encoders.modules.transformer import Transformer
 
+    if not hasattr(encoder, "modules"):
+        return None
     modules = modules_for_task(encoder.modules, task)
     first: Any = modules[0]
     pools = [module for module in modules if isinstance(module, HierarchicalTokenPooling)]

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import pairwise
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from indexing.inputs import shown
+from indexing.locks import CopiedLock
 from indexing.max_sim import max_sim_of
 from indexing.token_vectors import TokenVectors
 from retrieve.reranking.base import CandidateReranker
@@ -65,7 +65,7 @@ class LateInteractionReranker(CandidateReranker):
         self.cache_bytes = cache_bytes
         self._cache: OrderedDict[str, NDArray[np.float16]] = OrderedDict()
         self._cached_bytes = 0
-        self._cache_lock = Lock()
+        self._cache_lock = CopiedLock()
         self._queries = LastQueries(self._encode_queries)
 
     def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.vectors import check_weight_rows
 
 LUCENE_FILES = (
-    r"(pending_)?segments_[0-9a-z]+|write\.lock|_[0-9a-z]+(_\w+)?\."
+    r"(pending_)?segments_[0-9a-z]+|write\.lock|_[0-9a-z]+(_[\w-]+)?\."
     r"(si|cf[se]|fnm|fd[xtm]|ti[mp]|tmd|doc|pos|pay|psm|[nd]v[dm]|kd[dim]|di[im]|tv[xdm]|liv|ve[cxmq][fq]?|tmp)"
 )
 

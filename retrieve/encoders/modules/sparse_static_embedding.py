@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from indexing.errors import ModelError
+from indexing.locks import CopiedLock
 from retrieve.encoders.batching import Tokens, flatten_rows
-from retrieve.encoders.modules.lock import ModuleLock
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object
 from retrieve.encoders.modules.tokenizer import load_tokenizer, quiet, save_tokenizer
 from retrieve.encoders.modules.weights import load_weights
@@ -35,7 +35,7 @@ class SparseStaticEmbedding(InputModule):
         super().__init__()
         self.tokenizer, self.max_length, self.frozen = tokenizer, max_length, frozen
         self.weight = torch.nn.Parameter(weight.float(), requires_grad=not frozen)
-        self._tokenizing = ModuleLock()
+        self._tokenizing = CopiedLock()
 
     @classmethod
     def load(cls, folder: Path, options: LoadOptions, config: Mapping[str, Any] | None = None) -> Self:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from indexing.errors import ModelError
+from indexing.locks import CopiedLock
 from retrieve.encoders.batching import Tokens, flatten_rows
 from retrieve.encoders.kernels.unpadded import padded
 from retrieve.encoders.modules.backbone import (
@@ -27,7 +28,6 @@ from retrieve.encoders.modules.backbone import (
     usable_length,
 )
 from retrieve.encoders.modules.chat import ChatTemplate
-from retrieve.encoders.modules.lock import ModuleLock
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
 from retrieve.encoders.modules.task_lengths import TaskLengths
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
@@ -137,7 +137,7 @@ class Transformer(InputModule):
         if do_lower_case:
             lowercase(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
-        self._tokenizing = ModuleLock()
+        self._tokenizing = CopiedLock()
         self.reentrant = reentrant(model)
 
     @classmethod

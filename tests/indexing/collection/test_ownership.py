@@ -185,3 +185,14 @@ def test_a_build_that_fails_leaves_the_folders_of_others(tmp_path):
         build_collection(corpus(), tmp_path / "c", show_progress=False)
 
     assert (tmp_path / ".c.building" / "mine.txt").read_text() == "x"
+
+
+def test_files_that_lucene_was_writing_when_it_was_killed_belong_to_the_collection(collection):
+    """A build killed while Lucene wrote stored fields could not be resumed: its temporary file was foreign."""
+    for name in ("_0_Lucene90FieldsIndex-doc_ids_0.tmp", "_0_Lucene90FieldsIndexfile_pointers_1.tmp", "_a_1.fnm"):
+        write(collection / "legs" / "bm25" / name)
+
+    assert not list(foreign(collection))
+
+    build(collection, overwrite=True)
+    assert Collection.open(collection).close() is None

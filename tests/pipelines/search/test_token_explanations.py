@@ -50,6 +50,25 @@ def test_there_is_a_token_for_each_vector(encoder: MultiVectorEncoder) -> None:
     assert [token.text for token in scored_tokens(encoder, "Water, heat.", "document") or ()][1:-1] == ["Water", "heat"]
 
 
+class OwnEncoder:
+    """An encoder of one's own, with nothing but the interface."""
+
+    def __init__(self, encoder: MultiVectorEncoder) -> None:
+        self.identity, self.dimension = encoder.identity, encoder.dimension
+        self.encode_query, self.encode_document = encoder.encode_query, encoder.encode_document
+
+
+def test_an_encoder_of_ones_own_is_explained_without_the_names_of_tokens(
+    collection: Path, encoder: MultiVectorEncoder
+) -> None:
+    with SearchPipeline.open(collection, legs=["tokens"], multi_vector=OwnEncoder(encoder)) as pipeline:
+        hit = pipeline.search("water wave", k=1, explain=True)[0]
+    assert hit.explanation is not None
+    tokens = hit.explanation.legs["tokens"].tokens
+    assert tokens and sum(token.part for token in tokens) == pytest.approx(hit.score, abs=1e-4)
+    assert {token.token for token in tokens} == {""}
+
+
 @pytest.mark.parametrize("legs", [["tokens"], ["bm25", "tokens"]])
 def test_parts_of_all_tokens_sum_to_the_legs_score(collection: Path, encoder: MultiVectorEncoder, legs: list) -> None:
     with SearchPipeline.open(collection, legs=legs, multi_vector=encoder) as pipeline:

@@ -1,10 +1,10 @@
-"""A lock that a module may hold although models are copied and pickled."""
+"""A lock that an object may hold although it is copied and pickled."""
 
 from threading import Lock
 from types import TracebackType
 
 
-class ModuleLock:
+class CopiedLock:
     """A lock for a ``with`` block; a copy of it, also one in another process, is a lock of its own."""
 
     def __init__(self) -> None:
@@ -18,5 +18,5 @@ class ModuleLock:
     ) -> None:
         self._lock.release()
 
-    def __reduce__(self) -> tuple[type["ModuleLock"], tuple[()]]:
-        return ModuleLock, ()
+    def __reduce__(self) -> tuple[type["CopiedLock"], tuple[()]]:
+        return CopiedLock, ()
