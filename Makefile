@@ -27,8 +27,8 @@ setup: .venv/ready
 demo: setup
 	@echo; echo "== 1. Create a corpus: docstrings of the installed packages =="
 	$(BIN)/retrieve pydocs $(DEMO)/pydocs
-	@echo; echo "== 2. Index it: BM25 in Lucene, all-MiniLM-L6-v2 vectors in FAISS =="
-	$(BIN)/retrieve index $(DEMO)/pydocs --to $(DEMO)/index --overwrite
+	@echo; echo "== 2. Index it: BM25 in Lucene, all-MiniLM-L6-v2 vectors in FAISS, its token vectors for reranking =="
+	$(BIN)/retrieve index $(DEMO)/pydocs --to $(DEMO)/index --overwrite --late-interaction
 	@echo; echo "== 3. Search it: both legs, fused; each hit shows its rank in each leg =="
 	$(BIN)/retrieve search $(DEMO)/index "compute the singular value decomposition of a matrix" -k 3
 	@echo

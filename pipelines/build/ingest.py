@@ -152,12 +152,27 @@ def _encoded(known: KnownRows, encoders: Mapping[str, DocumentEncoder], clock: S
         For an encoder whose rows contain NaN or an infinity.
     """
     rows = {}
-    for name, encoder in encoders.items():
+    for name, encode in _encoding(encoders).items():
         with clock(f"{name} encoding"):
-            rows[name] = known.complete(name, encoder.encode_document)
+            rows[name] = known.complete(name, encode)
         if not is_finite(rows[name]):
             raise ModelError(f"the encoder of the leg {name!r} returns NaN or infinite values")
     return rows
+
+
+def _encoding(encoders: Mapping[str, DocumentEncoder]) -> dict[str, Callable[[Sequence[str]], Any]]:
+    """Return the function that encodes the texts of each leg; two legs of one network share its pass."""
+    from retrieve.encoders.dense_tokens import DenseTokens, OnePass, shares_pass
+
+    encode: dict[str, Callable[[Sequence[str]], Any]] = {
+        name: encoder.encode_document for name, encoder in encoders.items()
+    }
+    for tokens_leg, tokens in encoders.items():
+        leg = next((name for name, dense in encoders.items() if shares_pass(dense, tokens)), None)
+        if leg is not None and isinstance(tokens, DenseTokens):
+            both: Any = OnePass(encoders[leg], tokens)  # type: ignore[arg-type]
+            encode |= {leg: both.vectors, tokens_leg: both.token_vectors}
+    return encode
 
 
 def is_finite(rows: Any) -> bool:

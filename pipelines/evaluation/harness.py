@@ -25,7 +25,7 @@ from pipelines.evaluation.legs import BuiltLegs, CollectionLegs, LegSource, Say,
 from pipelines.evaluation.report import GivenTexts, write_report
 from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.results import FORMAT
-from pipelines.evaluation.systems import Plan
+from pipelines.evaluation.systems import COLBERT, Plan
 from pipelines.evaluation.task import PACKAGES, Settings, Task, run_task
 from pipelines.measures.measures import Measure
 from pipelines.models import Models
@@ -39,6 +39,10 @@ SELF_HIT_SETS = ("arguana", "quora", "scidocs", *CQADUPSTACK_PARTS, "nanoarguana
 Elsewhere an id shared by a query and a document is a coincidence (both count from 1, for example), and dropping the
 document would be wrong, although BEIR's own evaluator does it everywhere.
 """
+
+
+_NAMES = {"tokens": COLBERT}
+"""Names of the systems' legs that are not their kind."""
 
 
 def drops_self_hits(dataset: str, rule: SelfHits) -> bool:
@@ -271,14 +275,16 @@ def prepare_collection(
     from pipelines.build.plan import is_built
 
     used = {name: plan.legs[name] for name in plan.used_legs()}
-    if strange := next((name for name, leg in used.items() if name != leg.kind), None):
+    if strange := next((name for name, leg in used.items() if name != _NAMES.get(leg.kind, leg.kind)), None):
         raise InputError(
-            f"index (--index) holds the legs bm25, dense and sparse only: leave it out to build {strange!r} separately"
+            "index (--index) holds the legs bm25, dense, sparse and colbert only: leave it out to build "
+            f"{strange!r} separately"
         )
     wanted: dict[str, Any] = {
         "bm25": "bm25" in used,
         "dense": encoder_of(used["dense"], models) if "dense" in used else None,
         "sparse": encoder_of(used["sparse"], models) if "sparse" in used else None,
+        "multi_vector": next((encoder_of(leg, models) for leg in used.values() if leg.kind == "tokens"), None),
         "dense_index": used["dense"].index if "dense" in used else "flat",
     }
     if is_built(index, dataset.corpus, **wanted):

@@ -19,7 +19,7 @@ from pipelines.evaluation.systems import LegKind, LegSpec, System
 from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.blocks import search_blocks
 from pipelines.search.config import LegConfig, SearchConfig
-from pipelines.search.opening import LegRetrievers, make_reranker, searched_legs, stored_reranker
+from pipelines.search.opening import LegRetrievers, searched_legs, stored_reranker, stored_tokens
 from pipelines.search.reading import read_queries
 from retrieve.reranking.carried import CarriedWeight
 
@@ -56,11 +56,22 @@ def encoder_of(leg: LegSpec, models: Models) -> Any:
     return models.dense(leg.model, leg.dtype)
 
 
-def reranker_identity(system: System, models: Models) -> Any:
-    """Return what decides a reranker's scores, beside the legs' encoders and the options of the system."""
+def reranker_identity(system: System, models: Models, legs: "Mapping[str, OpenLeg] | None" = None) -> Any:
+    """Return what decides a reranker's scores, beside the searched legs' encoders and the options of the system.
+
+    `legs` are the system's open legs. Without them, the reranker's model is loaded, and what a collection stores is
+    left out.
+    """
     config = system.config.reranker
-    if config is None or config.model == LATE_INTERACTION:
-        return config and config.model
+    if config is None:
+        return None
+    if config.model == LATE_INTERACTION:
+        name = None if legs is None else stored_tokens(config, legs[system.legs[0]].collection.manifest)
+        if legs is None or name is None:
+            return config.model
+        leg = legs[system.legs[0]].collection.leg(name)
+        stored = {"backend": leg.backend, "parameters": dict(leg.parameters), "encoder": _unnamed(leg.encoder or {})}
+        return {"model": config.model, "stored": stored}
     model = models.cross_encoder(config.model, config.dtype)
     carried = CarriedWeight.read(Path(model.checkpoint.folder)) if config.weight is None else None
     return _unnamed(model.identity) | ({} if carried is None else {"reranking": asdict(carried)})
@@ -69,20 +80,31 @@ def reranker_identity(system: System, models: Models) -> Any:
 def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Models) -> "CandidateReranker | None":
     """Return a new reranker of a system.
 
-    Late interaction reads its first leg of token vectors, or else encodes candidates with its first dense leg's
-    encoder.
+    Late interaction reads the vectors of the system's first leg of token vectors, or else of such a leg in the
+    collection of its first leg. Without one it encodes candidates with its first dense leg's encoder.
     """
     config = system.config.reranker
     if config is None:
         return None
-    tokens = next((legs[name] for name in system.legs if legs[name].kind == "tokens"), None)
+    used = [legs[name] for name in system.legs]
+    tokens = next((leg for leg in used if leg.kind == "tokens"), None)
     if config.model == LATE_INTERACTION and tokens is not None and config.passages in (None, "first"):
         return stored_reranker(config, tokens.retriever, mean=tokens.encoder.similarity == "meanmaxsim")
-    encoder = next((legs[name].encoder for name in system.legs if legs[name].kind == "dense"), None)
+    dense = next((leg.encoder for leg in used if leg.kind == "dense"), None)
+    retrievers = LegRetrievers(used[0].collection, models=models, dense=dense)
     try:
-        return make_reranker(config, models, encoder)
+        return retrievers.reranker(config, [leg.retriever for leg in used])
     except InputError as error:
         raise InputError(f"system {system.name!r}: {error}") from None
+
+
+def reranker_bytes(system: System, legs: Mapping[str, "OpenLeg"]) -> int:
+    """Return the size on disk of the token vectors that a system's reranker reads from a leg that is not searched."""
+    config, collection = system.config.reranker, legs[system.legs[0]].collection
+    name = None if config is None else stored_tokens(config, collection.manifest)
+    if name is None or any(legs[leg].kind == "tokens" for leg in system.legs):
+        return 0
+    return collection.leg(name).bytes + collection.stats().shard_bytes[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +252,13 @@ class CollectionLegs(LegSource):
         self._collection = self._opened.enter_context(Collection.open(directory))
 
     def _open(self, leg: LegSpec) -> OpenLeg:
-        config = self._configs.get(leg.name, LegConfig())
+        # The leg of a benchmark has the name of its system, and the collection's that of its kind.
+        name = leg.name if leg.name in self._collection.manifest.legs else leg.kind
+        config = self._configs.get(name, LegConfig())
         if leg.model is not None:
             config = replace(config, encoder=leg.model, dtype=leg.dtype)
-        legs = LegRetrievers(self._collection, {leg.name: config}, models=self.models)
-        opened = _opened(self._collection, legs, leg.name, leg, {})
+        legs = LegRetrievers(self._collection, {name: config}, models=self.models)
+        opened = _opened(self._collection, legs, name, leg, {})
         # The documents may change at any time, and no fingerprint of a corpus would show it.
         determines = {**opened.determines, "files": _stamps(self.directory)}
         if self._syntax != "plain":

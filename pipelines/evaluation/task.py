@@ -18,7 +18,7 @@ from indexing.plurals import counted
 from indexing.runs import read_trec_run, write_trec_run
 from pipelines.evaluation.cost import forget_peak, peak_megabytes, percentiles, time_searches
 from pipelines.evaluation.external_runs import hits_of_run
-from pipelines.evaluation.legs import LegSource, OpenLeg, Say, reranker_identity, system_reranker
+from pipelines.evaluation.legs import LegSource, OpenLeg, Say, reranker_bytes, reranker_identity, system_reranker
 from pipelines.evaluation.mteb import write_mteb
 from pipelines.evaluation.pool import best_order, unjudged_rate
 from pipelines.evaluation.published import published_figures
@@ -231,7 +231,7 @@ class _Runner:
             "timing": self.settings.timing,
             "system": system.determines,
             "legs": [legs[name].determines for name in system.legs],
-            "reranker": reranker_identity(system, self.models),
+            "reranker": reranker_identity(system, self.models, legs),
         }
 
     def _common(self) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class _Runner:
             "query_s": round(seconds + time.perf_counter() - start, 3),
             "encode_s": _sum(legs[name].encode_s for name in system.legs),
             "build_s": _sum(legs[name].build_s for name in system.legs),
-            "index_bytes": sum(legs[name].index_bytes for name in system.legs),
+            "index_bytes": sum(legs[name].index_bytes for name in system.legs) + reranker_bytes(system, legs),
             "peak_mb": peak_megabytes() if watched else None,
         }
         return {"cost": cost}, hits.top(k), pool

@@ -87,10 +87,9 @@ class LegRetrievers:
         """
         encoder = None
         if config.model == LATE_INTERACTION:
-            legs = self.collection.manifest.legs
-            tokens = next((name for name, leg in legs.items() if leg.rows == "tokens"), None)
-            if tokens is not None and config.passages in (None, "first"):
-                mean = legs[tokens].parameters.get("metric") == "meanmaxsim"
+            tokens = stored_tokens(config, self.collection.manifest)
+            if tokens is not None:
+                mean = self.collection.leg(tokens).parameters.get("metric") == "meanmaxsim"
                 return stored_reranker(config, self[tokens], mean=mean)
             encoder = next((leg.encoder for leg in retrievers if isinstance(leg, DenseRetriever)), None)
             encoder = encoder or self._dense_encoder(config.dtype)
@@ -129,6 +128,13 @@ def searched_legs(manifest: Manifest) -> list[str]:
     These order candidates for the late-interaction reranker, and find worse than the encoder's own vectors.
     """
     return [name for name, leg in manifest.legs.items() if (leg.encoder or {}).get("kind") != DENSE_TOKENS]
+
+
+def stored_tokens(config: RerankerConfig, manifest: Manifest) -> str | None:
+    """Return the leg whose token vectors a reranker reads; None for one that reads texts."""
+    if config.model != LATE_INTERACTION or config.passages not in (None, "first"):
+        return None
+    return next((name for name, leg in manifest.legs.items() if leg.rows == "tokens"), None)
 
 
 def stored_reranker(config: RerankerConfig, leg: Any, *, mean: bool) -> "CandidateReranker":

@@ -12,6 +12,7 @@ from indexing.inputs import listed, whole_number
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.dense_tokens import TokenOutput
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.functions import DenseFunction
 from retrieve.encoders.modules import Step
@@ -333,7 +334,14 @@ class DenseEncoder(PromptedEncoder):
         vectors = [block.vectors for block in blocks] or [np.zeros((0, self._full_dimension), np.float32)]
         return TokenVectors(np.cumsum(lengths), vectors[0] if len(vectors) == 1 else np.concatenate(vectors))
 
-    def _vectors(self, chunk: Chunk, normalize: bool, dimension: int) -> NDArray[np.float32]:
+    def both_vectors(self, chunk: Chunk) -> tuple[NDArray[np.float32], TokenVectors]:
+        """Return the vectors and the token vectors of a chunk's texts, from one pass through the network."""
+        tokens = TokenOutput(chunk)
+        return self._vectors(chunk, False, self.dimension, tokens), tokens.result(self.checkpoint.name)
+
+    def _vectors(
+        self, chunk: Chunk, normalize: bool, dimension: int, tokens: TokenOutput | None = None
+    ) -> NDArray[np.float32]:
         import torch
 
         vectors = np.empty((len(chunk), dimension), np.float32)
@@ -342,24 +350,16 @@ class DenseEncoder(PromptedEncoder):
             if normalize:
                 output = torch.nn.functional.normalize(output, dim=-1)
             vectors[rows] = output.cpu().numpy()
+            if tokens is not None:
+                tokens.add(rows, features)
         check_finite(vectors, self.checkpoint.name)
         return vectors if len(chunk) == len(chunk.inverse) else vectors[chunk.inverse]
 
     def _token_vectors(self, chunk: Chunk) -> TokenVectors:
-        import torch
-
-        tokens = chunk.tokens
-        vectors: NDArray[np.float32] | None = None
+        tokens = TokenOutput(chunk)
         for rows, features in chunk.run():
-            output = torch.nn.functional.normalize(features["token_embeddings"].float(), dim=-1).cpu().numpy()
-            if vectors is None:
-                vectors = np.empty((len(tokens.ids), output.shape[-1]), np.float32)
-            mask, sources = tokens.layout(rows, output.shape[1])
-            vectors[sources] = output[mask]
-        assert vectors is not None  # a chunk is never empty
-        check_finite(vectors, self.checkpoint.name)
-        distinct = TokenVectors(tokens.offsets, vectors)
-        return distinct if len(chunk) == len(chunk.inverse) else distinct.take(chunk.inverse)
+            tokens.add(rows, features)
+        return tokens.result(self.checkpoint.name)
 
     def _width(self, truncate_dim: int | None) -> int:
         """Return the width of truncated vectors."""

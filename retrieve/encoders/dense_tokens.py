@@ -1,9 +1,13 @@
 """DenseTokens: the token vectors of a dense encoder, for late interaction without a model trained for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.token_vectors import TokenVectors
+from retrieve.encoders.engine import Chunk, check_finite
 
 if TYPE_CHECKING:
     from retrieve.encoders.dense import DenseEncoder
@@ -52,3 +56,88 @@ class DenseTokens:
     def encode_document(self, texts: Sequence[str]) -> TokenVectors:
         """Encode documents, without a prompt."""
         return self.encoder.encode_tokens(texts, prompt="")
+
+
+class TokenOutput:
+    """Token vectors of a chunk's texts, scaled to unit length and collected batch by batch."""
+
+    def __init__(self, chunk: Chunk) -> None:
+        self.chunk = chunk
+        self._vectors: NDArray[np.float32] | None = None
+
+    def add(self, rows: NDArray[np.int64], features: Mapping[str, Any]) -> None:
+        """Take the output of one batch of `Chunk.run`."""
+        import torch
+
+        tokens = self.chunk.tokens
+        output = torch.nn.functional.normalize(features["token_embeddings"].float(), dim=-1).cpu().numpy()
+        if self._vectors is None:
+            self._vectors = np.empty((len(tokens.ids), output.shape[-1]), np.float32)
+        mask, sources = tokens.layout(rows, output.shape[1])
+        self._vectors[sources] = output[mask]
+
+    def result(self, model: str) -> TokenVectors:
+        """Return the vectors of all texts after the last batch; a `ModelError` for NaN names `model`."""
+        assert self._vectors is not None  # a chunk is never empty
+        check_finite(self._vectors, model)
+        distinct = TokenVectors(self.chunk.tokens.offsets, self._vectors)
+        return distinct if len(self.chunk) == len(self.chunk.inverse) else distinct.take(self.chunk.inverse)
+
+
+class OnePass:
+    """Document vectors and token vectors of the same texts from one pass through the network.
+
+    The legs of a collection are encoded one after the other. The first of both legs that encodes some texts runs the
+    network, and keeps the rows of the other leg until this asks for the same texts.
+
+    Parameters
+    ----------
+    dense, tokens
+        Encoders for which `shares_pass` is true.
+    """
+
+    def __init__(self, dense: "DenseEncoder", tokens: DenseTokens) -> None:
+        self.dense, self.tokens = dense, tokens
+        self._texts: list[str] = []
+        self._kept: dict[str, Any] = {}
+
+    def vectors(self, texts: Sequence[str]) -> Any:
+        """Return the vectors of documents, as `DenseEncoder.encode_document` does."""
+        return self._rows("vectors", texts)
+
+    def token_vectors(self, texts: Sequence[str]) -> Any:
+        """Return the token vectors of documents, as `DenseTokens.encode_document` does."""
+        return self._rows("token_vectors", texts)
+
+    def _rows(self, name: str, texts: Sequence[str]) -> Any:
+        texts = list(texts)
+        if name not in self._kept or texts != self._texts:
+            vectors, tokens = self._encode(texts)
+            self._texts, self._kept = texts, {"vectors": vectors, "token_vectors": tokens}
+        return self._kept.pop(name)
+
+    def _encode(self, texts: list[str]) -> tuple[NDArray[np.float32], TokenVectors]:
+        if not texts:
+            return self.dense.encode_document(texts), self.tokens.encode_document(texts)
+        blocks = [
+            self.dense.both_vectors(chunk) for chunk in self.dense.engine_for("document").chunks(texts, task="document")
+        ]
+        vectors = np.concatenate([vectors for vectors, _ in blocks])
+        return vectors, TokenVectors.join([tokens for _, tokens in blocks])
+
+
+def shares_pass(dense: Any, tokens: Any) -> bool:
+    """Return whether both encoders run the same network on the same input for a document."""
+    if not isinstance(tokens, DenseTokens):
+        return False
+    from retrieve.encoders.dense import DenseEncoder
+
+    if not isinstance(dense, DenseEncoder):
+        return False
+    engine = dense.engine_for("document")
+    lengths = getattr(engine.input, "lengths", None)
+    return (
+        engine is tokens.encoder.engine_for(None)
+        and not dense.resolve_prompt(None, "document")
+        and getattr(lengths, "document_length", None) is None
+    )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checkpoints import write_bert
 from late_interaction import write_colbert
 
 from indexing.collection.reader import Collection
@@ -15,6 +16,7 @@ from indexing.max_sim import max_sim
 from pipelines.build.job import build_collection, update_collection
 from pipelines.search import SearchPipeline
 from retrieve import DenseEncoder, MultiVectorEncoder
+from retrieve.encoders.dense_tokens import DenseTokens, shares_pass
 
 WORDS = ["water", "light", "wave", "energy", "stock", "price", "market", "fire", "heat", "cell"]
 
@@ -193,3 +195,32 @@ def test_the_index_keeps_vectors_only_if_bits_are_chosen(tmp_path, encoder):
             sizes.append(collection.index("tokens").size_bytes)
     np.testing.assert_allclose(found[0].scores, found[1].scores, rtol=1e-6)
     assert sizes[0] < sizes[1]
+
+
+def test_vectors_and_token_vectors_of_a_dense_encoder_take_one_pass(tmp_path):
+    dense = DenseEncoder(write_bert(tmp_path / "model"), dtype="float32", device="cpu")
+    tokens, engine = DenseTokens(dense), dense.engine_for("document")
+    texts = ["water is light", "fire", "water is light", "the price of heat"]
+    expected = dense.encode_document(texts), tokens.encode_document(texts)
+    batches = []
+    hook = engine.network.register_forward_hook(lambda *_: batches.append(1))
+    corpus = [Document(str(number), text) for number, text in enumerate(texts)]
+    build(tmp_path / "c", tokens, corpus, dense=dense)
+    once = len(batches)
+    dense.encode_document(texts)
+    hook.remove()
+    assert once == len(batches) - once, "as many batches as for the vectors alone"
+    with Collection.open(tmp_path / "c") as collection:
+        found = collection.index("dense").search(expected[0], 4)
+        np.testing.assert_allclose([row.scores[0] for row in found], 1, atol=1e-5)
+        scores = collection.index("tokens").score(expected[1], [["0", "1", "2", "3"]] * 4)
+    np.testing.assert_allclose(scores.reshape(4, 4), max_sim(expected[1], expected[1], mean=True), atol=2e-3)
+
+
+def test_legs_with_different_input_take_a_pass_each(tmp_path):
+    write_bert(tmp_path / "model")
+    prompted = DenseEncoder(tmp_path / "model", dtype="float32", device="cpu", prompts={"document": "the text "})
+    other = DenseEncoder(tmp_path / "model", dtype="float32", device="cpu")
+    assert shares_pass(other, DenseTokens(other)) and shares_pass(other.truncated(8), DenseTokens(other))
+    assert not shares_pass(prompted, DenseTokens(prompted))
+    assert not shares_pass(other, DenseTokens(prompted)) and not shares_pass(other, other)

@@ -1,18 +1,27 @@
 """Legs of token vectors as systems: benchmarks, evaluation of a collection, tuning, mining and configuration."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checkpoints import write_bert
 from late_interaction import write_colbert
 
 from benchmarks import run_beir
+from indexing.collection.reader import Collection
+from indexing.corpora.corpus import read_corpus
 from indexing.errors import ModelError
 from pipelines.build.job import build_collection
 from pipelines.cli import main
-from pipelines.evaluation.systems import LegSpec
+from pipelines.evaluation.legs import CollectionLegs, reranker_identity, system_reranker
+from pipelines.evaluation.systems import LegSpec, System
+from pipelines.models import Models
 from pipelines.search import SearchPipeline
-from retrieve import MultiVectorEncoder
+from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
+from retrieve import DenseEncoder, LateInteractionReranker, MultiVectorEncoder
+from retrieve.encoders import DenseTokens
+from retrieve.reranking.stored_tokens import StoredTokenReranker
 
 TOPICS = ["bread in an oven", "packets of a network", "matrix of values", "list of numbers", "light on water"]
 
@@ -68,8 +77,6 @@ def test_a_systems_file_names_a_leg_of_token_vectors(beir: Path, model: Path, tm
 def test_a_collection_is_evaluated_tuned_and_mined_with_its_leg(
     beir: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from indexing.corpora.corpus import read_corpus
-
     encoder = MultiVectorEncoder(model, dtype="float32", device="cpu")
     collection = tmp_path / "collection"
     build_collection(read_corpus(beir / "corpus.jsonl"), collection, multi_vector=encoder, show_progress=False)
@@ -95,3 +102,43 @@ def test_a_collection_is_evaluated_tuned_and_mined_with_its_leg(
         SearchPipeline.open(collection, multi_vector=str(other)),
     ):
         pass
+
+
+def test_one_collection_of_the_benchmark_holds_the_leg(beir: Path, model: Path, tmp_path: Path) -> None:
+    command = ["--dataset", str(beir), "--no-timing", "--no-report", "--k", "10", "--late-interaction", str(model)]
+    command += ["--systems", "bm25,colbert,hybrid+rerank"]
+    assert run_beir.main([*command, "--output", str(tmp_path / "one"), "--index", str(tmp_path / "index")]) == 0
+    assert run_beir.main([*command, "--output", str(tmp_path / "each")]) == 0
+    assert scored(tmp_path / "one") == scored(tmp_path / "each")
+    with Collection.open(tmp_path / "index") as collection:
+        assert list(collection.manifest.legs) == ["bm25", "dense", "tokens"]
+
+
+def test_a_benchmark_reranks_with_the_vectors_that_a_collection_stores(beir: Path, tmp_path: Path) -> None:
+    encoder = DenseEncoder(write_bert(tmp_path / "model"), dtype="float32", device="cpu")
+    corpus = read_corpus(beir / "corpus.jsonl")
+    build_collection(corpus, tmp_path / "without", dense=encoder, show_progress=False)
+    build_collection(corpus, tmp_path / "with", dense=encoder, multi_vector=DenseTokens(encoder), show_progress=False)
+    command = ["--dataset", str(beir), "--output", str(tmp_path / "out"), "--no-timing", "--no-report"]
+    command += ["--systems", "hybrid,hybrid+rerank", "--dense", str(tmp_path / "model"), "--dtype", "float32"]
+    bytes_of, measured = {}, {}
+    for name in ("without", "with"):
+        assert run_beir.main([*command, "--index", str(tmp_path / name)]) == 0
+        (dataset,) = json.loads((tmp_path / "out" / "results.json").read_text())["datasets"].values()
+        bytes_of[name] = [row["cost"]["index_bytes"] for row in dataset["systems"].values()]
+        measured[name] = scored(tmp_path / "out")
+    assert bytes_of["without"][0] == bytes_of["without"][1] == bytes_of["with"][0]
+    assert bytes_of["with"][1] > bytes_of["with"][0], "what the reranker reads is part of the size"
+    assert measured["with"] == pytest.approx(measured["without"], abs=0.01)
+    system = System(
+        "s", SearchConfig(legs={"bm25": LegConfig(), "dense": LegConfig()}, reranker=RerankerConfig("late-interaction"))
+    )
+    texts = replace(system, config=replace(system.config, reranker=RerankerConfig("late-interaction", passages="max")))
+    models, kinds, identities = Models(), [], []
+    for name, one in (("without", system), ("with", system), ("with", texts)):
+        with CollectionLegs(tmp_path / name, models) as source:
+            legs = {leg: source.open(LegSpec(leg, leg)) for leg in ("bm25", "dense")}
+            kinds.append(type(system_reranker(one, legs, models)))
+            identities.append(reranker_identity(one, models, legs))
+    assert kinds == [LateInteractionReranker, StoredTokenReranker, LateInteractionReranker]
+    assert identities[0] == identities[2] == "late-interaction" and identities[1] != identities[0]
