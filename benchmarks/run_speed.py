@@ -41,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
     rerank.add_argument("--model", help="a checkpoint (MiniLM with a random head)")
     _size(rerank, "--queries", "number of queries", 50, 5)
     _size(rerank, "--candidates", "candidates per query", 100, 20)
+    tokens = _task(tasks, "multi-vector", run_multi_vector, "late interaction: encoding, MaxSim and search")
+    tokens.add_argument("--model", help="a multi-vector checkpoint (MiniLM with a projection to 128 dimensions)")
+    tokens.add_argument("--sizes", metavar="N,N", help="numbers of documents to search (5000,50000; quick: 300)")
+    _size(tokens, "--queries", "number of queries of MaxSim and search", 100, 10)
+    _size(tokens, "--candidates", "candidates per query", 100, 20)
     mine = _task(tasks, "mine", run_mine, "hard-negative mining beside sentence-transformers")
     mine.add_argument("--model", help="a checkpoint (all-MiniLM-L6-v2)")
     _size(mine, "--queries", "number of queries", 10_000, 100)
@@ -57,9 +62,9 @@ def parser() -> argparse.ArgumentParser:
         _size(task, "--steps", "training steps", steps, 3)
         _size(task, "--batch-size", "rows per step", batch_size, 8)
         task.add_argument("--split", default="train", help="qrels of a BEIR folder (train)")
-    for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40)):
+    for task, full, quick in ((encode, 1000, 100), (sparse, 500, 40), (tokens, 500, 40)):
         _size(task, "--texts", "number of texts", full, quick)
-    for task in (encode, sparse, rerank, mine, train, splade):
+    for task in (encode, sparse, rerank, tokens, mine, train, splade):
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
         task.add_argument("--device", default="cpu", help="device of both sides (cpu)")
         task.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
@@ -174,6 +179,27 @@ def run_rerank(options: argparse.Namespace) -> "list[Row]":
         return compare(PAIRS, model, pairs, device=options.device, repeats=options.repeats, threads=options.threads)
 
 
+def run_multi_vector(options: argparse.Namespace) -> "list[Row]":
+    """Encode documents as token vectors, score candidates by MaxSim, and search token vectors."""
+    from benchmarks.speed.encoding import compare
+    from benchmarks.speed.inputs import different_texts
+    from benchmarks.speed.multi_vector import ENCODING, reranking, searching
+    from pipelines.training.recipes.projection import write_multi_vector_encoder
+    from retrieve.default_models import default_dense_model
+    from retrieve.encoders import DenseEncoder
+
+    sizes = _sizes(options, [300], [5000, 50_000])
+    texts, timing = different_texts(options.data, options.texts), {"repeats": options.repeats}
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model
+        if model is None:
+            dense = DenseEncoder(default_dense_model(), dtype="float32", device="cpu")
+            model = str(write_multi_vector_encoder(dense, texts, Path(folder) / "model"))
+        rows = compare(ENCODING, model, texts, device=options.device, threads=options.threads, **timing)
+    rows += reranking(options.queries, options.candidates, threads=options.threads, **timing)
+    return rows + searching(sizes, options.queries)
+
+
 def run_mine(options: argparse.Namespace) -> "list[Row]":
     """Mine hard negatives for (query, document) rows among all documents."""
     from benchmarks.speed.inputs import training_rows
@@ -270,7 +296,7 @@ def _dense_and_words(options: argparse.Namespace, task: str, plot_name: str) -> 
     from benchmarks.speed.growth import growth, plot
     from benchmarks.speed.indexes import dense, words
 
-    rows = dense(_sizes(options), options.queries, task=task)
+    rows = dense(_sizes(options, [2000], [10_000, 100_000, 1_000_000]), options.queries, task=task)
     print(growth(rows), end="\n\n")
     if options.output:
         plot(rows, Path(options.output) / plot_name)
@@ -356,9 +382,9 @@ def _set_sizes(options: argparse.Namespace) -> None:
         setattr(options, name, value or (quick if options.quick else full))
 
 
-def _sizes(options: argparse.Namespace) -> list[int]:
+def _sizes(options: argparse.Namespace, quick: list[int], full: list[int]) -> list[int]:
     if not options.sizes:
-        return [2000] if options.quick else [10_000, 100_000, 1_000_000]
+        return quick if options.quick else full
     try:
         sizes = sorted(int(size) for size in options.sizes.split(","))
     except ValueError:

@@ -12,8 +12,6 @@ Writes OUTPUT/token-index.json.
 import argparse
 import sys
 import tempfile
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds o
 
 import numpy as np
 
-from indexing.collection.shards import Shards, TokenRows
-from indexing.collection.store import DocumentStore
-from indexing.collection.stored_rows import StoredTokenRows
+from benchmarks.speed.token_index import built, exact_best
 from indexing.disk import write_json
-from indexing.documents import Document
-from indexing.indexes.tokens.index import TokenIndex
-from indexing.max_sim import max_sim
 from indexing.token_vectors import TokenVectors
 from pipelines.cli import script_main, script_parser
-
-K = 10
-BATCH = 2048
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     print(
         f"{documents.texts:,} documents of {len(documents.vectors) / max(1, documents.texts):.0f} vectors", flush=True
     )
-    best = np.argsort(-max_sim(queries, documents), axis=1, kind="stable")[:, :K]
+    best = exact_best(queries, documents)
     rows = [row for bits in _numbers(options.bits) for row in measure(documents, queries, best, bits, options)]
     write_json(options.output / "token-index.json", {"documents": documents.texts, "rows": rows})
     return 0
@@ -67,54 +57,18 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Build one index and search it with each setting."""
     rows = []
-    with tempfile.TemporaryDirectory(dir=options.output) as folder:
-        path = Path(folder) / "index"
-        settings = {"bits": bits, "train_at": documents.texts, "centroids": options.centroids}
-        store = DocumentStore.create(Path(folder) / "documents.sqlite")
-        shards = Shards(Path(folder) / "shards" / "tokens", TokenRows(documents.dimension))
-        stored = StoredTokenRows(store, shards.folder, TokenRows(documents.dimension))
-        start = time.perf_counter()
-        with TokenIndex.create(path, documents.dimension, stored_rows=stored, **settings) as index:
-            for first in range(0, documents.texts, BATCH):
-                part = documents.slice(first, min(first + BATCH, documents.texts))
-                ids = [str(number) for number in range(first, first + part.texts)]
-                piece = shards.append(store.next_number + np.arange(part.texts), part)
-                store.upsert([Document(doc_id, "") for doc_id in ids], {"tokens": piece})
-                shards.accept(piece)
-                index.upsert(ids, part)
-        built = time.perf_counter() - start
+    with (
+        tempfile.TemporaryDirectory(dir=options.output) as folder,
+        built(Path(folder), documents, bits=bits, centroids=options.centroids) as index,
+    ):
         for nprobe in _numbers(options.nprobe):
             for candidates in _numbers(options.candidates):
-                row = {"bits": bits, "nprobe": nprobe, "candidates": candidates, "build_s": round(built, 1)}
-                row["bytes_a_vector"] = round(_size(path) / len(documents.vectors), 1)
-                row |= searched(path, stored, queries, best, nprobe, candidates)
+                row = {"bits": bits, "nprobe": nprobe, "candidates": candidates, "build_s": round(index.seconds, 1)}
+                row["bytes_a_vector"] = round(index.bytes_a_vector, 1)
+                row |= index.search(queries, best, nprobe=nprobe, candidates=candidates)
                 print("  ".join(f"{name} {value}" for name, value in row.items()), flush=True)
                 rows.append(row)
-        store.close()
     return rows
-
-
-def searched(
-    path: Path, stored: StoredTokenRows, queries: TokenVectors, best: np.ndarray, nprobe: int, candidates: int
-) -> dict[str, float]:
-    """Return recall@10 and the latency of one query at a time."""
-    import torch  # noqa: F401  # as in a search that encodes its query: it converts float16
-
-    with TokenIndex.open(path, read_only=True, stored_rows=stored) as index:
-        index.settings = replace(index.settings, nprobe=nprobe, candidates=candidates)
-        seconds, processor, found = [], [], 0
-        for row in range(queries.texts):
-            start, spent = time.perf_counter(), time.process_time()
-            hits = index.search(queries.slice(row, row + 1), K)
-            seconds.append(time.perf_counter() - start)
-            processor.append(time.process_time() - spent)
-            found += len({int(doc_id) for doc_id in hits.doc_ids} & set(best[row].tolist()))
-    return {
-        f"recall@{K}": round(found / best.size, 4),
-        "p50_ms": round(float(np.median(seconds)) * 1e3, 1),
-        "p95_ms": round(float(np.quantile(seconds, 0.95)) * 1e3, 1),
-        "cpu_ms": round(float(np.median(processor)) * 1e3, 1),
-    }
 
 
 def vectors(file: Path, data: str, dimension: int, count: int) -> tuple[TokenVectors, TokenVectors]:
@@ -140,10 +94,6 @@ def vectors(file: Path, data: str, dimension: int, count: int) -> tuple[TokenVec
         documents = TokenVectors(stored["documents_offsets"], stored["documents"])
         queries = TokenVectors(stored["queries_offsets"], stored["queries"].astype(np.float32))
     return documents, queries.slice(0, min(count, queries.texts))
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir())
 
 
 def _numbers(text: str) -> list[int]:

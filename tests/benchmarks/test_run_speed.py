@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from late_interaction import write_colbert
 from transformers import BertForMaskedLM, BertForSequenceClassification
 
+from benchmarks.speed.multi_vector import searching
 from checkpoints import WORDS, write_bert
 from indexing.documents import Document
 from pipelines.build.job import build_collection
@@ -70,6 +72,32 @@ def test_the_other_encoders(collection, tmp_path, task):
     exact = json.loads((tmp_path / "speed.json").read_text())[2]
     assert exact["setting"] == "float32"
     assert exact["agreement"] == pytest.approx(1.0 if task == "encode-sparse" else 0.0, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_late_interaction_encodes_scores_and_searches(collection, tmp_path):
+    model = write_colbert(tmp_path / "model", document_length=20)
+    sizes = ["--texts", 20, "--queries", 5, "--candidates", 6, "--sizes", 300]
+
+    done = run_speed(
+        "multi-vector", "--data", collection, "--model", model, *sizes, "--repeats", 1, "--output", tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+    rows = {(row["peer"], row["setting"]): row for row in json.loads((tmp_path / "speed.json").read_text())}
+    theirs = [rows["sentence-transformers", setting] for setting in ("default", "best", "float32", "MaxSim of 6")]
+    assert theirs[2]["agreement"] > 0.99999 and theirs[3]["agreement"] < 1e-4
+    assert rows["brute force", "search 300"]["agreement"] > 0.9
+
+
+def test_searches_of_token_vectors_are_compared_with_brute_force():
+    rows = searching([300], 6)
+    assert [row["peer"] for row in rows] == ["brute force", "Qdrant Edge"][: len(rows)] and rows
+    for row in rows:
+        assert set(row) >= KEYS and row["setting"] == "search 300"
+        assert row["agreement"] > 0.9 and row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
+    if len(rows) == 2:
+        assert "theirs: recall@10 1.0000" in rows[1]["detail"], "Edge compares all of so few documents"
 
 
 @pytest.mark.slow

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from checkpoints import write_bert
 from late_interaction import write_colbert
 
+from checkpoints import write_bert
 from indexing.collection.reader import Collection
 from indexing.collection.verify import repair, verify
 from indexing.collection.writer import CollectionWriter

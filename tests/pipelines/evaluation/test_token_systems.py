@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from checkpoints import write_bert
 from late_interaction import write_colbert
 
 from benchmarks import run_beir
+from checkpoints import write_bert
 from indexing.collection.reader import Collection
 from indexing.corpora.corpus import read_corpus
 from indexing.errors import ModelError
