@@ -159,11 +159,11 @@ def _divided(scores: NDArray[np.float32], lengths: NDArray[np.int64]) -> NDArray
     return np.divide(scores, np.maximum(lengths, 1), dtype=np.float32)
 
 
-def token_blocks(offsets: NDArray[np.int64], tokens: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of texts with at most this many tokens, or of one text."""
+def token_blocks(offsets: NDArray[np.int64], tokens: int, most: int | None = None) -> Iterator[tuple[int, int]]:
+    """Yield ranges of texts with at most this many tokens, or of one text; of at most `most` texts."""
     start, texts = 0, len(offsets) - 1
     while start < texts:
         stop = int(np.searchsorted(offsets, offsets[start] + tokens, side="right")) - 1
-        stop = min(max(stop, start + 1), texts)
+        stop = min(max(stop, start + 1), texts, start + (most or texts))
         yield start, stop
         start = stop

@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
+from indexing.indexes.names import TOKEN_METRICS
 from indexing.indexes.names import Backend as Backend
 from indexing.indexes.names import Rows as Rows
 
@@ -15,8 +16,8 @@ KINDS: Mapping[Backend, tuple[tuple[Rows, ...], str]] = {
     "bm25": (("text",), "indexing.indexes.lucene.leg_kinds:Bm25Kind"),
     "faiss": (("vectors",), "indexing.indexes.faiss.leg_kind:FaissKind"),
     "impact": (("weights",), "indexing.indexes.lucene.leg_kinds:ImpactKind"),
-    "qdrant": (("vectors", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
     "tokens": (("tokens",), "indexing.indexes.tokens.leg_kind:TokensKind"),
+    "qdrant": (("vectors", "tokens", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
 }
 """The rows that each kind takes, and its class. The first kind that takes some rows is their default."""
 
@@ -58,4 +59,6 @@ def backends_of(rows: Rows) -> tuple[Backend, ...]:
 def rows_of(backend: Backend, parameters: Mapping[str, Any]) -> Rows:
     """Return which rows an index of this kind takes, by the parameters that describe them."""
     taken = KINDS[backend][0]
+    if "tokens" in taken and parameters.get("metric") in TOKEN_METRICS:
+        return "tokens"
     return next((rows for rows in taken if ROW_PARAMETERS[rows] & parameters.keys()), taken[-1])

@@ -18,13 +18,13 @@ ABSENT = -1.0
 
 
 class StoredTokens(Protocol):
-    """Interface of an index of token vectors, such as `TokenIndex`."""
+    """Interface of an index of token vectors: `TokenIndex`, or `QdrantIndex` with token vectors."""
 
     def score(self, queries: "TokenVectors", doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates, as `Index.score`."""
 
-    def __contains__(self, doc_id: object) -> bool:
-        """Return whether a document is in the index."""
+    def present(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these ids the index holds, bool [ids]."""
 
 
 class StoredTokenReranker(CandidateReranker):
@@ -62,8 +62,7 @@ class StoredTokenReranker(CandidateReranker):
     def _scores(
         self, queries: Sequence[str], rows: NDArray[np.int64], texts: Sequence[str], places: NDArray[np.int64]
     ) -> NDArray:
-        present = np.array([doc_id in self.index for doc_id in texts], bool)
-        known = present[places]
+        known = self.index.present(texts)[places]
         bounds = np.searchsorted(rows[known], np.arange(len(queries) + 1)).tolist()
         names = [texts[place] for place in places[known].tolist()]
         vectors = self._queries.vectors(queries)

@@ -1,1 +1,1 @@
-"""Dense and sparse vectors in Qdrant: embedded, on a server, or in the client's local mode."""
+"""Dense, sparse and token vectors in Qdrant: embedded, on a server, or in the client's local mode."""

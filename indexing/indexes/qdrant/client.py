@@ -12,7 +12,7 @@ from indexing.errors import StorageError
 from indexing.filters.fields import Fields
 from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
 from indexing.indexes.qdrant.filters import Conditions
-from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, QdrantServer, QdrantSettings
+from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, TOKENS, QdrantServer, QdrantSettings
 from indexing.plurals import counted
 
 POINTS_AT_ONCE = 256
@@ -109,6 +109,13 @@ class ClientEngine:
         results = self._retry(lambda: self._client.query_batch_points(self._collection, requests))
         return [[(point.payload[DOC_ID], point.score) for point in result.points] for result in results]
 
+    def vectors(self, name: str, points: Sequence[str]) -> dict[str, Any]:
+        """Return the vectors of this name of those of these points that have any, by UUID."""
+        found = self._retry(
+            lambda: self._client.retrieve(self._collection, list(points), with_payload=False, with_vectors=[name])
+        )
+        return {str(point.id): point.vector[name] for point in found if point.vector and name in point.vector}
+
     def optimize(self) -> None:
         """Wait until the server has built its graphs, which it does by itself."""
         deadline = time.monotonic() + OPTIMIZE_TIMEOUT
@@ -171,6 +178,9 @@ class ClientEngine:
         dense = models.VectorParams(
             size=max(1, settings.dimension),
             distance=models.Distance.COSINE if settings.metric == "cosine" else models.Distance.DOT,
+            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+            if settings.of_tokens
+            else None,
             hnsw_config=models.HnswConfigDiff(m=settings.m, ef_construct=settings.ef_construction, on_disk=on_disk),
             quantization_config=quantization[settings.quantization](),
             on_disk=on_disk,
@@ -179,7 +189,7 @@ class ClientEngine:
         self._retry(
             lambda: self._client.create_collection(
                 self._collection,
-                vectors_config={DENSE: dense} if settings.dimension else {},
+                vectors_config={TOKENS if settings.of_tokens else DENSE: dense} if settings.dimension else {},
                 sparse_vectors_config={SPARSE: sparse} if settings.vocabulary else None,
                 **({} if server is None else server.cluster_options),
             )

@@ -8,7 +8,7 @@ from indexing.errors import SetupError, StorageError
 from indexing.filters.fields import Fields
 from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
 from indexing.indexes.qdrant.filters import Conditions
-from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, QdrantSettings
+from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, TOKENS, QdrantSettings
 
 POINTS_AT_ONCE = 1000
 
@@ -86,6 +86,11 @@ class EdgeEngine:
         batch = self._edge.QueryBatchRequest([self._request(query) for query in queries])
         return [[(point.payload[DOC_ID], point.score) for point in points] for points in self._shard.query_batch(batch)]
 
+    def vectors(self, name: str, points: Sequence[str]) -> dict[str, Any]:
+        """Return the vectors of this name of those of these points that have any, by UUID."""
+        found = self._shard.retrieve(list(points), with_payload=False, with_vector=True)
+        return {str(point.id): point.vector[name] for point in found if point.vector and name in point.vector}
+
     def optimize(self) -> None:
         """Build the graphs. Edge never does so by itself, and searches points outside of a graph one by one."""
         self._shard.optimize()
@@ -138,9 +143,16 @@ def _config(edge: Any, settings: QdrantSettings) -> Any:
     if settings.dimension:
         distance = edge.Distance.Cosine if settings.metric == "cosine" else edge.Distance.Dot
         params = edge.EdgeVectorParams(
-            settings.dimension, distance, memory=memory, quantization_config=quantization, hnsw_config=hnsw
+            settings.dimension,
+            distance,
+            multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+            if settings.of_tokens
+            else None,
+            memory=memory,
+            quantization_config=quantization,
+            hnsw_config=hnsw,
         )
-        vectors = {DENSE: params}
+        vectors = {TOKENS if settings.of_tokens else DENSE: params}
     if settings.vocabulary:
         sparse = {SPARSE: edge.EdgeSparseVectorParams(memory=vector_memory)}
     return edge.EdgeConfig(vectors=vectors, sparse_vectors=sparse, hnsw_config=hnsw)

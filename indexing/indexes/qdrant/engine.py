@@ -12,13 +12,18 @@ from scipy.sparse import csr_matrix
 
 from indexing.filters.tree import Value
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions, payload_value
-from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE
+from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, TOKENS
+from indexing.max_sim import token_blocks
+from indexing.token_vectors import TokenVectors
 
 NAMESPACE = UUID("5f0a3c52-8d0c-5f53-9f3e-2b8f6f0c6f11")
 """Namespace of the UUIDs that ids map to: a change would make every stored collection unreadable."""
 
 ScoredIds = list[list[tuple[str, float]]]
 """For each query the (doc_id, score) of its hits, best first."""
+
+NUMBERS_AT_ONCE = 500_000
+"""Largest number of token vectors' numbers in one request: some 11 MB of JSON, where a server accepts 32."""
 
 
 def point_id(doc_id: str) -> str:
@@ -48,25 +53,33 @@ class PointBatch:
         CSR [documents, vocabulary], or None.
     values
         The declared fields' canonical values.
+    tokens
+        The documents' token vectors, or None.
     """
 
     ids: Sequence[str]
     vectors: NDArray[np.float32] | None
     weights: csr_matrix | None
     values: Sequence[Mapping[str, Sequence[Value]]]
+    tokens: TokenVectors | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def parts(self, size: int) -> Iterator["PointBatch"]:
-        """Split into batches of at most `size`."""
-        for start in range(0, len(self.ids), size):
-            part = slice(start, start + size)
+        """Split into batches of at most `size` documents, and of `NUMBERS_AT_ONCE` or of one document."""
+        bounds: Iterator[tuple[int, int]]
+        bounds = ((start, min(start + size, len(self))) for start in range(0, len(self), size))
+        if self.tokens is not None:
+            bounds = token_blocks(self.tokens.offsets, max(1, NUMBERS_AT_ONCE // self.tokens.dimension), size)
+        for start, stop in bounds:
+            part = slice(start, stop)
             yield PointBatch(
                 self.ids[part],
                 None if self.vectors is None else self.vectors[part],
                 None if self.weights is None else self.weights[part],
                 self.values[part],
+                None if self.tokens is None else self.tokens.slice(start, stop),
             )
 
     def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -79,6 +92,9 @@ class PointBatch:
                 vectors[DENSE] = dense[row]
             if sparse is not None:
                 vectors[SPARSE] = sparse[row]
+            # Qdrant refuses an empty list of vectors, but a point may lack them.
+            if self.tokens is not None and self.tokens.lengths[row]:
+                vectors[TOKENS] = self.tokens.text(row).tolist()
             payload: dict[str, Any] = {DOC_ID: doc_id}
             if values:
                 payload[PAYLOAD] = {name: list(map(payload_value, of_field)) for name, of_field in values.items()}
@@ -87,10 +103,11 @@ class PointBatch:
 
 @dataclass(frozen=True, slots=True)
 class PointQuery:
-    """One query to an engine: a dense or a sparse vector, or both to fuse."""
+    """One query to an engine: a dense or a sparse vector, or both to fuse, or token vectors."""
 
     dense: list[float] | None = None
     sparse: Sparse | None = None
+    tokens: list[list[float]] | None = None
     limit: int = 1
     filter: Any = None
     exact: bool = False
@@ -101,7 +118,7 @@ class PointQuery:
     @property
     def vectors(self) -> dict[str, Any]:
         """The query vectors by name."""
-        vectors = {DENSE: self.dense, SPARSE: self.sparse}
+        vectors = {DENSE: self.dense, SPARSE: self.sparse, TOKENS: self.tokens}
         return {name: vector for name, vector in vectors.items() if vector is not None}
 
 
@@ -121,6 +138,9 @@ class QdrantEngine(Protocol):
 
     def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
         """Run a batch of queries in one call."""
+
+    def vectors(self, name: str, points: Sequence[str]) -> dict[str, Any]:
+        """Return the vectors of this name of those of these points that have any, by UUID."""
 
     def optimize(self) -> None:
         """Build the graphs of added points, and wait until they are ready."""

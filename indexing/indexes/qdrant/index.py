@@ -1,4 +1,4 @@
-"""QdrantIndex: dense and sparse vectors in Qdrant: embedded (Edge), a server or cluster, or the client's local mode.
+"""QdrantIndex: dense, sparse and token vectors in Qdrant: embedded (Edge), on a server, or in the client's local mode.
 
 The folder contains ``settings.json`` (settings, place and last committed journal sequence) and, for engines on this
 machine, their files.
@@ -17,16 +17,19 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FieldType, FilterLike, batch_field_values, check_fields
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
+from indexing.indexes.names import TOKEN_METRICS
 from indexing.indexes.qdrant import files as qdrant_files
 from indexing.indexes.qdrant.client import ClientEngine
 from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import PointBatch, QdrantEngine, point_id
 from indexing.indexes.qdrant.search import QdrantSearch, Queries
 from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSettings
+from indexing.indexes.qdrant.tokens import document_tokens
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.terms import terms_by_score
 from indexing.indexes.vectors import check_vectors, check_weights
 from indexing.plurals import counted
+from indexing.token_vectors import TokenVectors
 
 
 class BothRows(NamedTuple):
@@ -37,7 +40,9 @@ class BothRows(NamedTuple):
 
 
 class QdrantIndex(Index):
-    """Points with a dense vector, a sparse one, or both, under string ids.
+    """Points with a dense vector, a sparse one, or both, or with token vectors, under string ids.
+
+    Token vectors are compared by MaxSim. A document without any is stored, but is never a hit.
 
     Ids are mapped to UUIDs (version 5) and kept in the payload as they are; declared fields are payload indexes. Ties
     at the cutoff are resolved by doc_id only among what Qdrant returns. Edge builds its graph in `optimize` only and
@@ -84,7 +89,8 @@ class QdrantIndex(Index):
         path
             The folder.
         dimension, vocabulary
-            Of the dense and of the sparse vectors; 0 for none.
+            Of the dense and of the sparse vectors; 0 for none. With ``metric="maxsim"`` or ``"meanmaxsim"`` the
+            dimension of token vectors.
         fields
             The metadata fields that searches may filter by, with their types (see `indexing.filters`).
         engine
@@ -94,6 +100,8 @@ class QdrantIndex(Index):
         settings
             As in `QdrantSettings`.
         """
+        if settings.get("metric") in TOKEN_METRICS:
+            settings = {"m": 0, **settings}  # a graph of token vectors takes long to build, and is seldom faster
         path, chosen = Path(path), QdrantSettings(dimension, vocabulary, **settings)
         name: Engine = engine or ("edge" if server is None else "server")
         if name not in ("edge", "local", "server") or (name == "server") != (server is not None):
@@ -150,17 +158,20 @@ class QdrantIndex(Index):
     def upsert(
         self,
         ids: Sequence[str],
-        rows: "NDArray[np.floating] | csr_matrix | BothRows",
+        rows: "NDArray[np.floating] | csr_matrix | BothRows | TokenVectors",
         metadata: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
-        """Store points under their ids: vectors [n, dimension], weights [n, vocabulary], or `BothRows`.
+        """Store points under their ids: vectors [n, dimension], weights [n, vocabulary], `BothRows` or `TokenVectors`.
 
         Errors as in `Index.upsert`. When a server stops answering in between (`StorageError`), the same call may be
         repeated.
         """
-        vectors, weights = rows if isinstance(rows, BothRows) else (None, rows) if issparse(rows) else (rows, None)
         self._check_writable()
         check_ids(ids)
+        if self.settings.of_tokens:
+            self._upsert_tokens(ids, rows, metadata)
+            return
+        vectors, weights = rows if isinstance(rows, BothRows) else (None, rows) if issparse(rows) else (rows, None)
         if (vectors is None) != (not self.settings.dimension) or (weights is None) != (not self.settings.vocabulary):
             raise InputError(f"points of the index {self.path} have {self._search.parts}: give just that")
         dense = None if vectors is None else check_vectors(vectors, self.settings.dimension, self.path, ids)
@@ -172,6 +183,15 @@ class QdrantIndex(Index):
         if len(ids):
             self._search.clear_counts()
             self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
+
+    def _upsert_tokens(self, ids: Sequence[str], rows: Any, metadata: Sequence[Mapping[str, Any]] | None) -> None:
+        tokens = document_tokens(rows, self.settings, self.path, ids)
+        if tokens.texts != len(ids):
+            raise InputError(f"{counted(len(ids), 'id')} for the token vectors of {counted(tokens.texts, 'document')}")
+        values = batch_field_values(self.fields, ids, metadata)
+        if len(ids):
+            self._search.clear_counts()
+            self._engine.upsert(PointBatch(list(ids), None, None, values, tokens))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
@@ -186,9 +206,10 @@ class QdrantIndex(Index):
         return there
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None = None) -> Hits:
-        """Return the `k` best of each query as `Index.search`: dense vectors [queries, dimension], or weights as CSR.
+        """Return the `k` best of each query as `Index.search`.
 
-        Scores are inner products (of normalised vectors for cosine), float32. Sparse queries find only documents that
+        Queries are dense vectors [queries, dimension], weights as CSR, or `TokenVectors`. Scores are inner products (of
+        normalised vectors for cosine), or MaxSim, float32. Sparse queries find only documents that
         share a term. A filter that keeps at most `SCAN_BELOW` of all points is searched exactly.
         """
         self._check_open()
@@ -229,9 +250,25 @@ class QdrantIndex(Index):
         return self._search.fused_search(vectors, weights, k, filter, **more)
 
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates exactly, as `Index.score`."""
+        """Score given candidates exactly, as `Index.score`; `EMPTY_SCORE` for a document without token vectors."""
         self._check_open()
         return self._search.score(queries, doc_ids)
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32] | TokenVectors:
+        """Return the kept vectors of these ids, [ids, dimension], or their token vectors, in float32.
+
+        Raises
+        ------
+        InputError
+            For an unknown id, and for points without vectors.
+        """
+        self._check_open()
+        return self._search.vectors(ids)
+
+    def present(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these ids the index holds, bool [ids]."""
+        self._check_open()
+        return self._search.present(ids)
 
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each shared term with its part of the score; None for dense queries."""

@@ -8,30 +8,40 @@ from typing import Any
 from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
-from indexing.indexes.registry import Rows, chosen
-from indexing.indexes.vectors import check_vector_rows, check_weight_rows
+from indexing.indexes.qdrant.tokens import check_sizes
+from indexing.indexes.registry import Rows, chosen, rows_of
+from indexing.indexes.vectors import check_token_rows, check_vector_rows, check_weight_rows
 
 _PLACE = frozenset({"on_disk", "engine", "server"})
 _GRAPH = frozenset({"m", "ef_construction", "ef_search", "quantization"})
 
 
 class QdrantKind(Kind):
-    """Dense vectors or term weights in Qdrant; parameters as in `QdrantSettings`, with ``engine`` and ``server``."""
+    """Dense vectors, token vectors or term weights in Qdrant.
+
+    Parameters are those of `QdrantSettings`, with ``engine`` and ``server``. The metric of a leg of token vectors is
+    "maxsim" or "meanmaxsim", which tells it from a leg of dense vectors.
+    """
 
     backend = "qdrant"
     folders = ("shard", "local")
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
-        """Return where the points are, and of dense vectors what their graph is like."""
-        return _PLACE | _GRAPH if rows == "vectors" else _PLACE
+        """Return where the points are, and of dense and token vectors what their graph is like."""
+        return _PLACE if rows == "weights" else _PLACE | _GRAPH
 
     def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
-        """Return False for dense vectors, which have a graph; term weights are all compared."""
-        return rows == "weights"
+        """Return whether all rows are compared: term weights, and token vectors without graph and quantisation."""
+        return rows == "weights" or (
+            rows == "tokens" and not parameters.get("m") and not parameters.get("quantization")
+        )
 
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for rows of another shape, a NaN, an infinity, or weights that no index could hold."""
-        if "dimension" in parameters:
+        if rows_of(self.backend, parameters) == "tokens":
+            check_token_rows(ids, rows, int(parameters["dimension"]))
+            check_sizes(rows, ids)
+        elif "dimension" in parameters:
             check_vector_rows(ids, rows, int(parameters["dimension"]))
         else:
             check_weight_rows(ids, rows, int(parameters["columns"]), 100)

@@ -1,4 +1,4 @@
-"""Search in a Qdrant engine by vectors, by term weights, or by both fused; counts of filters are cached."""
+"""Search in a Qdrant engine by vectors, weights, both fused, or token vectors; counts of filters are cached."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,17 +15,20 @@ from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
 from indexing.indexes.qdrant.filters import qdrant_filter
-from indexing.indexes.qdrant.settings import QdrantSettings
+from indexing.indexes.qdrant.settings import DENSE, TOKENS, QdrantSettings
+from indexing.indexes.qdrant.tokens import query_tokens
 from indexing.indexes.vectors import check_vectors, check_weights
 from indexing.inputs import whole_number
+from indexing.max_sim import EMPTY_SCORE
 from indexing.plurals import counted
+from indexing.token_vectors import TokenVectors
 
 SCAN_BELOW = 0.1
 """If at most this share of the points matches a filter, all of them are compared with the query: exact search."""
 QUERIES_AT_ONCE = 64
 CACHED_COUNTS = 1024
 
-Queries: TypeAlias = "NDArray[np.floating] | csr_matrix"
+Queries: TypeAlias = "NDArray[np.floating] | csr_matrix | TokenVectors"
 
 
 class QdrantSearch:
@@ -73,15 +76,40 @@ class QdrantSearch:
         pairs = [(query, ids) for query, ids in zip(point_queries, doc_ids, strict=True) if len(ids)]
         scores: list[float] = []
         for start in range(0, len(pairs), QUERIES_AT_ONCE):
-            batch = pairs[start : start + QUERIES_AT_ONCE]
-            results = self._engine.query(
-                [replace(query, limit=len(ids), filter=self._among(ids), exact=True) for query, ids in batch]
-            )
+            batch = [
+                (replace(query, limit=len(ids), filter=self._among(ids), exact=True), ids)
+                for query, ids in pairs[start : start + QUERIES_AT_ONCE]
+            ]
+            results = self._results([query if query.vectors else self._zero(query) for query, _ in batch])
             for (_, ids), hits in zip(batch, results, strict=True):
                 by_id = dict(hits)
-                # A document that shares no term with a sparse query is not returned, and scores 0.
-                scores.extend(by_id.get(doc_id, 0.0) for doc_id in ids)
+                # A document without token vectors, or that shares no term with a sparse query, is not returned.
+                absent = EMPTY_SCORE if self._settings.of_tokens else 0.0
+                scores.extend(by_id.get(doc_id, absent) for doc_id in ids)
         return np.array(scores, np.float32)
+
+    def vectors(self, ids: Sequence[str]) -> NDArray[np.float32] | TokenVectors:
+        """Return vectors as `QdrantIndex.vectors` does."""
+        if not self._settings.dimension:
+            raise InputError(f"points of the index {self._path} have {self.parts}, no vectors")
+        distinct = list(dict.fromkeys(ids))
+        self._check_known(distinct)
+        name = TOKENS if self._settings.of_tokens else DENSE
+        found = self._engine.vectors(name, [point_id(doc_id) for doc_id in distinct]) if distinct else {}
+        if not self._settings.of_tokens:
+            rows = [found[point_id(doc_id)] for doc_id in ids]
+            return np.array(rows, np.float32).reshape(len(ids), self._settings.dimension)
+        empty = np.zeros((0, self._settings.dimension), np.float32)
+        texts = [np.array(found.get(point_id(doc_id), empty), np.float32) for doc_id in ids]
+        return TokenVectors.of(texts, self._settings.dimension)
+
+    def present(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these ids are in the index, in one call if all are."""
+        distinct = list(dict.fromkeys(ids))
+        if not distinct or self.count_ids(distinct) == len(distinct):
+            return np.ones(len(ids), bool)
+        known = {doc_id for doc_id in distinct if self.count_ids([doc_id])}
+        return np.array([doc_id in known for doc_id in ids], bool)
 
     def count(self, parsed: Filter | None = None) -> int:
         """Return the number of points that match a filter; it is cached if only this process changes them."""
@@ -102,6 +130,8 @@ class QdrantSearch:
     @property
     def parts(self) -> str:
         """Description of a point's vectors."""
+        if self._settings.of_tokens:
+            return f"token vectors of dimension {self._settings.dimension}"
         dense = f"dense vectors of dimension {self._settings.dimension}" if self._settings.dimension else ""
         sparse = f"weights over {counted(self._settings.vocabulary, 'term')}" if self._settings.vocabulary else ""
         return " and ".join(part for part in (dense, sparse) if part)
@@ -115,19 +145,40 @@ class QdrantSearch:
         options = fusion | {
             "limit": min(k, matching),
             "filter": self._engine_filter(parsed),
-            "exact": parsed is not None and matching <= SCAN_BELOW * self.count(None),
+            "exact": self._settings.scans or (parsed is not None and matching <= SCAN_BELOW * self.count(None)),
         }
-        hits: ScoredIds = []
-        for start in range(0, len(queries), QUERIES_AT_ONCE):
-            hits += self._engine.query(
-                [replace(query, **options) for query in queries[start : start + QUERIES_AT_ONCE]]
-            )
+        # A query without token vectors has no hits, and Qdrant refuses it.
+        asked = [at for at, query in enumerate(queries) if query.vectors]
+        hits: ScoredIds = [[] for _ in queries]
+        for start in range(0, len(asked), QUERIES_AT_ONCE):
+            places = asked[start : start + QUERIES_AT_ONCE]
+            for at, found in zip(
+                places, self._results([replace(queries[at], **options) for at in places]), strict=True
+            ):
+                hits[at] = found
         return _hits(hits)
+
+    def _results(self, queries: list[PointQuery]) -> ScoredIds:
+        """Run a batch of queries; scores are means where the metric says so."""
+        results = self._engine.query(queries)
+        if self._settings.metric != "meanmaxsim":
+            return results
+        return [
+            [(doc_id, score / len(query.tokens or [0])) for doc_id, score in hits]
+            for query, hits in zip(queries, results, strict=True)
+        ]
+
+    def _zero(self, query: PointQuery) -> PointQuery:
+        """Return a query that every document with token vectors answers with the score 0."""
+        return replace(query, tokens=[[0.0] * self._settings.dimension])
 
     def _engine_filter(self, parsed: Filter | None) -> Any:
         return None if parsed is None else qdrant_filter(parsed, self._fields, self._engine.conditions)
 
     def _point_queries(self, queries: Queries) -> list[PointQuery]:
+        if self._settings.of_tokens:
+            tokens = query_tokens(queries, self._settings, self._path)
+            return [PointQuery(tokens=text.tolist() or None) for text in tokens.to_list()]
         if issparse(queries):
             if not self._settings.vocabulary:
                 raise InputError(f"points of the index {self._path} have {self.parts}, no sparse vectors")

@@ -4,15 +4,18 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
 from indexing.errors import InputError
+from indexing.indexes.names import TOKEN_METRICS
 from indexing.inputs import require_positive
 
 Engine: TypeAlias = Literal["edge", "local", "server"]
 Quantization: TypeAlias = Literal["scalar", "product", "binary"]
 
-DENSE, SPARSE = "dense", "sparse"
+DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
 """Names of the vectors of a point."""
 DOC_ID = "doc_id"
 """Payload field of the document's id."""
+LARGEST_DOCUMENT = 2**20
+"""Qdrant's bound on the numbers of a point's token vectors together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +25,16 @@ class QdrantSettings:
     Parameters
     ----------
     dimension
-        Dimension of dense vectors; 0 for points without one.
+        Dimension of dense vectors, or of token vectors; 0 for points without any.
     vocabulary
         Number of terms of sparse vectors; 0 for points without one.
     metric
         For dense vectors ``"cosine"`` (Qdrant stores them normalised) or ``"dot"``; sparse ones always use the inner
-        product.
+        product. ``"maxsim"`` and ``"meanmaxsim"`` make points of token vectors (multivectors): the latter divides a
+        score by the number of the query's vectors.
     m, ef_construction, ef_search
         HNSW's links per node, and breadth of the search while building and while searching (Malkov and Yashunin
-        2018).
+        2018). With token vectors `m` may be 0, and is unless chosen: no graph, every document is compared.
     quantization
         Vectors for the search in the graph: ``"scalar"`` (a byte per component), ``"product"`` (a sixteenth of the
         bytes), ``"binary"`` (a bit per component). Hits are scored again with the full vectors.
@@ -40,7 +44,7 @@ class QdrantSettings:
 
     dimension: int = 0
     vocabulary: int = 0
-    metric: Literal["cosine", "dot"] = "cosine"
+    metric: Literal["cosine", "dot", "maxsim", "meanmaxsim"] = "cosine"
     m: int = 16
     ef_construction: int = 128
     ef_search: int = 128
@@ -52,12 +56,28 @@ class QdrantSettings:
             raise InputError(
                 f"an index needs a dimension, a vocabulary or both, not {self.dimension} and {self.vocabulary}"
             )
-        if self.metric not in ("cosine", "dot"):
-            raise InputError(f"unknown metric {self.metric!r}: choose 'cosine' or 'dot'")
+        if self.metric not in ("cosine", "dot", *TOKEN_METRICS):
+            raise InputError(
+                f"unknown metric {self.metric!r}: choose 'cosine' or 'dot', for token vectors 'maxsim' or 'meanmaxsim'"
+            )
+        if self.of_tokens and (self.vocabulary or not self.dimension):
+            raise InputError(f"an index of metric {self.metric!r} needs a dimension, and has no vocabulary")
         if self.quantization is not None and self.quantization not in get_args(Quantization):
             known = ", ".join(map(repr, get_args(Quantization)))
             raise InputError(f"unknown quantization {self.quantization!r}: choose one of {known}")
-        require_positive(m=self.m, ef_construction=self.ef_construction, ef_search=self.ef_search)
+        if not (self.of_tokens and self.m == 0):
+            require_positive(m=self.m)
+        require_positive(ef_construction=self.ef_construction, ef_search=self.ef_search)
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether points have token vectors."""
+        return self.metric in TOKEN_METRICS
+
+    @property
+    def scans(self) -> bool:
+        """Whether every search compares all full vectors, because there is neither a graph nor a quantisation."""
+        return self.of_tokens and self.m == 0 and self.quantization is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from indexing.disk import load_strings
 from indexing.errors import InputError, StorageError
 from indexing.hits import StringArray
+from indexing.indexes.names import TOKEN_METRICS
 from indexing.indexes.settings_json import read_settings_json, write_settings_json
 from indexing.indexes.tokens.codebook import CODES_ONLY, FULL, STEPS, Codebook
 from indexing.indexes.tokens.segment import PARTS, Segment
@@ -19,7 +20,6 @@ from indexing.plurals import counted
 
 ENGINE = "Tokens"
 FILE_NAMES = rf"settings\.json|ids-\d+\.npz|codebook-\d+\.npz|segment-\d+\.({'|'.join(PARTS)})\.npy"
-METRICS = ("maxsim", "meanmaxsim")
 BITS = (CODES_ONLY, *STEPS, FULL)
 
 
@@ -47,7 +47,7 @@ class TokenSettings:
     """
 
     dimension: int
-    metric: str = METRICS[0]
+    metric: str = TOKEN_METRICS[0]
     bits: int = 8
     train_at: int = 20_000
     centroids: int = 0
@@ -55,8 +55,8 @@ class TokenSettings:
     candidates: int = 512
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise InputError(f"metric must be {' or '.join(METRICS)}, not {self.metric!r}")
+        if self.metric not in TOKEN_METRICS:
+            raise InputError(f"metric must be {' or '.join(TOKEN_METRICS)}, not {self.metric!r}")
         if self.bits not in BITS:
             raise InputError(f"bits must be one of {', '.join(map(str, BITS))}, not {self.bits!r}")
         for name in ("dimension", "train_at", "nprobe", "candidates"):

@@ -260,6 +260,10 @@ class TokenIndex(Index):
         self._check_open()
         return self._ids.living
 
+    def present(self, ids: Sequence[str]) -> NDArray[np.bool_]:
+        """Return which of these ids the index holds, bool [ids]."""
+        return self._ids.positions(ids) >= 0
+
     def __contains__(self, doc_id: object) -> bool:
         return doc_id in self._ids
 

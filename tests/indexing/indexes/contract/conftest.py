@@ -37,6 +37,9 @@ INDEXES: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-edge-sparse": ("qdrant", WEIGHTS),
     "qdrant-local": ("qdrant", {**VECTORS, "engine": "local"}),
     "qdrant-local-sparse": ("qdrant", {**WEIGHTS, "engine": "local"}),
+    "qdrant-edge-tokens": ("qdrant", {**VECTORS, "metric": "maxsim"}),
+    "qdrant-edge-tokens-graph": ("qdrant", {**VECTORS, "metric": "maxsim", "m": 16}),
+    "qdrant-local-tokens": ("qdrant", {**VECTORS, "metric": "maxsim", "engine": "local"}),
     "bm25": ("bm25", {}),
     "bm25-multifield": ("bm25", {"weights": {"title": 2.0, "text": 1.0}}),
     "impact": ("impact", WEIGHTS),
@@ -49,6 +52,7 @@ SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-server": ("qdrant", VECTORS),
     "qdrant-server-grpc": ("qdrant", {**VECTORS, "server": {"grpc": True}}),
     "qdrant-server-sparse": ("qdrant", WEIGHTS),
+    "qdrant-server-tokens": ("qdrant", {**VECTORS, "metric": "maxsim"}),
 }
 _NO_SERVER = pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
 

@@ -174,7 +174,7 @@ def test_given_candidates_get_the_scores_of_a_search(filled):
     assert index.score(subject.payload([300, 301]), [[], candidates[1][:1]]).tolist() == pytest.approx([expected[6]])
     with pytest.raises(InputError, match="'nobody' is not in the index"):
         index.score(queries, [["d0000"], ["d0001", "nobody"], []])
-    with pytest.raises(InputError, match="1 lists of candidates for 3 queries"):
+    with pytest.raises(InputError, match="1 list of candidates for 3 queries"):
         index.score(queries, [["d0000"]])
 
 

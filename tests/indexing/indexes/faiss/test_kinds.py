@@ -231,7 +231,7 @@ def test_scores_of_unknown_documents_are_refused(tmp_path):
     index.upsert(["a"], vectors(1))
     with pytest.raises(InputError, match="'b' is not in the index"):
         index.score(vectors(1), [["a", "b"]])
-    with pytest.raises(InputError, match="1 lists of candidates for 2 queries"):
+    with pytest.raises(InputError, match="1 list of candidates for 2 queries"):
         index.score(vectors(2), [["a"]])
     assert index.score(vectors(2), [[], []]).tolist() == []
 
