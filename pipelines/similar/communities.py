@@ -10,11 +10,14 @@ from scipy.sparse import csr_matrix
 
 from indexing.inputs import number, whole_number
 from indexing.progress import progress
+from pipelines.exact_search.top_k import room_for_scores
 from pipelines.similar.vectors import check_vectors
 from retrieve.encoders.similarity import dense_rows, unit
 
 PAIRS_KEPT = 1 << 24
 """Number of near pairs that are stored, at 12 bytes each; if there are more, rows are compared a second time."""
+COLUMNS_AT_ONCE = 4096
+"""Number of columns that are compared together: a wide product is a third faster than a square one."""
 COMPARED_AGAIN = 64
 """Number of centres that are compared a second time together."""
 
@@ -43,7 +46,7 @@ def community_detection(
     min_community_size
         Smallest size of a group.
     batch_size
-        Number of rows that are compared together; memory grows with its square, not with the number of vectors.
+        Number of rows that are compared together.
     show_progress_bar
         Show a progress bar.
 
@@ -81,6 +84,7 @@ class _Near:
     def __init__(self, vectors: Any, threshold: float, rows: int, show_progress: bool) -> None:
         self._vectors, self._threshold, self._rows = vectors, np.float32(threshold), rows
         count = vectors.shape[0]
+        self._room = room_for_scores(min(rows, count), min(COLUMNS_AT_ONCE, count)).view(-1)
         self.counts = np.zeros(count, dtype=np.int64)
         parts: list[Pairs] | None = []
         kept = 0
@@ -100,12 +104,15 @@ class _Near:
 
     def _pairs(self, low: int) -> Iterator[Pairs]:
         """Yield the near pairs of a block of rows with themselves and with all later rows."""
-        high = low + self._rows
-        block = torch.from_numpy(dense_rows(self._vectors[low:high]))
-        for start in range(low, self._vectors.shape[0], self._rows):
-            scores = (block @ torch.from_numpy(dense_rows(self._vectors[start : start + self._rows])).T).numpy()
-            one, other = np.nonzero(np.triu(scores >= self._threshold) if start == low else scores >= self._threshold)
-            yield (one + low).astype(np.int32), (other + start).astype(np.int32), scores[one, other]
+        block = torch.from_numpy(dense_rows(self._vectors[low : low + self._rows]))
+        for start in range(low, self._vectors.shape[0], COLUMNS_AT_ONCE):
+            others = torch.from_numpy(dense_rows(self._vectors[start : start + COLUMNS_AT_ONCE]))
+            room = self._room[: len(block) * len(others)].view(len(block), len(others))
+            scores = torch.mm(block, others.T, out=room).numpy()
+            near = scores >= self._threshold
+            found = np.flatnonzero(np.triu(near) if start == low else near)  # Quicker than the places of both axes.
+            one, other = np.divmod(found, len(others))
+            yield (one + low).astype(np.int32), (other + start).astype(np.int32), scores.ravel()[found]
 
     def of(self, centres: NDArray[np.int64], used: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Yield each centre that is not in use by then, and its near rows by falling similarity."""
