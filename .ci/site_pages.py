@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PACKAGES = ("retrieve", "indexing", "pipelines")
 GUIDES = {
-    "Search": ("indexes", "collections", "search", "fusion", "late_interaction", "chunking"),
-    "Models": ("encoders", "training"),
+    "Search": ("documents", "indexes", "collections", "search", "queries", "fusion", "late_interaction", "chunking"),
+    "Models": ("encoders", "remote", "similar_texts", "training"),
     "Measure": ("evaluation", "evaluators", "measures", "results"),
     "Run": ("serving", "adapters", "ray", "security"),
     "Project": ("architecture", "dependencies"),
