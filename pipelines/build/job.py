@@ -28,6 +28,7 @@ from pipelines.build.plan import (
     IndexChoice,
     Plan,
     SparseIndex,
+    TokenIndexName,
     can_resume,
     corpus_description,
     corpus_record,
@@ -124,6 +125,7 @@ def build_collection(
     multi_vector: "MultiVectorEncoder | DenseTokens | None" = None,
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
+    token_index: TokenIndexName | IndexChoice = "tokens",
     token_parameters: Mapping[str, Any] | None = None,
     bm25_fields: Mapping[str, float] | None = None,
     bm25_parameters: Mapping[str, Any] | None = None,
@@ -151,8 +153,10 @@ def build_collection(
         `IndexChoice`, for other parameters or a Qdrant server.
     sparse_index
         ``"impact"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
+    token_index
+        ``"tokens"``, ``"qdrant"``, or an `IndexChoice`.
     token_parameters
-        Those of `TokenSettings`: ``bits``, ``nprobe``, ….
+        Those of the token index, of `TokenSettings`: ``bits``, ``nprobe``, …; or of `QdrantSettings`.
     bm25_fields
         ``{"title": 1.0, "text": 1.0}`` scores title and text as separate fields with these weights (Anserini's
         multifield); by default they are one field.
@@ -182,6 +186,7 @@ def build_collection(
         multi_vector=multi_vector,
         dense_index=dense_index,
         sparse_index=sparse_index,
+        token_index=token_index,
         token_parameters=token_parameters,
         bm25_fields=bm25_fields,
         bm25_parameters=bm25_parameters,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "qdrant"]
 SparseIndex: TypeAlias = Literal["impact", "qdrant"]
+TokenIndexName: TypeAlias = Literal["tokens", "qdrant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,8 @@ class IndexChoice:
     Parameters
     ----------
     backend
-        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights, ``"tokens"`` for token
-        vectors.
+        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights, ``"tokens"`` or
+        ``"qdrant"`` for token vectors.
     parameters
         For ``faiss`` those of `FaissSettings`, including ``kind``; for ``impact`` ``scale``; for ``qdrant`` those of
         `QdrantSettings`, and ``server`` with those of `QdrantServer` without the API key, which is read from
@@ -74,6 +75,7 @@ def make_plan(
     multi_vector: "MultiVectorEncoder | DenseTokens | None" = None,
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
+    token_index: TokenIndexName | IndexChoice = "tokens",
     token_parameters: Mapping[str, Any] | None = None,
     bm25_fields: Mapping[str, float] | None = None,
     bm25_parameters: Mapping[str, Any] | None = None,
@@ -101,7 +103,9 @@ def make_plan(
     if multi_vector is not None:
         described = {"dimension": multi_vector.dimension, "metric": multi_vector.similarity}
         rows = Leg("tokens", multi_vector.identity, described)
-        legs["tokens"] = with_parameters(rows, "tokens", "tokens", token_parameters or {})
+        chosen = IndexChoice(token_index) if isinstance(token_index, str) else token_index
+        given = {**chosen.parameters, **(token_parameters or {})}
+        legs["tokens"] = with_parameters(rows, "tokens", chosen.backend, given)
         encoders["tokens"] = multi_vector
     return Plan(legs, encoders, vocabularies, check_fields(fields or {}))
 

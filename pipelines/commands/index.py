@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from indexing.indexes.registry import backends_of, kind_of
+from indexing.indexes.registry import backends_of
 from indexing.plurals import counted
 from pipelines.commands.command import (
     add_json_option,
@@ -30,11 +30,10 @@ from pipelines.commands.index_files import (
     sync,
 )
 from pipelines.commands.index_options import (
-    BM25_PARAMETERS,
     add_bm25_options,
     add_index_options,
     add_text_options,
-    check_parameters,
+    index_choices,
     index_parameters,
     option_of,
 )
@@ -99,6 +98,11 @@ def add_parser(commands: Any) -> None:
         metavar="MODEL",
         help="store token vectors, which --reranker late-interaction then reads: of this late-interaction (ColBERT) "
         "model, which is also searched, or without MODEL of the dense encoder",
+    )
+    parser.add_argument(
+        "--late-interaction-backend",
+        choices=backends_of("tokens"),
+        help="the index of the token vectors: the project's own, or multivectors in Qdrant (tokens)",
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
@@ -214,7 +218,7 @@ def run(options: argparse.Namespace) -> int:
         return sync(options, corpus, legs, _quiet(options))
     if options.update:
         return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
-    fields, indexes = check_fields(filter_fields(options.filter_field, files=of_files)), _indexes(options)
+    fields, indexes = check_fields(filter_fields(options.filter_field, files=of_files)), index_choices(options)
     # What needs no model is checked before one is loaded.
     named = [name for name, chosen in legs.items() if chosen]
     may_exist = not options.dry_run and may_be_built(options.to, corpus, named, fields)
@@ -283,6 +287,7 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
             "--dense-backend": options.dense_backend is not None,
             "--dense-dim": options.dense_dim is not None,
             "--sparse-backend": options.sparse_backend is not None,
+            "--late-interaction-backend": options.late_interaction_backend is not None,
             "--late-interaction without a model": options.late_interaction == "",
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
@@ -295,6 +300,8 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
                 f"{wrong} does not apply to --update, which keeps the existing indexes: leave it out, change an index "
                 "with `retrieve reindex`, or build a new collection with --overwrite"
             )
+    if options.late_interaction_backend is not None and options.late_interaction is None:
+        raise InputError("--late-interaction-backend requires --late-interaction")
     if options.dense_dim is not None and options.no_dense:
         raise InputError("--dense-dim requires a dense leg, and --no-dense builds none")
     given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]
@@ -302,39 +309,6 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
         raise InputError(f"--{given[0].replace('_', '-')} requires --engine ray")
     if options.engine == "ray" and options.chunk:
         raise InputError("--engine ray cannot split documents into chunks: leave out --chunk, or use --engine local")
-
-
-def _indexes(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the index settings from the options, as keyword arguments of `make_plan`."""
-    from pipelines.build.plan import IndexChoice
-
-    dense_backend = options.dense_backend or backends_of("vectors")[0]
-    sparse_backend = options.sparse_backend or backends_of("weights")[0]
-    given = index_parameters(options)
-    bm25: dict[str, Any] = {name: given.pop(name) for name in BM25_PARAMETERS if name in given}
-    if options.analyzer is not None:
-        bm25["analyzer"] = options.analyzer
-    shared = kind_of(sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()
-    sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in shared}
-    known = frozenset() if options.no_dense else kind_of(dense_backend).choices("vectors", given)
-    given = {name: value for name, value in given.items() if name in known or name not in shared}
-    if options.no_dense and given:
-        raise InputError(f"{option_of(next(iter(given)))} requires a dense leg, and --no-dense builds none")
-    dense = {name: _for_leg(name, value, "dense") for name, value in given.items()}
-    check_parameters("dense", dense_backend, "vectors", dense, dense)
-    return {
-        "dense_index": IndexChoice(dense_backend, dense),
-        "sparse_index": IndexChoice(sparse_backend, sparse),
-        "bm25_fields": options.bm25_fields,
-        "bm25_parameters": bm25,
-    }
-
-
-def _for_leg(name: str, value: Any, leg: str) -> Any:
-    """Return the value of a parameter for one leg: on a server each leg has its own collection."""
-    if name != "server" or "collection" not in value:
-        return value
-    return {**value, "collection": f"{value['collection']}-{leg}"}
 
 
 def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[str, Any]") -> "Mapping[str, Any]":

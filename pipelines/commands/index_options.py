@@ -1,4 +1,4 @@
-"""Index options shared by `retrieve index` and `retrieve reindex`."""
+"""Options of indexes, shared by `retrieve index` and `retrieve reindex`, and what they choose."""
 
 import argparse
 from collections.abc import Mapping
@@ -124,6 +124,51 @@ def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
     given["on_disk"] = options.on_disk or None
     given["server"] = {"url": options.qdrant_url, **server} if options.qdrant_url else None
     return {name: value for name, value in given.items() if value is not None}
+
+
+def index_choices(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the index settings from the options of `retrieve index`, as keyword arguments of `make_plan`."""
+    from pipelines.build.plan import IndexChoice
+
+    dense_backend = options.dense_backend or backends_of("vectors")[0]
+    sparse_backend = options.sparse_backend or backends_of("weights")[0]
+    token_backend = options.late_interaction_backend or backends_of("tokens")[0]
+    given = index_parameters(options)
+    bm25: dict[str, Any] = {name: given.pop(name) for name in BM25_PARAMETERS if name in given}
+    if options.analyzer is not None:
+        bm25["analyzer"] = options.analyzer
+    of_sparse = kind_of(sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()
+    of_tokens = _token_parameters(options, token_backend) & given.keys()
+    shared = of_sparse | of_tokens
+    sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in of_sparse}
+    tokens = {name: _for_leg(name, value, "tokens") for name, value in given.items() if name in of_tokens}
+    known = frozenset() if options.no_dense else kind_of(dense_backend).choices("vectors", given)
+    given = {name: value for name, value in given.items() if name in known or name not in shared}
+    if options.no_dense and given:
+        raise InputError(f"{option_of(next(iter(given)))} requires a dense leg, and --no-dense builds none")
+    dense = {name: _for_leg(name, value, "dense") for name, value in given.items()}
+    check_parameters("dense", dense_backend, "vectors", dense, dense)
+    return {
+        "dense_index": IndexChoice(dense_backend, dense),
+        "sparse_index": IndexChoice(sparse_backend, sparse),
+        "token_index": IndexChoice(token_backend, tokens),
+        "bm25_fields": options.bm25_fields,
+        "bm25_parameters": bm25,
+    }
+
+
+def _token_parameters(options: argparse.Namespace, backend: str) -> frozenset[str]:
+    """Return the parameters that options set for token vectors in Qdrant; those of a graph are a dense leg's if any."""
+    if options.late_interaction is None or backend != "qdrant":
+        return frozenset()
+    return kind_of(backend).choices("tokens" if options.no_dense else "weights", {})
+
+
+def _for_leg(name: str, value: Any, leg: str) -> Any:
+    """Return the value of a parameter for one leg: on a server each leg has its own collection."""
+    if name != "server" or "collection" not in value:
+        return value
+    return {**value, "collection": f"{value['collection']}-{leg}"}
 
 
 def check_parameters(

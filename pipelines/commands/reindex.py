@@ -37,7 +37,7 @@ def add_parser(commands: Any) -> None:
         "--dense-backend",
         choices=[backend for backend, (rows, _) in KINDS.items() if rows != ("text",)],
         help="another kind of index for the same encoded documents: faiss or qdrant for vectors, impact or qdrant for "
-        "term weights",
+        "term weights, tokens or qdrant for token vectors",
     )
     add_index_options(parser)
     parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="BM25's k1; by field: title=0.6,text=0.9")

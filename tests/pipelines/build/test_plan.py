@@ -138,7 +138,7 @@ def test_a_stopped_build_resumes_only_with_the_same_parameters_and_the_server_th
         ),
         ({"dense_index": IndexChoice("impact")}, "its rows fit 'faiss' or 'qdrant'"),
         ({"dense_index": IndexChoice("faiss", {"kind": "hnsw", "metric": "dot"})}, "metric is the encoder's"),
-        ({"bm25_parameters": {"m": 8}}, "it has analyzer, b, k1, weights"),
+        ({"bm25_parameters": {"m": 8}}, "it has analyzer, b, k1, mu, positions, similarity, smoothing, weights"),
     ],
 )
 def test_a_parameter_that_an_index_does_not_have_is_refused(minilm, options, says):
