@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
             found = _words(collection, options)
             print(json_text(found) if options.json else "\n".join(_lines(found)))
             return 0
+        encoded = {} if options.json else collection.stats().shard_bytes
     if options.json:
         print(json_text(asdict(manifest), indent=2))
         return 0
@@ -64,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
     print(f"  filter fields: {fields or 'none (retrieve index --filter-field NAME:TYPE)'}")
     for name, leg in manifest.legs.items():
         size = f"{counted(leg.count, 'document')}, {leg.bytes / 1e6:.1f} MB"
+        if name in encoded:
+            size += f" beside {encoded[name] / 1e6:.1f} MB of encoded documents"
         print(f"  {name}: {leg.backend}, {size} ({described(leg.parameters)})")
         if leg.encoder:
             print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})")

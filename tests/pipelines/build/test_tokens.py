@@ -14,6 +14,7 @@ from indexing.documents import Document
 from indexing.errors import InputError, ModelError
 from indexing.max_sim import max_sim
 from pipelines.build.job import build_collection, update_collection
+from pipelines.cli import main
 from pipelines.search import SearchPipeline
 from retrieve import DenseEncoder, MultiVectorEncoder
 from retrieve.encoders.dense_tokens import DenseTokens, shares_pass
@@ -224,3 +225,11 @@ def test_legs_with_different_input_take_a_pass_each(tmp_path):
     assert shares_pass(other, DenseTokens(other)) and shares_pass(other.truncated(8), DenseTokens(other))
     assert not shares_pass(prompted, DenseTokens(prompted))
     assert not shares_pass(other, DenseTokens(prompted)) and not shares_pass(other, other)
+
+
+def test_info_prints_the_size_of_the_stored_vectors(tmp_path, encoder, capsys):
+    build(tmp_path / "c", encoder, documents(60))
+    with Collection.open(tmp_path / "c") as collection:
+        size = collection.stats().shard_bytes["tokens"]
+    assert main(["info", str(tmp_path / "c")]) == 0
+    assert f"beside {size / 1e6:.1f} MB of encoded documents" in capsys.readouterr().out
