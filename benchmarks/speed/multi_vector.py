@@ -120,7 +120,7 @@ def searching(sizes: list[int], queries: int) -> list[Row]:
 def _search(size: int, queries: int) -> list[Row]:
     documents, asked = clustered(size, queries)
     best = exact_best(asked, documents)
-    with tempfile.TemporaryDirectory() as folder, built(Path(folder), documents) as index:
+    with tempfile.TemporaryDirectory() as folder, built(Path(folder), documents, bits=0) as index:
         found = index.search(asked, best)
         detail = (
             f"{len(documents.vectors):,} vectors, built in {index.seconds:.1f} s, {index.bytes_a_vector:.1f} bytes a "
