@@ -259,7 +259,7 @@ class Shards:
             path = self.folder / shard
             length = path.stat().st_size if path.is_file() else 0
             if length < end:
-                raise StorageError(f"{path} has {counted(length, 'byte')} of {end}: {self._remedy()}")
+                raise StorageError(f"{path} has {counted(length, 'byte')} of {end:,}: {self._remedy()}")
 
     def leftovers(self) -> dict[Path, int]:
         """Return the files with bytes outside of recorded pieces, each with the number of bytes to keep."""
@@ -351,7 +351,7 @@ class Shards:
         except OSError as error:
             raise StorageError(f"{path} cannot be read ({error.strerror}): {self._remedy()}") from error
         if len(data) < piece.length:
-            raise StorageError(f"{path} ends at byte {piece.start + len(data)} of {piece.end}: {self._remedy()}")
+            raise StorageError(f"{path} ends at byte {piece.start + len(data):,} of {piece.end:,}: {self._remedy()}")
         if zlib.crc32(data) != piece.crc:
             raise StorageError(f"{path} is damaged between bytes {piece.start} and {piece.end}: {self._remedy()}")
         return data

@@ -1,11 +1,10 @@
 """Encoders behind a URL: vectors of OpenAI-compatible servers and of TEI, term weights of TEI."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
 
 from indexing.errors import InputError, ModelError
 from indexing.inputs import texts as checked_texts
@@ -13,6 +12,9 @@ from indexing.inputs import whole_number
 from retrieve.remote.client import Client, TooLargeError, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
 from retrieve.remote.fingerprint import PROBES, sketch
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Ask: TypeAlias = Callable[[Sequence[str]], Any]
 Stack: TypeAlias = Callable[[list[Any]], Any]
@@ -239,25 +241,29 @@ class RemoteSparseEncoder(_Remote):
             "fingerprint": self._fingerprint,
         }
 
-    def encode_query(self, texts: str | Sequence[str], /) -> csr_matrix:
+    def encode_query(self, texts: str | Sequence[str], /) -> "csr_matrix":
         """Return the queries' term weights, CSR float32 [texts, vocabulary]."""
         return self._weights(texts, self._query_seconds)
 
-    def encode_document(self, texts: str | Sequence[str], /) -> csr_matrix:
+    def encode_document(self, texts: str | Sequence[str], /) -> "csr_matrix":
         """Return the documents' term weights, CSR float32 [texts, vocabulary]."""
         return self._weights(texts, self._document_seconds)
 
-    def _weights(self, given: str | Sequence[str], seconds: float) -> csr_matrix:
+    def _weights(self, given: str | Sequence[str], seconds: float) -> "csr_matrix":
+        from scipy.sparse import csr_matrix, vstack
+
         texts = [given] if isinstance(given, str) else checked_texts(given, "texts")
         if not texts:
             return csr_matrix(np.zeros((0, len(self.vocabulary)), np.float32))
 
-        def stack(parts: list[Any]) -> csr_matrix:
+        def stack(parts: list[Any]) -> "csr_matrix":
             return vstack(parts, format="csr")
 
         return self._encode(texts, lambda batch: self._ask(batch, seconds), stack)
 
-    def _ask(self, batch: Sequence[str], seconds: float) -> csr_matrix:
+    def _ask(self, batch: Sequence[str], seconds: float) -> "csr_matrix":
+        from scipy.sparse import csr_matrix
+
         answer = self._client.post({"inputs": list(batch), "truncate": True}, patience=seconds)
         if not isinstance(answer, list) or len(answer) != len(batch):
             raise self._wrong(f"no list of {len(batch)} rows")

@@ -84,7 +84,7 @@ def test_a_truncated_shard_is_named_by_verify_and_by_writers_and_encoded_again(c
     found = verify(copy)
     assert {problem.leg for problem in found} == {leg}
     assert all(str(shard) in problem.message and "--repair" in problem.message for problem in found)
-    with pytest.raises(StorageError, match=rf"{shard} has \d+ bytes of \d+: .*--repair"):
+    with pytest.raises(StorageError, match=rf"{shard} has [\d,]+ bytes of [\d,]+: .*--repair"):
         CollectionWriter.open(copy)
 
     with pytest.raises(StorageError, match=f"'{leg}' are damaged: encoding them again needs its encoder 'cheap"):

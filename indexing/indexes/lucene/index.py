@@ -334,7 +334,7 @@ def check_id(doc_id: str) -> None:
         raise InputError(f"the id {doc_id!a} holds half of a surrogate pair, which no index can store") from None
     if length > LONGEST_ID:
         raise InputError(
-            f"the id {doc_id[:40]!r}… is {counted(length, 'byte')} of UTF-8 long: Lucene takes {LONGEST_ID}"
+            f"the id {doc_id[:40]!r}… is {counted(length, 'byte')} of UTF-8 long: Lucene takes {LONGEST_ID:,}"
         )
 
 

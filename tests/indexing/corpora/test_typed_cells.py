@@ -75,7 +75,7 @@ def test_types_reach_the_chunks_of_a_document(tmp_path):
         ("year", "1" * 400, "must be a finite number"),
         ("ok", "maybe", "must be true or false"),
         ("day", "31.01.2020", "must be a date"),
-        ("lang", "x" * 40_000, "at most 32766 bytes"),
+        ("lang", "x" * 40_000, "at most 32,766 bytes"),
         ("id", "x" * 40_000, "bytes"),
     ],
 )

@@ -108,10 +108,13 @@ def test_json_is_read_as_yaml_is(tmp_path):
             "system 'a': unknown key 'candidate': known are name, legs",
         ),
         ("systems: [{name: a, legs: [bm25]}, {name: a, legs: [bm25]}]", "two systems are called 'a'"),
-        ("{systems: [{name: a, legs: [x]}], legs: {x: {model: m}}}", "leg 'x': kind is missing: bm25, dense or sparse"),
+        (
+            "{systems: [{name: a, legs: [x]}], legs: {x: {model: m}}}",
+            "leg 'x': kind is missing: bm25, dense, sparse or tokens",
+        ),
         (
             "{systems: [{name: a, legs: [x]}], legs: {x: {kind: wet}}}",
-            "leg 'x': kind must be one of bm25, dense, sparse, not 'wet'",
+            "leg 'x': kind must be one of bm25, dense, sparse, tokens, not 'wet'",
         ),
         (
             "{systems: [{name: a, legs: [x]}], legs: {x: {kind: dense, index: ivf}}}",

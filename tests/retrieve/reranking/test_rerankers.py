@@ -88,7 +88,7 @@ def test_bad_input_is_named():
         ByLength(weight=1.5)
     with pytest.raises(InputError, match="depth must be at least 1"):
         ByLength().rerank(QUERIES, hits(), TEXTS, depth=0)
-    with pytest.raises(InputError, match="2 queries go with"):
+    with pytest.raises(InputError, match="2 queries need Hits for as many"):
         ByLength().rerank(QUERIES[:2], hits(), TEXTS)
     with pytest.raises(InputError, match="no text for the document 'dddd'"):
         ByLength().rerank(QUERIES, hits(), {"a": "", "bb": "", "ccc": ""})

@@ -190,7 +190,7 @@ def test_an_id_twice_in_one_call_is_an_error_that_names_it(index):
 
 
 def test_an_id_longer_than_lucene_takes_is_an_error(index):
-    with pytest.raises(InputError, match="32767 bytes"):
+    with pytest.raises(InputError, match="32,767 bytes"):
         upsert_documents(index, [Document("é" * 16383 + "x", "fox")])
 
 
