@@ -19,8 +19,9 @@ from indexing.plurals import counted
 from indexing.progress import progress
 from indexing.seen_ids import SeenIds
 from pipelines.build.ingest import BATCH_CHARACTERS, OnDuplicate, duplicate_error
-from pipelines.build.job import BuildReport, build_legs, expected_count
+from pipelines.build.job import build_legs, expected_count
 from pipelines.build.plan import Plan, left_out
+from pipelines.build.report import BuildReport
 
 SAMPLE = 512
 

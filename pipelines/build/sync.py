@@ -13,7 +13,8 @@ from indexing.collection.store import DocumentStore
 from indexing.corpora import FilesCorpus
 from indexing.errors import InputError, StorageError
 from indexing.plurals import counted
-from pipelines.build.job import BuildReport, update_collection
+from pipelines.build.job import update_collection
+from pipelines.build.report import BuildReport
 
 
 @dataclass(frozen=True, slots=True)

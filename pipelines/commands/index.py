@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from indexing.corpora.corpus import Corpus
-    from pipelines.build.job import BuildReport
+    from pipelines.build.report import BuildReport
 
 
 def add_parser(commands: Any) -> None:

@@ -20,7 +20,7 @@ from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.tokens import files, search
 from indexing.indexes.tokens.codebook import CODES_ONLY, Codebook
 from indexing.indexes.tokens.files import Stored, TokenSettings
-from indexing.indexes.tokens.segment import TOKENS_AT_ONCE, Segment
+from indexing.indexes.tokens.segment import TOKENS_AT_ONCE, Segment, first_small
 from indexing.indexes.tokens.stored import StoredVectors
 from indexing.indexes.vectors import check_token_vectors
 from indexing.inputs import require_positive
@@ -32,8 +32,6 @@ FLUSH_BYTES = 64 * 1024 * 1024
 """Vectors that wait in memory; more are written to a segment before the next commit."""
 COMPACT_AT = 0.25
 """`commit` drops deleted documents when they exceed this share."""
-MERGE_FACTOR = 4
-"""A segment is merged into the one before it unless that one has more than this many times its vectors."""
 SCAN_BELOW = 0.05
 """When at most this share of the documents is allowed, each of them is scored."""
 
@@ -383,11 +381,7 @@ class TokenIndex(Index):
 
     def _merge(self) -> None:
         """Merge small segments at the end, so that their number grows with the logarithm of the documents."""
-        first = max(0, len(self._segments) - 1)
-        total = sum(len(segment.stored) for segment in self._segments[first:])
-        while first > 0 and len(self._segments[first - 1].stored) <= MERGE_FACTOR * total:
-            first -= 1
-            total += len(self._segments[first].stored)
+        first = first_small(self._segments)
         if len(self._segments) - first > 1:
             self._segments[first:] = [Segment.join(self.path, self._new(), self._segments[first:])]
             self._changed = True

@@ -18,6 +18,8 @@ from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
 PARTS = ("offsets", "stored", "codes", "starts", "lists")
+MERGE_FACTOR = 4
+"""A segment is merged into the one before it unless that one has more than this many times its vectors."""
 TOKENS_AT_ONCE = 4096
 """Vectors that are compared with a query at a time: 2 MB in float32 for 128 dimensions, which a cache holds."""
 
@@ -249,6 +251,16 @@ def _save(folder: Path, number: int, part: str, array: NDArray[Any]) -> None:
     path = segment_file(folder, number, part)
     np.save(path, array)
     sync(path)
+
+
+def first_small(segments: Sequence[Segment]) -> int:
+    """Return the position of the first of the small segments at the end, which are merged into one."""
+    first = max(0, len(segments) - 1)
+    total = sum(len(segment.stored) for segment in segments[first:])
+    while first > 0 and len(segments[first - 1].stored) <= MERGE_FACTOR * total:
+        first -= 1
+        total += len(segments[first].stored)
+    return first
 
 
 @contextmanager
