@@ -224,7 +224,7 @@ def _remote_model(name: str, recorded: Mapping[str, Any], given: Any) -> Any:
         url, model = recorded.get("url"), recorded.get("model")
         raise ModelError(
             f"the leg {name!r} was built with the model {model!r} at {url}. Opening a collection calls no server: name "
-            f"it to call it: dense={url!r} in Python, --dense {url} on the command line (sparse likewise)"
+            f"it to call it: dense={url!r} (--dense {url}; sparse likewise)"
         )
     if is_url(given) and "#" not in given:
         return with_model(given, str(recorded.get("model") or "") or None)

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 
 from indexing.errors import InputError
 from indexing.inputs import is_visible, shown
+from indexing.plurals import counted
 from indexing.query_syntax.tree import Clause, Group, Kind, Leaf, Node, Occur, SyntaxQuery, leaves
 
 QuerySyntax: TypeAlias = Literal["plain", "simple"]
@@ -188,7 +189,9 @@ class _Parser:
     def _count(self, words: int) -> None:
         self._words += words
         if self._words > MOST_CLAUSES:
-            raise InputError(f"{self._name} has more than {MOST_CLAUSES:,} words: shorten it, or search in plain words")
+            raise InputError(
+                f"{self._name} has more than {counted(MOST_CLAUSES, 'word')}: shorten it, or search in plain words"
+            )
 
 
 def _word_kind(text: str, operator: str | None, edits: str | None) -> tuple[Kind, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from indexing.query_syntax.tree import Clause, Group, Leaf, Node, SyntaxQuery
 
 MOST_RULES = 100_000
@@ -59,7 +60,7 @@ class Synonyms:
             for key in keys:
                 found.setdefault(_key(key), {}).update(dict.fromkeys(value for value in values if value != key))
         if len(found) > MOST_RULES:
-            raise InputError(f"{path} has {len(found):,} words with synonyms: at most {MOST_RULES:,} are read")
+            raise InputError(f"{path} has {counted(len(found), 'word')} with synonyms: at most {MOST_RULES:,} are read")
         return cls({key: tuple(values) for key, values in found.items()})
 
     def expand(self, query: str) -> str:

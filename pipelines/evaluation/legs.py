@@ -51,7 +51,7 @@ def encoder_of(leg: LegSpec, models: Models) -> Any:
         return models.sparse(leg.model, leg.dtype)
     if leg.kind == "tokens":
         if leg.model is None:
-            raise ModelError("no --late-interaction model was given")
+            raise ModelError("no late-interaction model was given (--late-interaction)")
         return models.multi_vector(leg.model, leg.dtype)
     return models.dense(leg.model, leg.dtype)
 

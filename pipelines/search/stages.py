@@ -16,6 +16,7 @@ from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hit, Hits, LegHit
+from indexing.plurals import counted
 from indexing.query_syntax import QuerySyntax, Synonyms, check_syntax
 from pipelines.search.boosts import Boosts
 from pipelines.search.explaining import explain
@@ -89,8 +90,8 @@ class SearchRequest:
         object.__setattr__(self, "offset", inputs.whole_number(self.offset, "offset", least=0))
         if self.wanted > PAGE_WINDOW:
             raise InputError(
-                f"offset + k is {self.wanted:,}: pages reach the first {PAGE_WINDOW:,} hits; narrow the search with a "
-                "filter, or ask for more hits at once, without offset"
+                f"offset + k is {self.wanted:,}: pages reach the first {counted(PAGE_WINDOW, 'hit')}; narrow the "
+                "search with a filter, or ask for more hits at once, without offset"
             )
         if self.refine is not None and self.refine.mmr is not None and self.wanted > self.refine.pool:
             raise InputError(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError, ModelError
 from indexing.inputs import texts as checked_texts
 from indexing.inputs import whole_number
+from indexing.plurals import counted
 from retrieve.remote.client import Client, TooLargeError, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
 from retrieve.remote.fingerprint import PROBES, sketch
@@ -179,7 +180,7 @@ class RemoteEncoder(_Remote):
         except (ValueError, TypeError):
             raise self._wrong("vectors of different lengths, or values that are no numbers") from None
         if vectors.ndim != 2 or len(vectors) != len(batch) or not vectors.shape[1]:
-            raise self._wrong(f"an array of shape {vectors.shape} for {len(batch)} texts")
+            raise self._wrong(f"an array of shape {vectors.shape} for {counted(len(batch), 'text')}")
         if self.dimension and vectors.shape[1] != self.dimension:
             raise self._wrong(f"vectors of {vectors.shape[1]} dimensions, and before they had {self.dimension}")
         if not np.isfinite(vectors).all():
@@ -195,7 +196,8 @@ class RemoteEncoder(_Remote):
         rows = {row.get("index"): row.get("embedding") for row in answer["data"] if isinstance(row, Mapping)}
         if rows.keys() != set(range(count)) or len(answer["data"]) != count:
             raise self._wrong(
-                f"{len(answer['data'])} vectors for {count} texts, or an index that is missing or repeated"
+                f"{counted(len(answer['data']), 'vector')} for {counted(count, 'text')}, or an index that is missing "
+                "or repeated"
             )
         return [rows[place] for place in range(count)]
 
@@ -266,7 +268,7 @@ class RemoteSparseEncoder(_Remote):
 
         answer = self._client.post({"inputs": list(batch), "truncate": True}, patience=seconds)
         if not isinstance(answer, list) or len(answer) != len(batch):
-            raise self._wrong(f"no list of {len(batch)} rows")
+            raise self._wrong(f"no list of {counted(len(batch), 'row')}")
         try:
             columns = [np.array([term["index"] for term in row], np.int64) for row in answer]
             values = [np.array([term["value"] for term in row], np.float32) for row in answer]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, ModelError
+from indexing.plurals import counted
 from retrieve.remote.client import Client, TooLargeError, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
 from retrieve.reranking.base import CandidateReranker
@@ -112,7 +113,9 @@ class RemoteReranker(FunctionReranker):
         except (TypeError, KeyError, ValueError):
             raise ModelError(f"{self.endpoint} answers wrongly: no list of 'index' and {name!r}") from None
         if found.keys() != set(range(len(texts))):
-            raise ModelError(f"{self.endpoint} answers wrongly: {len(found)} scores for {len(texts)} texts")
+            raise ModelError(
+                f"{self.endpoint} answers wrongly: {counted(len(found), 'score')} for {counted(len(texts), 'text')}"
+            )
         scores = np.array([found[place] for place in range(len(texts))], np.float32)
         if not np.isfinite(scores).all():
             raise ModelError(f"{self.endpoint} answers wrongly: scores with NaN or infinity")

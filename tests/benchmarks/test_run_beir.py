@@ -158,7 +158,7 @@ def test_other_judgements_take_the_place_of_the_sets_own(folder, tmp_path, run_b
         (["--systems-file", "no-such-file.yaml"], "no-such-file.yaml cannot be read"),
         (["--run", "theirs"], "--run takes NAME=FILE"),
         (["--run", "a=missing.trec", "--systems", "none"], "missing.trec does not exist"),
-        (["--dataset", "a,b", "--index", "i", "--systems", "bm25"], "--index is one collection"),
+        (["--dataset", "a,b", "--index", "i", "--systems", "bm25"], "index (--index) is one collection"),
         (["--systems", "none"], "none of the systems can be run: none was asked for"),
     ],
 )

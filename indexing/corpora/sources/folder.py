@@ -14,6 +14,7 @@ from typing import Any
 from indexing.corpora.sources.formats import extract, is_known
 from indexing.corpora.sources.records import Record
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 MOST_FILE_BYTES = 100_000_000
 """Maximum size of a file by default; larger ones are reported."""
@@ -191,7 +192,7 @@ class Files:
             self.left_out[f"other format ({path.suffix.lower() or 'no extension'})"] += 1
         elif state.st_size > self.most_bytes:
             self.problems[_shown(path)] = (
-                f"has {state.st_size:,} bytes, more than {self.most_bytes:,}: split it, or raise --max-file-size"
+                f"has {counted(state.st_size, 'byte')}, over {self.most_bytes:,}: split it, or raise --max-file-size"
             )
         else:
             name = PurePath(os.path.relpath(path, self.root)).as_posix()
@@ -302,7 +303,7 @@ def _content(entry: Entry, most: int) -> bytes:
     except OSError as error:
         raise InputError(f"cannot be read: {_reason(error)}") from None
     if len(data) > most:
-        raise InputError(f"has more than {most:,} bytes: raise the limit (--max-file-size) or split it")
+        raise InputError(f"has more than {counted(most, 'byte')}: raise the limit (--max-file-size) or split it")
     return data
 
 

@@ -120,7 +120,7 @@ class StructuredSearch:
         if leaf.field not in self._titles:
             raise InputError(
                 f"{leaf.field}: is not searched by itself in {self.over.path}, where title and text are one field: "
-                "index with --bm25-fields, or leave it out"
+                "index the two apart (--bm25-fields), or leave it out"
             )
         name = self._titles[leaf.field]
         return {name: self._weights[name]}

@@ -29,7 +29,9 @@ def results(tmp_path: Path) -> dict[str, Any]:
     legs = {"bm25": ["bm25"], "dense": ["dense"]}
     rows: dict[str, Any] = {}
     for name, found in values.items():
-        (tmp_path / f"{name}.json").write_text(json.dumps({"measures": {"nDCG@10": found.tolist()}}))
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"query_ids": list(range(60)), "measures": {"nDCG@10": found.tolist()}})
+        )
         used = {leg: LEGS[leg] for leg in legs.get(name, LEGS)}
         configuration = {"name": name, "legs": used, **(RERANKER if name.endswith("rerank") else {})}
         rows[name] = {

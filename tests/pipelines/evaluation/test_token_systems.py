@@ -59,7 +59,7 @@ def test_the_benchmark_scores_colbert_alone_fused_and_reranked(beir: Path, model
     found = scored(tmp_path)
     assert list(found) == ["bm25", "colbert", "hybrid", "hybrid+rerank"] and found["colbert"] > 0
     assert run_beir.main([*command, "--systems", "bm25,colbert"]) == 0
-    assert "no --late-interaction model was given" in (tmp_path / "results.json").read_text()
+    assert "no late-interaction model was given (--late-interaction)" in (tmp_path / "results.json").read_text()
 
 
 def test_a_systems_file_names_a_leg_of_token_vectors(beir: Path, model: Path, tmp_path: Path) -> None:

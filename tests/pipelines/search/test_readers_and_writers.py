@@ -325,7 +325,7 @@ class TestForked:
     def test_a_forked_process_is_asked_to_spawn(self, hybrid_path, legs, tiny_dense):
         """In a process of its own, as pytest's threads would not survive the fork either."""
         code = (
-            "import asyncio, faulthandler, os, sys\nfaulthandler.dump_traceback_later(100, exit=True)\n"
+            "import asyncio, faulthandler, os, sys\n"
             "from indexing.errors import SetupError\nfrom pipelines import SearchPipeline\n"
             f"pipeline = SearchPipeline.open({str(hybrid_path)!r}, legs={legs!r})\n"
             "assert pipeline.search('bread oven', 2)\n"

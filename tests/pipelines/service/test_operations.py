@@ -288,7 +288,7 @@ def test_an_address_that_cannot_be_listened_on_is_one_line(shared_words, capsys)
     in_use, too_high, foreign = capsys.readouterr().err.splitlines()
     assert statuses == [1, 1, 1]
     assert in_use.startswith(f"error: cannot listen on 127.0.0.1:{port}: another program uses this port")
-    assert too_high == "error: port must be between 0 and 65535, not 99999"
+    assert too_high == "error: port must be from 0 to 65535, not 99999"
     assert foreign.startswith("error: cannot listen on 192.0.2.1:0: ")
 
 

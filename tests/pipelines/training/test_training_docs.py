@@ -33,6 +33,11 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     encoder = str(write_bert(tmp_path / "bert"))
     scorer = str(write_bert(tmp_path / "scorer", BertForSequenceClassification, num_labels=1))
+    for folder, split in (("data/fiqa", "test"), ("judged", "dev")):  # of the checks on other collections
+        Path(folder, "qrels").mkdir(parents=True)
+        for name, rows in {"corpus": documents, "queries": [{"_id": "q", "text": documents[0]["text"]}]}.items():
+            Path(folder, f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        Path(folder, "qrels", f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\nq\t0\t1\n")
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 9
     for line in commands:

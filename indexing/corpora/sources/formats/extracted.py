@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 
 MOST_CHARACTERS = 10_000_000
 """Maximum number of characters of one file's text, some 5,000 pages."""
@@ -38,7 +39,7 @@ class Extracted:
 def bounded(text: str) -> str:
     """Return a text; raise an `InputError` if it is longer than `MOST_CHARACTERS`."""
     if len(text) > MOST_CHARACTERS:
-        raise InputError(f"has {len(text):,} characters of text, more than {MOST_CHARACTERS:,}: split the file")
+        raise InputError(f"has {counted(len(text), 'character')} of text, over {MOST_CHARACTERS:,}: split the file")
     return text
 
 
