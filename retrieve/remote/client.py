@@ -1,6 +1,5 @@
 """Client of a model's endpoint: retries with back-off within a time limit, several requests at a time, counts."""
 
-import json
 import logging
 import random
 import threading
@@ -12,12 +11,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from indexing.errors import EndpointError, ModelError, SetupError
+from indexing.inputs import whole_number
 from indexing.json_text import parse_json
 from retrieve.remote.endpoint import Endpoint, key_from
 
 logger = logging.getLogger(__name__)
 
-Answer = TypeVar("Answer")
+Rows = TypeVar("Rows")
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which a request is sent again."""
@@ -28,15 +28,23 @@ MOST_BYTES = 256 * 1024 * 1024
 
 @dataclass
 class Usage:
-    """What a client has used: requests sent, those of them sent again, and tokens as the server counts them."""
+    """Counts of a client: requests sent, those of them sent again, and tokens as the server counts them."""
 
     requests: int = 0
     retries: int = 0
     tokens: int = 0
 
 
-class TooLargeError(ModelError):
+class _TooLargeError(ModelError):
     """A server refuses a batch because it is too large."""
+
+
+class _PassingError(Exception):
+    """A failure that may pass; `pause` has the seconds that the server asks to wait, None if it does not say."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
 
 
 class Client:
@@ -48,30 +56,57 @@ class Client:
         The model.
     key_variable
         Environment variable with the key, sent as ``Authorization: Bearer``.
-    concurrency
-        Maximum number of requests at a time.
+    concurrency, batch
+        Maximum numbers of requests at a time, and of texts in a request.
     """
 
-    def __init__(self, endpoint: Endpoint, *, key_variable: str | None = None, concurrency: int = 4) -> None:
+    def __init__(self, endpoint: Endpoint, *, key_variable: str | None, concurrency: int, batch: int) -> None:
+        self.endpoint, self.usage = endpoint, Usage()
+        self.concurrency, self.batch = whole_number(concurrency, "concurrency"), whole_number(batch, "batch")
         try:
             import httpx
         except ModuleNotFoundError:
             raise SetupError("models behind a URL need httpx: pip install 'retrieve-rerank[remote]'") from None
-        self.endpoint, self.usage, self.concurrency = endpoint, Usage(), concurrency
         key = key_from(key_variable)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         self._http = httpx.Client(headers=headers, follow_redirects=False)
         self._counting = threading.Lock()
         self._pause_until = 0.0
 
-    def map(self, ask: Callable[[Sequence[str]], Answer], batches: Sequence[Sequence[str]]) -> list[Answer]:
-        """Return the answer of each batch, asking for several at a time."""
-        if len(batches) < 2:
-            return [ask(batch) for batch in batches]
-        with ThreadPoolExecutor(min(self.concurrency, len(batches)), "remote") as pool:
-            futures = [pool.submit(ask, batch) for batch in batches]
+    def map(
+        self,
+        ask: Callable[[Sequence[str]], Rows],
+        batches: Sequence[Sequence[str]],
+        stack: Callable[[list[Rows]], Rows],
+    ) -> Rows:
+        """Return the rows of all batches, asking for several at a time.
+
+        A batch that the server finds too large is halved, and so is `batch` for later ones.
+
+        Parameters
+        ----------
+        ask
+            Returns the rows of one batch.
+        stack
+            Joins the rows of several batches.
+        """
+
+        def halving(batch: Sequence[str]) -> Rows:
             try:
-                return [future.result() for future in futures]
+                return ask(batch)
+            except _TooLargeError:
+                if len(batch) == 1:
+                    raise
+                half = len(batch) // 2
+                self.batch = min(self.batch, half)
+                return stack([halving(part) for part in (batch[:half], batch[half:])])
+
+        if len(batches) < 2:
+            return stack([halving(batch) for batch in batches])
+        with ThreadPoolExecutor(min(self.concurrency, len(batches)), "remote") as pool:
+            futures = [pool.submit(halving, batch) for batch in batches]
+            try:
+                return stack([future.result() for future in futures])
             except BaseException:
                 for future in futures:
                     future.cancel()
@@ -99,9 +134,10 @@ class Client:
         while True:
             if (wait := self._pause_until - time.monotonic()) > 0:
                 self._sleep(wait, deadline, "the server asks to wait")
-            reason, asked = self._attempt(body, deadline)
-            if isinstance(reason, _Answered):
-                return reason.content
+            try:
+                return self._attempt(body, deadline)
+            except _PassingError as error:
+                reason, asked = str(error), error.pause
             pause = asked if asked is not None else random.uniform(0.1, 0.5) * 2**attempt
             if asked is not None:
                 self._pause_until = time.monotonic() + min(asked, LONGEST_WAIT)
@@ -111,8 +147,8 @@ class Client:
             with self._counting:
                 self.usage.retries += 1
 
-    def _attempt(self, body: Mapping[str, Any], deadline: float) -> tuple[Any, float | None]:
-        """Send a request once; return the answer, or the reason for another try and the pause that is asked for."""
+    def _attempt(self, body: Mapping[str, Any], deadline: float) -> Any:
+        """Send a request once, and return the parsed answer; raise `_PassingError` where another try may help."""
         import httpx
 
         with self._counting:
@@ -122,21 +158,22 @@ class Client:
             with self._http.stream("POST", self.endpoint.url, json=body, timeout=left) as response:
                 data = self._read(response, deadline)
         except httpx.TimeoutException:
-            return "no answer in time", None
+            raise _PassingError("no answer in time") from None
         except httpx.TransportError as error:
-            return f"cannot be reached ({error or type(error).__name__})", None
+            raise _PassingError(f"cannot be reached ({error or type(error).__name__})") from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise EndpointError(f"{self.endpoint} cannot be asked: {error}") from error
         if response.status_code == 200:
             try:
-                return _Answered(parse_json(data)), None
+                return parse_json(data)
             except ValueError:
                 raise EndpointError(f"{self.endpoint} does not answer in JSON: is it the URL of a model?") from None
         said = _message(data)
         if response.status_code in RETRIED and "insufficient_quota" not in said:
-            return f"status {response.status_code} ({said})", _retry_after(response.headers.get("retry-after"))
+            pause = _retry_after(response.headers.get("retry-after"))
+            raise _PassingError(f"status {response.status_code} ({said})", pause)
         if response.status_code == 413 or (response.status_code == 422 and "batch" in said.lower()):
-            raise TooLargeError(f"{self.endpoint} refuses the batch: {said}")
+            raise _TooLargeError(f"{self.endpoint} refuses the batch: {said}")
         hint = "; is the key in the environment right?" if response.status_code in (401, 403) else ""
         raise EndpointError(f"{self.endpoint} refuses the request: status {response.status_code} ({said}){hint}")
 
@@ -159,29 +196,26 @@ class Client:
             raise EndpointError(f"{self.endpoint} gave no usable answer within the time limit: {reason}")
         time.sleep(seconds)
 
-    def count_tokens(self, tokens: object) -> None:
-        """Add tokens that the server counted."""
+    def count_tokens(self, answer: Mapping[str, Any]) -> None:
+        """Add the tokens that the server counted, if its answer says so."""
+        usage = answer.get("usage")
+        tokens = usage.get("total_tokens") if isinstance(usage, Mapping) else None
         if isinstance(tokens, int) and not isinstance(tokens, bool):
             with self._counting:
                 self.usage.tokens += tokens
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    content: Any
 
 
 def _message(data: bytes) -> str:
     """Return what a server says about an error, on one line."""
     text = data[:2000].decode("utf-8", "replace")
     try:
-        content = json.loads(data[:100_000])
+        content = parse_json(data[:100_000])
         inner = content.get("error") or content.get("message") or content.get("detail") or content
         if isinstance(inner, dict):
             inner = f"{inner.get('message') or inner} {inner.get('code') or ''}"
         text = str(inner)
-    except (ValueError, AttributeError, RecursionError):
-        pass
+    except (ValueError, AttributeError):
+        pass  # It is no JSON object: the text itself is the message.
     return " ".join(text.split())[:300] or "no message"
 
 
@@ -190,10 +224,10 @@ def _retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return (
-            max(float(value), 0.0)
-            if value.strip()[:1].isdigit()
-            else max(parsedate_to_datetime(value).timestamp() - time.time(), 0.0)
-        )
+        if value.strip()[:1].isdigit():
+            seconds = float(value)
+        else:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
     except (ValueError, TypeError, OverflowError):
         return None
+    return max(seconds, 0.0)

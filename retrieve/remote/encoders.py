@@ -1,24 +1,20 @@
 """Encoders behind a URL: vectors of OpenAI-compatible servers and of TEI, term weights of TEI."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.errors import InputError, ModelError
+from indexing.errors import InputError
 from indexing.inputs import texts as checked_texts
-from indexing.inputs import whole_number
 from indexing.plurals import counted
-from retrieve.remote.client import Client, TooLargeError, Usage
+from retrieve.remote.client import Client, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
 from retrieve.remote.fingerprint import PROBES, sketch
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-Ask: TypeAlias = Callable[[Sequence[str]], Any]
-Stack: TypeAlias = Callable[[list[Any]], Any]
 
 BATCH_TEXTS = 32
 BATCH_CHARACTERS = 100_000
@@ -26,14 +22,15 @@ BATCH_CHARACTERS = 100_000
 
 
 class _Remote:
-    """The common part of both: batches in order of length, halved where the server refuses them."""
+    """The common part of both: batches in order of length, and an identity with a fingerprint."""
+
+    _fingerprint: list[list[float]]
 
     def __init__(
         self, endpoint: Endpoint, key_variable: str | None, concurrency: int, batch: int, patience: tuple[float, float]
     ) -> None:
         self.endpoint = endpoint
-        self._client = Client(endpoint, key_variable=key_variable, concurrency=whole_number(concurrency, "concurrency"))
-        self._batch = whole_number(batch, "batch")
+        self._client = Client(endpoint, key_variable=key_variable, concurrency=concurrency, batch=batch)
         self._query_seconds, self._document_seconds = patience
 
     @property
@@ -51,29 +48,25 @@ class _Remote:
             # Some servers refuse an empty text.
             text = texts[place] if texts[place].strip() else " "
             size += len(text)
-            if not batches or len(batches[-1]) >= self._batch or size > BATCH_CHARACTERS:
+            if not batches or len(batches[-1]) >= self._client.batch or size > BATCH_CHARACTERS:
                 batches.append([])
                 size = len(text)
             batches[-1].append(text)
-        found = stack(self._client.map(lambda batch: self._halving(batch, ask, stack), batches))
+        found = self._client.map(ask, batches, stack)
         back = np.empty(len(texts), np.int64)
         back[order] = np.arange(len(texts))
         return found[back]
 
-    def _halving(
-        self, batch: Sequence[str], ask: Callable[[Sequence[str]], Any], stack: Callable[[list[Any]], Any]
-    ) -> Any:
-        try:
-            return ask(batch)
-        except TooLargeError:
-            if len(batch) == 1:
-                raise
-            self._batch = max(1, min(self._batch, len(batch) // 2))
-            half = len(batch) // 2
-            return stack([self._halving(part, ask, stack) for part in (batch[:half], batch[half:])])
-
-    def _wrong(self, what: str) -> ModelError:
-        return ModelError(f"{self.endpoint} answers wrongly: {what}")
+    def _identity(self, kind: str, **more: Any) -> dict[str, Any]:
+        model, url = self.endpoint.model, self.endpoint.url
+        return {
+            "name": model or url,
+            "kind": kind,
+            "url": url,
+            "model": model,
+            **more,
+            "fingerprint": self._fingerprint,
+        }
 
 
 class RemoteEncoder(_Remote):
@@ -138,16 +131,8 @@ class RemoteEncoder(_Remote):
     @property
     def identity(self) -> dict[str, Any]:
         """Identity of the model; a collection compares fingerprints by their cosines, and all else exactly."""
-        return {
-            "name": self.endpoint.model or self.endpoint.url,
-            "kind": "remote-dense",
-            "url": self.endpoint.url,
-            "model": self.endpoint.model,
-            "dimension": self.dimension,
-            "similarity": self.similarity,
-            "prompts": dict(self._prompts),
-            "fingerprint": self._fingerprint,
-        }
+        stated = {"dimension": self.dimension, "similarity": self.similarity, "prompts": dict(self._prompts)}
+        return self._identity("remote-dense", **stated)
 
     def encode_query(self, texts: str | Sequence[str], /) -> NDArray[np.float32]:
         """Return the queries' vectors, float32 [texts, dimension]; of a single text one vector."""
@@ -178,24 +163,23 @@ class RemoteEncoder(_Remote):
         try:
             vectors = np.array(rows, np.float32)
         except (ValueError, TypeError):
-            raise self._wrong("vectors of different lengths, or values that are no numbers") from None
+            raise self.endpoint.wrong("vectors of different lengths, or values that are no numbers") from None
         if vectors.ndim != 2 or len(vectors) != len(batch) or not vectors.shape[1]:
-            raise self._wrong(f"an array of shape {vectors.shape} for {counted(len(batch), 'text')}")
+            raise self.endpoint.wrong(f"an array of shape {vectors.shape} for {counted(len(batch), 'text')}")
         if self.dimension and vectors.shape[1] != self.dimension:
-            raise self._wrong(f"vectors of {vectors.shape[1]} dimensions, and before they had {self.dimension}")
+            raise self.endpoint.wrong(f"vectors of {vectors.shape[1]} dimensions, and before they had {self.dimension}")
         if not np.isfinite(vectors).all():
-            raise self._wrong("vectors with NaN or infinity")
+            raise self.endpoint.wrong("vectors with NaN or infinity")
         return vectors
 
     def _rows(self, answer: Any, count: int) -> list[Any]:
         """Return the vectors of an OpenAI answer in the order of the texts."""
         if not isinstance(answer, Mapping) or not isinstance(answer.get("data"), list):
-            raise self._wrong("no list 'data'")
-        if isinstance(usage := answer.get("usage"), Mapping):
-            self._client.count_tokens(usage.get("total_tokens"))
+            raise self.endpoint.wrong("no list 'data'")
+        self._client.count_tokens(answer)
         rows = {row.get("index"): row.get("embedding") for row in answer["data"] if isinstance(row, Mapping)}
         if rows.keys() != set(range(count)) or len(answer["data"]) != count:
-            raise self._wrong(
+            raise self.endpoint.wrong(
                 f"{counted(len(answer['data']), 'vector')} for {counted(count, 'text')}, or an index that is missing "
                 "or repeated"
             )
@@ -234,14 +218,7 @@ class RemoteSparseEncoder(_Remote):
     @property
     def identity(self) -> dict[str, Any]:
         """Identity of the model, as that of `RemoteEncoder`."""
-        return {
-            "name": self.endpoint.model or self.endpoint.url,
-            "kind": "remote-sparse",
-            "url": self.endpoint.url,
-            "model": self.endpoint.model,
-            "vocabulary": len(self.vocabulary),
-            "fingerprint": self._fingerprint,
-        }
+        return self._identity("remote-sparse", vocabulary=len(self.vocabulary))
 
     def encode_query(self, texts: str | Sequence[str], /) -> "csr_matrix":
         """Return the queries' term weights, CSR float32 [texts, vocabulary]."""
@@ -268,17 +245,19 @@ class RemoteSparseEncoder(_Remote):
 
         answer = self._client.post({"inputs": list(batch), "truncate": True}, patience=seconds)
         if not isinstance(answer, list) or len(answer) != len(batch):
-            raise self._wrong(f"no list of {counted(len(batch), 'row')}")
+            raise self.endpoint.wrong(f"no list of {counted(len(batch), 'row')}")
         try:
             columns = [np.array([term["index"] for term in row], np.int64) for row in answer]
             values = [np.array([term["value"] for term in row], np.float32) for row in answer]
         except (TypeError, KeyError, ValueError, OverflowError):
-            raise self._wrong("rows that are no lists of 'index' and 'value'") from None
+            raise self.endpoint.wrong("rows that are no lists of 'index' and 'value'") from None
         data, indices = np.concatenate(values), np.concatenate(columns)
         if not np.isfinite(data).all() or (data < 0).any():
-            raise self._wrong("weights with NaN, infinity or negative values")
+            raise self.endpoint.wrong("weights with NaN, infinity or negative values")
         if len(indices) and (indices.min() < 0 or indices.max() >= len(self.vocabulary)):
-            raise self._wrong(f"a term beyond the {len(self.vocabulary)} of the vocabulary: state another vocabulary")
+            raise self.endpoint.wrong(
+                f"a term beyond the {len(self.vocabulary)} of the vocabulary: state another vocabulary"
+            )
         indptr = np.cumsum([0, *map(len, columns)])
         matrix = csr_matrix((data, indices, indptr), (len(batch), len(self.vocabulary)))
         matrix.sort_indices()

@@ -1,11 +1,11 @@
 """Endpoints: the address of a model, and the form in which its server is asked."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from indexing.errors import InputError
+from indexing.errors import InputError, ModelError
 
 Protocol = Literal["openai", "tei", "cohere"]
 Task = Literal["dense", "sparse", "rerank"]
@@ -66,8 +66,7 @@ class Endpoint:
                 f"the URL of {parts.hostname} must not contain a key or a query: put the key into the environment "
                 f"variable {KEY_VARIABLE}"
             )
-        path = parts.path.rstrip("/")
-        path = path or _DEFAULTS[task]
+        path = parts.path.rstrip("/") or _DEFAULTS[task]
         if path in ("/v1", "/v2"):
             path += {"dense": "/embeddings", "sparse": "/embed_sparse", "rerank": "/rerank"}[task]
         known = next((spoken for end, spoken in _PATHS[task].items() if path.endswith(end)), None)
@@ -77,10 +76,9 @@ class Endpoint:
         clean = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
         return cls(clean, unquote(parts.fragment) if model is None else model, spoken)
 
-    def sibling(self, path: str) -> "Endpoint":
-        """Return another route of the same server."""
-        parts = urlsplit(self.url)
-        return replace(self, url=urlunsplit((parts.scheme, parts.netloc, path, "", "")))
+    def wrong(self, found: str) -> ModelError:
+        """Return the error for an answer that is not what was asked for."""
+        return ModelError(f"{self} answers wrongly: {found}")
 
     def __str__(self) -> str:
         return f"{self.model} at {self.url}" if self.model else self.url

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, ModelError
 from indexing.plurals import counted
-from retrieve.remote.client import Client, TooLargeError, Usage
+from retrieve.remote.client import Client, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
 from retrieve.reranking.base import CandidateReranker
 
@@ -77,8 +77,8 @@ class RemoteReranker(FunctionReranker):
     ) -> None:
         super().__init__(self._ask_all, weight=weight)
         self.endpoint = Endpoint.of(url, "rerank", model=model, protocol=protocol)
-        self._client = Client(self.endpoint, key_variable=key_variable, concurrency=concurrency)
-        self._batch, self._seconds = batch, seconds
+        self._client = Client(self.endpoint, key_variable=key_variable, concurrency=concurrency, batch=batch)
+        self._seconds = seconds
 
     @property
     def usage(self) -> Usage:
@@ -86,8 +86,9 @@ class RemoteReranker(FunctionReranker):
         return self._client.usage
 
     def _ask_all(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        batches = [texts[start : start + self._batch] for start in range(0, len(texts), self._batch)]
-        return np.concatenate(self._client.map(lambda batch: self._ask(query, batch), batches))
+        size = self._client.batch
+        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        return self._client.map(lambda batch: self._ask(query, batch), batches, np.concatenate)
 
     def _ask(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         body: dict[str, Any]
@@ -95,28 +96,18 @@ class RemoteReranker(FunctionReranker):
             body = {"query": query, "texts": list(texts), "raw_scores": True, "truncate": True}
         else:
             body = {"model": self.endpoint.model, "query": query, "documents": list(texts), "top_n": len(texts)}
-        try:
-            answer = self._client.post(body, patience=self._seconds)
-        except TooLargeError:
-            if len(texts) == 1:
-                raise
-            half = len(texts) // 2
-            self._batch = max(1, min(self._batch, half))
-            return np.concatenate([self._ask(query, part) for part in (texts[:half], texts[half:])])
+        answer = self._client.post(body, patience=self._seconds)
         rows, name = answer, "score"
         if isinstance(answer, Mapping):
             rows, name = answer.get("results"), "relevance_score"
-            if isinstance(usage := answer.get("usage"), Mapping):
-                self._client.count_tokens(usage.get("total_tokens"))
+            self._client.count_tokens(answer)
         try:
             found = {int(row["index"]): float(row[name]) for row in rows}
-        except (TypeError, KeyError, ValueError):
-            raise ModelError(f"{self.endpoint} answers wrongly: no list of 'index' and {name!r}") from None
+        except (TypeError, KeyError, ValueError, OverflowError):
+            raise self.endpoint.wrong(f"no list of 'index' and {name!r}") from None
         if found.keys() != set(range(len(texts))):
-            raise ModelError(
-                f"{self.endpoint} answers wrongly: {counted(len(found), 'score')} for {counted(len(texts), 'text')}"
-            )
+            raise self.endpoint.wrong(f"{counted(len(found), 'score')} for {counted(len(texts), 'text')}")
         scores = np.array([found[place] for place in range(len(texts))], np.float32)
         if not np.isfinite(scores).all():
-            raise ModelError(f"{self.endpoint} answers wrongly: scores with NaN or infinity")
+            raise self.endpoint.wrong("scores with NaN or infinity")
         return scores
