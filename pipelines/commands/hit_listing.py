@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from indexing.corpora.chunked import is_chunk
 from pipelines.commands.command import json_text
 
 if TYPE_CHECKING:
@@ -112,6 +111,8 @@ def _result(result: "SearchResult", marked: "Highlight") -> Iterator[str]:
 
 
 def _parent(parent: "ParentResult", marked: "Highlight") -> Iterator[str]:
+    from indexing.corpora.chunked import is_chunk
+
     best, (start, end) = parent.passages[0], parent.spans[0]
     yield f"{parent.rank:>3}. {parent.document.doc_id}  {parent.score:.4f}   {_stages(best)}"
     more = len(parent.passages) - 1

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexing.corpora.sources import is_of_records
-from indexing.corpora.sources.folder import FILES_FIELDS, MOST_FILE_BYTES
 from indexing.errors import InputError
 from indexing.plurals import counted
 from pipelines.commands.command import json_text, positive
@@ -25,7 +23,7 @@ def add_files_options(parser: argparse.ArgumentParser) -> None:
         "--max-file-size",
         type=positive,
         metavar="BYTES",
-        help=f"largest file that is read; larger ones are reported ({MOST_FILE_BYTES})",
+        help="largest file that is read; larger ones are reported (100000000)",
     )
     files.add_argument(
         "--watch",
@@ -39,6 +37,8 @@ def add_files_options(parser: argparse.ArgumentParser) -> None:
 
 def are_files(sources: Sequence[str]) -> bool:
     """Return whether these are people's files, rather than a corpus of records."""
+    from indexing.corpora.sources import is_of_records
+
     return len(sources) > 1 or not is_of_records(sources[0])
 
 
@@ -67,6 +67,8 @@ def check_files_options(options: argparse.Namespace, *, files: bool) -> None:
 
 def filter_fields(declared: Sequence[str], *, files: bool) -> dict[str, str]:
     """Return the declared filter fields; those that files have are declared by default."""
+    from indexing.corpora import FILES_FIELDS
+
     fields = dict(FILES_FIELDS) if files else {}
     for field in declared:
         name, colon, kind = field.rpartition(":")
@@ -79,6 +81,7 @@ def filter_fields(declared: Sequence[str], *, files: bool) -> dict[str, str]:
 def files_corpus(options: argparse.Namespace, skipped_to: Path | None) -> "FilesCorpus":
     """Open the files that the command line names."""
     from indexing.corpora import Chunking, read_files
+    from indexing.corpora.sources.folder import MOST_FILE_BYTES
 
     return read_files(
         *options.corpus,

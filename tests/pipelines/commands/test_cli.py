@@ -328,7 +328,7 @@ def test_wrong_usage_ends_with_two(arguments, capsys):
 
 
 def test_help_needs_no_heavy_import():
-    heavy = "torch", "transformers", "faiss", "jnius", "datasets", "scipy", "pyarrow", "numpy"
+    heavy = "torch", "transformers", "faiss", "jnius", "datasets", "scipy", "pyarrow", "numpy", "indexing.corpora"
     probe = (
         "import sys, pipelines.cli\n"
         "try: pipelines.cli.main(['--help'])\n"
