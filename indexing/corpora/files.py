@@ -50,6 +50,11 @@ class FilesCorpus(ChunkedCorpus):
         """Return how files become chunks."""
         return {"files": True, "chunking": self.chunking.as_dict()}
 
+    @property
+    def reads_nothing(self) -> bool:
+        """True if a pass yields no chunk: each file is unchanged, or is still one that cannot be read."""
+        return all(name in self.source.unchanged or self.source.is_unread(name) for name in self.source.entries)
+
     def keeps(self, doc_id: str, *, remove_missing: bool) -> bool:
         """Return whether a stored chunk that the last pass did not yield is still valid.
 

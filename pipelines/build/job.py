@@ -180,7 +180,7 @@ def update_collection(
     path
         The collection.
     encoders
-        The encoder of each leg that has one.
+        The encoder of each leg that has one; none is needed for a `FilesCorpus` of which nothing is read.
     remove
         Delete the documents that the corpus lacks.
     on_duplicate, show_progress
@@ -194,28 +194,25 @@ def update_collection(
         For an encoder other than the leg's.
     """
     _check_is_documents(corpus)
+    files = corpus if isinstance(corpus, FilesCorpus) else None
     started, clock = time.perf_counter(), Stopwatch()
     record = corpus_record(corpus)
     opened = CollectionWriter.open(path, encoders=encoders, commit_seconds=commit_seconds, show_progress=show_progress)
     with opened as collection:
         lacking = [name for name, leg in collection.manifest.legs.items() if leg.encoder and name not in encoders]
-        if lacking:
+        if lacking and (files is None or not files.reads_nothing):
             raise InputError(f"the leg {lacking[0]!r} needs its encoder: encoders={{{lacking[0]!r}: …}}")
         done = _ingest(collection, corpus, encoders, clock, on_duplicate, show_progress)
-        if isinstance(corpus, FilesCorpus):
-            done.removed = prune(collection, done.seen, partial(corpus.keeps, remove_missing=remove))
+        if files is not None:
+            done.removed = prune(collection, done.seen, partial(files.keeps, remove_missing=remove))
         elif remove:
             done.removed = prune(collection, done.seen)
         _check_unchanged(corpus, record)
-        if isinstance(corpus, FilesCorpus) or len(collection) == len(done.seen):
+        if files is not None or len(collection) == len(done.seen):
             described = record | _outcome(corpus)
         else:
             described = {**collection.manifest.corpus, "fingerprint": None}
-        if (
-            done.written
-            or done.removed
-            or (isinstance(corpus, FilesCorpus) and described != collection.manifest.corpus)
-        ):
+        if done.written or done.removed or (files is not None and described != collection.manifest.corpus):
             with clock("commit"):
                 collection.commit(corpus=described)
     return _report(Path(path), corpus, done, clock, started, updated=True)

@@ -40,6 +40,17 @@ class Changes:
     missing: frozenset[str]
     unread: frozenset[str]
 
+    def counts(self) -> dict[str, int]:
+        """Return numbers of files; a renamed one counts as neither new nor gone."""
+        renamed = len(self.renamed)
+        return {
+            "new": len(self.new) - renamed,
+            "changed": len(self.changed),
+            "renamed": renamed,
+            "gone": len(self.missing) - renamed,
+            "unchanged": len(self.unchanged),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
@@ -168,24 +179,20 @@ def sync_files(
     changes = find_changes(corpus, path)
     update = None
     if changes.new or changes.changed or (remove_missing and changes.missing):
-        corpus.source.unchanged, corpus.moved, corpus.is_partial = (
-            changes.unchanged - changes.unread,
-            changes.renamed,
-            True,
-        )
-        update = update_collection(
-            corpus, path, encoders=encoders(), remove=remove_missing, show_progress=show_progress
-        )
-    unreadable = len(corpus.source.problems) + (len(changes.unread) if update is None else 0)
+        corpus.source.unchanged = changes.unchanged - changes.unread
+        corpus.moved, corpus.is_partial = changes.renamed, True
+        loaded = {} if corpus.reads_nothing else encoders()
+        update = update_collection(corpus, path, encoders=loaded, remove=remove_missing, show_progress=show_progress)
+    counts = changes.counts()
     return SyncReport(
         path=Path(path),
-        new=len(changes.new) - len(changes.renamed),
-        changed=len(changes.changed),
-        renamed=len(changes.renamed),
-        removed=len(changes.missing) - len(changes.renamed) if remove_missing else 0,
+        new=counts["new"],
+        changed=counts["changed"],
+        renamed=counts["renamed"],
+        removed=counts["gone"] if remove_missing else 0,
         missing=0 if remove_missing else len(changes.missing),
-        unchanged=len(changes.unchanged),
-        unreadable=unreadable if update is None else corpus.skipped,
+        unchanged=counts["unchanged"],
+        unreadable=corpus.skipped if update else len(corpus.source.problems) + len(changes.unread),
         left_out=dict(corpus.source.left_out),
         update=update,
     )

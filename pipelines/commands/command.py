@@ -6,10 +6,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.json_text import parse_json
+
+if TYPE_CHECKING:
+    from indexing.collection.legs import DocumentEncoder
 
 
 def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
@@ -73,6 +76,19 @@ def token_encoder(options: argparse.Namespace, dense: Any) -> Any:
     if dense is None:
         raise InputError("--late-interaction without a model stores token vectors of the dense leg's encoder: add one")
     return Models().dense_tokens(dense)
+
+
+def stored_encoders(options: argparse.Namespace) -> "dict[str, DocumentEncoder]":
+    """Load the encoders of the collection ``--to``, or those that the options name in their place."""
+    from pipelines.models import collection_encoders
+
+    return collection_encoders(
+        options.to,
+        dense=options.dense,
+        sparse=options.sparse,
+        multi_vector=options.late_interaction or None,
+        dtype=options.dtype,
+    )
 
 
 def positive(text: str) -> int:

@@ -18,6 +18,7 @@ from pipelines.commands.command import (
     positive,
     remote_model,
     sparse_encoder,
+    stored_encoders,
     token_encoder,
 )
 from pipelines.commands.index_files import (
@@ -206,7 +207,8 @@ def run(options: argparse.Namespace) -> int:
     check_files_options(options, files=of_files)
     _check(options, of_files)
     skipped_to = Path(f"{options.to.rstrip('/')}.skipped.jsonl")
-    corpus = _corpus(options, skipped_to if options.on_error == "skip" and not options.dry_run else None)
+    skipped = skipped_to if options.on_error == "skip" and not options.dry_run else None
+    corpus = files_corpus(options, skipped) if of_files else _corpus(options, skipped)
     build_options: dict[str, Any] = {"on_duplicate": options.on_duplicate, "show_progress": not _quiet(options)}
     legs = {
         "bm25": not options.no_bm25,
@@ -252,15 +254,13 @@ def run(options: argparse.Namespace) -> int:
 
     status = _run_safely(options, skipped_to, build)
     if isinstance(corpus, FilesCorpus):
-        return finish_files(options, corpus, _quiet(options))
+        return finish_files(options, corpus, plan.encoders, _quiet(options))
     return status
 
 
 def _corpus(options: argparse.Namespace, skipped_to: Path | None) -> "Corpus":
     from indexing.corpora.corpus import read_corpus
 
-    if are_files(options.corpus):
-        return files_corpus(options, skipped_to)
     corpus = read_corpus(
         options.corpus[0],
         on_error=options.on_error,
@@ -341,16 +341,8 @@ def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
 
 def _update(options: argparse.Namespace, corpus: "Corpus", build_options: dict[str, Any]) -> "BuildReport":
     from pipelines.build.job import update_collection
-    from pipelines.models import collection_encoders
 
-    encoders: Mapping[str, Any] = collection_encoders(
-        options.to,
-        dense=options.dense,
-        sparse=options.sparse,
-        multi_vector=options.late_interaction,
-        dtype=options.dtype,
-    )
-    encoders = _encoded(options, corpus, encoders)
+    encoders = _encoded(options, corpus, stored_encoders(options))
     return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **build_options)
 
 

@@ -3,15 +3,17 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.plurals import counted
-from pipelines.commands.command import json_text, positive
+from pipelines.commands.command import json_text, positive, stored_encoders
 from pipelines.commands.index_options import index_parameters, option_of
 
 if TYPE_CHECKING:
+    from indexing.collection.legs import DocumentEncoder
     from indexing.corpora import FilesCorpus
     from pipelines.build.sync import SyncReport
 
@@ -97,19 +99,19 @@ def sync(options: argparse.Namespace, corpus: "FilesCorpus", legs: Mapping[str, 
 
     _check_same_legs(options, legs)
     if options.dry_run:
-        changes = find_changes(corpus, options.to)
-        new, gone = len(changes.new) - len(changes.renamed), len(changes.missing) - len(changes.renamed)
-        counts = {"new": new, "changed": len(changes.changed), "renamed": len(changes.renamed), "gone": gone}
-        counts["unchanged"] = len(changes.unchanged)
+        counts = find_changes(corpus, options.to).counts()
         listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         print(json_text(counts) if options.json else f"{options.to}: {listed} files; nothing was written")
         return 0
-    _print(options, sync_files(corpus, options.to, **_sync_options(options, quiet)))
-    return 0 if options.watch is None else _watch(options, corpus, quiet)
+    how = _sync_options(options, cache(partial(stored_encoders, options)), quiet)
+    _print(options, sync_files(corpus, options.to, **how))
+    return 0 if options.watch is None else _watch(options, corpus, how)
 
 
-def finish_files(options: argparse.Namespace, corpus: "FilesCorpus", quiet: bool) -> int:
-    """Print what was left out of a new collection of files, and go on with ``--watch``."""
+def finish_files(
+    options: argparse.Namespace, corpus: "FilesCorpus", encoders: "Mapping[str, DocumentEncoder]", quiet: bool
+) -> int:
+    """Print what was left out of a new collection of files, and go on with ``--watch`` and the build's encoders."""
     from pipelines.build.sync import left_out_text
 
     if not options.json:
@@ -117,37 +119,28 @@ def finish_files(options: argparse.Namespace, corpus: "FilesCorpus", quiet: bool
         print(f"  {counted(read, 'file')} read" + (f", {corpus.skipped:,} unreadable" if corpus.skipped else ""))
         if corpus.source.left_out:
             print(f"  left out: {left_out_text(corpus.source.left_out)}")
-    return 0 if options.watch is None else _watch(options, corpus, quiet)
+    return 0 if options.watch is None else _watch(options, corpus, _sync_options(options, lambda: encoders, quiet))
 
 
-def _watch(options: argparse.Namespace, corpus: "FilesCorpus", quiet: bool) -> int:
+def _watch(options: argparse.Namespace, corpus: "FilesCorpus", how: Mapping[str, Any]) -> int:
     """Synchronise whenever files change, until Ctrl-C."""
     from pipelines.build.sync import watch_files
 
     if not options.json:
         print(f"watching {corpus.description} every {options.watch:g} s; Ctrl-C ends it", flush=True)
     try:
-        for report in watch_files(corpus, options.to, seconds=options.watch, **_sync_options(options, quiet)):
+        for report in watch_files(corpus, options.to, seconds=options.watch, **how):
             _print(options, report)
     except KeyboardInterrupt:
         print("\nno longer watching; the same command goes on", file=sys.stderr)
     return 0
 
 
-def _sync_options(options: argparse.Namespace, quiet: bool) -> dict[str, Any]:
-    """Return the keyword arguments of `sync_files`; the encoders are loaded once."""
-    from pipelines.models import collection_encoders
-
-    loaded: dict[str, Any] = {}
-
-    def encoders() -> Mapping[str, Any]:
-        given = {"dense": options.dense, "sparse": options.sparse, "multi_vector": options.late_interaction or None}
-        if not loaded:
-            loaded.update(collection_encoders(options.to, **given, dtype=options.dtype))
-        return loaded
-
-    load: Callable[[], Mapping[str, Any]] = encoders
-    return {"encoders": load, "remove_missing": options.remove_missing, "show_progress": not quiet}
+def _sync_options(
+    options: argparse.Namespace, encoders: "Callable[[], Mapping[str, DocumentEncoder]]", quiet: bool
+) -> dict[str, Any]:
+    """Return the keyword arguments of `sync_files`."""
+    return {"encoders": encoders, "remove_missing": options.remove_missing, "show_progress": not quiet}
 
 
 def _print(options: argparse.Namespace, report: "SyncReport") -> None:

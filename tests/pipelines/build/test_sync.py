@@ -184,6 +184,23 @@ def test_all_files_may_go(tmp_path: Path) -> None:
     assert contents(target) == {}
 
 
+def test_a_pass_that_only_removes_loads_no_encoder(tmp_path: Path) -> None:
+    folder, target = tmp_path / "files", tmp_path / "index"
+    write(folder / "a.md", "text")
+    write(folder / "b.md", "other text")
+    write(folder / "empty.txt", "")
+    build(folder, target, Counting())
+    (folder / "b.md").unlink()
+
+    def encoders() -> dict[str, Counting]:
+        raise AssertionError("loaded")
+
+    report = sync_files(read_files(folder), target, encoders=encoders, remove_missing=True, show_progress=False)
+    assert (report.removed, report.unchanged, report.unreadable) == (1, 1, 1)
+    assert set(contents(target)) == {"a.md#0"}
+    assert verify(target) == []
+
+
 def test_other_chunks_or_another_corpus_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "files/a.md", "text")
     build(tmp_path / "files", tmp_path / "index", Counting())
