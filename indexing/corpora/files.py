@@ -13,7 +13,7 @@ from indexing.corpora.chunking import Chunking
 from indexing.corpora.corpus import Corpus
 from indexing.corpora.sources.folder import FILES_FIELDS, MOST_FILE_BYTES, Files
 from indexing.corpora.sources.formats import PAGE_BREAK
-from indexing.corpora.sources.formats.extracted import one_line
+from indexing.corpora.sources.formats.extracted import WITHOUT_HEADINGS, one_line
 from indexing.corpora.sources.records import Record
 from indexing.documents import Document
 from indexing.errors import InputError
@@ -75,9 +75,8 @@ class FilesCorpus(ChunkedCorpus):
             logger.warning("%s %s", record.file, problem)
 
     def _stored(self, document: Document) -> Sequence[Document]:
-        has_headings = document.metadata["format"] not in ("text", "code")
         chunking = self.chunking
-        if chunking.by == "markdown" and not has_headings:
+        if chunking.by == "markdown" and document.metadata["format"] in WITHOUT_HEADINGS:
             chunking = Chunking("sentences", chunking.size, chunking.overlap, chunking.tokens)
         breaks = [match.start() for match in re.finditer(PAGE_BREAK, document.text)]
         return [_placed(chunk, breaks) for chunk in chunk_document(document, chunking)]

@@ -41,7 +41,7 @@ class Entry:
     Parameters
     ----------
     path
-        Where it is.
+        Path of the file.
     size, modified
         Its size in bytes, and its time of modification as in the metadata field ``modified``.
     """
@@ -74,7 +74,7 @@ class Files:
     entries
         The files found, by id: the path relative to the folder, or to the common folder of several sources.
     problems
-        What was found and cannot be read, by path, with the reason.
+        Files and folders that were found and cannot be read: the reason by path.
     left_out
         Numbers of files that are left out without being a problem, by reason.
     unchanged
@@ -121,7 +121,7 @@ class Files:
         for source, paths in zip(self.sources, found, strict=True):
             for path in paths:
                 if path.is_dir():
-                    _Walk(self, path).run()
+                    _walk(self, path)
                 elif not has_glob(source) or path.is_file():
                     self.add(path, named=not has_glob(source))
 
@@ -140,24 +140,24 @@ class Files:
         return self.unread.get(name, ())[:2] == [entry.size, entry.modified]
 
     def _record(self, name: str, entry: Entry, known: Sequence[Any]) -> Record:
-        where, reason = str(entry.path), ""
+        where, state = str(entry.path), [entry.size, entry.modified]
         values: Mapping[str, Any] = {}
-        try:
-            if list(known[:2]) == [entry.size, entry.modified]:
-                reason = str(known[2])
-            else:
+        if list(known[:2]) == state:
+            reason = str(known[2])
+        else:
+            try:
                 data = _content(entry, self.most_bytes)
-                try:
-                    values = self._values(name, entry, data)
-                except InputError as problem:
-                    reason = str(problem)
-                else:
-                    self.read.add(name)
-                    reason = "" if values else "contains no text"
-        except InputError as problem:
-            return Record(where, 1, {}, str(problem), where)
+            except InputError as problem:  # no property of the content: the next pass tries again
+                return Record(where, 1, {}, str(problem), where)
+            try:
+                values = self._values(name, entry, data)
+            except InputError as problem:
+                reason = str(problem)
+            else:
+                self.read.add(name)
+                reason = "" if values else "contains no text"
         if reason:
-            self.unread[name] = [entry.size, entry.modified, reason]
+            self.unread[name] = [*state, reason]
         return Record(where, 1, values, reason, where)
 
     def count(self) -> int | None:
@@ -175,7 +175,7 @@ class Files:
         Parameters
         ----------
         path
-            Where it is.
+            Path of the file.
         named
             A caller named it, so it is read whatever its name is, and a link is followed.
         """
@@ -245,50 +245,43 @@ class Files:
         pattern = str(source.relative_to(base))
         try:
             found = sorted(path for path in base.glob(pattern) if not _is_hidden(path.relative_to(base)))
-        except (ValueError, NotImplementedError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise InputError(f"{source} is not a usable glob: {error}") from None
         if not found:
             raise InputError(f"{source} matches no file")
         return found
 
 
-class _Walk:
-    """Walk through one folder."""
-
-    def __init__(self, files: Files, folder: Path) -> None:
-        self._files = files
-        self._folder = folder
-        self._rules = _rules_above(folder)
-
-    def run(self) -> None:
-        """Add all files of the folder that are read."""
-        stack = [(self._folder, self._rules, 0)]
-        while stack:
-            folder, rules, depth = stack.pop()
-            try:
-                with os.scandir(folder) as listing:
-                    found = sorted(listing, key=lambda entry: entry.name)
-            except OSError as error:
-                self._files.problems[_shown(folder)] = f"cannot be read: {_reason(error)}"
-                continue
-            names = {entry.name for entry in found}
-            if {"manifest.json", "documents.sqlite"} <= names:
-                self._files.left_out["collection"] += 1
-                continue
-            if ".gitignore" in names and (own := _rules_of(folder)) is not None:
-                rules = [*rules, own]
-            for entry in found:
-                is_folder = entry.is_dir(follow_symlinks=False)
-                if entry.name.startswith("."):
-                    self._files.left_out["hidden"] += 1
-                elif _is_ignored(rules, entry.path, is_folder):
-                    self._files.left_out["excluded by .gitignore"] += 1
-                elif not is_folder:
-                    self._files.add(Path(entry.path), named=False)
-                elif depth == DEEPEST_FOLDER:
-                    self._files.problems[_shown(Path(entry.path))] = f"is more than {DEEPEST_FOLDER} folders deep"
-                else:
-                    stack.append((Path(entry.path), rules, depth + 1))
+def _walk(files: Files, folder: Path) -> None:
+    """Add all files of a folder that are read."""
+    stack = [(folder, _rules_above(folder), 0)]
+    while stack:
+        folder, rules, depth = stack.pop()
+        try:
+            with os.scandir(folder) as listing:
+                found = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            files.problems[_shown(folder)] = f"cannot be read: {_reason(error)}"
+            continue
+        names = {entry.name for entry in found}
+        if {"manifest.json", "documents.sqlite"} <= names:
+            files.left_out["collection"] += 1
+            continue
+        if ".gitignore" in names and (own := _rules_of(folder)) is not None:
+            rules = [*rules, own]
+        real = os.path.realpath(folder) if rules else ""
+        for entry in found:
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if entry.name.startswith("."):
+                files.left_out["hidden"] += 1
+            elif _is_ignored(rules, real, entry.name, is_folder):
+                files.left_out["excluded by .gitignore"] += 1
+            elif not is_folder:
+                files.add(Path(entry.path), named=False)
+            elif depth == DEEPEST_FOLDER:
+                files.problems[_shown(Path(entry.path))] = f"is more than {DEEPEST_FOLDER} folders deep"
+            else:
+                stack.append((Path(entry.path), rules, depth + 1))
 
 
 def _content(entry: Entry, most: int) -> bytes:
@@ -328,13 +321,11 @@ def _rules_of(folder: Path) -> tuple[str, Any] | None:
         return None
 
 
-def _is_ignored(rules: Sequence[tuple[str, Any]], path: str, is_folder: bool) -> bool:
-    """Return what the deepest folder with a rule about this path says."""
-    if not rules:
-        return False
-    real = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))  # noqa: PTH118, PTH119, PTH120
-    for folder, spec in reversed(rules):
-        decided = spec.check_file(os.path.relpath(real, folder) + ("/" if is_folder else "")).include
+def _is_ignored(rules: Sequence[tuple[str, Any]], folder: str, name: str, is_folder: bool) -> bool:
+    """Return whether the deepest folder with a rule about this entry of a folder (a real path) excludes it."""
+    path = os.path.join(folder, name)  # noqa: PTH118
+    for above, spec in reversed(rules):
+        decided = spec.check_file(os.path.relpath(path, above) + ("/" if is_folder else "")).include
         if decided is not None:
             return bool(decided)
     return False

@@ -28,7 +28,8 @@ class Archive:
         _check_directory(data)
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, UnicodeError) as error:
+        # `zipfile` raises NotImplementedError for an archive that states a version later than it knows.
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise InputError(f"is a damaged ZIP archive: {error}") from None
         self._names = set(self._zip.namelist())
         self._read = 0
@@ -45,7 +46,9 @@ class Archive:
         try:
             with self._zip.open(name) as part:
                 data = part.read(MOST_PART_BYTES + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        # `zipfile` raises RuntimeError for a part that needs a password, and its subclass NotImplementedError for a
+        # method of compression or encryption that it does not know.
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise InputError(f"is damaged at its part {name}: {error}") from None
         self._read += len(data)
         if len(data) > MOST_PART_BYTES or self._read > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""What a reader of a format returns, and the limits that every reader keeps."""
+"""The text read from one file (`Extracted`), and the limits that every reader keeps."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,8 @@ MOST_CHARACTERS = 10_000_000
 """Maximum number of characters of one file's text, some 5,000 pages."""
 PAGE_BREAK = "\f"
 """Stands between two pages in a text; white space to every tokenizer."""
+WITHOUT_HEADINGS = frozenset({"text", "code"})
+"""Formats in which a line that begins with ``#`` is no heading: it is text, or a comment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,29 +20,31 @@ class Extracted:
     Parameters
     ----------
     text
-        Plain text. Headings are Markdown (``# …``) if `headings`, and `PAGE_BREAK` stands between pages.
+        Plain text. Headings are Markdown (``# …``), and `PAGE_BREAK` stands between pages.
     format
         Name of the format, as in the metadata field ``format``.
     title
         Title that the file states; empty if it states none.
     language
         Language that the file states, as in ``de``; empty if it states none.
-    headings
-        A line that begins with ``#`` is a heading. In source code it would be a comment.
     """
 
     text: str
     format: str
     title: str = ""
     language: str = ""
-    headings: bool = True
 
 
 def bounded(text: str) -> str:
     """Return a text; raise an `InputError` if it is longer than `MOST_CHARACTERS`."""
-    if len(text) > MOST_CHARACTERS:
-        raise InputError(f"has {counted(len(text), 'character')} of text, over {MOST_CHARACTERS:,}: split the file")
+    check_length(len(text))
     return text
+
+
+def check_length(characters: int) -> None:
+    """Raise an `InputError` for a text of more than `MOST_CHARACTERS`."""
+    if characters > MOST_CHARACTERS:
+        raise InputError(f"has {counted(characters, 'character')} of text, over {MOST_CHARACTERS:,}: split the file")
 
 
 def one_line(text: str | None, length: int = 300) -> str:

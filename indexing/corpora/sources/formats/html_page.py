@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from indexing.corpora.sources.formats.extracted import Extracted, bounded, one_line
-from indexing.corpora.sources.formats.plain import decode
+from indexing.corpora.sources.formats.plain import code_block, decode
 from indexing.errors import InputError
 
 MOST_HTML_BYTES = 32 * 1024 * 1024
@@ -123,7 +123,7 @@ def _decoded(data: bytes) -> str:
         try:
             return data.decode(declared[1].decode("ascii"))
         except (LookupError, UnicodeDecodeError):
-            pass
+            pass  # pages often declare a wrong encoding, or one that does not exist
     return decode(data)
 
 
@@ -225,9 +225,8 @@ class _Blocks:
             self._preformatted = 0
             code = "".join(self._line).strip("\n")
             named = _CODE.search(" ".join([element.get("class", ""), *element.xpath("./code/@class")]))
-            fence = "````" if "```" in code else "```"
             if code.strip():
-                self._blocks.append(f"{fence}{named[1] if named else ''}\n{code}\n{fence}")
+                self._blocks.append(code_block(code, named[1] if named else ""))
             self._line = []
         elif not self._preformatted and (tag in _BLOCKS or tag in _HEADINGS):
             self._flush()

@@ -32,9 +32,10 @@ def mail(data: bytes, read: Callable[[bytes, str], Extracted]) -> Extracted:
         if not message.keys():
             raise InputError("is not a mail: it has no header")
         return _message(message, read)
-    except (MessageError, ValueError, LookupError, AttributeError, TypeError, IndexError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    # The standard library's parser raises all of these for malformed headers and parts.
+    except (MessageError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         raise InputError(f"is not a readable mail: {error}") from None
 
 

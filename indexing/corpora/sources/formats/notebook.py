@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from indexing.corpora.sources.formats.extracted import Extracted, bounded
-from indexing.corpora.sources.formats.plain import decode, markdown
+from indexing.corpora.sources.formats.plain import code_block, decode, markdown
 from indexing.errors import InputError
 
 
@@ -35,8 +35,7 @@ def notebook(data: bytes) -> Extracted:
         if not text.strip() or kind not in ("markdown", "code", "heading", "raw"):
             continue
         if kind == "code":
-            fence = "````" if "```" in text else "```"
-            text = f"{fence}{spoken}\n{text}\n{fence}"
+            text = code_block(text, spoken)
         elif kind == "heading":
             level = cell.get("level")
             text = f"{'#' * (level if isinstance(level, int) and 1 <= level <= 6 else 1)} {text}"

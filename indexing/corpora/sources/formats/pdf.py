@@ -6,10 +6,11 @@ PDFium reads the files, the library of Chrome: it is hardened against hostile on
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import pairwise
 from typing import Any
 
-from indexing.corpora.sources.formats.extracted import MOST_CHARACTERS, PAGE_BREAK, Extracted, bounded, one_line
+from indexing.corpora.sources.formats.extracted import PAGE_BREAK, Extracted, bounded, check_length, one_line
 from indexing.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -48,8 +49,7 @@ def pdf(data: bytes) -> Extracted:
         for number in range(len(document)):
             text = _page(document, number)
             size += len(text)
-            if size > MOST_CHARACTERS:
-                bounded(" " * size)
+            check_length(size)
             pages.append(_with_headings(text, headings.get(number, ())))
         if len(document) and not any(page.strip() for page in pages):
             raise InputError("contains no text, only pictures of it (a scan): run text recognition (OCR) first")
@@ -62,15 +62,8 @@ def pdf(data: bytes) -> Extracted:
 
 
 def _page(document: Any, number: int) -> str:
-    page = document[number]
-    try:
-        content = page.get_textpage()
-        try:
-            text = _in_columns(content, page.get_width()) or content.get_text_bounded()
-        finally:
-            content.close()
-    finally:
-        page.close()
+    with closing(document[number]) as page, closing(page.get_textpage()) as content:
+        text = _in_columns(content, page.get_width()) or content.get_text_bounded()
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _CONTROLS.sub("", text).strip("\n ")
 

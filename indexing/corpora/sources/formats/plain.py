@@ -37,12 +37,12 @@ def decode(data: bytes) -> str:
 
 def plain(data: bytes) -> Extracted:
     """Read a plain text."""
-    return Extracted(decode(data), "text", headings=False)
+    return Extracted(decode(data), "text")
 
 
 def code(data: bytes) -> Extracted:
     """Read source code."""
-    return Extracted(decode(data), "code", headings=False)
+    return Extracted(decode(data), "code")
 
 
 def markdown(data: bytes) -> Extracted:
@@ -53,6 +53,12 @@ def markdown(data: bytes) -> Extracted:
     heading = _FIRST_HEADING.search(text)
     title = stated.get("title") or (heading[1] if heading else "")
     return Extracted(text, "markdown", one_line(title), stated.get("lang") or stated.get("language") or "")
+
+
+def code_block(text: str, language: str) -> str:
+    """Return code as a Markdown code block, between longer fences if it contains the usual one."""
+    fence = "````" if "```" in text else "```"
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _decoded(data: bytes) -> str:
@@ -79,7 +85,7 @@ def _utf_16(data: bytes, sample: bytes) -> str:
         try:
             return data.decode("utf-16-le" if odd > even else "utf-16-be")
         except UnicodeDecodeError:
-            pass
+            pass  # the zeros are not those of UTF-16
     raise InputError("is not text: it contains zero bytes")
 
 

@@ -20,7 +20,7 @@ def slides(data: bytes) -> Extracted:
     if root is None:
         raise InputError("is damaged: it has no ppt/presentation.xml")
     related = archive.related(_MAIN)
-    listed = [link for element in root.iter() if local(element) == "sldId" for link in [_link(element)]]
+    listed = [_link(element) for element in root.iter() if local(element) == "sldId"]
     pages, first = [], ""
     for _, target in (related[link] for link in listed if link in related):
         slide = archive.xml(target)
