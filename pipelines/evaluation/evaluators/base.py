@@ -90,6 +90,7 @@ class Evaluator:
 
     def score(self, model: Any, call: Call) -> Result:
         """Return the metrics of a model."""
+        # Not abstract: as with sentence-transformers, an evaluator of one's own may override `__call__` instead.
         raise NotImplementedError
 
     def finished(self, result: Result, call: Call, model: Any = None) -> dict[str, float]:

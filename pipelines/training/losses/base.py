@@ -1,6 +1,7 @@
 """Base classes and helpers of losses over embeddings: one embedding per column of a row, often with a label."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias, TypeVar
@@ -21,7 +22,7 @@ Loss: TypeAlias = Tensor | dict[str, Tensor]
 Column = TypeVar("Column")
 
 
-class EmbeddingLoss(nn.Module):
+class EmbeddingLoss(nn.Module, ABC):
     """Base class of losses over the embeddings of a batch's columns.
 
     `forward` embeds each column with the model. `loss_from_embeddings` computes the loss; it is what wrapper losses
@@ -51,9 +52,9 @@ class EmbeddingLoss(nn.Module):
         embeddings: Tensor = self.model(column)["sentence_embedding"]
         return embeddings
 
+    @abstractmethod
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Loss:
         """Return the loss of embeddings [rows, width], one tensor per column, and the result of `targets`."""
-        raise NotImplementedError
 
     def parts(self, embeddings: Sequence[Tensor], labels: Any, rows: int) -> Iterator[Tensor]:
         """Yield addends of the loss, each over at most `rows` rows if the loss can be split by rows."""
@@ -75,6 +76,10 @@ class SplitLoss(EmbeddingLoss):
     def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
         """Return the sum of all parts."""
         return torch.stack(list(self.parts(embeddings, labels, len(embeddings[0])))).sum()
+
+    @abstractmethod
+    def parts(self, embeddings: Sequence[Tensor], labels: Any, rows: int) -> Iterator[Tensor]:
+        """Yield addends of the loss, each over at most `rows` rows."""
 
 
 class WrapperLoss(EmbeddingLoss):

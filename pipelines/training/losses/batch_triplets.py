@@ -6,6 +6,7 @@ Hermans, Beyer and Leibe, "In Defense of the Triplet Loss for Person Re-Identifi
 Schroff, Kalenichenko and Philbin, "FaceNet", 2015 (semi-hard).
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -65,9 +66,9 @@ class _BatchTripletLoss(EmbeddingLoss):
         classes = row_labels(labels, len(vectors), type(self).__name__)
         return self.loss_from_distances(distances_within(self.distance, vectors), classes)
 
+    @abstractmethod
     def loss_from_distances(self, distances: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of distances [rows, rows] and classes [rows]."""
-        raise NotImplementedError
 
 
 class BatchAllTripletLoss(_BatchTripletLoss):

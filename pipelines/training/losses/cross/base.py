@@ -1,5 +1,6 @@
 """Base classes and helpers of losses over cross-encoder scores: the pairs to score and the layout of lists."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -14,7 +15,7 @@ Columns: TypeAlias = Sequence[Sequence[Any]]
 Pair: TypeAlias = tuple[str, str]
 
 
-class ScoreLoss(nn.Module):
+class ScoreLoss(nn.Module, ABC):
     """Base class of losses over the logits of query-document pairs.
 
     Parameters
@@ -39,13 +40,13 @@ class ScoreLoss(nn.Module):
         """Apply the activation."""
         return self.activation(logits) if self.activation else logits
 
+    @abstractmethod
     def pairs(self, columns: Columns) -> list[Pair]:
         """Return the pairs to score, made of the texts of each column."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss_from_logits(self, logits: Tensor, columns: Columns, labels: Any) -> Tensor:
         """Return the loss of logits [pairs, labels], in the order of `pairs`."""
-        raise NotImplementedError
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,9 +109,9 @@ class ListwiseLoss(ScoreLoss):
         scores = logits.new_zeros(mask.shape, dtype=torch.float32).masked_scatter(mask, logits.reshape(-1).float())
         return self.loss_from_lists(scores, torch.zeros_like(scores).masked_scatter(mask, flat), mask)
 
+    @abstractmethod
     def loss_from_lists(self, scores: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """Return the loss of scores and labels [queries, documents], both 0 where `mask` is False (padding)."""
-        raise NotImplementedError
 
 
 def check_texts(columns: Columns, name: str) -> None:
