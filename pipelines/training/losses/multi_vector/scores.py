@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from indexing.errors import InputError
+from indexing.inputs import whole_number
 from indexing.max_sim import EMPTY_SCORE
 
 
@@ -26,18 +26,14 @@ def max_sims(
     """
     if pairs:
         similarities = queries @ documents.transpose(1, 2)
-        similarities = similarities.masked_fill(~documents_mask[:, None, :], torch.finfo(similarities.dtype).min)
-        asked, empty = queries_mask, ~documents_mask.any(dim=-1)
     else:
         similarities = torch.einsum("ash,bth->abst", queries, documents)
-        similarities = similarities.masked_fill(~documents_mask[None, :, None, :], torch.finfo(similarities.dtype).min)
-        asked, empty = queries_mask[:, None], ~documents_mask.any(dim=-1)[None]
+        queries_mask = queries_mask[:, None]
+    similarities = similarities.masked_fill(~documents_mask[..., None, :], torch.finfo(similarities.dtype).min)
     # The largest are summed in float32: a sum in bfloat16 would make near scores equal.
-    scores = (similarities.max(dim=-1).values.float() * asked).sum(dim=-1).masked_fill(empty, EMPTY_SCORE)
-    if not mean:
-        return scores
-    counts = queries_mask.sum(dim=-1).clamp(min=1)
-    return scores / (counts if pairs else counts[:, None])
+    scores = (similarities.max(dim=-1).values.float() * queries_mask).sum(dim=-1)
+    scores = scores.masked_fill(~documents_mask.any(dim=-1), EMPTY_SCORE)
+    return scores / queries_mask.sum(dim=-1).clamp(min=1) if mean else scores
 
 
 def colbert_scores(
@@ -58,14 +54,9 @@ def colbert_scores(
     length_normalize
         Divide by the number of the query's tokens.
     """
-    asked, present = _masks(queries_embeddings, documents_embeddings, queries_mask, documents_mask)
-    # One column of the batch at a time: the similarities of all of them would not fit into memory.
-    columns = [
-        max_sims(
-            queries_embeddings, documents_embeddings[:, at], asked, present[:, at], mean=length_normalize, pairs=False
-        )
-        for at in range(documents_embeddings.shape[1])
-    ]
+    columns = _by_column(
+        queries_embeddings, documents_embeddings, queries_mask, documents_mask, mean=length_normalize, pairs=False
+    )
     return torch.stack(columns, dim=2).flatten(1)
 
 
@@ -91,13 +82,9 @@ def colbert_kd_scores(
     length_normalize: bool = False,
 ) -> Tensor:
     """Return the scores of each query and its own documents [queries, documents, tokens, dim]."""
-    asked, present = _masks(queries_embeddings, documents_embeddings, queries_mask, documents_mask)
-    columns = [
-        max_sims(
-            queries_embeddings, documents_embeddings[:, at], asked, present[:, at], mean=length_normalize, pairs=True
-        )
-        for at in range(documents_embeddings.shape[1])
-    ]
+    columns = _by_column(
+        queries_embeddings, documents_embeddings, queries_mask, documents_mask, mean=length_normalize, pairs=True
+    )
     return torch.stack(columns, dim=1)
 
 
@@ -150,8 +137,7 @@ class XTRScores:
     top_k: int = 256
 
     def __post_init__(self) -> None:
-        if isinstance(self.top_k, bool) or self.top_k < 1:
-            raise InputError(f"top_k must be a whole number of at least 1, not {self.top_k!r}")
+        whole_number(self.top_k, "top_k")
 
     def __call__(
         self,
@@ -191,9 +177,26 @@ class XTRKDScores(XTRScores):
         documents_mask: Tensor | None = None,
     ) -> Tensor:
         """Return [queries, documents]."""
-        every = XTRScores.__call__(self, queries_embeddings, documents_embeddings, queries_mask, documents_mask)
+        every = super().__call__(queries_embeddings, documents_embeddings, queries_mask, documents_mask)
         rows = torch.arange(len(every), device=every.device)
         return every.unflatten(1, documents_embeddings.shape[:2])[rows, rows]
+
+
+def _by_column(
+    queries: Tensor,
+    documents: Tensor,
+    queries_mask: Tensor | None,
+    documents_mask: Tensor | None,
+    *,
+    mean: bool,
+    pairs: bool,
+) -> list[Tensor]:
+    """Return `max_sims` with each column of the documents: the similarities of all together would fill the memory."""
+    asked, present = _masks(queries, documents, queries_mask, documents_mask)
+    return [
+        max_sims(queries, documents[:, at], asked, present[:, at], mean=mean, pairs=pairs)
+        for at in range(documents.shape[1])
+    ]
 
 
 def _masks(
