@@ -8,7 +8,7 @@ import transformers
 from transformers.integrations import get_available_reporting_integrations
 
 from indexing.errors import InputError
-from indexing.inputs import number, shown, whole_number
+from indexing.inputs import number, require_positive, shown, whole_number
 from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
 
 _INAPPLICABLE = ("neftune_noise_alpha", "label_smoothing_factor", "use_liger_kernel")
@@ -132,8 +132,7 @@ class MultiVectorTrainingArguments(TrainingArguments):
         if unknown := sorted(set(lengths) - {"query", "document"}):
             raise InputError(f"max_length has lengths of queries and documents, not of {unknown[0]!r}")
         for length in lengths.values():
-            if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
-                raise InputError(f"max_length must be a whole number of at least 1, not {length!r}")
+            require_positive(max_length=length)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from scipy.stats import spearmanr
 
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.inputs import whole_number
 from indexing.max_sim import BLOCK_ELEMENTS, max_sim, max_sim_pairwise
 from indexing.token_vectors import TokenVectors
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
@@ -23,6 +24,7 @@ from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.reranking import RerankingEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, similarity_of
+from pipelines.measures.distillation import checked_temperatures, kl_divergence
 from retrieve.encoders.multi_vector import SIMILARITIES
 
 logger = logging.getLogger(__name__)
@@ -64,9 +66,8 @@ class MultiVectorInformationRetrievalEvaluator(InformationRetrievalEvaluator):
                     f"score_functions[{name!r}] is XTR's score, which depends on all documents, and the corpus is "
                     "scored in chunks"
                 )
-        if corpus_chunk_size < 1:
-            raise InputError(f"corpus_chunk_size must be at least 1, not {corpus_chunk_size}")
-        self.corpus_chunk_size, self.chunk_elements = corpus_chunk_size, chunk_elements
+        self.corpus_chunk_size = whole_number(corpus_chunk_size, "corpus_chunk_size")
+        self.chunk_elements = chunk_elements
 
     def answers(
         self, model: Any, *, corpus_model: Any, corpus: Any, queries: Any
@@ -240,11 +241,9 @@ class MultiVectorDistillationEvaluator(Evaluator):
         if self.scores.shape != shape:
             raise InputError(f"scores must have the shape of the documents, {shape}, not {self.scores.shape}")
         self.documents: list[Any] = [text for row in documents for text in row] if self.is_nested else list(documents)
-        self.student_temperature = temperature if student_temperature is None else student_temperature
-        self.teacher_temperature = temperature if teacher_temperature is None else teacher_temperature
-        for value in (temperature, self.student_temperature, self.teacher_temperature):
-            if not 0 < value < np.inf:
-                raise InputError(f"a temperature must be a finite number above 0, not {value}")
+        self.student_temperature, self.teacher_temperature = checked_temperatures(
+            temperature, student_temperature, teacher_temperature
+        )
         self.similarity_fct = similarity_fct
         self.encoding = Encoding(batch_size, show_progress_bar)
         self.csv_file = f"distillation_evaluation{f'_{name}' if name else ''}_results.csv"
@@ -253,7 +252,6 @@ class MultiVectorDistillationEvaluator(Evaluator):
         """Score an encoder."""
         queries: Any = self.encoding(model, self.queries, "query")
         documents: Any = self.encoding(model, self.documents, "document")
-        rows = np.repeat(np.arange(len(self.queries)), self.ways)
         if self.similarity_fct is not None:
             columns = [
                 called(self.similarity_fct, queries.to_list(), documents.to_list()[way :: self.ways])
@@ -261,13 +259,15 @@ class MultiVectorDistillationEvaluator(Evaluator):
             ]
             student = np.stack(columns, axis=1).reshape(self.scores.shape)
         else:
+            rows = np.repeat(np.arange(len(self.queries)), self.ways)
             mean = similarity_of(model) == "meanmaxsim"
             student = max_sim_pairwise(queries.take(rows), documents, mean=mean).reshape(self.scores.shape)
-        teacher, own = (
-            _log_softmax(self.scores / self.teacher_temperature),
-            _log_softmax(student / self.student_temperature),
+        kl = kl_divergence(
+            student,
+            self.scores,
+            student_temperature=self.student_temperature,
+            teacher_temperature=self.teacher_temperature,
         )
-        kl = float((np.exp(teacher) * (teacher - own)).sum()) * self.student_temperature**2
         if self.is_nested:
             kl /= len(self.queries)
             pairs = [
@@ -304,8 +304,3 @@ def warn_of_replaced_prompts(model: Any, query_prompt: str | None, corpus_prompt
         own = model.resolve_prompt(None, task) if prompt is not None else ""
         if own and not str(prompt).startswith(own):
             logger.warning("%s replaces the model's own prompt %r: include it if the model needs it", name, own)
-
-
-def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = scores.astype(np.float64) - scores.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

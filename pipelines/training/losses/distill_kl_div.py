@@ -1,6 +1,5 @@
 """Distillation by KL divergence: the student learns a teacher's distribution over a query's candidates."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
+from pipelines.measures.distillation import checked_temperatures
 from pipelines.training.losses.base import EmbeddingLoss, check_columns
 from pipelines.training.losses.similarity import Metric, check_metric, row_by_row
 
@@ -26,15 +26,6 @@ def distill_kl_div(
     student = torch.log_softmax(scores / student_temperature, dim=1)
     truth = torch.softmax(teacher.detach() / teacher_temperature, dim=1)
     return F.kl_div(student, truth, reduction="batchmean") * student_temperature**2
-
-
-def checked_temperatures(temperature: float, student: float | None, teacher: float | None) -> tuple[float, float]:
-    """Return the student's and the teacher's temperature; raise InputError for one that is not above 0."""
-    chosen = (temperature if student is None else student, temperature if teacher is None else teacher)
-    for value in (temperature, *chosen):
-        if not 0 < value < math.inf:
-            raise InputError(f"a temperature must be a finite number above 0, not {value}")
-    return chosen
 
 
 def teacher_scores(labels: Any, shape: tuple[int, int], name: str) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from indexing.errors import InputError
+from indexing.inputs import require_positive
 from pipelines.training.losses.base import EmbeddingLoss, Features, row_ranges
 from pipelines.training.losses.multi_vector.scores import is_token
 from pipelines.training.model import concatenate_rows
@@ -34,8 +35,7 @@ class MultiVectorLoss(EmbeddingLoss):
 
     def __init__(self, model: Any, similarity_fct: Score | str | None, mini_batch_size: int | None) -> None:
         super().__init__(model)
-        if mini_batch_size is not None and mini_batch_size < 1:
-            raise InputError(f"mini_batch_size must be at least 1, not {mini_batch_size}")
+        require_positive(mini_batch_size=mini_batch_size)
         self.mini_batch_size = mini_batch_size
         chosen = similarity_fct or "maxsim"
         if isinstance(chosen, str) and chosen not in self.score_functions:

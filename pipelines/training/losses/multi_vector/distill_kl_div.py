@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from pipelines.measures.distillation import checked_temperatures
 from pipelines.training.losses.base import check_columns
-from pipelines.training.losses.distill_kl_div import checked_temperatures, distill_kl_div, teacher_scores
+from pipelines.training.losses.distill_kl_div import distill_kl_div, teacher_scores
 from pipelines.training.losses.multi_vector.base import MultiVectorLoss, Score, stacked
 from pipelines.training.losses.multi_vector.scores import colbert_kd_scores, mean_colbert_kd_scores
 

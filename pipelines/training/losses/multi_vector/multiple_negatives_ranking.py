@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indexing.errors import InputError
+from indexing.inputs import require_positive
 from pipelines.training.losses.base import SplitLoss, check_columns, row_slices
 from pipelines.training.losses.cached import CachedLoss
 from pipelines.training.losses.multi_vector.base import MultiVectorLoss, Score, stacked
@@ -49,8 +50,7 @@ class MultiVectorMultipleNegativesRankingLoss(SplitLoss, MultiVectorLoss):
         super().__init__(model, similarity_fct, mini_batch_size)
         if not scale > 0:
             raise InputError(f"scale must be above 0, not {scale}")
-        if score_mini_batch_size is not None and score_mini_batch_size < 1:
-            raise InputError(f"score_mini_batch_size must be at least 1, not {score_mini_batch_size}")
+        require_positive(score_mini_batch_size=score_mini_batch_size)
         self.scale, self.score_mini_batch_size = scale, score_mini_batch_size
         self.gather_across_devices = gather_across_devices
 
