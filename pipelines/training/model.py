@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from indexing.errors import InputError, ModelError
+from pipelines.training.roles import task_of_column
 from retrieve.encoders.batching import Tokens, plan_batches
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class TokenEmbeddingModel(EmbeddingModel):
 
     def task_of(self, position: int, route: str | None) -> str | None:
         """Return the task of an input column: the first one holds queries, unless a route is given."""
-        return route or ("document" if position else "query")
+        return route or task_of_column(position)
 
     def forward(self, features: "Features") -> "Features":
         """Embed the tokens of one column.

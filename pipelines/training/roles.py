@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from indexing.errors import InputError
 from indexing.plurals import counted
+
+if TYPE_CHECKING:
+    from retrieve.encoders.base import Task
 
 LABELS = ("label", "labels", "score", "scores")
 RESERVED = ("dataset_name", "return_loss")
@@ -39,6 +42,11 @@ def roles(columns: Sequence[str], name: str = "the training data") -> Roles:
     if not inputs:
         raise InputError(f"{name} has no column except the label {label!r}")
     return Roles(inputs, label)
+
+
+def task_of_column(position: int) -> "Task":
+    """Return the task of an input column by its position: the first one holds queries, the others documents."""
+    return "document" if position else "query"
 
 
 def row_problem(row: Mapping[str, Any], first: Mapping[str, Any], column_roles: Roles) -> str:

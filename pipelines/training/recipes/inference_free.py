@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from pipelines.training.model import has_router
+from pipelines.training.roles import task_of_column
 from retrieve.encoders.saving import save_modules, write_into
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def arguments_for(encoder: Any, inputs: Sequence[str]) -> dict[str, Any]:
     """
     if not has_router(encoder):
         return {}
-    routes = {name: "document" if number else "query" for number, name in enumerate(inputs)}
+    routes = {name: task_of_column(position) for position, name in enumerate(inputs)}
     arguments: dict[str, Any] = {"router_mapping": routes}
     is_trainable = any(
         weight.requires_grad

@@ -16,6 +16,7 @@ from pipelines.training.recipes.inference_free import arguments_for
 from pipelines.training.recipes.losses import batch_size_of
 from pipelines.training.recipes.processes import is_main
 from pipelines.training.recipes.settings import Kind, TrainSettings
+from pipelines.training.roles import roles, task_of_column
 
 logger = logging.getLogger(__name__)
 
@@ -280,8 +281,7 @@ def learning_rate(kind: Kind, model: str) -> float:
 
 def task_prompts(encoder: Any, inputs: Sequence[str]) -> dict[str, str]:
     """Return the prompt of each column that has one: an encoder's queries and documents begin with these markers."""
-    tasks = {name: "document" if position else "query" for position, name in enumerate(inputs)}
-    prompts = {name: encoder.resolve_prompt(None, task) for name, task in tasks.items()}
+    prompts = {name: encoder.resolve_prompt(None, task_of_column(position)) for position, name in enumerate(inputs)}
     return {name: prompt for name, prompt in prompts.items() if prompt}
 
 
@@ -303,7 +303,6 @@ def make_arguments(
         RerankerTrainingArguments,
         SparseTrainingArguments,
     )
-    from pipelines.training.roles import roles
     from retrieve.encoders.kernels.precision import has_fast_bfloat16
 
     argument_class: Any = {
