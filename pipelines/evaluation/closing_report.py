@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from indexing.collection.store import DocumentStore
 from indexing.documents import Document
-from indexing.errors import StorageError
-from indexing.json_text import read_json_object
+from indexing.errors import InputError, StorageError
+from pipelines.evaluation.results import read_scores
 from pipelines.measures.significance import compare_paired, compare_systems
 from pipelines.search.judged_parents import parent_contents
 
@@ -53,17 +53,13 @@ def add_harms(entries: Mapping[str, Any], output: Path, measure: str) -> None:
                     }
 
 
-def _per_query(file: Path, needed: Sequence[str] = ()) -> dict[str, NDArray[np.float64]]:
+def _per_query(file: Path, needed: Sequence[str] = ()) -> Mapping[str, NDArray[np.float64]]:
     """Return the values of all queries by measure, from the file that was written with a system's scores."""
     remedy = "delete it and run the evaluation again"
-    found = read_json_object(file, remedy)
     try:
-        count = len(found["query_ids"])
-        values = {name: np.array(column, dtype=np.float64) for name, column in found["measures"].items()}
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise StorageError(f"{file} is damaged ({type(error).__name__}: {error}): {remedy}") from error
-    if any(column.shape != (count,) for column in values.values()):
-        raise StorageError(f"{file} is damaged (a measure has not one value for each query): {remedy}")
+        values = read_scores(file).per_query
+    except InputError as error:
+        raise StorageError(f"{error}: {remedy}") from error
     if lacking := [measure for measure in needed if measure not in values]:
         raise StorageError(f"{file} has no values of {lacking[0]}: {remedy}")
     return values

@@ -114,11 +114,24 @@ def read_per_query(system: SystemResult) -> Scores:
     path = system.per_query
     if path is None or not path.is_file():
         raise InputError(f"{path or 'the file of per-query values'} of the system {system.name!r} does not exist")
+    return read_scores(path)
+
+
+def read_scores(path: Path) -> Scores:
+    """Read a file of per-query values.
+
+    Raises
+    ------
+    InputError
+        For a file that cannot be read or does not have one value for each query.
+    """
     try:
         found = parse_json(path.read_text(encoding="utf-8"))
         query_ids = tuple(str(query_id) for query_id in found["query_ids"])
         values = {name: np.array(column, dtype=np.float64) for name, column in found["measures"].items()}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, AttributeError, TypeError, OverflowError) as error:
         raise InputError(f"{path} has no per-query values ({type(error).__name__}: {error})") from None
     for name, column in values.items():
         if column.shape != (len(query_ids),):
