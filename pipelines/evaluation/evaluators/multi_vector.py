@@ -131,9 +131,6 @@ class MultiVectorNanoBEIREvaluator(NanoBEIREvaluator):
 
     def vectors(self, model: Any) -> tuple[list[Any], list[Any]]:
         """Return none: token vectors of all sets would fill the memory, so each set is encoded on its own."""
-        for one, name in zip(self.evaluators, self.dataset_names, strict=True):
-            one.query_prompts = {"prompt": self.prompt(self.query_prompts, name), "prompt_name": None}
-            one.corpus_prompts = {"prompt": self.prompt(self.corpus_prompts, name), "prompt_name": None}
         nothing = [None] * len(self.evaluators)
         return nothing, nothing
 

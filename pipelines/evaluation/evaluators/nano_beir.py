@@ -108,9 +108,15 @@ class NanoBEIREvaluator(Evaluator):
         """One evaluator for each set."""
         return [
             self.information_retrieval_class(
-                one.queries, one.corpus, one.relevant_docs, name=f"Nano{one.name}{self._suffix}", **self._options
+                one.queries,
+                one.corpus,
+                one.relevant_docs,
+                name=f"Nano{one.name}{self._suffix}",
+                query_prompt=None if self.query_prompts is None else self.query_prompts[name],
+                corpus_prompt=None if self.corpus_prompts is None else self.corpus_prompts[name],
+                **self._options,
             )
-            for one in self.sets
+            for name, one in zip(self.dataset_names, self.sets, strict=True)
         ]
 
     def score(self, model: Any, call: Call) -> Result:
@@ -143,18 +149,13 @@ class NanoBEIREvaluator(Evaluator):
 
     def vectors(self, model: Any) -> tuple[list[Any], list[Any]]:
         """Return the vectors of the queries and of the corpus of each set."""
-        queries = self._pooled(model, "query", [one.queries for one in self.evaluators], self.query_prompts)
-        return queries, self._pooled(model, "document", [one.corpus for one in self.evaluators], self.corpus_prompts)
+        queries = [(one.queries, one.query_prompts["prompt"]) for one in self.evaluators]
+        corpora = [(one.corpus, one.corpus_prompts["prompt"]) for one in self.evaluators]
+        return self._pooled(model, "query", queries), self._pooled(model, "document", corpora)
 
-    def prompt(self, prompts: Mapping[str, str] | None, name: str) -> str | None:
-        """Return the prompt of one set."""
-        return None if prompts is None else prompts[name]
-
-    def _pooled(
-        self, model: Any, task: Any, texts: Sequence[Sequence[str]], prompts: Mapping[str, str] | None
-    ) -> list[Vectors]:
-        """Encode the texts of all sets in one call for each prompt."""
-        given = [self.prompt(prompts, name) for name in self.dataset_names]
+    def _pooled(self, model: Any, task: Any, sets: Sequence[tuple[Sequence[str], str | None]]) -> list[Vectors]:
+        """Encode the texts of all sets, each with its prompt, in one call for each prompt."""
+        texts, given = zip(*sets, strict=True)
         vectors: list[Any] = [None] * len(texts)
         for prompt in dict.fromkeys(given):
             chosen = [at for at, one in enumerate(given) if one == prompt]
