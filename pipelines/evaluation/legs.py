@@ -18,7 +18,7 @@ from pipelines.evaluation.result_cache import keep, kept, key_of
 from pipelines.evaluation.systems import LegKind, LegSpec, System
 from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.blocks import search_blocks
-from pipelines.search.config import LegConfig, SearchConfig
+from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.opening import LegRetrievers, searched_legs, stored_reranker, stored_tokens
 from pipelines.search.reading import read_queries
 from retrieve.reranking.carried import CarriedWeight
@@ -66,15 +66,20 @@ def reranker_identity(system: System, models: Models, legs: "Mapping[str, OpenLe
     if config is None:
         return None
     if config.model == LATE_INTERACTION:
-        name = None if legs is None else stored_tokens(config, legs[system.legs[0]].collection.manifest)
-        if legs is None or name is None:
-            return config.model
-        leg = legs[system.legs[0]].collection.leg(name)
-        stored = {"backend": leg.backend, "parameters": dict(leg.parameters), "encoder": _unnamed(leg.encoder or {})}
-        return {"model": config.model, "stored": stored}
+        return config.model if legs is None else _late_interaction(config, legs[system.legs[0]].collection)
     model = models.cross_encoder(config.model, config.dtype)
     carried = CarriedWeight.read(Path(model.checkpoint.folder)) if config.weight is None else None
     return _unnamed(model.identity) | ({} if carried is None else {"reranking": asdict(carried)})
+
+
+def _late_interaction(config: RerankerConfig, collection: Collection) -> Any:
+    """Return what decides late interaction over a collection: beside the model, the leg that it reads, if any."""
+    name = stored_tokens(config, collection.manifest)
+    if name is None:
+        return config.model
+    leg = collection.leg(name)
+    stored = {"backend": leg.backend, "parameters": dict(leg.parameters), "encoder": _unnamed(leg.encoder or {})}
+    return {"model": config.model, "stored": stored}
 
 
 def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Models) -> "CandidateReranker | None":
@@ -88,7 +93,7 @@ def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Model
         return None
     used = [legs[name] for name in system.legs]
     tokens = next((leg for leg in used if leg.kind == "tokens"), None)
-    if config.model == LATE_INTERACTION and tokens is not None and config.passages in (None, "first"):
+    if tokens is not None and stored_tokens(config, tokens.collection.manifest) is not None:
         return stored_reranker(config, tokens.retriever, mean=tokens.encoder.similarity == "meanmaxsim")
     dense = next((leg.encoder for leg in used if leg.kind == "dense"), None)
     retrievers = LegRetrievers(used[0].collection, models=models, dense=dense)
