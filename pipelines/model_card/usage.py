@@ -47,6 +47,16 @@ documents = model.encode_document({documents})
 print(model.similarity(queries, documents))
 """
 
+_LEG = """
+from indexing.corpora.corpus import read_corpus
+from pipelines import SearchPipeline, build_collection
+from retrieve import KIND
+
+build_collection(read_corpus("corpus.jsonl"), "my-collection", LEG=KIND({name}))
+with SearchPipeline.open("my-collection") as pipeline:
+    print(pipeline.search({query}, k=5))
+"""
+
 _CROSS_ENCODER = """
 model = CrossEncoder({name})
 documents = {documents}
@@ -62,31 +72,13 @@ _CODE = {
     "sparse": {
         "Here": _OUR_ENCODER.replace("KIND", "SparseEncoder")
         + "print((queries @ documents.T).toarray())\nprint(encoder.decode(queries, top_k=10))",
-        "As a Lucene index": """
-from indexing.corpora.corpus import read_corpus
-from pipelines import SearchPipeline, build_collection
-from retrieve import SparseEncoder
-
-build_collection(read_corpus("corpus.jsonl"), "my-collection", sparse=SparseEncoder({name}))
-with SearchPipeline.open("my-collection") as pipeline:
-    print(pipeline.search({query}, k=5))
-""",
+        "As a Lucene index": _LEG.replace("LEG", "sparse").replace("KIND", "SparseEncoder"),
         "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "SparseEncoder"),
     },
     "multi-vector": {
-        "Here": _OUR_ENCODER.replace("import KIND", "import MultiVectorEncoder, max_sim").replace(
-            "KIND", "MultiVectorEncoder"
-        )
+        "Here": _OUR_ENCODER.replace("import KIND", "import KIND, max_sim").replace("KIND", "MultiVectorEncoder")
         + "print(max_sim(queries, documents))",
-        "As a leg of a collection": """
-from indexing.corpora.corpus import read_corpus
-from pipelines import SearchPipeline, build_collection
-from retrieve import MultiVectorEncoder
-
-build_collection(read_corpus("corpus.jsonl"), "my-collection", multi_vector=MultiVectorEncoder({name}))
-with SearchPipeline.open("my-collection") as pipeline:
-    print(pipeline.search({query}, k=5))
-""",
+        "As a leg of a collection": _LEG.replace("LEG", "multi_vector").replace("KIND", "MultiVectorEncoder"),
         "In sentence-transformers": _THEIR_ENCODER.replace("KIND", "MultiVectorEncoder"),
     },
     "cross": {
