@@ -218,7 +218,7 @@ class _Runner:
         if len(strange) == len(self.query_ids):
             raise InputError(
                 f"{path} answers none of the {counted(len(strange), 'query')} of {self.task.name}: is it "
-                f"another dataset's?"
+                "another dataset's?"
             )
         if strange:
             self.say(f"{self.task.name}: {name}: {path} lacks {len(strange)} of the queries: they score 0")

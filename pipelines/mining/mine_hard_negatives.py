@@ -43,7 +43,7 @@ class MiningReport:
     counts: Counts
 
     def __str__(self) -> str:
-        lines = [f"{counted(self.rows, 'row')}", f"{'':8}{'positive':>10}{'negative':>10}"]
+        lines = [counted(self.rows, "row"), f"{'':8}{'positive':>10}{'negative':>10}"]
         for name, function in _STATISTICS.items():
             values = [
                 f"{function(scores):10.4f}" if len(scores) else f"{'-':>10}"
@@ -287,8 +287,7 @@ def _check(limits: Limits, negatives: int) -> None:
     if limits.range_max - limits.range_min < negatives:
         raise InputError(
             f"{counted(negatives, 'negative')} cannot be taken from the ranks {limits.range_min} to "
-            f"{limits.range_max}: lower "
-            "num_negatives or range_min, or raise range_max"
+            f"{limits.range_max}: lower num_negatives or range_min, or raise range_max"
         )
 
 

@@ -37,7 +37,7 @@ class DatasetFacts:
     samples: Sequence[Sequence[str]] = ()
 
     def __str__(self) -> str:
-        size = "streamed" if self.rows is None else f"{counted(self.rows, 'row')}"
+        size = "streamed" if self.rows is None else counted(self.rows, "row")
         lines = [f"#### {shown(self.name)}\n" if self.name else "", f"* Size: {size}"]
         if self.columns:
             names = [shown(name) for name in self.columns]

@@ -127,11 +127,8 @@ class TuningReport:
 
     def __str__(self) -> str:
         best = max(self.legs, key=self.legs.__getitem__)
-        lines = [
-            f"{self.measure} over {counted(self.queries, 'query')}; {counted(self.tried, 'fusion')} tried on "
-            f"one run per leg",
-            "",
-        ]
+        tried = f"{counted(self.tried, 'fusion')} tried on one run per leg"
+        lines = [f"{self.measure} over {counted(self.queries, 'query')}; {tried}", ""]
         lines += [f"  {name + ' alone':<31} {mean:.4f}" for name, mean in self.legs.items()]
         lines += [
             f"  {'untuned':<31} {self.default:.4f}   {self.untuned}",
@@ -270,7 +267,7 @@ def held_out(values: NDArray[np.float64], *, folds: int = FOLDS, seed: int = 0) 
     if not 2 <= folds <= queries:
         raise InputError(
             f"{counted(queries, 'query')} cannot be divided into {counted(folds, 'fold')}: use 2 folds or more, "
-            f"or more queries"
+            "or more queries"
         )
     fold = np.random.default_rng(seed).permutation(np.arange(queries) % folds)
     result = np.empty(queries)

@@ -33,8 +33,8 @@ def margins(labels: Tensor, negatives: int, name: str) -> Tensor:
     if labels.ndim != 2 or labels.shape[1] != negatives:
         raise InputError(
             f"{name} with {counted(negatives, 'negative')} needs that many margins per row, or "
-            f"{counted(negatives + 1, 'score')} (of the "
-            f"positive and the negatives); the labels have the shape {tuple(labels.shape)}"
+            f"{counted(negatives + 1, 'score')} (of the positive and the negatives); "
+            f"the labels have the shape {tuple(labels.shape)}"
         )
     return labels.detach()
 

@@ -275,14 +275,13 @@ def _write_card(card: Any, report: CollectionReport, encoder: Any, collection_se
     comparison, folder = report.comparison, report.trained.folder
     difference, low, high = comparison.gains[ALONE]
     note = (
-        f"{comparison.queries} held-out queries; the first {counted(collection_settings.candidates, 'hit')} of "
-        f"the first stage "
-        f"were reranked. Gain of the reranker alone over the first stage in nDCG@10: {difference:+.4f}, 95% bootstrap "
-        f"interval {low:+.4f} to {high:+.4f}. Combined, the first stage's score has the weight {comparison.weight:g}, "
-        f"tuned on other queries; {comparison.verdict}. The interval holds for this collection and queries like these: "
-        f"{report.scope}. The weight {comparison.carried:g} is stored with the model; on other collections the first "
-        "stage's score has the "
-        f"weight {max(ELSEWHERE, comparison.weight):g}, unless another is stated or tuned."
+        f"{comparison.queries} held-out queries; the first {counted(collection_settings.candidates, 'hit')} of the "
+        "first stage were reranked. Gain of the reranker alone over the first stage in nDCG@10: "
+        f"{difference:+.4f}, 95% bootstrap interval {low:+.4f} to {high:+.4f}. Combined, the first stage's score has "
+        f"the weight {comparison.weight:g}, tuned on other queries; {comparison.verdict}. The interval "
+        f"holds for this collection and queries like these: {report.scope}. The weight {comparison.carried:g} is "
+        "stored with the model; on other collections the first "
+        f"stage's score has the weight {max(ELSEWHERE, comparison.weight):g}, unless another is stated or tuned."
     )
     card.tables = [
         EvaluationTable("Reranking", comparison.figures, Path(collection_settings.collection).name, note),

@@ -110,9 +110,8 @@ def split_queries(
     if len(judged) < compared + tuning or len(usable) <= compared + tuning:
         raise InputError(
             f"{counted(len(usable), 'query')}, {len(judged)} of them with a positive that is a document of the "
-            f"collection, are "
-            f"too few to compare on {compared}, tune on {tuning} and train on the others; add pairs or lower "
-            "held_out (--held-out)"
+            f"collection, are too few to compare on {compared}, tune on {tuning} and train on the others; add pairs or "
+            "lower held_out (--held-out)"
         )
     group_of = groups or {}
     drawn = _whole_groups(judged, group_of, (compared, tuning))
