@@ -31,6 +31,11 @@ class Candidates:
     scores: NDArray[np.float32]
     sources: NDArray[np.int64] | None = None
 
+    @property
+    def remaining(self) -> NDArray[np.int64]:
+        """Numbers as in `documents`; -1 for excluded candidates, too."""
+        return np.where(np.isfinite(self.scores), self.documents, -1)
+
     def with_scores(self, scores: NDArray[np.float32]) -> "Candidates":
         """Return the same documents with other scores."""
         return replace(self, scores=np.where(self.documents < 0, np.float32(-np.inf), scores))

@@ -231,7 +231,7 @@ class _Block:
         limits = Limits(
             0, width, settings.absolute_margin, settings.relative_margin, settings.max_score, settings.min_score
         )
-        once = found.without(repeated(np.where(np.isfinite(found.scores), found.documents, -1)))
+        once = found.without(repeated(found.remaining))
         suspects = self._suspects(once, scores) if self.scorer is not None else []
         counts = Counts()
         filtered(once, self.positives, scores, limits, counts)
@@ -243,8 +243,7 @@ class _Block:
                 np.broadcast_to(np.arange(settings.range_min, width), (len(own.scores), width - settings.range_min))
             )
             for earlier in taken:
-                chosen_before = np.where(np.isfinite(earlier.scores), earlier.documents, -1)
-                own = own.without((own.documents[:, :, None] == chosen_before[:, None, :]).any(axis=2))
+                own = own.without((own.documents[:, :, None] == earlier.remaining[:, None, :]).any(axis=2))
             taken.append(chosen(own.sorted(), settings.quotas.get(name, 0), settings.sampling, draw))
         shortages = self._shortages(taken)
         negatives = Candidates(
