@@ -1,12 +1,13 @@
 """Measure a trained reranker on judged collections other than the one that it was trained for."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_json
+from indexing.errors import StorageError
+from indexing.json_text import parse_json
 from indexing.plurals import counted
 from pipelines.training.recipes.comparison import ALONE, FIRST_STAGE, INTERPOLATED, MEASURES, gain, values_of
 from retrieve.reranking.base import reweighted
@@ -120,7 +121,7 @@ def check_elsewhere(
         Seed of the bootstrap.
     """
     file = output / CHECKS_FILE
-    done = {one["name"]: Check(**one) for one in (json.loads(file.read_text("utf-8")) if file.is_file() else [])}
+    done = _stored(file)
     for name, dataset in datasets.items():
         if name in done and done[name].reference == references[name]:
             continue
@@ -131,13 +132,25 @@ def check_elsewhere(
             model,
             carried,
             output / CHECKS / name,
-            dense,
-            candidates,
-            seed,
-            show_progress,
+            dense=dense,
+            candidates=candidates,
+            seed=seed,
+            show_progress=show_progress,
         )
         write_json(file, [asdict(one) for one in done.values()])
     return [done[name] for name in datasets]
+
+
+def _stored(file: Path) -> dict[str, Check]:
+    """Return the results that a file holds, by name; none if there is no file."""
+    if not file.is_file():
+        return {}
+    try:
+        return {one["name"]: Check(**one) for one in parse_json(file.read_text("utf-8"))}
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{file} is damaged ({type(error).__name__}: {error}): delete it, and the checks are made again"
+        ) from error
 
 
 def _check(
@@ -147,6 +160,7 @@ def _check(
     model: "CrossEncoder",
     carried: CarriedWeight,
     folder: Path,
+    *,
     dense: Any,
     candidates: int,
     seed: int,
@@ -175,6 +189,6 @@ def _check(
         len(texts),
         candidates,
         weight,
-        {system: float(each.mean()) for system, each in values.items()},
-        {system: gain(values[system], values[FIRST_STAGE], seed) for system in (ALONE, INTERPOLATED)},
+        figures={system: float(each.mean()) for system, each in values.items()},
+        gains={system: gain(values[system], values[FIRST_STAGE], seed) for system in (ALONE, INTERPOLATED)},
     )

@@ -332,6 +332,10 @@ def test_a_reranker_is_checked_on_other_collections(
     assert "    two, 8 queries: first stage " in capsys.readouterr().out
     assert json.loads((output / "checks.json").read_text())[0] == found, "nothing is measured twice"
 
+    (output / "checks.json").write_text("[{}]")
+    assert main([*command, "--check", f"one={tmp_path / 'one'}"]) == 1
+    assert "checks.json is damaged" in capsys.readouterr().err
+
 
 def test_a_reranker_from_judged_documents_of_a_chunked_collection(
     bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
