@@ -97,6 +97,10 @@ class Manifest:
     legs: Mapping[str, Leg] = field(default_factory=dict)
     fields: Fields = field(default_factory=dict)
 
+    def first_leg(self, rows: Rows) -> str | None:
+        """Return the name of the first leg with rows of this kind; None without one."""
+        return next((name for name, leg in self.legs.items() if leg.rows == rows), None)
+
 
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest of the collection in this directory; raises what `Collection.open` raises."""

@@ -59,7 +59,7 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
             shown = list(results)
         syntax = options.get("query_syntax")
         found = highlight(pipeline, " ".join(variants), [result.text for result in shown], query_syntax=syntax)
-        if not any(leg.rows == "text" for leg in stages.snapshot.manifest.legs.values()):
+        if stages.snapshot.manifest.first_leg("text") is None:
             # Without a leg that matches words, the tokens that met say more.
             found = [token_highlight(result) or words for result, words in zip(shown, found, strict=True)]
     return Found(variants[0], results, parents, found)

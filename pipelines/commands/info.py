@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _words(collection: "Collection", options: argparse.Namespace) -> dict[str, Any]:
     """Return what is asked about the words of the collection."""
-    name = next((name for name, leg in collection.manifest.legs.items() if leg.rows == "text"), None)
+    name = collection.manifest.first_leg("text")
     words = None if name is None else collection.index(name).words()
     if words is None:
         raise InputError(f"{options.directory} has no BM25 leg, so it has no statistics of words")

@@ -133,7 +133,7 @@ def _scorer(name: str | None, models: Any, legs: Any, collection: Any) -> tuple[
     if name != LATE_INTERACTION:
         scorer = models.cross_encoder(name)
         return scorer, str(scorer.identity["weights_sha256"])
-    dense = next((leg for leg, entry in collection.manifest.legs.items() if entry.rows == "vectors"), None)
+    dense = collection.manifest.first_leg("vectors")
     encoder: Any = None if dense is None else legs[dense].encoder
     reranker = models.reranker(name, encoder, weight=0.0)
     return RerankerScorer(reranker), f"{name} {encoder.identity['weights_sha256']}"

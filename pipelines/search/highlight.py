@@ -63,7 +63,7 @@ def highlight(
         if (query_syntax or stages.query_syntax) == "simple":
             query = parse_query(query)
         snapshot = stages.snapshot
-        name = next((name for name, leg in snapshot.manifest.legs.items() if leg.rows == "text"), None)
+        name = snapshot.manifest.first_leg("text")
         index = None if name is None else snapshot.index(name)
 
         def analyze(words: Sequence[str]) -> Sequence[str]:

@@ -134,7 +134,7 @@ def stored_tokens(config: RerankerConfig, manifest: Manifest) -> str | None:
     """Return the leg whose token vectors a reranker reads; None for one that reads texts."""
     if config.model != LATE_INTERACTION or config.passages not in (None, "first"):
         return None
-    return next((name for name, leg in manifest.legs.items() if leg.rows == "tokens"), None)
+    return manifest.first_leg("tokens")
 
 
 def stored_reranker(config: RerankerConfig, leg: Any, *, mean: bool) -> "CandidateReranker":

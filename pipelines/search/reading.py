@@ -5,6 +5,7 @@ from typing import Any
 
 from indexing.collection.snapshot import Snapshot
 from indexing.errors import InputError
+from indexing.indexes.base import Index
 from indexing.query_syntax import QuerySyntax, Synonyms, SyntaxQuery, parse_query
 from retrieve.restriction import FEW, Allowed
 
@@ -56,8 +57,7 @@ def kept_ids(snapshot: Snapshot, query: str, filter: Any = None) -> list[str] | 
     if query.allowed.few is not None:
         return list(query.allowed.few)
     index = _text_index(snapshot, query)
-    found: list[str] | None = index.constrained_ids(query, len(index), filter)
-    return found
+    return index.constrained_ids(query, len(index), filter)
 
 
 def reading_notes(query: str) -> list[str]:
@@ -72,8 +72,8 @@ def reading_notes(query: str) -> list[str]:
     return notes
 
 
-def _text_index(snapshot: Snapshot, query: SyntaxQuery) -> Any:
-    name = next((name for name, leg in snapshot.manifest.legs.items() if leg.rows == "text"), None)
+def _text_index(snapshot: Snapshot, query: SyntaxQuery) -> Index:
+    name = snapshot.manifest.first_leg("text")
     if name is None:
         raise InputError(
             f"{query.reading!r} requires or excludes words, and this collection has no BM25 leg to look them up in: "

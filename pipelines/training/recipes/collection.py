@@ -174,9 +174,7 @@ def train_for_collection(
             carried = CarriedWeight.read(folder)
             if not elsewhere or carried is None:
                 return []
-            dense = next(
-                (leg for leg, entry in first_stage.collection.manifest.legs.items() if entry.rows == "vectors"), None
-            )
+            dense = first_stage.collection.manifest.first_leg("vectors")
             return check_elsewhere(
                 elsewhere,
                 collection_settings.checks,
