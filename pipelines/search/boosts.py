@@ -85,7 +85,7 @@ class Boost:
             raise InputError(f"a boost needs a field, as in {EXAMPLE}")
         return cls(**given)
 
-    def value(self, found: Sequence[Any], wanted: "frozenset[Any]") -> float:
+    def value(self, found: Sequence[Any], wanted: frozenset[Any]) -> float:
         """Return the value, 0 to 1, of a document whose field has these values; all are in canonical form."""
         if not found:
             return self.missing
@@ -158,16 +158,13 @@ class Boosts:
         legs = dict(hits.legs)
         if FIRST_STAGE not in legs:
             legs |= hits.as_leg(FIRST_STAGE).legs
-        ids = hits.doc_ids
-        known = {
-            doc_id: field_values(fields, metadata[doc_id], doc_id)
-            for doc_id in {ids[at] for at in np.flatnonzero(head).tolist()}
-        }
+        ids, reordered = hits.doc_ids, np.flatnonzero(head).tolist()
+        known = {doc_id: field_values(fields, metadata[doc_id], doc_id) for doc_id in {ids[at] for at in reordered}}
         for boost in self.boosts:
             where = f"values of the boost of {boost.field!r}"
             wanted = frozenset(canonical(fields[boost.field], value, where) for value in boost.values or ())
             added = np.zeros(len(ids))
-            for at in np.flatnonzero(head).tolist():
+            for at in reordered:
                 added[at] = boost.weight * spread[at] * boost.value(known[ids[at]].get(boost.field, ()), wanted)
             scores = scores + added
             legs[f"{BOOST}{boost.field}"] = LegColumns(head.astype(np.int32), added)

@@ -276,8 +276,9 @@ class SearchPipeline(Following):
         InputError
             For `k` below 1, a query that is empty or not a string, or an invalid filter.
         """
-        chosen: dict[str, Any] = {"boosts": boosts, "facets": facets}
-        request = SearchRequest(k, filter, explain, budget, refine, query_syntax, offset, **chosen)
+        request = SearchRequest(
+            k, filter, explain, budget, refine, query_syntax, offset, Boosts.of(boosts), Facets.of(facets)
+        )
         return self._one(inputs.query(query), request, Trace(explain=explain))
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10, **options: Any) -> dict[str, SearchResults]:
@@ -362,10 +363,8 @@ class SearchPipeline(Following):
         show_progress: bool = False,
     ) -> Hits:
         """Return the `Hits` of several queries without fetching documents, as for evaluation."""
-        request, queries = (
-            SearchRequest(k, filter, budget=budget, query_syntax=query_syntax),
-            inputs.texts(queries, "queries"),
-        )
+        request = SearchRequest(k, filter, budget=budget, query_syntax=query_syntax)
+        queries = inputs.texts(queries, "queries")
         for number, query in enumerate(queries):
             inputs.query(query, f"query number {number} (from 0)")
         with self.reading() as (stages, _):

@@ -137,8 +137,8 @@ class Stages:
             depth = max(depth, request.facets.hits)
         if request.offset is None:
             return depth
-        legs = getattr(self.retriever, "depth", None)
-        shallow = depth if legs is None else min(legs.values())
+        depths = getattr(self.retriever, "depth", None)
+        shallow = depth if depths is None else min(depths.values())
         return max(depth, PAGE_WINDOW) if variants or depth > shallow else depth
 
     def answer(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> list[SearchResults]:
@@ -181,9 +181,13 @@ class Stages:
     ) -> list[SearchResults]:
         """Rerank, refine, fetch and explain the hits of a batch that started at `start`."""
         facets = self._facets(queries, found, request, trace)
-        hits = self._boosted(self.rerank(queries, found, request, trace), request, trace).top(request.pool)
+        hits = self.rerank(queries, found, request, trace)
+        if request.boosts is None:
+            hits = hits.top(request.pool)
         if self.reranker is None:  # a reranker was given present documents only
             hits = self._present(hits, trace)
+        if request.boosts is not None:
+            hits = self._boosted(hits, request.boosts, trace).top(request.pool)
         offset = request.offset or 0
         if request.refine is None and offset:
             hits = hits.where(hits.ranks > offset)
@@ -211,17 +215,14 @@ class Stages:
             for row, ranking in enumerate(rankings)
         ]
 
-    def _boosted(self, hits: Hits, request: SearchRequest, trace: Trace) -> Hits:
+    def _boosted(self, hits: Hits, boosts: Boosts, trace: Trace) -> Hits:
         """Return the hits with their boosts added to their scores."""
-        if request.boosts is None:
-            return hits
         fields = self.snapshot.manifest.fields
-        request.boosts.check(fields)
+        boosts.check(fields)
         with trace.stage("boosts"):
-            hits = self._present(hits, trace)
-            documents = self._documents(set(hits.top(request.boosts.pool).doc_ids))
+            documents = self._documents(set(hits.top(boosts.pool).doc_ids))
             metadata = {doc_id: document.metadata for doc_id, document in documents.items()}
-            return request.boosts.apply(hits, metadata, fields)
+            return boosts.apply(hits, metadata, fields)
 
     def _facets(
         self, queries: Sequence[str], found: Hits, request: SearchRequest, trace: Trace
