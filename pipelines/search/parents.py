@@ -1,7 +1,7 @@
 """Parent documents of found chunks: each document once, with its full text and the passages that matched."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
@@ -14,6 +14,9 @@ from pipelines.search.results import SearchResult, SearchResults
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
+
+CHUNK_POOL = 100
+"""Number of chunks that are searched for, to find their documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def search_parents(
     query: str | Sequence[str],
     k: int = 10,
     *,
-    pool: int = 100,
+    pool: int = CHUNK_POOL,
     offset: int | None = None,
     **options: Any,
 ) -> ParentResults:
@@ -111,9 +114,8 @@ def search_parents(
     depth = max(whole_number(pool, "pool"), k + better)
     if offset is not None:
         options["offset"] = 0
-    if (refine := options.get("refine")) is not None and refine.pool < depth:
-        # Chunks are chosen from at least those that are searched for.
-        options["refine"] = replace(refine, pool=depth)
+    if (refine := options.get("refine")) is not None:
+        options["refine"] = refine.among(depth)
     with pipeline.reading() as (stages, _):
         if isinstance(query, str):
             results = pipeline.search(query, depth, **options)

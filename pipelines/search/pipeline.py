@@ -17,7 +17,7 @@ from indexing.query_syntax import QuerySyntax
 from pipelines.models import Models
 from pipelines.search.blocks import blocks, search_blocks
 from pipelines.search.boosts import Boost, Boosts
-from pipelines.search.cache import AnswerCache, hashable
+from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
 from pipelines.search.facets import Facets
 from pipelines.search.following import Following, Parts, moved_parts, refresh_seconds
@@ -382,7 +382,7 @@ class SearchPipeline(Following):
             if not parts.cache.size:
                 return stages.answer([query], request, trace)[0]
             sequence = stages.documents.sequence
-            key = sequence, query, hashable(request.filter), replace(request, filter=None)
+            key = sequence, query, *request.key
             found = parts.cache.get(key)
             if found is None:
                 found = stages.answer([query], request, trace)[0]

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,10 @@ class Refine:
     def reads_documents(self) -> bool:
         """True when the steps need the documents of the whole pool."""
         return self.collapse is not None or self.group_by is not None
+
+    def among(self, hits: int) -> Self:
+        """Return the same steps, which choose from at least so many hits."""
+        return self if self.pool >= hits else replace(self, pool=hits)
 
     def apply(self, hits: Sequence[Hit], k: int, documents: Mapping[str, Document], vectors: Vectors) -> list[Hit]:
         """Return at most `k` of a query's hits in their new order; each keeps its score and old rank."""

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +19,7 @@ from indexing.hits import Hit, Hits, LegHit
 from indexing.plurals import counted
 from indexing.query_syntax import QuerySyntax, Synonyms, check_syntax
 from pipelines.search.boosts import Boosts
+from pipelines.search.cache import hashable
 from pipelines.search.explaining import explain
 from pipelines.search.facets import Facets
 from pipelines.search.reading import read_queries, reading_notes
@@ -75,6 +76,11 @@ class SearchRequest:
         """Return the request of a call that takes its options by name; an InputError names an unknown one."""
         inputs.known_options(options, [entry.name for entry in fields(cls) if entry.name != "k"], "a search")
         return cls(k, **options)
+
+    @property
+    def key(self) -> tuple[Hashable, Self]:
+        """The request as a part of a cached answer's key, which must be hashable."""
+        return hashable(self.filter), replace(self, filter=None)
 
     @property
     def wanted(self) -> int:

@@ -143,7 +143,7 @@ class SearchBody:
         Boosts.of(self.boosts)
 
     def counted(self) -> Facets | None:
-        """Return which fields are counted; None for none."""
+        """Return the facets to count; None when none were asked for."""
         return None if not self.facets else Facets(self.facets, over=self.facets_over)
 
     def refine(self) -> Refine | None:
@@ -151,9 +151,8 @@ class SearchBody:
         steps = {name: getattr(self, name) for name in ("threshold", "collapse", "group_by", "mmr")}
         if all(value is None for value in steps.values()):
             return None
-        # Diversity orders one pool for all pages; the other steps may look further.
-        least = self.wanted if self.mmr is None else 0 if self.pool else self.k
-        return Refine(**steps, pool=max(self.pool or 50, least))
+        # The offset plays no part: diversity orders one pool for all pages.
+        return Refine(**steps, pool=self.pool or max(50, self.k))
 
     def limits(self) -> Budget | None:
         """Return the reranker's budget; None for the configured one."""

@@ -12,12 +12,11 @@ from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from indexing.errors import InputError
 from pipelines.models import LATE_INTERACTION, Models
-from pipelines.search.boosts import Boosts
-from pipelines.search.cache import AnswerCache, hashable
+from pipelines.search.cache import AnswerCache
 from pipelines.search.config import SearchConfig
 from pipelines.search.following import Parts
 from pipelines.search.highlight import best_window, highlight
-from pipelines.search.parents import ParentResults, holds_chunks, parents_of
+from pipelines.search.parents import CHUNK_POOL, ParentResults, holds_chunks, parents_of
 from pipelines.search.pipeline import SearchPipeline
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.results import SearchResult, SearchResults
@@ -35,13 +34,10 @@ from retrieve.trace import Trace
 
 logger = logging.getLogger(__name__)
 
-PARENT_POOL = 100
-"""Chunks that are searched for, to find their documents."""
-
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What requests need of one state of the collection, beside the opened parts."""
+    """One state of the collection: its search systems, and whether its documents are chunks."""
 
     variants: Variants
     chunks: bool
@@ -172,14 +168,14 @@ class ServedCollection:
             stages = state.variants.stages(configured, body)
             cache = parts.cache if stages is configured else None
             chunks = state.chunks if body.parents is None else body.parents
-            wanted = max(PARENT_POOL, body.wanted) if chunks else body.wanted
+            wanted = max(CHUNK_POOL, body.wanted) if chunks else body.wanted
             if stages.reranker is None:
                 if body.budget is not None:
                     raise InputError("budget limits a reranker, and this search has none: choose one with reranker")
                 budget = None
             refine = body.refine()
-            if refine is not None and wanted > refine.pool:
-                refine = replace(refine, pool=wanted if chunks else refine.pool)
+            if chunks and refine is not None:
+                refine = refine.among(wanted)
             # The page is cut from this answer.
             page = None if body.offset is None else 0
             request = SearchRequest(
@@ -190,7 +186,7 @@ class ServedCollection:
                 refine,
                 body.query_syntax,
                 page,
-                Boosts.of(body.boosts),
+                body.boosts,
                 body.counted(),
             )
             found = self._find(stages, [item.queries for item, _ in batch.items], request, batch, cache)
@@ -260,7 +256,7 @@ class ServedCollection:
 
         A query of several phrasings comes alone.
         """
-        base = stages_sequence(stages), hashable(request.filter), replace(request, filter=None)
+        base = stages_sequence(stages), *request.key
         found = [None if cache is None else cache.get((*base, phrasings)) for phrasings in queries]
         missing = [at for at, results in enumerate(found) if results is None]
         trace = Trace(explain=request.explain, cancelled=batch.abandoned)
