@@ -67,20 +67,9 @@ class Rm3:
             for counts in documents
         ]
         norms = [np.float32(sum(counts.values())) for counts in pruned]
-        model: dict[str, np.float32] = {}
-        for term in dict.fromkeys(term for counts in pruned for term in counts):
-            weight = np.float32(0)
-            for counts, norm, score in zip(pruned, norms, scores, strict=True):
-                if norm > 0.001:
-                    weight += np.float32(counts.get(term, 0)) / norm * np.float32(score)
-            model[term] = weight
+        model = _summed(pruned, norms, [np.float32(score) for score in scores])
         feedback = _scaled(_pruned(model, self.terms), 1)
-        share = self.original_weight
-        terms = dict.fromkeys([*original, *feedback])
-        mixed = {
-            term: share * float(original.get(term, 0)) + (1 - share) * float(feedback.get(term, 0)) for term in terms
-        }
-        return {term: weight for term, weight in mixed.items() if weight > 0}
+        return _mixed(original, self.original_weight, feedback, 1 - self.original_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +100,9 @@ class Rocchio:
         """Return the weight of each term of the improved query, from the terms of the documents."""
         original = _scaled(_counted(query), 2)
         norms = [np.float32(_norm(counts, 2)) for counts in documents]
-        model: dict[str, np.float32] = {}
-        for term in dict.fromkeys(term for counts in documents for term in counts):
-            weight = np.float32(0)
-            for counts, norm in zip(documents, norms, strict=True):
-                if norm > 0.001:
-                    weight += np.float32(counts.get(term, 0)) / norm
-            model[term] = weight / np.float32(len(documents))
-        mean = _scaled(_pruned(model, self.terms), 2)
-        terms = dict.fromkeys([*original, *mean])
-        mixed = {
-            term: self.alpha * float(original.get(term, 0)) + self.beta * float(mean.get(term, 0)) for term in terms
-        }
-        return {term: weight for term, weight in mixed.items() if weight > 0}
+        sums = _summed(documents, norms, [np.float32(1)] * len(documents))
+        model = {term: weight / np.float32(len(documents)) for term, weight in sums.items()}
+        return _mixed(original, self.alpha, _scaled(_pruned(model, self.terms), 2), self.beta)
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +289,34 @@ def _counted(terms: Sequence[str]) -> dict[str, np.float32]:
 def _pruned(weights: Mapping[str, Any], size: int) -> dict[str, Any]:
     """Keep the largest weights; ties by term."""
     return dict(sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:size])
+
+
+def _summed(
+    documents: Sequence[Mapping[str, int]], norms: Sequence[np.float32], factors: Sequence[np.float32]
+) -> dict[str, np.float32]:
+    """Return for each term the sum over documents of its count, divided by the document's norm, times its factor.
+
+    Computed in float32, document by document, as Anserini does; a document with next to no terms adds nothing.
+    """
+    sums: dict[str, np.float32] = {}
+    for term in dict.fromkeys(term for counts in documents for term in counts):
+        weight = np.float32(0)
+        for counts, norm, factor in zip(documents, norms, factors, strict=True):
+            if norm > 0.001:
+                weight += np.float32(counts.get(term, 0)) / norm * factor
+        sums[term] = weight
+    return sums
+
+
+def _mixed(
+    original: Mapping[str, np.float32], of_original: float, feedback: Mapping[str, np.float32], of_feedback: float
+) -> dict[str, float]:
+    """Return the weighted sum of two queries, terms of the original first; those of weight 0 are left out."""
+    mixed = {
+        term: of_original * float(original.get(term, 0)) + of_feedback * float(feedback.get(term, 0))
+        for term in dict.fromkeys([*original, *feedback])
+    }
+    return {term: weight for term, weight in mixed.items() if weight > 0}
 
 
 def _norm(weights: Mapping[str, Any], power: int) -> float:
