@@ -186,11 +186,11 @@ class ServeConfig:
         return replace(self, collections=collections)
 
     def check(self) -> None:
-        """Raise an `InputError` for a service that has nothing to serve, or is open to others without keys."""
+        """Raise an `InputError` for a port that does not exist, nothing to serve, or a host open to all but no keys."""
+        if not 0 <= self.port <= LARGEST_PORT:
+            raise InputError(f"port must be from 0 to {LARGEST_PORT}, not {self.port}")
         if not self.collections and not self.models:
             raise InputError("there is nothing to serve: name a collection's directory, or models in --config")
-        if not 0 <= self.port < 65536:
-            raise InputError(f"port must be between 0 and 65535, not {self.port}")
         for name in self.collections:
             if not name or "/" in name:
                 raise InputError(f"a collection cannot be served under the name {name!r}: use letters, digits, - and _")
@@ -217,11 +217,9 @@ class ServeConfig:
         Raises
         ------
         InputError
-            For a port that does not exist, or a file without a name.
+            For a file without a name.
         """
         given = {name: value for name, value in options.items() if value is not None}
-        if not 0 <= given.get("port", 0) <= LARGEST_PORT:
-            raise InputError(f"port must be from 0 to {LARGEST_PORT}, not {given['port']}")
         for name in ("keys", "judge"):
             if not str(given.get(name, name)).strip():
                 raise InputError(f"{name} must be the path of a file, not {given[name]!r}")
