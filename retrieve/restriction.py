@@ -26,7 +26,7 @@ DEEPER = 4
 
 
 class Searching(Protocol):
-    """What a leg must have; a `Retriever` has it."""
+    """The part of a `Retriever` that the functions here call."""
 
     matches_terms: bool
 

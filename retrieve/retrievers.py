@@ -42,9 +42,9 @@ class Retriever(ABC):
     score_kind
         Scale of its scores, as `default_fusion` names it: ``"bm25"``, ``"cosine"``, or ``"other"``.
     marks
-        Whether `search` marks hits for a later fusion (`mark`).
+        True if `search` marks hits for a later fusion (`mark`).
     matches_terms
-        Whether only documents are hits that share a term with the query.
+        True if every hit shares a term with its query.
     """
 
     encoder: Any = None

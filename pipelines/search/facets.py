@@ -15,7 +15,7 @@ Over = Literal["hits", "match"]
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """Which fields are counted, and over which documents.
+    """Fields whose values are counted, and the documents over which.
 
     Parameters
     ----------

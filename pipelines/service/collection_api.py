@@ -64,7 +64,7 @@ class DocumentsBody:
 
 @dataclass(frozen=True, slots=True)
 class DeleteBody:
-    """Which documents to delete: by ids, or by a filter.
+    """Documents to delete: by ids, or by a filter.
 
     Parameters
     ----------

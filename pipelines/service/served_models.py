@@ -28,7 +28,7 @@ Kind = Literal["dense", "sparse", "cross-encoder", "late-interaction"]
 
 @dataclass(frozen=True, slots=True)
 class EncodeOptions:
-    """How texts are encoded; requests with equal options are encoded together.
+    """Options of an encoding; the texts of requests with equal options are encoded together.
 
     Parameters
     ----------
