@@ -13,6 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
+from benchmarks.evaluation_sets import build_if_missing, load, markdown, named_datasets
 from indexing.disk import write_json
 from pipelines.cli import script_main, script_parser
 
@@ -52,29 +53,23 @@ def run(options: argparse.Namespace) -> int:
 
     models, index = Models(), Path(options.index or Path(options.output) / "index")
     dense = models.dense(options.dense)
-    rows = [
-        row for given in options.datasets.split(",") for row in measure(given, index, dense, models, options.data_dir)
-    ]
+    named = named_datasets(options.datasets)
+    rows = [row for given in named for row in measure(given, index, dense, models, options.data_dir)]
     Path(options.output).mkdir(parents=True, exist_ok=True)
     write_json(Path(options.output) / "feedback.json", rows)
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    print("\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in lines))
+    print(markdown(rows))
     return 0
 
 
 def measure(given: str, index: Path, dense: Any, models: Any, data_dir: str | None) -> list[dict[str, Any]]:
     """Return a row for each system of one dataset: its measures, and the intervals of the differences."""
     from pipelines.build.job import build_collection
-    from pipelines.build.plan import is_built
-    from pipelines.evaluation.datasets import load_evaluation_set
     from pipelines.measures.evaluate import evaluate
     from pipelines.tuning.fusion import bootstrap
 
-    name, _, split = given.partition(":")
-    dataset = load_evaluation_set(name, split=split or "test", data_dir=data_dir)
+    dataset = load(given, data_dir)
     folder = index / dataset.name
-    if not is_built(folder, dataset.corpus, dense=dense):
-        build_collection(dataset.corpus, folder, dense=dense, overwrite=folder.exists(), show_progress=False)
+    build_if_missing(dataset.corpus, folder, dense)
     queries = tuple(dataset.queries)
 
     def values(where: Path, legs: Mapping[str, str | None]) -> Any:

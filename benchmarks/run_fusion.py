@@ -16,8 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
+from benchmarks.evaluation_sets import load, named_datasets
 from indexing.disk import write_json
-from indexing.errors import InputError
 from indexing.json_text import parse_json
 from pipelines.cli import script_main, script_parser
 from retrieve.fusion import default_fusion
@@ -64,14 +64,6 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def named_datasets(text: str) -> list[str]:
-    """Return the names of datasets in ``--datasets``."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(name.partition(":")[0] for name in names):
-        raise InputError(f"--datasets must be names of datasets with commas between them, not {text[:200]!r}")
-    return names
-
-
 def run(options: argparse.Namespace) -> int:
     """Compare the fusions on every dataset, then write and print the results."""
     from pipelines.models import Models
@@ -83,8 +75,7 @@ def run(options: argparse.Namespace) -> int:
     dense = Models().dense(options.dense, options.dtype)
     rows = []
     for given in named_datasets(options.datasets):
-        name, _, split = given.partition(":")
-        rows.append(compare_fusions(name, split or "test", dense, fusions, options))
+        rows.append(compare_fusions(given, dense, fusions, options))
         Path(options.output).mkdir(parents=True, exist_ok=True)
         write_json(Path(options.output) / "fusion.json", rows)
     print(table(rows, options.measure))
@@ -92,23 +83,22 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compare_fusions(
-    name: str, split: str, dense: Any, fusions: dict[str, dict[str, Any]], options: argparse.Namespace
+    given: str, dense: Any, fusions: dict[str, dict[str, Any]], options: argparse.Namespace
 ) -> dict[str, Any]:
     """Return the row of one dataset: every fusion measured on one search per leg."""
     from pipelines.build.job import build_collection
     from pipelines.build.plan import is_built
-    from pipelines.evaluation.datasets import load_evaluation_set
     from pipelines.evaluation.harness import drops_self_hits
     from pipelines.evaluation.task import without_self_hits
     from pipelines.tuning.fusion import DEPTHS, Choice, LegRuns, bootstrap, run_legs, score_choices, tune
 
-    dataset = load_evaluation_set(name, split=split, data_dir=options.data_dir)
+    dataset = load(given, options.data_dir)
     if options.limit_queries:
         dataset = dataset.limited(options.limit_queries)
     index = Path(options.index or Path(options.output) / "index") / dataset.name
     if not is_built(index, dataset.corpus, dense=dense):
         build_collection(dataset.corpus, index, dense=dense, overwrite=options.index is None)
-    print(f"{dataset.name} {split}: {len(dataset.queries):,} queries", file=sys.stderr)
+    print(f"{dataset.name} {dataset.split}: {len(dataset.queries):,} queries", file=sys.stderr)
     drops = drops_self_hits(dataset.name, "auto")
     runs = run_legs(
         index, dataset.queries, legs=["bm25", "dense"], depth=max(*DEPTHS, options.depth) + drops, dense=dense
@@ -122,7 +112,7 @@ def compare_fusions(
     better = values[:2][values[:2].mean(axis=1).argmax()]
     row: dict[str, Any] = {
         "dataset": dataset.name,
-        "split": split,
+        "split": dataset.split,
         "queries": values.shape[1],
         "measure": options.measure,
         "depth": options.depth,

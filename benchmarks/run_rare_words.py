@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
+from benchmarks.evaluation_sets import build_if_missing, load, markdown, named_datasets
 from benchmarks.rare_word_families import FAMILIES, Family
 from indexing.disk import write_json
 from indexing.documents import Document
@@ -41,14 +42,12 @@ def run(options: argparse.Namespace) -> int:
 
     dense, index = Models().dense(options.dense), Path(options.index or Path(options.output) / "index")
     families = [row for name, make in FAMILIES.items() for row in measure_family(name, make(), index, dense)]
-    datasets = [
-        measure_dataset(given, index, dense, options.data_dir) for given in options.datasets.split(",") if given
-    ]
+    named = named_datasets(options.datasets) if options.datasets else []
+    datasets = [measure_dataset(given, index, dense, options.data_dir) for given in named]
     Path(options.output).mkdir(parents=True, exist_ok=True)
     write_json(Path(options.output) / "rare_words.json", {"families": families, "datasets": datasets})
     for rows in filter(None, (families, datasets)):
-        lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-        print("\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in lines), end="\n\n")
+        print(markdown(rows), end="\n\n")
     return 0
 
 
@@ -81,12 +80,10 @@ def measure_family(name: str, family: Family, index: Path, dense: Any) -> list[d
 
 def measure_dataset(given: str, index: Path, dense: Any, data_dir: str | None) -> dict[str, Any]:
     """Return a row of nDCG@10 with and without the rule, and the interval of the difference."""
-    from pipelines.evaluation.datasets import load_evaluation_set
     from pipelines.measures.evaluate import evaluate
     from pipelines.tuning.fusion import bootstrap
 
-    name, _, split = given.partition(":")
-    dataset = load_evaluation_set(name, split=split or "test", data_dir=data_dir)
+    dataset = load(given, data_dir)
     answers = _answers(dataset.corpus, dataset.queries, index / dataset.name, dense)
     marks = answers[0].rare
     measured = {
@@ -108,12 +105,9 @@ def measure_dataset(given: str, index: Path, dense: Any, data_dir: str | None) -
 
 def _answers(documents: Any, queries: Any, folder: Path, dense: Any) -> Any:
     """Return each leg's hits, in a collection that is built if it is not there."""
-    from pipelines.build.job import build_collection
-    from pipelines.build.plan import is_built
     from pipelines.tuning.fusion import run_legs
 
-    if not is_built(folder, documents, dense=dense):
-        build_collection(documents, folder, dense=dense, overwrite=folder.exists(), show_progress=False)
+    build_if_missing(documents, folder, dense)
     return run_legs(
         folder, dict(queries), legs=["bm25", "dense"], depth=DEPTH, dense=dense, show_progress=False
     ).answers

@@ -28,7 +28,7 @@ NO_ANSWER = "no answer"
 
 @dataclass
 class Load:
-    """What a load measured.
+    """Measurements of a load.
 
     Attributes
     ----------
