@@ -1,1 +1,1 @@
-"""Exact search by dot product over vectors in memory."""
+"""Exact search over vectors in memory, by any similarity."""
