@@ -90,27 +90,15 @@ def nearest(
     k, order = min(count, len(corpus)), np.arange(len(corpus))
     search: Callable[..., Any]
     if metric in ("euclidean", "manhattan"):
-        search = _by_distance(corpus, 2.0 if metric == "euclidean" else 1.0)
+        from pipelines.exact_search.nearest import Nearest
+
+        search = Nearest(metric, corpus, len(queries))
     else:  # One buffer serves all blocks: allocating and freeing 20 MB pieces leaves gaps that add up to gigabytes.
         from pipelines.exact_search.search import ExactSearch
 
         search = ExactSearch(corpus, min(QUERIES_AT_ONCE, len(queries)), len(queries))
     for low in range(0, len(queries), QUERIES_AT_ONCE):
         yield Candidates(*search(queries[low : low + QUERIES_AT_ONCE], k, order)).padded(count)
-
-
-def _by_distance(corpus: NDArray[np.floating], power: float) -> Callable[..., Any]:
-    import torch
-
-    from pipelines.exact_search.top_k import first as top_k
-
-    documents = torch.from_numpy(np.ascontiguousarray(corpus, dtype=np.float32))
-
-    def search(block: NDArray[np.floating], k: int, order: NDArray[np.int64]) -> Any:
-        queries = torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
-        return top_k(-torch.cdist(queries, documents, p=power), k, order)
-
-    return search
 
 
 def from_hits(hits: Mapping[str, Hits], numbers: Mapping[str, int], count: int) -> Candidates:
