@@ -50,10 +50,9 @@ def scored_tokens(
         return None
     modules = modules_for_task(encoder.modules, task)
     first: Any = modules[0]
-    pools = [module for module in modules if isinstance(module, HierarchicalTokenPooling)]
     if not isinstance(first, Transformer) or first.chat is not None or not first.tokenizer.is_fast:
         return None
-    if any((task or "document") in module.tasks for module in pools):
+    if any(isinstance(module, HierarchicalTokenPooling) and (task or "document") in module.tasks for module in modules):
         return None
     resolved = prompt if prompt is not None else encoder.resolve_prompt(None, task)  # type: ignore[attr-defined]
     tokens = first.tokenize([text], resolved, task)

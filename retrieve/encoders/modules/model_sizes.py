@@ -63,7 +63,6 @@ def check_memory(folder: Path, model_class: Any, config: Any, **arguments: Any) 
     stored = sum(path.stat().st_size for path in weight_files(folder))
     if numbers > _NUMBERS_PER_BYTE * stored + _MORE_NUMBERS:
         raise ModelError(
-            f"{folder / 'config.json'}: the configuration describes a model of {counted(numbers, 'number')}, "
-            f"but the files of "
-            f"its weights have {counted(stored, 'byte')}"
+            f"{folder / 'config.json'}: the configuration describes a model of {counted(numbers, 'number')}, but the "
+            f"files of its weights have {counted(stored, 'byte')}"
         )

@@ -95,17 +95,12 @@ class TaskLengths:
             Length to use instead of the task's, where queries do not have a fixed one.
         """
         expansion = self.query_expansion if task == "query" else None
-        if chosen is not None and (expansion is None or expansion.strategy != "fixed"):
+        if expansion is not None and expansion.strategy == "fixed":
+            return expansion.length
+        if chosen is not None:
             return max(min(chosen, max_length or chosen), expansion.length if expansion else 1)
-        if task == "document":
-            return self.document_length or max_length
-        if task != "query":
-            return max_length
-        if self.query_expansion is None:
-            return self.query_length or max_length
-        if self.query_expansion.strategy == "fixed":
-            return self.query_expansion.length
-        return self.query_length or max_length
+        own = {"query": self.query_length, "document": self.document_length}.get(task or "")
+        return own or max_length
 
     def at_most(self, positions: int | None) -> Self:
         """Return lengths that are not above the number of positions of the model."""
