@@ -15,7 +15,7 @@ from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import Fields
-from indexing.indexes.base import Index, MatchingIds, StoredRows
+from indexing.indexes.base import Index, Lookups
 from indexing.progress import progress
 
 COMMIT_SHARE = 0.05
@@ -57,11 +57,10 @@ class LegWriter:
         *,
         fields: Fields,
         commit_seconds: float,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
+        lookups: Lookups,
     ) -> Self:
         """Make an empty index."""
-        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields, matching, stored_rows)
+        index = create_index(leg, path / "legs" / leg.folder, path / "shards" / name, fields, lookups)
         index.commit(0)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
@@ -74,11 +73,10 @@ class LegWriter:
         shards: Shards | None,
         *,
         commit_seconds: float,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
+        lookups: Lookups,
     ) -> Self:
         """Open the index as it was last committed."""
-        index = open_index(leg, path / "legs" / leg.folder, read_only=False, matching=matching, stored_rows=stored_rows)
+        index = open_index(leg, path / "legs" / leg.folder, read_only=False, lookups=lookups)
         return cls(path, name, leg, index, shards, commit_seconds=commit_seconds)
 
     def upsert(self, documents: Sequence[Document], rows: Any, sequence: int) -> None:

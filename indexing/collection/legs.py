@@ -12,7 +12,7 @@ from indexing.collection.shards import Codec, DenseRows, SparseRows, TokenRows
 from indexing.documents import Document
 from indexing.errors import InputError, SetupError, StorageError
 from indexing.filters import Fields, field_values
-from indexing.indexes.base import Index, Making, MatchingIds, StoredRows
+from indexing.indexes.base import NO_LOOKUPS, Index, Lookups, Making
 from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import read_vocabulary
 from indexing.permissions import check_permissions
@@ -45,31 +45,14 @@ def codec(leg: Leg) -> Codec | None:
     return SparseRows(int(leg.parameters[width]))
 
 
-def create_index(
-    leg: Leg,
-    folder: Path,
-    shards: Path,
-    fields: Fields,
-    matching: MatchingIds | None = None,
-    stored_rows: StoredRows | None = None,
-) -> Index:
+def create_index(leg: Leg, folder: Path, shards: Path, fields: Fields, lookups: Lookups = NO_LOOKUPS) -> Index:
     """Make an empty index for this leg; `shards` is the folder of its encoded documents."""
     vocabulary = partial(read_vocabulary, shards, leg.parameters.get("vocabulary_sha256", ""))
-    making = Making(fields, vocabulary, matching, stored_rows)
-    return kind_of(leg.backend).create(folder, leg.parameters, making)
+    return kind_of(leg.backend).create(folder, leg.parameters, Making(fields, vocabulary, lookups))
 
 
-def open_index(
-    leg: Leg,
-    folder: Path,
-    *,
-    read_only: bool,
-    matching: MatchingIds | None = None,
-    stored_rows: StoredRows | None = None,
-) -> Index:
+def open_index(leg: Leg, folder: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> Index:
     """Open the index of this leg.
-
-    `matching` answers filters for kinds that keep no field values, `stored_rows` reads rows for kinds that keep none.
 
     Raises
     ------
@@ -77,7 +60,7 @@ def open_index(
         When its files cannot be used, whatever the engine raises for them.
     """
     try:
-        return kind_of(leg.backend).open(folder, read_only=read_only, matching=matching, stored_rows=stored_rows)
+        return kind_of(leg.backend).open(folder, read_only=read_only, lookups=lookups)
     except SetupError:
         raise
     except StorageError:

@@ -16,7 +16,7 @@ from indexing.collection.stored_rows import stored_rows
 from indexing.disk import file_stamp
 from indexing.errors import StorageError
 from indexing.filters import FilterLike, parse_filter
-from indexing.indexes.base import Index
+from indexing.indexes.base import Index, Lookups
 from indexing.resources import Closing, Lifetime
 
 ATTEMPTS = 5
@@ -187,10 +187,8 @@ class Snapshot(Closing):
             raise StorageError(f"{self.path} was replaced since it was opened: refresh it, or open it again")
 
     def _opened(self, leg: Leg, name: str) -> Index:
-        rows = stored_rows(self.documents, self.path, name, leg)
-        return open_index(
-            leg, self.path / "legs" / leg.folder, read_only=True, matching=self.matching, stored_rows=rows
-        )
+        lookups = Lookups(self.matching, stored_rows(self.documents, self.path, name, leg))
+        return open_index(leg, self.path / "legs" / leg.folder, read_only=True, lookups=lookups)
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

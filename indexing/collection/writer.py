@@ -28,7 +28,7 @@ from indexing.collection.stored_rows import stored_rows
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
-from indexing.indexes.base import Index
+from indexing.indexes.base import Index, Lookups
 from indexing.indexes.registry import Backend, kind_of
 from indexing.permissions import check_permissions
 from indexing.token_vectors import TokenVectors
@@ -327,8 +327,8 @@ class CollectionWriter(Collection):
             self.close()
 
     def _leg_options(self, name: str, leg: Leg) -> dict[str, Any]:
-        rows = stored_rows(self.documents, self.path, name, leg)
-        return {"commit_seconds": self._commit_seconds, "matching": self.matching, "stored_rows": rows}
+        lookups = Lookups(self.matching, stored_rows(self.documents, self.path, name, leg))
+        return {"commit_seconds": self._commit_seconds, "lookups": lookups}
 
     def _prepare(self, without: Container[str], show_progress: bool) -> None:
         """Remove what a crash left, open every leg, and replay the journal into it."""

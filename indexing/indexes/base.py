@@ -291,6 +291,26 @@ class Index(Closing):
 
 
 @dataclass(frozen=True, slots=True)
+class Lookups:
+    """What an index reads from its collection instead of keeping it.
+
+    Parameters
+    ----------
+    matching
+        Answer filters, for kinds that keep no field values.
+    stored_rows
+        Read stored rows, for kinds that keep none.
+    """
+
+    matching: MatchingIds | None = None
+    stored_rows: StoredRows | None = None
+
+
+NO_LOOKUPS = Lookups()
+"""For an index outside of its collection."""
+
+
+@dataclass(frozen=True, slots=True)
 class Making:
     """Everything that a collection provides to a new index.
 
@@ -300,16 +320,13 @@ class Making:
         The metadata fields that searches may filter by, with their types.
     vocabulary
         Read the term of each column of the weights.
-    matching
-        Answer filters, for kinds that keep no field values.
-    stored_rows
-        Read stored rows, for kinds that keep none.
+    lookups
+        As when it is opened.
     """
 
     fields: Fields
     vocabulary: Callable[[], Sequence[str]]
-    matching: MatchingIds | None = None
-    stored_rows: StoredRows | None = None
+    lookups: Lookups = NO_LOOKUPS
 
 
 class Kind(ABC):
@@ -347,14 +364,7 @@ class Kind(ABC):
         """Make an empty index in a folder that holds none."""
 
     @abstractmethod
-    def open(
-        self,
-        path: Path,
-        *,
-        read_only: bool,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
-    ) -> Index:
+    def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> Index:
         """Open the last committed state."""
 
     def describe(self, parameters: Mapping[str, Any]) -> str:

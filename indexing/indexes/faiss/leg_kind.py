@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.vectors import check_vector_rows
@@ -40,18 +40,12 @@ class FaissKind(Kind):
 
     def create(self, path: Path, parameters: Mapping[str, Any], making: Making) -> FaissIndex:
         """Make an empty index."""
-        return FaissIndex.create(path, int(parameters["dimension"]), matching=making.matching, **chosen(parameters))
+        matching = making.lookups.matching
+        return FaissIndex.create(path, int(parameters["dimension"]), matching=matching, **chosen(parameters))
 
-    def open(
-        self,
-        path: Path,
-        *,
-        read_only: bool,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
-    ) -> FaissIndex:
+    def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> FaissIndex:
         """Open the last committed state."""
-        return FaissIndex.open(path, read_only=read_only, matching=matching)
+        return FaissIndex.open(path, read_only=read_only, matching=lookups.matching)
 
     def describe(self, parameters: Mapping[str, Any]) -> str:
         """Return the name with the kind of FAISS index."""

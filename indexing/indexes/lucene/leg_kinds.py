@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.index import check_id
@@ -40,14 +40,7 @@ class Bm25Kind(Kind):
         """Make an empty index."""
         return Bm25Index.create(path, fields=making.fields, **chosen(parameters))
 
-    def open(
-        self,
-        path: Path,
-        *,
-        read_only: bool,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
-    ) -> Bm25Index:
+    def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> Bm25Index:
         """Open the last committed state."""
         return Bm25Index.open(path, read_only=read_only)
 
@@ -76,13 +69,6 @@ class ImpactKind(Kind):
         """Make an empty index."""
         return ImpactIndex.create(path, vocabulary=making.vocabulary(), fields=making.fields, **chosen(parameters))
 
-    def open(
-        self,
-        path: Path,
-        *,
-        read_only: bool,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
-    ) -> ImpactIndex:
+    def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> ImpactIndex:
         """Open the last committed state."""
         return ImpactIndex.open(path, read_only=read_only)

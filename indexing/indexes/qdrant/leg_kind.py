@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
 from indexing.indexes.qdrant.tokens import check_sizes
@@ -59,14 +59,7 @@ class QdrantKind(Kind):
             **settings,
         )
 
-    def open(
-        self,
-        path: Path,
-        *,
-        read_only: bool,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
-    ) -> QdrantIndex:
+    def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> QdrantIndex:
         """Open the index; see `QdrantIndex.open`."""
         return QdrantIndex.open(path, read_only=read_only)
 

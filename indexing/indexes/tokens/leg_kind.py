@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.base import Kind, Making, MatchingIds, StoredRows
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.tokens.codebook import CODES_ONLY, FULL
 from indexing.indexes.tokens.files import FILE_NAMES
@@ -35,21 +35,14 @@ class TokensKind(Kind):
         return TokenIndex.create(
             path,
             int(parameters["dimension"]),
-            matching=making.matching,
-            stored_rows=making.stored_rows,
+            matching=making.lookups.matching,
+            stored_rows=making.lookups.stored_rows,
             **({"bits": CODES_ONLY} | chosen(parameters)),
         )
 
-    def open(
-        self,
-        path: Path,
-        *,
-        read_only: bool,
-        matching: MatchingIds | None = None,
-        stored_rows: StoredRows | None = None,
-    ) -> TokenIndex:
+    def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> TokenIndex:
         """Open the last committed state."""
-        return TokenIndex.open(path, read_only=read_only, matching=matching, stored_rows=stored_rows)
+        return TokenIndex.open(path, read_only=read_only, matching=lookups.matching, stored_rows=lookups.stored_rows)
 
     def fresh_after_delete(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether whole vectors are kept: coded ones stay coded by centroids of deleted documents."""

@@ -18,7 +18,7 @@ from indexing.collection.store import DocumentStore
 from indexing.collection.stored_rows import StoredTokenRows
 from indexing.documents import Document
 from indexing.filters import Fields, parse_filter
-from indexing.indexes.base import Index, Making
+from indexing.indexes.base import Index, Lookups, Making
 from indexing.indexes.registry import kind_of, rows_of
 from indexing.max_sim import max_sim
 
@@ -76,11 +76,12 @@ class Subject:
         return self.store.matching(parse_filter(filter, FIELDS), FIELDS)
 
     def create(self) -> Index:
-        making = Making(FIELDS, lambda: VOCABULARY, self.matching, self.stored_rows)
+        making = Making(FIELDS, lambda: VOCABULARY, Lookups(self.matching, self.stored_rows))
         return self.kind.create(self.path, self.parameters, making)
 
     def open(self, *, read_only: bool = False) -> Index:
-        return self.kind.open(self.path, read_only=read_only, matching=self.matching, stored_rows=self.stored_rows)
+        lookups = Lookups(self.matching, self.stored_rows)
+        return self.kind.open(self.path, read_only=read_only, lookups=lookups)
 
     def payload(self, contents: Sequence[int]) -> Any:
         return rows_from(self.rows, numbers_of(contents))
