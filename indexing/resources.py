@@ -48,7 +48,7 @@ def twin(original: T) -> T:
 
 
 class Lifetime:
-    """Whether an object may still be used: it is open, and in the process that made it.
+    """The time in which an object may be used: while it is open, in the process that made it.
 
     Parameters
     ----------

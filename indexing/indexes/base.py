@@ -87,14 +87,13 @@ class Index(Closing):
 
     kind: ClassVar[Backend]
     opens_once: bool = False
-    """Whether its folder can be open only once at a time, in all processes."""
+    """True if its folder can be open only once at a time, in all processes."""
     vocabulary: Sequence[str] | None = None
     """The term of each column of its weights, for kinds that keep it."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path, self.read_only = path, read_only
         self._sequence = 0
-        self._closed = False
         self._lifetime = Lifetime(f"index {path}")
 
     @property
@@ -229,7 +228,7 @@ class Index(Closing):
         """
         return None
 
-    def constrained_ids(self, query: SyntaxQuery, limit: int, filter: FilterLike | None = None) -> "list[str] | None":
+    def constrained_ids(self, query: SyntaxQuery, limit: int, filter: FilterLike | None = None) -> list[str] | None:
         """Return the ids of the documents that meet a query's requirements and exclusions, and match a filter.
 
         Parameters
@@ -253,11 +252,11 @@ class Index(Closing):
         """
         raise InputError(f"{self.path} holds no words, so it cannot tell which documents {query.reading!r} keeps")
 
-    def meets_constraint(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> "NDArray[np.bool_]":
+    def meets_constraint(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which documents meet a query's requirements and exclusions, bool; False for an unknown id."""
         raise InputError(f"{self.path} holds no words, so it cannot tell which documents {query.reading!r} keeps")
 
-    def words(self) -> "Words | None":
+    def words(self) -> Words | None:
         """Return the statistics of the words; None for kinds without words."""
         return None
 
@@ -274,14 +273,12 @@ class Index(Closing):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None and not self.read_only and not self._closed:
+            if error is None and not self.read_only and not self._lifetime.closed:
                 self.commit()
         finally:
             self.close()
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise StorageError(f"the index {self.path} is closed: open it again")
         self._lifetime.check()
 
     def _check_writable(self) -> None:

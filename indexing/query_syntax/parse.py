@@ -23,9 +23,9 @@ MOST_LEVELS = 16
 SHORTEST_PREFIX = 2
 """Characters of a word from which it may be a prefix."""
 SHORTEST_FUZZY = 3
-"""Characters of a word from which it may have one edit,"""
+"""Characters of a word from which one edit is allowed."""
 TWO_EDITS = 5
-"""and two edits."""
+"""Characters of a word from which two edits are allowed."""
 MOST_SLOP = 100
 MOST_BOOST = 1000.0
 

@@ -71,7 +71,7 @@ class Group:
     boost
         Factor of its score.
     best
-        Whether the score is that of its best clause instead of their sum; all clauses are optional then.
+        True if the score is that of its best clause instead of their sum; all clauses are optional then.
     """
 
     clauses: tuple[Clause, ...]

@@ -300,7 +300,7 @@ class FaissIndex(Index):
 
     def close(self) -> None:
         """Release the memory; uncommitted changes are lost."""
-        self._closed = True
+        self._lifetime.closed = True
         self._index, self._ids, self._alive = faiss_kinds.make_flat(self.settings.dimension), IdTable(), None
 
     @property

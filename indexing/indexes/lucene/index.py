@@ -50,7 +50,7 @@ class LuceneIndex(Index):
     """
 
     norms: ClassVar[bool]
-    """Whether the length of a document counts."""
+    """True if the length of a document counts."""
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, create: bool, read_only: bool) -> None:
         super().__init__(path, read_only=read_only)
@@ -148,9 +148,9 @@ class LuceneIndex(Index):
     def close(self) -> None:
         """Release the files and the lock; uncommitted changes are lost. Running searches may finish."""
         with self._writing, self._refreshing:
-            if self._closed:
+            if self._lifetime.closed:
                 return
-            self._closed = True
+            self._lifetime.closed = True
             self._retire(self._search)
             with java_calls(self.path):
                 if self._writer is not None:
@@ -176,7 +176,7 @@ class LuceneIndex(Index):
 
     @property
     def positions(self) -> bool:
-        """Whether the positions of words are stored, which phrases need."""
+        """True if the positions of words are stored, which phrases need."""
         return bool(self.settings.get("positions", False))
 
     @abstractmethod
@@ -252,7 +252,7 @@ class LuceneIndex(Index):
         finally:
             with self._refreshing:
                 search.users -= 1
-                if search is not self._search or self._closed:
+                if search is not self._search or self._lifetime.closed:
                     self._retire(search)
 
     def _refresh(self) -> None:

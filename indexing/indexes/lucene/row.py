@@ -19,11 +19,11 @@ class LuceneRow:
     text_fields
         Names of the analyzed fields.
     norms
-        Whether to store their lengths.
+        True to store their lengths.
     declared
         The filter fields.
     positions
-        Whether to store the positions of words.
+        True to store the positions of words.
     """
 
     def __init__(self, text_fields: Sequence[str], norms: bool, declared: Fields, positions: bool = False) -> None:

@@ -51,9 +51,9 @@ class StructuredSearch:
     analyzer
         Lucene's ``Analyzer`` of the index.
     lower
-        Whether the analyzer changes words to lower case.
+        True if the analyzer changes words to lower case.
     positions
-        Whether the index stores the positions of words.
+        True if the index stores the positions of words.
     weights
         The weight of each Lucene field.
     titles

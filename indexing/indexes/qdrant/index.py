@@ -308,8 +308,8 @@ class QdrantIndex(Index):
 
     def close(self) -> None:
         """Release the engine."""
-        if not self._closed:
-            self._closed = True
+        if not self._lifetime.closed:
+            self._lifetime.closed = True
             self._engine.close()
 
     def __len__(self) -> int:

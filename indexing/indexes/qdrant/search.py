@@ -41,7 +41,7 @@ class QdrantSearch:
     engine, settings, fields
         Those of the index.
     alone
-        Whether only this process changes the points, so that counts can be cached.
+        True if only this process changes the points, so that counts can be cached.
     """
 
     def __init__(

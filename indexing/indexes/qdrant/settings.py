@@ -71,12 +71,12 @@ class QdrantSettings:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether points have token vectors."""
+        """True if points have token vectors."""
         return self.metric in TOKEN_METRICS
 
     @property
     def scans(self) -> bool:
-        """Whether every search compares all full vectors, because there is neither a graph nor a quantisation."""
+        """True if every search compares all full vectors, because there is neither a graph nor a quantisation."""
         return self.of_tokens and self.m == 0 and self.quantization is None
 
 

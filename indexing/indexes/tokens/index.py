@@ -250,7 +250,7 @@ class TokenIndex(Index):
 
     def close(self) -> None:
         """Release the memory; uncommitted changes are lost."""
-        self._closed = True
+        self._lifetime.closed = True
         self._segments, self._waiting, self._ids, self._book = [], [], IdTable(), None
         self._vectors, self._stored_rows = None, None
 
