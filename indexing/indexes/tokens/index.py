@@ -73,7 +73,6 @@ class TokenIndex(Index):
         self._waiting: list[TokenVectors] = []
         self._changed = not stored.ids
         self._next = max(stored.segments, default=0) + 1
-        self._empty_mask: NDArray[np.bool_] | None = None
         self._findable_mask: NDArray[np.bool_] | None = None
         self._all_lengths: NDArray[np.int64] | None = None
 
@@ -191,7 +190,7 @@ class TokenIndex(Index):
             used, back = np.unique(places[part], return_inverse=True)
             scores[part] = self._maxima(vectors.text(row), used).sum(axis=1)[back]
             scores[part] /= self._divisor(len(vectors.text(row)))
-        scores[self._empty()[places]] = EMPTY_SCORE
+        scores[self._lengths()[places] == 0] = EMPTY_SCORE
         return scores
 
     def vectors(self, ids: Sequence[str]) -> TokenVectors:
@@ -260,6 +259,7 @@ class TokenIndex(Index):
 
     def present(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which of these ids the index holds, bool [ids]."""
+        self._check_open()
         return self._ids.positions(ids) >= 0
 
     def __contains__(self, doc_id: object) -> bool:
@@ -297,7 +297,7 @@ class TokenIndex(Index):
     def _allowed(self, filter: FilterLike | None) -> NDArray[np.bool_]:
         """Return which positions may be hits, bool [positions]."""
         if self._findable_mask is None:
-            self._findable_mask = self._ids.alive() & ~self._empty()
+            self._findable_mask = self._ids.alive() & (self._lengths() > 0)
         if filter is None:
             return self._findable_mask
         if self._matching is None:
@@ -308,12 +308,6 @@ class TokenIndex(Index):
         kept = np.zeros(len(self._findable_mask), bool)
         kept[places[places >= 0]] = True
         return self._findable_mask & kept
-
-    def _empty(self) -> NDArray[np.bool_]:
-        """Return which positions have documents without vectors, bool [positions]."""
-        if self._empty_mask is None:
-            self._empty_mask = self._lengths(np.arange(sum(segment.documents for segment in self._segments))) == 0
-        return self._empty_mask
 
     def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
         places = self._ids.positions(ids)
@@ -351,7 +345,7 @@ class TokenIndex(Index):
         """Yield the vectors of all documents in pieces, as they are before centroids are learned."""
         if self.settings.bits == CODES_ONLY:
             tokens = FLUSH_BYTES // (2 * self.settings.dimension)
-            yield from self._reader().pieces(self._lengths(np.arange(len(self._empty()))), tokens)
+            yield from self._reader().pieces(self._lengths(), tokens)
             return
         for segment in self._segments:
             yield from segment.pieces(FLUSH_BYTES)
@@ -367,17 +361,17 @@ class TokenIndex(Index):
         return self._vectors
 
     def _maxima(self, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return `search.Maxima`."""
+        """Return the maxima over the kept or the stored vectors of documents, as `search.Maxima`."""
         if self.settings.bits == CODES_ONLY:
-            return self._reader().maxima(query, positions, self._lengths(positions), TOKENS_AT_ONCE)
+            return self._reader().maxima(query, positions, self._lengths()[positions], TOKENS_AT_ONCE)
         return search.maxima_of(query, positions, self._segments, self._book)
 
-    def _lengths(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of vectors of documents."""
+    def _lengths(self) -> NDArray[np.int64]:
+        """Return the number of vectors at each position, int64 [positions]."""
         if self._all_lengths is None:
             parts = [np.diff(segment.offsets) for segment in self._segments]
             self._all_lengths = np.concatenate([np.zeros(0, np.int64), *parts])
-        return self._all_lengths[positions]
+        return self._all_lengths
 
     def _merge(self) -> None:
         """Merge small segments at the end, so that their number grows with the logarithm of the documents."""
@@ -387,7 +381,7 @@ class TokenIndex(Index):
             self._changed = True
 
     def _touch(self) -> None:
-        self._changed, self._empty_mask, self._findable_mask, self._all_lengths = True, None, None, None
+        self._changed, self._findable_mask, self._all_lengths = True, None, None
 
     def _write(self, segment: Segment) -> Segment:
         """Write a segment, and return it mapped from its files."""

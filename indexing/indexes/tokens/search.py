@@ -28,12 +28,8 @@ def maxima_of(
     """Return `Maxima` over the vectors that the segments keep, float32 [positions, query vectors]."""
     centroid_scores = None if book is None else book.centroids @ query.T
     best = np.zeros((len(positions), len(query)), np.float32)
-    start = 0
-    for segment in segments:
-        low, high = np.searchsorted(positions, [start, start + segment.documents])
-        if low < high:
-            best[low:high] = segment.maxima(query, centroid_scores, positions[low:high] - start, book)
-        start += segment.documents
+    for segment, part, documents in _by_segment(segments, positions):
+        best[part] = segment.maxima(query, centroid_scores, documents, book)
     return best
 
 
@@ -143,24 +139,31 @@ def _centroid_sums(
     """
     table = _eight_bits(centroid_scores)
     sums = np.zeros(len(positions), np.int64)
+    for segment, part, documents in _by_segment(segments, positions):
+        begins = segment.offsets[documents]
+        lengths = segment.offsets[documents + 1] - begins
+        # Longest first: the documents that have a vector at a place are the first ones.
+        order = np.argsort(-lengths)
+        begins, lengths = begins[order], lengths[order]
+        best = np.zeros((len(documents), table.shape[1] * 16), np.uint8)
+        counts = np.searchsorted(-lengths, -np.arange(lengths[0]))
+        for place, count in enumerate(counts.tolist()):
+            rows = table.take(segment.codes[begins[:count] + place], axis=0)
+            np.maximum(best[:count], rows.view(np.uint8).reshape(count, -1), out=best[:count])
+        sums[part.start + order] = best.sum(axis=1, dtype=np.int64)
+    return sums
+
+
+def _by_segment(
+    segments: Sequence[Segment], positions: NDArray[np.int64]
+) -> Iterator[tuple[Segment, slice, NDArray[np.int64]]]:
+    """Yield each segment with the part of ascending `positions` that lies in it, counted from its first document."""
     start = 0
     for segment in segments:
-        low, high = np.searchsorted(positions, [start, start + segment.documents])
+        low, high = np.searchsorted(positions, [start, start + segment.documents]).tolist()
         if low < high:
-            documents = positions[low:high] - start
-            begins = segment.offsets[documents]
-            lengths = segment.offsets[documents + 1] - begins
-            # Longest first: the documents that have a vector at a place are the first ones.
-            order = np.argsort(-lengths)
-            begins, lengths = begins[order], lengths[order]
-            best = np.zeros((len(documents), table.shape[1] * 16), np.uint8)
-            counts = np.searchsorted(-lengths, -np.arange(lengths[0]))
-            for place, count in enumerate(counts.tolist()):
-                rows = table.take(segment.codes[begins[:count] + place], axis=0)
-                np.maximum(best[:count], rows.view(np.uint8).reshape(count, -1), out=best[:count])
-            sums[low + order] = best.sum(axis=1, dtype=np.int64)
+            yield segment, slice(low, high), positions[low:high] - start
         start += segment.documents
-    return sums
 
 
 def _eight_bits(centroid_scores: NDArray[np.float32]) -> NDArray[np.complex128]:
