@@ -1,8 +1,9 @@
 """Bm25Index: Lucene's BM25 over one field or two, with Anserini's English analyzer or another language's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from indexing.indexes.lucene.bm25_fields import (
     weighted,
 )
 from indexing.indexes.lucene.index import LuceneIndex, check_id
-from indexing.indexes.lucene.java_functions import SEPARATOR, compose
+from indexing.indexes.lucene.java_functions import compose, part_text
 from indexing.indexes.lucene.jvm import java_calls
 from indexing.indexes.lucene.matched_terms import matched_terms
 from indexing.indexes.lucene.matched_words import analyze_words
@@ -41,6 +42,8 @@ from indexing.indexes.lucene.word_statistics import WordStatistics
 from indexing.inputs import texts
 from indexing.plurals import counted
 from indexing.query_syntax import SyntaxQuery
+
+T = TypeVar("T")
 
 
 class Bm25Index(LuceneIndex):
@@ -54,9 +57,6 @@ class Bm25Index(LuceneIndex):
 
     kind = "bm25"
     norms = True
-    _rare_words: RareWords | None = None
-    _structured: StructuredSearch | None = None
-    _words: WordStatistics | None = None
 
     @classmethod
     def create(
@@ -142,12 +142,7 @@ class Bm25Index(LuceneIndex):
         parsed = None if filter is None else parse_filter(filter, self.fields)
         with self.snapshot() as search:
             return Hits.concatenate(
-                [
-                    self._structured_over(search).search([query], k, parsed)
-                    if isinstance(query, SyntaxQuery)
-                    else search.search([query], k, parsed)
-                    for query in checked
-                ]
+                [over.search(checked[rows], k, parsed) for rows, over in self._searches(search, checked)]
             )
 
     def score(self, queries: Sequence[str], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
@@ -156,13 +151,9 @@ class Bm25Index(LuceneIndex):
         if not any(isinstance(query, SyntaxQuery) for query in checked) or len(checked) != len(doc_ids):
             return self._score_texts(checked, doc_ids)
         with self.snapshot() as search:
-            parts = [
-                self._structured_over(search).score([query], [ids])
-                if isinstance(query, SyntaxQuery)
-                else search.score([query], [ids])
-                for query, ids in zip(checked, doc_ids, strict=True)
-            ]
-        return np.concatenate(parts)
+            return np.concatenate(
+                [over.score(checked[rows], doc_ids[rows]) for rows, over in self._searches(search, checked)]
+            )
 
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each hit's matched terms with their parts of the score; see `Index.matched_terms`."""
@@ -170,12 +161,11 @@ class Bm25Index(LuceneIndex):
             return super().matched_terms(queries, hits, vocabulary)
         terms: list[Terms] = []
         with self.snapshot() as search:
-            for row, query in enumerate(queries):
-                parse, text = self._parse, query
-                if isinstance(query, SyntaxQuery):
-                    structured = self._structured_over(search)
-                    parse, text = structured.parse, structured.compile([query])[0]
-                terms += matched_terms(search, parse, [text], hits.part(row, row + 1))
+            for rows, over in self._searches(search, queries):
+                parse, written = self._parse, queries[rows]
+                if over is not search:
+                    parse, written = over.parse, over.compile(written)
+                terms += matched_terms(search, parse, written, hits.part(rows.start, rows.stop))
         return terms
 
     def constrained_ids(self, query: SyntaxQuery, limit: int, filter: FilterLike | None = None) -> list[str] | None:
@@ -187,31 +177,42 @@ class Bm25Index(LuceneIndex):
     def meets_constraint(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which documents the query's constraint keeps, as `Index.meets_constraint`."""
         with self.snapshot() as search:
-            kept: NDArray[np.bool_] = self._structured_over(search).meets(query, doc_ids)
-            return kept
+            return self._structured_over(search).meets(query, doc_ids)
 
     def rare_hits(self, queries: Sequence[str], hits: Hits) -> NDArray[np.bool_]:
         """Mark hits as `Index.rare_hits`; `indexing.indexes.lucene.rare_words` states the rule."""
         with self.snapshot() as search:
-            # A search that runs beside this one may have moved to a newer snapshot.
-            if self._rare_words is None or self._rare_words.search is not search:
-                with java_calls(self.path):
-                    parse = bag_of_words(CONTENTS, self._make_analyzer())
-                self._rare_words = RareWords(search, parse, self._text_fields)
-            return self._rare_words.mark([str(query) for query in _as_queries(queries)], hits)
+            rare = self._built(
+                search,
+                RareWords,
+                lambda analyzer: RareWords(search, bag_of_words(CONTENTS, analyzer), self._text_fields),
+            )
+            return rare.mark([part_text(query) for query in texts(queries, "queries")], hits)
 
     def words(self) -> WordStatistics:
         """Return the statistics of the words of texts, in a multifield index without the titles."""
         with self.snapshot() as search:
-            if self._words is None or self._words.over is not search:
-                with java_calls(self.path):
-                    analyzer = self._make_analyzer()
-                self._words = WordStatistics(search, analyzer)
-            return self._words
+            return self._built(search, WordStatistics, lambda analyzer: WordStatistics(search, analyzer))
 
     def analyze(self, words: Sequence[str]) -> list[str]:
         """Return each word as the analyzer makes it (stemmed, for instance); "" for a stopword."""
         return analyze_words(self.path, self._parse, words)
+
+    def _built(self, search: LuceneSearch, kind: type[T], make: Callable[[Any], T]) -> T:
+        """Return what is made with the analyzer over a snapshot, once for each snapshot."""
+        if kind not in search.built:
+            with java_calls(self.path):
+                search.built[kind] = make(self._make_analyzer())
+        built: T = search.built[kind]
+        return built
+
+    def _searches(self, search: LuceneSearch, queries: Sequence[str]) -> Iterator[tuple[slice, Any]]:
+        """Yield the rows of adjacent queries of one sort, and the search for it: by trees, or by plain words."""
+        start = 0
+        for by_trees, alike in groupby(queries, lambda query: isinstance(query, SyntaxQuery)):
+            stop = start + len(list(alike))
+            yield slice(start, stop), self._structured_over(search) if by_trees else search
+            start = stop
 
     def _structured_over(self, search: LuceneSearch) -> StructuredSearch:
         """Return the search for parsed queries in a snapshot.
@@ -221,27 +222,25 @@ class Bm25Index(LuceneIndex):
         InputError
             When title and text differ in k1 or b: then no single similarity scores a tree over both.
         """
-        structured = self._structured
-        if structured is not None and structured.over is search:
-            return structured
         k1, b, weights = self.settings["k1"], self.settings["b"], self.settings.get("weights")
         if isinstance(k1, dict) or isinstance(b, dict):
             raise InputError(
                 f"{self.path} has another k1 or b for titles than for texts, which query_syntax='simple' cannot "
                 "score: build the leg with one k1 and one b, or search in plain words"
             )
-        with java_calls(self.path):
-            analyzer = self._make_analyzer()
-        self._structured = structured = StructuredSearch(
+        return self._built(
             search,
-            self._similarity,
-            analyzer,
-            lower=not keeps_case(self.settings["analyzer"]),
-            positions=self.positions,
-            weights={CONTENTS: 1.0} if weights is None else {CONTENTS: weights[TEXT], TITLE: weights[TITLE]},
-            titles={} if weights is None else {TITLE: TITLE, TEXT: CONTENTS},
+            StructuredSearch,
+            lambda analyzer: StructuredSearch(
+                search,
+                self._similarity,
+                analyzer,
+                lower=not keeps_case(self.settings["analyzer"]),
+                positions=self.positions,
+                weights={CONTENTS: 1.0} if weights is None else {CONTENTS: weights[TEXT], TITLE: weights[TITLE]},
+                titles={} if weights is None else {TITLE: TITLE, TEXT: CONTENTS},
+            ),
         )
-        return structured
 
     @property
     def _text_fields(self) -> tuple[str, ...]:
@@ -277,16 +276,5 @@ class Bm25Index(LuceneIndex):
 
 
 def _as_queries(queries: Sequence[str]) -> list[str]:
-    return [_as_query(query) for query in texts(queries, "queries")]
-
-
-def _as_query(text: str) -> str:
-    if isinstance(text, SyntaxQuery):
-        return text
-    return _as_plain(text)
-
-
-def _as_plain(text: str) -> str:
-    """Replace what Java cannot be given: halves of surrogate pairs, and the separator of queries."""
-    valid = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    return valid.replace(SEPARATOR, " ")
+    """Return plain queries as parts of a batch; those with a tree stay as they are."""
+    return [query if isinstance(query, SyntaxQuery) else part_text(query) for query in texts(queries, "queries")]

@@ -273,6 +273,7 @@ class LuceneIndex(Index):
     def _retire(self, search: LuceneSearch) -> None:
         """Close a replaced state once no search uses it."""
         if not search.users:
+            search.built.clear()
             with java_calls(self.path):
                 search.reader.close()
 

@@ -106,6 +106,26 @@ def for_each_part(function: Any) -> Any:
     )
 
 
+def each_part(*handles: Any) -> Any:
+    """Return the ``Function`` that applies these handles, one after the other, to each part of a text."""
+    return for_each_part(as_function(compose(*handles)))
+
+
+def as_text() -> Any:
+    """Return the handle from a value to its text."""
+    return method("java.lang.String", "valueOf", "(Ljava/lang/Object;)Ljava/lang/String;", static=True)
+
+
+def java_text(text: str) -> str:
+    """Replace halves of surrogate pairs, which pyjnius cannot pass to Java."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def part_text(text: str) -> str:
+    """Replace what a part of a text cannot contain: as `java_text`, and `SEPARATOR`."""
+    return java_text(text).replace(SEPARATOR, " ")
+
+
 def _handles() -> Any:
     return java_class("java.lang.invoke.MethodHandles")
 

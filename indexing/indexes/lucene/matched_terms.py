@@ -9,7 +9,7 @@ import numpy as np
 
 from indexing.hits import Hits
 from indexing.indexes.base import Terms
-from indexing.indexes.lucene.java_functions import as_function
+from indexing.indexes.lucene.java_functions import as_function, java_text
 from indexing.indexes.lucene.jvm import java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
 
@@ -82,9 +82,7 @@ def multiply_impacts(
 def _query(parse: Any, text: str) -> Any:
     import jnius
 
-    # pyjnius cannot pass half of a surrogate pair to Java.
-    valid = text if text.isascii() else text.encode("utf-8", "replace").decode()
-    parsed = jnius.cast("java.util.function.Function", parse).apply(valid)
+    parsed = jnius.cast("java.util.function.Function", parse).apply(java_text(text))
     return jnius.cast("org.apache.lucene.search.Query", parsed)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.lucene.java_functions import SEPARATOR, as_function, bind, compose, for_each_part, method
+from indexing.indexes.lucene.java_functions import SEPARATOR, bind, each_part, method
 from indexing.indexes.lucene.jvm import java_calls
 from indexing.indexes.lucene.search import CONTENTS
 
@@ -31,8 +31,7 @@ def analyze_words(path: Path, parse: Any, words: Sequence[str]) -> list[str]:
         return []
     to_text = method("org.apache.lucene.search.Query", "toString", "(Ljava/lang/String;)Ljava/lang/String;")
     with java_calls(path):
-        each = for_each_part(as_function(compose(parse, bind(to_text, 1, CONTENTS))))
-        function = jnius.cast("java.util.function.Function", each)
+        function = jnius.cast("java.util.function.Function", each_part(parse, bind(to_text, 1, CONTENTS)))
         lines = function.apply(SEPARATOR.join(words))
         text: str = lines if isinstance(lines, str) else lines.toString()
     return text.split("\n")

@@ -13,15 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
-from indexing.indexes.lucene.java_functions import (
-    SEPARATOR,
-    as_function,
-    bind,
-    compose,
-    constructor,
-    for_each_part,
-    method,
-)
+from indexing.indexes.lucene.java_functions import SEPARATOR, as_text, bind, constructor, each_part, method
 from indexing.indexes.lucene.jvm import apply, java_calls
 from indexing.indexes.lucene.search import CONTENTS, HitParser, LuceneSearch, print_hits, top_docs
 
@@ -57,19 +49,17 @@ class RareWords:
     """
 
     def __init__(self, search: LuceneSearch, parse: Any, fields: Sequence[str]) -> None:
-        self.search = search
         with java_calls(search.path):
             to_text = method("org.apache.lucene.search.Query", "toString", "(Ljava/lang/String;)Ljava/lang/String;")
-            as_text = method("java.lang.String", "valueOf", "(Ljava/lang/Object;)Ljava/lang/String;", static=True)
             frequency = method("org.apache.lucene.index.IndexReader", "docFreq", f"(L{_INDEX}Term;)I")
             term = constructor(f"{_INDEX}Term", "(Ljava/lang/String;Ljava/lang/String;)V")
             query = constructor(f"{_SEARCH}TermQuery", f"(L{_INDEX}Term;)V")
             self._documents = int(search.reader.maxDoc())
             find = top_docs(search.searcher, RARE_DOCUMENTS + 1)
             terms = [bind(term, 0, field) for field in fields]
-            self._parse = _each(parse, bind(to_text, 1, CONTENTS))
-            self._frequencies = [_each(made, bind(frequency, 0, search.reader), as_text) for made in terms]
-            self._containing = [_each(made, query, find, *print_hits()) for made in terms]
+            self._parse = each_part(parse, bind(to_text, 1, CONTENTS))
+            self._frequencies = [each_part(made, bind(frequency, 0, search.reader), as_text()) for made in terms]
+            self._containing = [each_part(made, query, find, *print_hits()) for made in terms]
 
     def mark(self, queries: Sequence[str], hits: Hits) -> NDArray[np.bool_]:
         """Mark each query's first hits that contain its rare words, bool [hits].
@@ -149,8 +139,3 @@ class RareWords:
             for ids, ranking in zip(found, parser.hits(np.array(parser.counts)), strict=True):
                 ids.update(ranking.doc_ids)
         return {word: ids for word, ids in zip(candidates, found, strict=True) if 0 < len(ids) <= RARE_DOCUMENTS}
-
-
-def _each(*handles: Any) -> Any:
-    """Return the Java function that applies these handles, one after the other, to each part of a text."""
-    return for_each_part(as_function(compose(*handles)))

@@ -68,6 +68,11 @@ class LuceneSearch:
         Handle of a thread-safe Java function from text to ``Query``.
     fields
         The declared filter fields.
+
+    Attributes
+    ----------
+    built
+        What an index has built over this state, by its class.
     """
 
     def __init__(self, path: Path, reader: Any, similarity: Any, parse: Any, fields: Fields) -> None:
@@ -75,6 +80,7 @@ class LuceneSearch:
         self.reader = reader
         self.documents = int(reader.numDocs())
         self.users = 0
+        self.built: dict[type, Any] = {}
         self.searcher = make_searcher(reader, similarity)
         self._parse = parse
         self._fields = fields

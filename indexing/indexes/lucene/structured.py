@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape as xml_escape
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.errors import InputError
 from indexing.filters.tree import Filter
 from indexing.hits import Hits
 from indexing.indexes.lucene.java_functions import (
     SEPARATOR,
-    as_function,
     bind,
     compose,
     constructor,
-    for_each_part,
+    each_part,
     method,
+    part_text,
 )
 from indexing.indexes.lucene.jvm import apply, java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS, LuceneSearch, escape
@@ -82,7 +85,7 @@ class StructuredSearch:
         """Return the `k` best documents of each query, as `LuceneSearch.search`."""
         return self._search.search(self.compile(queries), k, filter)
 
-    def score(self, queries: Sequence[SyntaxQuery], doc_ids: Sequence[Sequence[str]]) -> Any:
+    def score(self, queries: Sequence[SyntaxQuery], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates, as `LuceneSearch.score`; 0 for one that does not match."""
         return self._search.score(self.compile(queries), doc_ids)
 
@@ -91,7 +94,7 @@ class StructuredSearch:
         found = self._search.search([self._constraint(query)], limit + 1, filter).doc_ids
         return found if len(found) <= limit else None
 
-    def meets(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> Any:
+    def meets(self, query: SyntaxQuery, doc_ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which documents the query's constraint keeps, bool; False for an unknown id."""
         return self._search.score([self._constraint(query)], [doc_ids], unknown=0.0) > 0
 
@@ -106,7 +109,7 @@ class StructuredSearch:
 
     def _compiled(self, roots: Sequence[Group]) -> list[str | None]:
         texts = list(dict.fromkeys(leaf.text for root in roots for leaf in leaves(root) if leaf.kind != "term"))
-        lines = apply(self._analyze, SEPARATOR.join(texts)).split("\n") if texts else []
+        lines = apply(self._analyze, SEPARATOR.join(map(part_text, texts))).split("\n") if texts else []
         tokens = {
             text: [token for token in line.split(TOKENS) if token] for text, line in zip(texts, lines, strict=True)
         }
@@ -252,4 +255,4 @@ def analysis(analyzer: Any) -> Any:
     join = method(
         "java/lang/String", "join", "(Ljava/lang/CharSequence;Ljava/lang/Iterable;)Ljava/lang/String;", static=True
     )
-    return for_each_part(as_function(compose(bind(analyze, 0, analyzer), bind(join, 0, TOKENS))))
+    return each_part(bind(analyze, 0, analyzer), bind(join, 0, TOKENS))

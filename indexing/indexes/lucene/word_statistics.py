@@ -8,12 +8,14 @@ from indexing.indexes.base import TermCounts, Words
 from indexing.indexes.lucene.java_functions import (
     SEPARATOR,
     as_function,
+    as_text,
     bind,
     combine,
     compose,
     constructor,
-    for_each_part,
+    each_part,
     method,
+    part_text,
 )
 from indexing.indexes.lucene.jvm import apply, java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS, LuceneSearch
@@ -41,20 +43,18 @@ class WordStatistics(Words):
         self.documents = search.documents
         with java_calls(search.path):
             term = bind(constructor(f"{_INDEX}Term", "(Ljava/lang/String;Ljava/lang/String;)V"), 0, CONTENTS)
-            as_text = method("java.lang.String", "valueOf", "(Ljava/lang/Object;)Ljava/lang/String;", static=True)
             counts = [
                 bind(method("org.apache.lucene.index.IndexReader", name, f"(L{_INDEX}Term;){kind}"), 0, search.reader)
                 for name, kind in (("docFreq", "I"), ("totalTermFreq", "J"))
             ]
-            self._counts = [for_each_part(as_function(compose(term, count, as_text))) for count in counts]
+            self._counts = [each_part(term, count, as_text()) for count in counts]
             self._analyze = analysis(analyzer)
 
     def analyzed(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words of each text as the index stores them, in their order."""
-        clean = [text.encode("utf-8", "replace").decode().replace(SEPARATOR, " ") or " " for text in texts]
-        if not clean:
+        if not texts:
             return []
-        lines = apply(self._analyze, SEPARATOR.join(clean)).split("\n")
+        lines = apply(self._analyze, SEPARATOR.join(part_text(text) or " " for text in texts)).split("\n")
         return [[token for token in line.split(TOKENS) if token] for line in lines]
 
     def counts(self, words: Iterable[str]) -> dict[str, TermCounts]:
@@ -93,13 +93,12 @@ class WordStatistics(Words):
     def _lines(self) -> str:
         import jnius
 
-        as_text = method("java.lang.String", "valueOf", "(Ljava/lang/Object;)Ljava/lang/String;", static=True)
         concat = method("java.lang.String", "concat", "(Ljava/lang/String;)Ljava/lang/String;")
         behind = bind(concat, 1, TOKENS)
         parts = [
             compose(method(_TERM, "getTerm", "()Ljava/lang/String;"), behind),
-            compose(method(_TERM, "getDF", "()I"), as_text, behind),
-            compose(method(_TERM, "getTotalTF", "()J"), as_text),
+            compose(method(_TERM, "getDF", "()I"), as_text(), behind),
+            compose(method(_TERM, "getTotalTF", "()J"), as_text()),
         ]
         line = combine(concat, combine(concat, parts[0], parts[1]), parts[2])
         utilities = java_class("io.anserini.index.IndexReaderUtils")

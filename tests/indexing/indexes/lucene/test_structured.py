@@ -8,7 +8,7 @@ import pytest
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.indexes.lucene.bm25 import Bm25Index
-from indexing.query_syntax import Clause, Group, Leaf, parse_query
+from indexing.query_syntax import Clause, Group, Leaf, Synonyms, parse_query
 
 WORDS = ["kot", "kots", "lumen", "lumens", "lumeno", "darvik", "darkiv", "pof", "zab", "nikolo"]
 
@@ -220,6 +220,32 @@ def test_nothing_in_a_text_is_markup_or_an_operator_of_lucene(english):
         found(english, text)
     assert found(english, "+id:a") == []
     assert re.search("herd", " ".join(found(english, "+contents:herd"))) is None
+
+
+def test_a_query_with_synonyms_may_have_any_character(tmp_path):
+    synonyms = Synonyms({("herd",): ("flock",)})
+    with Bm25Index.create(tmp_path / "index") as index:
+        index.upsert([f"d{at:03}" for at in range(200)], [f"herd number{at}" for at in range(200)])
+        expected = index.search([synonyms.expand("herd number7")], 3)
+        for between in ("\x01", " \x01 ", " \ud800 ", "\n"):
+            query = synonyms.expand(f"herd{between}number7")
+            hits = index.search([query], 3)
+            assert (hits.doc_ids, hits.scores.tolist()) == (expected.doc_ids, expected.scores.tolist())
+            assert index.rare_hits([query], hits).tolist() == [True, False, False]
+            assert index.matched_terms([query], hits) == index.matched_terms([query], expected)
+
+
+def test_a_batch_of_plain_and_parsed_queries_is_searched_as_each_alone(english):
+    queries = ["herd", parse_query("+herd -cats"), parse_query("immun*"), "immunity cats", "", parse_query("-dog cats")]
+    hits, alone = english.search(queries, 5), [english.search([query], 5) for query in queries]
+    ids = [ranking.doc_ids for ranking in hits]
+
+    assert ids == [one.doc_ids for one in alone]
+    assert hits.scores.tolist() == [score for one in alone for score in one.scores.tolist()]
+    scores = [english.score([query], [of]).tolist() for query, of in zip(queries, ids, strict=True)]
+    assert english.score(queries, ids).tolist() == sum(scores, [])
+    terms = [english.matched_terms([query], one) for query, one in zip(queries, alone, strict=True)]
+    assert english.matched_terms(queries, hits) == sum(terms, [])
 
 
 @pytest.mark.parametrize("number", [150, pytest.param(10_000, marks=pytest.mark.slow)])
