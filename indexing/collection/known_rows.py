@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,11 @@ class KnownRows:
     rows: Mapping[str, Any] = field(default_factory=dict)
     shards: Mapping[str, Shards] = field(default_factory=dict)
 
+    @classmethod
+    def none(cls, documents: Sequence[Document]) -> Self:
+        """Return no rows: all texts are to be encoded."""
+        return cls(documents, np.zeros(len(documents), np.bool_))
+
     def complete(self, leg: str, encode: Callable[[Sequence[str]], Any]) -> Any:
         """Return the rows of all documents, encoding the texts of those that are not known."""
         texts = [document.contents for document, known in zip(self.documents, self.known, strict=True) if not known]
@@ -56,7 +61,7 @@ def known_rows(
     a chunk's number changes when text is inserted before it, and in those of the id that `moved` has for the parent.
     Damaged rows count as unknown.
     """
-    unknown = KnownRows(documents, np.zeros(len(documents), np.bool_))
+    unknown = KnownRows.none(documents)
     if not shards or not documents:
         return unknown
     number_of = store.numbers_by_contents(_candidates(store, documents, moved))

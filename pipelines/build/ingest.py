@@ -20,6 +20,7 @@ from indexing.documents import Document
 from indexing.errors import EndpointError, InputError, ModelError
 from indexing.progress import Progress, progress
 from indexing.seen_ids import SeenIds
+from indexing.token_vectors import TokenVectors
 
 OnDuplicate = Literal["error", "first", "last"]
 
@@ -117,19 +118,18 @@ def ingest(
     ):
         # Encoded batches are also stored after an error or Ctrl-C: leaving the executor waits for its work.
         for batch in _changed(collection, corpus, done, on_duplicate, clock, bar):
-            known = KnownRows(batch, np.zeros(len(batch), np.bool_))
+            known = KnownRows.none(batch)
             if encoders and resumed:
                 with clock("comparing"):
                     known = collection.known_rows(batch, getattr(corpus, "moved", None))
             try:
                 rows = _encoded(known, encoders, clock)
             except ModelError as problem:
-                read, batch = batch, _without_spoiled(batch, encoders, corpus, problem)
-                refused = {document.doc_id for document in read} - {document.doc_id for document in batch}
-                before = len(collection.documents.alive(list(refused)))
-                done.changed -= before
-                done.new -= len(refused) - before
-                known = KnownRows(batch, np.zeros(len(batch), np.bool_))
+                batch, spoiled = _parted(batch, encoders, corpus, problem)
+                stored = len(collection.documents.alive([document.doc_id for document in spoiled]))
+                done.changed -= stored
+                done.new -= len(spoiled) - stored
+                known = KnownRows.none(batch)
                 rows = _encoded(known, encoders, clock)
             done.not_encoded += int(known.known.sum())
             with clock("waiting for the indexes"):
@@ -155,18 +155,20 @@ def _encoded(known: KnownRows, encoders: Mapping[str, DocumentEncoder], clock: S
     for name, encode in _encoding(encoders).items():
         with clock(f"{name} encoding"):
             rows[name] = known.complete(name, encode)
-        if not is_finite(rows[name]):
+        if not _is_finite(rows[name]):
             raise ModelError(f"the encoder of the leg {name!r} returns NaN or infinite values")
     return rows
 
 
 def _encoding(encoders: Mapping[str, DocumentEncoder]) -> dict[str, Callable[[Sequence[str]], Any]]:
     """Return the function that encodes the texts of each leg; two legs of one network share its pass."""
-    from retrieve.encoders.dense_tokens import DenseTokens, OnePass, shares_pass
-
     encode: dict[str, Callable[[Sequence[str]], Any]] = {
         name: encoder.encode_document for name, encoder in encoders.items()
     }
+    if len(encoders) < 2:
+        return encode
+    from retrieve.encoders.dense_tokens import DenseTokens, OnePass, shares_pass
+
     for tokens_leg, tokens in encoders.items():
         leg = next((name for name, dense in encoders.items() if shares_pass(dense, tokens)), None)
         if leg is not None and isinstance(tokens, DenseTokens):
@@ -175,17 +177,20 @@ def _encoding(encoders: Mapping[str, DocumentEncoder]) -> dict[str, Callable[[Se
     return encode
 
 
-def is_finite(rows: Any) -> bool:
+def _is_finite(rows: Any) -> bool:
     """Return whether vectors, term weights or token vectors are all finite numbers."""
-    values = getattr(rows, "vectors", getattr(rows, "data", rows) if hasattr(rows, "indptr") else rows)
-    found = np.asarray(values)
-    return found.dtype.kind != "f" or bool(np.isfinite(found).all())
+    if isinstance(rows, TokenVectors):
+        rows = rows.vectors
+    elif hasattr(rows, "indptr"):  # term weights, as CSR
+        rows = rows.data
+    values = np.asarray(rows)
+    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
 
 
-def _without_spoiled(
+def _parted(
     batch: Sequence[Document], encoders: Mapping[str, DocumentEncoder], corpus: Iterable[Document], problem: ModelError
-) -> list[Document]:
-    """Return the documents that the encoders can encode; the corpus counts the others as skipped.
+) -> tuple[list[Document], list[Document]]:
+    """Return the documents that the encoders can encode, and the others, which the corpus counts as skipped.
 
     Raises
     ------
@@ -199,7 +204,7 @@ def _without_spoiled(
     spoiled: list[Document] = []
     for document in batch:
         try:
-            is_sound = all(is_finite(encoder.encode_document([document.contents])) for encoder in encoders.values())
+            is_sound = all(_is_finite(encoder.encode_document([document.contents])) for encoder in encoders.values())
         except ModelError:
             is_sound = False
         (sound if is_sound else spoiled).append(document)
@@ -207,7 +212,7 @@ def _without_spoiled(
         raise problem
     for document in spoiled:
         corpus.refuse(document, f"document {document.doc_id!r}: {problem}")
-    return sound
+    return sound, spoiled
 
 
 def check_first(corpus: Iterable[Document], collection: CollectionWriter, show_progress: bool) -> None:

@@ -231,8 +231,8 @@ def _complete(store: DocumentStore) -> dict[str, tuple[int, str]]:
     found: dict[str, tuple[int, str, int]] = {}
     counts: Counter[str] = Counter()
     mixed: set[str] = set()
-    for name, *state in store.metadata_values("$.parent_id", "$.size", "$.modified", "$.chunk.of"):
-        name, version = str(name), (state[0], state[1], state[2])
+    for parent, size, modified, of in store.metadata_values("$.parent_id", "$.size", "$.modified", "$.chunk.of"):
+        name, version = str(parent), (size, modified, of)
         counts[name] += 1
         if found.setdefault(name, version) != version:
             mixed.add(name)

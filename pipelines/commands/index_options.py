@@ -87,6 +87,7 @@ def add_bm25_options(parser: Any) -> None:
     parser.add_argument(
         "--bm25-positions",
         action="store_true",
+        default=None,
         help='store where words stand in a text, for phrases in --query-syntax simple: "exact phrase", "near"~5',
     )
     parser.add_argument(
@@ -116,7 +117,6 @@ def index_parameters(options: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {
         name: getattr(options, _attribute(option), None) for name, option in _OPTIONS.items() if name != "server"
     }
-    given["positions"] = given["positions"] or None
     server = {name: getattr(options, _attribute(option)) or None for name, option in _OF_SERVER.items()}
     server = {name: value for name, value in server.items() if value is not None}
     if server and not options.qdrant_url:
