@@ -25,6 +25,7 @@ from pipelines.training.losses import multi_vector as losses
 from pipelines.training.model import trained
 from pipelines.training.trainer import MultiVectorTrainer
 from retrieve import MultiVectorEncoder
+from training_runs import ARGUMENTS, losses_of, no_dropout
 
 WORDS = [*"water energy the of heat wave fire a , . !".split(), "naïve"]  # noqa: SIM905
 
@@ -60,9 +61,7 @@ def pair(folder: Path, name: str = "plain") -> tuple[theirs.MultiVectorEncoder, 
         str(folder / "model")
     )
     reference = theirs.MultiVectorEncoder(str(folder / "model"), device="cpu")
-    for module in reference.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    no_dropout(reference)
     return reference, MultiVectorEncoder(folder / "model", dtype="float32", device="cpu")
 
 
@@ -138,16 +137,9 @@ def check_loss(reference, mine, name: str, options: dict[str, Any], other: dict[
 def test_a_multi_vector_encoder_trains_to_the_same_weights(tmp_path):
     data = Dataset.from_dict(columns(40, "query", "positive", "negative"))
     reference, mine = pair(tmp_path, "expanded")
-    arguments: dict[str, Any] = {
+    arguments = ARGUMENTS | {
         "num_train_epochs": 2,
-        "per_device_train_batch_size": 8,
-        "learning_rate": 1e-3,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "report_to": [],
         "seed": 7,
-        "use_cpu": True,
-        "disable_tqdm": True,
         "prompts": {"query": "heat ", "positive": "fire ", "negative": "fire "},
         "max_length": {"document": 7},
     }
@@ -165,8 +157,7 @@ def test_a_multi_vector_encoder_trains_to_the_same_weights(tmp_path):
         loss=losses.MultiVectorMultipleNegativesRankingLoss(mine),
     )
     trainer.train()
-    logged = [[entry["loss"] for entry in one.state.log_history if "loss" in entry] for one in (trainer, other)]
-    np.testing.assert_allclose(logged[0], logged[1], atol=2e-4)
+    np.testing.assert_allclose(losses_of(trainer), losses_of(other), atol=2e-4)
     texts = data["positive"][:8]
     found, expected = mine.encode_document(texts, convert_to="list"), reference.encode_document(texts)
     for one, two in zip(found, expected, strict=True):

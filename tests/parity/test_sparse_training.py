@@ -15,6 +15,7 @@ from sentence_transformers.sparse_encoder.trainer import SparseEncoderTrainer
 from sentence_transformers.sparse_encoder.training_args import SparseEncoderTrainingArguments
 from transformers import BertForMaskedLM
 
+import training_runs
 from checkpoints import WORDS, write_bert
 from pipelines.training.arguments import SparseTrainingArguments
 from pipelines.training.data import TrainingRows
@@ -23,18 +24,9 @@ from pipelines.training.model import trained
 from pipelines.training.recipes.inference_free import write_inference_free_encoder
 from pipelines.training.trainer import SparseTrainer
 from retrieve.encoders import SparseEncoder
+from training_runs import losses_of, no_dropout
 
-ARGUMENTS: dict[str, Any] = {
-    "max_steps": 12,
-    "per_device_train_batch_size": 8,
-    "learning_rate": 1e-3,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": [],
-    "seed": 7,
-    "use_cpu": True,
-    "disable_tqdm": True,
-}
+ARGUMENTS = training_runs.ARGUMENTS | {"max_steps": 12, "seed": 7}
 
 
 def triples(count: int = 40) -> Dataset:
@@ -60,9 +52,7 @@ def write_autoencoder(folder: Path, *, normalize: bool) -> Path:
 def test_a_sparse_autoencoder(tmp_path: Path, normalize: bool) -> None:
     folder, rows = str(write_autoencoder(tmp_path / "csr", normalize=normalize)), triples()
     theirs = TheirSparseEncoder(folder, device="cpu")
-    for module in theirs.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    no_dropout(theirs)
     reference = SparseEncoderTrainer(
         theirs,
         SparseEncoderTrainingArguments(str(tmp_path / "theirs"), **ARGUMENTS),
@@ -108,9 +98,7 @@ def test_queries_without_a_transformer(tmp_path: Path) -> None:
     folder = str(write_inference_free_encoder(start, rows["positive"], tmp_path / "start"))
     routes = {"query": "query", "positive": "document", "negative": "document"}
     theirs = TheirSparseEncoder(folder, device="cpu")
-    for module in theirs.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
+    no_dropout(theirs)
     rates: dict[str, Any] = {"router_mapping": routes, "learning_rate_mapping": {r"\.query\.": 1e-2}}
     reference = SparseEncoderTrainer(
         theirs,
@@ -126,8 +114,7 @@ def test_queries_without_a_transformer(tmp_path: Path) -> None:
     base = MultipleNegativesRankingLoss(mine, scale=1.0, similarity="dot")
     trainer = SparseTrainer(mine, arguments, rows, loss=SpladeLoss(mine, base, 3e-3))
     trainer.train()
-    logs, expected = ([log["loss"] for log in one.state.log_history if "loss" in log] for one in (trainer, reference))
-    np.testing.assert_allclose(logs, expected, rtol=2e-3)
+    np.testing.assert_allclose(losses_of(trainer), losses_of(reference), rtol=2e-3)
     texts = rows["query"][:8]
     for name in ("encode_query", "encode_document"):
         wanted = getattr(theirs, name)(texts).to_dense().numpy()

@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.trainer import SentenceTransform
 from sentence_transformers.sentence_transformer.training_args import SentenceTransformerTrainingArguments
 from transformers import BertForSequenceClassification
 
+import training_runs
 from checkpoints import write_bert
 from pipelines.training import losses
 from pipelines.training.arguments import DenseTrainingArguments, RerankerTrainingArguments
@@ -27,6 +28,7 @@ from pipelines.training.losses.cross import BinaryCrossEntropyLoss, ListNetLoss
 from pipelines.training.model import trained
 from pipelines.training.trainer import DenseTrainer, RerankerTrainer
 from retrieve.encoders import CrossEncoder, DenseEncoder
+from training_runs import losses_of, no_dropout
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lamda mu".split()  # noqa: SIM905
 
@@ -40,28 +42,7 @@ def triples(count: int = 40) -> dict[str, list[str]]:
     return {name: [text(draw) for _ in range(count)] for name in ("query", "positive", "negative")}
 
 
-ARGUMENTS: dict[str, Any] = {
-    "num_train_epochs": 2,
-    "per_device_train_batch_size": 8,
-    "learning_rate": 1e-3,
-    "warmup_steps": 2,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": [],
-    "seed": 7,
-    "use_cpu": True,
-    "disable_tqdm": True,
-}
-
-
-def no_dropout(model: torch.nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-
-
-def logged(trainer: Any) -> list[float]:
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+ARGUMENTS = training_runs.ARGUMENTS | {"num_train_epochs": 2, "warmup_steps": 2, "seed": 7}
 
 
 @pytest.mark.parametrize(
@@ -89,7 +70,7 @@ def test_a_dense_encoder(tmp_path: Path, batch_sampler: str, prompts: Any) -> No
     )
     trainer = DenseTrainer(mine, arguments, data, loss=MultipleNegativesRankingLoss(mine))
     trainer.train()
-    np.testing.assert_allclose(logged(trainer), logged(reference), atol=2e-4)
+    np.testing.assert_allclose(losses_of(trainer), losses_of(reference), atol=2e-4)
     texts = data["positive"][:8]
     np.testing.assert_allclose(mine.encode(texts), theirs.encode(texts), atol=2e-4)
 
@@ -128,7 +109,7 @@ def test_a_reranker_by_pairs_and_by_lists(tmp_path: Path) -> None:
         arguments = RerankerTrainingArguments(str(tmp_path / "mine"), dropout=0.0, **ARGUMENTS)
         trainer = RerankerTrainer(mine, arguments, data, loss=mine_loss(mine))
         trainer.train()
-        np.testing.assert_allclose(logged(trainer), logged(reference), atol=2e-4)
+        np.testing.assert_allclose(losses_of(trainer), losses_of(reference), atol=2e-4)
         some = list(zip(pairs["query"][:8], pairs["document"][:8], strict=True))
         np.testing.assert_allclose(mine.predict(some), theirs.predict(some), atol=2e-4)
 

@@ -1,6 +1,6 @@
+"""Runs of the trainers: their data, checkpoints, held-out figures and arguments."""
+
 import json
-import random
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,153 +11,20 @@ from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from transformers import BertForMaskedLM, BertModel
 
 from checkpoints import write_bert
-from indexing.errors import InputError, ModelError, StorageError
+from indexing.errors import InputError
 from pipelines.training.arguments import DenseTrainingArguments, RerankerTrainingArguments, SparseTrainingArguments
 from pipelines.training.data import TrainingRows
 from pipelines.training.losses import (
-    AdaptiveLayerLoss,
-    CachedGISTEmbedLoss,
-    CachedLoss,
     CachedMultipleNegativesRankingLoss,
-    CachedSpladeLoss,
     CoSENTLoss,
-    GISTEmbedLoss,
-    MatryoshkaLoss,
     MultipleNegativesRankingLoss,
     SpladeLoss,
 )
-from pipelines.training.losses.cross import BinaryCrossEntropyLoss, ListNetLoss
 from pipelines.training.losses.cross import MultipleNegativesRankingLoss as CrossRankingLoss
 from pipelines.training.model import trained
 from pipelines.training.trainer import DenseTrainer, RerankerTrainer, SparseTrainer, last_checkpoint
 from retrieve.encoders import DenseEncoder, SparseEncoder
-
-ARGUMENTS: dict[str, Any] = {
-    "per_device_train_batch_size": 8,
-    "learning_rate": 1e-3,
-    "logging_steps": 1,
-    "save_strategy": "no",
-    "report_to": [],
-    "use_cpu": True,
-    "disable_tqdm": True,
-}
-
-
-WORDS = ["water", "fire", "heat", "light", "wave", "cell", "energy", "stock", "market"]
-
-
-def text(draw: random.Random) -> str:
-    return " ".join(draw.choice(WORDS) for _ in range(draw.randrange(1, 12)))
-
-
-def triples(count: int = 40) -> Dataset:
-    draw = random.Random(2)
-    return Dataset.from_dict({name: [text(draw) for _ in range(count)] for name in ("query", "positive", "negative")})
-
-
-@pytest.fixture
-def bert(tmp_path: Path) -> Path:
-    return write_bert(tmp_path / "bert")
-
-
-def dense(folder: Path) -> DenseEncoder:
-    return DenseEncoder(folder, dtype="float32", device="cpu")
-
-
-def losses_of(trainer: Any) -> list[float]:
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-
-
-def gradients(loss: Any, encoder: Any, rows: Dataset) -> tuple[float, dict[str, torch.Tensor]]:
-    model = trained(encoder)
-    model.zero_grad()
-    batch = TrainingRows(rows, model, show_progress=False).__getitems__(range(len(rows)))
-    value = loss(batch["columns"], batch["labels"])
-    value = sum(value.values()) if isinstance(value, dict) else value
-    (value * 0.5).backward()
-    return float(value.detach()), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-
-
-@pytest.mark.parametrize("sizes", [{"mini_batch_size": 3}, {"mini_batch_num_tokens": 20}, {"mini_batch_size": 100}])
-@pytest.mark.parametrize("kind", ["ranking", "matryoshka"])
-def test_gradient_caching_gives_the_gradients_of_the_whole_batch(bert: Path, kind: str, sizes: dict[str, int]) -> None:
-    encoder, rows = dense(bert), triples(10)
-    plain: Any = MultipleNegativesRankingLoss(encoder)
-    cached: Any = CachedMultipleNegativesRankingLoss(encoder, **sizes)
-    if kind == "matryoshka":
-        plain = MatryoshkaLoss(encoder, plain, [32, 8])
-        cached = CachedLoss(encoder, plain, **sizes)
-    expected, wanted = gradients(plain, encoder, rows)
-    value, found = gradients(cached, encoder, rows)
-    assert value == pytest.approx(expected, rel=1e-5)
-    assert found.keys() == wanted.keys()
-    for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["ranking", "gist", "splade"])
-def test_a_wrapper_around_a_cached_loss_embeds_few_texts_at_a_time_and_equals_the_uncached_one(
-    bert: Path, kind: str
-) -> None:
-    encoder, rows = dense(bert), triples(10)
-    plain: Any = MultipleNegativesRankingLoss(encoder)
-    cached: Any = CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=3)
-    if kind == "gist":
-        # Without a margin, equal texts are left out or not by rounding.
-        plain = GISTEmbedLoss(encoder, dense(bert), margin=1e-3)
-        cached = CachedGISTEmbedLoss(encoder, dense(bert), margin=1e-3, mini_batch_size=3)
-    if kind == "splade":
-        plain, cached = (SpladeLoss(encoder, loss, 3e-3, 5e-3) for loss in (plain, cached))
-    else:
-        plain, cached = (MatryoshkaLoss(encoder, loss, [32, 8]) for loss in (plain, cached))
-    expected, wanted = gradients(plain, encoder, rows)
-    seen: list[int] = []
-    handle = trained(encoder).register_forward_hook(lambda *event: seen.append(len(event[-1]["sentence_embedding"])))
-    value, found = gradients(cached, encoder, rows)
-    handle.remove()
-    assert max(seen) == 3
-    assert value == pytest.approx(expected, rel=1e-5)
-    for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-6)
-
-
-def test_a_loss_over_layers_says_that_it_does_not_cache(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
-    encoder = dense(bert)
-    AdaptiveLayerLoss(encoder, CachedMultipleNegativesRankingLoss(encoder))
-    assert "AdaptiveLayerLoss embeds each batch at once" in caplog.text
-
-
-def test_gradient_caching_of_splade_names_its_parts(tmp_path: Path) -> None:
-    encoder = SparseEncoder(write_bert(tmp_path / "mlm", BertForMaskedLM), dtype="float32", device="cpu")
-    rows = triples(7)
-    base = MultipleNegativesRankingLoss(encoder, 1.0, "dot")
-    plain, cached = (
-        SpladeLoss(encoder, base, 3e-3, 5e-3),
-        CachedSpladeLoss(encoder, base, 3e-3, 5e-3, mini_batch_size=2),
-    )
-    batch = TrainingRows(rows, trained(encoder), show_progress=False).__getitems__(range(7))
-    parts, expected = cached(batch["columns"]), plain(batch["columns"])
-    assert parts.keys() == expected.keys()
-    for name in expected:
-        assert float(parts[name].detach()) == pytest.approx(float(expected[name].detach()), rel=1e-5)
-    _, wanted = gradients(plain, encoder, rows)
-    _, found = gradients(cached, encoder, rows)
-    for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-6)
-
-
-def test_both_passes_of_gradient_caching_have_the_same_dropout(bert: Path) -> None:
-    encoder, rows = dense(bert), triples(6)
-    model = trained(encoder).train()
-    loss = CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=2)
-    batch = TrainingRows(rows, model, show_progress=False).__getitems__(range(6))
-    seen: list[torch.Tensor] = []
-    handle = model.register_forward_hook(lambda *event: seen.append(event[-1]["sentence_embedding"].detach().clone()))
-    loss(batch["columns"]).backward()
-    handle.remove()
-    half = len(seen) // 2
-    for first, second in zip(seen[:half], seen[half:], strict=True):
-        torch.testing.assert_close(first, second)
+from training_runs import ARGUMENTS, dense, losses_of, triples
 
 
 def test_splitting_batches_by_length_does_not_change_the_result(bert: Path) -> None:
@@ -241,39 +108,6 @@ def test_the_best_model_is_loaded_and_checkpoints_are_models(bert: Path, tmp_pat
     assert json.loads((tmp_path / "run" / "checkpoint-6" / "training_arguments.json").read_text())["max_steps"] == 9
 
 
-def test_a_figure_that_nothing_returns_is_refused_before_the_first_step(bert: Path, tmp_path: Path) -> None:
-    encoder = dense(bert)
-    arguments = ARGUMENTS | {"save_strategy": "steps", "save_steps": 3, "eval_strategy": "steps", "eval_steps": 3}
-    arguments |= {"max_steps": 9, "load_best_model_at_end": True, "metric_for_best_model": "ndgc"}
-    for evaluator, held_out, known in (
-        (lambda model, folder, epoch, steps: {"ndcg": 0.5, "mrr": 0.1}, None, "eval_loss, eval_mrr, eval_ndcg"),
-        (None, triples(), "there are eval_loss$"),
-    ):
-        trainer = DenseTrainer(
-            encoder,
-            DenseTrainingArguments(str(tmp_path / "run"), **arguments),
-            triples(),
-            held_out,
-            loss=MultipleNegativesRankingLoss(encoder),
-            evaluator=evaluator,
-        )
-        with pytest.raises(InputError, match=f"metric_for_best_model='ndgc' is no figure .*{known}"):
-            trainer.train()
-        assert trainer.state.global_step == 0
-
-
-def test_a_hub_that_cannot_be_used_is_one_line_before_the_training(
-    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    encoder = dense(bert)
-    arguments = DenseTrainingArguments(str(tmp_path / "run"), push_to_hub=True, hub_model_id="a/b", **ARGUMENTS)
-    with pytest.raises(InputError, match=r"^push_to_hub: no repository can be created .*`hf auth login`") as raised:
-        DenseTrainer(encoder, arguments, triples(), loss=MultipleNegativesRankingLoss(encoder))
-    assert "\n" not in str(raised.value)
-
-
 def test_several_datasets_each_with_its_loss(bert: Path, tmp_path: Path) -> None:
     encoder = dense(bert)
     rows = triples()
@@ -335,31 +169,6 @@ def test_prompts_by_dataset_apply_to_held_out_datasets(bert: Path, tmp_path: Pat
         DenseTrainer(encoder, arguments, streams, loss=loss)
 
 
-@pytest.mark.parametrize(
-    ("prompts", "message"),
-    [
-        ({"querry": "x: "}, r"prompts names 'querry', which is neither a dataset \(a, b, held\) nor a column"),
-        ({"a": {"querry": "x: "}}, r"prompts names the column 'querry' of the dataset 'a', which has query"),
-        ({"query": {"a": "x: "}}, r"prompts: the value of the column 'query' must be a text"),
-        ({"held": {"query": "x: "}, "a": "y: ", "positive": "z: "}, ""),
-    ],
-)
-def test_names_of_prompts_that_can_mean_nothing_are_refused(
-    bert: Path, tmp_path: Path, prompts: Any, message: str
-) -> None:
-    encoder, sets = dense(bert), {"a": triples(8), "b": triples(8).to_list()}
-    arguments = DenseTrainingArguments(str(tmp_path / "run"), prompts=prompts, **ARGUMENTS)
-    loss = MultipleNegativesRankingLoss(encoder)
-    if message:
-        with pytest.raises(InputError, match=message):
-            DenseTrainer(encoder, arguments, sets, {"held": triples(8)}, loss=loss)
-    else:
-        DenseTrainer(encoder, arguments, sets, {"held": triples(8)}, loss=loss)
-    if isinstance(prompts.get("query"), dict):
-        with pytest.raises(InputError, match=message):
-            DenseTrainer(encoder, arguments, triples(8), loss=loss)
-
-
 def test_held_out_streams_by_name_have_their_prompts_and_all_their_rows(bert: Path, tmp_path: Path) -> None:
     encoder, sets = dense(bert), DatasetDict({"a": triples(8), "b": triples(8)})
     arguments = DenseTrainingArguments(str(tmp_path / "run"), prompts={"a": "water fire heat "}, **ARGUMENTS)
@@ -388,28 +197,6 @@ def test_a_cross_encoder_trains_on_a_stream_as_on_the_same_rows(tiny_cross_encod
         RerankerTrainer(tiny_cross_encoder, arguments, iter(rows), loss=loss)
 
 
-def test_a_row_of_a_stream_that_does_not_fit_is_refused_before_the_first_step(bert: Path, tmp_path: Path) -> None:
-    encoder = dense(bert)
-    stream = Dataset.from_dict({"query": ["a"], "positive": [" "]}).to_iterable_dataset()
-    arguments = DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS | {"max_steps": 4})
-    with pytest.raises(InputError, match="'positive' holds an empty text"):
-        DenseTrainer(encoder, arguments, stream, loss=MultipleNegativesRankingLoss(encoder))
-
-
-class _Unsavable(DenseEncoder):
-    def save(self, path: str | Path) -> None:
-        raise StorageError("the disk is full")
-
-
-def test_a_model_that_cannot_be_saved_stops_the_run_before_the_first_step(bert: Path, tmp_path: Path) -> None:
-    encoder = _Unsavable(bert, dtype="float32", device="cpu")
-    arguments = DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS | {"save_strategy": "epoch"})
-    trainer = DenseTrainer(encoder, arguments, triples(8), loss=MultipleNegativesRankingLoss(encoder))
-    with pytest.raises(StorageError, match="the disk is full"):
-        trainer.train()
-    assert trainer.state.global_step == 0 and not list((tmp_path / "run").iterdir())
-
-
 def test_weights_are_loaded_with_the_arguments_that_the_model_was_loaded_with(bert: Path, tmp_path: Path) -> None:
     encoder = DenseEncoder(bert, dtype="float32", device="cpu", max_length=7, allow_bin=True)
     arguments = DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
@@ -421,27 +208,6 @@ def test_weights_are_loaded_with_the_arguments_that_the_model_was_loaded_with(be
     (saved / "model.safetensors").unlink()
     found = trainer.saved_weights(saved)
     assert found.keys() == weights.keys()
-
-
-@pytest.mark.parametrize(
-    ("rows", "size", "reason"),
-    [
-        ({"query": ["a"], "positive": ["b"]}, 8, "there is one row"),
-        ({"query": ["a"] * 6, "positive": ["b"] * 6}, 8, "all rows have the same text in column 'query'"),
-        ({"query": ["a", "b"], "positive": ["c", "c"]}, 8, "all rows have the same text in column 'positive'"),
-        ({"query": ["a", "b"], "positive": ["c", "d"]}, 1, "a batch has one row.*or raise the batch size"),
-        ({"query": ["a", "b"], "positive": ["c", "d"]}, 2, ""),
-        ({"query": ["a"], "positive": ["b"], "negative": ["c"]}, 8, ""),
-    ],
-)
-def test_rows_without_any_negative_are_warned_of(
-    bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, rows: Any, size: int, reason: str
-) -> None:
-    encoder = dense(bert)
-    arguments = DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS | {"per_device_train_batch_size": size})
-    loss = MatryoshkaLoss(encoder, CachedMultipleNegativesRankingLoss(encoder), [32, 8])
-    DenseTrainer(encoder, arguments, Dataset.from_dict(rows), loss=loss)
-    assert re.search(reason, caplog.text) if reason else "no row has a negative" not in caplog.text
 
 
 def test_other_held_out_rows_are_scored_with_the_same_loss(bert: Path, tmp_path: Path) -> None:
@@ -497,31 +263,6 @@ def test_gradient_checkpointing_computes_layers_twice_and_changes_no_weight(
     assert calls[1] > calls[0]
 
 
-def test_arguments_that_work_on_language_models_only_are_refused(bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neftune_noise_alpha does not apply"):
-        DenseTrainingArguments(str(tmp_path / "run"), neftune_noise_alpha=5.0, **ARGUMENTS)
-    encoder = dense(bert)
-    with pytest.raises(InputError, match="eval_on_start needs an eval_dataset or an evaluator"):
-        arguments = DenseTrainingArguments(str(tmp_path / "run"), eval_on_start=True, **ARGUMENTS)
-        DenseTrainer(encoder, arguments, triples(8), loss=MultipleNegativesRankingLoss(encoder))
-
-
-def test_a_static_model_has_no_activations_to_recompute(tmp_path: Path) -> None:
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import StaticEmbedding
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(write_bert(tmp_path / "bert"))
-    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)]).save(str(tmp_path / "static"))
-    encoder = dense(tmp_path / "static")
-    arguments = DenseTrainingArguments(
-        str(tmp_path / "run"), **ARGUMENTS | {"max_steps": 1, "gradient_checkpointing": True}
-    )
-    trainer = DenseTrainer(encoder, arguments, triples(8), loss=MultipleNegativesRankingLoss(encoder))
-    with pytest.raises(InputError, match=r"gradient_checkpointing: .* has no transformer"):
-        trainer.train()
-
-
 def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
     encoder = dense(bert)
     before = {name: value.clone() for name, value in encoder.network.named_parameters()}
@@ -544,47 +285,3 @@ def test_learning_rates_by_name(bert: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="no such layer"):
         trainer.train()
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ({"query": ["a", "b"], "positive": ["c", None]}, r"row 1 .*'positive'.*None is not text"),
-        ({"query": ["a", "b"], "positive": ["c", " \n"]}, r"row 1 .*'positive'.*an empty text"),
-        ({"query": ["a", "b"], "positive": ["c", "\ufeff\u200b "]}, r"row 1 .*'positive'.*an empty text"),
-        ({"query": ["a"], "positive": ["b"], "negatives": [[]]}, r"row 0 .*'negatives' holds an empty list"),
-        ({"query": ["a"], "positive": ["b"], "negatives": [["c", ""]]}, r"row 0 .*'negatives'.*an empty text"),
-        ({"query": ["a", "b"]}, "reads 2 or more columns"),
-        ({"query": [], "positive": []}, "no rows"),
-        ({"query": ["a"], "positive": [["b", "c"]]}, "holds a list"),
-        ({"query": ["a"], "dataset_name": ["c"]}, "reserved"),
-        ({"score": [1.0]}, "no column except the label"),
-        ({"query": ["a", "b"], "positive": ["c", "d"], "label": [1.0, float("nan")]}, "row 1 .*label.*nan"),
-    ],
-)
-def test_bad_data_is_refused_before_the_first_step(bert: Path, tmp_path: Path, rows: Any, message: str) -> None:
-    encoder = dense(bert)
-    with pytest.raises(InputError, match=message):
-        DenseTrainer(
-            encoder,
-            DenseTrainingArguments(str(tmp_path / "run"), **ARGUMENTS),
-            Dataset.from_dict(rows),
-            loss=MultipleNegativesRankingLoss(encoder),
-        )
-
-
-def test_a_loss_that_does_not_fit_is_refused_before_the_first_step(tiny_cross_encoder: Any, tmp_path: Path) -> None:
-    arguments = RerankerTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
-    pairs = Dataset.from_dict({"query": ["a", "b"], "document": ["c", "d"]})
-    with pytest.raises(InputError, match="needs labels"):
-        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(tiny_cross_encoder))
-    with pytest.raises(InputError, match="needs lists of documents"):
-        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=ListNetLoss(tiny_cross_encoder))
-    with pytest.raises(InputError, match="one prompt"):
-        arguments = RerankerTrainingArguments(str(tmp_path / "run"), prompts={"query": "x"}, **ARGUMENTS)
-        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(tiny_cross_encoder))
-
-
-def test_an_encoder_of_low_precision_is_refused(bert: Path) -> None:
-    with pytest.raises(ModelError, match='dtype="float32"'):
-        MultipleNegativesRankingLoss(DenseEncoder(bert, dtype="bfloat16", device="cpu"))
