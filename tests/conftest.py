@@ -50,6 +50,15 @@ def corpus() -> list[Document]:
 
 
 @pytest.fixture(scope="session")
+def tiny_dense(tmp_path_factory):
+    """A dense encoder of random weights, in float32."""
+    from checkpoints import write_bert
+    from retrieve.encoders import DenseEncoder
+
+    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
+
+
+@pytest.fixture(scope="session")
 def tiny_splade(tmp_path_factory):
     """A SPLADE encoder of random weights, in float32."""
     from transformers import BertForMaskedLM

@@ -1,10 +1,8 @@
 """Every public function takes what it says, and refuses anything else by one line that names argument and value."""
 
-import asyncio
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -12,19 +10,17 @@ import numpy as np
 import pytest
 from late_interaction import write_colbert
 
+import public_calls as calls
 from checkpoints import write_bert
-from indexing.corpora.chunking import Chunking
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.runs import write_trec_run
 from pipelines import SearchPipeline, build_collection
 from pipelines.search import Refine
-from pipelines.search.highlight import best_window
-from pipelines.search.parents import search_parents
-from retrieve import DenseEncoder, HybridRetriever, LateInteractionReranker, MultiVectorEncoder, Reranker, SparseEncoder
+from public_calls import TEXTS, Parts
+from retrieve import DenseEncoder, HybridRetriever, LateInteractionReranker, MultiVectorEncoder, Reranker
 from retrieve.fusion import ReciprocalRank, reciprocal_rank_fusion
-from retrieve.reranking.budget import Budget
-from retrieve.retrievers import Bm25Retriever, DenseRetriever, SparseRetriever
+from retrieve.retrievers import Bm25Retriever
 
 NAN = math.nan
 DOCUMENTS = [
@@ -32,7 +28,6 @@ DOCUMENTS = [
     Document("s1", "Steel melts at great heat.", "Steel", {"year": 2011}),
     Document("v1", "Vaccines train the immune system.", "Vaccines", {"year": 2011}),
 ]
-TEXTS = ["bread oven", "steel"]
 
 NOT_TEXTS = [
     "ab",
@@ -85,21 +80,16 @@ FORMS: list[Callable[[list[str]], Any]] = [list, tuple, np.array, as_generator]
 
 
 @pytest.fixture(scope="module")
-def dense(tmp_path_factory):
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory, dense, tiny_splade):
+def collection(tmp_path_factory, tiny_dense, tiny_splade):
     path = tmp_path_factory.mktemp("arguments") / "collection"
     fields = {"year": "number"}
-    build_collection(DOCUMENTS, path, dense=dense, sparse=tiny_splade, fields=fields, show_progress=False)
+    build_collection(DOCUMENTS, path, dense=tiny_dense, sparse=tiny_splade, fields=fields, show_progress=False)
     return path
 
 
 @pytest.fixture(scope="module")
-def opened(collection, dense, tiny_splade):
-    return partial(SearchPipeline.open, collection, dense=dense, sparse=tiny_splade)
+def opened(collection, tiny_dense, tiny_splade):
+    return partial(SearchPipeline.open, collection, dense=tiny_dense, sparse=tiny_splade)
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +99,12 @@ def pipeline(opened):
 
 
 @pytest.fixture(scope="module")
-def parts(pipeline, dense, tiny_splade, tiny_cross_encoder):
+def parts(pipeline, tiny_dense, tiny_splade, tiny_cross_encoder):
     legs = {name: pipeline.leg(name) for name in ("bm25", "dense", "sparse")}
-    reranker = LateInteractionReranker(dense)
+    reranker = LateInteractionReranker(tiny_dense)
     return Parts(
         pipeline,
-        dense,
+        tiny_dense,
         tiny_splade,
         tiny_cross_encoder,
         reranker,
@@ -122,133 +112,6 @@ def parts(pipeline, dense, tiny_splade, tiny_cross_encoder):
         legs,
         pipeline.collection,
     )
-
-
-@dataclass(frozen=True)
-class Parts:
-    pipeline: SearchPipeline
-    dense: DenseEncoder
-    sparse: SparseEncoder
-    cross: Any
-    reranker: Any
-    hybrid: HybridRetriever
-    legs: dict[str, Any]
-    collection: Any
-
-
-def streamed(function):
-    return lambda parts, value: list(function(parts, value))
-
-
-TAKES_TEXTS = {
-    "pipeline.retrieve": lambda p, v: p.pipeline.retrieve(v),
-    "pipeline.multi_search": lambda p, v: p.pipeline.multi_search(v),
-    "dense.encode_stream": streamed(lambda p, v: p.dense.encode_stream(v)),
-    "sparse.encode_stream": streamed(lambda p, v: p.sparse.encode_stream(v)),
-    "cross.rank": lambda p, v: p.cross.rank("bread", v),
-}
-TAKES_TEXTS_OR_ONE = {
-    "rerank": lambda p, v: p.reranker.rerank(v, p.hybrid.search(TEXTS), p.collection.documents),
-    "dense.encode": lambda p, v: p.dense.encode(v),
-    "dense.encode_query": lambda p, v: p.dense.encode_query(v),
-    "dense.encode_document": lambda p, v: p.dense.encode_document(v),
-    "dense.encode_tokens": lambda p, v: p.dense.encode_tokens(v),
-    "sparse.encode": lambda p, v: p.sparse.encode(v),
-    "bm25": lambda p, v: p.legs["bm25"].search(v),
-    "dense": lambda p, v: p.legs["dense"].search(v),
-    "sparse": lambda p, v: p.legs["sparse"].search(v),
-    "hybrid": lambda p, v: p.hybrid.search(v),
-}
-TAKES_PAIRS = {
-    "cross.predict": lambda p, v: p.cross.predict(v),
-    "iter_search": streamed(lambda p, v: p.pipeline.iter_search(v)),
-}
-TAKES_A_QUERY = {
-    "search": lambda p, v: p.pipeline.search(v),
-    "asearch": lambda p, v: asyncio.run(p.pipeline.asearch(v)),
-    "batch_search": lambda p, v: p.pipeline.batch_search({"q": v}),
-    "iter_search": streamed(lambda p, v: p.pipeline.iter_search([("q", v)])),
-    "multi_search": lambda p, v: p.pipeline.multi_search(["bread", v]),
-    "retrieve": lambda p, v: p.pipeline.retrieve(["bread", v]),
-}
-TAKES_K = {
-    "search": lambda p, v: p.pipeline.search("bread", v),
-    "asearch": lambda p, v: asyncio.run(p.pipeline.asearch("bread", v)),
-    "batch_search": lambda p, v: p.pipeline.batch_search({"q": "bread"}, v)["q"],
-    "iter_search": lambda p, v: dict(p.pipeline.iter_search([("q", "bread")], v))["q"],
-    "multi_search": lambda p, v: p.pipeline.multi_search(["bread", "oven"], v),
-    "retrieve": lambda p, v: p.pipeline.retrieve(["bread"], v)[0],
-    "search_parents": lambda p, v: search_parents(p.pipeline, "bread", v),
-    "bm25": lambda p, v: p.legs["bm25"].search("bread", v),
-    "dense": lambda p, v: p.legs["dense"].search("bread", v),
-    "sparse": lambda p, v: p.legs["sparse"].search("bread", v),
-    "hybrid": lambda p, v: p.hybrid.search("bread", v),
-    "bm25 index": lambda p, v: p.collection.index("bm25").search(["bread"], v)[0],
-    "dense index": lambda p, v: p.collection.index("dense").search(p.dense.encode(["bread"]), v)[0],
-}
-TAKES_A_WHOLE_NUMBER = {
-    "depth": lambda p, v: HybridRetriever(p.hybrid.legs, depth=v).search("bread"),
-    "depth of a leg": lambda p, v: HybridRetriever(p.hybrid.legs, depth={"bm25": v}),
-    "rank": lambda p, v: p.cross.rank("bread", TEXTS, v or 0),
-    "truncate_dim": lambda p, v: p.dense.encode(TEXTS, truncate_dim=v or 0),
-    "max_active_dims": lambda p, v: p.sparse.encode(TEXTS, max_active_dims=v or 0),
-    "decode": lambda p, v: p.sparse.decode(p.sparse.encode(TEXTS), v or 0),
-    "max_pairs": lambda p, v: Budget(max_pairs=v or 0),
-    "pool": lambda p, v: Refine(pool=v),
-    "size": lambda p, v: Chunking(size=v),
-    "length": lambda p, v: best_window("bread and butter", [], v),
-    "rerank depth": lambda p, v: p.reranker.rerank(
-        "bread", p.hybrid.search("bread"), p.collection.documents, depth=v or 0
-    ),
-    "token_budget": lambda p, v: p.dense.encode(TEXTS, token_budget=v or 0),
-}
-TAKES_A_NUMBER = {
-    "threshold": lambda p, v: Refine(threshold=v),
-    "collapse": lambda p, v: Refine(collapse=v),
-    "mmr": lambda p, v: Refine(mmr=v),
-    "max_ms": lambda p, v: Budget(max_ms=v),
-    "early_exit": lambda p, v: Budget(early_exit=v),
-    "weight": lambda p, v: LateInteractionReranker(p.dense, weight=v),
-}
-TAKES_A_FILTER = {
-    "search": lambda p, v: p.pipeline.search("bread", filter=v),
-    "multi_search": lambda p, v: p.pipeline.multi_search(["bread"], filter=v),
-    "retrieve": lambda p, v: p.pipeline.retrieve(["bread"], filter=v),
-    "batch_search": lambda p, v: p.pipeline.batch_search({"q": "bread"}, filter=v),
-    "bm25": lambda p, v: p.legs["bm25"].search("bread", filter=v),
-    "dense": lambda p, v: p.legs["dense"].search("bread", filter=v),
-    "sparse": lambda p, v: p.legs["sparse"].search("bread", filter=v),
-    "hybrid": lambda p, v: p.hybrid.search("bread", filter=v),
-    "matching": lambda p, v: p.collection.matching(v),
-}
-TAKES_A_FUSION = {
-    "hybrid": lambda p, v: HybridRetriever(p.hybrid.legs, fusion=v).search("bread"),
-    "multi_search": lambda p, v: p.pipeline.multi_search(["bread", "oven"], fusion=v),
-}
-TAKES_A_NAMED_THING = {
-    "DenseRetriever": lambda p, v: DenseRetriever(v, p.collection.index("dense")),
-    "SparseRetriever": lambda p, v: SparseRetriever(v, p.collection.index("sparse")),
-    "Reranker": lambda p, v: Reranker(v),
-    "LateInteractionReranker": lambda p, v: LateInteractionReranker(v),
-}
-TAKES_OPTIONS = {
-    "search": lambda p, **o: p.pipeline.search("bread", **o),
-    "asearch": lambda p, **o: asyncio.run(p.pipeline.asearch("bread", **o)),
-    "batch_search": lambda p, **o: p.pipeline.batch_search({"q": "bread"}, **o),
-    "iter_search": lambda p, **o: p.pipeline.iter_search({"q": "bread"}, **o),
-    "multi_search": lambda p, **o: p.pipeline.multi_search(["bread"], **o),
-    "search_parents": lambda p, **o: search_parents(p.pipeline, "bread", **o),
-    "retrieve": lambda p, **o: p.pipeline.retrieve(["bread"], **o),
-    "open": lambda p, **o: SearchPipeline.open(p.collection.path, **o),
-    "build_collection": lambda p, **o: build_collection([], p.collection.path / "new", **o),
-    "encode": lambda p, **o: p.dense.encode(TEXTS, **o),
-    "encode_query": lambda p, **o: p.dense.encode_query(TEXTS, **o),
-    "sparse.encode_document": lambda p, **o: p.sparse.encode_document(TEXTS, **o),
-    "predict": lambda p, **o: p.cross.predict([("a", "b")], **o),
-    "rank": lambda p, **o: p.cross.rank("a", ["b"], **o),
-    "Refine": lambda p, **o: Refine(**o),
-    "Budget": lambda p, **o: Budget(**o),
-}
 
 
 def label(value: Any) -> str:
@@ -274,20 +137,20 @@ def refused(call, *expected: str) -> str:
     return message
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_TEXTS, NOT_TEXTS))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_TEXTS, NOT_TEXTS))
 def test_what_is_no_list_of_texts_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "must be a list of strings", "must be a string")
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_TEXTS_OR_ONE, NOT_TEXTS[1:]))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_TEXTS_OR_ONE, NOT_TEXTS[1:]))
 def test_what_is_neither_a_text_nor_a_list_of_texts_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "must be a list of strings", "must be a string")
 
 
 @pytest.mark.parametrize("form", FORMS, ids=["list", "tuple", "array", "generator"])
-@pytest.mark.parametrize("name", [*TAKES_TEXTS, *TAKES_TEXTS_OR_ONE])
+@pytest.mark.parametrize("name", [*calls.TAKES_TEXTS, *calls.TAKES_TEXTS_OR_ONE])
 def test_any_list_of_texts_is_taken_as_a_list(parts, name, form):
-    function = (TAKES_TEXTS | TAKES_TEXTS_OR_ONE)[name]
+    function = (calls.TAKES_TEXTS | calls.TAKES_TEXTS_OR_ONE)[name]
     assert comparable(function(parts, form(TEXTS))) == comparable(function(parts, list(TEXTS)))
 
 
@@ -306,13 +169,14 @@ def comparable(found) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("function", "value"), cases(TAKES_PAIRS, ["ab", {"ab"}, b"ab", None, NAN, 5, ["ab"], [("a", 1)], [("a",)], [5]])
+    ("function", "value"),
+    cases(calls.TAKES_PAIRS, ["ab", {"ab"}, b"ab", None, NAN, 5, ["ab"], [("a", 1)], [("a",)], [5]]),
 )
 def test_what_is_no_list_of_pairs_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "pairs", "must be two strings", "must be a string")
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_A_QUERY, NOT_QUERY))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_A_QUERY, NOT_QUERY))
 def test_what_is_no_query_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "is empty", "must be a string")
 
@@ -339,19 +203,19 @@ def test_grouping_by_a_field_that_no_hit_has_says_so(parts):
     assert parts.pipeline.search("bread", refine=Refine(group_by="year")).notes == []
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_K, NOT_WHOLE))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_K, NOT_WHOLE))
 def test_what_is_no_whole_number_is_refused_as_k(parts, function, value):
     message = refused(lambda: function(parts, value), "k must be a whole number of at least 1", "k must be at least 1")
     assert repr(value) in message
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_K, [np.int64(2), np.int32(2), np.uint8(2)]))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_K, [np.int64(2), np.int32(2), np.uint8(2)]))
 def test_numpys_whole_numbers_are_taken_as_k(parts, function, value):
     assert comparable(list(function(parts, value))) == comparable(list(function(parts, 2)))
     assert len(function(parts, value)) in (1, 2)
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_A_WHOLE_NUMBER, NOT_WHOLE))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_A_WHOLE_NUMBER, NOT_WHOLE))
 def test_what_is_no_whole_number_is_refused(parts, function, value):
     refused(
         lambda: function(parts, value),
@@ -362,29 +226,29 @@ def test_what_is_no_whole_number_is_refused(parts, function, value):
     )
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_A_WHOLE_NUMBER, [np.int64(50), np.uint16(50)]))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_A_WHOLE_NUMBER, [np.int64(50), np.uint16(50)]))
 def test_numpys_whole_numbers_are_taken(parts, function, value):
     function(parts, value)
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_A_NUMBER, NOT_NUMBER[:-1]))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_A_NUMBER, NOT_NUMBER[:-1]))
 def test_what_is_no_number_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "must be a number, not")
 
 
 @pytest.mark.parametrize(
-    ("function", "value"), cases(TAKES_A_NUMBER, [np.float32(0.5), np.float64(0.5), 1, np.int64(1)])
+    ("function", "value"), cases(calls.TAKES_A_NUMBER, [np.float32(0.5), np.float64(0.5), 1, np.int64(1)])
 )
 def test_numpys_numbers_are_taken(parts, function, value):
     function(parts, value)
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_A_FILTER, NOT_FILTER))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_A_FILTER, NOT_FILTER))
 def test_what_is_no_filter_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "filter", "'year'")
 
 
-@pytest.mark.parametrize(("function", "value"), cases(TAKES_A_FUSION, NOT_FUSION))
+@pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_A_FUSION, NOT_FUSION))
 def test_what_is_no_fusion_is_refused(parts, function, value):
     refused(lambda: function(parts, value), "fusion", "rrf")
 
@@ -394,23 +258,23 @@ def test_what_is_no_fusion_is_refused(parts, function, value):
     ["rrf", "qdrant", {"method": "rrf"}, {"like": "elasticsearch"}, ReciprocalRank(), reciprocal_rank_fusion],
     ids=label,
 )
-@pytest.mark.parametrize("name", [*TAKES_A_FUSION, "open"])
+@pytest.mark.parametrize("name", [*calls.TAKES_A_FUSION, "open"])
 def test_a_fusion_is_a_name_a_preset_a_configuration_or_a_function(parts, opened, name, value):
     if name == "open":
         with opened(fusion=value) as pipeline:
             assert pipeline.search("bread oven")[0].doc_id
     else:
-        assert len(TAKES_A_FUSION[name](parts, value)) == 3
+        assert len(calls.TAKES_A_FUSION[name](parts, value)) == 3
 
 
 @pytest.mark.parametrize(
-    ("function", "value"), cases(TAKES_A_NAMED_THING, [5, None, "model", print, object(), DenseEncoder])
+    ("function", "value"), cases(calls.TAKES_A_NAMED_THING, [5, None, "model", print, object(), DenseEncoder])
 )
 def test_what_lacks_the_interface_of_a_model_is_refused_by_name(parts, function, value):
     refused(lambda: function(parts, value), "must be an encoder", "must be a loaded")
 
 
-@pytest.mark.parametrize("function", TAKES_OPTIONS.values(), ids=TAKES_OPTIONS)
+@pytest.mark.parametrize("function", calls.TAKES_OPTIONS.values(), ids=calls.TAKES_OPTIONS)
 def test_an_unknown_option_is_refused_by_name(parts, function):
     with pytest.raises((InputError, TypeError), match="'nonsense'"):
         function(parts, nonsense=1)

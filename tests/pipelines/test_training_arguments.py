@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from checkpoints import write_bert
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators import InformationRetrievalEvaluator
 from pipelines.mining.from_collection import MiningSettings
@@ -22,11 +21,6 @@ NOT_MAPPING = ["ab", b"ab", None, 5, NAN, {"a"}, ["a"]]
 ROWS = Dataset.from_dict({"q": ["a b", "c d", "e f"], "p": ["b a", "d c", "f e"]})
 
 
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> DenseEncoder:
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("models") / "bert"), dtype="float32")
-
-
 def refused(argument: str, call) -> None:
     with pytest.raises(InputError, match=argument) as raised:
         call()
@@ -34,10 +28,10 @@ def refused(argument: str, call) -> None:
 
 
 @pytest.mark.parametrize("value", NOT_WHOLE, ids=repr)
-def test_what_is_no_whole_number_is_refused(encoder: DenseEncoder, tmp_path: Path, value) -> None:
-    refused("num_negatives", lambda: mine_hard_negatives(ROWS, encoder, num_negatives=value, verbose=False))
-    refused("range_min", lambda: mine_hard_negatives(ROWS, encoder, range_min=value, verbose=False))
-    refused("range_max", lambda: mine_hard_negatives(ROWS, encoder, range_max=value, verbose=False))
+def test_what_is_no_whole_number_is_refused(tiny_dense: DenseEncoder, tmp_path: Path, value) -> None:
+    refused("num_negatives", lambda: mine_hard_negatives(ROWS, tiny_dense, num_negatives=value, verbose=False))
+    refused("range_min", lambda: mine_hard_negatives(ROWS, tiny_dense, range_min=value, verbose=False))
+    refused("range_max", lambda: mine_hard_negatives(ROWS, tiny_dense, range_max=value, verbose=False))
     refused("the quota of 'bm25'", lambda: MiningSettings({"bm25": value}))
     refused("depth", lambda: MiningSettings({"bm25": 1}, depth=value))
     refused("range_min", lambda: MiningSettings({"bm25": 1}, range_min=value))
@@ -47,10 +41,10 @@ def test_what_is_no_whole_number_is_refused(encoder: DenseEncoder, tmp_path: Pat
 
 
 @pytest.mark.parametrize("value", NOT_NUMBER, ids=repr)
-def test_what_is_no_number_is_refused(encoder: DenseEncoder, tmp_path: Path, value) -> None:
+def test_what_is_no_number_is_refused(tiny_dense: DenseEncoder, tmp_path: Path, value) -> None:
     for name in ("absolute_margin", "relative_margin", "max_score", "min_score"):
         refused(name, lambda name=name: MiningSettings({"bm25": 1}, **{name: value}))
-        refused(name, lambda name=name: mine_hard_negatives(ROWS, encoder, verbose=False, **{name: value}))
+        refused(name, lambda name=name: mine_hard_negatives(ROWS, tiny_dense, verbose=False, **{name: value}))
     for name in ("learning_rate", "num_train_epochs", "dropout"):
         refused(name, lambda name=name: _arguments(tmp_path, **{name: value}))
 
@@ -68,8 +62,8 @@ def test_what_is_no_mapping_is_refused(tmp_path: Path, value) -> None:
         refused("prompts", lambda: _arguments(tmp_path, prompts=value))
 
 
-def test_numpys_numbers_are_taken(encoder: DenseEncoder, tmp_path: Path) -> None:
-    found = mine_hard_negatives(ROWS, encoder, num_negatives=np.int64(1), max_score=np.float32(2), verbose=False)
+def test_numpys_numbers_are_taken(tiny_dense: DenseEncoder, tmp_path: Path) -> None:
+    found = mine_hard_negatives(ROWS, tiny_dense, num_negatives=np.int64(1), max_score=np.float32(2), verbose=False)
     assert len(found) == 3
     assert MiningSettings({"bm25": np.int64(1)}, depth=np.int32(5)).depth == 5
     assert _arguments(tmp_path, learning_rate=np.float64(0.1)).learning_rate == 0.1

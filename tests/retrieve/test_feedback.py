@@ -1,41 +1,34 @@
 import numpy as np
 import pytest
 
-from checkpoints import write_bert
 from indexing import Document
 from indexing.errors import InputError
 from indexing.hits import Hits
 from pipelines import SearchPipeline, build_collection
 from pipelines.search import SearchConfig
-from retrieve.encoders import DenseEncoder
 from retrieve.feedback import Rm3, VectorFeedback, feedback_of, improved_vectors
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory, encoder):
+def collection(tmp_path_factory, tiny_dense):
     path = tmp_path_factory.mktemp("feedback") / "collection"
     texts = ["measles vaccine", "measles vaccine immunity", "vaccine immunity dose", "immunity dose"]
     documents = [Document(f"d{at}", text, metadata={"n": at}) for at, text in enumerate(texts)]
     documents += [Document(f"x{at}", f"bread oven {at}", metadata={"n": 9}) for at in range(60)]
-    build_collection(documents, path, dense=encoder, fields={"n": "number"}, show_progress=False)
+    build_collection(documents, path, dense=tiny_dense, fields={"n": "number"}, show_progress=False)
     return path
 
 
-def opened(collection, encoder, **legs):
+def opened(collection, tiny_dense, **legs):
     config = SearchConfig.load({"legs": {name: {"feedback": method} for name, method in legs.items()}})
-    return SearchPipeline.open(collection, config=config, dense=encoder)
+    return SearchPipeline.open(collection, config=config, dense=tiny_dense)
 
 
-def test_feedback_finds_documents_that_share_no_word_with_the_query(collection, encoder):
-    with opened(collection, encoder, bm25=None) as pipeline:
+def test_feedback_finds_documents_that_share_no_word_with_the_query(collection, tiny_dense):
+    with opened(collection, tiny_dense, bm25=None) as pipeline:
         assert {hit.doc_id for hit in pipeline.search("measles")} == {"d0", "d1"}
     for method in ("rm3", "rocchio"):
-        with opened(collection, encoder, bm25=method) as pipeline:
+        with opened(collection, tiny_dense, bm25=method) as pipeline:
             found = pipeline.search("measles", explain=True)
             assert {hit.doc_id for hit in found} == {"d0", "d1", "d2", "d3"}
             for hit in found:
@@ -47,8 +40,8 @@ def test_feedback_finds_documents_that_share_no_word_with_the_query(collection, 
             assert len(pipeline.search("zzz")) == 0
 
 
-def test_all_legs_may_have_feedback_and_queries_without_it_are_unchanged(collection, encoder):
-    with opened(collection, encoder, bm25="rm3", dense={"method": "vector", "documents": 2}) as pipeline:
+def test_all_legs_may_have_feedback_and_queries_without_it_are_unchanged(collection, tiny_dense):
+    with opened(collection, tiny_dense, bm25="rm3", dense={"method": "vector", "documents": 2}) as pipeline:
         assert len(pipeline.batch_search({"a": "measles", "b": "bread"}, k=3)["a"]) == 3
         assert pipeline.search("measles +vaccine -dose", query_syntax="simple")
 

@@ -4,14 +4,11 @@ from functools import partial
 
 import pytest
 
-from checkpoints import write_bert
+from every_leg import LEGS, TERMS, build_every_leg
 from filter_cases import keeps
-from indexing.collection.manifest import Leg
 from indexing.documents import Document
 from indexing.errors import InputError
 from pipelines import SearchPipeline
-from pipelines.build.job import Plan, build_legs
-from retrieve.encoders import DenseEncoder
 from retrieve.reranking.late_interaction import LateInteractionReranker
 
 FIELDS = {"year": "number", "lang": "keyword", "draft": "boolean"}
@@ -24,8 +21,6 @@ FILTERS = [
 ]
 QUERIES = ["how to bake a loaf in an oven", "packets lost in a network", "number 7 of the list"]
 TOPICS = ["bake bread in an oven", "packets may be lost", "a matrix of values", "a list of numbers", "light and water"]
-LEGS = ["words", "fields", "flat", "graph", "edge", "local", "impact", "edge-weights"]
-TERMS = ["impact", "edge-weights"]
 
 
 @pytest.fixture(scope="module")
@@ -40,29 +35,9 @@ def documents() -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def tiny_dense(tmp_path_factory):
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
-
-
-@pytest.fixture(scope="module")
 def collection(tmp_path_factory, documents, tiny_dense, tiny_splade):
-    shape, columns = {"dimension": tiny_dense.dimension, "metric": "cosine"}, {"columns": len(tiny_splade.vocabulary)}
-    legs = {
-        "words": Leg("bm25"),
-        "fields": Leg("bm25", None, {"weights": {"title": 2.0, "text": 1.0}}),
-        "flat": Leg("faiss", tiny_dense.identity, shape | {"kind": "flat"}),
-        "graph": Leg("faiss", tiny_dense.identity, shape | {"kind": "hnsw"}),
-        "edge": Leg("qdrant", tiny_dense.identity, shape | {"engine": "edge"}),
-        "local": Leg("qdrant", tiny_dense.identity, shape | {"engine": "local"}),
-        "impact": Leg("impact", tiny_splade.identity),
-        "edge-weights": Leg("qdrant", tiny_splade.identity, columns),
-    }
-    encoders = dict.fromkeys(("flat", "graph", "edge", "local"), tiny_dense)
-    encoders |= dict.fromkeys(TERMS, tiny_splade)
     path = tmp_path_factory.mktemp("every") / "collection"
-    plan = Plan(legs, encoders, {"impact": tiny_splade.vocabulary}, FIELDS)
-    build_legs(documents, path, plan, show_progress=False)
-    return path
+    return build_every_leg(documents, path, tiny_dense, tiny_splade, FIELDS)
 
 
 @pytest.fixture(scope="module")

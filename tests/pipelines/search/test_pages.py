@@ -5,7 +5,6 @@ import random
 
 import pytest
 
-from checkpoints import write_bert
 from indexing import Document
 from indexing.collection.writer import CollectionWriter
 from indexing.corpora.chunked import chunk_document
@@ -15,7 +14,6 @@ from pipelines import SearchPipeline, build_collection
 from pipelines.cli import main
 from pipelines.search import Refine
 from pipelines.search.parents import search_parents
-from retrieve.encoders import DenseEncoder
 from retrieve.reranking.budget import Budget
 
 QUERY = "w1 w2 w3 w9"
@@ -31,14 +29,9 @@ def made(number: int, start: int = 0) -> list[Document]:
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory):
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory, encoder):
+def collection(tmp_path_factory, tiny_dense):
     path = tmp_path_factory.mktemp("pages") / "collection"
-    build_collection(made(250), path, dense=encoder, show_progress=False)
+    build_collection(made(250), path, dense=tiny_dense, show_progress=False)
     return path
 
 
@@ -48,9 +41,9 @@ def ids(results) -> list[str]:
 
 @pytest.mark.parametrize("reranker", [None, "late-interaction"], ids=["", "reranked"])
 @pytest.mark.parametrize("depth", [100, 15])
-def test_pages_are_parts_of_the_one_long_list(collection, encoder, reranker, depth):
+def test_pages_are_parts_of_the_one_long_list(collection, tiny_dense, reranker, depth):
     """Also below the depth of the legs, and below what the reranker reads."""
-    with SearchPipeline.open(collection, dense=encoder, reranker=reranker, depth=depth, candidates=30) as pipeline:
+    with SearchPipeline.open(collection, dense=tiny_dense, reranker=reranker, depth=depth, candidates=30) as pipeline:
         long = pipeline.search(QUERY, k=130, offset=0)
         pages = [hit for at in range(0, 130, 10) for hit in pipeline.search(QUERY, k=10, offset=at)]
     assert ids(pages) == ids(long)
@@ -59,24 +52,24 @@ def test_pages_are_parts_of_the_one_long_list(collection, encoder, reranker, dep
     assert [hit.score for hit in pages] == [hit.score for hit in long]
 
 
-def test_pages_follow_a_writer_only_when_the_pipeline_refreshes(encoder, tmp_path):
+def test_pages_follow_a_writer_only_when_the_pipeline_refreshes(tiny_dense, tmp_path):
     collection = tmp_path / "collection"
-    build_collection(made(60), collection, dense=encoder, show_progress=False)
-    with SearchPipeline.open(collection, dense=encoder) as pipeline:
+    build_collection(made(60), collection, dense=tiny_dense, show_progress=False)
+    with SearchPipeline.open(collection, dense=tiny_dense) as pipeline:
         long = ids(pipeline.search(QUERY, k=40, offset=0))
         pages = []
         for at in range(0, 40, 10):
             with CollectionWriter.open(collection) as writer:
                 extra = [Document(f"new{at}", QUERY)]
-                writer.upsert(extra, {"dense": encoder.encode_document([document.contents for document in extra])})
+                writer.upsert(extra, {"dense": tiny_dense.encode_document([document.contents for document in extra])})
             pages += ids(pipeline.search(QUERY, k=10, offset=at))
         assert pages == long
         pipeline.refresh()
         assert "new0" in ids(pipeline.search(QUERY, k=10, offset=0))
 
 
-def test_pages_of_several_phrasings_groups_and_diversity(collection, encoder):
-    with SearchPipeline.open(collection, dense=encoder) as pipeline:
+def test_pages_of_several_phrasings_groups_and_diversity(collection, tiny_dense):
+    with SearchPipeline.open(collection, dense=tiny_dense) as pipeline:
         phrasings = [QUERY, "w4 w5"]
         long = ids(pipeline.multi_search(phrasings, k=40, offset=0))
         assert [hit for at in (0, 10, 20, 30) for hit in ids(pipeline.multi_search(phrasings, k=10, offset=at))] == long
@@ -87,15 +80,15 @@ def test_pages_of_several_phrasings_groups_and_diversity(collection, encoder):
             assert long
 
 
-def test_a_page_explains_its_own_hits(collection, encoder):
-    with SearchPipeline.open(collection, dense=encoder) as pipeline:
+def test_a_page_explains_its_own_hits(collection, tiny_dense):
+    with SearchPipeline.open(collection, dense=tiny_dense) as pipeline:
         long = pipeline.search(QUERY, k=6, offset=0, explain=True)
         page = pipeline.search(QUERY, k=3, offset=3, explain=True)
     assert [hit.explanation for hit in page] == [hit.explanation for hit in long[3:]]
 
 
-def test_pages_are_cached_apart(collection, encoder):
-    with SearchPipeline.open(collection, dense=encoder, cache=5) as pipeline:
+def test_pages_are_cached_apart(collection, tiny_dense):
+    with SearchPipeline.open(collection, dense=tiny_dense, cache=5) as pipeline:
         first, second = (ids(pipeline.search(QUERY, k=3, offset=at)) for at in (0, 3))
         assert not set(first) & set(second)
         again = pipeline.search(QUERY, k=3, offset=3)
@@ -113,8 +106,8 @@ def test_pages_of_documents_in_chunks(tmp_path):
     assert [parent.rank for parent in pages] == list(range(1, 13))
 
 
-def test_what_no_page_can_be_is_refused(collection, encoder):
-    with SearchPipeline.open(collection, dense=encoder, reranker="late-interaction") as pipeline:
+def test_what_no_page_can_be_is_refused(collection, tiny_dense):
+    with SearchPipeline.open(collection, dense=tiny_dense, reranker="late-interaction") as pipeline:
         with pytest.raises(InputError, match="offset must be at least 0, not -1"):
             pipeline.search(QUERY, offset=-1)
         with pytest.raises(InputError, match=r"offset \+ k is 1,001: pages reach the first 1,000 hits"):

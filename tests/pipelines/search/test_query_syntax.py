@@ -1,11 +1,11 @@
-"""The query syntax `simple` through pipelines: every kind of leg, filters, chunks, caches, variants, HTTP."""
+"""The query syntax `simple` through pipelines: every kind of leg, filters, batches, caches, the command line."""
 
 import json
 from functools import partial
 
 import pytest
 
-from checkpoints import write_bert
+from every_leg import TERMS, VECTORS, build_every_leg
 from indexing.collection.manifest import Leg
 from indexing.documents import Document
 from indexing.errors import InputError
@@ -15,10 +15,8 @@ from pipelines.cli import main
 from pipelines.search import Refine, SearchConfig
 from pipelines.search.highlight import highlight
 from retrieve import restriction
-from retrieve.encoders import DenseEncoder
 
 COLORS, TOPICS = ["red", "green", "blue", "white"], ["bread", "packet", "matrix", "list", "light"]
-LEGS = ["words", "fields", "flat", "graph", "edge", "local", "impact", "edge-weights"]
 SUM = {"method": "comb-sum", "normalizer": "none"}
 QUERY = '"red bread" light -packet +(red green)'
 WORDS = "red bread light red green"
@@ -44,29 +42,9 @@ def keeps(document: Document) -> bool:
 
 
 @pytest.fixture(scope="module")
-def tiny_dense(tmp_path_factory):
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
-
-
-@pytest.fixture(scope="module")
 def collection(tmp_path_factory, documents, tiny_dense, tiny_splade):
-    shape, columns = {"dimension": tiny_dense.dimension, "metric": "cosine"}, {"columns": len(tiny_splade.vocabulary)}
-    legs = {
-        "words": Leg("bm25", None, {"positions": True}),
-        "fields": Leg("bm25", None, {"weights": {"title": 2.0, "text": 1.0}, "positions": True}),
-        "flat": Leg("faiss", tiny_dense.identity, shape | {"kind": "flat"}),
-        "graph": Leg("faiss", tiny_dense.identity, shape | {"kind": "hnsw"}),
-        "edge": Leg("qdrant", tiny_dense.identity, shape | {"engine": "edge"}),
-        "local": Leg("qdrant", tiny_dense.identity, shape | {"engine": "local"}),
-        "impact": Leg("impact", tiny_splade.identity),
-        "edge-weights": Leg("qdrant", tiny_splade.identity, columns),
-    }
-    encoders = dict.fromkeys(("flat", "graph", "edge", "local"), tiny_dense)
-    encoders |= dict.fromkeys(("impact", "edge-weights"), tiny_splade)
     path = tmp_path_factory.mktemp("syntax") / "collection"
-    plan = Plan(legs, encoders, {"impact": tiny_splade.vocabulary}, {"group": "number"})
-    build_legs(documents, path, plan, show_progress=False)
-    return path
+    return build_every_leg(documents, path, tiny_dense, tiny_splade, {"group": "number"}, positions=True)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +57,7 @@ def scores(results) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("few", [1000, 0], ids=["scored one by one", "searched deeper"])
-@pytest.mark.parametrize("leg", ["flat", "graph", "edge", "local", "impact", "edge-weights"])
+@pytest.mark.parametrize("leg", [*VECTORS, *TERMS])
 def test_a_leg_without_words_keeps_requirements_and_exclusions(opened, documents, monkeypatch, leg, few):
     """Its hits are those of the words alone that remain after checking each document."""
     monkeypatch.setattr(restriction, "FEW", few)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from checkpoints import write_bert
 from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
 from indexing.collection.writer import CollectionWriter
@@ -25,17 +24,11 @@ from pipelines.search import pipeline as pipeline_module
 from pipelines.search.config import update_search_file
 from pipelines.search.highlight import highlight
 from pipelines.search.parents import search_parents
-from retrieve.encoders import DenseEncoder
 from retrieve.hybrid import HybridRetriever
 from retrieve.reranking.late_interaction import LateInteractionReranker
 from retrieve.retrievers import Bm25Retriever, DenseRetriever
 
 DOCUMENTS = [Document("b1", "Bread bakes in a hot oven."), Document("s1", "Steel melts."), Document("v1", "A vaccine.")]
-
-
-@pytest.fixture(scope="module")
-def tiny_dense(tmp_path_factory):
-    return DenseEncoder(write_bert(tmp_path_factory.mktemp("dense") / "model"), dtype="float32")
 
 
 @pytest.fixture
