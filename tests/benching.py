@@ -1,6 +1,5 @@
 """What tests of the harness share: a small collection, systems over it, and one way to run them."""
 
-import json
 from functools import partial
 
 from pipelines.evaluation.datasets import load_evaluation_set
@@ -12,10 +11,6 @@ from pipelines.search import SearchConfig
 QUERIES = {"q1": "oven recipe", "q2": "lost packets", "q3": "eigenvalues of a matrix", "udp": "User datagram protocol"}
 QRELS = {"q1": {"cake": 2, "bread": 1}, "q2": {"udp": 1}, "q3": {"eig": 1, "svd": 1}, "udp": {"tcp": 1}}
 SETTINGS = Settings(k=6, measures=("nDCG@5", "R@5"), timing=False, show_progress=False)
-
-
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def system(name, *used, **options):

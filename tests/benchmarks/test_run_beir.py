@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from corpus_files import write_lines
 from indexing.hits import Hits
 from indexing.runs import read_trec_run
 from pipelines.cli import main as cli
@@ -48,10 +49,6 @@ def folder(tmp_path_factory, corpus) -> Path:
     rows = [f"{query_id}\t{doc_id}\t{grade}" for query_id, found in QRELS.items() for doc_id, grade in found.items()]
     (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(rows) + "\n")
     return folder
-
-
-def write_lines(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def test_scores_every_system_and_says_which_was_not_run(folder, tmp_path, run_beir):

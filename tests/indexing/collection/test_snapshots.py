@@ -1,4 +1,4 @@
-"""Which state the legs of a reader are of, while a writer commits."""
+"""The state that the legs of a reader are of, while a writer commits."""
 
 import pytest
 

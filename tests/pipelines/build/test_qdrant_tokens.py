@@ -1,12 +1,12 @@
 """A collection whose token vectors are in embedded Qdrant, by the command line and in Python."""
 
 import argparse
-import json
 
 import numpy as np
 import pytest
 from late_interaction import write_colbert
 
+from corpus_files import write_lines
 from indexing.collection.manifest import read_manifest
 from indexing.collection.verify import verify
 from indexing.collection.writer import CollectionWriter
@@ -33,8 +33,7 @@ def texts_of(count, start=0):
 
 def write(path, texts):
     lines = [{"_id": doc_id, "text": text, "year": 2000 + int(doc_id[1:]) % 3} for doc_id, text in texts.items()]
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return str(path)
+    return str(write_lines(path, lines))
 
 
 def expected(encoder, texts):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from checkpoints import write_bert
+from corpus_files import write_lines
 from indexing.collection.reader import Collection
 from indexing.corpora.chunked import ChunkedCorpus
 from indexing.corpora.chunking import Chunking
@@ -34,8 +35,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Spoiling:
 
 def lines(path: Path, rotten: set[int], count: int = 6) -> Path:
     texts = [f"{'rotten' if at in rotten else 'fresh'} apple number{at}" for at in range(count)]
-    path.write_text("".join(json.dumps({"_id": f"d{at}", "text": text}) + "\n" for at, text in enumerate(texts)))
-    return path
+    return write_lines(path, [{"_id": f"d{at}", "text": text} for at, text in enumerate(texts)])
 
 
 def test_a_document_whose_vector_is_nan_is_skipped_and_written_down(tmp_path: Path, encoder: Spoiling) -> None:

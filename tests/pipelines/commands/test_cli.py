@@ -1,39 +1,13 @@
-"""The command line in its own process, with wrong input, and with Ctrl-C."""
+"""The command line, from building a collection to deleting from it, and with wrong input."""
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from corpus_files import CORPUS, write_lines
 from pipelines.cli import main
-
-CORPUS = [
-    {"_id": "1", "title": "Bread", "text": "Mix flour, water and yeast.", "year": 1999},
-    {"_id": "2", "title": "Sorting", "text": "Order the items of a list."},
-    {"_id": "3", "title": "", "text": "Network packets may be lost."},
-]
-
-
-def write(path: Path, lines: list) -> Path:
-    text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
-    path.write_text(text, "utf-8")
-    return path
-
-
-@pytest.fixture
-def corpus_file(tmp_path) -> Path:
-    return write(tmp_path / "corpus.jsonl", CORPUS)
-
-
-def retrieve(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_index_search_info(corpus_file, tmp_path, capsys):
@@ -72,7 +46,7 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
         CORPUS[1] | {"text": "Arrange records by a key."},
         {"_id": "4", "text": "Rivers run downhill."},
     ]
-    write(tmp_path / "changed.jsonl", changed)
+    write_lines(tmp_path / "changed.jsonl", changed)
     capsys.readouterr()
 
     assert main(["index", str(tmp_path / "changed.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
@@ -103,7 +77,7 @@ def test_update_delete_compact_reindex_verify(corpus_file, tmp_path, capsys):
     ]
     assert main(remove) == 0
     assert "3 documents, 0 new, 0 changed, 3 unchanged" in capsys.readouterr().out
-    write(tmp_path / "changed.jsonl", changed[:1])
+    write_lines(tmp_path / "changed.jsonl", changed[:1])
     assert main(remove) == 0
     assert "1 document, 0 new, 0 changed, 1 unchanged, 2 removed" in capsys.readouterr().out
 
@@ -112,7 +86,7 @@ def test_a_leg_that_moved_to_qdrant_is_updated_and_reranked_like_any(corpus_file
     directory = tmp_path / "c"
     assert main(["index", str(corpus_file), "--to", str(directory), "--quiet"]) == 0
     assert main(["reindex", str(directory), "--dense-backend", "qdrant", "--quiet"]) == 0
-    write(tmp_path / "more.jsonl", [{"_id": "4", "text": "Rivers run downhill."}])
+    write_lines(tmp_path / "more.jsonl", [{"_id": "4", "text": "Rivers run downhill."}])
     assert main(["index", str(tmp_path / "more.jsonl"), "--to", str(directory), "--update", "--quiet"]) == 0
     capsys.readouterr()
     search = [
@@ -192,14 +166,14 @@ def test_dry_run_reads_and_writes_nothing(corpus_file, tmp_path, capsys):
     assert "dense encoding" in said
     assert "dense encoded" in said
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.jsonl"]
-    write(corpus_file, [CORPUS[0], CORPUS[0]])
+    write_lines(corpus_file, [CORPUS[0], CORPUS[0]])
     assert main(["index", str(corpus_file), "--to", str(tmp_path / "c"), "--dry-run", "--no-dense", "--quiet"]) == 1
     assert "line 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("which", "text"), [("first", "flour"), ("last", "salt")])
 def test_on_duplicate_says_which_document_counts(tmp_path, capsys, which, text):
-    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], CORPUS[1], {"_id": "1", "text": "salt"}])
+    file = write_lines(tmp_path / "corpus.jsonl", [CORPUS[0], CORPUS[1], {"_id": "1", "text": "salt"}])
     build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-duplicate", which]
     assert main(build) == 0
     assert "2 documents, 1 with a repeated id" in capsys.readouterr().out
@@ -233,7 +207,7 @@ def test_queries_from_standard_input(corpus_file, tmp_path, capsys, monkeypatch)
     ids=["broken", "duplicate", "empty text", "no text", "no id", "wrong type", "no documents"],
 )
 def test_a_bad_corpus_is_an_error_that_says_where_and_leaves_nothing(tmp_path, capsys, lines, says):
-    file = write(tmp_path / "corpus.jsonl", lines)
+    file = write_lines(tmp_path / "corpus.jsonl", lines)
 
     assert main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]) == 1
 
@@ -245,7 +219,7 @@ def test_a_bad_corpus_is_an_error_that_says_where_and_leaves_nothing(tmp_path, c
 
 
 def test_on_error_skip_keeps_the_good_and_records_the_bad(tmp_path, capsys):
-    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken", CORPUS[1], CORPUS[0], CORPUS[2]])
+    file = write_lines(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken", CORPUS[1], CORPUS[0], CORPUS[2]])
 
     assert main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-error", "skip"]) == 0
 
@@ -256,7 +230,7 @@ def test_on_error_skip_keeps_the_good_and_records_the_bad(tmp_path, capsys):
 
 
 def test_a_corpus_whose_name_is_that_of_the_skipped_records_survives(tmp_path, capsys):
-    file = write(tmp_path / "c.skipped.jsonl", CORPUS)
+    file = write_lines(tmp_path / "c.skipped.jsonl", CORPUS)
     for on_error in ("raise", "skip"):
         main(["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet", "--on-error", on_error])
         assert len(file.read_text().splitlines()) == 3
@@ -264,7 +238,7 @@ def test_a_corpus_whose_name_is_that_of_the_skipped_records_survives(tmp_path, c
 
 
 def test_what_was_built_with_skipped_lines_is_not_good_enough_without(tmp_path, capsys):
-    file = write(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken"])
+    file = write_lines(tmp_path / "corpus.jsonl", [CORPUS[0], "{broken"])
     build = ["index", str(file), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]
     assert main([*build, "--on-error", "skip"]) == 0
     assert main([*build, "--overwrite"]) == 1
@@ -325,92 +299,3 @@ def test_wrong_usage_ends_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
-
-
-def test_help_needs_no_heavy_import():
-    heavy = "torch", "transformers", "faiss", "jnius", "datasets", "scipy", "pyarrow", "numpy", "indexing.corpora"
-    probe = (
-        "import sys, pipelines.cli\n"
-        "try: pipelines.cli.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        f"print([name for name in {heavy} if name in sys.modules], file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stderr.strip() == "[]"
-    assert "search" in done.stdout
-
-
-def test_importing_the_packages_loads_no_engine():
-    probe = (
-        "import sys, indexing, retrieve, pipelines\n"
-        "print([name for name in ('torch', 'transformers', 'faiss', 'jnius') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-def test_ctrl_c_while_indexing_ends_cleanly_and_the_same_command_goes_on(tmp_path):
-    lines = [{"_id": str(number), "text": f"document {number} " + "word " * 200} for number in range(20_000)]
-    file = write(tmp_path / "corpus.jsonl", lines)
-    command = [sys.executable, "-m", "pipelines.cli", "index", str(file), "--to", str(tmp_path / "c"), "--no-dense"]
-    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    stored = _wait_for_documents(tmp_path / ".c.building")
-
-    os.kill(job.pid, signal.SIGINT)
-    _, error = job.communicate(timeout=60)
-
-    assert job.returncode == 130, error
-    assert "Traceback" not in error
-    assert "run the same command again to resume" in error
-    assert error.rstrip().endswith("stopped")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".c.building", "corpus.jsonl"]
-
-    again = retrieve("index", file, "--to", tmp_path / "c", "--no-dense", "--quiet")
-    assert again.returncode == 0, again.stderr
-    assert int(re.search(r"20,000 documents, ([\d,]+) unchanged", again.stdout)[1].replace(",", "")) >= stored
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["c", "corpus.jsonl"]
-
-
-def test_a_killed_build_of_another_kind_is_no_obstacle_for_the_next(tmp_path, corpus_file):
-    lines = [{"_id": str(number), "text": "word " * 200} for number in range(20_000)]
-    large = write(tmp_path / "large.jsonl", lines)
-    command = [sys.executable, "-m", "pipelines.cli", "index", str(large), "--to", str(tmp_path / "c"), "--quiet"]
-    job = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    _wait_for(tmp_path / ".c.building" / "manifest.json")
-    job.kill()
-    job.wait(timeout=30)
-    assert not (tmp_path / "c").exists()
-
-    again = retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
-
-    assert again.returncode == 0, again.stderr
-    assert "3 documents" in again.stdout
-    assert not (tmp_path / ".c.building").exists()
-
-
-def test_a_reader_that_goes_away_is_no_error(tmp_path, corpus_file):
-    retrieve("index", corpus_file, "--to", tmp_path / "c", "--no-dense")
-    command = f"{sys.executable} -m pipelines.cli search {tmp_path / 'c'} flour | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
-    assert "Traceback" not in done.stderr
-
-
-def _wait_for_documents(building: Path) -> int:
-    """Wait until a build has stored documents; return how many."""
-    from indexing.collection.store import DocumentStore
-
-    _wait_for(building / "manifest.json")
-    deadline = time.monotonic() + 60
-    while True:
-        with DocumentStore.open(building / "documents.sqlite") as store:
-            if len(store):
-                return len(store)
-        assert time.monotonic() < deadline, "no document was stored"
-        time.sleep(0.05)
-
-
-def _wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.05)

@@ -6,14 +6,10 @@ import shutil
 import pytest
 
 from checkpoints import write_bert
+from corpus_files import write_lines
 from pipelines.cli import main
 
 WORDS = ["ash", "birch", "cedar", "elm", "fir", "larch", "maple", "oak", "pine", "rowan", "spruce", "willow"]
-
-
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +18,7 @@ def collection(tmp_path_factory):
     folder = tmp_path_factory.mktemp("embedded")
     names = [f"{word} {number}" for number in range(3) for word in WORDS]
     documents = [{"_id": f"d{at}", "text": f"the {name} is a tree"} for at, name in enumerate(names)]
-    corpus = write_lines(folder / "corpus.jsonl", documents)
+    corpus = str(write_lines(folder / "corpus.jsonl", documents))
     write_lines(folder / "queries.jsonl", [{"_id": f"q{at}", "text": name} for at, name in enumerate(names)])
     write_lines(
         folder / "pairs.jsonl",
@@ -32,7 +28,17 @@ def collection(tmp_path_factory):
         "query-id\tcorpus-id\tscore\n" + "".join(f"q{at}\td{at}\t1\n" for at in range(len(names)))
     )
     dense = write_bert(folder / "bert")
-    build = ["index", corpus, "--to", str(folder / "c"), "--dense", str(dense), "--dense-backend", "qdrant", "--quiet"]
+    build = [
+        "index",
+        corpus,
+        "--to",
+        str(folder / "c"),
+        "--dense",
+        str(dense),
+        "--dense-backend",
+        "qdrant",
+        "--quiet",
+    ]
     assert main(build) == 0
     return folder
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from checkpoints import write_bert
+from corpus_files import write_lines
 from pipelines.cli import main
 from pipelines.search import SearchPipeline
-from training_rows import write_lines
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from checkpoints import write_bert
+from corpus_files import write_lines
 from pipelines.cli import main
-from training_rows import text, write_lines
+from training_rows import text
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from late_interaction import write_colbert
 
 from benchmarks import run_beir
 from checkpoints import write_bert
+from corpus_files import write_lines
 from indexing.collection.reader import Collection
 from indexing.corpora.corpus import read_corpus
 from indexing.errors import ModelError
@@ -33,7 +34,7 @@ def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus = [{"_id": f"d{at}", "title": "", "text": f"{TOPICS[at % 5]} number {at}"} for at in range(40)]
     queries = [{"_id": f"q{at}", "text": f"{TOPICS[at % 5]} {at}"} for at in range(20)]
     for name, rows in (("corpus", corpus), ("queries", queries)):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_lines(folder / f"{name}.jsonl", rows)
     lines = [f"q{at}\td{at}\t1" for at in range(20)]
     (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
     return folder

@@ -2,56 +2,17 @@
 
 import asyncio
 import threading
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from indexing.collection.snapshot import Snapshot
-from indexing.documents import Document
 from indexing.errors import InputError, StorageError
-from pipelines import SearchPipeline, build_collection
-from pipelines.search import Refine
 from pipelines.search import pipeline as pipeline_module
-from pipelines.search.refine import mmr_order
-from retrieve.fusion import WeightedSum
 from retrieve.reranking.budget import Budget
 from retrieve.reranking.late_interaction import LateInteractionReranker
 from retrieve.trace import Trace
-
-
-@pytest.fixture(scope="module")
-def documents(corpus) -> list[Document]:
-    more = [
-        replace(document, doc_id=f"{document.doc_id}-copy", metadata={"source": document.doc_id})
-        for document in corpus[:3]
-    ]
-    return [
-        *(replace(document, metadata={**document.metadata, "source": document.doc_id}) for document in corpus),
-        *more,
-        *(Document(f"n{at}", f"Item number {at} of {at % 7} in a list.", metadata={"at": at}) for at in range(60)),
-    ]
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory, documents, minilm, tiny_splade):
-    path = tmp_path_factory.mktemp("search") / "collection"
-    build_collection(documents, path, dense=minilm, sparse=tiny_splade, show_progress=False)
-    return path
-
-
-@pytest.fixture(scope="module")
-def opened(collection, minilm, tiny_splade):
-    return partial(SearchPipeline.open, collection, dense=minilm, sparse=tiny_splade)
-
-
-@pytest.fixture(scope="module")
-def pipeline(opened):
-    with opened() as pipeline:
-        yield pipeline
-
 
 QUERIES = {f"q{at}": text for at, text in enumerate(["bake bread", "lost packets", "?", "日本", "item 7", "matrix"])}
 
@@ -312,111 +273,11 @@ def threads_and_files() -> tuple[int, int]:
     return threading.active_count(), len(list(files.iterdir())) if files.is_dir() else 0
 
 
-class TestRefine:
-    def test_a_threshold(self, pipeline):
-        best = pipeline.search("bake", k=20)
-        cut = best[4].score
-        kept = pipeline.search("bake", k=20, refine=Refine(threshold=cut))
-        assert [result.doc_id for result in kept] == [result.doc_id for result in best if result.score >= cut]
-
-    def test_near_duplicates_are_shown_once(self, pipeline):
-        plain = [result.doc_id for result in pipeline.search("singular value decomposition", k=2)]
-        assert set(plain) == {"svd", "svd-copy"}
-        results = pipeline.search("singular value decomposition", k=5, refine=Refine(collapse=0.9))
-        assert [result.rank for result in results] == [1, 2, 3, 4, 5]
-        assert results[0].doc_id in plain and not {"svd", "svd-copy"} <= {result.doc_id for result in results}
-
-    def test_the_best_of_each_group(self, pipeline):
-        results = pipeline.search("eigenvalues of a matrix", k=20, refine=Refine(group_by="source"))
-        sources = [result.metadata["source"] for result in results if "source" in result.metadata]
-        assert len(set(sources)) == len(sources) > 1
-        assert len(results) == 20, "those without the field are kept"
-
-    def test_variety(self, pipeline):
-        results = pipeline.search("singular value decomposition", k=4, refine=Refine(mmr=0.5))
-        assert results[0].doc_id == pipeline.search("singular value decomposition", k=1)[0].doc_id
-        assert "svd-copy" not in [result.doc_id for result in results] or "svd" not in [r.doc_id for r in results]
-        same = pipeline.search("bake", k=6, refine=Refine(mmr=1))
-        assert [r.doc_id for r in same] == [r.doc_id for r in pipeline.search("bake", k=6)]
-
-    def test_explanations_go_with_their_hits(self, pipeline):
-        for result in pipeline.search("singular value", k=4, explain=True, refine=Refine(mmr=0.3, pool=30)):
-            assert result.explanation.legs["dense"].rank == result.legs["dense"].rank
-
-    def test_mmr_worked_by_hand(self):
-        vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], float)
-        scores = np.array([4.0, 3.0, 2.0, 0.0])
-        # Relevance 1, .75, .5, 0. Half and half, the second falls to .375 - .5, the third keeps .25.
-        assert mmr_order(scores, vectors, 4, balance=0.5) == [0, 2, 3, 1]
-        assert mmr_order(scores, vectors, 4, balance=1.0) == [0, 1, 2, 3]
-        assert mmr_order(scores, vectors, 2, balance=0.5) == [0, 2]
-
-    def test_what_cannot_be(self, opened):
-        for wrong in ({"collapse": 0}, {"mmr": 2}, {"pool": 0}):
-            with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
-                Refine(**wrong)
-        with opened(legs=["bm25"]) as pipeline, pytest.raises(InputError, match="add a dense leg"):
-            pipeline.search("matrix list", refine=Refine(mmr=0.5))
-
-
 def test_a_filter_reaches_the_documents_store_for_dense_legs(opened, monkeypatch):
     monkeypatch.setattr(Snapshot, "matching", lambda _, filter: [filter["source"], "n1", "n2"])
     with opened(legs=["dense"]) as pipeline:
         results = pipeline.search("bake", k=10, filter={"source": "udp"})
     assert {result.doc_id for result in results} == {"udp", "n1", "n2"}
-
-
-class TestSeveralWordings:
-    def test_are_fused_and_say_which_found_what(self, pipeline):
-        results = pipeline.multi_search(["oven", "datagrams", "packets may be lost"], k=5)
-        assert {"cake", "udp"} <= {result.doc_id for result in results}
-        by_wording = {result.doc_id: result.legs for result in results}
-        assert by_wording["cake"]["query 1"].rank == by_wording["udp"]["query 2"].rank == 1
-        expected = sum(1 / (60 + leg.rank) for leg in results[0].legs.values())
-        assert results[0].score == pytest.approx(expected)
-
-    def test_the_reranker_reads_the_first(self, opened):
-        with opened(reranker=None) as plain, opened(reranker="late-interaction", candidates=10) as pipeline:
-            results = pipeline.multi_search(["datagrams", "oven"], k=3)
-            assert len(plain.multi_search(["datagrams", "oven"], k=3)) == 3
-        assert results.reranked == 10 and results[0].doc_id == "udp"
-
-    def test_explain_themselves_by_wording_and_leg(self, pipeline):
-        wordings = ["oven", "datagrams", "packets may be lost"]
-        results = pipeline.multi_search(wordings, k=5, explain=True)
-        alone = {f"query {at}": pipeline.search(text, k=50, explain=True) for at, text in enumerate(wordings, 1)}
-        for result in results:
-            why = result.explanation
-            assert set(why.legs) == set(result.legs) and why.first_stage.rank == result.rank
-            assert sum(part.share for part in why.legs.values()) == pytest.approx(1)
-            for name, part in why.legs.items():
-                assert part.share == pytest.approx((1 / (60 + part.rank)) / result.score)
-                (same,) = [hit for hit in alone[name] if hit.doc_id == result.doc_id]
-                assert part.score == pytest.approx(same.score, abs=1e-5)
-                assert part.legs.keys() == same.explanation.legs.keys()
-                for leg, inner in part.legs.items():
-                    assert inner.share == pytest.approx(same.explanation.legs[leg].share, abs=1e-4)
-                    assert inner.terms == same.explanation.legs[leg].terms
-        udp = next(result for result in results if result.doc_id == "udp").explanation
-        assert [term for term, _ in udp.legs["query 2"].legs["bm25"].terms] == ["datagram"]
-        assert results[0].as_dict()["explanation"]["legs"]["query 1"]["legs"]["dense"]["share"] > 0
-
-    def test_explain_the_reranker_and_what_was_refined(self, opened):
-        with opened(reranker="late-interaction", candidates=6) as pipeline:
-            fusion = WeightedSum()
-            results = pipeline.multi_search(
-                ["datagrams", "singular value"], k=3, fusion=fusion, explain=True, refine=Refine(collapse=0.9)
-            )
-        assert results[0].explanation.reranker is not None
-        for result in results:
-            assert set(result.explanation.legs) == {name for name in result.legs if name.startswith("query")}
-            assert all(0 <= part.normalized <= 1 for part in result.explanation.legs.values())
-
-    def test_one_string_is_no_list(self, pipeline):
-        with pytest.raises(InputError, match="must be a list"):
-            pipeline.multi_search("oven")
-        with pytest.raises(InputError, match="must be a list"):
-            pipeline.multi_search([])
 
 
 def test_a_trace_of_ones_own(pipeline):

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from checkpoints import write_bert
-from training_rows import text, write_lines
+from corpus_files import write_lines
+from training_rows import text
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import sentence_transformers as theirs
 import torch
 from datasets import Dataset
 
+from corpus_files import write_lines
 from indexing.errors import InputError, ModelError
 from indexing.max_sim import max_sim
 from pipelines.cli import main
@@ -23,7 +24,7 @@ from pipelines.training.recipes.projection import write_multi_vector_encoder
 from pipelines.training.recipes.run import task_prompts
 from pipelines.training.recipes.settings import TrainSettings
 from retrieve import DenseEncoder, MultiVectorEncoder
-from training_rows import SMALL, write_lines
+from training_rows import SMALL
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from sentence_transformers import SparseEncoder as TheirSparseEncoder
 from transformers import BertForSequenceClassification
 
 from checkpoints import write_bert
+from corpus_files import write_lines
 from indexing.errors import StorageError
 from pipelines.cli import main
 from pipelines.mining.folder import read_mined
@@ -20,7 +21,7 @@ from pipelines.training.recipes.settings import TrainSettings
 from pipelines.training.recipes.train import train
 from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 from retrieve.reranking.cross_encoder import Reranker
-from training_rows import SMALL, text, write_lines
+from training_rows import SMALL, text
 
 
 def test_train_dense_resumes_and_reports(

@@ -1,6 +1,5 @@
 """The commands of docs/training.md, on a tiny collection with tiny models."""
 
-import json
 import random
 import re
 import shlex
@@ -11,6 +10,7 @@ import yaml
 from transformers import BertForSequenceClassification
 
 from checkpoints import WORDS, write_bert
+from corpus_files import write_lines
 from pipelines.cli import main
 from pipelines.training.arguments import DenseTrainingArguments
 from pipelines.training.recipes.settings import TrainSettings
@@ -30,13 +30,13 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     documents = [{"_id": str(at), "text": " ".join(draw.choices(WORDS, k=8)) + f" {at}"} for at in range(40)]
     pairs = [{"query": " ".join(one["text"].split()[:3]), "positive": one["text"]} for one in documents]
     for name, rows in {"corpus": documents, "pairs": pairs, "held-out": pairs[:6]}.items():
-        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_lines(Path(f"{name}.jsonl"), rows)
     encoder = str(write_bert(tmp_path / "bert"))
     scorer = str(write_bert(tmp_path / "scorer", BertForSequenceClassification, num_labels=1))
     for folder, split in (("data/fiqa", "test"), ("judged", "dev")):  # of the checks on other collections
         Path(folder, "qrels").mkdir(parents=True)
         for name, rows in {"corpus": documents, "queries": [{"_id": "q", "text": documents[0]["text"]}]}.items():
-            Path(folder, f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+            write_lines(Path(folder, f"{name}.jsonl"), rows)
         Path(folder, "qrels", f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\nq\t0\t1\n")
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) >= 9

@@ -2,8 +2,9 @@
 
 import pytest
 
-from benching import ALL, QRELS, QUERIES, bench, write_lines
+from benching import ALL, QRELS, QUERIES, bench
 from checkpoints import write_bert
+from corpus_files import write_lines
 from pipelines.evaluation.systems import LegSpec
 from pipelines.models import Models
 
