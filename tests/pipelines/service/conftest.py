@@ -51,6 +51,17 @@ def words(tmp_path, shared_words):
 
 
 @pytest.fixture(scope="package")
+def model_entries(tiny_splade, tiny_cross_encoder):
+    """Entries of a configuration for a sparse encoder and a cross-encoder, beside the collection's own dense one."""
+    from pipelines.service.config import ModelEntry
+
+    return {
+        "splade": ModelEntry(str(tiny_splade.checkpoint.folder), "sparse", "float32"),
+        "cross": ModelEntry(str(tiny_cross_encoder.checkpoint.folder), "cross-encoder", "float32"),
+    }
+
+
+@pytest.fixture(scope="package")
 def server(shared_collection):
     from pipelines.service.config import ServeConfig
 

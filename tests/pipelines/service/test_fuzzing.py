@@ -11,7 +11,7 @@ import subprocess
 import httpx
 import pytest
 
-from pipelines.service.config import ModelEntry, ServeConfig
+from pipelines.service.config import ServeConfig
 from service_tests import serving
 
 CASES = 2000
@@ -19,15 +19,11 @@ CASES = 2000
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_two_thousand_requests_cause_no_server_error(collection, tmp_path, tiny_splade, tiny_cross_encoder):
+def test_two_thousand_requests_cause_no_server_error(collection, tmp_path, model_entries):
     command = shutil.which("schemathesis")
     if command is None:
         pytest.skip("needs the command schemathesis")
-    models = {
-        "splade": ModelEntry(str(tiny_splade.checkpoint.folder), "sparse", "float32"),
-        "cross": ModelEntry(str(tiny_cross_encoder.checkpoint.folder), "cross-encoder", "float32"),
-    }
-    config = ServeConfig(models=models, writable=True, judge=str(tmp_path / "judged.tsv"))
+    config = ServeConfig(models=model_entries, writable=True, judge=str(tmp_path / "judged.tsv"))
     with serving(config.with_collections([str(collection)])) as (url, _):
         checks = "not_a_server_error,status_code_conformance"
         options = ["-c", checks, "--max-examples", "80", "--seed", "1", "--continue-on-failure"]

@@ -7,19 +7,15 @@ import httpx
 import numpy as np
 import pytest
 
-from pipelines.service.config import ModelEntry, ServeConfig
+from pipelines.service.config import ServeConfig
 from service_tests import serving
 
 TEXTS = ["A matrix of singular values.", "Bread with yeast — gebacken.", "東京"]
 
 
 @pytest.fixture(scope="module")
-def models(shared_collection, tiny_splade, tiny_cross_encoder):
-    entries = {
-        "splade": ModelEntry(str(tiny_splade.checkpoint.folder), "sparse", "float32"),
-        "cross": ModelEntry(str(tiny_cross_encoder.checkpoint.folder), "cross-encoder", "float32"),
-    }
-    with serving(ServeConfig(models=entries).with_collections([str(shared_collection)])) as (url, service):
+def models(shared_collection, model_entries):
+    with serving(ServeConfig(models=model_entries).with_collections([str(shared_collection)])) as (url, service):
         yield url, service
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fusing import hits, run
 from pipelines import SearchPipeline
-from pipelines.service.config import ModelEntry, ServeConfig
+from pipelines.service.config import ServeConfig
 from retrieve.remote import RemoteEncoder, RemoteSparseEncoder
 from retrieve.reranking.cross_encoder import Reranker
 from retrieve.reranking.remote import RemoteReranker
@@ -19,12 +19,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "remote.md"
 
 
 @pytest.fixture(scope="module")
-def served(shared_collection, tiny_splade, tiny_cross_encoder):
-    entries = {
-        "splade": ModelEntry(str(tiny_splade.checkpoint.folder), "sparse", "float32"),
-        "cross": ModelEntry(str(tiny_cross_encoder.checkpoint.folder), "cross-encoder", "float32"),
-    }
-    with serving(ServeConfig(models=entries).with_collections([str(shared_collection)])) as (url, service):
+def served(shared_collection, model_entries):
+    with serving(ServeConfig(models=model_entries).with_collections([str(shared_collection)])) as (url, service):
         yield url, service.served_models.find(None, "dense")
 
 
