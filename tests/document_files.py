@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from io import BytesIO
@@ -13,7 +14,7 @@ TOPICS = ("vaccines", "bread", "tides", "glaciers", "violins", "bridges", "honey
 
 @dataclass(frozen=True)
 class Expected:
-    """What reading a file must yield: its format and title, and chunks that hold these words."""
+    """The format and title that a file must be read with, and words that its chunks must hold."""
 
     format: str
     title: str
@@ -27,12 +28,13 @@ class Expected:
 
 def write_handbook(folder: Path) -> dict[str, Expected]:
     """Write the files; return what is expected of them by their path."""
-    found: dict[str, Expected] = {}
+    files: list[tuple[str, bytes | str, Expected]] = []
     for number, topic in enumerate(TOPICS):
-        _texts(folder, topic, number, found)
-        _office(folder, topic, number, found)
-    _encodings(folder, found)
-    return found
+        files += [*_texts(topic, f"{topic}{number}"), _office(topic, f"{topic}{number}", number % 5)]
+    files += _encodings()
+    for name, data, _ in files:
+        write(folder / name, data)
+    return {name: expected for name, _, expected in files}
 
 
 def write(path: Path, data: bytes | str) -> None:
@@ -41,100 +43,61 @@ def write(path: Path, data: bytes | str) -> None:
     path.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def _texts(folder: Path, topic: str, number: int, found: dict[str, Expected]) -> None:
-    key = f"{topic}{number}"
-    name = f"guides/{topic}.md"
-    write(
-        folder / name, f"---\ntitle: 'All about {topic}'\n---\n# Basics\n\nOn {key}md.\n\n## Care\n\nKeep {key}care.\n"
-    )
-    found[name] = Expected("markdown", f"All about {topic}", (f"{key}md",), ((f"{key}care", "Care"),))
-    name = f"notes/{topic}.txt"
-    write(folder / name, f"Plain words on {key}txt.\n\n# not a heading\n")
-    found[name] = Expected("text", topic, (f"{key}txt", "# not a heading"))
-    name = f"reference/{topic}.rst"
-    write(folder / name, f"=====\nTitle\n=====\n\n{topic}\n--------------\n\nSee {key}rst::\n\n    code\n")
-    found[name] = Expected("rst", "Title", (), ((f"{key}rst", topic),))
-    name = f"web/{topic}.html"
-    write(folder / name, _html(topic, key))
-    absent = ("Home", "Accept", "Copyright", "tracker", "Subscribe")
-    found[name] = Expected("html", f"Page of {topic}", ("one | two",), ((f"{key}html", "Details"),), absent=absent)
-    name = f"notebooks/{topic}.ipynb"
-    write(folder / name, _notebook(topic, key))
-    found[name] = Expected(
-        "notebook", f"Study of {topic}", (f"{key}code",), ((f"{key}nb", f"Study of {topic}"),), (), ("iVBOR",)
-    )
-    name = f"src/{topic}.py"
-    write(folder / name, f"# {key}comment\ndef {topic}_of():\n    return '{key}py'\n")
-    found[name] = Expected("code", f"{topic}.py", (f"{key}comment", f"{key}py"))
+def _texts(topic: str, key: str) -> Iterator[tuple[str, bytes | str, Expected]]:
+    """Yield the path, the content and what is expected of a file in each format of texts."""
+    text = f"---\ntitle: 'All about {topic}'\n---\n# Basics\n\nOn {key}md.\n\n## Care\n\nKeep {key}care.\n"
+    headings = ((f"{key}care", "Care"),)
+    yield f"guides/{topic}.md", text, Expected("markdown", f"All about {topic}", (f"{key}md",), headings)
+    text = f"Plain words on {key}txt.\n\n# not a heading\n"
+    yield f"notes/{topic}.txt", text, Expected("text", topic, (f"{key}txt", "# not a heading"))
+    text = f"=====\nTitle\n=====\n\n{topic}\n--------------\n\nSee {key}rst::\n\n    code\n"
+    yield f"reference/{topic}.rst", text, Expected("rst", "Title", (), ((f"{key}rst", topic),))
+    headings, absent = ((f"{key}html", "Details"),), ("Home", "Accept", "Copyright", "tracker", "Subscribe")
+    expected = Expected("html", f"Page of {topic}", ("one | two",), headings, absent=absent)
+    yield f"web/{topic}.html", _html(topic, key), expected
+    headings = ((f"{key}nb", f"Study of {topic}"),)
+    expected = Expected("notebook", f"Study of {topic}", (f"{key}code",), headings, absent=("iVBOR",))
+    yield f"notebooks/{topic}.ipynb", _notebook(topic, key), expected
+    text = f"# {key}comment\ndef {topic}_of():\n    return '{key}py'\n"
+    yield f"src/{topic}.py", text, Expected("code", f"{topic}.py", (f"{key}comment", f"{key}py"))
 
 
-def _office(folder: Path, topic: str, number: int, found: dict[str, Expected]) -> None:
-    key = f"{topic}{number}"
-    kind = number % 5
+def _office(topic: str, key: str, kind: int) -> tuple[str, bytes, Expected]:
+    """Return the same of a file in one of the formats of office programs."""
     if kind == 0:
-        write(folder / f"office/{topic}.docx", docx(topic, key))
-        name, expected = (
-            f"office/{topic}.docx",
-            Expected(
-                "docx",
-                f"Report on {topic}",
-                (f"{key}cell | 12",),
-                ((f"{key}docx", "Findings"),),
-                ((f"{key}second", 2),),
-            ),
-        )
-    elif kind == 1:
-        write(folder / f"office/{topic}.pptx", pptx(topic, key))
-        name, expected = (
-            f"office/{topic}.pptx",
-            Expected("pptx", f"Talk on {topic}", (f"{key}notes",), ((f"{key}pptx", "Results"),), ((f"{key}pptx", 2),)),
-        )
-    elif kind == 2:
-        write(folder / f"office/{topic}.epub", epub(topic, key))
-        name, expected = (
-            f"office/{topic}.epub",
-            Expected("epub", f"Book of {topic}", (f"{key}one",), ((f"{key}two", "Second chapter"),)),
-        )
-    elif kind == 3:
-        write(folder / f"office/{topic}.pdf", pdf(topic, key))
-        name, expected = (
-            f"office/{topic}.pdf",
-            Expected(
-                "pdf", f"Paper on {topic}", (), ((f"{key}method", "Method"),), ((f"{key}first", 1), (f"{key}method", 2))
-            ),
-        )
-    else:
-        write(folder / f"mail/{topic}.eml", mail(topic, key))
-        name, expected = (
-            f"mail/{topic}.eml",
-            Expected(
-                "eml",
-                f"About {topic}",
-                (f"{key}body", "ada@example.org"),
-                ((f"{key}attached", "Attachment: list.txt"),),
-            ),
-        )
-    found[name] = expected
+        headings, pages = ((f"{key}docx", "Findings"),), ((f"{key}second", 2),)
+        expected = Expected("docx", f"Report on {topic}", (f"{key}cell | 12",), headings, pages)
+        return f"office/{topic}.docx", docx(topic, key), expected
+    if kind == 1:
+        headings, pages = ((f"{key}pptx", "Results"),), ((f"{key}pptx", 2),)
+        expected = Expected("pptx", f"Talk on {topic}", (f"{key}notes",), headings, pages)
+        return f"office/{topic}.pptx", pptx(topic, key), expected
+    if kind == 2:
+        headings = ((f"{key}two", "Second chapter"),)
+        return f"office/{topic}.epub", epub(topic, key), Expected("epub", f"Book of {topic}", (f"{key}one",), headings)
+    if kind == 3:
+        headings, pages = ((f"{key}method", "Method"),), ((f"{key}first", 1), (f"{key}method", 2))
+        return f"office/{topic}.pdf", pdf(topic, key), Expected("pdf", f"Paper on {topic}", (), headings, pages)
+    headings = ((f"{key}attached", "Attachment: list.txt"),)
+    expected = Expected("eml", f"About {topic}", (f"{key}body", "ada@example.org"), headings)
+    return f"mail/{topic}.eml", mail(topic, key), expected
 
 
-def _encodings(folder: Path, found: dict[str, Expected]) -> None:
+def _encodings() -> Iterator[tuple[str, bytes | str, Expected]]:
+    """Yield the same of files in several encodings, of one with a wrong name, and of one far below."""
     german = "Die Straße führt über die Brücke; schöne Grüße aus München, wo die Äpfel süß sind."
-    write(folder / "notes/latin1.txt", german.encode("latin-1"))
-    found["notes/latin1.txt"] = Expected("text", "latin1", ("Straße", "Grüße", "Äpfel"))
-    write(folder / "notes/utf16.txt", german.encode("utf-16"))
-    found["notes/utf16.txt"] = Expected("text", "utf16", ("Straße", "Grüße", "Äpfel"))
-    write(folder / "notes/utf16-unmarked.txt", german.encode("utf-16-le"))
-    found["notes/utf16-unmarked.txt"] = Expected("text", "utf16-unmarked", ("Straße", "Grüße"))
-    write(folder / "notes/bom.md", "\ufeff# Überschrift\n\nMit Marke.\n")
-    found["notes/bom.md"] = Expected("markdown", "Überschrift", ("Mit Marke",))
-    write(folder / "notes/russian.txt", ("Быстрая лисица прыгает через ленивую собаку. " * 8).encode("cp1251"))
-    found["notes/russian.txt"] = Expected("text", "russian", ("лисица", "собаку"))
-    write(folder / "web/latin.html", '<meta charset="iso-8859-1"><title>Café</title><p>Crème brûlée'.encode("latin-1"))
-    found["web/latin.html"] = Expected("html", "Café", ("Crème brûlée",))
-    write(folder / "notes/really-a-pdf.txt", pdf("kites", "kites9"))
-    found["notes/really-a-pdf.txt"] = Expected("pdf", "Paper on kites", (), (), (("kites9method", 2),))
-    write(folder / "deep/a/b/c/readme.md", "# Deep\n\nFar below.\n")
-    found["deep/a/b/c/readme.md"] = Expected("markdown", "Deep", ("Far below",))
+    words = ("Straße", "Grüße", "Äpfel")
+    yield "notes/latin1.txt", german.encode("latin-1"), Expected("text", "latin1", words)
+    yield "notes/utf16.txt", german.encode("utf-16"), Expected("text", "utf16", words)
+    yield "notes/utf16-unmarked.txt", german.encode("utf-16-le"), Expected("text", "utf16-unmarked", words[:2])
+    yield "notes/bom.md", "\ufeff# Überschrift\n\nMit Marke.\n", Expected("markdown", "Überschrift", ("Mit Marke",))
+    russian = ("Быстрая лисица прыгает через ленивую собаку. " * 8).encode("cp1251")
+    yield "notes/russian.txt", russian, Expected("text", "russian", ("лисица", "собаку"))
+    latin = '<meta charset="iso-8859-1"><title>Café</title><p>Crème brûlée'.encode("latin-1")
+    yield "web/latin.html", latin, Expected("html", "Café", ("Crème brûlée",))
+    expected = Expected("pdf", "Paper on kites", (), (), (("kites9method", 2),))
+    yield "notes/really-a-pdf.txt", pdf("kites", "kites9"), expected
+    yield "deep/a/b/c/readme.md", "# Deep\n\nFar below.\n", Expected("markdown", "Deep", ("Far below",))
 
 
 def write_unreadable(folder: Path) -> dict[str, str]:

@@ -36,6 +36,7 @@ from pipelines.evaluation.evaluators import InformationRetrievalEvaluator
 from pipelines.models import Models
 from pipelines.search import Refine, SearchConfig
 from pipelines.search.cache import AnswerCache
+from pipelines.search.results import SearchResults
 from pipelines.service.config import ServeConfig
 from retrieve import CrossEncoder, DenseEncoder, HybridRetriever, LateInteractionReranker, MultiVectorEncoder, Reranker
 from retrieve.fusion import FUSIONS, fusion_from_config
@@ -111,17 +112,13 @@ def opened(parts: Parts) -> Any:
 
 
 def hybrid(parts: Parts) -> Any:
-    index, encoders = parts.index, ENCODERS
-    legs = [Bm25Retriever(index("bm25")), DenseRetriever(encoders["dense"], index("dense"))]
-    return HybridRetriever(legs)
-
-
-def cache(parts: Parts) -> Any:
-    return AnswerCache(3)
+    return HybridRetriever(
+        [Bm25Retriever(parts.index("bm25")), DenseRetriever(ENCODERS["dense"], parts.index("dense"))]
+    )
 
 
 def use_cache(held: Any) -> Any:
-    held.put("key", __import__("pipelines.search.results", fromlist=["SearchResults"]).SearchResults([]))
+    held.put("key", SearchResults([]))
     return list(held.get("key"))
 
 
@@ -132,10 +129,6 @@ def rerank(reranker: Any) -> Any:
 
     hits = Hits.from_run({"q": {"a": 2.0, "b": 1.0}}, ["q"])
     return reranker.rerank(["light"], hits, Texts())
-
-
-def evaluated(evaluator: Any) -> Any:
-    return evaluator.name
 
 
 Make = Callable[[Parts], Any]
@@ -169,7 +162,7 @@ OBJECTS: dict[str, tuple[Make, Callable[[Any], Any]]] = {
     "Reranker": (lambda p: Reranker(p.models["cross"]), rerank),
     "LateInteractionReranker": (lambda p: LateInteractionReranker(p.models["dense"]), rerank),
     "Models": (lambda p: Models(), lambda m: m.dense is not None),
-    "AnswerCache": (cache, use_cache),
+    "AnswerCache": (lambda p: AnswerCache(3), use_cache),
     "Corpus": (lambda p: read_corpus(p.corpus), lambda c: [d.text for d in c]),
     "ChunkedCorpus": (
         lambda p: ChunkedCorpus(read_corpus(p.corpus), Chunking(by="sentences", size=4, overlap=0)),
@@ -177,7 +170,7 @@ OBJECTS: dict[str, tuple[Make, Callable[[Any], Any]]] = {
     ),
     "InformationRetrievalEvaluator": (
         lambda p: InformationRetrievalEvaluator({"q": "light"}, {"d": "the light"}, {"q": {"d"}}),
-        evaluated,
+        lambda e: e.name,
     ),
     "Hits": (lambda p: Hits.from_run({"q": {"a": 2.0, "b": 1.0}}, ["q"]), lambda h: h),
     "Ranking": (lambda p: Hits.from_run({"q": {"a": 2.0, "b": 1.0}}, ["q"])[0], lambda r: list(r)),

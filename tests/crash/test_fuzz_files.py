@@ -141,9 +141,8 @@ def test_results_of_a_stranger_remove_nothing_outside_their_folder(tmp_path):
 def routed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("routed")
     write_bert(folder / "0_Transformer")
-    names = [("", "Router")]
-    entries = [{"idx": 0, "name": "0", "path": "", "type": f"sentence_transformers.models.{n}"} for _, n in names]
-    write_json(folder / "modules.json", entries)
+    router = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
+    write_json(folder / "modules.json", [router])
     types = {
         "0_Transformer": "sentence_transformers.models.Transformer",
         "1_Pooling": "sentence_transformers.models.Pooling",

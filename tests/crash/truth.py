@@ -1,4 +1,4 @@
-"""What a collection must answer: every state that it was in, as plain dictionaries, searched by brute force."""
+"""The truth about a collection: every state that it was in, as plain dictionaries, searched by brute force."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

@@ -39,6 +39,8 @@ def index(tmp_path_factory, documents):
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory, documents):
     """Return the folder of an index with term vectors, as Anserini's rerankers need them."""
+    import jnius
+
     path = tmp_path_factory.mktemp("theirs") / "index"
     lucene, fields = "org.apache.lucene.", "org.apache.lucene.document."
     with java_calls(path):
@@ -55,8 +57,6 @@ def theirs(tmp_path_factory, documents):
             row.add(java_class(fields + "StringField")("id", document.doc_id, java_class(fields + "Field$Store").YES))
             value = java_class(lucene + "util.BytesRef")(document.doc_id.encode())
             row.add(java_class(fields + "BinaryDocValuesField")("id", value))
-            import jnius
-
             text = jnius.cast("java.lang.CharSequence", java_class("java.lang.String")(document.contents))
             row.add(java_class(fields + "Field")("contents", text, kind))
             writer.addDocument(row)

@@ -7,43 +7,10 @@ from hypothesis import strategies as st
 from indexing.errors import InputError
 from indexing.query_syntax import Clause, Group, Leaf, SyntaxQuery, check_syntax, parse_query
 
-OPERATORS = [
-    "+",
-    "-",
-    '"',
-    "(",
-    ")",
-    "~",
-    "*",
-    "^",
-    ":",
-    "\\",
-    "title:",
-    "text:",
-    "AND",
-    "NOT",
-    "[a TO b]",
-    "/re/",
-    "*:*",
-]
 PIECES = [
-    *OPERATORS,
-    "&&",
-    "||",
-    "!",
-    "{",
-    "~2",
-    "^3",
-    "^-1",
-    "~999999",
-    "^1e9",
-    " ",
-    "\x00",
-    "\x01",
-    "\ud800",
-    "é",
-    "日本",
-    "a",
+    *'+-"()~*^:\\',
+    *["title:", "text:", "AND", "NOT", "[a TO b]", "/re/", "*:*"],
+    *["&&", "||", "!", "{", "~2", "^3", "^-1", "~999999", "^1e9", " ", "\x00", "\x01", "\ud800", "é", "日本", "a"],
 ]
 
 
@@ -89,13 +56,13 @@ def test_a_query_is_the_text_of_its_words_without_operators_and_exclusions():
         ("NOT AND OR a && b", "NOT AND OR a && b"),
         ("http://x.org foo:bar id:7", "http://x.org foo:bar id:7"),
         (r"\+a \-b \"c\" d\* e\~", '+a -b "c" d* e~'),
-        ("a* it~ ^2", "a it ^2"),
+        ("a* it~ ^2", "a it"),
     ],
 )
 def test_what_is_no_operator_where_it_stands_is_a_word(text, words):
     query = parse_query(text)
 
-    assert str(query) == words.replace("^2", "").strip() if text == "a* it~ ^2" else query == words
+    assert query == words
     assert not isinstance(query, SyntaxQuery)
 
 

@@ -1,7 +1,6 @@
 """Queries in the syntax `simple`, compared with a plain Python model of what they match."""
 
 import random
-import re
 
 import pytest
 
@@ -28,7 +27,7 @@ def distance(one: str, other: str) -> int:
 
 
 def holds_phrase(words: list[str], sought: list[str], slop: int) -> bool:
-    """Whether different words stand in this order, displaced by at most `slop` positions."""
+    """True if different words stand in this order, displaced by at most `slop` positions."""
     places = [[at - number for at, word in enumerate(words) if word == one] for number, one in enumerate(sought)]
 
     def reach(rest: list[list[int]], low: int, high: int) -> bool:
@@ -219,7 +218,7 @@ def test_nothing_in_a_text_is_markup_or_an_operator_of_lucene(english):
     for text in ("+<TermQuery>", "+a&b;", '+"]]> <x/>"', "+id:a", "+*:*", "+contents:herd", "+/h.*/", "+[a TO z]"):
         found(english, text)
     assert found(english, "+id:a") == []
-    assert re.search("herd", " ".join(found(english, "+contents:herd"))) is None
+    assert found(english, "+contents:herd") == []
 
 
 def test_a_query_with_synonyms_may_have_any_character(tmp_path):
