@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.hits import Hits
+
+if TYPE_CHECKING:
+    from retrieve.encoders.similarity import Similarity
 
 QUERIES_AT_ONCE = 512
 """Queries whose scores against the whole corpus are held in memory at a time."""
@@ -71,7 +74,7 @@ class Candidates:
 
 
 def nearest(
-    queries: NDArray[np.floating], corpus: NDArray[np.floating], count: int, *, metric: str = "cosine"
+    queries: NDArray[np.floating], corpus: NDArray[np.floating], count: int, *, metric: "Similarity" = "cosine"
 ) -> Iterator[Candidates]:
     """Search the corpus exactly for the `count` nearest documents of each query, a block of queries at a time.
 

@@ -22,6 +22,8 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from retrieve.encoders.similarity import Similarity
+
 
 class DenseOptions(TypedDict, total=False):
     """Keyword arguments of `DenseEncoder`'s encode methods, documented in `encode`."""
@@ -117,9 +119,10 @@ class DenseEncoder(PromptedEncoder):
         return other
 
     @property
-    def similarity(self) -> str:
+    def similarity(self) -> "Similarity":
         """Similarity that the model was trained for: "cosine", "dot", "euclidean" or "manhattan"."""
-        return self.checkpoint.settings.get("similarity_fn_name") or "cosine"
+        name: Similarity = self.checkpoint.settings.get("similarity_fn_name") or "cosine"
+        return name
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -5,12 +5,19 @@ import pytest
 
 from checkpoints import write_bert
 from corpus_files import write_lines
+from retrieve.encoders import CrossEncoder
 from training_rows import text
 
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bert(tmp_path_factory.mktemp("recipes") / "bert")
+
+
+@pytest.fixture
+def cross_encoder(tiny_cross_encoder: CrossEncoder) -> CrossEncoder:
+    """Return a copy of the shared cross-encoder, whose weights a test may train."""
+    return CrossEncoder(tiny_cross_encoder.checkpoint.folder, dtype="float32")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pipelines.training.losses import (
 )
 from pipelines.training.losses.cross import BinaryCrossEntropyLoss, ListNetLoss
 from pipelines.training.trainer import DenseTrainer, RerankerTrainer
-from retrieve.encoders import DenseEncoder
+from retrieve.encoders import CrossEncoder, DenseEncoder
 from training_runs import ARGUMENTS, dense, triples
 
 
@@ -174,16 +174,16 @@ def test_bad_data_is_refused_before_the_first_step(bert: Path, tmp_path: Path, r
         )
 
 
-def test_a_loss_that_does_not_fit_is_refused_before_the_first_step(tiny_cross_encoder: Any, tmp_path: Path) -> None:
+def test_a_loss_that_does_not_fit_is_refused_before_the_first_step(cross_encoder: CrossEncoder, tmp_path: Path) -> None:
     arguments = RerankerTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
     pairs = Dataset.from_dict({"query": ["a", "b"], "document": ["c", "d"]})
     with pytest.raises(InputError, match="needs labels"):
-        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(tiny_cross_encoder))
+        RerankerTrainer(cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(cross_encoder))
     with pytest.raises(InputError, match="needs lists of documents"):
-        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=ListNetLoss(tiny_cross_encoder))
+        RerankerTrainer(cross_encoder, arguments, pairs, loss=ListNetLoss(cross_encoder))
     with pytest.raises(InputError, match="one prompt"):
         arguments = RerankerTrainingArguments(str(tmp_path / "run"), prompts={"query": "x"}, **ARGUMENTS)
-        RerankerTrainer(tiny_cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(tiny_cross_encoder))
+        RerankerTrainer(cross_encoder, arguments, pairs, loss=BinaryCrossEntropyLoss(cross_encoder))
 
 
 def test_an_encoder_of_low_precision_is_refused(bert: Path) -> None:

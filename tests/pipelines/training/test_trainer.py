@@ -23,7 +23,7 @@ from pipelines.training.losses import (
 from pipelines.training.losses.cross import MultipleNegativesRankingLoss as CrossRankingLoss
 from pipelines.training.model import trained
 from pipelines.training.trainer import DenseTrainer, RerankerTrainer, SparseTrainer, last_checkpoint
-from retrieve.encoders import DenseEncoder, SparseEncoder
+from retrieve.encoders import CrossEncoder, DenseEncoder, SparseEncoder
 from training_runs import ARGUMENTS, dense, losses_of, triples
 
 
@@ -179,22 +179,22 @@ def test_held_out_streams_by_name_have_their_prompts_and_all_their_rows(bert: Pa
     assert streamed.evaluate()["eval_loss"] == pytest.approx(trainer.evaluate()["eval_loss"], rel=1e-5)
 
 
-def test_a_cross_encoder_trains_on_a_stream_as_on_the_same_rows(tiny_cross_encoder: Any, tmp_path: Path) -> None:
+def test_a_cross_encoder_trains_on_a_stream_as_on_the_same_rows(cross_encoder: CrossEncoder, tmp_path: Path) -> None:
     rows = triples(24).rename_column("negative", "negative_1")
-    loss = CrossRankingLoss(tiny_cross_encoder)
+    loss = CrossRankingLoss(cross_encoder)
     arguments = RerankerTrainingArguments(str(tmp_path / "run"), **ARGUMENTS | {"max_steps": 4})
     trainer = RerankerTrainer(
-        tiny_cross_encoder, arguments, rows.to_iterable_dataset(), rows.to_iterable_dataset(), loss=loss
+        cross_encoder, arguments, rows.to_iterable_dataset(), rows.to_iterable_dataset(), loss=loss
     )
     trainer.train()
     assert trainer.state.global_step == 4
     assert np.isfinite(trainer.evaluate()["eval_loss"])
     with pytest.raises(InputError, match="no length: set max_steps"):
         arguments = RerankerTrainingArguments(str(tmp_path / "run"), **ARGUMENTS)
-        RerankerTrainer(tiny_cross_encoder, arguments, rows.to_iterable_dataset(), loss=loss)
+        RerankerTrainer(cross_encoder, arguments, rows.to_iterable_dataset(), loss=loss)
     with pytest.raises(InputError, match="can be read only once"):
         arguments = RerankerTrainingArguments(str(tmp_path / "run"), **ARGUMENTS | {"max_steps": 4})
-        RerankerTrainer(tiny_cross_encoder, arguments, iter(rows), loss=loss)
+        RerankerTrainer(cross_encoder, arguments, iter(rows), loss=loss)
 
 
 def test_weights_are_loaded_with_the_arguments_that_the_model_was_loaded_with(bert: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Queries in the syntax `simple`, compared with a plain Python model of what they match."""
 
 import random
+from itertools import chain
 
 import pytest
 
@@ -242,9 +243,9 @@ def test_a_batch_of_plain_and_parsed_queries_is_searched_as_each_alone(english):
     assert ids == [one.doc_ids for one in alone]
     assert hits.scores.tolist() == [score for one in alone for score in one.scores.tolist()]
     scores = [english.score([query], [of]).tolist() for query, of in zip(queries, ids, strict=True)]
-    assert english.score(queries, ids).tolist() == sum(scores, [])
+    assert english.score(queries, ids).tolist() == list(chain.from_iterable(scores))
     terms = [english.matched_terms([query], one) for query, one in zip(queries, alone, strict=True)]
-    assert english.matched_terms(queries, hits) == sum(terms, [])
+    assert english.matched_terms(queries, hits) == list(chain.from_iterable(terms))
 
 
 @pytest.mark.parametrize("number", [150, pytest.param(10_000, marks=pytest.mark.slow)])
