@@ -21,13 +21,13 @@ class VectorEncoder(Protocol):
         and refuses queries of an encoder with another one.
     dimension
         Number of a vector's dimensions.
-    similarity
-        ``"cosine"`` or ``"dot"``.
+    similarity_fn_name
+        ``"cosine"`` or ``"dot"``. An attribute `similarity` that is this text is read as well.
     """
 
     identity: Any
     dimension: int
-    similarity: Any
+    similarity_fn_name: Any
 
     def encode_query(self, texts: Any, /) -> "NDArray[Any]":
         """Return the queries' vectors, float32 [texts, dimension]."""
@@ -55,7 +55,7 @@ class TermEncoder(Protocol):
 
 
 _NEEDED: Mapping[str, Sequence[str]] = {
-    "dense": ("identity", "dimension", "similarity", "encode_query", "encode_document"),
+    "dense": ("identity", "dimension", "similarity_fn_name", "encode_query", "encode_document"),
     "sparse": ("identity", "vocabulary", "encode_query", "encode_document"),
     "multi_vector": ("identity", "encode_query", "encode_document"),
 }
@@ -83,9 +83,34 @@ def check_encoder(encoder: Any, argument: str, kind: str, needed: Sequence[str] 
     InputError
         Naming the missing parts.
     """
-    lacking = [name for name in needed or _NEEDED[kind] if isinstance(encoder, type) or not hasattr(encoder, name)]
+    lacking = [name for name in needed or _NEEDED[kind] if isinstance(encoder, type) or not _has(encoder, name)]
     if not lacking:
         return encoder
     raise InputError(
         f"{argument} must be an encoder, and {shown(encoder)} has no {', '.join(lacking)}: {_REMEDIES[kind]}"
     )
+
+
+def similarity_name(encoder: Any, default: str | None = None) -> Any:
+    """Return the name of an encoder's similarity: its `similarity_fn_name`, or else its attribute `similarity`, a text.
+
+    Raises
+    ------
+    InputError
+        For an encoder with neither, unless there is a `default`.
+    """
+    if (name := getattr(encoder, "similarity_fn_name", None)) is not None:
+        return name
+    if isinstance(name := getattr(encoder, "similarity", None), str):
+        return name
+    if default is not None:
+        return default
+    raise InputError(
+        f"{shown(encoder)} has no similarity_fn_name: set it to the name of its similarity, such as 'cosine' or 'dot'"
+    )
+
+
+def _has(encoder: Any, name: str) -> bool:
+    if name == "similarity_fn_name" and isinstance(getattr(encoder, "similarity", None), str):
+        return True
+    return hasattr(encoder, name)

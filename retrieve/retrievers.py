@@ -9,7 +9,7 @@ from indexing.errors import InputError
 from indexing.hits import Hits, Ranking
 from indexing.inputs import texts, whole_number
 from indexing.resources import twin
-from retrieve.protocols import TermEncoder, VectorEncoder, check_encoder
+from retrieve.protocols import TermEncoder, VectorEncoder, check_encoder, similarity_name
 from retrieve.restriction import find_allowed
 from retrieve.trace import Trace
 
@@ -180,8 +180,8 @@ class DenseRetriever(IndexRetriever):
 
     def __init__(self, encoder: VectorEncoder, index: "Index", *, name: str = "dense") -> None:
         super().__init__(index, name=name)
-        self.encoder = check_encoder(encoder, "encoder", "dense", ("similarity", "encode_query"))
-        self.score_kind = "other" if encoder.similarity == "dot" else "cosine"
+        self.encoder = check_encoder(encoder, "encoder", "dense", ("similarity_fn_name", "encode_query"))
+        self.score_kind = "other" if similarity_name(encoder) == "dot" else "cosine"
 
     def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
         """Return the queries' vectors, float32 [queries, dimension]."""
@@ -271,7 +271,7 @@ class TokenRetriever(IndexRetriever):
                 stored.text(at),
                 asked[row],
                 self._tokens(texts.get(ids[at], ""), "document"),
-                mean=getattr(self.encoder, "similarity", None) == "meanmaxsim",
+                mean=similarity_name(self.encoder, "maxsim") == "meanmaxsim",
             )
             for at, row in enumerate(hits.rows.tolist())
         ]

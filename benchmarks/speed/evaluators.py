@@ -57,7 +57,7 @@ def theirs(queries: int, documents: int, sparse: bool) -> Job:
 class _OurStub:
     """Stub with the interface of our encoders that returns given vectors."""
 
-    similarity = "dot"
+    similarity_fn_name = "dot"
 
     def __init__(self, queries: Any, documents: Any, *, sparse: bool) -> None:
         self.queries, self.documents, self.kind = queries, documents, "sparse" if sparse else "dense"

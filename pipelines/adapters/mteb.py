@@ -140,13 +140,13 @@ class EncoderModel(AbsEncoder):
     """
 
     def __init__(self, encoder: "DenseEncoder", *, name: str = "retrieve-rerank/encoder") -> None:
-        if encoder.similarity not in ("cosine", "dot"):
-            raise InputError(f"mteb compares by cosine or dot product, but {encoder!r} by {encoder.similarity}")
+        if encoder.similarity_fn_name not in ("cosine", "dot"):
+            raise InputError(f"mteb compares by cosine or dot product, but {encoder!r} by {encoder.similarity_fn_name}")
         self.model, self.encoder = encoder, encoder
         self.mteb_model_meta = _meta(
             name,
             {"encoder": encoder.identity},
-            similarity_fn_name=encoder.similarity,
+            similarity_fn_name=encoder.similarity_fn_name,
             embed_dim=encoder.dimension,
             max_tokens=encoder.max_length,
         )

@@ -15,7 +15,7 @@ from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import check_fields
 from indexing.indexes.registry import Backend, kind_of
-from retrieve.protocols import check_encoder
+from retrieve.protocols import check_encoder, similarity_name
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
@@ -90,7 +90,7 @@ def make_plan(
         legs["bm25"] = with_parameters(Leg("bm25"), "bm25", "bm25", parameters)
     if dense is not None:
         check_encoder(dense, "dense", "dense")
-        metric = "dot" if dense.similarity == "dot" else "cosine"
+        metric = "dot" if similarity_name(dense) == "dot" else "cosine"
         rows = Leg("faiss", dense.identity, {"dimension": dense.dimension, "metric": metric})
         chosen = _dense_choice(dense_index)
         legs["dense"] = with_parameters(rows, "dense", chosen.backend, chosen.parameters)
@@ -101,7 +101,7 @@ def make_plan(
         legs["sparse"] = with_parameters(Leg("impact", sparse.identity), "sparse", chosen.backend, chosen.parameters)
         encoders["sparse"], vocabularies["sparse"] = sparse, sparse.vocabulary
     if multi_vector is not None:
-        described = {"dimension": multi_vector.dimension, "metric": multi_vector.similarity}
+        described = {"dimension": multi_vector.dimension, "metric": similarity_name(multi_vector)}
         rows = Leg("tokens", multi_vector.identity, described)
         chosen = IndexChoice(token_index) if isinstance(token_index, str) else token_index
         given = {**chosen.parameters, **(token_parameters or {})}

@@ -21,6 +21,7 @@ from pipelines.search.blocks import search_blocks
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.opening import LegRetrievers, searched_legs, stored_reranker, stored_tokens
 from pipelines.search.reading import read_queries
+from retrieve.protocols import similarity_name
 from retrieve.reranking.carried import CarriedWeight
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def system_reranker(system: System, legs: Mapping[str, "OpenLeg"], models: Model
     used = [legs[name] for name in system.legs]
     tokens = next((leg for leg in used if leg.kind == "tokens"), None)
     if tokens is not None and stored_tokens(config, tokens.collection.manifest) is not None:
-        return stored_reranker(config, tokens.retriever, mean=tokens.encoder.similarity == "meanmaxsim")
+        return stored_reranker(config, tokens.retriever, mean=similarity_name(tokens.encoder) == "meanmaxsim")
     dense = next((leg.encoder for leg in used if leg.kind == "dense"), None)
     retrievers = LegRetrievers(used[0].collection, models=models, dense=dense)
     try:

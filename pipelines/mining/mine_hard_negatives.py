@@ -23,6 +23,7 @@ from pipelines.mining.formatting import Format, Texts, formatted
 from pipelines.mining.positives import Positives, numbered
 from pipelines.mining.rescoring import PairScorer, cross_scores
 from retrieve.encoders.kernels.memory import release_freed_memory
+from retrieve.protocols import similarity_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -156,11 +157,13 @@ def mine_hard_negatives(
     rescore = cross_encoder if limited or min_score is not None else None
     counts, draw = Counts(), random.Random(seed)
     mined: list[tuple[int, Positives, NDArray[np.float32], Candidates]] = []
-    blocks = nearest(query_vectors, corpus_vectors, limits.range_max + most, metric=model.similarity)
+    blocks = nearest(query_vectors, corpus_vectors, limits.range_max + most, metric=similarity_name(model))
     for first, candidates in zip(_block_starts(len(queries), verbose), blocks, strict=True):
         own = positives.of_queries(first, first + len(candidates.documents))
         if rescore is None:
-            scores = _similarity(query_vectors[own.queries + first], corpus_vectors[own.documents], model.similarity)
+            scores = _similarity(
+                query_vectors[own.queries + first], corpus_vectors[own.documents], similarity_name(model)
+            )
         else:
             candidates, scores = _rescored(rescore, candidates, own, first, queries, documents)
         candidates = filtered(candidates, own, scores, limits, counts, include_positives=include_positives)

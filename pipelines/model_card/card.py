@@ -179,7 +179,7 @@ class Card:
             reader: Any = encoder.engine_for(task).input
             limit = reader.lengths.limit(task, reader.max_length) if hasattr(reader, "lengths") else reader.max_length
             facts += [f"* Maximum length of a {task}: {limit} tokens"] if limit else []
-        similarity = getattr(encoder, "similarity", None)
+        similarity = getattr(encoder, "similarity_fn_name", None)
         shown_similarity = {"maxsim": "MaxSim", "meanmaxsim": "MeanMaxSim"}.get(str(similarity), similarity)
         facts += [f"* Similarity: {shown_similarity}"] if similarity else []
         facts += [f"* License: {shown(self.license)}"] if self.license else []

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from indexing.inputs import number, whole_number
 from indexing.progress import progress
 from pipelines.exact_search.top_k import room_for_scores
-from pipelines.similar.vectors import check_vectors
+from retrieve.encoders.given_vectors import check_vectors
 from retrieve.encoders.similarity import dense_rows, unit
 
 PAIRS_KEPT = 1 << 24

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from indexing.inputs import texts, whole_number
 from pipelines.exact_search.nearest import Nearest
-from pipelines.similar.vectors import check_vectors
+from retrieve.encoders.given_vectors import check_vectors
 from retrieve.encoders.similarity import Similarity, Vectors, check_similarities
 
 ROWS_AT_ONCE = 4096

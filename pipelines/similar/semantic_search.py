@@ -8,7 +8,7 @@ import numpy as np
 from indexing.errors import InputError
 from indexing.inputs import whole_number
 from pipelines.exact_search.nearest import best
-from pipelines.similar.vectors import check_vectors
+from retrieve.encoders.given_vectors import check_vectors
 from retrieve.encoders.similarity import Similarity, check_similarities
 
 

@@ -9,7 +9,8 @@ from retrieve.encoders.dense import DenseEncoder
 from retrieve.encoders.dense_tokens import DenseTokens
 from retrieve.encoders.multi_vector import MultiVectorEncoder
 from retrieve.encoders.quantize import quantize, value_ranges
-from retrieve.encoders.sparse import SparseEncoder, Sparsity, sparsity
+from retrieve.encoders.sparse import SparseEncoder
+from retrieve.encoders.term_weights import Sparsity, sparsity
 from retrieve.encoders.workers import EncoderWorkers
 
 __all__ = [

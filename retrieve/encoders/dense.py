@@ -12,6 +12,7 @@ from indexing.inputs import listed, whole_number
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.compared import ComparesVectors, NamedSimilarity
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.functions import DenseFunction
 from retrieve.encoders.modules import Step
@@ -21,8 +22,6 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from retrieve.encoders.similarity import Similarity
 
 
 class DenseOptions(TypedDict, total=False):
@@ -41,7 +40,7 @@ class DenseOptions(TypedDict, total=False):
     device: Sequence[str] | None
 
 
-class DenseEncoder(PromptedEncoder):
+class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
     """Encoder of texts as float32 vectors.
 
     Vectors equal those of sentence-transformers for its checkpoints. A plain transformers checkpoint is pooled by the
@@ -73,7 +72,7 @@ class DenseEncoder(PromptedEncoder):
     def settings(self) -> dict[str, Any]:
         """Settings of the encoder, including its similarity and `truncate_dim`."""
         truncation = {} if self.truncate_dim is None else {"truncate_dim": self.truncate_dim}
-        return super().settings | {"similarity_fn_name": self.similarity} | truncation
+        return super().settings | {"similarity_fn_name": self.similarity_fn_name} | truncation
 
     def __init__(
         self, model: str | Path, *, truncate_dim: int | None = None, **arguments: Unpack[LoadArguments]
@@ -119,15 +118,9 @@ class DenseEncoder(PromptedEncoder):
         return other
 
     @property
-    def similarity(self) -> "Similarity":
-        """Similarity that the model was trained for: "cosine", "dot", "euclidean" or "manhattan"."""
-        name: Similarity = self.checkpoint.settings.get("similarity_fn_name") or "cosine"
-        return name
-
-    @property
     def identity(self) -> dict[str, Any]:
         """Identity of the encoder, including its similarity."""
-        return super().identity | {"similarity": self.similarity}
+        return super().identity | {"similarity": self.similarity_fn_name}
 
     @overload
     def encode(

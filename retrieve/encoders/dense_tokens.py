@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.token_vectors import TokenVectors
+from retrieve.encoders.compared import ComparesTokens
 
 if TYPE_CHECKING:
     from retrieve.encoders.dense import DenseEncoder
 
 
-class DenseTokens:
+class DenseTokens(ComparesTokens):
     """Encoder of texts as the token vectors of a `DenseEncoder` before pooling, scaled to unit length.
 
     Special tokens are included, and no prompts are used, as in `LateInteractionReranker`.
@@ -23,7 +24,7 @@ class DenseTokens:
         An encoder with a transformer.
     """
 
-    similarity = "meanmaxsim"
+    similarity_fn_name = "meanmaxsim"
 
     def __init__(self, encoder: "DenseEncoder") -> None:
         self.encoder = encoder

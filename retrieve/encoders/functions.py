@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from indexing.errors import InputError, ModelError
 from indexing.inputs import texts as checked_texts
 from indexing.inputs import whole_number
+from retrieve.encoders.compared import ComparesVectors
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -28,7 +29,7 @@ class _Function:
         return [given] if isinstance(given, str) else list(checked_texts(given, "texts"))
 
 
-class DenseFunction(_Function):
+class DenseFunction(ComparesVectors, _Function):
     """A function as an encoder of vectors; create it with `DenseEncoder.of`."""
 
     def __init__(
@@ -43,13 +44,13 @@ class DenseFunction(_Function):
         super().__init__(encode, encode_query, identity)
         if similarity not in ("cosine", "dot"):
             raise InputError(f"similarity must be 'cosine' or 'dot', not {similarity!r}")
-        self.dimension, self.similarity = whole_number(dimension, "dimension"), similarity
+        self.dimension, self.similarity_fn_name = whole_number(dimension, "dimension"), similarity
 
     @property
     def identity(self) -> dict[str, Any]:
         """Identity as stated, with dimension and similarity."""
         stated = {"name": self._name, "kind": "function-dense", "model": self._name}
-        return stated | {"dimension": self.dimension, "similarity": self.similarity}
+        return stated | {"dimension": self.dimension, "similarity": self.similarity_fn_name}
 
     def encode_query(self, texts: str | Sequence[str], /) -> NDArray[np.float32]:
         """Return the queries' vectors, float32 [texts, dimension]; of a single text one vector."""

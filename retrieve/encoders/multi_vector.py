@@ -13,6 +13,7 @@ from indexing.inputs import require_positive
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.colbert_layouts import read_layout
+from retrieve.encoders.compared import TOKEN_SIMILARITIES, ComparesTokens, NamedSimilarity
 from retrieve.encoders.engine import Chunk, check_finite
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 TEXTS_PER_CHUNK = 512
 """Texts whose token vectors are held beside the result: 50 MB for 180 tokens of 128 dimensions."""
-SIMILARITIES = ("maxsim", "meanmaxsim")
 
 TokenPrecision = Literal["float32", "float16"]
 
@@ -43,7 +43,7 @@ class MultiVectorOptions(TypedDict, total=False):
     convert_to: Literal["ragged", "list", "torch"]
 
 
-class MultiVectorEncoder(PromptedEncoder):
+class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
     """Encoder of texts as one vector for each token that counts, as ColBERT does.
 
     Vectors equal those of sentence-transformers for its checkpoints, PyLate's and Stanford ColBERT's. Khattab and
@@ -67,11 +67,12 @@ class MultiVectorEncoder(PromptedEncoder):
     >>> encoder = MultiVectorEncoder("lightonai/GTE-ModernColBERT-v1")  # doctest: +SKIP
     >>> queries = encoder.encode_query(["how do vaccines work"])  # doctest: +SKIP
     >>> documents = encoder.encode_document(["Vaccines train the immune system."])  # doctest: +SKIP
-    >>> max_sim(queries, documents).shape  # doctest: +SKIP
-    (1, 1)
+    >>> encoder.similarity(queries, documents).shape  # doctest: +SKIP
+    torch.Size([1, 1])
     """
 
     kind = "multi-vector"
+    similarities, default_similarity = TOKEN_SIMILARITIES, "maxsim"
     organisation = "lightonai"
     model_type = "MultiVectorEncoder"
     default_steps = ()
@@ -90,20 +91,14 @@ class MultiVectorEncoder(PromptedEncoder):
         super().__init__(model, **arguments)
 
     @property
-    def similarity(self) -> str:
-        """Score that the model was trained for: "maxsim", or "meanmaxsim", which divides by the query's tokens."""
-        name = self.checkpoint.settings.get("similarity_fn_name")
-        return name if name in SIMILARITIES else SIMILARITIES[0]
-
-    @property
     def identity(self) -> dict[str, Any]:
         """Identity of the encoder, including its similarity."""
-        return super().identity | {"similarity": self.similarity}
+        return super().identity | {"similarity": self.similarity_fn_name}
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of the encoder, including its similarity."""
-        return super().settings | {"similarity_fn_name": self.similarity}
+        return super().settings | {"similarity_fn_name": self.similarity_fn_name}
 
     def encode(
         self,

@@ -4,18 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from indexing.errors import InputError
 from indexing.inputs import whole_number
-from indexing.plurals import counted
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.compared import ComparesVectors, NamedSimilarity
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.functions import SparseFunction
 from retrieve.encoders.modules import Step
+from retrieve.encoders.term_weights import check_weights, shared_weights
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SparseOptions(TypedDict, total=False):
     device: Sequence[str] | None
 
 
-class SparseEncoder(PromptedEncoder):
+class SparseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
     """Encoder of texts as sparse rows of term weights, as SPLADE does.
 
     Reads sentence-transformers' sparse checkpoints; a plain masked-language-model checkpoint is pooled as SPLADE-max.
@@ -49,6 +49,7 @@ class SparseEncoder(PromptedEncoder):
     """
 
     kind = "sparse"
+    default_similarity = "dot"
     organisation = "sparse-encoder"
     model_type = "SparseEncoder"
     default_steps = (Step("MLMTransformer", config={}), Step("SpladePooling", config={}))
@@ -68,20 +69,15 @@ class SparseEncoder(PromptedEncoder):
     of = staticmethod(SparseFunction)
 
     @property
-    def similarity(self) -> str:
-        """Similarity that the model was trained for: "dot" unless the checkpoint names another."""
-        return self.checkpoint.settings.get("similarity_fn_name") or "dot"
-
-    @property
     def identity(self) -> dict[str, Any]:
         """Identity of the encoder, including its similarity and `max_active_dims`."""
-        return super().identity | {"similarity": self.similarity, "max_active_dims": self.max_active_dims}
+        return super().identity | {"similarity": self.similarity_fn_name, "max_active_dims": self.max_active_dims}
 
     @property
     def settings(self) -> dict[str, Any]:
         """Settings of the encoder, including its similarity and `max_active_dims`."""
         limit = {} if self.max_active_dims is None else {"max_active_dims": self.max_active_dims}
-        return super().settings | {"similarity_fn_name": self.similarity} | limit
+        return super().settings | {"similarity_fn_name": self.similarity_fn_name} | limit
 
     @cached_property
     def vocabulary(self) -> list[str]:
@@ -193,26 +189,27 @@ class SparseEncoder(PromptedEncoder):
         ):
             yield self._weights(block, limit)
 
-    def decode(self, weights: csr_matrix, top_k: int | None = None) -> list[list[tuple[str, float]]]:
+    def decode(self, embeddings: Any, top_k: int | None = None) -> list[Any]:
         """Return the terms of each row with their weights, heaviest first and equal ones in vocabulary order.
 
         Parameters
         ----------
-        weights
-            [rows, vocabulary], from `encode`.
+        embeddings
+            Term weights [rows, vocabulary], from `encode` or `intersection`, or a tensor or an array of them.
         top_k
             Maximum terms per row; all by default.
+
+        Returns
+        -------
+        list
+            For each row a list of (term, weight); for a tensor or an array of one dimension only its list.
 
         Raises
         ------
         InputError
-            If `weights` are not as wide as the vocabulary, or `top_k` is below 1.
+            If `embeddings` are not as wide as the vocabulary, or `top_k` is below 1.
         """
-        if weights.shape[1] != self.dimension:
-            raise InputError(
-                f"the vocabulary has {counted(self.dimension, 'term')}, but the weights "
-                f"{counted(weights.shape[1], 'column')}"
-            )
+        weights = check_weights(embeddings, self.dimension)
         top_k = None if top_k is None else whole_number(top_k, "top_k")
         rows = []
         for low, high in pairwise(weights.indptr):
@@ -220,7 +217,32 @@ class SparseEncoder(PromptedEncoder):
             order = np.lexsort((columns, -values))[:top_k]
             terms = (self.vocabulary[column] for column in columns[order])
             rows.append(list(zip(terms, values[order].tolist(), strict=True)))
-        return rows
+        return rows[0] if getattr(embeddings, "ndim", 2) == 1 else rows
+
+    @staticmethod
+    def intersection(embeddings_1: Any, embeddings_2: Any) -> csr_matrix:
+        """Return the products of the weights of the terms that a text shares with others.
+
+        `decode` of it names the terms that a query and a document have in common, the heaviest first.
+
+        Parameters
+        ----------
+        embeddings_1
+            Term weights of one text.
+        embeddings_2
+            Term weights of any number of texts, [rows, vocabulary].
+
+        Returns
+        -------
+        scipy.sparse.csr_matrix, float32 [rows of embeddings_2, vocabulary]
+            Products above 0 only.
+
+        Raises
+        ------
+        InputError
+            If `embeddings_1` has several rows, or the widths differ.
+        """
+        return shared_weights(embeddings_1, embeddings_2)
 
     def _weights(self, chunk: Chunk, limit: int | None) -> csr_matrix:
         order, counts, columns, weights = [], [], [], []
@@ -237,28 +259,6 @@ class SparseEncoder(PromptedEncoder):
             (np.concatenate(weights), np.concatenate(columns), bounds), shape=(len(chunk), self.dimension)
         )
         return batched[chunk.places(order)]
-
-
-class Sparsity(NamedTuple):
-    """Sparsity of rows of term weights.
-
-    Parameters
-    ----------
-    active_dims
-        Mean number of nonzero terms in a row.
-    sparsity_ratio
-        Mean share of zero terms in a row.
-    """
-
-    active_dims: float
-    sparsity_ratio: float
-
-
-def sparsity(weights: csr_matrix) -> Sparsity:
-    """Compute the sparsity of rows; (0, 1) for no rows."""
-    rows, columns = weights.shape
-    active = weights.count_nonzero() / rows if rows else 0.0
-    return Sparsity(active, 1 - active / columns if columns else 1.0)
 
 
 def _keep_largest(weights: "Tensor", limit: int | None) -> "Tensor":

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.inputs import texts as checked_texts
 from indexing.plurals import counted
+from retrieve.encoders.compared import ComparesVectors
 from retrieve.remote.client import Client, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
 from retrieve.remote.fingerprint import PROBES, sketch
@@ -69,7 +70,7 @@ class _Remote:
         }
 
 
-class RemoteEncoder(_Remote):
+class RemoteEncoder(ComparesVectors, _Remote):
     """Encoder of vectors behind a URL; it has the interface `retrieve.protocols.VectorEncoder`.
 
     Creating one sends eight fixed texts to the server, to learn the dimension and to recognise the model later
@@ -121,7 +122,7 @@ class RemoteEncoder(_Remote):
             raise InputError(f"similarity must be 'cosine' or 'dot', not {similarity!r}")
         endpoint = Endpoint.of(url, "dense", model=model, protocol=protocol)
         super().__init__(endpoint, key_variable, concurrency, batch, (query_seconds, document_seconds))
-        self.similarity, self._asked = similarity, dimensions
+        self.similarity_fn_name, self._asked = similarity, dimensions
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self.dimension = 0
         probed = self.encode_document(list(PROBES))
@@ -131,7 +132,7 @@ class RemoteEncoder(_Remote):
     @property
     def identity(self) -> dict[str, Any]:
         """Identity of the model; a collection compares fingerprints by their cosines, and all else exactly."""
-        stated = {"dimension": self.dimension, "similarity": self.similarity, "prompts": dict(self._prompts)}
+        stated = {"dimension": self.dimension, "similarity": self.similarity_fn_name, "prompts": dict(self._prompts)}
         return self._identity("remote-dense", **stated)
 
     def encode_query(self, texts: str | Sequence[str], /) -> NDArray[np.float32]:

@@ -89,7 +89,7 @@ def test_minilm_facts(minilm):
 
     assert ours.max_length == reference.max_seq_length
     assert ours.dimension == reference.get_embedding_dimension()
-    assert ours.similarity == reference.similarity_fn_name
+    assert ours.similarity_fn_name == reference.similarity_fn_name
 
 
 CONFIGS = {
@@ -190,7 +190,7 @@ def test_prompts(tmp_path, include_prompt):
 
     ours = DenseEncoder(tmp_path / "saved", dtype="float32", device="cpu")
 
-    assert ours.similarity == "dot"
+    assert ours.similarity_fn_name == "dot"
     equal(ours.encode(TEXTS), reference.encode(TEXTS))
     equal(ours.encode_query(TEXTS), reference.encode_query(TEXTS))
     equal(ours.encode_document(TEXTS), reference.encode_document(TEXTS))

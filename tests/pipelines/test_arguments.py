@@ -363,7 +363,7 @@ class OwnEncoder:
     """The example of docs/encoders.md: an encoder of one's own."""
 
     identity: ClassVar = {"name": "letters", "version": 1}
-    dimension, similarity = 26, "cosine"
+    dimension, similarity_fn_name = 26, "cosine"
 
     def encode_query(self, texts):
         counts = [[text.lower().count(chr(97 + at)) for at in range(26)] for text in texts]

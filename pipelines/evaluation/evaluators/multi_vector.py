@@ -25,7 +25,7 @@ from pipelines.evaluation.evaluators.reranking import RerankingEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, similarity_of
 from pipelines.measures.distillation import checked_temperatures, kl_divergence
-from retrieve.encoders.multi_vector import SIMILARITIES
+from retrieve.encoders.compared import TOKEN_SIMILARITIES
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class MultiVectorRerankingEvaluator(RerankingEvaluator):
 class MultiVectorTripletEvaluator(TripletEvaluator):
     """See `TripletEvaluator`; the similarities are "maxsim" and "meanmaxsim"."""
 
-    known_similarities = SIMILARITIES
+    known_similarities = TOKEN_SIMILARITIES
 
     def __init__(self, *args: Any, **options: Any) -> None:
         no_truncation(options)

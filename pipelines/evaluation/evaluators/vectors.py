@@ -9,6 +9,7 @@ from scipy.sparse import issparse
 
 from retrieve.encoders.base import Task
 from retrieve.encoders.similarity import Similarity, Vectors
+from retrieve.protocols import similarity_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +88,5 @@ def sparsity_by_name(model: Any, **parts: Vectors) -> dict[str, float]:
 
 def similarity_of(model: Any) -> Similarity:
     """Return the similarity that a model was trained for."""
-    found: Similarity = model.similarity
+    found: Similarity = similarity_name(model)
     return found

@@ -59,7 +59,7 @@ def fit_last_layer(
         layer or no cosine similarity, or the rows have labels or are too few.
     """
     columns, layer = roles(rows.column_names), _last_layer(encoder)
-    if layer is None or encoder.similarity != "cosine" or columns.label is not None or len(columns.inputs) < 2:
+    if layer is None or encoder.similarity_fn_name != "cosine" or columns.label is not None or len(columns.inputs) < 2:
         return None
     if len(rows) > MAX_ROWS:
         rows = rows.select(np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64))

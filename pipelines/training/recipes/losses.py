@@ -146,7 +146,7 @@ def _losses_of(kind: Kind) -> Any:
 
 def _token_options(encoder: Any, options: dict[str, Any], *, has_scale: bool) -> dict[str, Any]:
     """Return options with the score that a multi-vector encoder was made for, unless another is chosen."""
-    chosen = {"similarity_fct": encoder.similarity} | options
+    chosen = {"similarity_fct": encoder.similarity_fn_name} | options
     if has_scale and chosen["similarity_fct"] == "meanmaxsim":
         chosen = {"scale": _MEAN_SCALE} | chosen
     return chosen

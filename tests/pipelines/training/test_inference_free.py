@@ -100,7 +100,7 @@ def test_a_sparse_autoencoder_of_a_dense_encoder(rows: Path, tmp_path: Path) -> 
     mine, theirs = trained(bert, rows, tmp_path / "csr", "--loss", "csr", "--lr", "1e-3")
     the_same(mine, theirs)
     assert mine.dimension == 4 * 32 and mine.encode(["water heat"]).nnz <= 8
-    assert mine.similarity == "dot", "inverted indexes sum products of weights"
+    assert mine.similarity_fn_name == "dot", "inverted indexes sum products of weights"
     card = (tmp_path / "csr" / "final" / "README.md").read_text("utf-8")
     assert "CSRLoss" in card and "2503.01776" in card and "CSR Sparse Encoder" in card
     again, _ = trained(tmp_path / "csr" / "final", rows, tmp_path / "again")
