@@ -15,19 +15,28 @@ from pipelines.training.losses.cached import (
     CachedSpladeLoss,
 )
 from pipelines.training.losses.contrastive import ContrastiveLoss, OnlineContrastiveLoss
+from pipelines.training.losses.contrastive_tension import (
+    ContrastiveTensionLoss,
+    ContrastiveTensionLossInBatchNegatives,
+)
 from pipelines.training.losses.cosent import AnglELoss, CoSENTLoss
 from pipelines.training.losses.cosine_similarity import CosineSimilarityLoss
+from pipelines.training.losses.denoising import DenoisingAutoEncoderLoss
 from pipelines.training.losses.distill_kl_div import DistillKLDivLoss
+from pipelines.training.losses.embed_distill import EmbedDistillLoss
 from pipelines.training.losses.gist import GISTEmbedLoss
 from pipelines.training.losses.margin_mse import MarginMSELoss
 from pipelines.training.losses.matryoshka import MatryoshkaLoss
+from pipelines.training.losses.mega_batch_margin import MegaBatchMarginLoss
 from pipelines.training.losses.mse import MSELoss
 from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
 )
-from pipelines.training.losses.sparse_autoencoder import CSRLoss
-from pipelines.training.losses.splade import SpladeLoss
+from pipelines.training.losses.orthogonal import GlobalOrthogonalRegularizationLoss
+from pipelines.training.losses.softmax import SoftmaxLoss
+from pipelines.training.losses.sparse_autoencoder import CSRLoss, CSRReconstructionLoss
+from pipelines.training.losses.splade import FlopsLoss, SpladeLoss
 from pipelines.training.losses.triplet import TripletLoss
 
 __all__ = [
@@ -38,6 +47,7 @@ __all__ = [
     "BatchHardTripletLoss",
     "BatchSemiHardTripletLoss",
     "CSRLoss",
+    "CSRReconstructionLoss",
     "CachedGISTEmbedLoss",
     "CachedLoss",
     "CachedMultipleNegativesRankingLoss",
@@ -45,16 +55,24 @@ __all__ = [
     "CachedSpladeLoss",
     "CoSENTLoss",
     "ContrastiveLoss",
+    "ContrastiveTensionLoss",
+    "ContrastiveTensionLossInBatchNegatives",
     "CosineSimilarityLoss",
+    "DenoisingAutoEncoderLoss",
     "DistillKLDivLoss",
+    "EmbedDistillLoss",
+    "FlopsLoss",
     "GISTEmbedLoss",
+    "GlobalOrthogonalRegularizationLoss",
     "MSELoss",
     "MarginMSELoss",
     "Matryoshka2dLoss",
     "MatryoshkaLoss",
+    "MegaBatchMarginLoss",
     "MultipleNegativesRankingLoss",
     "MultipleNegativesSymmetricRankingLoss",
     "OnlineContrastiveLoss",
+    "SoftmaxLoss",
     "SpladeLoss",
     "TripletLoss",
 ]

@@ -43,6 +43,28 @@ def reconstruction(columns: Sequence[Features], *, beta: float) -> dict[str, Ten
     }
 
 
+class CSRReconstructionLoss(EmbeddingLoss):
+    """`reconstruction` alone.
+
+    Parameters
+    ----------
+    beta
+        Weight of the error of dead codes.
+    """
+
+    def __init__(self, model: Any, beta: float = 1.0) -> None:
+        super().__init__(model)
+        self.beta = beta
+
+    def forward(self, columns: Sequence[Features], labels: Tensor | None = None) -> dict[str, Tensor]:
+        """Encode and decode the columns, and return the errors by name."""
+        return reconstruction([self.model(column) for column in columns], beta=self.beta)
+
+    def loss_from_embeddings(self, embeddings: Sequence[Any], labels: Any = None) -> dict[str, Tensor]:
+        """Return the errors by name, of the autoencoder's outputs instead of embeddings."""
+        return reconstruction(embeddings, beta=self.beta)
+
+
 class CSRLoss(WrapperLoss):
     """The sum of `reconstruction` and another loss over the sparse codes.
 

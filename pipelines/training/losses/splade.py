@@ -28,6 +28,24 @@ def flops(weights: Tensor, *, threshold: int | None = None) -> Tensor:
     return (weights.mean(dim=0) ** 2).sum()
 
 
+class FlopsLoss(EmbeddingLoss):
+    """`flops` of all texts of a batch, alone: no model learns from it without another loss.
+
+    Parameters
+    ----------
+    threshold
+        See `flops`.
+    """
+
+    def __init__(self, model: Any, threshold: int | None = None) -> None:
+        super().__init__(model)
+        self.threshold = threshold
+
+    def loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Any = None) -> Tensor:
+        """Return the expected number of multiplications, over the texts of all columns."""
+        return flops(torch.cat(list(embeddings)), threshold=self.threshold)
+
+
 class SpladeLoss(WrapperLoss):
     """The sum of another loss, usually by dot product, and the weighted `flops` of documents and queries.
 

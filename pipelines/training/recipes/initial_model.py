@@ -9,7 +9,7 @@ from pipelines.training.recipes import mlm_head, projection, rotation
 from pipelines.training.recipes.autoencoder import write_autoencoder
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.inference_free import TEXTS_COUNTED, is_inference_free, write_inference_free_encoder
-from pipelines.training.recipes.losses import class_name
+from pipelines.training.recipes.losses import AUTOENCODER_LOSSES, class_name
 from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
 
@@ -118,7 +118,7 @@ def _with_head(settings: TrainSettings, rows: Any, folder: Path) -> str | Path:
     if has_sparse_head(settings.model):
         return settings.model
     dense = DenseEncoder(settings.model, dtype="float32", device="cpu", max_length=settings.max_length)
-    if settings.loss is not None and class_name("sparse", settings.loss) == "CSRLoss":
+    if settings.loss is not None and class_name("sparse", settings.loss) in AUTOENCODER_LOSSES:
         return write_autoencoder(dense, folder, seed=settings.seed)
     return mlm_head.write_mlm_encoder(dense, _documents(rows, mlm_head.TEXTS_READ), folder)
 

@@ -15,6 +15,19 @@ from pipelines.training.roles import roles
 if TYPE_CHECKING:
     from torch import nn
 
+_ADDED = {"FlopsLoss", "GlobalOrthogonalRegularizationLoss"}
+"""Regularizers, from which alone no model learns to rank."""
+_DENSE_ONLY = {
+    "AnglELoss",
+    "CoSENTLoss",
+    "ContrastiveTensionLoss",
+    "ContrastiveTensionLossInBatchNegatives",
+    "DenoisingAutoEncoderLoss",
+    "EmbedDistillLoss",
+    "MegaBatchMarginLoss",
+    "SoftmaxLoss",
+}
+AUTOENCODER_LOSSES = {"CSRLoss", "CSRReconstructionLoss"}
 _WRAPPERS = {"AdaptiveLayerLoss", "CachedLoss", "CachedSpladeLoss", "Matryoshka2dLoss", "MatryoshkaLoss", "SpladeLoss"}
 BATCH, LARGE_BATCH = 32, 128
 MIN_STEPS = 20
@@ -28,8 +41,8 @@ _DOT_PRODUCT = {"similarity": "dot", "scale": 1.0}
 
 def loss_names(kind: Kind) -> list[str]:
     """Return the names of the losses available for a kind of model."""
-    excluded = _WRAPPERS | ({"AnglELoss", "CoSENTLoss"} if kind == "sparse" else {"CSRLoss"})
-    return [name for name in _losses_of(kind).__all__ if name.endswith("Loss") and name not in excluded]
+    excluded = _WRAPPERS | _ADDED | (_DENSE_ONLY if kind == "sparse" else AUTOENCODER_LOSSES)
+    return [name for name in _losses_of(kind).__all__ if "Loss" in name and name not in excluded]
 
 
 def default_loss(kind: Kind, rows: Any) -> str:
@@ -93,15 +106,15 @@ def make_loss(kind: Kind, settings: TrainSettings, encoder: Any, rows: Any) -> "
             name = "CSRLoss"
         elif kind in ("dense", "multi-vector") and batch_size_of(kind, settings, rows) > BATCH:
             name = f"Cached{name}"
-    if name == "CSRLoss" and not is_autoencoder:
+    if name in AUTOENCODER_LOSSES and not is_autoencoder:
         raise InputError(
-            f"CSRLoss trains a sparse autoencoder, and {encoder.checkpoint.name} has none: choose another loss"
+            f"{name} trains a sparse autoencoder, and {encoder.checkpoint.name} has none: choose another loss"
         )
     options = _checked_options(kind, name, settings.loss_options)
     if kind == "multi-vector":
         options = _token_options(encoder, options, has_scale="MultipleNegatives" in name)
     loss = getattr(_losses_of(kind), name)(encoder, **options)
-    if name == "CSRLoss":
+    if name in AUTOENCODER_LOSSES:
         return loss
     if kind == "sparse":
         # Inference-free queries have a fixed weight per term, which a query regularizer would only scale.
