@@ -13,6 +13,10 @@ class StorageError(RetrieveError):
     """Missing, damaged or locked file or folder, or one of another kind than expected."""
 
 
+class LaterStateError(StorageError):
+    """State of a reader that cannot be completed, since a writer has moved the collection on: `refresh` it."""
+
+
 class ModelError(RetrieveError):
     """Checkpoint that cannot be found, read or used for the requested task."""
 

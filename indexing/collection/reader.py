@@ -29,7 +29,7 @@ from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.disk import folder_bytes
 from indexing.documents import Document
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError, LaterStateError, RetrieveError, StorageError
 from indexing.filters import FilterLike
 from indexing.indexes.base import Index
 from indexing.resources import Closing, Lifetime
@@ -117,10 +117,20 @@ class Collection(Closing):
         Raises
         ------
         StorageError
-            When there is no such leg, its files cannot be used, or it is opened only now and the collection was written
-            to or replaced since.
+            When there is no such leg, or its files cannot be used; a `LaterStateError` when it is opened only now,
+            something was read before, and the collection was written to or replaced since.
         """
-        return self._snapshot.settled_index(name)
+        attempts = ATTEMPTS
+        while True:
+            snapshot = self._snapshot
+            unread = not snapshot.seen and not snapshot.indexes
+            try:
+                return snapshot.settled_index(name)
+            except LaterStateError:
+                attempts -= 1
+                if not (unread and attempts):
+                    raise
+            self.refresh()
 
     def leg(self, name: str) -> Leg:
         """Return the manifest's entry of this leg."""
@@ -171,16 +181,7 @@ class Collection(Closing):
         """
         with self._refreshing:
             self._lifetime.check()
-            _recover(self.path)
-            older, newer = self._snapshot, Snapshot.open(self.path)
-            try:
-                newer.adopt(older)
-                for user, build in self._builders.items():
-                    newer.parts[user] = build(newer)
-                newer.settle()
-            except BaseException:
-                newer.close(keep=[older])
-                raise
+            older, newer = self._snapshot, self._newer()
             with self._pinning:
                 self._snapshot = newer
                 self._live.append(newer)
@@ -201,11 +202,22 @@ class Collection(Closing):
         user
             Key of the built object in `Snapshot.parts`.
         build
-            Builds it; an error makes `refresh` fail, which changes nothing.
+            Builds it; an error makes `refresh` fail, which changes nothing. If the collection is replaced meanwhile,
+            the reader moves to its new state.
         """
         with self._refreshing:
-            self._snapshot.parts[user] = build(self._snapshot)
-            self._snapshot.settle()
+            try:
+                self._snapshot.parts[user] = build(self._snapshot)
+                self._snapshot.settle()
+            except (RetrieveError, OSError) as error:
+                if not _has_moved(self._snapshot, error):
+                    raise
+                self._builders[user] = build
+                try:
+                    self.refresh()
+                except BaseException:
+                    del self._builders[user]
+                    raise
             self._builders[user] = build
 
     @contextmanager
@@ -246,6 +258,26 @@ class Collection(Closing):
         self._pinning: threading.Lock = threading.Lock()
         self._refreshing: threading.RLock = threading.RLock()
 
+    def _newer(self) -> Snapshot:
+        """Open the last committed state with all that is built over it; again if it is replaced meanwhile."""
+        attempt = 0
+        while True:
+            _recover(self.path)
+            older, newer = self._snapshot, Snapshot.open(self.path)
+            try:
+                newer.adopt(older)
+                for user, build in self._builders.items():
+                    newer.parts[user] = build(newer)
+                newer.settle()
+            except BaseException as error:
+                attempt += 1
+                again = attempt < ATTEMPTS and _has_moved(newer, error)
+                newer.close(keep=[older])
+                if not again:
+                    raise
+            else:
+                return newer
+
     def _retire(self, snapshot: Snapshot) -> None:
         """Close a state that no search may begin in, unless one is still running in it."""
         with self._pinning:
@@ -255,6 +287,12 @@ class Collection(Closing):
             self._live.remove(snapshot)
             others = list(self._live)
         snapshot.close(keep=others)
+
+
+def _has_moved(snapshot: Snapshot, error: BaseException) -> bool:
+    """Return whether a state could not be opened because another process has moved the collection on meanwhile."""
+    failed = isinstance(error, RetrieveError | OSError)
+    return isinstance(error, LaterStateError) or (failed and snapshot.documents.replaced)
 
 
 def _recover(path: Path) -> None:

@@ -14,7 +14,7 @@ from indexing.collection.staging import hidden_sibling
 from indexing.collection.store import DocumentStore
 from indexing.collection.stored_rows import stored_rows
 from indexing.disk import file_stamp
-from indexing.errors import StorageError
+from indexing.errors import LaterStateError, StorageError
 from indexing.filters import FilterLike, parse_filter
 from indexing.indexes.base import Index, Lookups
 from indexing.resources import Closing, Lifetime
@@ -91,8 +91,8 @@ class Snapshot(Closing):
         Raises
         ------
         StorageError
-            When there is no such leg, its files cannot be used, or it is opened only now and the collection was written
-            to or replaced since.
+            When there is no such leg, or its files cannot be used; a `LaterStateError` when it is opened only now and
+            the collection was written to or replaced since.
         """
         with self._opening:
             self._lifetime.check()
@@ -112,6 +112,11 @@ class Snapshot(Closing):
         """Take a later state of the documents if a leg is ahead of it, and later ones of the legs that are behind.
 
         To be called before the first search. After a kill, legs may stay behind until the next writer.
+
+        Raises
+        ------
+        LaterStateError
+            When the collection was replaced meanwhile.
         """
         for _ in range(ATTEMPTS):
             if any(index.sequence > self.documents.sequence for index in self.indexes.values()):
@@ -124,7 +129,10 @@ class Snapshot(Closing):
                 except StorageError:
                     # A writer may have built it anew in another folder: the older state will do, unless it was purged.
                     if index.sequence < self.documents.purged:
+                        self._check_in_place()
                         raise
+            if behind:
+                self._check_in_place()
             if before == [index.sequence for index in behind]:
                 break
         self.seen = True
@@ -173,7 +181,7 @@ class Snapshot(Closing):
         try:
             self._check_in_place()
             if self.seen and index.sequence > self.documents.sequence:
-                raise StorageError(
+                raise LaterStateError(
                     f"{self.path} was written to since it was opened, and its leg {name!r} is opened only now: "
                     "refresh it, or open it again"
                 )
@@ -184,7 +192,7 @@ class Snapshot(Closing):
 
     def _check_in_place(self) -> None:
         if self.documents.replaced:
-            raise StorageError(f"{self.path} was replaced since it was opened: refresh it, or open it again")
+            raise LaterStateError(f"{self.path} was replaced since it was opened: refresh it, or open it again")
 
     def _opened(self, leg: Leg, name: str) -> Index:
         lookups = Lookups(self.matching, stored_rows(self.documents, self.path, name, leg))

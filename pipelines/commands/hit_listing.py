@@ -46,8 +46,8 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
     from pipelines.search.highlight import highlight, token_highlight
     from pipelines.search.parents import holds_chunks, search_parents
 
-    parents = None
-    with pipeline.reading() as (stages, _):
+    def found(stages: Any, _: Any) -> Found:
+        parents = None
         if not chunks and holds_chunks(stages.snapshot):
             parents = search_parents(pipeline, variants[0] if len(variants) == 1 else variants, k, **options)
             results, shown = parents.found, [parent.passages[0] for parent in parents]
@@ -58,11 +58,13 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
                 results = pipeline.multi_search(variants, k, **options)
             shown = list(results)
         syntax = options.get("query_syntax")
-        found = highlight(pipeline, " ".join(variants), [result.text for result in shown], query_syntax=syntax)
+        marked = highlight(pipeline, " ".join(variants), [result.text for result in shown], query_syntax=syntax)
         if stages.snapshot.manifest.first_leg("text") is None:
             # Without a leg that matches words, the tokens that met say more.
-            found = [token_highlight(result) or words for result, words in zip(shown, found, strict=True)]
-    return Found(variants[0], results, parents, found)
+            marked = [token_highlight(result) or words for result, words in zip(shown, marked, strict=True)]
+        return Found(variants[0], results, parents, marked)
+
+    return pipeline.in_one_state(found)
 
 
 def as_json(found: Found, *, timings: bool) -> str:

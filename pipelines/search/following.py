@@ -8,24 +8,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from indexing.collection.reader import Collection
-from indexing.collection.snapshot import Snapshot
+from indexing.collection.snapshot import ATTEMPTS, Snapshot
 from indexing.disk import file_stamp
-from indexing.errors import InputError, RetrieveError
+from indexing.errors import InputError, LaterStateError, RetrieveError
 from indexing.query_syntax import Synonyms
 from indexing.resources import Closing, Lifetime
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import RerankerConfig, SearchConfig
-from pipelines.search.stages import Stages
+from pipelines.search.results import SearchResults
+from pipelines.search.stages import SearchRequest, Stages
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Retriever
+from retrieve.trace import Trace
 
 if TYPE_CHECKING:
     from retrieve.reranking.base import CandidateReranker
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 AUTO_REFRESH_SECONDS = 1.0
 """Seconds between two looks for changes with ``refresh="auto"``."""
@@ -80,6 +84,20 @@ def moved_parts(parts: Parts, older: Snapshot, newer: Snapshot) -> Parts:
     names = {id(index): name for name, index in older.indexes.items()}
     retriever = parts.retriever.over(lambda index: newer.index(names[id(index)]) if id(index) in names else index)
     return replace(parts, retriever=retriever, cache=AnswerCache(parts.cache.size))
+
+
+def answer_one(stages: Stages, parts: Parts, query: str, request: SearchRequest, trace: Trace) -> SearchResults:
+    """Return the results of one query, from the cache of this state if possible."""
+    if not parts.cache.size:
+        return stages.answer([query], request, trace)[0]
+    sequence = stages.documents.sequence
+    key = sequence, query, *request.key
+    found = parts.cache.get(key)
+    if found is None:
+        found = stages.answer([query], request, trace)[0]
+        if not found.degraded and not trace.out_of_time and stages.documents.sequence == sequence:
+            parts.cache.put(key, found)
+    return found
 
 
 class Following(Closing):
@@ -156,6 +174,29 @@ class Following(Closing):
         self._workers.shutdown(wait=True, cancel_futures=True)
         self.collection.snapshot.closing.callback(self.retriever.close)
         self.collection.close()
+
+    def in_one_state(self, run: Callable[[Stages, Parts], T]) -> T:
+        """Return what a function finds in one state of the collection.
+
+        When it needs a leg that this state cannot open any more, the pipeline moves to the last state, as `refresh`
+        does, and the function runs again from its beginning; inside a `reading` block it fails.
+
+        Raises
+        ------
+        LaterStateError
+            Inside a `reading` block, or when writers move the collection on time after time.
+        """
+        inside = getattr(self._pinned, "state", None) is not None
+        attempts = 1 if inside else ATTEMPTS
+        while True:
+            try:
+                with self.reading() as (stages, parts):
+                    return run(stages, parts)
+            except LaterStateError:
+                attempts -= 1
+                if not attempts:
+                    raise
+            self.refresh()
 
     @contextmanager
     def reading(self) -> Iterator[tuple[Stages, Parts]]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexing.indexes.lucene.matched_words import find_query_words
 from indexing.inputs import whole_number
@@ -59,19 +59,20 @@ def highlight(
     BM25 leg, words match when they differ in case only. Words that a query in the syntax ``simple`` excludes are not
     marked, and the words of its phrases wherever they stand.
     """
-    with pipeline.reading() as (stages, _):
-        if (query_syntax or stages.query_syntax) == "simple":
-            query = parse_query(query)
-        snapshot = stages.snapshot
-        name = snapshot.manifest.first_leg("text")
-        index = None if name is None else snapshot.index(name)
+
+    def found(stages: Any, _: Any) -> list[Highlight]:
+        simple = (query_syntax or stages.query_syntax) == "simple"
+        name = stages.snapshot.manifest.first_leg("text")
+        index = None if name is None else stages.snapshot.index(name)
 
         def analyze(words: Sequence[str]) -> Sequence[str]:
             forms = None if index is None else index.analyze(words)
             return [word.casefold() for word in words] if forms is None else forms
 
-        found = find_query_words(query, texts, analyze)
-    return [Highlight(text, spans) for text, spans in zip(texts, found, strict=True)]
+        spans = find_query_words(parse_query(query) if simple else query, texts, analyze)
+        return [Highlight(*both) for both in zip(texts, spans, strict=True)]
+
+    return pipeline.in_one_state(found)
 
 
 def token_highlight(result: "SearchResult") -> Highlight | None:

@@ -116,12 +116,15 @@ def search_parents(
         options["offset"] = 0
     if (refine := options.get("refine")) is not None:
         options["refine"] = refine.among(depth)
-    with pipeline.reading() as (stages, _):
+
+    def found(stages: Any, _: Any) -> ParentResults:
         if isinstance(query, str):
             results = pipeline.search(query, depth, **options)
         else:
             results = pipeline.multi_search(query, depth, **options)
         return parents_of(results, stages.documents, k, better)
+
+    return pipeline.in_one_state(found)
 
 
 def parents_of(results: SearchResults, documents: DocumentStore, k: int, offset: int = 0) -> ParentResults:

@@ -20,13 +20,13 @@ from pipelines.search.boosts import Boost, Boosts
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
 from pipelines.search.facets import Facets
-from pipelines.search.following import Following, Parts, moved_parts, refresh_seconds
+from pipelines.search.following import Following, Parts, answer_one, moved_parts, refresh_seconds
 from pipelines.search.fusing import fusion_config
 from pipelines.search.opening import CONFIGURED, Arguments, Configured
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
-from pipelines.search.stages import SearchRequest
+from pipelines.search.stages import SearchRequest, Stages
 from retrieve.fusion import Fusion, reciprocal_rank_fusion
 from retrieve.fusion.choice import fusion_of
 from retrieve.hybrid import HybridRetriever, OnLegError
@@ -228,11 +228,14 @@ class SearchPipeline(Following):
         return path
 
     def leg(self, name: str) -> Retriever:
-        """Return the retriever of one leg of the collection, opened if this pipeline does not search it."""
-        parts = self._present
-        if parts.leg is not None:
-            return parts.leg(name)
-        return next(leg for leg in getattr(parts.retriever, "legs", (parts.retriever,)) if leg.name == name)
+        """Return the retriever of one leg of the collection, opened if it is not searched; see `in_one_state`."""
+
+        def opened(_: Stages, parts: Parts) -> Retriever:
+            if parts.leg is not None:
+                return parts.leg(name)
+            return next(leg for leg in getattr(parts.retriever, "legs", (parts.retriever,)) if leg.name == name)
+
+        return self.in_one_state(opened)
 
     def search(
         self,
@@ -279,7 +282,7 @@ class SearchPipeline(Following):
         request = SearchRequest(
             k, filter, explain, budget, refine, query_syntax, offset, Boosts.of(boosts), Facets.of(facets)
         )
-        return self._one(inputs.query(query), request, Trace(explain=explain))
+        return self._one(inputs.query(query), request)
 
     def batch_search(self, queries: Mapping[str, str], k: int = 10, **options: Any) -> dict[str, SearchResults]:
         """Return the `k` best documents for each query, given as ``{query_id: text}``; options as for `search`.
@@ -309,9 +312,11 @@ class SearchPipeline(Following):
 
     def _answers(self, pairs: Iterable[tuple[str, str]], request: SearchRequest) -> Iterator[tuple[str, SearchResults]]:
         for block in blocks(map(_checked_pair, pairs), QUERIES_AT_ONCE):
-            with self.reading() as (stages, _):
-                answers = stages.answer([text for _, text in block], request, Trace(explain=request.explain))
+            answers = self._answered([text for _, text in block], request)
             yield from zip([query_id for query_id, _ in block], answers, strict=True)
+
+    def _answered(self, texts: Sequence[str], request: SearchRequest) -> list[SearchResults]:
+        return self.in_one_state(lambda stages, _: stages.answer(texts, request, Trace(explain=request.explain)))
 
     async def asearch(self, query: str, k: int = 10, **options: Any) -> SearchResults:
         """Return the `k` best documents for one query without blocking the event loop; options as for `search`.
@@ -320,9 +325,8 @@ class SearchPipeline(Following):
         never runs; a running one stops before its next stage (or the reranker's next batch).
         """
         query, request, cancelled = inputs.query(query), SearchRequest.of(k, options), threading.Event()
-        trace = Trace(explain=request.explain, cancelled=cancelled)
         try:
-            return await asyncio.wrap_future(self._lifetime.submit(self._workers, self._one, query, request, trace))
+            return await asyncio.wrap_future(self._lifetime.submit(self._workers, self._one, query, request, cancelled))
         except asyncio.CancelledError:
             cancelled.set()
             raise
@@ -349,8 +353,9 @@ class SearchPipeline(Following):
             those of its legs.
         """
         request, chosen = SearchRequest.of(k, options), fusion_of(fusion)
-        with self.reading() as (stages, _):
-            return answer_variants(stages, queries, request, chosen, Trace(explain=request.explain))
+        return self.in_one_state(
+            lambda stages, _: answer_variants(stages, queries, request, chosen, Trace(explain=request.explain))
+        )
 
     def retrieve(
         self,
@@ -367,8 +372,8 @@ class SearchPipeline(Following):
         queries = inputs.texts(queries, "queries")
         for number, query in enumerate(queries):
             inputs.query(query, f"query number {number} (from 0)")
-        with self.reading() as (stages, _):
 
+        def found(stages: Stages, _: Parts) -> Hits:
             def search(block: list[str]) -> Hits:
                 trace = Trace()
                 read = stages.read(block, request, trace)
@@ -376,19 +381,15 @@ class SearchPipeline(Following):
 
             return search_blocks(search, queries, QUERIES_AT_ONCE, "searching", show_progress)
 
-    def _one(self, query: str, request: SearchRequest, trace: Trace) -> SearchResults:
-        """Answer one query, from the cache of this state if possible."""
-        with self.reading() as (stages, parts):
-            if not parts.cache.size:
-                return stages.answer([query], request, trace)[0]
-            sequence = stages.documents.sequence
-            key = sequence, query, *request.key
-            found = parts.cache.get(key)
-            if found is None:
-                found = stages.answer([query], request, trace)[0]
-                if not found.degraded and not trace.out_of_time and stages.documents.sequence == sequence:
-                    parts.cache.put(key, found)
-            return found
+        return self.in_one_state(found)
+
+    def _one(self, query: str, request: SearchRequest, cancelled: threading.Event | None = None) -> SearchResults:
+        """Answer one query."""
+        return self.in_one_state(
+            lambda stages, parts: answer_one(
+                stages, parts, query, request, Trace(explain=request.explain, cancelled=cancelled)
+            )
+        )
 
 
 def _checked_pair(pair: Any) -> tuple[str, str]:

@@ -156,7 +156,8 @@ class Oracle:
         true = {name: self.findable(name, query, filter, pin) for name in legs}
         union = set().union(*true.values())
         ids = [hit.doc_id for hit in results]
-        assert len(set(ids)) == len(ids) == min(k, len(union)), (ids, sorted(union))
+        missed = {name: sorted(set(found) - set(ids)) for name, found in true.items()}
+        assert len(set(ids)) == len(ids) == min(k, len(union)), (ids, missed, pin.sequence, pin.legs, pin.config)
         strange = {hit.doc_id: sorted(hit.legs) for hit in results if hit.doc_id not in union}
         assert not strange, (strange, pin.sequence, pin.legs, true)
         assert [hit.rank for hit in results] == list(range(1, len(ids) + 1))

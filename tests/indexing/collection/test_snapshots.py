@@ -7,8 +7,12 @@ from indexing.collection.reader import Collection
 from indexing.collection.verify import verify
 from indexing.collection.writer import CollectionWriter
 from indexing.documents import Document
-from indexing.errors import StorageError
+from indexing.errors import LaterStateError, StorageError
 from indexing.indexes.lucene.bm25 import Bm25Index
+from pipelines.build.job import build_legs
+from pipelines.build.plan import Plan
+
+LEGS = {"bm25": Leg("bm25"), "again": Leg("bm25")}
 
 
 def documents(text, numbers=range(10)):
@@ -17,7 +21,7 @@ def documents(text, numbers=range(10)):
 
 @pytest.fixture
 def path(tmp_path):
-    with CollectionWriter.create(tmp_path / "c", {"bm25": Leg("bm25"), "again": Leg("bm25")}) as writer:
+    with CollectionWriter.create(tmp_path / "c", LEGS) as writer:
         writer.upsert(documents("bread"))
     return tmp_path / "c"
 
@@ -46,6 +50,17 @@ def test_a_leg_that_is_opened_before_anything_is_read_takes_its_documents_along(
         with pytest.raises(StorageError, match="leg 'again' is opened only now"):
             collection.index("again")
         assert collection.get([found[0].doc_id])[0].text == "steel"
+
+
+def test_the_first_index_that_is_opened_after_an_overwrite_is_of_the_new_collection(path):
+    with Collection.open(path) as unread, Collection.open(path) as read:
+        assert len(read) == 10
+        build_legs([Document("n", "bread")], path, Plan(LEGS, {}), overwrite=True, show_progress=False)
+        assert [hit.doc_id for hit in unread.index("bm25").search(["bread"], 5)[0]] == ["n"]
+        assert len(unread) == 1
+        with pytest.raises(LaterStateError, match="was replaced since it was opened: refresh it"):
+            read.index("bm25")
+        assert len(read) == 10
 
 
 def test_the_sequence_of_an_open_index_is_that_of_the_commit_it_searches(tmp_path, monkeypatch):

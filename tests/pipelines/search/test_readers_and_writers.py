@@ -11,6 +11,7 @@ import pytest
 
 from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
+from indexing.collection.snapshot import Snapshot
 from indexing.collection.writer import CollectionWriter
 from indexing.corpora.chunked import chunk_document
 from indexing.corpora.chunking import Chunking
@@ -87,13 +88,55 @@ class TestStates:
             pipeline.refresh()
             assert [hit.text for hit in pipeline.search("bread")] == ["Another bread from another oven."]
 
-    def test_a_leg_first_needed_after_an_overwrite_is_refused(self, hybrid_path, tiny_dense):
-        with SearchPipeline.open(hybrid_path, legs=["bm25"]) as pipeline:
+    def test_a_leg_first_needed_after_an_overwrite_moves_the_pipeline_as_a_whole(self, hybrid_path, tiny_dense):
+        with SearchPipeline.open(hybrid_path, legs=["bm25"], cache=4) as pipeline:
+            before = ids(pipeline)
             build_collection(DOCUMENTS[:1], hybrid_path, dense=tiny_dense, overwrite=True, show_progress=False)
-            with pytest.raises(StorageError, match="was replaced since it was opened: refresh it"):
-                pipeline.leg("dense")
-            pipeline.refresh()
+            assert ids(pipeline) == before, "what it has opened stays"
             assert len(pipeline.leg("dense").search("bread")) == 1
+            assert ids(pipeline) == ["b1"] and len(pipeline.collection) == 1
+
+    def test_a_search_that_needs_such_a_leg_is_of_the_new_state_from_its_beginning(self, hybrid_path, tiny_dense):
+        """A query with operators looks words up in the text index, which a dense pipeline has not opened."""
+        with SearchPipeline.open(hybrid_path, legs=["dense"], dense=tiny_dense) as pipeline:
+            new = [Document(f"n{number}", f"bread {number}") for number in range(3)]
+            build_collection(new, hybrid_path, dense=tiny_dense, overwrite=True, show_progress=False)
+            (first,) = pipeline.batch_search({"a": "+bread"}, 5, query_syntax="simple").values()
+            assert sorted(hit.doc_id for hit in first) == ["n0", "n1", "n2"]
+            assert all(hit.text.startswith("bread") for hit in first)
+
+    def test_a_block_that_reads_one_state_never_moves(self, hybrid_path, tiny_dense):
+        with SearchPipeline.open(hybrid_path, legs=["dense"], dense=tiny_dense) as pipeline:
+            with pipeline.reading():
+                before = ids(pipeline)
+                build_collection(DOCUMENTS[:1], hybrid_path, dense=tiny_dense, overwrite=True, show_progress=False)
+                with pytest.raises(StorageError, match="was replaced since it was opened: refresh it"):
+                    pipeline.search("+bread", query_syntax="simple")
+                assert ids(pipeline) == before
+            assert len(pipeline.search("+bread", query_syntax="simple")) == 1
+
+    def test_a_collection_that_is_replaced_while_it_is_opened_is_opened_as_a_whole(
+        self, hybrid_path, tiny_dense, monkeypatch
+    ):
+        """Also while it is refreshed: the second leg is opened when the first one's collection is gone."""
+        new = [[Document(f"{letter}{number}", "bread") for number in range(3)] for letter in "xy"]
+        opened = Snapshot._opened
+
+        def late(snapshot, leg, name):
+            if name == "dense" and new:
+                build_collection(new.pop(0), hybrid_path, dense=tiny_dense, overwrite=True, show_progress=False)
+            return opened(snapshot, leg, name)
+
+        monkeypatch.setattr(Snapshot, "_opened", late)
+        with SearchPipeline.open(hybrid_path, dense=tiny_dense) as pipeline:
+            assert ids(pipeline) == ["y0", "y1", "y2"]
+            assert {leg for *_, legs in hits(pipeline) for leg in legs} == {"bm25", "dense"}
+            new.append([Document("z", "bread")])
+            build_collection(
+                [Document("z0", "bread")], hybrid_path, dense=tiny_dense, overwrite=True, show_progress=False
+            )
+            pipeline.refresh()
+            assert ids(pipeline) == ["z"]
 
     @pytest.mark.parametrize("leg", ["bm25", "dense"])
     @pytest.mark.parametrize("given", [False, True], ids=["opened", "given-loaded"])
@@ -360,9 +403,8 @@ def test_an_answer_is_cached_for_the_state_that_it_was_computed_at(path, monkeyp
 
 def _request():
     from pipelines.search.stages import SearchRequest
-    from retrieve.trace import Trace
 
-    return SearchRequest(10), Trace()
+    return (SearchRequest(10),)
 
 
 def test_hits_without_documents_are_left_out_and_counted(path):
