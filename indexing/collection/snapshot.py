@@ -3,12 +3,13 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from indexing.collection.legs import open_index
+from indexing.collection.caught_up import CaughtUpIndex
+from indexing.collection.legs import codec, open_index
 from indexing.collection.manifest import Leg, Manifest, read_manifest
 from indexing.collection.staging import hidden_sibling
 from indexing.collection.store import DocumentStore
@@ -150,8 +151,9 @@ class Snapshot(Closing):
             if name in self.manifest.legs and name not in shared:
                 self.index(name)
         for name, index in shared.items():
-            index.refresh()
-            self.indexes[name] = index
+            engine = _engine(index)
+            engine.refresh()
+            self.indexes[name] = self._caught_up(engine, name)
 
     def matching(self, filter: FilterLike) -> list[str]:
         """Return the ids of the documents that a filter keeps; see `Collection.matching`."""
@@ -161,9 +163,9 @@ class Snapshot(Closing):
         """Close the store, every index that none of `keep` uses, and what was built over this state."""
         self._lifetime.closed = True
         self.closing.close()
-        kept = {id(index) for snapshot in keep for index in snapshot.indexes.values()}
+        kept = {id(_engine(index)) for snapshot in keep for index in snapshot.indexes.values()}
         for index in self.indexes.values():
-            if id(index) not in kept:
+            if id(_engine(index)) not in kept:
                 index.close()
         self.documents.close()
 
@@ -180,6 +182,7 @@ class Snapshot(Closing):
             index = self._opened(newer, name)
         try:
             self._check_in_place()
+            index = self._caught_up(index, name)
             if self.seen and index.sequence > self.documents.sequence:
                 raise LaterStateError(
                     f"{self.path} was written to since it was opened, and its leg {name!r} is opened only now: "
@@ -190,6 +193,21 @@ class Snapshot(Closing):
             raise
         return index
 
+    def _caught_up(self, index: Index, name: str) -> Index:
+        """Return an index that is changed in place as of the last write, which a killed writer may have left in it.
+
+        Nobody can write to the collection while such an index is open here.
+        """
+        rows = codec(self.leg(name))
+        if not index.opens_once or rows is None:
+            return index
+        with closing(DocumentStore.open(self.path / "documents.sqlite")) as store:
+            newest = store.sequence
+        self._check_in_place()
+        if index.sequence == newest:
+            return index
+        return CaughtUpIndex(index, self.documents, (self.path / "shards" / name, rows), self.matching, newest)
+
     def _check_in_place(self) -> None:
         if self.documents.replaced:
             raise LaterStateError(f"{self.path} was replaced since it was opened: refresh it, or open it again")
@@ -197,6 +215,11 @@ class Snapshot(Closing):
     def _opened(self, leg: Leg, name: str) -> Index:
         lookups = Lookups(self.matching, stored_rows(self.documents, self.path, name, leg))
         return open_index(leg, self.path / "legs" / leg.folder, read_only=True, lookups=lookups)
+
+
+def _engine(index: Index) -> Index:
+    """Return the index itself, without the writes that it is caught up with."""
+    return index.index if isinstance(index, CaughtUpIndex) else index
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
