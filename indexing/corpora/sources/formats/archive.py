@@ -5,7 +5,9 @@ part is unpacked only up to a limit, and entities are not expanded.
 """
 
 import io
+import lzma
 import posixpath
+import struct
 import zipfile
 import zlib
 from typing import Any
@@ -18,6 +20,18 @@ MOST_BYTES = 256 * 1024 * 1024
 """Maximum size of all unpacked parts of a file that are read."""
 MOST_DIRECTORY_BYTES = 8 * 1024 * 1024
 """Maximum size of an archive's table of contents."""
+# `zipfile` raises RuntimeError for a part that needs a password, and its subclass NotImplementedError for a version, or
+# a method of compression or encryption, that it does not know; ValueError and struct.error for the place of a part.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 _END, _END_64, _END_LENGTH = b"PK\x05\x06", b"PK\x06\x07", 22
 
 
@@ -28,8 +42,7 @@ class Archive:
         _check_directory(data)
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
-        # `zipfile` raises NotImplementedError for an archive that states a version later than it knows.
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except _DAMAGE as error:
             raise InputError(f"is a damaged ZIP archive: {error}") from None
         self._names = set(self._zip.namelist())
         self._read = 0
@@ -46,9 +59,7 @@ class Archive:
         try:
             with self._zip.open(name) as part:
                 data = part.read(MOST_PART_BYTES + 1)
-        # `zipfile` raises RuntimeError for a part that needs a password, and its subclass NotImplementedError for a
-        # method of compression or encryption that it does not know.
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except _DAMAGE as error:
             raise InputError(f"is damaged at its part {name}: {error}") from None
         self._read += len(data)
         if len(data) > MOST_PART_BYTES or self._read > MOST_BYTES:
