@@ -1,6 +1,6 @@
 """Models: the one place that loads encoders and rerankers, each checkpoint once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,17 +138,20 @@ class Models:
         passages: "Passages | None" = None,
         overlap: int = 32,
         dtype: str = "auto",
+        fingerprint: Sequence[float] | None = None,
     ) -> "CandidateReranker":
         """Return a new reranker of a shared model, so that no system profits from another's cache of token vectors.
 
         Parameters
         ----------
         model
-            Path or Hub name of a cross-encoder, or ``late-interaction``.
+            Path, Hub name or URL of a cross-encoder, or ``late-interaction``.
         encoder
             The dense or multi-vector encoder of late interaction.
         weight, passages, overlap
             See `CandidateReranker`; by default the reranker's own weight and reading of long documents.
+        fingerprint
+            As for `RemoteReranker`; of a model behind a URL only.
 
         Raises
         ------
@@ -157,12 +160,14 @@ class Models:
         """
         options: dict[str, Any] = {"weight": weight, "passages": passages, "overlap": overlap}
         options = {name: value for name, value in options.items() if value is not None}
+        if fingerprint is not None and not is_url(model):
+            raise InputError(f"a fingerprint is for a reranker behind a URL, and {model} is none: leave it out")
         if is_url(model):
             from retrieve.reranking.remote import RemoteReranker
 
             if passages not in (None, "first"):
                 raise InputError("a reranker behind a URL reads documents whole: leave out passages, or state 'first'")
-            return RemoteReranker(str(model), weight=weight or 0.0)
+            return RemoteReranker(str(model), weight=weight or 0.0, fingerprint=fingerprint)
         if model != LATE_INTERACTION:
             from retrieve.reranking.cross_encoder import Reranker
 

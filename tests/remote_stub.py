@@ -19,11 +19,14 @@ class Stub(ThreadingHTTPServer):
 
     daemon_threads = True
     behaviour = ""
+    info: Any = None
     failures = 0
     model = "one"
     noise = 0.0
     most_texts = 1000
     retry_after = ""
+    stall_seconds = 5.0
+    stall_path = ""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -53,8 +56,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, server.failures = int(server.behaviour), server.failures - 1
             server.behaviour = server.behaviour if server.failures else ""
             return self._answer(status, {"error": {"message": "not now"}})
-        if server.behaviour == "stall":
-            time.sleep(5)
+        if server.behaviour == "stall" and self.path.endswith(server.stall_path):
+            time.sleep(server.stall_seconds)
         if server.behaviour == "drip":
             self.send_response(200)
             self.end_headers()
@@ -77,6 +80,12 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, rows)
         return self._answer(200, self._vectors(texts))
 
+    def do_GET(self) -> None:
+        self.server.requests.append((self.path, {}, dict(self.headers)))
+        if self.path == "/info" and self.server.info is not None:
+            return self._answer(200, self.server.info)
+        return self._answer(404, {"error": "not found"})
+
     def _vectors(self, texts: list[str]) -> Any:
         server = self.server
         vectors = [server.vector(text) for text in texts]
@@ -94,11 +103,16 @@ class _Handler(BaseHTTPRequestHandler):
         return {"data": data[::-1], "usage": {"total_tokens": 3 * len(texts)}}
 
     def _scores(self, texts: list[str]) -> Any:
-        ranked = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+        ranked = sorted(range(len(texts)), key=lambda place: -self._score(texts[place]))
         if self.path == "/rerank":
-            return [{"index": place, "score": float(len(texts[place]))} for place in ranked]
-        results = [{"index": place, "relevance_score": float(len(texts[place]))} for place in ranked]
+            return [{"index": place, "score": self._score(texts[place])} for place in ranked]
+        results = [{"index": place, "relevance_score": self._score(texts[place])} for place in ranked]
         return {"results": results, "usage": {"total_tokens": 7}}
+
+    def _score(self, text: str) -> float:
+        """Return the length of the text; of the second model the number of its words."""
+        noise = self.server.noise * float(np.random.default_rng().normal())
+        return (float(len(text)) if self.server.model == "one" else float(len(text.split()))) + noise
 
     def _answer(self, status: int, content: Any) -> None:
         data = json.dumps(content).encode()

@@ -21,13 +21,13 @@ def differences(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> list[s
     """Return the names of the fields in which two encoder identities differ."""
     compared = (recorded.keys() | given.keys()) - RECORDED_ONLY
     differing = {key for key in compared if recorded.get(key) != given.get(key)}
-    if FINGERPRINT in differing and _are_alike(recorded.get(FINGERPRINT), given.get(FINGERPRINT)):
+    if FINGERPRINT in differing and are_alike(recorded.get(FINGERPRINT), given.get(FINGERPRINT)):
         differing.remove(FINGERPRINT)
     return sorted(differing)
 
 
-def _are_alike(one: Any, other: Any) -> bool:
-    """Return whether each row of two sketches points in the same direction."""
+def are_alike(one: Any, other: Any) -> bool:
+    """Return whether two fingerprints are of the same model: each of their rows points in the same direction."""
     try:
         rows, others = np.asarray(one, np.float64), np.asarray(other, np.float64)
     except (ValueError, TypeError):

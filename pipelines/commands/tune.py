@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     from indexing.collection.manifest import read_manifest
     from indexing.corpora.queries import read_qrels, read_queries
     from pipelines.measures.measures import Measure
+    from retrieve.remote import is_url
 
     # Wrong options are reported before the legs run.
     Measure.parse(options.measure)
@@ -92,7 +93,8 @@ def run(options: argparse.Namespace) -> int:
         report["reranker"] = {**weight.as_dict(), "written": path and str(path)}
         if not options.json:
             between = "\n" if len(report) > 1 else ""
-            print(f"{between}{weight}\n{_outcome(path, Path(options.directory), options.write)}")
+            remote = is_url(options.reranker)
+            print(f"{between}{weight}\n{_outcome(path, Path(options.directory), options.write, remote=remote)}")
     if options.json:
         print(json_text(report, indent=2))
     return 0
@@ -157,7 +159,9 @@ def _weight(
     return report, write_weight(options.directory, report) if write else None
 
 
-def _outcome(path: Path | None, directory: Path, write: str) -> str:
+def _outcome(path: Path | None, directory: Path, write: str, *, remote: bool = False) -> str:
+    if path is not None and remote:
+        return f"Written to {path}: `retrieve search {directory} --config {path}` calls that server from now on."
     if path is not None:
         return f"Written to {path}: `retrieve search {directory}` uses it from now on."
     if write == "never":

@@ -3,25 +3,26 @@
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
 from indexing.errors import InputError, ModelError
 from indexing.indexes.registry import kind_of
-from indexing.query_syntax import QuerySyntax
+from indexing.query_syntax import Synonyms
 from indexing.resources import Closing
 from pipelines.build.job import build_collection
 from pipelines.build.plan import corpus_record, is_built
 from pipelines.evaluation.result_cache import keep, kept, key_of
-from pipelines.evaluation.systems import LegKind, LegSpec, System
+from pipelines.evaluation.systems import LegKind, LegSpec, Reading, System
 from pipelines.models import LATE_INTERACTION, Models
 from pipelines.search.blocks import search_blocks
 from pipelines.search.config import LegConfig, RerankerConfig, SearchConfig
-from pipelines.search.opening import LegRetrievers, searched_legs, stored_reranker, stored_tokens
+from pipelines.search.opening import LegRetrievers, make_reranker, searched_legs, stored_reranker, stored_tokens
 from pipelines.search.reading import read_queries
 from retrieve.protocols import similarity_name
+from retrieve.remote import is_url
 from retrieve.reranking.carried import CarriedWeight
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def reranker_identity(system: System, models: Models, legs: "Mapping[str, OpenLe
         return None
     if config.model == LATE_INTERACTION:
         return config.model if legs is None else _late_interaction(config, legs[system.legs[0]].collection)
+    if is_url(config.model):
+        return _unnamed(make_reranker(config, models, None).identity)  # type: ignore[attr-defined]
     model = models.cross_encoder(config.model, config.dtype)
     carried = CarriedWeight.read(Path(model.checkpoint.folder)) if config.weight is None else None
     return _unnamed(model.identity) | ({} if carried is None else {"reranking": asdict(carried)})
@@ -135,6 +138,10 @@ class OpenLeg:
         Size of its index on disk.
     encode_s, build_s
         Seconds to encode and to index the corpus; None for a leg that was built elsewhere.
+    reading
+        How it reads queries.
+    cache_name
+        Name of its answers in a cache; a leg that is searched in two ways has two.
     """
 
     name: str
@@ -147,7 +154,8 @@ class OpenLeg:
     index_bytes: int
     encode_s: float | None = None
     build_s: float | None = None
-    query_syntax: QuerySyntax = "plain"
+    reading: Reading = field(default_factory=Reading)
+    cache_name: str = ""
 
     @property
     def encoder_record(self) -> dict[str, Any] | None:
@@ -155,7 +163,8 @@ class OpenLeg:
         if self.encoder is None:
             return None
         identity = self.encoder.identity
-        return {key: identity[key] for key in ("name", "revision", "weights_sha256", "dtype", "max_length")}
+        told = ("name", "revision", "weights_sha256", "dtype", "max_length", "url", "model")
+        return {key: identity[key] for key in told if key in identity}
 
     def search(self, queries: list[str], depth: int, *, show_progress: bool = False) -> "Hits":
         """Find the best `depth` documents of every query."""
@@ -166,8 +175,9 @@ class OpenLeg:
         )
 
     def read(self, queries: list[str]) -> list[str]:
-        """Return the queries as the collection's syntax reads them."""
-        return read_queries(queries, self.query_syntax, self.collection.snapshot)
+        """Return the queries as the legs take them."""
+        synonyms = None if self.reading.synonyms is None else Synonyms.load(self.reading.synonyms)
+        return read_queries(queries, self.reading.syntax, self.collection.snapshot, synonyms=synonyms)
 
 
 class LegSource(Closing):
@@ -175,14 +185,20 @@ class LegSource(Closing):
 
     def __init__(self, models: Models) -> None:
         self.models = models
+        self._usual = Reading()
         self._legs: dict[str, OpenLeg] = {}
         self._opened = ExitStack()
 
-    def open(self, leg: LegSpec) -> OpenLeg:
-        """Return a leg, built if necessary; the same object each time."""
-        if leg.name not in self._legs:
-            self._legs[leg.name] = self._open(leg)
-        return self._legs[leg.name]
+    def open(self, leg: LegSpec, system: System | None = None) -> OpenLeg:
+        """Return a leg as a system searches it, built if necessary; the same object each time."""
+        reading = self._usual if system is None else system.reading_over(self._usual)
+        special = reading.determines(leg.name, leg.kind)
+        name = f"{leg.name}~{key_of(special)[:8]}" if special else leg.name
+        if name not in self._legs:
+            opened = self._open(leg, reading.feedback_of(leg.name, leg.kind))
+            determines = {**opened.determines, **special}
+            self._legs[name] = replace(opened, determines=determines, reading=reading, cache_name=name)
+        return self._legs[name]
 
     def close(self) -> None:
         """Close all legs."""
@@ -190,7 +206,7 @@ class LegSource(Closing):
         self._opened.close()
 
     @abstractmethod
-    def _open(self, leg: LegSpec) -> OpenLeg:
+    def _open(self, leg: LegSpec, feedback: str | Mapping[str, Any] | None) -> OpenLeg:
         """Open a leg whose collection `_opened` closes."""
 
 
@@ -216,11 +232,12 @@ class BuiltLegs(LegSource):
         self.corpus, self.folder, self.state = corpus, folder, state
         self.say, self.show_progress = say, show_progress
 
-    def _open(self, leg: LegSpec) -> OpenLeg:
+    def _open(self, leg: LegSpec, feedback: str | Mapping[str, Any] | None) -> OpenLeg:
         encoder = encoder_of(leg, self.models)
         seconds = self._build(leg, encoder)
         collection = self._opened.enter_context(Collection.open(self.folder / leg.name))
-        legs = LegRetrievers(collection, dense=encoder, sparse=encoder, multi_vector=encoder)
+        config: dict[str, LegConfig] = {leg.kind: LegConfig(feedback=feedback)}
+        legs = LegRetrievers(collection, config, dense=encoder, sparse=encoder, multi_vector=encoder)
         return _opened(collection, legs, leg.kind, leg, seconds)
 
     def _build(self, leg: LegSpec, encoder: Any) -> Mapping[str, float | None]:
@@ -254,24 +271,19 @@ class CollectionLegs(LegSource):
         super().__init__(models)
         self.directory = Path(directory)
         stated = SearchConfig.of_collection(directory)
-        self._configs, self._syntax = stated.legs or {}, stated.query_syntax
+        self._configs, self._usual = stated.legs or {}, Reading.of(stated, directory)
         self._collection = self._opened.enter_context(Collection.open(directory))
 
-    def _open(self, leg: LegSpec) -> OpenLeg:
+    def _open(self, leg: LegSpec, feedback: str | Mapping[str, Any] | None) -> OpenLeg:
         # The leg of a benchmark has the name of its system, and the collection's that of its kind.
         name = leg.name if leg.name in self._collection.manifest.legs else leg.kind
-        config = self._configs.get(name, LegConfig())
+        config = replace(self._configs.get(name, LegConfig()), feedback=feedback)
         if leg.model is not None:
             config = replace(config, encoder=leg.model, dtype=leg.dtype)
         legs = LegRetrievers(self._collection, {name: config}, models=self.models)
         opened = _opened(self._collection, legs, name, leg, {})
         # The documents may change at any time, and no fingerprint of a corpus would show it.
-        determines = {**opened.determines, "files": _stamps(self.directory)}
-        if self._syntax != "plain":
-            determines["query_syntax"] = self._syntax
-        if config.feedback is not None:
-            determines["feedback"] = repr(config.feedback)
-        return replace(opened, determines=determines, query_syntax=self._syntax)
+        return replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
 
 
 def specs_of(

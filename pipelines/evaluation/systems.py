@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from indexing.errors import InputError
+from indexing.query_syntax import QuerySyntax, Synonyms
 
 if TYPE_CHECKING:
     from pipelines.search.config import RerankerConfig, SearchConfig
@@ -67,6 +68,45 @@ class LegSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """How a configuration reads queries, and searches legs twice.
+
+    Parameters
+    ----------
+    syntax
+        ``plain`` or ``simple``.
+    synonyms
+        The file of synonyms, an absolute path; None for none.
+    feedback
+        Pseudo-relevance feedback by leg.
+    """
+
+    syntax: QuerySyntax = "plain"
+    synonyms: str | None = None
+    feedback: Mapping[str, str | Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: "SearchConfig", directory: str | Path) -> "Reading":
+        """Return that of a configuration for the collection in `directory`."""
+        feedback = {name: leg.feedback for name, leg in (config.legs or {}).items() if leg.feedback is not None}
+        synonyms = None if config.synonyms is None else str(Path(directory).absolute() / config.synonyms)
+        return cls(config.query_syntax, synonyms, feedback)
+
+    def feedback_of(self, leg: str, kind: str) -> str | Mapping[str, Any] | None:
+        """Return the feedback of a leg, which has the name of its kind in a collection."""
+        return self.feedback.get(leg, self.feedback.get(kind))
+
+    def determines(self, leg: str, kind: str) -> dict[str, Any]:
+        """Return what decides the answers of one leg, beside the leg itself."""
+        found: dict[str, Any] = {} if self.syntax == "plain" else {"query_syntax": self.syntax}
+        if self.synonyms is not None:
+            found["synonyms"] = repr(Synonyms.load(self.synonyms))
+        if (feedback := self.feedback_of(leg, kind)) is not None:
+            found["feedback"] = repr(feedback)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
 class System:
     """A search system to score.
 
@@ -77,10 +117,13 @@ class System:
     config
         How it searches. Of `SearchConfig` its legs, fusion, depth and reranker apply; late interaction reads the
         system's first leg of token vectors, or else encodes with its first dense leg's encoder.
+    reading
+        How it reads queries, and its feedback; None for what the collection's ``search.yaml`` says.
     """
 
     name: str
     config: "SearchConfig"
+    reading: Reading | None = None
 
     def __post_init__(self) -> None:
         check_name("system", self.name)
@@ -101,6 +144,13 @@ class System:
             raise InputError(
                 f"system {self.name!r}: weights must be one for each leg ({', '.join(self.legs)}), not {list(weights)}"
             )
+
+    def reading_over(self, usual: Reading) -> Reading:
+        """Return how it reads queries; the usual way, with the feedback of its own legs, unless it says another."""
+        if self.reading is not None:
+            return self.reading
+        own = {name: leg.feedback for name, leg in (self.config.legs or {}).items() if leg.feedback is not None}
+        return replace(usual, feedback={**usual.feedback, **own})
 
     @property
     def legs(self) -> tuple[str, ...]:
@@ -219,7 +269,7 @@ def configured_systems(
                     f"{file}: the leg {leg!r} has another encoder or dtype than {SEARCH_FILE} of the collection, and "
                     "each leg is opened once: leave them out, or name the encoder (--dense, --sparse)"
                 )
-        systems.append(System(name, replace(config, legs=used)))
+        systems.append(System(name, replace(config, legs=used), Reading.of(config, directory)))
     return systems
 
 

@@ -176,7 +176,7 @@ class _Runner:
 
     def run(self, system: System) -> dict[str, Any]:
         """Return the row of one system, from its cached answer if there is one."""
-        legs = {name: self.task.legs.open(self.plan.legs[name]) for name in system.legs}
+        legs = {name: self.task.legs.open(self.plan.legs[name], system) for name in system.legs}
         path, pool_path = (self.state / kind / f"{system.name}.json" for kind in ("systems", "pools"))
         key = key_of(self._determines(system, legs))
         record, hits = _kept_answer(path, key)
@@ -260,7 +260,7 @@ class _Runner:
         else:
             retrievers = [legs[name].retriever for name in system.legs]
             with HybridRetriever(retrievers, fusion=make_fusion(config.fusion, retrievers)) as hybrid:
-                pool = hybrid.fuse(self.texts, answers)
+                pool = hybrid.fuse(legs[system.legs[0]].read(self.texts), answers)
         pool = hits = pool.top(system.first_stage(k))
         reranker = system_reranker(system, legs, self.models)
         if reranker is not None and config.reranker is not None:
@@ -287,8 +287,9 @@ class _Runner:
         if leg.exact:
             using = (system for system in self.plan.systems if leg.name in system.legs)
             wanted = max(depth, *(system.leg_depth(leg.name, self.k) for system in using))
-        if leg.name not in self.found or not self._serves(leg, self.found[leg.name][0], depth):
-            path = self.state / "legs" / (f"{leg.name}.json" if leg.exact else f"{leg.name}@{depth}.json")
+        name = leg.cache_name
+        if name not in self.found or not self._serves(leg, self.found[name][0], depth):
+            path = self.state / "legs" / (f"{name}.json" if leg.exact else f"{name}@{depth}.json")
             key = key_of({**self._common(), "leg": leg.determines})
             record, hits = _kept_answer(path, key)
             if record is None or hits is None or not self._serves(leg, record["depth"], depth):
@@ -299,8 +300,8 @@ class _Runner:
                     hits = without_self_hits(hits, self.query_ids).top(wanted)
                 record = {"depth": wanted, "seconds": time.perf_counter() - start}
                 keep(path, key, record, hits)
-            self.found[leg.name] = (record["depth"], hits, record["seconds"])
-        _, hits, seconds = self.found[leg.name]
+            self.found[name] = (record["depth"], hits, record["seconds"])
+        _, hits, seconds = self.found[name]
         return hits.top(depth), seconds
 
     @staticmethod
@@ -321,10 +322,11 @@ class _Runner:
         if config.reranker is not None:
             options = {"candidates": config.reranker.candidates, "budget": config.reranker.budget}
         reranker = system_reranker(system, legs, self.models)
+        read = legs[system.legs[0]].read
         try:
             pipeline = SearchPipeline(retriever, legs[system.legs[0]].collection, reranker=reranker, **options)
             spent = time_searches(
-                lambda text: pipeline.retrieve([text], k), self.texts, show_progress=self.settings.show_progress
+                lambda text: pipeline.retrieve(read([text]), k), self.texts, show_progress=self.settings.show_progress
             )
         finally:
             if hybrid is not None:

@@ -1,6 +1,6 @@
 """SearchConfig: a search system as a file describes it: its legs, their fusion, and the reranker."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -50,7 +50,7 @@ class RerankerConfig:
     Parameters
     ----------
     model
-        Path or Hub name of a cross-encoder, or ``late-interaction``.
+        Path, Hub name or URL of a cross-encoder, or ``late-interaction``.
     candidates
         Number of first-stage hits that it may read.
     weight
@@ -63,6 +63,8 @@ class RerankerConfig:
         See `Budget`.
     dtype
         Precision in which the model computes.
+    fingerprint
+        Scores of fixed pairs by which a changed model behind a URL is refused, as `SearchPipeline.save` writes them.
     """
 
     model: str = field(metadata={"is": "a cross-encoder, or late-interaction"})
@@ -74,6 +76,7 @@ class RerankerConfig:
     max_ms: float | None = field(default=None, metadata={"above": 0})
     early_exit: float | None = field(default=None, metadata={"above": 0})
     dtype: str = "auto"
+    fingerprint: Sequence[float] | None = None
 
     @property
     def budget(self) -> Budget:
@@ -178,7 +181,7 @@ class SearchConfig:
         if self.legs is not None:
             values["legs"] = {name: _changed(leg) for name, leg in self.legs.items()}
         if self.reranker is not None:
-            values["reranker"] = _changed(self.reranker)
+            values["reranker"] = {name: _plain(value) for name, value in _changed(self.reranker).items()}
         if self.fusion is not None:
             values["fusion"] = {key: _plain(value) for key, value in self.fusion.items()}
         return values

@@ -22,6 +22,7 @@ from retrieve.feedback import Bm25FeedbackRetriever, DenseFeedbackRetriever, fee
 from retrieve.fusion import Fusion
 from retrieve.fusion.choice import fusion_config_of, fusion_of
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
+from retrieve.remote import is_url
 from retrieve.reranking.base import check_reranker
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, SparseRetriever, TokenRetriever
@@ -154,7 +155,15 @@ def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder
         passages=config.passages,
         overlap=config.overlap,
         dtype=config.dtype,
+        fingerprint=config.fingerprint,
     )
+
+
+def with_fingerprint(config: RerankerConfig | None, reranker: Any) -> RerankerConfig | None:
+    """Return the configuration of a reranker with its fingerprint, if it is behind a URL."""
+    if config is None or reranker is None or not is_url(config.model):
+        return config
+    return replace(config, fingerprint=reranker.identity["fingerprint"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
 from pipelines.search.facets import Facets
 from pipelines.search.following import Following, Parts, answer_one, moved_parts, refresh_seconds
 from pipelines.search.fusing import fusion_config
-from pipelines.search.opening import CONFIGURED, Arguments, Configured
+from pipelines.search.opening import CONFIGURED, Arguments, Configured, with_fingerprint
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
@@ -220,6 +220,7 @@ class SearchPipeline(Following):
         path = self.collection.path / SEARCH_FILE if path is None else Path(path)
         if self.reranker is not None and config.reranker is None:
             raise InputError(f"the reranker {type(self.reranker).__name__} was given loaded: open it by its name")
+        config = replace(config, reranker=with_fingerprint(config.reranker, self.reranker))
         if isinstance(self.retriever, HybridRetriever):
             config = replace(config, fusion=fusion_config(self.retriever.fusion, self.retriever.legs))
         inside = path.absolute().parent == self.collection.path.absolute()

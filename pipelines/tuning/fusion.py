@@ -14,6 +14,7 @@ from indexing.errors import InputError
 from indexing.hits import Hits
 from indexing.plurals import counted
 from indexing.progress import progress
+from indexing.query_syntax import Synonyms
 from pipelines.measures.evaluate import evaluate
 from pipelines.measures.measures import Measure
 from pipelines.measures.qrels import Qrels
@@ -190,7 +191,8 @@ def run_legs(
         stated = SearchConfig.of_collection(directory)
         opened = LegRetrievers(collection, stated.legs, dense=dense, sparse=sparse)
         retrievers = [opened[name] for name in names]
-        texts = read_queries(list(queries.values()), stated.query_syntax, collection.snapshot)
+        synonyms = None if stated.synonyms is None else Synonyms.load(Path(directory) / stated.synonyms)
+        texts = read_queries(list(queries.values()), stated.query_syntax, collection.snapshot, synonyms=synonyms)
         answers = [
             search_blocks(partial(_search, leg, depth), texts, QUERIES_AT_ONCE, f"searching {leg.name}", show_progress)
             for leg in retrievers

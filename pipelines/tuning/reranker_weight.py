@@ -1,6 +1,6 @@
 """Tuning of a reranker's weight: the first stage's share of the final score, chosen from judged queries."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,8 @@ class WeightReport:
         The mean on held-out queries (cross-validation).
     over_first_stage, over_now
         The held-out gain over the first stage alone, and over the present searches, with 95% intervals.
+    fingerprint
+        That of a reranker behind a URL.
     """
 
     measure: str
@@ -54,6 +56,7 @@ class WeightReport:
     held_out: float
     over_first_stage: Interval
     over_now: Interval
+    fingerprint: Sequence[float] | None = None
 
     @property
     def is_gain(self) -> bool:
@@ -123,6 +126,7 @@ def tune_weight(
         As for `SearchPipeline.open`.
     """
     from pipelines.search import CONFIGURED, SearchConfig, SearchPipeline
+    from pipelines.search.opening import with_fingerprint
 
     config = SearchConfig.of_collection(directory)
     second = reranker_of(config.reranker, model, candidates)
@@ -141,6 +145,7 @@ def tune_weight(
         now = None
         if used and pipeline.reranker is not None:
             now = pipeline.reranker.weight_for(pipeline.collection.documents)
+        known = with_fingerprint(second, pipeline.reranker)
     tried = list(WEIGHTS) if now is None or now in WEIGHTS else [*WEIGHTS, now]
     values = np.stack(
         [
@@ -166,6 +171,7 @@ def tune_weight(
         held_out=float(unseen.mean()),
         over_first_stage=bootstrap(unseen - first, seed=seed),
         over_now=bootstrap(unseen - (first if now is None else values[tried.index(now)]), seed=seed),
+        fingerprint=None if known is None else known.fingerprint,
     )
 
 
@@ -174,7 +180,8 @@ def write_weight(directory: str | Path, report: WeightReport) -> Path:
     from pipelines.search import SearchConfig
 
     config = SearchConfig.of_collection(directory)
-    second = replace(reranker_of(config.reranker, report.model, report.candidates), weight=report.chosen)
+    second = reranker_of(config.reranker, report.model, report.candidates)
+    second = replace(second, weight=report.chosen, fingerprint=report.fingerprint)
     return update_search_file(directory, {"reranker": replace(config, reranker=second).as_dict()["reranker"]})
 
 

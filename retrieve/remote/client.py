@@ -21,6 +21,7 @@ Rows = TypeVar("Rows")
 
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which a request is sent again."""
+BATCH_TEXTS = 32
 LONGEST_WAIT = 30.0
 MOST_BYTES = 256 * 1024 * 1024
 """Maximum size of an answer."""
@@ -37,6 +38,10 @@ class Usage:
 
 class _TooLargeError(ModelError):
     """A server refuses a batch because it is too large."""
+
+
+class TimeLimitError(EndpointError):
+    """A request has no usable answer within its time."""
 
 
 class _PassingError(Exception):
@@ -57,12 +62,16 @@ class Client:
     key_variable
         Environment variable with the key, sent as ``Authorization: Bearer``.
     concurrency, batch
-        Maximum numbers of requests at a time, and of texts in a request.
+        Maximum numbers of requests at a time, and of texts in a request; by default what a server of TEI says that it
+        takes, else `BATCH_TEXTS`.
     """
 
-    def __init__(self, endpoint: Endpoint, *, key_variable: str | None, concurrency: int, batch: int) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, key_variable: str | None, concurrency: int, batch: int | None = None
+    ) -> None:
         self.endpoint, self.usage = endpoint, Usage()
-        self.concurrency, self.batch = whole_number(concurrency, "concurrency"), whole_number(batch, "batch")
+        self.concurrency = whole_number(concurrency, "concurrency")
+        self.batch = BATCH_TEXTS if batch is None else whole_number(batch, "batch")
         try:
             import httpx
         except ModuleNotFoundError:
@@ -72,6 +81,8 @@ class Client:
         self._http = httpx.Client(headers=headers, follow_redirects=False)
         self._counting = threading.Lock()
         self._pause_until = 0.0
+        if batch is None and endpoint.protocol == "tei":
+            self.batch = self.batch_limit() or BATCH_TEXTS
 
     def map(
         self,
@@ -112,6 +123,17 @@ class Client:
                     future.cancel()
                 raise
 
+    def batch_limit(self) -> int | None:
+        """Return how many texts a server of TEI takes in a request, as its ``/info`` says; None if it does not."""
+        import httpx
+
+        try:
+            answer = self._http.get(f"{self.endpoint.url.rpartition('/')[0]}/info", timeout=5.0)
+            limit = parse_json(answer.content[:1_000_000]).get("max_client_batch_size")
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError):
+            return None
+        return limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
+
     def post(self, body: Mapping[str, Any], *, patience: float) -> Any:
         """Send a request until it is answered, and return the parsed answer.
 
@@ -128,7 +150,7 @@ class Client:
         Raises
         ------
         EndpointError
-            Naming the endpoint and the reason.
+            Naming the endpoint and the reason; `TimeLimitError` when the time ends.
         """
         deadline, attempt = time.monotonic() + patience, 0
         while True:
@@ -193,7 +215,7 @@ class Client:
 
     def _sleep(self, seconds: float, deadline: float, reason: str) -> None:
         if time.monotonic() + seconds >= deadline:
-            raise EndpointError(f"{self.endpoint} gave no usable answer within the time limit: {reason}")
+            raise TimeLimitError(f"{self.endpoint} gave no usable answer within the time limit: {reason}")
         time.sleep(seconds)
 
     def count_tokens(self, answer: Mapping[str, Any]) -> None:

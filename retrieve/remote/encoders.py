@@ -17,9 +17,8 @@ from retrieve.remote.fingerprint import PROBES, sketch
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-BATCH_TEXTS = 32
 BATCH_CHARACTERS = 100_000
-"""A batch ends at whichever limit comes first."""
+"""A batch ends here, or at the number of texts that a request may have."""
 
 
 class _Remote:
@@ -28,7 +27,12 @@ class _Remote:
     _fingerprint: list[list[float]]
 
     def __init__(
-        self, endpoint: Endpoint, key_variable: str | None, concurrency: int, batch: int, patience: tuple[float, float]
+        self,
+        endpoint: Endpoint,
+        key_variable: str | None,
+        concurrency: int,
+        batch: int | None,
+        patience: tuple[float, float],
     ) -> None:
         self.endpoint = endpoint
         self._client = Client(endpoint, key_variable=key_variable, concurrency=concurrency, batch=batch)
@@ -92,7 +96,7 @@ class RemoteEncoder(ComparesVectors, _Remote):
     key_variable
         Environment variable with the key (``RETRIEVE_API_KEY``).
     concurrency, batch
-        Maximum numbers of requests at a time, and of texts in a request.
+        Maximum numbers of requests at a time, and of texts in a request (32, or what a server of TEI says).
     query_seconds, document_seconds
         Time limits of a request with all its retries: of queries, and of documents while indexing.
 
@@ -114,7 +118,7 @@ class RemoteEncoder(ComparesVectors, _Remote):
         document_prompt: str = "",
         key_variable: str | None = None,
         concurrency: int = 4,
-        batch: int = BATCH_TEXTS,
+        batch: int | None = None,
         query_seconds: float = 10.0,
         document_seconds: float = 300.0,
     ) -> None:
@@ -206,7 +210,7 @@ class RemoteSparseEncoder(_Remote):
         vocabulary: Sequence[str] | int = 30522,
         key_variable: str | None = None,
         concurrency: int = 4,
-        batch: int = BATCH_TEXTS,
+        batch: int | None = None,
         query_seconds: float = 10.0,
         document_seconds: float = 300.0,
     ) -> None:

@@ -2,7 +2,7 @@
 
 A name proves nothing: a server can exchange the model behind it. The vectors of eight texts distinguish models, and a
 random projection of each to 32 numbers keeps angles well enough to tell a model that changed from one that computes on
-other hardware or in other batches (Johnson and Lindenstrauss 1984).
+other hardware or in other batches (Johnson and Lindenstrauss 1984). Of a reranker the scores of fixed pairs are kept.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ PROBES = (
     "invoice 2024-0815, error code E1042",
 )
 """The texts, encoded as documents."""
+PAIRS = tuple((query, text) for query in (PROBES[1], "How large is a factorial?") for text in PROBES[:7])
+"""Pairs of a query and a text, for rerankers."""
 WIDTH = 32
 
 
@@ -30,6 +32,13 @@ def sketch(vectors: NDArray[np.float32]) -> list[list[float]]:
     projected = vectors.astype(np.float64) @ signs.T
     lengths = np.linalg.norm(projected, axis=1, keepdims=True)
     return [[round(float(value), 4) for value in row] for row in projected / np.where(lengths == 0, 1, lengths)]
+
+
+def sketch_of_scores(scores: NDArray[np.floating]) -> list[float]:
+    """Return the scores of `PAIRS` without their mean, at length 1; their cosine is the correlation of the scores."""
+    centred = scores.astype(np.float64) - scores.mean()
+    length = np.linalg.norm(centred)
+    return [round(float(value), 4) for value in centred / (length or 1.0)]
 
 
 def _signs(row: int, dimension: int) -> NDArray[np.float64]:

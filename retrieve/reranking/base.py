@@ -15,7 +15,7 @@ from indexing.inputs import number, shown, texts, whole_number
 from indexing.plurals import counted
 from indexing.progress import progress
 from retrieve.fusion.normalizers import min_max
-from retrieve.reranking.budget import Budget, CandidateBatches
+from retrieve.reranking.budget import Budget, CandidateBatches, OutOfTime
 from retrieve.reranking.passages import Passages, Windows, reduce_passages
 from retrieve.trace import Trace
 
@@ -165,6 +165,23 @@ class CandidateReranker(ABC):
         `rows` ascend. Some queries or texts may be in no pair.
         """
 
+    def _scores_by(
+        self,
+        deadline: float | None,
+        queries: Sequence[str],
+        rows: NDArray[np.int64],
+        texts: Sequence[str],
+        places: NDArray[np.int64],
+    ) -> NDArray:
+        """Score pairs as `_scores`; a reranker that waits for a server raises `OutOfTime` at the deadline.
+
+        Parameters
+        ----------
+        deadline
+            In `time.perf_counter`'s seconds; None for no limit.
+        """
+        return self._scores(queries, rows, texts, places)
+
     def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:
         """Return how many tokens of a document the model reads for each query, int64 [queries]."""
         return windows.room(queries)
@@ -231,7 +248,12 @@ class CandidateReranker(ABC):
             pairs = np.arange(len(candidates))
             if len(batch) < len(counts):
                 pairs = np.flatnonzero(np.isin(candidates, batch))
-            scores = self._scores(queries, rows[pairs], texts, places[pairs])
+            try:
+                scores = self._scores_by(deadline, queries, rows[pairs], texts, places[pairs])
+            except OutOfTime as reason:
+                trace.notes.append(str(reason))
+                batches.stop()
+                break
             if self.passages != "first":
                 starts = np.flatnonzero(np.diff(candidates[pairs], prepend=-1))
                 scores = reduce_passages(scores, starts, self.passages)

@@ -31,7 +31,8 @@ class Budget:
         candidate is always read.
     max_ms
         Milliseconds per query from the call of ``rerank``; the queries of one call share the sum. Apart from the best
-        candidate, no batch starts that would end later at the speed measured so far.
+        candidate, no batch starts that would end later at the speed measured so far. A reranker behind a URL waits no
+        longer than that: candidates without an answer by then count as unread, also the best.
     early_exit
         Stop a query when none of its unread candidates is expected among its best `top`. They are expected to score at
         most the mean of the last `EXIT_BATCH` scores plus this many of their standard deviations. Smaller values stop
@@ -52,6 +53,10 @@ class Budget:
         for name in ("max_ms", "early_exit"):
             if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, number(value, name, above=0))
+
+
+class OutOfTime(Exception):  # noqa: N818  # a limit that was reached, as asked: no error
+    """Raised by a reranker that waits for a server when the time limit ends before the answer; it has the reason."""
 
 
 class CandidateBatches:
@@ -142,6 +147,10 @@ class CandidateBatches:
         if self._budget.early_exit is not None and len(self._unread):
             decided = self._decided(np.unique(self._rows[batch]))
             self._unread = self._unread[~decided[self._rows[self._unread]]]
+
+    def stop(self) -> None:
+        """Leave all other candidates unread: the time limit has ended."""
+        self._unread, self.out_of_time = self._unread[:0], True
 
     def _count_in_time(self, batch: NDArray[np.int64]) -> int:
         """Return how many of these candidates may start now."""

@@ -1,16 +1,20 @@
 """Rerankers without a local model: behind a URL, or a function of one's own."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.collection.identity import are_alike
 from indexing.errors import InputError, ModelError
 from indexing.plurals import counted
-from retrieve.remote.client import Client, Usage
+from retrieve.remote.client import Client, TimeLimitError, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
+from retrieve.remote.fingerprint import PAIRS, sketch_of_scores
 from retrieve.reranking.base import CandidateReranker
+from retrieve.reranking.budget import OutOfTime
 
 
 class FunctionReranker(CandidateReranker):
@@ -58,9 +62,17 @@ class RemoteReranker(FunctionReranker):
     weight
         See `CandidateReranker`.
     concurrency, batch
-        Maximum numbers of requests at a time, and of texts in a request.
+        As for `retrieve.remote.RemoteEncoder`.
     seconds
-        Time limit of a request with all its retries.
+        Time limit of a request with all its retries; `Budget.max_ms` shortens it.
+    fingerprint
+        That of the expected model (`identity`): the scores of a few fixed pairs, which are asked for at once. A model
+        whose scores correlate less than 0.999 with it is refused.
+
+    Raises
+    ------
+    ModelError
+        With `fingerprint`, when the server cannot be asked, or the model behind it is another one.
     """
 
     def __init__(
@@ -72,31 +84,73 @@ class RemoteReranker(FunctionReranker):
         weight: float = 0.0,
         key_variable: str | None = None,
         concurrency: int = 4,
-        batch: int = 32,
+        batch: int | None = None,
         seconds: float = 10.0,
+        fingerprint: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(self._ask_all, weight=weight)
+        super().__init__(lambda query, texts: self._ask_all(query, texts, None), weight=weight)
         self.endpoint = Endpoint.of(url, "rerank", model=model, protocol=protocol)
         self._client = Client(self.endpoint, key_variable=key_variable, concurrency=concurrency, batch=batch)
         self._seconds = seconds
+        self._fingerprint: list[float] | None = None
+        if fingerprint is not None and not are_alike([fingerprint], [self.identity["fingerprint"]]):
+            raise ModelError(
+                f"the reranker {self.endpoint} is another model than the one recorded: its scores of fixed pairs "
+                "differ. Use the same model, or leave out the fingerprint to accept this one"
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Identity of the model, with a fingerprint: the scores of fixed pairs, asked for on first use."""
+        if self._fingerprint is None:
+            scores = [
+                self._ask_all(query, [text for asked, text in PAIRS if asked == query], None)
+                for query in dict.fromkeys(query for query, _ in PAIRS)
+            ]
+            self._fingerprint = sketch_of_scores(np.concatenate(scores))
+        model, url = self.endpoint.model, self.endpoint.url
+        stated = {"name": model or url, "kind": "remote-reranker", "url": url, "model": model}
+        return {**stated, "fingerprint": self._fingerprint}
 
     @property
     def usage(self) -> Usage:
         """Requests, retries and tokens so far."""
         return self._client.usage
 
-    def _ask_all(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _scores_by(
+        self,
+        deadline: float | None,
+        queries: Sequence[str],
+        rows: NDArray[np.int64],
+        texts: Sequence[str],
+        places: NDArray[np.int64],
+    ) -> NDArray:
+        scores = np.zeros(len(rows), np.float32)
+        for row in np.unique(rows):
+            pairs = np.flatnonzero(rows == row)
+            scores[pairs] = self._ask_all(queries[row], [texts[place] for place in places[pairs]], deadline)
+        return scores
+
+    def _ask_all(self, query: str, texts: Sequence[str], deadline: float | None) -> NDArray[np.float32]:
         size = self._client.batch
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-        return self._client.map(lambda batch: self._ask(query, batch), batches, np.concatenate)
+        return self._client.map(lambda batch: self._ask(query, batch, deadline), batches, np.concatenate)
 
-    def _ask(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _ask(self, query: str, texts: Sequence[str], deadline: float | None) -> NDArray[np.float32]:
+        left = float("inf") if deadline is None else deadline - time.perf_counter()
+        if left <= 0:
+            raise OutOfTime(f"the reranker {self.endpoint} was not asked for all candidates within max_ms")
         body: dict[str, Any]
         if self.endpoint.protocol == "tei":
             body = {"query": query, "texts": list(texts), "raw_scores": True, "truncate": True}
         else:
             body = {"model": self.endpoint.model, "query": query, "documents": list(texts), "top_n": len(texts)}
-        answer = self._client.post(body, patience=self._seconds)
+        try:
+            answer = self._client.post(body, patience=min(self._seconds, left))
+        except TimeLimitError as error:
+            if left < self._seconds:
+                raise OutOfTime(f"the reranker did not answer within max_ms: {error}") from None
+            raise
         rows, name = answer, "score"
         if isinstance(answer, Mapping):
             rows, name = answer.get("results"), "relevance_score"

@@ -118,6 +118,57 @@ def test_the_system_of_search_yaml_is_scored_as_a_search_runs_it(tmp_path, corpu
     assert "the leg 'dense' has another encoder or dtype than search.yaml" in capsys.readouterr().err
 
 
+OPERATORS = {"q1": "+oven recipe -bread", "q2": '"lost packets"^2 matrix', "q3": "range values"}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["search.yaml", "--config"])
+def test_operators_synonyms_and_feedback_are_scored_as_a_search_runs_them(tmp_path, corpus, minilm, own, capsys):
+    path, output = tmp_path / "kitchen", tmp_path / "out"
+    build_collection(corpus, path, dense=minilm, bm25_parameters={"positions": True}, show_progress=False)
+    (path / "same.txt").write_text("range => oven\n")
+    settings = {"query_syntax": "simple", "synonyms": "same.txt", "depth": 50}
+    settings |= {"legs": {"bm25": {"feedback": "rm3"}, "dense": {"feedback": "vector"}}}
+    settings |= {"fusion": {"method": "weighted-sum", "missing": "score"}, "reranker": "late-interaction"}
+    file = path / "search.yaml" if own else tmp_path / "configured.yaml"
+    file.write_text(json.dumps(settings))
+    texts = "".join(json.dumps({"_id": query_id, "text": text}) + "\n" for query_id, text in OPERATORS.items())
+    (tmp_path / "q.jsonl").write_text(texts)
+    (tmp_path / "qrels.tsv").write_text("q1\tcake\t2\nq2\tudp\t1\nq3\tcake\t1\n")
+    judged = ["--queries", str(tmp_path / "q.jsonl"), "--qrels", str(tmp_path / "qrels.tsv"), "--k", "8"]
+    command = ["evaluate", str(path), *judged, "--output", str(output), "--systems", "bm25,configured,hybrid"]
+    if not own:
+        command = [*command[:-1], "bm25,hybrid", "--config", str(file)]
+
+    assert main(command) == 0
+
+    run = (output / "runs" / "kitchen" / "configured.trec").read_text().splitlines()
+    found = {query_id: [line.split()[2] for line in run if line.split()[0] == query_id] for query_id in OPERATORS}
+    with SearchPipeline.open(path, config=file) as pipeline:
+        hits = pipeline.batch_search(OPERATORS, 8)
+        assert found == {query_id: [hit.doc_id for hit in hits[query_id]] for query_id in OPERATORS}
+    words = (output / "runs" / "kitchen" / "bm25.trec").read_text()
+    assert ("q3 Q0 cake" in words) == own
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("done before") == 3
+
+
+def test_a_systems_file_may_turn_feedback_on(collection, judged, tmp_path):
+    legs = "{bm25: {feedback: {method: rocchio, documents: 2}}, dense: {}}"
+    (tmp_path / "more.yaml").write_text(f"systems: [{{name: improved, legs: {legs}, depth: 8}}]")
+    command = ["evaluate", str(collection), *judged, "--output", str(tmp_path / "out"), "--systems", "hybrid"]
+
+    assert main([*command, "--systems-file", str(tmp_path / "more.yaml"), "--k", "8"]) == 0
+
+    run = (tmp_path / "out" / "runs" / "kitchen" / "improved.trec").read_text().splitlines()
+    found = [(line.split()[2], float(line.split()[4])) for line in run if line.startswith("q1 ")]
+    config = {"legs": {"bm25": {"feedback": {"method": "rocchio", "documents": 2}}, "dense": {}}, "depth": 8}
+    with SearchPipeline.open(collection, config=config) as pipeline:
+        hits = pipeline.retrieve(["oven recipe"], 8)[0]
+    assert [doc_id for doc_id, _ in found] == hits.doc_ids
+    assert [score for _, score in found] == pytest.approx(hits.scores.tolist(), rel=1e-5)
+
+
 def test_a_collection_without_search_yaml_has_no_configured_system(collection, judged, capsys):
     assert main(["evaluate", str(collection), *judged, "--systems", "configured"]) == 1
     assert "has no search.yaml, so there is no system 'configured'" in capsys.readouterr().err

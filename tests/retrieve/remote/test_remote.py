@@ -1,7 +1,10 @@
 """Models behind a URL: right vectors, bounded time, clear errors, no key where none belongs."""
 
+import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
 
 import numpy as np
 import pytest
@@ -16,7 +19,9 @@ from remote_stub import DIMENSION, Stub, stub
 from retrieve import DenseEncoder, Reranker, SparseEncoder
 from retrieve.remote import RemoteEncoder, RemoteSparseEncoder
 from retrieve.remote.endpoint import Endpoint
+from retrieve.reranking.budget import Budget
 from retrieve.reranking.remote import RemoteReranker
+from retrieve.trace import Trace
 
 TEXTS = ["first text", "", "a third and much longer text than the others", "東京"]
 
@@ -194,6 +199,116 @@ def test_a_remote_reranker_orders_candidates_by_its_scores(server: Stub, path: s
     found = hits({doc_id: 6.0 - place for place, doc_id in enumerate(texts)})
     assert list(run(reranker.rerank(["query"], found, texts))[0]) == list(texts)[::-1]
     assert reranker.usage.tokens == reported
+
+
+@pytest.mark.parametrize("behaviour", ["stall", "503"])
+def test_a_budget_of_time_ends_the_wait_for_a_server_and_leaves_the_first_stage(server, tmp_path, behaviour) -> None:
+    build_collection(DOCUMENTS, tmp_path / "c", show_progress=False)
+    reranker = RemoteReranker(f"{server.url}/v1/rerank#m", seconds=60)
+    server.stall_seconds = 1.0
+    with SearchPipeline.open(tmp_path / "c", reranker=reranker, budget=Budget(max_ms=250)) as pipeline:
+        alone = pipeline.search("document number 7", k=5, budget=Budget(max_pairs=1))
+        server.behaviour = behaviour
+        found = pipeline.search("document number 7", k=5)
+    assert [hit.doc_id for hit in found] == [hit.doc_id for hit in alone]
+    assert (alone.reranked, found.reranked) == (1, 0)
+    assert any("the reranker did not answer within max_ms" in note for note in found.notes)
+
+
+def test_a_refusal_is_an_error_also_within_a_budget(server: Stub) -> None:
+    reranker = RemoteReranker(f"{server.url}/v1/rerank#m")
+    server.behaviour = "401"
+    with pytest.raises(ModelError, match="status 401"):
+        reranker.rerank(["query"], hits({"a": 2.0, "b": 1.0}), {"a": "x", "b": "xx"}, budget=Budget(max_ms=5000))
+
+
+def test_what_was_read_before_the_time_ended_is_ranked_above_the_rest(server: Stub) -> None:
+    reranker = RemoteReranker(f"{server.url}/rerank", batch=4)
+    texts = {str(number): "x" * (number + 1) for number in range(20)}
+    ask = reranker._ask
+
+    def ask_once(query, batch, deadline):
+        if len(server.requests) >= 2:
+            server.behaviour = "stall"
+        return ask(query, batch, deadline)
+
+    reranker._ask = ask_once  # type: ignore[method-assign]
+    found = hits({doc_id: 20.0 - place for place, doc_id in enumerate(texts)})
+    trace = Trace()
+    ranked = list(run(reranker.rerank(["query"], found, texts, budget=Budget(max_ms=700), trace=trace))[0])
+    assert trace.out_of_time
+    assert trace.scored is not None
+    read = int(trace.scored[0])
+    assert 0 < read < 20
+    assert ranked == [*map(str, range(read - 1, -1, -1)), *map(str, range(read, 20))]
+
+
+def test_a_changed_reranker_is_refused_where_its_fingerprint_was_saved(server: Stub, tmp_path) -> None:
+    build_collection(DOCUMENTS, tmp_path / "c", show_progress=False)
+    url = f"{server.url}/v1/rerank#m"
+    with SearchPipeline.open(tmp_path / "c", reranker=url) as pipeline:
+        before = len(server.requests)
+        pipeline.save(tmp_path / "system.yaml")
+        pipeline.save(tmp_path / "system.yaml")
+    assert len(server.requests) == before + 2
+    saved = SearchConfig.load(tmp_path / "system.yaml").reranker
+    assert saved is not None
+    assert saved.model == url
+    assert saved.fingerprint is not None
+    server.noise = 0.05
+    with SearchPipeline.from_config(tmp_path / "system.yaml") as pipeline:
+        assert pipeline.search("document", k=1)
+    server.noise, server.model = 0.0, "two"
+    with pytest.raises(ModelError, match="is another model than the one recorded"):
+        SearchPipeline.from_config(tmp_path / "system.yaml")
+    with SearchPipeline.open(tmp_path / "c", reranker=url) as pipeline:
+        assert pipeline.search("document", k=1)
+    with pytest.raises(InputError, match="a fingerprint is for a reranker behind a URL"):
+        SearchPipeline.open(tmp_path / "c", config={"reranker": {"model": "local", "fingerprint": [1.0]}})
+
+
+def test_evaluation_and_tuning_take_models_behind_urls(server: Stub, tmp_path, capsys) -> None:
+    build_collection(DOCUMENTS, tmp_path / "c", dense=RemoteEncoder(server.url, "m"), show_progress=False)
+    (tmp_path / "q.tsv").write_text("_id\ttext\n" + "".join(f"q{n}\tdocument number {n}\n" for n in range(9)))
+    (tmp_path / "qrels.tsv").write_text("".join(f"q{n}\t{n}\t1\n" for n in range(9)))
+    judged = ["--queries", str(tmp_path / "q.tsv"), "--qrels", str(tmp_path / "qrels.tsv"), "--dense", server.url]
+    url = f"{server.url}/v1/rerank#m"
+    command = ["evaluate", str(tmp_path / "c"), *judged, "--reranker", url, "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    systems = json.loads((tmp_path / "out" / "results.json").read_text())["datasets"]["c"]["systems"]
+    assert list(systems) == ["bm25", "dense", "hybrid", "hybrid+rerank"]
+    assert systems["dense"]["measures"]["nDCG@10"] == 1.0
+    assert cli.main(["tune", str(tmp_path / "c"), *judged, "--reranker", url, "--write", "always", "--quiet"]) == 0
+    saved = SearchConfig.load(tmp_path / "c" / "search.yaml").reranker
+    assert saved is not None
+    assert saved.fingerprint is not None
+    assert f"--config {tmp_path / 'c' / 'search.yaml'}" in capsys.readouterr().out
+
+
+def test_a_server_of_tei_says_how_many_texts_it_takes(server: Stub) -> None:
+    server.info = {"model_id": "m", "max_client_batch_size": 5}
+    server.most_texts = 5
+    texts = [f"text {number}" for number in range(12)]
+    for encode in (
+        RemoteEncoder(server.url + "/embed").encode_document,
+        RemoteSparseEncoder(server.url, vocabulary=5003).encode_document,
+        lambda texts: RemoteReranker(server.url + "/rerank")._ask_all("query", texts, None),
+    ):
+        before = len(server.requests)
+        encode(texts)
+        sizes = [len(body.get("inputs") or body["texts"]) for _, body, _ in server.requests[before:] if body]
+        assert sizes == [5, 5, 2] or sorted(sizes) == [2, 5, 5]
+    server.info = {"max_client_batch_size": "many"}
+    assert RemoteReranker(server.url + "/rerank")._client.batch == 32
+
+
+def test_a_pause_given_as_a_date_is_kept(server: Stub) -> None:
+    encoder = RemoteEncoder(server.url, "m")
+    server.behaviour, server.failures = "429", 1
+    server.retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=1), usegmt=True)
+    begun = time.time()
+    encoder.encode_query("text")
+    assert time.time() >= min(begun + 1, parsedate_to_datetime(server.retry_after).timestamp()) - 0.05
 
 
 def test_a_stub_of_term_weights_is_a_sparse_leg(server: Stub, tmp_path) -> None:
