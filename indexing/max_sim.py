@@ -19,6 +19,13 @@ EMPTY_SCORE = -1e9
 BLOCK_ELEMENTS = 4_000_000
 """Largest number of similarities, or of document values in float32, that are held at a time: 16 MB."""
 
+SMALL_PRODUCTS = 200_000_000
+"""Multiplications of a search's few candidates: the largest product that one thread computes."""
+ONE_THREAD_PRODUCTS = 4 * 65536
+"""Largest number of multiplications for which OpenBLAS uses one thread."""
+ONE_THREAD_VALUES = 32_000
+"""Largest number of values that torch converts on one thread."""
+
 
 def max_sim(
     queries: TokenVectors, documents: TokenVectors, *, mean: bool = False, block_elements: int = BLOCK_ELEMENTS
@@ -129,9 +136,27 @@ def token_maxima(query: NDArray[np.floating], documents: TokenVectors) -> NDArra
     filled = documents.lengths > 0
     if filled.any() and len(query):
         # Documents as rows: this product, and maxima over adjacent rows, are faster than those of the transpose.
-        similarity = widened(documents.vectors) @ query.astype(np.float32, copy=False).T
+        similarity = _products(documents.vectors, query.astype(np.float32, copy=False).T)
         best[filled] = np.maximum.reduceat(similarity, documents.offsets[:-1][filled], axis=0)
     return best
+
+
+def _products(vectors: NDArray[np.floating], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``vectors @ columns`` in float32.
+
+    A small product is computed in parts that BLAS and torch leave to one thread, which also stay in the cache: where
+    other work occupies the cores, the wait for a second thread takes many times as long as the product.
+    """
+    size = columns.size
+    if not size or len(vectors) * size > SMALL_PRODUCTS:
+        result: NDArray[np.float32] = widened(vectors) @ columns
+        return result
+    columns = np.ascontiguousarray(columns)
+    products = np.empty((len(vectors), columns.shape[1]), np.float32)
+    step = max(1, min(ONE_THREAD_PRODUCTS // size, ONE_THREAD_VALUES // vectors.shape[1]))
+    for start in range(0, len(vectors), step):
+        np.matmul(widened(vectors[start : start + step]), columns, out=products[start : start + step])
+    return products
 
 
 def widened(vectors: NDArray[np.floating]) -> NDArray[np.float32]:

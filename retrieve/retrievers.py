@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from retrieve.encoders.dense_tokens import DenseTokens
     from retrieve.encoders.scored_tokens import ScoredToken
 
+FEW_QUERIES = 64
+"""Largest number of queries whose token vectors are made for a reranker while they are encoded for a leg."""
+
 
 class Retriever(ABC):
     """Base class of everything that searches: one query returns one `Ranking`, several return `Hits`.
@@ -155,7 +158,16 @@ class Retriever(ABC):
 
 
 class IndexRetriever(Retriever):
-    """Base class of retrievers over the index of one leg."""
+    """Base class of retrievers over the index of one leg.
+
+    Attributes
+    ----------
+    keep_tokens
+        Called with queries and their token vectors, for a reranker that needs these too, by retrievers that can make
+        both at once.
+    """
+
+    keep_tokens: "Callable[[Sequence[str], TokenVectors], None] | None" = None
 
     def __init__(self, index: "Index", *, name: str) -> None:
         super().__init__(name)
@@ -185,7 +197,13 @@ class DenseRetriever(IndexRetriever):
 
     def encode(self, queries: Sequence[str]) -> "NDArray[np.float32]":
         """Return the queries' vectors, float32 [queries, dimension]."""
-        vectors: NDArray[np.float32] = self.encoder.encode_query(queries)
+        if self.keep_tokens is not None and 0 < len(queries) <= FEW_QUERIES:
+            from retrieve.encoders.dense_tokens import both_vectors
+
+            vectors, tokens = both_vectors(self.encoder, queries, "query")
+            self.keep_tokens(queries, tokens)
+        else:
+            vectors = self.encoder.encode_query(queries)
         return vectors
 
 
@@ -248,6 +266,8 @@ class TokenRetriever(IndexRetriever):
     def encode(self, queries: Sequence[str]) -> "TokenVectors":
         """Return the queries' token vectors."""
         vectors: TokenVectors = self.encoder.encode_query(queries)
+        if self.keep_tokens is not None and 0 < len(queries) <= FEW_QUERIES:
+            self.keep_tokens(queries, vectors)
         return vectors
 
     def token_matches(

@@ -30,6 +30,7 @@ from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever, Sparse
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
     from retrieve.reranking.base import CandidateReranker
+    from retrieve.reranking.stored_tokens import StoredTokenReranker
 
 
 class Configured(Enum):
@@ -91,7 +92,9 @@ class LegRetrievers:
             tokens = stored_tokens(config, self.collection.manifest)
             if tokens is not None:
                 mean = self.collection.leg(tokens).parameters.get("metric") == "meanmaxsim"
-                return stored_reranker(config, self[tokens], mean=mean)
+                reranker = stored_reranker(config, self[tokens], mean=mean)
+                share_queries(retrievers, reranker)
+                return reranker
             encoder = next((leg.encoder for leg in retrievers if isinstance(leg, DenseRetriever)), None)
             encoder = encoder or self._dense_encoder(config.dtype)
         return make_reranker(config, self.models, encoder)
@@ -138,12 +141,24 @@ def stored_tokens(config: RerankerConfig, manifest: Manifest) -> str | None:
     return manifest.first_leg("tokens")
 
 
-def stored_reranker(config: RerankerConfig, leg: Any, *, mean: bool) -> "CandidateReranker":
+def stored_reranker(config: RerankerConfig, leg: Any, *, mean: bool) -> "StoredTokenReranker":
     """Return a new late-interaction reranker over the token vectors of a leg, `mean` if its scores are means."""
     from retrieve.reranking.stored_tokens import StoredTokenReranker
 
     options = {} if config.weight is None else {"weight": config.weight}
     return StoredTokenReranker(leg.encoder, leg.index, mean=mean, **options)
+
+
+def share_queries(retrievers: Sequence[Retriever], reranker: "StoredTokenReranker") -> None:
+    """Let a leg with the reranker's encoder keep the token vectors of the queries that it encodes."""
+    from retrieve.encoders.dense_tokens import shares_pass
+
+    tokens = reranker.token_encoder
+    for leg in retrievers:
+        same = leg.encoder is tokens if isinstance(leg, TokenRetriever) else shares_pass(leg.encoder, tokens, "query")
+        if isinstance(leg, DenseRetriever | TokenRetriever) and same:
+            leg.keep_tokens = reranker.keep_queries
+            return
 
 
 def make_reranker(config: RerankerConfig, models: Models, encoder: "DenseEncoder | None") -> "CandidateReranker":

@@ -10,6 +10,7 @@ from indexing.token_vectors import TokenVectors
 from retrieve.encoders.compared import ComparesTokens
 
 if TYPE_CHECKING:
+    from retrieve.encoders.base import Task
     from retrieve.encoders.dense import DenseEncoder
 
 
@@ -93,25 +94,27 @@ class OnePass:
     def _encode(self, texts: list[str]) -> tuple[NDArray[np.float32], TokenVectors]:
         if not texts:
             return self.dense.encode_document(texts), self.tokens.encode_document(texts)
-        blocks = [
-            self.dense.both_vectors(chunk) for chunk in self.dense.engine_for("document").chunks(texts, task="document")
-        ]
-        vectors = np.concatenate([vectors for vectors, _ in blocks])
-        return vectors, TokenVectors.join([tokens for _, tokens in blocks])
+        return both_vectors(self.dense, texts, "document")
 
 
-def shares_pass(dense: Any, tokens: Any) -> bool:
-    """Return whether both encoders run the same network on the same input for a document."""
+def both_vectors(dense: "DenseEncoder", texts: Sequence[str], task: "Task") -> tuple[NDArray[np.float32], TokenVectors]:
+    """Return the vectors and the token vectors of at least one text, from one pass through the network."""
+    blocks = [dense.both_vectors(chunk) for chunk in dense.engine_for(task).chunks(texts, task=task)]
+    return np.concatenate([vectors for vectors, _ in blocks]), TokenVectors.join([tokens for _, tokens in blocks])
+
+
+def shares_pass(dense: Any, tokens: Any, task: "Task" = "document") -> bool:
+    """Return whether both encoders run the same network on the same input for a text of this task."""
     if not isinstance(tokens, DenseTokens):
         return False
     from retrieve.encoders.dense import DenseEncoder
 
     if not isinstance(dense, DenseEncoder):
         return False
-    engine = dense.engine_for("document")
+    engine = dense.engine_for(task)
     lengths = getattr(engine.input, "lengths", None)
     return (
         engine is tokens.encoder.engine_for(None)
-        and not dense.resolve_prompt(None, "document")
-        and getattr(lengths, "document_length", None) is None
+        and not dense.resolve_prompt(None, task)
+        and getattr(lengths, f"{task}_length", None) is None
     )

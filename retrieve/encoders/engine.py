@@ -1,6 +1,7 @@
 """Encode engine: tokenize texts once, plan batches, run them, and map the results back to the texts."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from indexing.inputs import listed, whole_number
 from indexing.progress import Progress, progress
 from retrieve.encoders.batching import STEP, Tokens, fill_batches, interleave, plan_batches, round_widths
 from retrieve.encoders.kernels.memory import release_freed_memory
-from retrieve.encoders.kernels.streams import count_streams, parallel_map
+from retrieve.encoders.kernels.streams import count_streams, parallel_map, threads_for
 
 if TYPE_CHECKING:
     import torch
@@ -102,10 +103,14 @@ class Engine:
     """
 
     def __init__(self, network: "torch.nn.Sequential", device: "torch.device", costs: Costs) -> None:
+        import torch
+
         self.network, self.device, self.costs = network, device, costs
         self.modules: list[Module] = list(network)  # type: ignore[arg-type]
         self._tokens_since_release = 0
         self.input: InputModule = network[0]  # type: ignore[assignment]
+        layers = (module for module in network.modules() if isinstance(module, torch.nn.Linear))
+        self._weights = sum(layer.weight.numel() for layer in layers)
 
     def chunks(
         self,
@@ -182,12 +187,16 @@ class Engine:
         }
         features["prompt_length"] = tokens.prompt_length
         self._tokens_since_release += features["input_ids"].numel()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._threads(features["input_ids"].numel()):
             output: Features = self.network(features)
         if self._tokens_since_release >= BATCHES_PER_RELEASE * self.costs.token_budget:
             self._tokens_since_release = 0
             release_freed_memory()
         return output
+
+    def _threads(self, tokens: int) -> AbstractContextManager[None]:
+        """Return a context in which a small batch on a CPU runs on one thread."""
+        return threads_for(tokens * self._weights) if self.device.type == "cpu" else nullcontext()
 
     def _tokenize(self, distinct: list[Any], prompt: str, task: str | None, chunk: list[Any], start: int) -> Tokens:
         try:

@@ -50,6 +50,10 @@ class StoredTokenReranker(CandidateReranker):
         self.token_encoder, self.index, self.mean = encoder, index, mean
         self._queries = LastQueries(self._encode_queries)
 
+    def keep_queries(self, queries: Sequence[str], vectors: "TokenVectors") -> None:
+        """Keep the token vectors of queries that a leg has encoded with the same encoder."""
+        self._queries.keep(queries, vectors)
+
     def _contents(self, documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Sequence[str]:
         """Return the ids themselves: no text is read."""
         return ids

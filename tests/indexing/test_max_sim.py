@@ -71,3 +71,13 @@ def test_texts_are_taken_sliced_and_joined():
     joined = TokenVectors.join([vectors.slice(0, 2), vectors.slice(2, 2), vectors.slice(2, 4)])
     np.testing.assert_array_equal(joined.offsets, vectors.offsets)
     np.testing.assert_array_equal(joined.vectors, vectors.vectors)
+
+
+@pytest.mark.parametrize("lengths", [[400, 0, 1, 900], [30_000]])
+def test_small_and_large_products_are_the_same(lengths, monkeypatch):
+    rng = np.random.default_rng(3)
+    documents = TokenVectors.of([rng.standard_normal((length, 32)).astype(np.float16) for length in lengths])
+    query = rng.standard_normal((40, 32)).astype(np.float32)
+    parts = token_maxima(query, documents)
+    monkeypatch.setattr("indexing.max_sim.SMALL_PRODUCTS", 0)
+    np.testing.assert_allclose(parts, token_maxima(query, documents), rtol=1e-5, atol=1e-5)

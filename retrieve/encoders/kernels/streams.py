@@ -4,9 +4,11 @@ In one batch over all threads, the threads wait for each other at every layer. T
 less time than the same two one after the other on two threads (all-MiniLM-L6-v2, two cores).
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
@@ -15,6 +17,58 @@ R = TypeVar("R")
 
 MAX_STREAMS = 8
 """Limit of streams: each holds a batch in memory."""
+
+SMALL_PRODUCTS = 400_000_000
+"""Multiplications of a batch that one thread does alone: a query of 32 tokens through all-MiniLM-L6-v2."""
+
+
+_local, _usual = threading.local(), [0]
+"""What is known of each thread, and the number of torch's threads that callers of encoders last had."""
+
+
+@contextmanager
+def threads_for(products: int) -> Iterator[None]:
+    """Run a batch of at most `SMALL_PRODUCTS` multiplications on one thread.
+
+    Several threads wait for each other at every layer, and where other work occupies the cores, each wait takes as long
+    as the others' turn: queries of 13 tokens took 5 times the processor time on two threads of two busy cores.
+    """
+    import torch
+
+    threads = own_threads()
+    if products > SMALL_PRODUCTS or threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def own_threads() -> int:
+    """Return torch's number of threads for the calling thread.
+
+    A thread that uses torch for the first time starts with the number that was last set in any thread, so with 1 while
+    another runs a small batch. It gets the usual number back here.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if getattr(_local, "stream", False):
+        return threads
+    if threads == 1 and not getattr(_local, "known", False) and _usual[0] > 1:
+        threads = _usual[0]
+        torch.set_num_threads(threads)
+    _local.known, _usual[0] = True, threads
+    return threads
+
+
+def _start_stream(threads: int) -> None:
+    import torch
+
+    _local.stream = True
+    torch.set_num_threads(threads)
 
 
 def count_streams(threads: int) -> int:
@@ -29,7 +83,7 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """
     import torch
 
-    threads = torch.get_num_threads()
+    threads = own_threads()
     streams = count_streams(threads)
     items = iter(items)
     first = list(islice(items, 2))
@@ -37,7 +91,7 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         yield from map(function, first)
         yield from map(function, items)
         return
-    pool = ThreadPoolExecutor(streams, "encoding", torch.set_num_threads, (threads // streams,))
+    pool = ThreadPoolExecutor(streams, "encoding", _start_stream, (threads // streams,))
     pending: deque[Future[R]] = deque(pool.submit(function, item) for item in first)
     try:
         while pending:

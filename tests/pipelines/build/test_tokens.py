@@ -11,7 +11,7 @@ from indexing.collection.reader import Collection
 from indexing.collection.verify import repair, verify
 from indexing.collection.writer import CollectionWriter
 from indexing.documents import Document
-from indexing.errors import InputError, ModelError
+from indexing.errors import InputError, ModelError, StorageError
 from indexing.max_sim import max_sim
 from pipelines.build.job import build_collection, update_collection
 from pipelines.cli import main
@@ -183,6 +183,29 @@ def test_a_reader_keeps_its_vectors_while_documents_are_replaced_and_compacted(t
         np.testing.assert_allclose(again, changed[:, 0], rtol=1e-5)
         reader.close()
     assert verify(tmp_path / "c") == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="reads /proc")
+def test_stored_vectors_are_read_and_not_mapped_into_memory(tmp_path, encoder):
+    build(tmp_path / "c", encoder, documents(20))
+    with Collection.open(tmp_path / "c") as collection:
+        collection.index("tokens").search(encoder.encode_query(QUERIES), 10)
+        assert ".shard" not in Path("/proc/self/maps").read_text()
+        open_files = [path.resolve().name for path in Path("/proc/self/fd").iterdir()]
+        assert any(name.endswith(".shard") for name in open_files)
+    open_files = [path.resolve().name for path in Path("/proc/self/fd").iterdir()]
+    assert not any(name.endswith(".shard") for name in open_files)
+
+
+def test_a_shard_that_ends_too_early_is_named(tmp_path, encoder):
+    build(tmp_path / "c", encoder, documents(20))
+    (shard,) = (tmp_path / "c" / "shards" / "tokens").glob("*.shard")
+    with Collection.open(tmp_path / "c") as collection:
+        index, queries = collection.index("tokens"), encoder.encode_query(QUERIES)
+        index.search(queries, 10)
+        shard.write_bytes(shard.read_bytes()[:-40])
+        with pytest.raises(StorageError, match=r"ends before a row .* --repair"):
+            index.search(queries, 20)
 
 
 def test_the_index_keeps_vectors_only_if_bits_are_chosen(tmp_path, encoder):

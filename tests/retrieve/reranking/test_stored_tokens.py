@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from late_interaction import write_colbert
 
+from checkpoints import write_bert
+from indexing.documents import Document
 from indexing.hits import Hits
 from indexing.indexes.tokens.index import TokenIndex
 from indexing.max_sim import max_sim
 from indexing.token_vectors import TokenVectors
 from pipelines.build.job import build_collection
 from pipelines.search import SearchPipeline
-from retrieve import LateInteractionReranker, MultiVectorEncoder
+from retrieve import DenseEncoder, LateInteractionReranker, MultiVectorEncoder
 from retrieve.encoders import DenseTokens
 from retrieve.reranking.budget import Budget
 from retrieve.reranking.stored_tokens import StoredTokenReranker
@@ -116,6 +118,26 @@ def test_a_pipeline_reranks_by_the_stored_vectors_of_a_dense_encoder(tmp_path, m
         encoded = pipeline.search("how to bake with flour", k=8)
     assert [hit.doc_id for hit in stored] == [hit.doc_id for hit in encoded] == [hit.doc_id for hit in loaded_by_name]
     np.testing.assert_allclose([hit.score for hit in stored], [hit.score for hit in encoded], atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["dense", "tokens"])
+def test_a_query_is_encoded_once_for_a_leg_and_the_reranker(tmp_path, encoder, kind):
+    if kind == "dense":
+        encoder = DenseEncoder(write_bert(tmp_path / "model"), dtype="float32", device="cpu")
+    legs = {"dense": encoder, "multi_vector": DenseTokens(encoder)} if kind == "dense" else {"multi_vector": encoder}
+    corpus = [Document(name, text) for name, text in TEXTS.items()]
+    build_collection(corpus, tmp_path / "c", **legs, show_progress=False)
+    options = {kind if kind == "dense" else "multi_vector": encoder, "reranker": "late-interaction"}
+    batches: list[int] = []
+    with SearchPipeline.open(tmp_path / "c", **options) as pipeline:
+        pipeline.search(QUERIES[0], k=4)
+        with encoder.engine_for("query").network.register_forward_hook(lambda *_: batches.append(1)):
+            together = pipeline.search(QUERIES[1], k=4)
+        assert batches == [1]
+        pipeline.reranker._queries = type(pipeline.reranker._queries)(pipeline.reranker._encode_queries)
+        apart = pipeline.search(QUERIES[1], k=4)
+    assert [hit.doc_id for hit in together] == [hit.doc_id for hit in apart]
+    np.testing.assert_allclose([hit.score for hit in together], [hit.score for hit in apart], atol=1e-6)
 
 
 def test_token_vectors_of_a_dense_encoder_have_an_identity_of_their_own(minilm):

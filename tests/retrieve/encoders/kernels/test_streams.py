@@ -12,7 +12,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel, LlamaConfig, LlamaMo
 
 from checkpoints import write_bert
 from retrieve.encoders import DenseEncoder
-from retrieve.encoders.kernels.streams import MAX_STREAMS, count_streams, parallel_map
+from retrieve.encoders.kernels.streams import MAX_STREAMS, SMALL_PRODUCTS, count_streams, parallel_map, threads_for
 from retrieve.encoders.modules.backbone import reentrant
 from retrieve.encoders.modules.custom import Custom
 
@@ -133,3 +133,39 @@ def test_models_that_change_their_positions_in_place_run_in_one_thread(tmp_path)
     assert not reentrant(LlamaModel(LlamaConfig(**SIZES, rope_parameters=DYNAMIC)))
     assert not reentrant(LlamaModel(LlamaConfig(**SIZES, rope_parameters=LONG)))
     assert not reentrant(gemma(DYNAMIC))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_small_batch_runs_on_one_thread_and_a_large_one_on_all() -> None:
+    with threads_for(SMALL_PRODUCTS):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 2
+    with threads_for(SMALL_PRODUCTS + 1):
+        assert torch.get_num_threads() == 2
+    with pytest.raises(MemoryError), threads_for(1):
+        raise MemoryError
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_thread_that_starts_during_a_small_batch_elsewhere_has_all_threads_for_a_large_one() -> None:
+    found: list[int] = []
+
+    def work() -> None:
+        torch.get_num_threads()
+        with threads_for(SMALL_PRODUCTS + 1):
+            found.append(torch.get_num_threads())
+
+    with threads_for(1):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert found == [2]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_short_query_is_encoded_on_one_thread(tmp_path) -> None:
+    encoder, threads = DenseEncoder(write_bert(tmp_path), dtype="float32", device="cpu"), []
+    with encoder.engine.network[0].register_forward_hook(lambda *_: threads.append(torch.get_num_threads())):
+        encoder.encode_query(["fire"])
+    assert threads == [1] and torch.get_num_threads() == 2
