@@ -208,7 +208,8 @@ class Bm25FeedbackRetriever(Bm25Retriever):
 
     def _expanded(self, queries: Sequence[str], hits: Hits) -> list[str]:
         words = self.index.words()
-        assert words is not None, "an index of texts has words"
+        if words is None:
+            raise InputError(f"{self.index.path} has no statistics of words, which feedback needs: keep it in Lucene")
         terms = words.analyzed([*queries, *self._texts(hits.doc_ids)])
         of_queries, of_documents = terms[: len(queries)], terms[len(queries) :]
         counts = words.counts(term for found in of_documents for term in found)

@@ -10,6 +10,8 @@ from indexing.indexes.registry import OF_ROWS, Backend, backends_of, kind_of
 
 ENCODED = OF_ROWS | {"metric"}
 """Parameters that the encoder decides: another index of the same rows cannot choose them."""
+SCORED = ("weights", "similarity")
+"""Parameters of a leg of texts without which it would score by another formula."""
 
 
 def with_parameters(leg: Leg, name: str, backend: Backend, parameters: Mapping[str, Any]) -> Leg:
@@ -29,9 +31,17 @@ def with_parameters(leg: Leg, name: str, backend: Backend, parameters: Mapping[s
         names = " or ".join(map(repr, possible))
         raise InputError(f"the leg {name!r} cannot be of backend {backend!r}: its rows fit {names}")
     kind = kind_of(backend)
-    stays = {leg.backend: leg.parameters.keys()}.get(backend, ENCODED)
-    merged = {key: value for key, value in leg.parameters.items() if key in stays} | dict(parameters)
+    # A leg of texts keeps how they are read and weighted: nothing else of another kind has the same names.
+    stays = leg.parameters.keys() if leg.backend == backend or leg.rows == "text" else ENCODED
+    kept_before = {key: value for key, value in leg.parameters.items() if key in stays}
+    merged = {**kind.recorded(leg.rows), **kept_before, **parameters}
     known = kind.choices(leg.rows, merged)
+    lost = next((key for key in SCORED if merged.get(key) is not None and key not in known), None)
+    if lost is not None and leg.rows == "text" and lost not in parameters:
+        raise InputError(
+            f"the leg {name!r} has the parameter {lost!r}, by which it scores, and the backend {backend!r} cannot "
+            "score so: build a leg of plain BM25 over one field"
+        )
     unknown = next((key for key in parameters if key not in known), None)
     if unknown is not None:
         raise InputError(

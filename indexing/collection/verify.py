@@ -18,12 +18,13 @@ from indexing.collection.staging import write_lock
 from indexing.collection.store import DocumentStore
 from indexing.collection.writer import CollectionWriter
 from indexing.errors import RetrieveError, StorageError
+from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import read_vocabulary, write_vocabulary
 from indexing.plurals import counted
 
 logger = logging.getLogger(__name__)
 
-What = Literal["store", "document", "piece", "vocabulary", "leg", "behind", "leftover", "foreign"]
+What = Literal["store", "document", "piece", "vocabulary", "leg", "behind", "leftover", "foreign", "drift"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Problem:
     what
         ``store``: the SQLite file; ``document``: a text that differs from what was written; ``piece``: encoded
         documents; ``vocabulary``: the terms of their columns; ``leg``: an index; ``behind``: an index without the last
-        writes; ``leftover``: bytes that a crash left; ``foreign``: a file that is not the collection's.
+        writes; ``leftover``: bytes that a crash left; ``foreign``: a file that is not the collection's; ``drift``:
+        statistics of an index that are those of earlier documents.
     message
         What, where, and what to do.
     leg
@@ -51,8 +53,8 @@ class Problem:
 
     @property
     def harmless(self) -> bool:
-        """True if searches remain correct: the next writer repairs it by itself."""
-        return self.what in ("leftover", "behind", "foreign")
+        """True if searches remain correct: the next writer, or `compact` for ``drift``, repairs it."""
+        return self.what in ("leftover", "behind", "foreign", "drift")
 
 
 def verify(path: str | Path) -> list[Problem]:
@@ -232,6 +234,8 @@ def _check_leg(path: Path, name: str, leg: Leg, store: DocumentStore) -> list[Pr
         found.append(
             Problem("leg", f"{folder} holds {counted(count, 'document')}, the store {len(store):,}: {again}", leg=name)
         )
+    for note in kind_of(leg.backend).notes(folder):
+        found.append(Problem("drift", f"{folder}: {note}; `retrieve compact {path}` restores the scores", leg=name))
     return found
 
 

@@ -286,7 +286,7 @@ class CollectionWriter(Collection):
         for name, pieces in fresh.items():
             self._shards[name].replace(pieces)
         self.documents.purge()
-        if self.documents.dead:
+        if self.documents.dead or any(kind_of(one.leg.backend).notes(one.index.path) for one in self._writers.values()):
             for name, writer in list(self._writers.items()):  # `reindex` replaces a leg's writer
                 if kind_of(writer.leg.backend).fresh_after_delete(writer.leg.parameters):
                     with self._marking_broken():

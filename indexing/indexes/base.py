@@ -364,6 +364,14 @@ class Kind(ABC):
     def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> Index:
         """Open the last committed state."""
 
+    def recorded(self, rows: Rows) -> Mapping[str, Any]:
+        """Return parameters that the manifest records even where nobody chose them, for these rows."""
+        return {}
+
+    def notes(self, path: Path) -> list[str]:
+        """Return what `Index.optimize` would mend in the scores of the index in this folder, read from its settings."""
+        return []
+
     def describe(self, parameters: Mapping[str, Any]) -> str:
         """Return the kind's name for messages, with the variant that decides which parameters it has."""
         return self.backend

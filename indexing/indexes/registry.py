@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
@@ -11,13 +12,14 @@ from indexing.indexes.names import Rows as Rows
 
 if TYPE_CHECKING:
     from indexing.indexes.base import Kind
+    from indexing.indexes.bm25_weights import Analysis
 
 KINDS: Mapping[Backend, tuple[tuple[Rows, ...], str]] = {
     "bm25": (("text",), "indexing.indexes.lucene.leg_kinds:Bm25Kind"),
     "faiss": (("vectors",), "indexing.indexes.faiss.leg_kind:FaissKind"),
     "impact": (("weights",), "indexing.indexes.lucene.leg_kinds:ImpactKind"),
     "tokens": (("tokens",), "indexing.indexes.tokens.leg_kind:TokensKind"),
-    "qdrant": (("vectors", "tokens", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
+    "qdrant": (("vectors", "tokens", "text", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
 }
 """The rows that each kind takes, and its class. The first kind that takes some rows is their default."""
 
@@ -29,6 +31,22 @@ ROW_PARAMETERS: Mapping[str, frozenset[str]] = {
 }
 """Parameters of a leg that describe its rows."""
 OF_ROWS = frozenset[str]().union(*ROW_PARAMETERS.values())
+ANALYZER = "analyzer"
+"""Parameter that tells a leg of texts from others, of a kind that takes several sorts of rows."""
+_ANALYSIS = "indexing.indexes.lucene.analysis:TextAnalysis"
+
+
+def analysis_of(analyzer: str, where: Path) -> "Analysis":
+    """Return the analysis of texts of this name, for the index at `where`; it starts Java when first used.
+
+    Raises
+    ------
+    InputError
+        For an unknown name.
+    """
+    module, _, name = _ANALYSIS.partition(":")
+    made: Analysis = getattr(import_module(module), name)(analyzer, where)
+    return made
 
 
 def kind_of(backend: Backend) -> "Kind":
@@ -61,4 +79,6 @@ def rows_of(backend: Backend, parameters: Mapping[str, Any]) -> Rows:
     taken = KINDS[backend][0]
     if "tokens" in taken and parameters.get("metric") in TOKEN_METRICS:
         return "tokens"
+    if "text" in taken and ANALYZER in parameters:
+        return "text"
     return next((rows for rows in taken if ROW_PARAMETERS[rows] & parameters.keys()), taken[-1])

@@ -22,6 +22,7 @@ from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from pipelines.build.ingest import Ingested, OnDuplicate, Stopwatch, check_first, checked, ingest, prune
 from pipelines.build.plan import (
+    Bm25IndexName,
     DenseIndex,
     IndexChoice,
     Plan,
@@ -53,6 +54,7 @@ def build_collection(
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
     token_index: TokenIndexName | IndexChoice = "tokens",
+    bm25_index: Bm25IndexName | IndexChoice = "bm25",
     token_parameters: Mapping[str, Any] | None = None,
     bm25_fields: Mapping[str, float] | None = None,
     bm25_parameters: Mapping[str, Any] | None = None,
@@ -82,6 +84,8 @@ def build_collection(
         ``"impact"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
     token_index
         ``"tokens"``, ``"qdrant"``, or an `IndexChoice`.
+    bm25_index
+        ``"bm25"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
     token_parameters
         Those of the token index, of `TokenSettings`: ``bits``, ``nprobe``, …; or of `QdrantSettings`.
     bm25_fields
@@ -114,6 +118,7 @@ def build_collection(
         dense_index=dense_index,
         sparse_index=sparse_index,
         token_index=token_index,
+        bm25_index=bm25_index,
         token_parameters=token_parameters,
         bm25_fields=bm25_fields,
         bm25_parameters=bm25_parameters,

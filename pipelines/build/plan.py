@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "qdrant"]
 SparseIndex: TypeAlias = Literal["impact", "qdrant"]
 TokenIndexName: TypeAlias = Literal["tokens", "qdrant"]
+Bm25IndexName: TypeAlias = Literal["bm25", "qdrant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class IndexChoice:
     ----------
     backend
         ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights, ``"tokens"`` or
-        ``"qdrant"`` for token vectors.
+        ``"qdrant"`` for token vectors, ``"bm25"`` (Lucene) or ``"qdrant"`` for words.
     parameters
         For ``faiss`` those of `FaissSettings`, including ``kind``; for ``impact`` ``scale``; for ``qdrant`` those of
         `QdrantSettings`, and ``server`` with those of `QdrantServer` without the API key, which is read from
@@ -76,6 +77,7 @@ def make_plan(
     dense_index: DenseIndex | IndexChoice = "flat",
     sparse_index: SparseIndex | IndexChoice = "impact",
     token_index: TokenIndexName | IndexChoice = "tokens",
+    bm25_index: Bm25IndexName | IndexChoice = "bm25",
     token_parameters: Mapping[str, Any] | None = None,
     bm25_fields: Mapping[str, float] | None = None,
     bm25_parameters: Mapping[str, Any] | None = None,
@@ -87,7 +89,8 @@ def make_plan(
     vocabularies: dict[str, Sequence[str]] = {}
     if bm25:
         parameters = dict(bm25_parameters or {}) | ({"weights": dict(bm25_fields)} if bm25_fields else {})
-        legs["bm25"] = with_parameters(Leg("bm25"), "bm25", "bm25", parameters)
+        chosen = IndexChoice(bm25_index) if isinstance(bm25_index, str) else bm25_index
+        legs["bm25"] = with_parameters(Leg("bm25"), "bm25", chosen.backend, {**chosen.parameters, **parameters})
     if dense is not None:
         check_encoder(dense, "dense", "dense")
         metric = "dot" if similarity_name(dense) == "dot" else "cosine"

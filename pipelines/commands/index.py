@@ -107,6 +107,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
+        "--bm25-backend",
+        choices=backends_of("text"),
+        help="the index of the BM25 leg: Lucene, or Qdrant with equal scores (bm25)",
+    )
+    parser.add_argument(
         "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="number format of the encoders (auto)"
     )
     parser.add_argument(
@@ -287,6 +292,7 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
             "--dense-backend": options.dense_backend is not None,
             "--dense-dim": options.dense_dim is not None,
             "--sparse-backend": options.sparse_backend is not None,
+            "--bm25-backend": options.bm25_backend is not None,
             "--late-interaction-backend": options.late_interaction_backend is not None,
             "--late-interaction without a model": options.late_interaction == "",
             "--filter-field": bool(options.filter_field),

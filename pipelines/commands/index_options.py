@@ -137,9 +137,12 @@ def index_choices(options: argparse.Namespace) -> dict[str, Any]:
     bm25: dict[str, Any] = {name: given.pop(name) for name in BM25_PARAMETERS if name in given}
     if options.analyzer is not None:
         bm25["analyzer"] = options.analyzer
+    bm25_backend = options.bm25_backend or backends_of("text")[0]
+    of_words = kind_of(bm25_backend).choices("text", {}) & given.keys()
+    bm25_place = {name: _for_leg(name, value, "bm25") for name, value in given.items() if name in of_words}
     of_sparse = kind_of(sparse_backend).choices("weights", {}) & given.keys() if options.sparse else frozenset()
     of_tokens = _token_parameters(options, token_backend) & given.keys()
-    shared = of_sparse | of_tokens
+    shared = of_sparse | of_tokens | of_words
     sparse = {name: _for_leg(name, value, "sparse") for name, value in given.items() if name in of_sparse}
     tokens = {name: _for_leg(name, value, "tokens") for name, value in given.items() if name in of_tokens}
     known = frozenset() if options.no_dense else kind_of(dense_backend).choices("vectors", given)
@@ -152,6 +155,7 @@ def index_choices(options: argparse.Namespace) -> dict[str, Any]:
         "dense_index": IndexChoice(dense_backend, dense),
         "sparse_index": IndexChoice(sparse_backend, sparse),
         "token_index": IndexChoice(token_backend, tokens),
+        "bm25_index": IndexChoice(bm25_backend, bm25_place),
         "bm25_fields": options.bm25_fields,
         "bm25_parameters": bm25,
     }

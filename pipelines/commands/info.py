@@ -3,6 +3,7 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
@@ -48,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
     from indexing.collection.reader import Collection
+    from indexing.indexes.registry import kind_of
     from pipelines.commands.index_options import described
 
     with Collection.open(options.directory) as collection:
@@ -68,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
         if name in encoded:
             size += f" beside {encoded[name] / 1e6:.1f} MB of encoded documents"
         print(f"  {name}: {leg.backend}, {size} ({described(leg.parameters)})")
+        for note in kind_of(leg.backend).notes(Path(options.directory) / "legs" / leg.folder):
+            print(f"    {note}: `retrieve compact {options.directory}` restores the scores")
         if leg.encoder:
             print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})")
     return 0
@@ -78,7 +82,7 @@ def _words(collection: "Collection", options: argparse.Namespace) -> dict[str, A
     name = collection.manifest.first_leg("text")
     words = None if name is None else collection.index(name).words()
     if words is None:
-        raise InputError(f"{options.directory} has no BM25 leg, so it has no statistics of words")
+        raise InputError(f"{options.directory} has no BM25 leg in Lucene, so it has no statistics of words")
     found: dict[str, Any] = {}
     if options.terms:
         found["totals"] = dict(words.totals)

@@ -28,16 +28,17 @@ def add_parser(commands: Any) -> None:
         "collection stores. Loads no model; other processes can keep searching the old index meanwhile.",
         "retrieve reindex my-collection --dense-index hnsw --hnsw-m 32\n"
         "retrieve reindex my-collection --dense-backend qdrant --hnsw-m 32\n"
-        "retrieve reindex my-collection --leg bm25 --k1 1.2 --b 0.75",
+        "retrieve reindex my-collection --leg bm25 --k1 1.2 --b 0.75\n"
+        "retrieve reindex my-collection --leg bm25 --backend qdrant",
     )
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument("--leg", metavar="NAME", help="the leg (dense)")
     parser.add_argument(
         "--backend",
         "--dense-backend",
-        choices=[backend for backend, (rows, _) in KINDS.items() if rows != ("text",)],
+        choices=list(KINDS),
         help="another kind of index for the same encoded documents: faiss or qdrant for vectors, impact or qdrant for "
-        "term weights, tokens or qdrant for token vectors",
+        "term weights, tokens or qdrant for token vectors, bm25 or qdrant for words",
     )
     add_index_options(parser)
     parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="BM25's k1; by field: title=0.6,text=0.9")

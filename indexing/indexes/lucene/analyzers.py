@@ -3,9 +3,10 @@
 from typing import Any
 
 from indexing.errors import InputError
+from indexing.indexes.bm25_weights import DEFAULT_ANALYZER
 from indexing.indexes.lucene.jvm import java_class
 
-DEFAULT = "anserini-default-english"
+DEFAULT = DEFAULT_ANALYZER
 
 _LUCENE = "org.apache.lucene.analysis."
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from indexing.errors import StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
-from indexing.indexes.qdrant.filters import Conditions
-from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, TOKENS, QdrantServer, QdrantSettings
+from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, Sparse
+from indexing.indexes.qdrant.filters import PAYLOAD, Conditions
+from indexing.indexes.qdrant.settings import DOC_ID, QdrantServer, Schema, Vector
 from indexing.plurals import counted
 
 POINTS_AT_ONCE = 256
@@ -48,50 +48,57 @@ class _ClientConditions:
 class ClientEngine:
     """A `QdrantEngine` on one collection of qdrant-client."""
 
-    def __init__(self, client: Any, collection: str, settings: QdrantSettings, *, local: bool, where: str) -> None:
+    def __init__(self, client: Any, collection: str, schema: Schema, *, local: bool, where: str) -> None:
         from qdrant_client import models
 
-        self._client, self._collection, self._settings, self._local = client, collection, settings, local
+        self._client, self._collection, self._schema, self._local = client, collection, schema, local
         self._where, self._models = where, models
         self.conditions: Conditions = _ClientConditions(models)
 
     @classmethod
     def create(
-        cls, path: Path, settings: QdrantSettings, fields: Fields, server: QdrantServer | None
+        cls, path: Path, schema: Schema, fields: Fields, server: QdrantServer | None, metadata: Any = None
     ) -> "ClientEngine":
         """Create an empty collection, on the server or in this folder."""
-        engine = cls._connected(path, settings, server)
+        engine = cls._connected(path, schema, server)
         if engine._exists():
             engine.close()
             raise StorageError(f"{_where(path, server)} already exists: open it, or choose another name")
-        engine._create_collection(fields, server)
+        engine._create_collection(fields, server, metadata)
         return engine
 
     @classmethod
-    def open(cls, path: Path, settings: QdrantSettings, server: QdrantServer | None) -> "ClientEngine":
+    def open(cls, path: Path, schema: Schema, server: QdrantServer | None) -> "ClientEngine":
         """Connect to an existing collection."""
-        engine = cls._connected(path, settings, server)
+        engine = cls._connected(path, schema, server)
         if not engine._exists():
             engine.close()
             raise StorageError(f"{_where(path, server)} does not exist any more: build it again")
         return engine
 
     def upsert(self, batch: PointBatch) -> None:
-        """Store points, replacing those with the same ids; each request waits for the required replicas."""
+        """Store documents as points, replacing those with the same ids."""
         stored = 0
         for part in batch.parts(POINTS_AT_ONCE):
-            points = [
-                self._models.PointStruct(
-                    id=point, vector={name: _vector(vector) for name, vector in vectors.items()}, payload=payload
-                )
-                for point, vectors, payload in part.rows()
-            ]
-            self._retry(
-                partial(self._client.upsert, self._collection, points, wait=True),
+            self._store(
+                list(part.points()),
                 f"{stored} of {counted(len(batch), 'document')} of this call are stored; it is safe to store "
                 f"them again",
             )
             stored += len(part)
+
+    def store(self, points: Sequence[Point]) -> None:
+        """Store points, replacing those with the same ids; the request waits for the required replicas."""
+        self._store(points, "it is safe to store the same points again")
+
+    def _store(self, points: Sequence[Point], consequence: str) -> None:
+        made = [
+            self._models.PointStruct(
+                id=point.id, vector={name: _vector(one) for name, one in point.vectors.items()}, payload=point.payload
+            )
+            for point in points
+        ]
+        self._retry(partial(self._client.upsert, self._collection, made, wait=True), consequence)
 
     def delete(self, points: Sequence[str]) -> None:
         """Delete points by UUID."""
@@ -109,12 +116,35 @@ class ClientEngine:
         results = self._retry(lambda: self._client.query_batch_points(self._collection, requests))
         return [[(point.payload[DOC_ID], point.score) for point in result.points] for result in results]
 
-    def vectors(self, name: str, points: Sequence[str]) -> dict[str, Any]:
-        """Return the vectors of this name of those of these points that have any, by UUID."""
+    def retrieve(self, points: Sequence[str], names: Sequence[str]) -> list[Point]:
+        """Return those of these points that exist, with the vectors of these names that they have."""
         found = self._retry(
-            lambda: self._client.retrieve(self._collection, list(points), with_payload=False, with_vectors=[name])
+            lambda: self._client.retrieve(
+                self._collection, list(points), with_payload=True, with_vectors=list(names) or False
+            )
         )
-        return {str(point.id): point.vector[name] for point in found if point.vector and name in point.vector}
+        return [self._point(record) for record in found]
+
+    def scroll(
+        self, after: Any, limit: int, names: Sequence[str], filter: Any = None, fields: Sequence[str] | None = None
+    ) -> tuple[list[Point], Any]:
+        """Return some points in the order of their UUIDs, and where to go on; None after the last."""
+        payload: Any = True if fields is None else list(fields)
+        found, following = self._retry(
+            lambda: self._client.scroll(
+                self._collection,
+                scroll_filter=filter,
+                limit=limit,
+                offset=after,
+                with_payload=payload,
+                with_vectors=list(names) or False,
+            )
+        )
+        return [self._point(record) for record in found], following
+
+    def _point(self, record: Any) -> Point:
+        vectors = record.vector or {}
+        return Point(str(record.id), {name: _as_stored(one) for name, one in vectors.items()}, record.payload or {})
 
     def optimize(self) -> None:
         """Wait until the server has built its graphs, which it does by itself."""
@@ -137,12 +167,12 @@ class ClientEngine:
         self._client.close()
 
     @classmethod
-    def _connected(cls, path: Path, settings: QdrantSettings, server: QdrantServer | None) -> "ClientEngine":
+    def _connected(cls, path: Path, schema: Schema, server: QdrantServer | None) -> "ClientEngine":
         from qdrant_client import QdrantClient
 
         if server is None:
             try:
-                return cls(QdrantClient(path=str(path)), LOCAL_COLLECTION, settings, local=True, where=str(path))
+                return cls(QdrantClient(path=str(path)), LOCAL_COLLECTION, schema, local=True, where=str(path))
             except RuntimeError as error:
                 raise StorageError(
                     f"{path} is already open, here or in another process ({error}): close it there first, or run a "
@@ -155,80 +185,69 @@ class ClientEngine:
             timeout=server.timeout,
             check_compatibility=False,
         )
-        return cls(client, server.collection, settings, local=False, where=_where(path, server))
+        return cls(client, server.collection, schema, local=False, where=_where(path, server))
 
     def _exists(self) -> bool:
         return bool(self._retry(lambda: self._client.collection_exists(self._collection)))
 
-    def _create_collection(self, fields: Fields, server: QdrantServer | None) -> None:
-        models = self._models
-        settings, on_disk = self._settings, self._settings.on_disk
-        quantization: dict[str | None, Callable[[], Any]] = {
-            None: lambda: None,
-            "scalar": lambda: models.ScalarQuantization(
-                scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=not on_disk)
-            ),
-            "product": lambda: models.ProductQuantization(
-                product=models.ProductQuantizationConfig(
-                    compression=models.CompressionRatio.X16, always_ram=not on_disk
-                )
-            ),
-            "binary": lambda: models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=not on_disk)),
+    def _create_collection(self, fields: Fields, server: QdrantServer | None, metadata: Any = None) -> None:
+        models, named = self._models, self._schema.vectors
+        dense = {name: _dense(models, one, self._schema.tenant) for name, one in named.items() if one.kind != "sparse"}
+        sparse = {
+            name: models.SparseVectorParams(
+                index=models.SparseIndexParams(on_disk=one.on_disk), modifier=models.Modifier.IDF if one.idf else None
+            )
+            for name, one in named.items()
+            if one.kind == "sparse"
         }
-        dense = models.VectorParams(
-            size=max(1, settings.dimension),
-            distance=models.Distance.COSINE if settings.metric == "cosine" else models.Distance.DOT,
-            multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-            if settings.of_tokens
-            else None,
-            hnsw_config=models.HnswConfigDiff(m=settings.m, ef_construct=settings.ef_construction, on_disk=on_disk),
-            quantization_config=quantization[settings.quantization](),
-            on_disk=on_disk,
-        )
-        sparse = models.SparseVectorParams(index=models.SparseIndexParams(on_disk=on_disk))
+        more = {} if server is None else server.cluster_options
+        if metadata is not None:
+            more = {**more, "metadata": metadata}
         self._retry(
             lambda: self._client.create_collection(
-                self._collection,
-                vectors_config={TOKENS if settings.of_tokens else DENSE: dense} if settings.dimension else {},
-                sparse_vectors_config={SPARSE: sparse} if settings.vocabulary else None,
-                **({} if server is None else server.cluster_options),
+                self._collection, vectors_config=dense, sparse_vectors_config=sparse or None, **more
             )
         )
         if self._local:
             return
         for name, kind in fields.items():
             is_text = kind in ("keyword", "boolean")
-            schema = models.PayloadSchemaType.KEYWORD if is_text else models.PayloadSchemaType.FLOAT
+            schema: Any = models.PayloadSchemaType.KEYWORD if is_text else models.PayloadSchemaType.FLOAT
+            if name == self._schema.tenant:
+                schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
             self._retry(
-                partial(self._client.create_payload_index, self._collection, f"metadata.{name}", schema, wait=True)
+                partial(self._client.create_payload_index, self._collection, f"{PAYLOAD}.{name}", schema, wait=True)
             )
 
     def _request(self, query: PointQuery) -> Any:
         models = self._models
-        params = None
-        if not self._local:
-            params = models.SearchParams(
-                hnsw_ef=max(self._settings.ef_search, query.limit),
-                exact=query.exact,
-                quantization=models.QuantizationSearchParams(ignore=query.exact, rescore=True),
+        legs = []
+        for name, vector in query.vectors.items():
+            depth = query.limit if len(query.vectors) == 1 else query.depth_of(name)
+            params = None
+            if not self._local:
+                params = models.SearchParams(
+                    hnsw_ef=max(self._schema.vectors[name].ef_search, depth),
+                    exact=query.exact,
+                    quantization=models.QuantizationSearchParams(ignore=query.exact, rescore=True),
+                )
+            legs.append(
+                models.Prefetch(query=_vector(vector), using=name, filter=query.filter, params=params, limit=depth)
             )
-        legs = [
-            models.Prefetch(query=_vector(vector), using=name, filter=query.filter, params=params, limit=query.depth)
-            for name, vector in query.vectors.items()
-        ]
         if len(legs) == 1:
             return models.QueryRequest(
                 query=legs[0].query,
                 using=legs[0].using,
                 filter=query.filter,
-                params=params,
+                params=legs[0].params,
                 limit=query.limit,
                 with_payload=[DOC_ID],
             )
         # Qdrant counts ranks from 0, so its k is the paper's plus one.
         fusion: Any = models.FusionQuery(fusion=models.Fusion.DBSF)
         if query.fusion == "rrf":
-            fusion = models.RrfQuery(rrf=models.Rrf(k=query.rank_constant + 1))
+            weights = None if query.weights is None else list(query.weights)
+            fusion = models.RrfQuery(rrf=models.Rrf(k=query.rank_constant + 1, weights=weights))
         return models.QueryRequest(prefetch=legs, query=fusion, limit=query.limit, with_payload=[DOC_ID])
 
     def _retry(self, call: Callable[[], Result], consequence: str = "nothing was changed") -> Result:
@@ -267,6 +286,41 @@ def _is_transient(error: Exception) -> bool:
     code = getattr(error, "code", None)
     name = getattr(code(), "name", "") if callable(code) else ""
     return name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+
+
+def _dense(models: Any, vector: Vector, tenant: str | None) -> Any:
+    """Return the parameters of dense vectors or of token vectors."""
+    fast = not vector.on_disk
+    quantization: dict[str | None, Callable[[], Any]] = {
+        None: lambda: None,
+        "scalar": lambda: models.ScalarQuantization(
+            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=fast)
+        ),
+        "product": lambda: models.ProductQuantization(
+            product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=fast)
+        ),
+        "binary": lambda: models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=fast)),
+    }
+    comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
+    return models.VectorParams(
+        size=max(1, vector.dimension),
+        distance=models.Distance.COSINE if vector.cosine else models.Distance.DOT,
+        multivector_config=comparator if vector.kind == "tokens" else None,
+        hnsw_config=models.HnswConfigDiff(
+            # Links within each tenant only: every search names one.
+            m=0 if tenant else vector.m,
+            payload_m=vector.m if tenant else None,
+            ef_construct=vector.ef_construction,
+            on_disk=vector.on_disk,
+        ),
+        quantization_config=quantization[vector.quantization](),
+        on_disk=vector.on_disk,
+    )
+
+
+def _as_stored(vector: Any) -> Any:
+    indices = getattr(vector, "indices", None)
+    return vector if indices is None else Sparse(indices, vector.values)
 
 
 def _vector(vector: Any) -> Any:

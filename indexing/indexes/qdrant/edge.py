@@ -6,11 +6,13 @@ from typing import Any
 
 from indexing.errors import SetupError, StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.engine import PointBatch, PointQuery, ScoredIds, Sparse
-from indexing.indexes.qdrant.filters import Conditions
-from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, TOKENS, QdrantSettings
+from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, Sparse
+from indexing.indexes.qdrant.filters import PAYLOAD, Conditions
+from indexing.indexes.qdrant.settings import DOC_ID, Schema, Vector
 
 POINTS_AT_ONCE = 1000
+KEPT_DELETED = 1e-9
+"""Share of deleted points that `optimize` leaves in place where scores depend on document frequencies: none."""
 
 
 class _EdgeConditions:
@@ -36,42 +38,52 @@ class _EdgeConditions:
 class EdgeEngine:
     """A `QdrantEngine` on one Edge shard."""
 
-    def __init__(self, shard: Any, edge: Any, settings: QdrantSettings) -> None:
-        self._shard, self._edge, self._settings = shard, edge, settings
+    def __init__(self, shard: Any, edge: Any, schema: Schema) -> None:
+        self._shard, self._edge, self._schema = shard, edge, schema
         self.conditions: Conditions = _EdgeConditions(edge)
 
     @classmethod
-    def create(cls, path: Path, settings: QdrantSettings, fields: Fields) -> "EdgeEngine":
+    def create(cls, path: Path, schema: Schema, fields: Fields) -> "EdgeEngine":
         """Create an empty shard in this folder."""
         edge = _library()
         path.mkdir(parents=True, exist_ok=True)
         try:
-            shard = edge.EdgeShard.create(str(path), _config(edge, settings))
+            shard = edge.EdgeShard.create(str(path), _config(edge, schema))
         except Exception as error:
             raise _storage_error(path, error) from error
         for name, kind in fields.items():
             is_text = kind in ("keyword", "boolean")
-            schema = edge.PayloadSchemaType.Keyword if is_text else edge.PayloadSchemaType.Float
-            shard.update(edge.UpdateOperation.create_field_index(f"metadata.{name}", schema))
-        return cls(shard, edge, settings)
+            payload: Any = edge.PayloadSchemaType.Keyword if is_text else edge.PayloadSchemaType.Float
+            if name == schema.tenant:
+                payload = edge.KeywordIndexParams(is_tenant=True)
+            shard.update(edge.UpdateOperation.create_field_index(f"{PAYLOAD}.{name}", payload))
+        return cls(shard, edge, schema)
 
     @classmethod
-    def open(cls, path: Path, settings: QdrantSettings) -> "EdgeEngine":
+    def open(cls, path: Path, schema: Schema) -> "EdgeEngine":
         """Load the shard in this folder."""
         edge = _library()
         try:
-            return cls(edge.EdgeShard.load(str(path)), edge, settings)
+            return cls(edge.EdgeShard.load(str(path)), edge, schema)
         except Exception as error:
             raise _storage_error(path, error) from error
 
     def upsert(self, batch: PointBatch) -> None:
-        """Store points, replacing those with the same ids."""
+        """Store documents as points, replacing those with the same ids."""
         for part in batch.parts(POINTS_AT_ONCE):
-            points = [
-                self._edge.Point(id=point, vector=self._vectors(vectors), payload=payload)
-                for point, vectors, payload in part.rows()
-            ]
-            self._shard.update(self._edge.UpdateOperation.upsert_points(points))
+            self.store(list(part.points()))
+
+    def store(self, points: Sequence[Point]) -> None:
+        """Store points, replacing those with the same ids."""
+        made = [
+            self._edge.Point(
+                id=point.id,
+                vector={name: self._vector(vector) for name, vector in point.vectors.items()},
+                payload=point.payload,
+            )
+            for point in points
+        ]
+        self._shard.update(self._edge.UpdateOperation.upsert_points(made))
 
     def delete(self, points: Sequence[str]) -> None:
         """Delete points by UUID."""
@@ -86,10 +98,21 @@ class EdgeEngine:
         batch = self._edge.QueryBatchRequest([self._request(query) for query in queries])
         return [[(point.payload[DOC_ID], point.score) for point in points] for points in self._shard.query_batch(batch)]
 
-    def vectors(self, name: str, points: Sequence[str]) -> dict[str, Any]:
-        """Return the vectors of this name of those of these points that have any, by UUID."""
-        found = self._shard.retrieve(list(points), with_payload=False, with_vector=True)
-        return {str(point.id): point.vector[name] for point in found if point.vector and name in point.vector}
+    def retrieve(self, points: Sequence[str], names: Sequence[str]) -> list[Point]:
+        """Return those of these points that exist, with the vectors of these names that they have."""
+        found = self._shard.retrieve(list(points), with_payload=True, with_vector=list(names) or False)
+        return [self._point(record) for record in found]
+
+    def scroll(
+        self, after: Any, limit: int, names: Sequence[str], filter: Any = None, fields: Sequence[str] | None = None
+    ) -> tuple[list[Point], Any]:
+        """Return some points in the order of their UUIDs, and where to go on; None after the last."""
+        payload: Any = True if fields is None else list(fields)
+        request = self._edge.ScrollRequest(
+            offset=after, limit=limit, filter=filter, with_payload=payload, with_vector=list(names) or False
+        )
+        found, following = self._shard.scroll(request)
+        return [self._point(record) for record in found], following
 
     def optimize(self) -> None:
         """Build the graphs. Edge never does so by itself, and searches points outside of a graph one by one."""
@@ -103,59 +126,88 @@ class EdgeEngine:
         """Release the directory."""
         self._shard.close()
 
-    def _vectors(self, vectors: dict[str, Any]) -> dict[str, Any]:
-        return {name: self._vector(vector) for name, vector in vectors.items()}
+    def _point(self, record: Any) -> Point:
+        vectors = record.vector or {}
+        return Point(str(record.id), {name: self._as_stored(one) for name, one in vectors.items()}, record.payload)
+
+    def _as_stored(self, vector: Any) -> Any:
+        return Sparse(vector.indices, vector.values) if isinstance(vector, self._edge.SparseVector) else vector
 
     def _vector(self, vector: Any) -> Any:
         return self._edge.SparseVector(vector.indices, vector.values) if isinstance(vector, Sparse) else vector
 
     def _request(self, query: PointQuery) -> Any:
         edge = self._edge
-        params = edge.SearchParams(
-            hnsw_ef=max(self._settings.ef_search, query.limit),
-            exact=query.exact,
-            quantization=edge.QuantizationSearchParams(ignore=query.exact, rescore=True),
-        )
-        nearest = [edge.Query.Nearest(self._vector(vector), using=name) for name, vector in query.vectors.items()]
-        if len(nearest) == 1:
-            return edge.QueryRequest(
-                limit=query.limit, query=nearest[0], filter=query.filter, params=params, with_payload=[DOC_ID]
+        legs = []
+        for name, vector in query.vectors.items():
+            depth = query.limit if len(query.vectors) == 1 else query.depth_of(name)
+            params = edge.SearchParams(
+                hnsw_ef=max(self._schema.vectors[name].ef_search, depth),
+                exact=query.exact,
+                quantization=edge.QuantizationSearchParams(ignore=query.exact, rescore=True),
             )
-        legs = [edge.Prefetch(limit=query.depth, query=leg, filter=query.filter, params=params) for leg in nearest]
+            legs.append((depth, edge.Query.Nearest(self._vector(vector), using=name), params))
+        if len(legs) == 1:
+            _, nearest, params = legs[0]
+            return edge.QueryRequest(
+                limit=query.limit, query=nearest, filter=query.filter, params=params, with_payload=[DOC_ID]
+            )
+        fetched = [edge.Prefetch(limit=d, query=leg, filter=query.filter, params=params) for d, leg, params in legs]
+        weights = None if query.weights is None else list(query.weights)
         # Qdrant counts ranks from 0, so its k is the paper's plus one.
-        fusion = edge.Fusion.Rrf(k=query.rank_constant + 1) if query.fusion == "rrf" else edge.Fusion.Dbsf()
-        return edge.QueryRequest(limit=query.limit, prefetches=legs, query=fusion, with_payload=[DOC_ID])
+        rrf = query.fusion == "rrf"
+        fusion = edge.Fusion.Rrf(k=query.rank_constant + 1, weights=weights) if rrf else edge.Fusion.Dbsf()
+        return edge.QueryRequest(limit=query.limit, prefetches=fetched, query=fusion, with_payload=[DOC_ID])
 
 
-def _config(edge: Any, settings: QdrantSettings) -> Any:
-    memory = edge.Memory.Cold if settings.on_disk else edge.Memory.Cached
-    hnsw = edge.HnswIndexConfig(
-        m=settings.m, ef_construct=settings.ef_construction, full_scan_threshold=10_000, memory=memory
+def _config(edge: Any, schema: Schema) -> Any:
+    vectors = {name: _dense(edge, one, schema.tenant) for name, one in schema.vectors.items() if one.kind != "sparse"}
+    sparse = {
+        name: edge.EdgeSparseVectorParams(
+            memory=edge.Memory.Cold if one.on_disk else edge.Memory.Pinned,
+            modifier=edge.Modifier.Idf if one.idf else None,
+        )
+        for name, one in schema.vectors.items()
+        if one.kind == "sparse"
+    }
+    optimizers = None
+    if schema.idf and not vectors:
+        # Edge counts deleted points in document frequencies until `optimize` drops them.
+        optimizers = edge.EdgeOptimizersConfig(deleted_threshold=KEPT_DELETED, vacuum_min_vector_number=1)
+    first = next((one for one in schema.vectors.values() if one.kind != "sparse"), Vector("dense"))
+    hnsw = _graph(edge, first, schema.tenant)
+    return edge.EdgeConfig(
+        vectors=vectors or None, sparse_vectors=sparse or None, hnsw_config=hnsw, optimizers=optimizers
     )
-    vector_memory = edge.Memory.Cold if settings.on_disk else edge.Memory.Pinned
+
+
+def _graph(edge: Any, vector: Vector, tenant: str | None) -> Any:
+    return edge.HnswIndexConfig(
+        m=0 if tenant else vector.m,
+        ef_construct=vector.ef_construction,
+        full_scan_threshold=10_000,
+        memory=edge.Memory.Cold if vector.on_disk else edge.Memory.Cached,
+        payload_m=vector.m if tenant else None,
+    )
+
+
+def _dense(edge: Any, vector: Vector, tenant: str | None) -> Any:
+    memory = edge.Memory.Cold if vector.on_disk else edge.Memory.Pinned
     quantization = {
         None: lambda: None,
-        "scalar": lambda: edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=vector_memory),
-        "product": lambda: edge.ProductQuantizationConfig(edge.CompressionRatio.X16, memory=vector_memory),
-        "binary": lambda: edge.BinaryQuantizationConfig(memory=vector_memory),
-    }[settings.quantization]()
-    vectors, sparse = None, None
-    if settings.dimension:
-        distance = edge.Distance.Cosine if settings.metric == "cosine" else edge.Distance.Dot
-        params = edge.EdgeVectorParams(
-            settings.dimension,
-            distance,
-            multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
-            if settings.of_tokens
-            else None,
-            memory=memory,
-            quantization_config=quantization,
-            hnsw_config=hnsw,
-        )
-        vectors = {TOKENS if settings.of_tokens else DENSE: params}
-    if settings.vocabulary:
-        sparse = {SPARSE: edge.EdgeSparseVectorParams(memory=vector_memory)}
-    return edge.EdgeConfig(vectors=vectors, sparse_vectors=sparse, hnsw_config=hnsw)
+        "scalar": lambda: edge.ScalarQuantizationConfig(edge.ScalarType.Int8, memory=memory),
+        "product": lambda: edge.ProductQuantizationConfig(edge.CompressionRatio.X16, memory=memory),
+        "binary": lambda: edge.BinaryQuantizationConfig(memory=memory),
+    }[vector.quantization]()
+    comparator = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim) if vector.kind == "tokens" else None
+    return edge.EdgeVectorParams(
+        max(1, vector.dimension),
+        edge.Distance.Cosine if vector.cosine else edge.Distance.Dot,
+        multivector_config=comparator,
+        memory=edge.Memory.Cold if vector.on_disk else edge.Memory.Cached,
+        quantization_config=quantization,
+        hnsw_config=_graph(edge, vector, tenant),
+    )
 
 
 def _library() -> Any:

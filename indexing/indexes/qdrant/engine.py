@@ -1,18 +1,17 @@
 """QdrantEngine: the interface that Edge and qdrant-client implement, with its points and queries."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID, uuid5
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from indexing.filters.tree import Value
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions, payload_value
-from indexing.indexes.qdrant.settings import DENSE, DOC_ID, SPARSE, TOKENS
+from indexing.indexes.qdrant.settings import DOC_ID
 from indexing.max_sim import token_blocks
 from indexing.token_vectors import TokenVectors
 
@@ -38,6 +37,17 @@ class Sparse:
     indices: list[int]
     values: list[float]
 
+    def __bool__(self) -> bool:
+        return bool(self.indices)
+
+
+class Point(NamedTuple):
+    """A point: its UUID, its vectors by name (lists and `Sparse`), and its payload."""
+
+    id: str
+    vectors: dict[str, Any]
+    payload: dict[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class PointBatch:
@@ -47,21 +57,18 @@ class PointBatch:
     ----------
     ids
         The doc_ids.
-    vectors
-        float32 [documents, dimension], or None.
-    weights
-        CSR [documents, vocabulary], or None.
+    rows
+        Their vectors by name: float32 [documents, dimension], CSR [documents, vocabulary], or `TokenVectors`.
     values
         The declared fields' canonical values.
-    tokens
-        The documents' token vectors, or None.
+    more
+        Further entries of each payload, if any.
     """
 
     ids: Sequence[str]
-    vectors: NDArray[np.float32] | None
-    weights: csr_matrix | None
+    rows: Mapping[str, Any]
     values: Sequence[Mapping[str, Sequence[Value]]]
-    tokens: TokenVectors | None = None
+    more: Sequence[Mapping[str, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,56 +77,62 @@ class PointBatch:
         """Split into batches of at most `size` documents, and of `NUMBERS_AT_ONCE` or of one document."""
         bounds: Iterator[tuple[int, int]]
         bounds = ((start, min(start + size, len(self))) for start in range(0, len(self), size))
-        if self.tokens is not None:
-            bounds = token_blocks(self.tokens.offsets, max(1, NUMBERS_AT_ONCE // self.tokens.dimension), size)
+        for rows in self.rows.values():
+            if isinstance(rows, TokenVectors):
+                bounds = token_blocks(rows.offsets, max(1, NUMBERS_AT_ONCE // rows.dimension), size)
         for start, stop in bounds:
             part = slice(start, stop)
             yield PointBatch(
                 self.ids[part],
-                None if self.vectors is None else self.vectors[part],
-                None if self.weights is None else self.weights[part],
+                {name: _sliced(rows, start, stop) for name, rows in self.rows.items()},
                 self.values[part],
-                None if self.tokens is None else self.tokens.slice(start, stop),
+                None if self.more is None else self.more[part],
             )
 
-    def rows(self) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Yield each point's id, vectors by name (lists and `Sparse`), and payload."""
-        dense = None if self.vectors is None else self.vectors.tolist()
-        sparse = None if self.weights is None else list(sparse_rows(self.weights))
+    def points(self) -> Iterator[Point]:
+        """Yield each point."""
+        columns = {name: _as_lists(rows) for name, rows in self.rows.items()}
         for row, (doc_id, values) in enumerate(zip(self.ids, self.values, strict=True)):
-            vectors: dict[str, Any] = {}
-            if dense is not None:
-                vectors[DENSE] = dense[row]
-            if sparse is not None:
-                vectors[SPARSE] = sparse[row]
-            # Qdrant refuses an empty list of vectors, but a point may lack them.
-            if self.tokens is not None and self.tokens.lengths[row]:
-                vectors[TOKENS] = self.tokens.text(row).tolist()
-            payload: dict[str, Any] = {DOC_ID: doc_id}
+            # Qdrant refuses empty vectors, but a point may lack them.
+            vectors = {name: column[row] for name, column in columns.items() if column[row]}
+            payload: dict[str, Any] = {DOC_ID: doc_id, **(self.more[row] if self.more is not None else {})}
             if values:
                 payload[PAYLOAD] = {name: list(map(payload_value, of_field)) for name, of_field in values.items()}
-            yield point_id(doc_id), vectors, payload
+            yield Point(point_id(doc_id), vectors, payload)
 
 
 @dataclass(frozen=True, slots=True)
 class PointQuery:
-    """One query to an engine: a dense or a sparse vector, or both to fuse, or token vectors."""
+    """One query to an engine: a vector, or several to fuse.
 
-    dense: list[float] | None = None
-    sparse: Sparse | None = None
-    tokens: list[list[float]] | None = None
+    Parameters
+    ----------
+    vectors
+        The query's vectors by name: lists and `Sparse`.
+    limit
+        Number of hits.
+    filter
+        A condition of the engine, for every vector.
+    exact
+        Compare all points that match the filter.
+    fusion, rank_constant, weights
+        With several vectors: ``"rrf"`` with the paper's constant and Qdrant's weights, or ``"dbsf"``.
+    depth
+        Hits of each vector that are fused: one number, or one by name.
+    """
+
+    vectors: Mapping[str, Any] = field(default_factory=dict)
     limit: int = 1
     filter: Any = None
     exact: bool = False
     fusion: str = "rrf"
     rank_constant: int = 60
-    depth: int = 100
+    weights: tuple[float, ...] | None = None
+    depth: int | Mapping[str, int] = 100
 
-    @property
-    def vectors(self) -> dict[str, Any]:
-        """The query vectors by name."""
-        vectors = {DENSE: self.dense, SPARSE: self.sparse, TOKENS: self.tokens}
-        return {name: vector for name, vector in vectors.items() if vector is not None}
+    def depth_of(self, name: str) -> int:
+        """Return the number of hits of one vector that are fused."""
+        return self.depth if isinstance(self.depth, int) else self.depth[name]
 
 
 class QdrantEngine(Protocol):
@@ -128,6 +141,9 @@ class QdrantEngine(Protocol):
     conditions: Conditions
 
     def upsert(self, batch: PointBatch) -> None:
+        """Store documents as points, replacing those with the same ids."""
+
+    def store(self, points: Sequence[Point]) -> None:
         """Store points, replacing those with the same ids."""
 
     def delete(self, points: Sequence[str]) -> None:
@@ -139,17 +155,49 @@ class QdrantEngine(Protocol):
     def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
         """Run a batch of queries in one call."""
 
-    def vectors(self, name: str, points: Sequence[str]) -> dict[str, Any]:
-        """Return the vectors of this name of those of these points that have any, by UUID."""
+    def retrieve(self, points: Sequence[str], names: Sequence[str]) -> list[Point]:
+        """Return those of these points that exist, in any order, with the vectors of these names that they have."""
+
+    def scroll(
+        self, after: Any, limit: int, names: Sequence[str], filter: Any = None, fields: Sequence[str] | None = None
+    ) -> tuple[list[Point], Any]:
+        """Return some points in the order of their UUIDs, and where to go on, None after the last.
+
+        `fields` are the entries of their payloads; None for all.
+        """
 
     def optimize(self) -> None:
-        """Build the graphs of added points, and wait until they are ready."""
+        """Build the graphs of added points, drop what was deleted, and wait until this is done."""
 
     def flush(self) -> None:
         """Make all changes durable."""
 
     def close(self) -> None:
         """Release the directory or the connection."""
+
+
+def scroll_all(
+    engine: QdrantEngine, limit: int, names: Sequence[str], filter: Any = None, fields: Sequence[str] | None = None
+) -> Iterator[list[Point]]:
+    """Yield all points in batches of at most `limit`; the arguments are those of `QdrantEngine.scroll`."""
+    after: Any = None
+    while True:
+        points, after = engine.scroll(after, limit, names, filter, fields)
+        if points:
+            yield points
+        if after is None:
+            return
+
+
+def _sliced(rows: Any, start: int, stop: int) -> Any:
+    return rows.slice(start, stop) if isinstance(rows, TokenVectors) else rows[start:stop]
+
+
+def _as_lists(rows: Any) -> Sequence[Any]:
+    """Return rows in the form that points and queries have."""
+    if isinstance(rows, TokenVectors):
+        return [text.tolist() for text in rows.to_list()]
+    return rows.tolist() if isinstance(rows, np.ndarray) else list(sparse_rows(rows))
 
 
 def sparse_rows(weights: csr_matrix) -> Iterator[Sparse]:

@@ -1,7 +1,9 @@
 """Settings file of a QdrantIndex, ``settings.json``, which is replaced after each flush of the engine."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from indexing.filters import Fields, check_fields
 from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSettings
@@ -10,13 +12,17 @@ from indexing.indexes.settings_json import read_settings_json, write_settings_js
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Settings and location of an index, and the last journal sequence that it durably holds."""
+    """Settings and location of an index, and the last journal sequence that it durably holds.
+
+    `words` describes an index of texts: how texts become weights, and the statistics that this needs.
+    """
 
     engine: Engine
     settings: QdrantSettings
     fields: Fields
     server: QdrantServer | None
     sequence: int
+    words: Mapping[str, Any] | None = None
 
 
 def read_settings(path: Path, api_key: str | None = None) -> Stored:
@@ -30,6 +36,7 @@ def read_settings(path: Path, api_key: str | None = None) -> Stored:
             fields=check_fields(content["fields"]),
             server=QdrantServer(**content["server"], api_key=api_key) if content["server"] else None,
             sequence=int(content["sequence"]),
+            words=content.get("words"),
         ),
     )
 

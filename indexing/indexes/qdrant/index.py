@@ -23,7 +23,7 @@ from indexing.indexes.qdrant.client import ClientEngine
 from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import PointBatch, QdrantEngine, point_id
 from indexing.indexes.qdrant.search import QdrantSearch, Queries
-from indexing.indexes.qdrant.settings import Engine, QdrantServer, QdrantSettings
+from indexing.indexes.qdrant.settings import DENSE, SPARSE, TOKENS, Engine, QdrantServer, QdrantSettings
 from indexing.indexes.qdrant.tokens import document_tokens
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.terms import terms_by_score
@@ -62,13 +62,14 @@ class QdrantIndex(Index):
         server: QdrantServer | None,
         sequence: int = 0,
         read_only: bool = False,
+        name: str | None = None,
     ) -> None:
         super().__init__(path, read_only=read_only)
         self.settings, self.server = settings, server
         self.fields: dict[str, FieldType] = dict(fields)
         self._engine, self._engine_name = engine, engine_name
         self._sequence, self.opens_once = sequence, server is None
-        self._search = QdrantSearch(path, engine, settings, self.fields, alone=server is None)
+        self._search = QdrantSearch(path, engine, settings, self.fields, alone=server is None, name=name)
 
     @classmethod
     def create(
@@ -102,7 +103,22 @@ class QdrantIndex(Index):
         """
         if settings.get("metric") in TOKEN_METRICS:
             settings = {"m": 0, **settings}  # a graph of token vectors takes long to build, and is seldom faster
-        path, chosen = Path(path), QdrantSettings(dimension, vocabulary, **settings)
+        chosen = QdrantSettings(dimension, vocabulary, **settings)
+        path, made, name, declared = cls._make(Path(path), chosen, fields, engine, server)
+        index = cls(path, chosen, declared, made, engine_name=name, server=server)
+        index.commit()
+        return index
+
+    @classmethod
+    def _make(
+        cls,
+        path: Path,
+        settings: QdrantSettings,
+        fields: Fields | None,
+        engine: Engine | None,
+        server: QdrantServer | None,
+    ) -> tuple[Path, QdrantEngine, Engine, Fields]:
+        """Make the engine of an empty index; return the folder, the engine, its name, and the checked fields."""
         name: Engine = engine or ("edge" if server is None else "server")
         if name not in ("edge", "local", "server") or (name == "server") != (server is not None):
             raise InputError(f"engine must be 'edge', 'local', or 'server' with a server given, not {engine!r}")
@@ -110,14 +126,9 @@ class QdrantIndex(Index):
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
         path.mkdir(parents=True, exist_ok=True)
         declared = check_fields(fields or {})
-        made: QdrantEngine
         if name == "edge":
-            made = EdgeEngine.create(path / "shard", chosen, declared)
-        else:
-            made = ClientEngine.create(path / "local", chosen, declared, server)
-        index = cls(path, chosen, declared, made, engine_name=name, server=server)
-        index.commit()
-        return index
+            return path, EdgeEngine.create(path / "shard", settings.schema, declared), name, declared
+        return path, ClientEngine.create(path / "local", settings.schema, declared, server), name, declared
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False, api_key: str | None = None) -> Self:
@@ -139,11 +150,10 @@ class QdrantIndex(Index):
         """
         path = Path(path)
         stored = qdrant_files.read_settings(path, api_key)
-        engine: QdrantEngine
-        if stored.engine == "edge":
-            engine = EdgeEngine.open(path / "shard", stored.settings)
-        else:
-            engine = ClientEngine.open(path / "local", stored.settings, stored.server)
+        return cls._opened(path, stored, _engine(path, stored), read_only)
+
+    @classmethod
+    def _opened(cls, path: Path, stored: qdrant_files.Stored, engine: QdrantEngine, read_only: bool) -> Self:
         return cls(
             path,
             stored.settings,
@@ -176,13 +186,14 @@ class QdrantIndex(Index):
             raise InputError(f"points of the index {self.path} have {self._search.parts}: give just that")
         dense = None if vectors is None else check_vectors(vectors, self.settings.dimension, self.path, ids)
         sparse = None if weights is None else check_weights(weights, self.settings.vocabulary, self.path, ids)
-        for given in (dense, sparse):
-            if given is not None and given.shape[0] != len(ids):
-                raise InputError(f"{counted(len(ids), 'id')} for {counted(given.shape[0], 'row')}")
+        by_name = {name: matrix for name, matrix in ((DENSE, dense), (SPARSE, sparse)) if matrix is not None}
+        for matrix in by_name.values():
+            if matrix.shape[0] != len(ids):
+                raise InputError(f"{counted(len(ids), 'id')} for {counted(matrix.shape[0], 'row')}")
         values = batch_field_values(self.fields, ids, metadata)
         if len(ids):
             self._search.clear_counts()
-            self._engine.upsert(PointBatch(list(ids), dense, sparse, values))
+            self._engine.upsert(PointBatch(list(ids), by_name, values))
 
     def _upsert_tokens(self, ids: Sequence[str], rows: Any, metadata: Sequence[Mapping[str, Any]] | None) -> None:
         tokens = document_tokens(rows, self.settings, self.path, ids)
@@ -191,7 +202,7 @@ class QdrantIndex(Index):
         values = batch_field_values(self.fields, ids, metadata)
         if len(ids):
             self._search.clear_counts()
-            self._engine.upsert(PointBatch(list(ids), None, None, values, tokens))
+            self._engine.upsert(PointBatch(list(ids), {TOKENS: tokens}, values))
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
@@ -301,10 +312,11 @@ class QdrantIndex(Index):
         self._check_writable()
         self._engine.flush()
         number = self._sequence if sequence is None else int(sequence)
-        qdrant_files.write_settings(
-            self.path, qdrant_files.Stored(self._engine_name, self.settings, self.fields, self.server, number)
-        )
+        qdrant_files.write_settings(self.path, self._stored(number))
         self._sequence = number
+
+    def _stored(self, sequence: int) -> qdrant_files.Stored:
+        return qdrant_files.Stored(self._engine_name, self.settings, self.fields, self.server, sequence)
 
     def close(self) -> None:
         """Release the engine."""
@@ -319,3 +331,10 @@ class QdrantIndex(Index):
     def __contains__(self, doc_id: object) -> bool:
         self._check_open()
         return isinstance(doc_id, str) and self._search.count_ids([doc_id]) > 0
+
+
+def _engine(path: Path, stored: qdrant_files.Stored) -> QdrantEngine:
+    """Open the engine of the index in this folder."""
+    if stored.engine == "edge":
+        return EdgeEngine.open(path / "shard", stored.settings.schema)
+    return ClientEngine.open(path / "local", stored.settings.schema, stored.server)

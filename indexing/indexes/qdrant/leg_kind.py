@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
+from indexing.indexes.bm25_weights import DEFAULT_ANALYZER
+from indexing.indexes.qdrant.bm25 import QdrantBm25Index, WordSettings
+from indexing.indexes.qdrant.files import read_settings
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
 from indexing.indexes.qdrant.tokens import check_sizes
@@ -14,31 +17,40 @@ from indexing.indexes.vectors import check_token_rows, check_vector_rows, check_
 
 _PLACE = frozenset({"on_disk", "engine", "server"})
 _GRAPH = frozenset({"m", "ef_construction", "ef_search", "quantization"})
+_WORDS = frozenset({"k1", "b", "analyzer"})
 
 
 class QdrantKind(Kind):
-    """Dense vectors, token vectors or term weights in Qdrant.
+    """Dense vectors, token vectors, term weights, or the words of documents in Qdrant.
 
     Parameters are those of `QdrantSettings`, with ``engine`` and ``server``. The metric of a leg of token vectors is
-    "maxsim" or "meanmaxsim", which tells it from a leg of dense vectors.
+    "maxsim" or "meanmaxsim", which tells it from a leg of dense vectors. A leg of words has ``k1``, ``b`` and
+    ``analyzer``, of which the last is always recorded.
     """
 
     backend = "qdrant"
     folders = ("shard", "local")
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
-        """Return where the points are, and of dense and token vectors what their graph is like."""
-        return _PLACE if rows == "weights" else _PLACE | _GRAPH
+        """Return where the points are, what the graph of vectors is like, and how words are weighted."""
+        return _PLACE | {"weights": frozenset(), "text": _WORDS}.get(rows, _GRAPH)
+
+    def recorded(self, rows: Rows) -> Mapping[str, Any]:
+        """Return the analyzer of words, which tells the leg from others."""
+        return {"analyzer": DEFAULT_ANALYZER} if rows == "text" else {}
 
     def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
-        """Return whether all rows are compared: term weights, and token vectors without graph and quantisation."""
-        return rows == "weights" or (
+        """Return whether all rows are compared: weights, words, and token vectors without graph and quantisation."""
+        return rows in ("weights", "text") or (
             rows == "tokens" and not parameters.get("m") and not parameters.get("quantization")
         )
 
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for rows of another shape, a NaN, an infinity, or weights that no index could hold."""
-        if rows_of(self.backend, parameters) == "tokens":
+        rows_are = rows_of(self.backend, parameters)
+        if rows_are == "text":
+            return
+        if rows_are == "tokens":
             check_token_rows(ids, rows, int(parameters["dimension"]))
             check_sizes(rows, ids)
         elif "dimension" in parameters:
@@ -50,6 +62,10 @@ class QdrantKind(Kind):
         """Make an empty index."""
         settings = chosen(parameters)
         server = settings.pop("server", None)
+        if rows_of(self.backend, parameters) == "text":
+            return QdrantBm25Index.create_of_texts(
+                path, fields=making.fields, server=QdrantServer(**server) if server else None, **settings
+            )
         return QdrantIndex.create(
             path,
             int(parameters.get("dimension", 0)),
@@ -61,7 +77,13 @@ class QdrantKind(Kind):
 
     def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> QdrantIndex:
         """Open the index; see `QdrantIndex.open`."""
-        return QdrantIndex.open(path, read_only=read_only)
+        kind = QdrantIndex if read_settings(path).words is None else QdrantBm25Index
+        return kind.open(path, read_only=read_only)
+
+    def notes(self, path: Path) -> list[str]:
+        """Return what in the statistics of a leg of words has drifted."""
+        words = read_settings(path).words
+        return [] if words is None else WordSettings.of(words).notes
 
     def place(self, parameters: Mapping[str, Any], leg: str, collection: Path) -> Mapping[str, Any]:
         """Name the collection on a server where nobody has; a fresh name, since a killed job may have left one."""

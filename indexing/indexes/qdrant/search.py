@@ -15,7 +15,7 @@ from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
 from indexing.indexes.qdrant.filters import qdrant_filter
-from indexing.indexes.qdrant.settings import DENSE, TOKENS, QdrantSettings
+from indexing.indexes.qdrant.settings import DENSE, SPARSE, TOKENS, QdrantSettings
 from indexing.indexes.qdrant.tokens import query_tokens
 from indexing.indexes.vectors import check_vectors, check_weights
 from indexing.inputs import whole_number
@@ -42,32 +42,44 @@ class QdrantSearch:
         Those of the index.
     alone
         True if only this process changes the points, so that counts can be cached.
+    name
+        Name of the points' vectors, where they are not named after their kind.
     """
 
     def __init__(
-        self, path: Path, engine: QdrantEngine, settings: QdrantSettings, fields: Fields, *, alone: bool
+        self,
+        path: Path,
+        engine: QdrantEngine,
+        settings: QdrantSettings,
+        fields: Fields,
+        *,
+        alone: bool,
+        name: str | None = None,
     ) -> None:
         self._path, self._engine, self._settings, self._fields = path, engine, settings, fields
-        self._alone = alone
+        self._alone, self._name = alone, name
         self._counts: dict[Filter | None, int] = {}
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None) -> Hits:
         """Search as `QdrantIndex.search` does."""
-        return self._run(self._point_queries(queries), k, filter)
+        return self._run(self.point_queries(queries), k, filter)
 
     def fused_search(
         self, vectors: NDArray[np.floating], weights: csr_matrix, k: int, filter: FilterLike | None, **fusion: Any
     ) -> Hits:
         """Search as `QdrantIndex.fused_search` does."""
-        dense, sparse = self._point_queries(vectors), self._point_queries(weights)
+        dense, sparse = self.point_queries(vectors), self.point_queries(weights)
         if issparse(vectors) or not issparse(weights) or len(dense) != len(sparse):
             raise InputError("a fused search takes dense vectors and a CSR matrix of as many rows")
-        both = [replace(query, sparse=other.sparse) for query, other in zip(dense, sparse, strict=True)]
+        both = [
+            replace(query, vectors={**query.vectors, **other.vectors})
+            for query, other in zip(dense, sparse, strict=True)
+        ]
         return self._run(both, k, filter, **fusion)
 
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score documents as `QdrantIndex.score` does."""
-        point_queries = self._point_queries(queries)
+        point_queries = self.point_queries(queries)
         if len(point_queries) != len(doc_ids):
             raise InputError(
                 f"{counted(len(doc_ids), 'list')} of candidates for {counted(len(point_queries), 'query')}"
@@ -94,8 +106,9 @@ class QdrantSearch:
             raise InputError(f"points of the index {self._path} have {self.parts}, no vectors")
         distinct = list(dict.fromkeys(ids))
         self._check_known(distinct)
-        name = TOKENS if self._settings.of_tokens else DENSE
-        found = self._engine.vectors(name, [point_id(doc_id) for doc_id in distinct]) if distinct else {}
+        name = self.name(TOKENS if self._settings.of_tokens else DENSE)
+        points = self._engine.retrieve([point_id(doc_id) for doc_id in distinct], [name]) if distinct else []
+        found = {point.id: point.vectors[name] for point in points if name in point.vectors}
         if not self._settings.of_tokens:
             rows = [found[point_id(doc_id)] for doc_id in ids]
             return np.array(rows, np.float32).reshape(len(ids), self._settings.dimension)
@@ -164,30 +177,36 @@ class QdrantSearch:
         if self._settings.metric != "meanmaxsim":
             return results
         return [
-            [(doc_id, score / len(query.tokens or [0])) for doc_id, score in hits]
+            [(doc_id, score / len(query.vectors[self.name(TOKENS)])) for doc_id, score in hits]
             for query, hits in zip(queries, results, strict=True)
         ]
 
     def _zero(self, query: PointQuery) -> PointQuery:
         """Return a query that every document with token vectors answers with the score 0."""
-        return replace(query, tokens=[[0.0] * self._settings.dimension])
+        return replace(query, vectors={self.name(TOKENS): [[0.0] * self._settings.dimension]})
 
     def _engine_filter(self, parsed: Filter | None) -> Any:
         return None if parsed is None else qdrant_filter(parsed, self._fields, self._engine.conditions)
 
-    def _point_queries(self, queries: Queries) -> list[PointQuery]:
+    def name(self, kind: str) -> str:
+        """Return the name of the points' vectors of this kind."""
+        return self._name or kind
+
+    def point_queries(self, queries: Queries) -> list[PointQuery]:
+        """Check queries, and return them as the engine takes them; without vectors for one that has none."""
         if self._settings.of_tokens:
             tokens = query_tokens(queries, self._settings, self._path)
-            return [PointQuery(tokens=text.tolist() or None) for text in tokens.to_list()]
+            name = self.name(TOKENS)
+            return [PointQuery({name: text.tolist()} if len(text) else {}) for text in tokens.to_list()]
         if issparse(queries):
             if not self._settings.vocabulary:
                 raise InputError(f"points of the index {self._path} have {self.parts}, no sparse vectors")
             weights = check_weights(queries, self._settings.vocabulary, self._path)
-            return [PointQuery(sparse=row) for row in sparse_rows(weights)]
+            return [PointQuery({self.name(SPARSE): row}) for row in sparse_rows(weights)]
         if not self._settings.dimension:
             raise InputError(f"points of the index {self._path} have {self.parts}, no dense vectors")
         vectors = check_vectors(np.atleast_2d(np.asarray(queries)), self._settings.dimension, self._path)
-        return [PointQuery(dense=row) for row in vectors.tolist()]
+        return [PointQuery({self.name(DENSE): row}) for row in vectors.tolist()]
 
     def _check_known(self, ids: list[str]) -> None:
         if not ids or self.count_ids(ids) == len(ids):

@@ -1,5 +1,6 @@
-"""Settings of a QdrantIndex, and its location."""
+"""Settings of a QdrantIndex, the schema of its points, and its location."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
 
@@ -16,6 +17,62 @@ DOC_ID = "doc_id"
 """Payload field of the document's id."""
 LARGEST_DOCUMENT = 2**20
 """Qdrant's bound on the numbers of a point's token vectors together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vector:
+    """One named vector of the points of a Qdrant collection.
+
+    Parameters
+    ----------
+    kind
+        ``"dense"``, ``"sparse"``, or ``"tokens"`` (a multivector that MaxSim compares).
+    dimension
+        Dimension of dense vectors and of token vectors.
+    cosine
+        Compare by cosine: Qdrant stores the vectors normalised. Else by inner product.
+    idf
+        Qdrant multiplies the query's weights by the inverse document frequency, as it is at the search.
+    m, ef_construction, ef_search, quantization, on_disk
+        As in `QdrantSettings`.
+    """
+
+    kind: Literal["dense", "sparse", "tokens"]
+    dimension: int = 0
+    cosine: bool = False
+    idf: bool = False
+    m: int = 16
+    ef_construction: int = 128
+    ef_search: int = 128
+    quantization: Quantization | None = None
+    on_disk: bool = False
+
+    @property
+    def scans(self) -> bool:
+        """True if every search compares all full vectors, because there is neither a graph nor a quantisation."""
+        return self.kind == "tokens" and self.m == 0 and self.quantization is None
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The points of one Qdrant collection.
+
+    Parameters
+    ----------
+    vectors
+        The vectors of a point by name.
+    tenant
+        The declared field that names a point's tenant: Qdrant keeps the points of a tenant together, and links the
+        graph within each.
+    """
+
+    vectors: Mapping[str, Vector]
+    tenant: str | None = None
+
+    @property
+    def idf(self) -> bool:
+        """True if some scores depend on the document frequencies of the whole collection."""
+        return any(vector.idf for vector in self.vectors.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +97,8 @@ class QdrantSettings:
         bytes), ``"binary"`` (a bit per component). Hits are scored again with the full vectors.
     on_disk
         Leave vectors and graph in files, behind the page cache; else they are loaded into memory.
+    idf
+        Multiply the weights of sparse queries by the inverse document frequency.
     """
 
     dimension: int = 0
@@ -50,6 +109,7 @@ class QdrantSettings:
     ef_search: int = 128
     quantization: Quantization | None = None
     on_disk: bool = False
+    idf: bool = False
 
     def __post_init__(self) -> None:
         if self.dimension < 0 or self.vocabulary < 0 or not (self.dimension or self.vocabulary):
@@ -75,9 +135,28 @@ class QdrantSettings:
         return self.metric in TOKEN_METRICS
 
     @property
+    def schema(self) -> Schema:
+        """The points that these settings describe."""
+        vectors = {}
+        if self.dimension:
+            vectors[TOKENS if self.of_tokens else DENSE] = Vector(
+                "tokens" if self.of_tokens else "dense",
+                self.dimension,
+                self.metric == "cosine",
+                m=self.m,
+                ef_construction=self.ef_construction,
+                ef_search=self.ef_search,
+                quantization=self.quantization,
+                on_disk=self.on_disk,
+            )
+        if self.vocabulary:
+            vectors[SPARSE] = Vector("sparse", idf=self.idf, on_disk=self.on_disk)
+        return Schema(vectors)
+
+    @property
     def scans(self) -> bool:
         """True if every search compares all full vectors, because there is neither a graph nor a quantisation."""
-        return self.of_tokens and self.m == 0 and self.quantization is None
+        return all(vector.scans for vector in self.schema.vectors.values())
 
 
 @dataclass(frozen=True, slots=True)

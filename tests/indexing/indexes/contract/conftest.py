@@ -26,6 +26,7 @@ FIELDS: Fields = {"lang": "keyword", "year": "number", "seen": "date", "draft": 
 VOCABULARY = [f"t{number}" for number in range(TERMS)]
 VECTORS: dict[str, Any] = {"dimension": TERMS}
 WEIGHTS: dict[str, Any] = {"columns": TERMS}
+WORDS: dict[str, Any] = {"analyzer": "anserini-default-english"}
 
 Metadata = Mapping[str, Any]
 
@@ -40,6 +41,8 @@ INDEXES: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-edge-tokens": ("qdrant", {**VECTORS, "metric": "maxsim"}),
     "qdrant-edge-tokens-graph": ("qdrant", {**VECTORS, "metric": "maxsim", "m": 16}),
     "qdrant-local-tokens": ("qdrant", {**VECTORS, "metric": "maxsim", "engine": "local"}),
+    "qdrant-edge-words": ("qdrant", WORDS),
+    "qdrant-local-words": ("qdrant", {**WORDS, "engine": "local"}),
     "bm25": ("bm25", {}),
     "bm25-multifield": ("bm25", {"weights": {"title": 2.0, "text": 1.0}}),
     "impact": ("impact", WEIGHTS),
@@ -53,6 +56,7 @@ SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-server-grpc": ("qdrant", {**VECTORS, "server": {"grpc": True}}),
     "qdrant-server-sparse": ("qdrant", WEIGHTS),
     "qdrant-server-tokens": ("qdrant", {**VECTORS, "metric": "maxsim"}),
+    "qdrant-server-words": ("qdrant", WORDS),
 }
 _NO_SERVER = pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
 

@@ -92,10 +92,10 @@ def test_variants_give_exact_scores(tmp_path, options):
 
 def test_a_request_holds_few_enough_numbers():
     vectors = TokenVectors.of([np.zeros((length, 100), np.float32) for length in (3000, 2500, 0, 8000, 1, 1, 1)])
-    batch = PointBatch(ids(7), None, None, [{}] * 7, vectors)
+    batch = PointBatch(ids(7), {"tokens": vectors}, [{}] * 7)
     parts = list(batch.parts(2))
     assert [list(part.ids) for part in parts] == [["d0"], ["d1", "d2"], ["d3"], ["d4", "d5"], ["d6"]]
-    assert [part.tokens.lengths.tolist() for part in parts] == [[3000], [2500, 0], [8000], [1, 1], [1]]
+    assert [part.rows["tokens"].lengths.tolist() for part in parts] == [[3000], [2500, 0], [8000], [1, 1], [1]]
 
 
 def test_a_document_that_a_server_would_refuse_is_refused_before_the_journal(tmp_path):

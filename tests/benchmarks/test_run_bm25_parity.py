@@ -1,0 +1,14 @@
+from benchmarks.run_bm25_parity import compare
+from indexing.documents import Document
+
+
+def test_the_scores_of_both_are_compared_in_each_state():
+    documents = [
+        Document(f"d{n}", f"word{n % 7} and more words {'again ' * (n % 5)}", f"Title {n}") for n in range(100)
+    ]
+    rows = compare("made", documents, ["word3 again", "title words"], "edge")
+    assert [row["state"].split(" ")[0] for row in rows] == ["built", "changed", "optimised"]
+    for row in (rows[0], rows[2]):
+        assert float(row["largest difference"]) < 1e-3 and row["queries with another top 10"] == 0
+        assert row["drift"] == "none"
+    assert "mean length" in rows[1]["drift"]
