@@ -31,6 +31,7 @@ OWN_TESTS = {
     "README.md": "test_examples.py",
     "docs/adapters.md": "pipelines/adapters/conftest.py",
     "docs/chunking.md": "pipelines/search/test_parents.py",
+    "docs/migration.md": "parity/test_migration.py",
     "docs/remote.md": "pipelines/service/test_remote_models.py",
     "docs/search.md": "pipelines/search/test_search_docs.py",
     "docs/serving.md": "pipelines/service/test_serving_docs.py",
