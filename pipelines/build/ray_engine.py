@@ -9,7 +9,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +159,7 @@ def encode_with_ray(
 class _Recipe:
     """Arguments to load an encoder in another process, and the identity that it must have there."""
 
-    kind: type["PromptedEncoder"]
+    kind: Callable[..., Any]
     model: str
     arguments: Mapping[str, Any]
     identity: Mapping[str, Any]

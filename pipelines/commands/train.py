@@ -68,10 +68,20 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
         help="rows per step (32; 8 for a reranker's rows of several documents; 128 for a dense or multi-vector encoder "
         "with many rows)",
     )
-    add("--lr", type=float, metavar="RATE", help="learning rate (2e-5; 5e-5 for multi-vector; 2e-4 for a new head)")
+    add(
+        "--lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate (2e-5; 5e-5 for multi-vector; 2e-4 for LoRA or a new head)",
+    )
     add("--warmup", type=float, metavar="SHARE", help="share of the steps over which the learning rate rises (0.1)")
     add("--max-length", type=positive, metavar="N", help="maximum tokens of a text or pair (the model's)")
     add("--dropout", type=float, metavar="P", help="dropout of all layers (0 on a CPU, else the model's)")
+    add(
+        "--lora",
+        metavar="r=16,alpha=32,…",
+        help="train an adapter and save it alone; also target=query+value, dropout=0.1",
+    )
     add("--seed", type=int, metavar="N", help="seed of the order, of new weights and of held-out queries (42)")
     add("--bf16", action=flag, help="compute in bfloat16 (if the hardware supports it)")
     add("--checkpoints", type=positive, metavar="N", help="number of checkpoints during the run (4)")

@@ -348,7 +348,7 @@ class Trainer(transformers.Trainer):
 
     def saved_weights(self, folder: str | Path) -> dict[str, Any]:
         """Return the weights of a saved encoder, which is loaded with the arguments of the one in training."""
-        arguments = {**self.encoder.recipe[2], "dtype": "float32", "revision": None, "compile": False}  # type: ignore[attr-defined]
+        arguments = self.encoder.load_arguments | {"dtype": "float32", "revision": None, "compile": False}  # type: ignore[attr-defined]
         weights: dict[str, Any] = type(self.encoder)(folder, device="cpu", **arguments).network.state_dict()
         return weights
 

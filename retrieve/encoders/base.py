@@ -1,11 +1,12 @@
 """Base classes of all encoders: loading, saving, identity and prompts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError
 from indexing.inputs import whole_number
+from retrieve.encoders.adapters import Adapted
 from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
 from retrieve.encoders.kernels.memory import limit_kernel_cache
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import torch
 
     from retrieve.encoders.modules.module import LoadOptions, Module
-    from retrieve.encoders.modules.transformer import Transformer
     from retrieve.encoders.workers import EncoderWorkers
 
 Task = Literal["query", "document"]
@@ -55,7 +55,7 @@ class LoadArguments(TypedDict, total=False):
     default_prompt_name: str | None
 
 
-class Encoder:
+class Encoder(Adapted):
     """Base class of encoders: a loaded checkpoint and the engine that runs it.
 
     Parameters
@@ -167,9 +167,7 @@ class Encoder:
         """
         import torch
 
-        from retrieve.encoders.modules.router import modules_for_task
-
-        modules = modules_for_task(self.modules, task)
+        modules = self._modules_for(task)
         engine = self._engines.get(key := tuple(map(id, modules)))
         if engine is None:
             costs = default_costs(self.device, self.dtype.itemsize, self.max_rows, self.max_tokens)
@@ -235,6 +233,7 @@ class Encoder:
             "modules": [{"type": type(module).__name__, **module.config} for module in self.modules],
             "max_length": self.max_length,
             "dimension": self.dimension,
+            **self._adapter_identity(),
         }
 
     @property
@@ -276,11 +275,6 @@ class Encoder:
         for module in self._transformers():
             pack(module.model)
             module.unpadded = unpad(module.model)
-
-    def _transformers(self) -> "list[Transformer]":
-        from retrieve.encoders.modules.transformer import Transformer
-
-        return [module for module in self.network.modules() if isinstance(module, Transformer)]
 
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
@@ -366,9 +360,14 @@ class PromptedEncoder(Encoder):
         return self.prompts[name] if name is not None else ""
 
     @property
-    def recipe(self) -> tuple[type[Self], str, dict[str, Any]]:
+    def load_arguments(self) -> dict[str, Any]:
+        """Arguments, without the model and the device, that load it again."""
+        return {**self.arguments, **self._subclass_arguments()}
+
+    @property
+    def recipe(self) -> tuple[Callable[..., Self], str, dict[str, Any]]:
         """Class, model and arguments (without the device) that recreate this encoder in another process."""
-        return type(self), self.checkpoint.name, {**self.arguments, **self._subclass_arguments()}
+        return self._adapted_kind(), self.checkpoint.name, self.load_arguments
 
     def start_multi_process_pool(self, target_devices: Sequence[str] | None = None) -> "EncoderWorkers":
         """Load copies of this encoder in other processes, for the argument ``pool`` of `encode` and `predict`.

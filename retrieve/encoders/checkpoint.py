@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.tiktoken", "*.jinja", "artifact.metadata"]
 _HUB_CODE = ["*.py"]
-_HUB_PICKLES = ["*pytorch_model*.bin"]
+_HUB_PICKLES = ["*pytorch_model*.bin", "*adapter_model.bin"]
 _HUB_FOLDERS_UNUSED = ["onnx/*", "openvino/*", "original/*", "coreml/*"]
 
 
@@ -117,6 +117,8 @@ class Checkpoint:
         Content of transformers' config.json.
     revision
         Commit that was fetched from the Hub; None for a local folder.
+    base
+        Folder of the transformer that an adapter changes; None for a whole model.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Checkpoint:
     settings: dict[str, Any]
     config: dict[str, Any]
     revision: str | None = None
+    base: Path | None = None
 
     @classmethod
     def open(cls, model: str | Path, source: Source, *, organisation: str) -> "Checkpoint":
@@ -144,6 +147,7 @@ class Checkpoint:
         ModelError
             If it cannot be found or is not a model.
         """
+        from retrieve.encoders.modules.adapter_files import base_model, is_adapter, transformer_folder
         from retrieve.encoders.modules.module import check_settings, read_json
 
         folder, revision = locate(model, source, organisation=organisation)
@@ -151,18 +155,25 @@ class Checkpoint:
             read_json(folder / name) if (folder / name).is_file() else None
             for name in ("modules.json", "config_sentence_transformers.json", "config.json")
         )
-        if entries is None and config is None:
+        if entries is None and config is None and not is_adapter(folder):
             raise ModelError(f"{folder} is not a model: it has neither modules.json nor config.json")
         if not isinstance(entries, list | None):
             raise ModelError(f"{folder / 'modules.json'}: the content must be a list of modules, not {entries!r:.80}")
         steps = [_step(entry, folder) for entry in entries or ()]
         name = str(folder) if revision is None else str(model)
+        base = None
+        if is_adapter(adapter := folder / (steps[0].path if steps else "")):
+            base_name, base_revision = base_model(adapter)
+            found, _ = locate(base_name, replace(source, revision=base_revision), organisation=organisation)
+            base = transformer_folder(found)
+            config = read_json(base / "config.json")
         settings = check_settings(_Settings, settings or {}, folder / "config_sentence_transformers.json")
         config = check_settings(_Config, {} if config is None else config, folder / "config.json")
-        return cls(name, folder, steps, settings, config, revision)
+        return cls(name, folder, steps, settings, config, revision, base)
 
     def load(self, default: Sequence[Step], options: "LoadOptions") -> "list[Module]":
         """Load the listed modules, or those of `default` if the checkpoint lists none."""
+        options = replace(options, base=self.base)
         modules: list[Module] = []
         for step in self.steps or default:
             try:
@@ -179,7 +190,12 @@ class Checkpoint:
     def weights_sha256(self) -> str:
         """SHA-256 of the weights' file; of several files, the SHA-256 of their concatenated hex digests."""
         steps = self.steps or [Step("Transformer")]
-        files = dict.fromkeys(file for step in steps for file in module_files(step.reference, self.folder / step.path))
+        # An adapter has its own place in the identity: here its base model counts.
+        folders = [self.folder / step.path for step in steps]
+        folders = [folders[0] if self.base is None else self.base, *folders[1:]]
+        files = dict.fromkeys(
+            file for step, folder in zip(steps, folders, strict=True) for file in module_files(step.reference, folder)
+        )
         digests = [_sha256(path) for path in files]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 

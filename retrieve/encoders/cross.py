@@ -71,7 +71,7 @@ class CrossEncoder(PromptedEncoder):
         from retrieve.encoders.modules.transformer import Transformer
 
         first = self.modules[0]
-        if len(self.modules) > 1 or not isinstance(first, Transformer):
+        if len(self.modules) > 1 or not isinstance(first, Transformer) or getattr(first.model, "peft_config", None):
             return super().save(path)
         # sentence-transformers before 5.4 reads the activation from here.
         first.model.config.sentence_transformers = {"activation_fn": self.settings["activation_fn"]}

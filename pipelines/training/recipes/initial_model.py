@@ -9,6 +9,7 @@ from pipelines.training.recipes import mlm_head, projection, rotation
 from pipelines.training.recipes.autoencoder import write_autoencoder
 from pipelines.training.recipes.classification_head import is_cross_encoder, write_cross_encoder
 from pipelines.training.recipes.inference_free import TEXTS_COUNTED, is_inference_free, write_inference_free_encoder
+from pipelines.training.recipes.lora import add_lora, lora_options
 from pipelines.training.recipes.losses import AUTOENCODER_LOSSES, class_name
 from pipelines.training.recipes.settings import Kind, TrainSettings
 from pipelines.training.roles import roles
@@ -35,6 +36,15 @@ def load_initial_model(kind: Kind, settings: TrainSettings, rows: Any, folder: P
     ModelError
         If the model cannot be read, or a model of this kind cannot be built from it.
     """
+    if settings.lora is not None:
+        lora_options(settings.lora)
+    encoder = _initial_model(kind, settings, rows, folder)
+    if settings.lora is not None:
+        add_lora(encoder, settings.lora)
+    return encoder
+
+
+def _initial_model(kind: Kind, settings: TrainSettings, rows: Any, folder: Path) -> Any:
     from retrieve.encoders import CrossEncoder
 
     if kind == "dense":

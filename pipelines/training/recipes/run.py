@@ -324,7 +324,8 @@ def make_arguments(
         "max_steps": settings.max_steps,
         "per_device_train_batch_size": batch_size,
         "per_device_eval_batch_size": batch_size,
-        "learning_rate": settings.lr or learning_rate(kind, settings.model),
+        "learning_rate": settings.lr
+        or (NEW_HEAD_LEARNING_RATE if settings.lora is not None else learning_rate(kind, settings.model)),
         "warmup_steps": int(settings.warmup * steps),
         "seed": settings.seed,
         "bf16": has_fast_bfloat16(encoder.device) if settings.bf16 is None else settings.bf16,

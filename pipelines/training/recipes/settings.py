@@ -49,11 +49,14 @@ class TrainSettings:
         Rows per step. Default: 32; 8 for a reranker whose rows hold several documents; 128 for (query, positive[,
         negative …]) rows of a dense or multi-vector encoder when there are 2,560 or more and no loss is named.
     lr
-        Learning rate. Default: 2e-5; 2e-4 for a cross-encoder made from an encoder, 5e-5 for a multi-vector encoder.
+        Learning rate. Default: 2e-5; 2e-4 for LoRA and a cross-encoder made from an encoder, 5e-5 for a multi-vector
+        encoder.
     warmup
         Share of the steps over which the learning rate rises.
     dropout
         Dropout of all layers. Default: 0 on a CPU, else the model's own.
+    lora
+        Train an adapter and save it alone: r=16,alpha=32,target=query+value; see `lora.lora_options`.
     bf16
         Compute in bfloat16. Default: on if the hardware supports it.
     seed, max_length
@@ -89,6 +92,7 @@ class TrainSettings:
     warmup: float = field(default=0.1, metadata={"min": 0, "below": 1})
     seed: int = 42
     dropout: float | None = None
+    lora: str | None = None
     bf16: bool | None = None
     max_length: int | None = None
     checkpoints: int = field(default=4, metadata={"min": 1})

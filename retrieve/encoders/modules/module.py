@@ -38,6 +38,8 @@ class LoadOptions:
         Do not use the network, not even for that code.
     query_length, document_length
         Truncate queries, or documents, to this many tokens; None for the checkpoint's setting.
+    base
+        Folder of the transformer that the checkpoint's adapter changes; None for a whole model.
     """
 
     dtype: torch.dtype
@@ -47,6 +49,7 @@ class LoadOptions:
     local_files_only: bool = True
     query_length: int | None = None
     document_length: int | None = None
+    base: Path | None = None
 
     @property
     def transformers_options(self) -> dict[str, Any]:

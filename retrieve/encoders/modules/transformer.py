@@ -16,6 +16,7 @@ from indexing.errors import ModelError
 from indexing.locks import CopiedLock
 from retrieve.encoders.batching import Tokens, flatten_rows
 from retrieve.encoders.kernels.unpadded import padded
+from retrieve.encoders.modules.adapter_files import adapted_classifier, apply_adapter, is_adapter
 from retrieve.encoders.modules.backbone import (
     TOKENIZER_ARGUMENTS,
     encoder_class,
@@ -48,6 +49,7 @@ _TASKS = {
 }
 _SAVED_TYPES = {
     "fill-mask": "sentence_transformers.sparse_encoder.models.MLMTransformer",
+    "sequence-classification": "sentence_transformers.base.modules.transformer.Transformer",
     "text-generation": "sentence_transformers.base.modules.transformer.Transformer",
 }
 _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logits"}
@@ -151,7 +153,8 @@ class Transformer(InputModule):
         """Load weights and tokenizer from a checkpoint's folder; its own code runs only if it is trusted."""
         import transformers
 
-        if cls is Transformer and (native := _native(folder)) is not None:
+        weights = options.base if options.base is not None and is_adapter(folder) else folder
+        if cls is Transformer and (native := _native(weights)) is not None:
             native_model: Self = native.load(folder, options, config)
             return native_model
         settings = cls.read_config(folder) if config is None else config
@@ -160,11 +163,11 @@ class Transformer(InputModule):
             raise ModelError(f"{folder}: transformer_task {task!r} cannot be run here, only {', '.join(_TASKS)} can")
         auto_class, missing_head = _TASKS[task]
         with quiet():
-            model_config = load_config(folder, options, stored_arguments(settings, "config_kwargs", "config_args"))
+            model_config = load_config(weights, options, stored_arguments(settings, "config_kwargs", "config_args"))
             encoder = encoder_class(model_config) if task == "feature-extraction" else None
             model = load_model(
                 encoder or getattr(transformers, auto_class),
-                folder,
+                weights,
                 model_config,
                 options,
                 stored=stored_arguments(settings, "model_kwargs", "model_args"),
@@ -172,9 +175,13 @@ class Transformer(InputModule):
                 optional="pooler." if task == "feature-extraction" else None,
                 hint=missing_head,
             )
+            if weights is not folder:
+                apply_adapter(model, folder, allow_bin=options.allow_bin)
             stored = stored_arguments(settings, "processor_kwargs", "tokenizer_args")
             require_accepted(stored, TOKENIZER_ARGUMENTS, folder, options, "tokenizer")
-            tokenizer = load_tokenizer(folder, options, stored)
+            tokenizer = load_tokenizer(
+                folder if (folder / "tokenizer_config.json").is_file() else weights, options, stored
+            )
         chat = ChatTemplate.of(
             folder, settings, tokenizer, plain=config is not None, task=task, model_type=model.config.model_type
         )
@@ -204,7 +211,11 @@ class Transformer(InputModule):
     def saved_config(self) -> dict[str, Any]:
         """Settings in the older format, or in that of 5.4 and later for text generation and chat templates."""
         config = {"max_seq_length": self.max_length, "do_lower_case": self.do_lower_case} | self.lengths.config
-        if self.transformer_task != "text-generation" and self.chat is None:
+        if (
+            self.transformer_task != "text-generation"
+            and self.chat is None
+            and not adapted_classifier(self.transformer_task, self.model)
+        ):
             return config
         output = "last_hidden_state" if self.transformer_task == "feature-extraction" else "logits"
         modalities: dict[str, Any] = {"text": {"method": "forward", "method_output_name": output}}

@@ -43,7 +43,16 @@ def test_an_adapter_without_its_base_model(dense):
     (dense / "model.safetensors").rename(dense / "adapter_model.safetensors")
     (dense / "adapter_config.json").write_text("{}")
 
-    with pytest.raises(ModelError, match=r"PEFT adapter.*merge"):
+    with pytest.raises(ModelError, match=r"adapter_config.json: base_model_name_or_path names no base model"):
+        load(dense)
+    (dense / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(dense / "nowhere")}))
+    with pytest.raises(ModelError, match=r"nowhere"):
+        load(dense)
+
+
+def test_a_whole_model_beside_an_adapter_is_refused(dense):
+    (dense / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "elsewhere"}))
+    with pytest.raises(ModelError, match=r"remove adapter_config.json"):
         load(dense)
 
 
