@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from indexing.errors import InputError
 from indexing.hits import Hits, Ranking
@@ -11,6 +11,7 @@ from indexing.inputs import texts, whole_number
 from indexing.resources import twin
 from retrieve.protocols import TermEncoder, VectorEncoder, check_encoder, similarity_name
 from retrieve.restriction import find_allowed
+from retrieve.token_matches import TokenMatch, matches, token_names
 from retrieve.trace import Trace
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from indexing.token_vectors import TokenVectors
     from retrieve.encoders import MultiVectorEncoder
     from retrieve.encoders.dense_tokens import DenseTokens
-    from retrieve.encoders.scored_tokens import ScoredToken
 
 FEW_QUERIES = 64
 """Largest number of queries whose token vectors are made for a reranker while they are encoded for a leg."""
@@ -207,55 +207,6 @@ class DenseRetriever(IndexRetriever):
         return vectors
 
 
-class TokenMatch(NamedTuple):
-    """A token of a query, and the document's token that is most similar to it.
-
-    Parameters
-    ----------
-    token, matched
-        The query's token and the document's; "" where vectors are not those of single tokens.
-    part
-        Its part of the leg's score: the parts of all tokens of the query sum to the score.
-    span
-        Characters of the document's text, title included, that `matched` stands for; None for a special token.
-    """
-
-    token: str
-    matched: str
-    part: float
-    span: tuple[int, int] | None
-
-
-def matches(
-    query: "NDArray[np.float32]",
-    document: "NDArray[np.float32]",
-    asked: "Sequence[ScoredToken] | None",
-    found: "Sequence[ScoredToken] | None",
-    *,
-    mean: bool,
-) -> list[TokenMatch]:
-    """Return the best match of each vector of a query, [tokens, dim], among a document's; none without vectors.
-
-    Parameters
-    ----------
-    asked, found
-        The tokens of the vectors; not used if there are not as many of them.
-    mean
-        Divide by the number of the query's vectors, as the mean of MaxSim does.
-    """
-    if not len(query) or not len(document):
-        return []
-    similarities = query @ document.T
-    best = similarities.argmax(axis=1).tolist()
-    parts = similarities.max(axis=1) / (len(query) if mean else 1)
-    names = [token.text for token in asked] if asked is not None and len(asked) == len(query) else [""] * len(query)
-    known = found if found is not None and len(found) == len(document) else None
-    return [
-        TokenMatch(name, known[place].text if known else "", float(part), known[place].span if known else None)
-        for name, place, part in zip(names, best, parts, strict=True)
-    ]
-
-
 class TokenRetriever(IndexRetriever):
     """Late interaction as a first stage: the query's token vectors against an index of documents' token vectors."""
 
@@ -284,25 +235,17 @@ class TokenRetriever(IndexRetriever):
             return None
         encoded, ids = self.encode(queries), hits.doc_ids
         stored: TokenVectors = self.index.vectors(ids)
-        asked = [self._tokens(query, "query") for query in queries]
+        asked = [token_names(self.encoder, query, "query") for query in queries]
         return [
             matches(
                 encoded.text(row),
                 stored.text(at),
                 asked[row],
-                self._tokens(texts.get(ids[at], ""), "document"),
+                token_names(self.encoder, texts.get(ids[at], ""), "document"),
                 mean=similarity_name(self.encoder, "maxsim") == "meanmaxsim",
             )
             for at, row in enumerate(hits.rows.tolist())
         ]
-
-    def _tokens(self, text: str, task: Any) -> "list[ScoredToken] | None":
-        from retrieve.encoders.dense_tokens import DenseTokens
-        from retrieve.encoders.scored_tokens import scored_tokens
-
-        if isinstance(self.encoder, DenseTokens):
-            return scored_tokens(self.encoder.encoder, text, None, prompt="")
-        return scored_tokens(self.encoder, text, task)
 
 
 class SparseRetriever(IndexRetriever):

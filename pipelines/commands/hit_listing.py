@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipelines.search import LegExplanation, SearchPipeline, SearchResult, SearchResults
     from pipelines.search.highlight import Highlight
     from pipelines.search.parents import ParentResult, ParentResults
-    from retrieve.retrievers import TokenMatch
+    from retrieve.token_matches import TokenMatch
 
 SHOWN_TERMS = 6
 """Number of matched terms per leg that the table shows."""
@@ -133,6 +133,9 @@ def _why(result: "SearchResult") -> Iterator[str]:
     """Yield each leg's contribution, if explanations were requested."""
     if result.explanation is not None:
         yield from _parts(result.explanation.legs, "     ", "the fused score")
+        if tokens := result.explanation.reranker_tokens:
+            more = f"  and {len(tokens) - SHOWN_TERMS} more" if len(tokens) > SHOWN_TERMS else ""
+            yield f"     reranker: {_largest(tokens)}{more}"
         for field, added in result.explanation.boosts.items():
             yield f"     boost of {field}: +{added:.4f}"
 
@@ -144,15 +147,16 @@ def _parts(legs: "Mapping[str, LegExplanation]", indent: str, total: str) -> Ite
         terms = "".join(f"  {term} {weight:.2f}" for term, weight in (leg.terms or ())[:SHOWN_TERMS])
         more = len(leg.terms or leg.tokens or ()) - SHOWN_TERMS
         rest = f"  and {more} more" if more > 0 else ""
-        terms += "".join(f"  {token}>{matched} {part:.2f}" for token, matched, part, _ in _largest(leg))
+        terms += f"  {_largest(leg.tokens)}" if leg.tokens else ""
         decided = ", put first by rare words of the query" if leg.decided else ""
         yield f"{indent}{name}: {leg.share:.0%} of {total}{scored}{normalized}{decided}{terms}{rest}"
         yield from _parts(leg.legs, indent + "  ", "that")
 
 
-def _largest(leg: "LegExplanation") -> "list[TokenMatch]":
-    """Return the matched tokens with the largest parts of a leg's score."""
-    return sorted(leg.tokens or (), key=lambda match: -match.part)[:SHOWN_TERMS]
+def _largest(tokens: "Sequence[TokenMatch]") -> str:
+    """Return the matched tokens with the largest parts of a score."""
+    largest = sorted(tokens, key=lambda match: -match.part)[:SHOWN_TERMS]
+    return "  ".join(f"{token}>{matched} {part:.2f}" for token, matched, part, _ in largest)
 
 
 def _text(title: str, marked: "Highlight") -> str:

@@ -1,6 +1,7 @@
 """Explanations of hits: ranks, scores, shares and matched terms of each leg."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,19 @@ from indexing.indexes.base import Terms
 from pipelines.search.boosts import BOOST
 from pipelines.search.results import Explanation, LegExplanation
 from retrieve.reranking.base import FIRST_STAGE, RERANKER
-from retrieve.retrievers import Retriever, TokenMatch, TokenRetriever
+from retrieve.retrievers import Retriever, TokenRetriever
+from retrieve.token_matches import TokenMatch
 from retrieve.trace import Trace
 
 
 def explain(
-    legs: Sequence[Retriever], queries: Sequence[str], documents: DocumentStore, hits: Hits, trace: Trace
+    legs: Sequence[Retriever],
+    queries: Sequence[str],
+    documents: DocumentStore,
+    hits: Hits,
+    trace: Trace,
+    *,
+    reranker: Any = None,
 ) -> list[Explanation]:
     """Return the explanation of each hit, in order.
 
@@ -31,16 +39,36 @@ def explain(
         The hits, with their provenance.
     trace
         Trace of the search that found them, with ``explain=True``.
+    reranker
+        The reranker that ordered them, if any.
     """
     places = trace.shares.positions(hits) if trace.shares is not None else None
     by_leg = {leg.name: _of_leg(leg, queries, documents, hits, trace, places) for leg in legs}
-    boosts = boosts_of(hits)
+    boosts, tokens = boosts_of(hits), reranker_tokens(reranker, queries, documents, hits)
     return [
         Explanation(
-            {name: part for name, column in by_leg.items() if (part := column[at]) is not None}, *stages, boosts[at]
+            {name: part for name, column in by_leg.items() if (part := column[at]) is not None},
+            *stages,
+            boosts[at],
+            tokens[at],
         )
         for at, stages in enumerate(stages_of(hits))
     ]
+
+
+def reranker_tokens(
+    reranker: Any, queries: Sequence[str], documents: DocumentStore, hits: Hits
+) -> Sequence[Sequence[TokenMatch] | None]:
+    """Return the tokens that met in each hit that a late-interaction reranker read; None for others."""
+    none: list[Sequence[TokenMatch] | None] = [None] * len(hits.codes)
+    if RERANKER not in hits.legs or not hasattr(reranker, "token_matches"):
+        return none
+    read = hits.legs[RERANKER].ranks > 0
+    scored = hits.where(read)
+    found = reranker.token_matches(queries, scored, documents.contents(scored.doc_ids))
+    for at, met in zip(np.flatnonzero(read).tolist(), found or (), strict=found is not None):
+        none[at] = met
+    return none
 
 
 def boosts_of(hits: Hits) -> list[dict[str, float]]:

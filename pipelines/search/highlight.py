@@ -78,10 +78,14 @@ def highlight(
 def token_highlight(result: "SearchResult") -> Highlight | None:
     """Return the places in a result's text of the tokens that a query's tokens met, from its explanation.
 
-    None if no leg of token vectors explains the result. A token that only stands in the title is left out.
+    None if no leg of token vectors and no late-interaction reranker explains the result. A token that only stands in
+    the title is left out.
     """
-    legs = result.explanation.legs.values() if result.explanation is not None else ()
-    matched = [leg.tokens for leg in legs if leg.tokens is not None]
+    if (why := result.explanation) is None:
+        return None
+    matched = [
+        tokens for tokens in (*(leg.tokens for leg in why.legs.values()), why.reranker_tokens) if tokens is not None
+    ]
     if not matched:
         return None
     whole = f"{result.title} {result.text}"

@@ -9,7 +9,7 @@ import numpy as np
 from indexing import inputs
 from indexing.errors import InputError
 from indexing.hits import Hits, align
-from pipelines.search.explaining import boosts_of, explain, stages_of
+from pipelines.search.explaining import boosts_of, explain, reranker_tokens, stages_of
 from pipelines.search.results import Explanation, LegExplanation, SearchResults
 from pipelines.search.stages import SearchRequest, Stages
 from retrieve.fusion import Fusion
@@ -71,7 +71,8 @@ def _explain(
                 float(share[places[at]]),
                 legs=inner[row, ids[at]].legs,
             )
+    tokens = reranker_tokens(stages.reranker, variants[:1], stages.documents, hits)
     return [
-        Explanation(legs, *both, boosts)
-        for legs, both, boosts in zip(by_variant, stages_of(hits), boosts_of(hits), strict=True)
+        Explanation(legs, *both, boosts, met)
+        for legs, both, boosts, met in zip(by_variant, stages_of(hits), boosts_of(hits), tokens, strict=True)
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from indexing.hits import LegHit
 from indexing.indexes.base import Terms
-from retrieve.retrievers import TokenMatch
+from retrieve.token_matches import TokenMatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,7 @@ class LegExplanation:
         if self.terms is not None:
             plain["terms"] = [{"term": term, "weight": weight} for term, weight in self.terms]
         if self.tokens is not None:
-            plain["tokens"] = [
-                {"token": match.token, "matched": match.matched, "part": match.part}
-                | ({} if match.span is None else {"span": list(match.span)})
-                for match in self.tokens
-            ]
+            plain["tokens"] = _plain_tokens(self.tokens)
         if self.decided:
             plain["decided"] = True
         if self.legs:
@@ -77,21 +73,36 @@ class Explanation:
         The reranker's rank and score; None when the reranker did not read it.
     boosts
         What each boost added to the score, by its field.
+    reranker_tokens
+        For late interaction: each token of the query with the document's token that it met and its part of the
+        reranker's score; the parts sum to the score. None for another reranker.
     """
 
     legs: Mapping[str, LegExplanation]
     first_stage: LegHit
     reranker: LegHit | None = None
     boosts: Mapping[str, float] = field(default_factory=dict)
+    reranker_tokens: Sequence[TokenMatch] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         boosts = {"boosts": dict(self.boosts)} if self.boosts else {}
+        tokens = {} if self.reranker_tokens is None else {"tokens": _plain_tokens(self.reranker_tokens)}
         return boosts | {
             "legs": {name: leg.as_dict() for name, leg in self.legs.items()},
             "first_stage": {"rank": self.first_stage.rank, "score": self.first_stage.score},
-            "reranker": None if self.reranker is None else {"rank": self.reranker.rank, "score": self.reranker.score},
+            "reranker": None
+            if self.reranker is None
+            else {"rank": self.reranker.rank, "score": self.reranker.score, **tokens},
         }
+
+
+def _plain_tokens(tokens: Sequence[TokenMatch]) -> list[dict[str, Any]]:
+    return [
+        {"token": match.token, "matched": match.matched, "part": match.part}
+        | ({} if match.span is None else {"span": list(match.span)})
+        for match in tokens
+    ]
 
 
 @dataclass(frozen=True, slots=True)

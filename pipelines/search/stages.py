@@ -152,7 +152,8 @@ class Stages:
         start = time.perf_counter()
         queries = self.read(queries, request, trace)
         found = self.find(queries, request, trace)
-        return self.show(queries, found, request, trace, start, partial(explain, self.legs, queries, self.documents))
+        why = partial(explain, self.legs, queries, self.documents, reranker=self.reranker)
+        return self.show(queries, found, request, trace, start, why)
 
     def read(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> Sequence[str]:
         """Return the queries as the request's syntax reads them; the other stages take what this returns."""

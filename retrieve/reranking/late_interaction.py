@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.hits import Hits
 from indexing.inputs import shown
 from indexing.locks import CopiedLock
 from indexing.max_sim import max_sim_of
@@ -16,6 +17,7 @@ from indexing.token_vectors import TokenVectors
 from retrieve.reranking.base import CandidateReranker
 from retrieve.reranking.last_queries import LastQueries
 from retrieve.reranking.passages import Passages, Windows, can_cut
+from retrieve.token_matches import TokenMatch, matches, token_names
 
 if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder
@@ -67,6 +69,43 @@ class LateInteractionReranker(CandidateReranker):
         self._cached_bytes = 0
         self._cache_lock = CopiedLock()
         self._queries = LastQueries(self._encode_queries)
+
+    def token_matches(self, queries: Sequence[str], hits: Hits, texts: Sequence[str]) -> list[list[TokenMatch]]:
+        """Return the tokens that met in each hit, in the windows that count; their parts sum to the reranker's score.
+
+        Parameters
+        ----------
+        texts
+            The text of each hit.
+        """
+        vectors = self._queries.vectors(queries)
+        asked = [token_names(self.encoder, query, "query") for query in queries]
+        sizes = None if self._windows is None else self._room(self._windows, queries)
+        found = []
+        for text, row in zip(texts, hits.rows.tolist(), strict=True):
+            bounds = [(0, len(text))]
+            if self._windows is not None and sizes is not None:
+                bounds = self._windows.bounds(text, self._windows.spans([text])[0], int(sizes[row]))
+            windows = [text[start:end] for start, end in bounds]
+            documents = self._token_vectors(windows)
+            met = [
+                _moved(
+                    matches(
+                        vectors.text(row),
+                        document.astype(np.float32),
+                        asked[row],
+                        token_names(self.encoder, window, "document"),
+                        mean=True,
+                    ),
+                    start,
+                )
+                for window, document, (start, _) in zip(windows, documents, bounds, strict=True)
+            ]
+            if self.passages == "mean":
+                found.append([match._replace(part=match.part / len(met)) for each in met for match in each])
+            else:
+                found.append(max(met, key=lambda each: sum(match.part for match in each)))
+        return found
 
     def _room(self, windows: Windows, queries: Sequence[str]) -> NDArray[np.int64]:
         return np.repeat(windows.room(None), len(queries))
@@ -122,6 +161,14 @@ class LateInteractionReranker(CandidateReranker):
         self._cached_bytes += vectors.nbytes
         while self._cached_bytes > self.cache_bytes:
             self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+
+
+def _moved(met: Sequence[TokenMatch], start: int) -> list[TokenMatch]:
+    """Return the matches of a window that starts at this character of a text."""
+    return [
+        match if match.span is None else match._replace(span=(match.span[0] + start, match.span[1] + start))
+        for match in met
+    ]
 
 
 def max_sim(query: NDArray[np.float32], documents: Sequence[NDArray[np.floating]]) -> NDArray[np.float32]:

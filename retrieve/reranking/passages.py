@@ -49,6 +49,8 @@ class Windows:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self.overlap, self.max_length = overlap, encoder.max_length
+        if encoder.kind == "multi-vector":
+            self.max_length = self._document_length(encoder)
 
     def room(self, queries: Sequence[str] | None) -> NDArray[np.int64]:
         """Return how many tokens of a document the model reads with each query, or without one for None."""
@@ -67,11 +69,23 @@ class Windows:
 
     def cut(self, text: str, spans: NDArray[np.int64], size: int) -> list[str]:
         """Cut a text into windows of at most `size` tokens; a text without tokens is one window."""
+        return [text[start:end] for start, end in self.bounds(text, spans, size)]
+
+    def bounds(self, text: str, spans: NDArray[np.int64], size: int) -> list[tuple[int, int]]:
+        """Return where each window of `cut` starts and ends in the text, in characters."""
         if len(spans) <= size:
-            return [text]
+            return [(0, len(text))]
         step = size - min(self.overlap, size // 2)
         starts = range(0, len(spans) - min(self.overlap, size // 2), step)
-        return [text[spans[start, 0] : spans[min(start + size, len(spans)) - 1, 1]] for start in starts]
+        return [(int(spans[start, 0]), int(spans[min(start + size, len(spans)) - 1, 1])) for start in starts]
+
+    def _document_length(self, encoder: Any) -> int | None:
+        """Return how many tokens of a document the model reads beside its prompt, special tokens included."""
+        reader = encoder.engine_for("document").input
+        lengths = [reader.max_length, getattr(getattr(reader, "lengths", None), "document_length", None)]
+        known = [length for length in lengths if length is not None]
+        prompt = self._encode([encoder.resolve_prompt(None, "document")])[0]
+        return min(known) - len(prompt.ids) if known else None
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         encodings: list[Any] = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)

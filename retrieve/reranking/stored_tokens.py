@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.hits import Hits
 from retrieve.reranking.base import CandidateReranker, Contents
 from retrieve.reranking.last_queries import LastQueries
+from retrieve.token_matches import TokenMatch, matches, token_names
 
 if TYPE_CHECKING:
     from indexing.token_vectors import TokenVectors
@@ -53,6 +55,38 @@ class StoredTokenReranker(CandidateReranker):
     def keep_queries(self, queries: Sequence[str], vectors: "TokenVectors") -> None:
         """Keep the token vectors of queries that a leg has encoded with the same encoder."""
         self._queries.keep(queries, vectors)
+
+    def token_matches(
+        self, queries: Sequence[str], hits: Hits, texts: Sequence[str]
+    ) -> list[list[TokenMatch] | None] | None:
+        """Return the tokens that met in each hit; their parts sum to the reranker's score.
+
+        None for a hit without stored vectors, and if the index returns none.
+
+        Parameters
+        ----------
+        texts
+            The text of each hit.
+        """
+        if not hasattr(self.index, "vectors"):
+            return None
+        ids, vectors = hits.doc_ids, self._queries.vectors(queries)
+        known = self.index.present(ids)
+        stored = self.index.vectors([doc_id for doc_id, there in zip(ids, known.tolist(), strict=True) if there])
+        places = np.cumsum(known) - 1
+        asked = [token_names(self.token_encoder, query, "query") for query in queries]
+        return [
+            matches(
+                vectors.text(row),
+                stored.text(int(places[at])),
+                asked[row],
+                token_names(self.token_encoder, texts[at], "document"),
+                mean=True,
+            )
+            if known[at]
+            else None
+            for at, row in enumerate(hits.rows.tolist())
+        ]
 
     def _contents(self, documents: Contents | Mapping[str, str], ids: Sequence[str]) -> Sequence[str]:
         """Return the ids themselves: no text is read."""

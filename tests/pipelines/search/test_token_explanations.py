@@ -11,7 +11,7 @@ from pipelines.build.job import build_collection
 from pipelines.cli import main
 from pipelines.search import SearchPipeline
 from pipelines.search.highlight import token_highlight
-from retrieve import DenseEncoder, MultiVectorEncoder
+from retrieve import DenseEncoder, LateInteractionReranker, MultiVectorEncoder
 from retrieve.encoders.dense_tokens import DenseTokens
 from retrieve.encoders.scored_tokens import scored_tokens
 
@@ -112,3 +112,62 @@ def test_the_command_line_shows_matched_tokens(
     tokens = hit["explanation"]["legs"]["tokens"]["tokens"]
     assert {"token", "matched", "part"} <= tokens[0].keys()
     assert all(hit["text"][start:end] for start, end in hit["highlights"])
+
+
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("query", ["water wave", ["water wave", "the price"]])
+def test_a_late_interaction_reranker_is_explained_by_its_tokens(
+    tiny_dense: DenseEncoder, tmp_path: Path, stored: bool, query: "str | list[str]"
+) -> None:
+    tokens = {"multi_vector": DenseTokens(tiny_dense)} if stored else {}
+    build_collection(DOCUMENTS, tmp_path / "c", dense=tiny_dense, **tokens, bm25=False, show_progress=False)
+    with SearchPipeline.open(tmp_path / "c", dense=tiny_dense, reranker="late-interaction", candidates=3) as pipeline:
+        search = pipeline.search if isinstance(query, str) else pipeline.multi_search
+        found = search(query, k=4, explain=True)
+        assert search(query, k=4)[0].explanation is None
+    assert len(found) == 4
+    for hit in found[:3]:
+        why = hit.explanation
+        assert [match.token for match in why.reranker_tokens] == ["[CLS]", "water", "wave", "[SEP]"]
+        assert sum(match.part for match in why.reranker_tokens) == pytest.approx(why.reranker.score, abs=1e-5)
+        contents = f"{hit.title} {hit.text}".strip()
+        assert all(contents[slice(*match.span)] == match.matched for match in why.reranker_tokens if match.span)
+        plain = json.loads(json.dumps(hit.as_dict()))["explanation"]["reranker"]
+        assert plain["tokens"][1]["token"] == "water" and plain["rank"] == why.reranker.rank
+        assert token_highlight(hit) is not None
+    assert found[3].explanation.reranker is None and found[3].explanation.reranker_tokens is None
+
+
+@pytest.mark.parametrize("passages", ["max", "mean", "first"])
+def test_parts_of_a_long_documents_windows_sum_to_the_rerankers_score(
+    encoder: MultiVectorEncoder, collection: Path, passages: str
+) -> None:
+    reranker = LateInteractionReranker(encoder, passages=passages, overlap=2)
+    with SearchPipeline.open(collection, legs=["bm25"], reranker=reranker) as pipeline:
+        long = {hit.doc_id: hit for hit in pipeline.search("fire water", k=4, explain=True)}["d3"]
+    met = long.explanation.reranker_tokens
+    assert sum(match.part for match in met) == pytest.approx(long.explanation.reranker.score, abs=1e-5)
+    contents = f"{long.title} {long.text}".strip()
+    assert all(contents[slice(*match.span)] == match.matched for match in met if match.span)
+    assert (len(met) > len(scored_tokens(encoder, "fire water", "query"))) == (passages == "mean")
+
+
+def test_another_reranker_has_no_tokens(collection: Path) -> None:
+    class Halving:
+        """A reranker of one's own, which keeps the order."""
+
+        def rerank(self, queries, hits, documents, **options):
+            return hits
+
+    with SearchPipeline.open(collection, legs=["bm25"], reranker=Halving()) as pipeline:
+        hit = pipeline.search("water", k=1, explain=True)[0]
+    assert hit.explanation.reranker_tokens is None and hit.as_dict()["explanation"]["reranker"] is None
+
+
+def test_the_command_line_shows_the_rerankers_tokens(
+    tiny_dense: DenseEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_collection(DOCUMENTS, tmp_path / "c", dense=tiny_dense, bm25=False, show_progress=False)
+    command = ["search", str(tmp_path / "c"), "water wave", "--reranker", "late-interaction", "--explain"]
+    assert main(command) == 0
+    assert "     reranker: " in (said := capsys.readouterr().out) and "water>" in said
