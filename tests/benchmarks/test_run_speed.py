@@ -113,6 +113,7 @@ def test_measures_equal_their_peers_and_conversion_is_a_row_of_its_own(tmp_path)
         assert row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
 
 
+@pytest.mark.slow
 def test_index_and_search_measure_every_index_and_draw_how_they_grow(tmp_path):
     pytest.importorskip("bm25s", reason="the extra bench is not installed")
     for task in ("index", "search"):

@@ -206,6 +206,7 @@ class TestInstalledPackages:
 
         assert (pydocs / "corpus.jsonl").stat() == before
 
+    @pytest.mark.slow
     def test_another_version_makes_it_again_and_the_same_packages_give_the_same_bytes(self, pydocs):
         files = ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "qrels/train.tsv", "SOURCE.json"]
         before = [(pydocs / name).read_bytes() for name in files]

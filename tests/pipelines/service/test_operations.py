@@ -250,7 +250,7 @@ def test_a_server_that_loads_lives_and_is_not_ready(shared_collection):
     process, url = launch(shared_collection)
     statuses, limit = [], time.monotonic() + 240
     try:
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=240) as client:
             while not (statuses and statuses[-1] == (200, 200)) and time.monotonic() < limit:
                 try:
                     answers = [client.get("/livez"), client.get("/readyz")]

@@ -62,7 +62,9 @@ def weights(kind: str, folder: Path) -> dict[str, torch.Tensor]:
     return dict(ENCODERS[kind](folder, dtype="float32", device="cpu").network.state_dict())
 
 
-@pytest.mark.parametrize("kind", list(ENCODERS))
+@pytest.mark.parametrize(
+    "kind", ["dense", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ENCODERS if kind != "dense")]
+)
 def test_a_run_killed_without_warning_resumes_to_the_same_end(
     kind: str, bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

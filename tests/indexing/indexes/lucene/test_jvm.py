@@ -182,7 +182,7 @@ try:
             for _ in endless():
                 index.search(["a red fox"] * 500, 10)
 except KeyboardInterrupt:
-    print("interrupted", index._closed)
+    print("interrupted", index._lifetime.closed)
     raise
 """
     process = subprocess.Popen(
