@@ -87,6 +87,13 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
     add("--checkpoints", type=positive, metavar="N", help="number of checkpoints during the run (4)")
     add("--resume", action=flag, help="resume a run of the same settings in --output (yes)")
     if kind == "dense":
+        add("--corpus", metavar="FILE", help="learn from documents alone, instead of --data; says whether it helped")
+        add(
+            "--objective",
+            choices=["pairs", "tsdae"],
+            help="with --corpus: find texts by their titles and headings, or reconstruct damaged texts (pairs, or tsdae "
+            "with fewer than 100 titles)",
+        )
         add("--matryoshka", type=_widths, metavar="W,W", help="widths of truncated vectors to train too")
     if kind == "sparse":
         add("--document-weight", type=float, metavar="W", help="regularizer of documents' terms (3e-5)")
@@ -147,6 +154,10 @@ def run(options: argparse.Namespace) -> int:
     settings = TrainSettings.read(options.config, flags, model=_default_model())
     if options.kind == "reranker" and options.check:
         raise InputError("--check goes with --collection, whose legs are the first stage")
+    if getattr(options, "corpus", None):
+        return _from_corpus(options, settings)
+    if getattr(options, "objective", None):
+        raise InputError("--objective goes with --corpus")
     if settings.data is None:
         alternative = ", or --collection DIR with --pairs FILE" if options.kind == "reranker" else ""
         raise InputError(f"there is no training data: add --data ROWS{alternative}")
@@ -162,6 +173,19 @@ def run(options: argparse.Namespace) -> int:
         "reranker": f'retrieve search my-collection "your question" --reranker {model}',
     }
     print(f"  next: {next_command[options.kind]}")
+    return 0
+
+
+def _from_corpus(options: argparse.Namespace, settings: Any) -> int:
+    from indexing.corpora.corpus import read_corpus
+    from pipelines.training.recipes.corpus_only import train_on_corpus
+
+    if settings.data is not None or settings.eval_data is not None:
+        raise InputError("--corpus creates its own rows: omit --data and --eval-data")
+    report = train_on_corpus(settings, read_corpus(options.corpus), objective=options.objective)
+    print(report)
+    if report.is_gain:
+        print(f"  next: retrieve index {options.corpus} --to my-collection --dense {settings.output}/final")
     return 0
 
 
