@@ -91,8 +91,7 @@ def _add_settings(parser: argparse.ArgumentParser, kind: str) -> None:
         add(
             "--objective",
             choices=["pairs", "tsdae"],
-            help="with --corpus: find texts by their titles and headings, or reconstruct damaged texts (pairs, or tsdae "
-            "with fewer than 100 titles)",
+            help="with --corpus: find texts by their titles and headings (pairs), or reconstruct damaged texts (tsdae)",
         )
         add("--matryoshka", type=_widths, metavar="W,W", help="widths of truncated vectors to train too")
     if kind == "sparse":

@@ -3,7 +3,8 @@
 import logging
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -126,8 +127,6 @@ def train_on_corpus(
     probes = _probes(test, settings.seed)
     before = _ranks(encoder, probes, texts, place)
     if settings.loss is None and chosen == "tsdae":
-        from dataclasses import replace
-
         settings = replace(settings, loss="DenoisingAutoEncoderLoss", batch_size=settings.batch_size or 8)
     trained, _ = train_on("dense", encoder, settings, rows)
     after = _ranks(encoder, probes, texts, place)
@@ -186,7 +185,7 @@ def _probes(pairs: Sequence[Pair], seed: int) -> dict[str, list[tuple[str, str, 
     sentences = []
     for pair in pairs:
         starts = [*sentence_starts(pair.text), len(pair.text)]
-        spans = [(low, high) for low, high in zip(starts, starts[1:], strict=False) if high - low >= MIN_CHARS]
+        spans = [(low, high) for low, high in pairwise(starts) if high - low >= MIN_CHARS]
         if len(spans) < 2:
             continue
         low, high = draw.choice(spans)

@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Asym": "router",
+    "BoW": "word_embeddings",
+    "CNN": "token_layers",
     "ColBERTProjection": "dense",
     "Dense": "dense",
+    "Dropout": "vector_layers",
     "HierarchicalTokenPooling": "token_pooling",
+    "LSTM": "token_layers",
+    "LayerNorm": "vector_layers",
     "LogitScore": "logit_score",
     "MLMTransformer": "transformer",
     "MultiVectorMask": "multi_vector_mask",
@@ -29,6 +34,9 @@ _HOME = {
     "SpladePooling": "splade_pooling",
     "StaticEmbedding": "static_embedding",
     "Transformer": "transformer",
+    "WeightedLayerPooling": "token_layers",
+    "WordEmbeddings": "word_embeddings",
+    "WordWeights": "token_layers",
 }
 # Classes of other libraries that equal one of sentence-transformers.
 _ALIASES = {"pylate.models.Dense.Dense"}

@@ -79,6 +79,10 @@ class Pooling(Module):
             positions = torch.arange(attended.shape[1], device=attended.device)
             pooled = attended & (positions >= (starts + features["prompt_length"])[:, None])
         vectors = [_POOL[mode](tokens, pooled, starts) for mode in self.pooling_mode]
+        if (weights := features.get("token_weights_sum")) is not None:
+            vectors = [
+                _divided(mode, vector, pooled, weights) for mode, vector in zip(self.pooling_mode, vectors, strict=True)
+            ]
         features["sentence_embedding"] = vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
         return features
 
@@ -118,6 +122,14 @@ def _weighted_mean(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:
     positions = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) - starts[:, None]
     weights = pooled * positions.to(tokens.dtype)
     return _sum(tokens, weights) / weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
+
+
+def _divided(mode: str, vectors: Tensor, pooled: Tensor, weights: Tensor) -> Tensor:
+    """Return means of weighted tokens divided by the sum of the weights instead of the number of tokens."""
+    if mode not in ("mean", "mean_sqrt_len_tokens"):
+        return vectors
+    ratio = pooled.sum(dim=1).clamp(min=1e-9) / weights.clamp(min=1e-9)
+    return vectors * (ratio if mode == "mean" else ratio.sqrt())[:, None]
 
 
 def _max(tokens: Tensor, pooled: Tensor, starts: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from indexing.errors import ModelError
 from retrieve.encoders.kernels.largest_logits import largest_logits, logit_blocks
 from retrieve.encoders.modules.module import Features, Module
-from retrieve.encoders.modules.transformer import VocabularyLogits
+from retrieve.encoders.modules.vocabulary_logits import VocabularyLogits
 
 
 class SpladePooling(Module):

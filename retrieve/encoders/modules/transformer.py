@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
 from retrieve.encoders.modules.task_lengths import TaskLengths
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
+from retrieve.encoders.modules.vocabulary_logits import VocabularyLogits
 
 _CONFIG_FILES = tuple(
     f"sentence_{family}_config.json"
@@ -77,24 +78,6 @@ class _StoredSettings:
     config_kwargs: Mapping[str, Any] | None = None
     modality_config: Mapping[str, Mapping[str, Any]] | None = None
     processing_kwargs: Mapping[str, Mapping[str, Any]] | None = None
-
-
-class VocabularyLogits(NamedTuple):
-    """Input and weights of the last layer of a masked-language-model head.
-
-    The pooling multiplies them a few terms at a time, so that the full logits never exist.
-
-    Parameters
-    ----------
-    hidden
-        [texts, tokens, width], input of the last layer.
-    weight, bias
-        [vocabulary, width] and [vocabulary].
-    """
-
-    hidden: Tensor
-    weight: Tensor
-    bias: Tensor | None
 
 
 class Transformer(InputModule):
@@ -293,6 +276,7 @@ class Transformer(InputModule):
             features["scores"] = output.logits
         else:
             features["token_embeddings"] = output.last_hidden_state
+            features["all_layer_embeddings"] = output.get("hidden_states")
         return features
 
     def hidden_states(self, features: Features) -> tuple[Tensor, ...]:

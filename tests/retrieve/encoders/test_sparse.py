@@ -9,7 +9,7 @@ from retrieve.encoders import SparseEncoder, sparsity
 from retrieve.encoders.kernels import largest_logits
 from retrieve.encoders.kernels.streams import count_streams
 from retrieve.encoders.modules import splade_pooling
-from retrieve.encoders.modules.transformer import VocabularyLogits
+from retrieve.encoders.modules.vocabulary_logits import VocabularyLogits
 
 
 def load(path, **options):
