@@ -59,11 +59,18 @@ class Models:
 
         return self._once(MultiVectorEncoder, model, dtype)
 
-    def dense_tokens(self, model: "str | Path | DenseEncoder | DenseTokens", dtype: str = "auto") -> "DenseTokens":
-        """Return the encoder of a dense encoder's token vectors."""
+    def dense_tokens(
+        self,
+        model: "str | Path | DenseEncoder | DenseTokens",
+        dtype: str = "auto",
+        recorded: Mapping[str, Any] | None = None,
+    ) -> "DenseTokens":
+        """Return the encoder of a dense encoder's token vectors, reduced as a `recorded` identity says."""
         from retrieve.encoders.dense_tokens import DenseTokens
 
-        return model if isinstance(model, DenseTokens) else DenseTokens(self.dense(model, dtype))
+        if isinstance(model, DenseTokens):
+            return model
+        return DenseTokens.recorded(self.dense(model, dtype), recorded or {})
 
     def cross_encoder(self, model: "str | Path | CrossEncoder", dtype: str = "auto") -> "CrossEncoder":
         """Return a cross-encoder."""
@@ -117,7 +124,12 @@ class Models:
                 whole = models.dense(model, dtype)
                 width = int(recorded.get("dimension", whole.dimension))
                 model = whole.truncated(width) if width < whole.dimension else whole
-            encoder = models.dense_tokens(model, dtype) if of_dense else getattr(models, option)(model, dtype)
+            if of_dense:
+                encoder = models.dense_tokens(model, dtype, recorded)
+            else:
+                encoder = getattr(models, option)(model, dtype)
+                if option == "multi_vector" and isinstance(model, str | Path) and "pool_factor" in recorded:
+                    encoder = encoder.pooled(recorded["pool_factor"])
         except ModelError as error:
             if given is not None:
                 raise

@@ -5,7 +5,8 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
@@ -13,6 +14,7 @@ from indexing.json_text import parse_json
 
 if TYPE_CHECKING:
     from indexing.collection.legs import DocumentEncoder
+    from indexing.documents import Document
 
 
 def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
@@ -67,15 +69,27 @@ def sparse_encoder(options: argparse.Namespace) -> Any:
     return Models().sparse(options.sparse, options.dtype)
 
 
-def token_encoder(options: argparse.Namespace, dense: Any) -> Any:
-    """Load the encoder that ``--late-interaction`` names, or wrap the dense encoder if it names none."""
+def token_encoder(options: argparse.Namespace, dense: Any, corpus: "Iterable[Document]") -> Any:
+    """Load the encoder that ``--late-interaction`` names, or wrap the dense encoder if it names none.
+
+    Reduced dimensions are fitted on the first documents of the corpus.
+    """
     from pipelines.models import Models
 
+    dimension, factor = options.late_interaction_dim, options.late_interaction_pool_factor
     if options.late_interaction:
-        return Models().multi_vector(options.late_interaction, options.dtype)
+        if dimension is not None:
+            raise InputError("--late-interaction-dim reduces a dense encoder, and a late-interaction model has its own")
+        encoder = Models().multi_vector(options.late_interaction, options.dtype)
+        return encoder if factor is None else encoder.pooled(factor)
     if dense is None:
         raise InputError("--late-interaction without a model stores token vectors of the dense leg's encoder: add one")
-    return Models().dense_tokens(dense)
+    from retrieve.encoders.dense_tokens import TEXTS_READ, DenseTokens
+
+    if dimension is None:
+        return DenseTokens(dense, pool_factor=factor)
+    texts = [document.contents for document in islice(corpus, TEXTS_READ)]
+    return DenseTokens.fitted(dense, texts, dimension, pool_factor=factor)
 
 
 def stored_encoders(options: argparse.Namespace) -> "dict[str, DocumentEncoder]":

@@ -105,6 +105,18 @@ def add_parser(commands: Any) -> None:
         choices=backends_of("tokens"),
         help="the index of the token vectors: the project's own, or multivectors in Qdrant (tokens)",
     )
+    parser.add_argument(
+        "--late-interaction-dim",
+        type=positive,
+        metavar="N",
+        help="store token vectors of the dense encoder in N dimensions, their principal axes (all)",
+    )
+    parser.add_argument(
+        "--late-interaction-pool-factor",
+        type=float,
+        metavar="F",
+        help="keep about one of F token vectors of a document, the means of similar ones (all)",
+    )
     parser.add_argument("--no-bm25", action="store_true", help="build no BM25 leg")
     parser.add_argument(
         "--bm25-backend",
@@ -236,7 +248,7 @@ def run(options: argparse.Namespace) -> int:
         "bm25": legs["bm25"],
         "dense": dense,
         "sparse": sparse_encoder(options) if legs["sparse"] else None,
-        "multi_vector": token_encoder(options, dense) if legs["tokens"] else None,
+        "multi_vector": token_encoder(options, dense, corpus) if legs["tokens"] else None,
         **indexes,
         "fields": fields,
     }
@@ -295,6 +307,8 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
             "--bm25-backend": options.bm25_backend is not None,
             "--late-interaction-backend": options.late_interaction_backend is not None,
             "--late-interaction without a model": options.late_interaction == "",
+            "--late-interaction-dim": options.late_interaction_dim is not None,
+            "--late-interaction-pool-factor": options.late_interaction_pool_factor is not None,
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
             "--analyzer": options.analyzer is not None,
@@ -306,8 +320,9 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
                 f"{wrong} does not apply to --update, which keeps the existing indexes: leave it out, change an index "
                 "with `retrieve reindex`, or build a new collection with --overwrite"
             )
-    if options.late_interaction_backend is not None and options.late_interaction is None:
-        raise InputError("--late-interaction-backend requires --late-interaction")
+    for name in ("backend", "dim", "pool_factor"):
+        if options.late_interaction is None and getattr(options, f"late_interaction_{name}") is not None:
+            raise InputError(f"--late-interaction-{name.replace('_', '-')} requires --late-interaction")
     if options.dense_dim is not None and options.no_dense:
         raise InputError("--dense-dim requires a dense leg, and --no-dense builds none")
     given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]

@@ -73,7 +73,9 @@ def run(options: argparse.Namespace) -> int:
         for note in kind_of(leg.backend).notes(Path(options.directory) / "legs" / leg.folder):
             print(f"    {note}: `retrieve compact {options.directory}` restores the scores")
         if leg.encoder:
-            print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')})")
+            factor = leg.encoder.get("pool_factor")
+            pooling = "" if factor is None else f", documents' vectors pooled by {factor:g}"
+            print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')}){pooling}")
     return 0
 
 

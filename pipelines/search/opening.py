@@ -157,7 +157,8 @@ def share_queries(retrievers: Sequence[Retriever], reranker: "StoredTokenReranke
     for leg in retrievers:
         same = leg.encoder is tokens if isinstance(leg, TokenRetriever) else shares_pass(leg.encoder, tokens, "query")
         if isinstance(leg, DenseRetriever | TokenRetriever) and same:
-            leg.keep_tokens = reranker.keep_queries
+            of_tokens = isinstance(leg, TokenRetriever)
+            leg.keep_tokens = reranker.keep_queries if of_tokens else reranker.keep_dense_queries
             return
 
 

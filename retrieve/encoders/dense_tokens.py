@@ -1,17 +1,23 @@
 """DenseTokens: the token vectors of a dense encoder, for late interaction without a model trained for it."""
 
-from collections.abc import Callable, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.errors import InputError, ModelError
+from indexing.inputs import number, whole_number
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.compared import ComparesTokens
 
 if TYPE_CHECKING:
     from retrieve.encoders.base import Task
     from retrieve.encoders.dense import DenseEncoder
+
+TEXTS_READ = 256
+"""Texts that the axes of reduced vectors are fitted on."""
 
 
 class DenseTokens(ComparesTokens):
@@ -23,40 +29,115 @@ class DenseTokens(ComparesTokens):
     ----------
     encoder
         An encoder with a transformer.
+    axes
+        [dimension, width of the token vectors]: reduces vectors to their products with these axes, as `fitted` makes
+        them. They are kept in float16, as part of the identity.
+    pool_factor
+        Keeps about one vector of so many of a document, as `HierarchicalTokenPooling` does.
     """
 
     similarity_fn_name = "meanmaxsim"
 
-    def __init__(self, encoder: "DenseEncoder") -> None:
-        self.encoder = encoder
+    def __init__(
+        self, encoder: "DenseEncoder", *, axes: NDArray[np.floating] | None = None, pool_factor: float | None = None
+    ) -> None:
+        self.encoder, self.max_length = encoder, encoder.max_length
+        self.pool_factor = None if pool_factor is None else number(pool_factor, "pool_factor", least=1)
+        self.axes = None if axes is None else np.ascontiguousarray(axes, "<f2")
         self.dimension = encoder.encode_tokens([]).dimension
-        self.max_length = encoder.max_length
+        if self.axes is not None:
+            if self.axes.ndim != 2 or self.axes.shape[1] != self.dimension or not len(self.axes):
+                raise InputError(f"axes must be [dimension, {self.dimension}], not {list(self.axes.shape)}")
+            self.dimension = len(self.axes)
+
+    @classmethod
+    def fitted(
+        cls, encoder: "DenseEncoder", texts: Sequence[str], dimension: int, *, pool_factor: float | None = None
+    ) -> Self:
+        """Return an encoder that keeps the principal axes of the token vectors of some texts.
+
+        Parameters
+        ----------
+        texts
+            Documents like those to be encoded; the first `TEXTS_READ` are used.
+        dimension
+            Number of axes.
+
+        Raises
+        ------
+        InputError
+            Without texts, or for a dimension above the width of the token vectors.
+        """
+        texts = list(texts[:TEXTS_READ])
+        if not texts:
+            raise InputError("the axes of reduced token vectors are fitted on texts, and there are none")
+        vectors = encoder.encode_tokens(texts, prompt="").vectors
+        width = vectors.shape[1]
+        if whole_number(dimension, "dimension") > width:
+            raise InputError(f"dimension must be from 1 to {width}, the width of the token vectors, not {dimension}")
+        _, found = np.linalg.eigh(vectors.T.astype(np.float64) @ vectors)
+        axes = found[:, ::-1].T[:dimension]
+        largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+        return cls(encoder, axes=axes * np.sign(largest), pool_factor=pool_factor)
+
+    @classmethod
+    def recorded(cls, encoder: "DenseEncoder", identity: Mapping[str, Any]) -> Self:
+        """Return the encoder whose `identity` a collection has recorded, made of its dense encoder."""
+        axes, packed = None, identity.get("axes")
+        if packed is not None:
+            width = encoder.encode_tokens([]).dimension
+            try:
+                axes = np.frombuffer(b64decode(packed, validate=True), "<f2").reshape(-1, width)
+            except (ValueError, TypeError) as error:
+                raise ModelError(f"the recorded axes of token vectors do not fit {encoder.checkpoint.name}") from error
+        return cls(encoder, axes=axes, pool_factor=identity.get("pool_factor"))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Identity of the dense encoder, marked as that of its token vectors."""
-        return self.encoder.identity | {"kind": "dense-tokens"}
+        """Identity of the dense encoder, marked as that of its token vectors, with what reduces them."""
+        reduced: dict[str, Any] = {}
+        if self.axes is not None:
+            reduced["axes"] = b64encode(self.axes.tobytes()).decode()
+        if self.pool_factor is not None:
+            reduced["pool_factor"] = self.pool_factor
+        return self.encoder.identity | {"kind": "dense-tokens"} | reduced
 
     @classmethod
-    def load(cls, model: str, **arguments: Any) -> Self:
-        """Load the dense encoder; `arguments` are those of `DenseEncoder`."""
+    def load(
+        cls, model: str, *, axes: NDArray[np.floating] | None = None, pool_factor: float | None = None, **arguments: Any
+    ) -> Self:
+        """Load the dense encoder; the other `arguments` are those of `DenseEncoder`."""
         from retrieve.encoders.dense import DenseEncoder
 
-        return cls(DenseEncoder(model, **arguments))
+        return cls(DenseEncoder(model, **arguments), axes=axes, pool_factor=pool_factor)
 
     @property
     def recipe(self) -> tuple[Callable[..., Self], str, dict[str, Any]]:
         """Function, model and arguments (without the device) that recreate this encoder in another process."""
         _, model, arguments = self.encoder.recipe
-        return type(self).load, model, arguments
+        reduced = {"axes": self.axes, "pool_factor": self.pool_factor}
+        return type(self).load, model, arguments | {name: value for name, value in reduced.items() if value is not None}
 
     def encode_query(self, texts: Sequence[str]) -> TokenVectors:
         """Encode queries, without a prompt."""
-        return self.encoder.encode_tokens(texts, prompt="")
+        return self.reduced(self.encoder.encode_tokens(texts, prompt=""), "query")
 
     def encode_document(self, texts: Sequence[str]) -> TokenVectors:
         """Encode documents, without a prompt."""
-        return self.encoder.encode_tokens(texts, prompt="")
+        return self.reduced(self.encoder.encode_tokens(texts, prompt=""), "document")
+
+    def reduced(self, vectors: TokenVectors, task: "Task") -> TokenVectors:
+        """Return the dense encoder's token vectors with fewer dimensions, and those of documents pooled."""
+        if self.axes is not None:
+            rows = vectors.vectors @ self.axes.astype(np.float32).T
+            rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            vectors = vectors._replace(vectors=rows)
+        if self.pool_factor is not None and task == "document":
+            from retrieve.encoders.modules.token_pooling import pool_tokens
+
+            pooled = [pool_tokens(text, self.pool_factor) for text in vectors.to_list()]
+            vectors = TokenVectors.of(pooled, self.dimension)
+        return vectors
 
 
 class OnePass:
@@ -94,7 +175,8 @@ class OnePass:
     def _encode(self, texts: list[str]) -> tuple[NDArray[np.float32], TokenVectors]:
         if not texts:
             return self.dense.encode_document(texts), self.tokens.encode_document(texts)
-        return both_vectors(self.dense, texts, "document")
+        vectors, tokens = both_vectors(self.dense, texts, "document")
+        return vectors, self.tokens.reduced(tokens, "document")
 
 
 def both_vectors(dense: "DenseEncoder", texts: Sequence[str], task: "Task") -> tuple[NDArray[np.float32], TokenVectors]:

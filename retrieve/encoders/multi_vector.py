@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from indexing.inputs import require_positive
+from indexing.inputs import number, require_positive
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
 from retrieve.encoders.colbert_layouts import read_layout
@@ -53,6 +53,8 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
     ----------
     model, arguments
         See `Encoder` and `PromptedEncoder`.
+    pool_factor
+        Pools the vectors of documents as `encode` does with this factor.
     query_length, document_length
         Truncate queries, or documents, to this many tokens; by default the checkpoint's setting. A checkpoint that
         fills up queries to a fixed length fills them up to `query_length`.
@@ -84,16 +86,26 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
         *,
         query_length: int | None = None,
         document_length: int | None = None,
+        pool_factor: float | None = None,
         **arguments: Unpack[LoadArguments],
     ) -> None:
         require_positive(query_length=query_length, document_length=document_length)
         self._query_length, self._document_length = query_length, document_length
+        self.pool_factor = None if pool_factor is None else number(pool_factor, "pool_factor", least=1)
         super().__init__(model, **arguments)
+
+    def pooled(self, pool_factor: float) -> Self:
+        """Return an encoder with the same weights that pools the vectors of documents by default."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other.pool_factor = number(pool_factor, "pool_factor", least=1)
+        return other
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Identity of the encoder, including its similarity."""
-        return super().identity | {"similarity": self.similarity_fn_name}
+        """Identity of the encoder, including its similarity and pooling."""
+        pooling = {} if self.pool_factor is None else {"pool_factor": self.pool_factor}
+        return super().identity | {"similarity": self.similarity_fn_name} | pooling
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -209,7 +221,9 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
         """Encode a stream of texts, yielding blocks of up to `chunk` texts in order; see `encode`."""
         if precision not in ("float32", "float16"):
             raise InputError(f"precision must be float32 or float16, not {precision!r}")
-        if pool_factor is not None and pool_factor < 1:
+        if pool_factor is None:
+            pool_factor = self.pool_factor
+        elif pool_factor < 1:
             raise InputError(f"pool_factor must be at least 1, not {pool_factor}")
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         options: dict[str, Any] = {"normalize": normalize, "pool_factor": pool_factor, "precision": precision}
@@ -283,7 +297,11 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
             super()._check_kind()
 
     def _subclass_arguments(self) -> dict[str, Any]:
-        return {"query_length": self._query_length, "document_length": self._document_length}
+        return {
+            "query_length": self._query_length,
+            "document_length": self._document_length,
+            "pool_factor": self.pool_factor,
+        }
 
 
 def keep_whole(tokenizer: Any, markers: Sequence[str]) -> None:

@@ -56,6 +56,10 @@ class StoredTokenReranker(CandidateReranker):
         """Keep the token vectors of queries that a leg has encoded with the same encoder."""
         self._queries.keep(queries, vectors)
 
+    def keep_dense_queries(self, queries: Sequence[str], vectors: "TokenVectors") -> None:
+        """Keep the token vectors of queries as the dense encoder of `DenseTokens` makes them."""
+        self._queries.keep(queries, self.token_encoder.reduced(vectors, "query"))
+
     def token_matches(
         self, queries: Sequence[str], hits: Hits, texts: Sequence[str]
     ) -> list[list[TokenMatch] | None] | None:
