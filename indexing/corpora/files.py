@@ -12,7 +12,7 @@ from indexing.corpora.chunked import CHUNK, OWN_FIELDS, ChunkedCorpus, chunk_doc
 from indexing.corpora.chunking import Chunking
 from indexing.corpora.corpus import Corpus
 from indexing.corpora.sources.folder import FILES_FIELDS, MOST_FILE_BYTES, Files
-from indexing.corpora.sources.formats import PAGE_BREAK
+from indexing.corpora.sources.formats import PAGE_BREAK, Reader
 from indexing.corpora.sources.formats.extracted import WITHOUT_HEADINGS, one_line
 from indexing.corpora.sources.records import Record
 from indexing.documents import Document
@@ -48,7 +48,8 @@ class FilesCorpus(ChunkedCorpus):
 
     def reading(self) -> dict[str, Any]:
         """Return how files become chunks."""
-        return {"files": True, "chunking": self.chunking.as_dict()}
+        reader = self.source.reader
+        return {"files": True, "chunking": self.chunking.as_dict()} | ({} if reader == "own" else {"reader": reader})
 
     @property
     def reads_nothing(self) -> bool:
@@ -87,6 +88,7 @@ def read_files(
     chunking: Chunking | None = None,
     most_bytes: int = MOST_FILE_BYTES,
     skipped_to: str | Path | None = None,
+    reader: Reader = "own",
 ) -> FilesCorpus:
     """Open folders, files and globs as a corpus of chunks; nothing is read before the first pass.
 
@@ -104,6 +106,9 @@ def read_files(
         Maximum size of a file; larger ones are reported.
     skipped_to
         File for the files that cannot be read, as for `indexing.corpora.read_corpus`.
+    reader
+        ``"own"``, or ``"kreuzberg"``: PDFs, office files and e-books are read by that package, which must be installed
+        and knows more formats (Excel, OpenDocument, RTF, Office before 2007).
 
     Raises
     ------
@@ -113,7 +118,8 @@ def read_files(
     lacking = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if lacking:
         raise InputError(f"reading files needs {', '.join(lacking)}: pip install 'retrieve-rerank[documents]'")
-    return FilesCorpus(Files(sources, most_bytes=most_bytes), chunking or Chunking("markdown"), skipped_to=skipped_to)
+    files = Files(sources, most_bytes=most_bytes, reader=reader)
+    return FilesCorpus(files, chunking or Chunking("markdown"), skipped_to=skipped_to)
 
 
 def _placed(chunk: Document, breaks: Sequence[int]) -> Document:

@@ -126,6 +126,8 @@ def find_changes(corpus: FilesCorpus, path: str | Path) -> Changes:
     manifest = read_manifest(Path(path))
     if (reading := manifest.corpus.get("reading") or {}) != corpus.reading():
         how = "not from files" if not reading.get("files") else f"with other chunks ({reading.get('chunking')})"
+        if reading.get("reader") != corpus.reading().get("reader"):
+            how = f"with the reader {reading.get('reader', 'own')} (--reader)"
         raise InputError(f"{path} was built {how}: repeat its options, or build it anew (--overwrite)")
     with DocumentStore.open(Path(path) / "documents.sqlite", read_only=True) as store:
         stored = _complete(store)

@@ -28,6 +28,11 @@ def add_files_options(parser: argparse.ArgumentParser) -> None:
         help="largest file that is read; larger ones are reported (100000000)",
     )
     files.add_argument(
+        "--reader",
+        choices=("own", "kreuzberg"),
+        help="what reads PDFs, office files and e-books: own, or the package kreuzberg, which must be installed (own)",
+    )
+    files.add_argument(
         "--watch",
         nargs="?",
         type=float,
@@ -47,7 +52,9 @@ def are_files(sources: Sequence[str]) -> bool:
 def check_files_options(options: argparse.Namespace, *, files: bool) -> None:
     """Raise an `InputError` for an option that does not go with files, or only with them."""
     if not files:
-        given = next((name for name in ("max_file_size", "watch") if getattr(options, name) is not None), None)
+        given = next(
+            (name for name in ("max_file_size", "reader", "watch") if getattr(options, name) is not None), None
+        )
         if given is not None:
             raise InputError(f"--{given.replace('_', '-')} is for a folder or files of documents, not for a corpus")
         return
@@ -90,6 +97,7 @@ def files_corpus(options: argparse.Namespace, skipped_to: Path | None) -> "Files
         chunking=Chunking(options.chunk or "markdown", options.chunk_size, options.chunk_overlap),
         most_bytes=options.max_file_size or MOST_FILE_BYTES,
         skipped_to=skipped_to,
+        reader=options.reader or "own",
     )
 
 

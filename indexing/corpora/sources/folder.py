@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
-from indexing.corpora.sources.formats import extract, is_known
+from indexing.corpora.sources.formats import Reader, check_reader, extract, is_known
 from indexing.corpora.sources.records import Record
 from indexing.errors import InputError
 from indexing.plurals import counted
@@ -68,6 +68,8 @@ class Files:
         Folders, files, and globs as in ``docs/**/*.md``.
     most_bytes
         Maximum size of a file.
+    reader
+        What reads PDFs, office files and e-books.
 
     Attributes
     ----------
@@ -89,11 +91,13 @@ class Files:
     unit = "part"
     typed = True
 
-    def __init__(self, sources: Sequence[str | Path], *, most_bytes: int = MOST_FILE_BYTES) -> None:
+    def __init__(
+        self, sources: Sequence[str | Path], *, most_bytes: int = MOST_FILE_BYTES, reader: Reader = "own"
+    ) -> None:
         if not sources:
             raise InputError("name at least one folder or file")
         self.sources = [Path(source).expanduser() for source in sources]
-        self.most_bytes = most_bytes
+        self.most_bytes, self.reader = most_bytes, check_reader(reader)
         self.unchanged: Collection[str] = ()
         self.unread: dict[str, list[Any]] = {}
         self.read: set[str] = set()
@@ -188,7 +192,7 @@ class Files:
             self._add_link(path)
         elif not stat.S_ISREG(state.st_mode):
             self.problems[_shown(path)] = "is not a regular file"
-        elif not named and not is_known(path.name):
+        elif not named and not is_known(path.name, self.reader):
             self.left_out[f"other format ({path.suffix.lower() or 'no extension'})"] += 1
         elif state.st_size > self.most_bytes:
             self.problems[_shown(path)] = (
@@ -220,7 +224,7 @@ class Files:
 
     def _values(self, name: str, entry: Entry, data: bytes) -> Mapping[str, Any]:
         """Return the record of one file; empty if it has no text."""
-        extracted = extract(data, name)
+        extracted = extract(data, name, by=self.reader)
         if not extracted.text.strip():
             return {}
         title = extracted.title or PurePath(name).stem

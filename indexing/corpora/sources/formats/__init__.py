@@ -3,9 +3,11 @@
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
+from typing import Literal, get_args
 
 from indexing.corpora.sources.formats.archive import Archive
 from indexing.corpora.sources.formats.book import book
+from indexing.corpora.sources.formats.by_kreuzberg import KREUZBERG_TYPES, by_kreuzberg, check_kreuzberg
 from indexing.corpora.sources.formats.extracted import MOST_CHARACTERS, PAGE_BREAK, Extracted
 from indexing.corpora.sources.formats.html_page import html
 from indexing.corpora.sources.formats.mail import mail
@@ -17,7 +19,10 @@ from indexing.corpora.sources.formats.slides import slides
 from indexing.corpora.sources.formats.word import word
 from indexing.errors import InputError
 
-__all__ = ["MOST_CHARACTERS", "PAGE_BREAK", "Extracted", "extract", "is_known"]
+__all__ = ["MOST_CHARACTERS", "PAGE_BREAK", "Extracted", "Reader", "check_reader", "extract", "is_known"]
+
+Reader = Literal["own", "kreuzberg"]
+"""What reads PDFs, office files and e-books: the project itself, or an installed package."""
 
 MOST_NESTED = 3
 """Levels of mails attached to mails that are read."""
@@ -53,13 +58,24 @@ _OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MARKUP = (b"<!doctype html", b"<html")
 
 
-def is_known(name: str) -> bool:
+def check_reader(reader: str) -> Reader:
+    """Return a reader; raise an `InputError` for an unknown one, or one that is not installed."""
+    if reader not in get_args(Reader):
+        raise InputError(f"reader must be {' or '.join(map(repr, get_args(Reader)))}, not {reader!r}")
+    if reader == "kreuzberg":
+        check_kreuzberg()
+    return reader  # type: ignore[return-value]
+
+
+def is_known(name: str, reader: Reader = "own") -> bool:
     """Return whether files of this name are read when a folder is indexed."""
     suffix = PurePath(name).suffix.lower()
+    if reader == "kreuzberg" and suffix in KREUZBERG_TYPES:
+        return True
     return suffix in _READERS or suffix == ".eml" or PurePath(name).name.lower() in _NAMES
 
 
-def extract(data: bytes, name: str, *, depth: int = 0) -> Extracted:
+def extract(data: bytes, name: str, *, depth: int = 0, by: Reader = "own") -> Extracted:
     """Read the text of a file.
 
     Its content decides before its name: a PDF that is called ``notes.txt`` is read as a PDF.
@@ -72,6 +88,8 @@ def extract(data: bytes, name: str, *, depth: int = 0) -> Extracted:
         Its name, for the format of a text.
     depth
         Levels of mails around it.
+    by
+        What reads PDFs, office files and e-books, which `by` knows by their names.
 
     Raises
     ------
@@ -82,6 +100,8 @@ def extract(data: bytes, name: str, *, depth: int = 0) -> Extracted:
     suffix = PurePath(name).suffix.lower()
     if not data.strip(b"\0 \t\r\n"):
         raise InputError("is empty")
+    if by == "kreuzberg" and suffix in KREUZBERG_TYPES:
+        return by_kreuzberg(data, suffix)
     reader = _by_content(data)
     if reader is None:
         if suffix in _BINARY:
@@ -91,7 +111,7 @@ def extract(data: bytes, name: str, *, depth: int = 0) -> Extracted:
         elif suffix == ".eml":
             if depth > MOST_NESTED:
                 raise InputError("is a mail within too many others")
-            reader = functools.partial(mail, read=functools.partial(extract, depth=depth + 1))
+            reader = functools.partial(mail, read=functools.partial(extract, depth=depth + 1, by=by))
         else:
             reader = _READERS.get(suffix, plain)
     return reader(data)
