@@ -160,6 +160,11 @@ class HybridRetriever(Closing, Retriever):
                 future.cancel()
         return self._surviving([*outcomes, last_outcome], queries, trace)
 
+    @staticmethod
+    def encodings(legs: Sequence[Retriever], queries: Sequence[str], trace: Trace) -> "_Encodings":
+        """Return the encodings of a batch of queries, each made when first used."""
+        return _Encodings(legs, queries, trace)
+
     def find_kept(self, queries: Sequence[str], encoded: Any, k: int, filter: Any = None) -> Hits:
         """Search; each leg keeps the requirements and exclusions of the queries."""
         return self.find(queries, k, filter)

@@ -62,6 +62,13 @@ def _collections(folder: Path) -> dict[str, Any]:
     return {"collection": folder / "c"}
 
 
+def _deploy(folder: Path) -> dict[str, Any]:
+    documents = [Document("1", "", "How a neural network learns."), Document("2", "", "How bread rises.")]
+    build_collection(documents, folder / "my-collection", show_progress=False)
+    build_collection(documents, folder / "new-collection", show_progress=False)
+    return {}
+
+
 def _documents(folder: Path) -> dict[str, Any]:
     write(folder / "handbook/leave.md", "# Leave\n\nEmployees have thirty days of leave.\n")
     write(folder / "handbook/trips.md", "# Trips\n\nTrains are booked by the office.\n")
@@ -111,6 +118,7 @@ def _queries(folder: Path) -> dict[str, Any]:
 
 GIVEN: dict[str, Callable[[Path], dict[str, Any]]] = {
     "docs/collections.md": _collections,
+    "docs/deploy.md": _deploy,
     "docs/documents.md": _documents,
     "docs/encoders.md": _encoders,
     "docs/evaluators.md": lambda folder: {},

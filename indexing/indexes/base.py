@@ -75,6 +75,30 @@ class Words(ABC):
         """Return the words that most documents contain, ties by word."""
 
 
+class LegGroup(Protocol):
+    """Several legs that answer in one request."""
+
+    def search(
+        self, queries: Mapping[str, Any], depths: Mapping[str, int], filter: FilterLike | None
+    ) -> dict[str, Hits]:
+        """Return each leg's hits for its encoded queries."""
+        ...
+
+    def fused(
+        self,
+        queries: Mapping[str, Any],
+        depths: Mapping[str, int],
+        k: int,
+        filter: FilterLike | None,
+        *,
+        fusion: str,
+        rank_constant: int,
+        weights: tuple[float, ...] | None,
+    ) -> Hits:
+        """Return hits fused by the engine: ``"rrf"`` or ``"dbsf"``; of no query where it cannot."""
+        ...
+
+
 class Index(Closing):
     """Documents under string ids, found by their rows.
 
@@ -90,6 +114,8 @@ class Index(Closing):
     """True if its folder can be open only once at a time, in all processes."""
     vocabulary: Sequence[str] | None = None
     """The term of each column of its weights, for kinds that keep it."""
+    group: LegGroup | None = None
+    """The legs that it can be searched together with in one request, if any."""
 
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path, self.read_only = path, read_only

@@ -7,6 +7,7 @@ from pipelines.commands import (
     compact,
     compare,
     delete,
+    deploy,
     evaluate,
     index,
     info,
@@ -24,6 +25,7 @@ from pipelines.commands import (
 
 GROUPS = {
     "build and maintain a collection": (index, delete, reindex, compact, verify, info),
+    "move to Qdrant": (deploy,),
     "search": (search, tune),
     "serve": (serve, mcp, key),
     "evaluate": (evaluate, compare),

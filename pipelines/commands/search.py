@@ -42,7 +42,11 @@ def add_parser(commands: Any) -> None:
         'retrieve search my-collection "how do vaccines work" --reranker late-interaction --max-ms 200\n'
         "retrieve search my-collection - --json < questions.txt > answers.jsonl",
     )
-    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        help="a collection built by `retrieve index`; or a deployed one, its folder or http://HOST:6333/NAME",
+    )
     parser.add_argument("query", metavar="QUERY", help="the query; - reads one from each line of standard input")
     parser.add_argument("-k", type=positive, default=10, help="number of documents (10)")
     parser.add_argument(
@@ -193,7 +197,8 @@ def _add_display(shown: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search and print the results of each query."""
-    from pipelines.search import CONFIGURED, SearchConfig, SearchPipeline
+    from pipelines.search import CONFIGURED, SearchPipeline
+    from pipelines.search.opening import stated_config
 
     if not options.query.strip():
         raise InputError("the query is empty: write a query, or - to read queries from standard input")
@@ -203,7 +208,7 @@ def run(options: argparse.Namespace) -> int:
     if options.rewrite and options.query == "-":
         raise InputError("--rewrite is for a single query: write it as QUERY, not - for standard input")
     filter, refine = json_filter(options.filter, "--where"), _refine(options)
-    config = SearchConfig.of(options.config, options.directory)
+    config = stated_config(options.directory, options.config)
     config = replace(config, reranker=_second_stage(options, config), legs=_legs(options, config))
     with SearchPipeline.open(
         options.directory,

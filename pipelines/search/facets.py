@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from indexing.collection.facets import count_values
 from indexing.collection.snapshot import Snapshot
+from indexing.collection.store import DocumentStore
 from indexing.errors import InputError
 from indexing.inputs import names, shown, whole_number
 from pipelines.search.reading import kept_ids
@@ -61,6 +62,8 @@ class Facets:
         filter
             The filter of the search.
         """
+        if not isinstance(snapshot.documents, DocumentStore):
+            raise InputError(f"facets are not counted in a deployed collection ({snapshot.path}): leave them out")
         ids = hits[: self.hits] if self.over == "hits" else kept_ids(snapshot, query, filter)
         given = filter if ids is None else None
         counted = {

@@ -22,6 +22,7 @@ from retrieve.feedback import Bm25FeedbackRetriever, DenseFeedbackRetriever, fee
 from retrieve.fusion import Fusion
 from retrieve.fusion.choice import fusion_config_of, fusion_of
 from retrieve.hybrid import HybridRetriever, OnLegError, leg_depths
+from retrieve.one_request import OneRequestRetriever, one_request
 from retrieve.remote import is_url
 from retrieve.reranking.base import check_reranker
 from retrieve.reranking.budget import Budget
@@ -43,6 +44,55 @@ CONFIGURED: Final = Configured.CONFIGURED
 """Stands for what the collection's configuration says, where None means none."""
 
 _RETRIEVERS: Mapping[str, Any] = {"vectors": DenseRetriever, "weights": SparseRetriever, "tokens": TokenRetriever}
+
+
+def open_collection(where: str | Path, config: Any) -> tuple[Collection, Any]:
+    """Open a collection for reading; return with it the configuration, which a deployed one stores.
+
+    Parameters
+    ----------
+    where
+        A directory, the folder of a deployed collection, or ``http://HOST:6333/NAME``.
+    config
+        The configuration in any form, in place of the stored one; None for that.
+    """
+    if not is_deployed(where):
+        return Collection.open(where), config
+    from indexing.deployment.reader import DeployedCollection
+
+    deployed = DeployedCollection.open(where)
+    try:
+        return deployed, _stored_config(deployed.layout.search, where) if config is None else config
+    except BaseException:
+        deployed.close()
+        raise
+
+
+def stated_config(where: str | Path, config: Any) -> SearchConfig:
+    """Return a configuration given in any form; for None, the one that is stored at `where`, as in `open_collection`.
+
+    Raises
+    ------
+    InputError
+        As `SearchConfig.load`.
+    StorageError
+        When no collection is deployed at a URL.
+    """
+    if config is not None or not is_deployed(where):
+        return SearchConfig.of(config, where)
+    from indexing.deployment.places import place_of
+
+    layout = place_of(str(where)).published()
+    return _stored_config({} if layout is None else layout.search, where)
+
+
+def _stored_config(search: Mapping[str, Any], where: str | Path) -> SearchConfig:
+    return SearchConfig.load(dict(search), f"the configuration stored in {where}")
+
+
+def is_deployed(where: str | Path) -> bool:
+    """Return whether this names a deployed collection: a URL, or the folder of one."""
+    return str(where).startswith(("http://", "https://")) or (Path(where) / "deployment.json").is_file()
 
 
 class LegRetrievers:
@@ -292,7 +342,8 @@ def first_stage(retrievers: Sequence[Retriever], config: SearchConfig, fusion: A
         only.marks = False
         return only
     depths = {name: leg.depth or config.depth for name, leg in (config.legs or {}).items()}
-    return HybridRetriever(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error)
+    kind = OneRequestRetriever if one_request(retrievers) else HybridRetriever
+    return kind(retrievers, fusion=fusion, depth=depths, on_leg_error=config.on_leg_error)
 
 
 def _second_stage(

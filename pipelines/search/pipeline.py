@@ -22,7 +22,7 @@ from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
 from pipelines.search.facets import Facets
 from pipelines.search.following import Following, Parts, answer_one, moved_parts, refresh_seconds
 from pipelines.search.fusing import fusion_config
-from pipelines.search.opening import CONFIGURED, Arguments, Configured, with_fingerprint
+from pipelines.search.opening import CONFIGURED, Arguments, Configured, open_collection, with_fingerprint
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
@@ -115,7 +115,8 @@ class SearchPipeline(Following):
         Parameters
         ----------
         directory
-            A collection built by `build_collection` or ``retrieve index``.
+            A collection built by `build_collection` or ``retrieve index``; or a deployed one, its folder or
+            ``http://HOST:6333/NAME``.
         config
             A configuration, its file or its content; by default ``search.yaml`` in `directory`, if that exists.
         legs
@@ -167,7 +168,7 @@ class SearchPipeline(Following):
             cache,
             models or Models(),
         )
-        collection = Collection.open(directory)
+        collection, config = open_collection(directory, config)
         search_file = Path(directory) / SEARCH_FILE
 
         def build(snapshot: Snapshot) -> Parts:

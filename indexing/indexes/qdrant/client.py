@@ -64,7 +64,7 @@ class ClientEngine:
         if engine._exists():
             engine.close()
             raise StorageError(f"{_where(path, server)} already exists: open it, or choose another name")
-        engine._create_collection(fields, server, metadata)
+        engine.create_collection(fields, server, metadata)
         return engine
 
     @classmethod
@@ -190,7 +190,8 @@ class ClientEngine:
     def _exists(self) -> bool:
         return bool(self._retry(lambda: self._client.collection_exists(self._collection)))
 
-    def _create_collection(self, fields: Fields, server: QdrantServer | None, metadata: Any = None) -> None:
+    def create_collection(self, fields: Fields, server: QdrantServer | None, metadata: Any = None) -> None:
+        """Create the collection of the schema, with an index for each declared field."""
         models, named = self._models, self._schema.vectors
         dense = {name: _dense(models, one, self._schema.tenant) for name, one in named.items() if one.kind != "sparse"}
         sparse = {

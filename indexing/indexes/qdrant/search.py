@@ -44,6 +44,12 @@ class QdrantSearch:
         True if only this process changes the points, so that counts can be cached.
     name
         Name of the points' vectors, where they are not named after their kind.
+
+    Attributes
+    ----------
+    counted
+        Count the points that match a filter before a search, and check that candidates exist, each in a request of
+        its own; False to leave it to the engine.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class QdrantSearch:
     ) -> None:
         self._path, self._engine, self._settings, self._fields = path, engine, settings, fields
         self._alone, self._name = alone, name
+        self.counted = True
         self._counts: dict[Filter | None, int] = {}
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None) -> Hits:
@@ -152,14 +159,14 @@ class QdrantSearch:
     def _run(self, queries: list[PointQuery], k: int, filter: FilterLike | None, **fusion: Any) -> Hits:
         k = whole_number(k, "k")
         parsed = None if filter is None else parse_filter(filter, self._fields)
-        matching = self.count(parsed)
-        if not matching:
-            return Hits.empty(len(queries))
-        options = fusion | {
-            "limit": min(k, matching),
-            "filter": self._engine_filter(parsed),
-            "exact": self._settings.scans or (parsed is not None and matching <= SCAN_BELOW * self.count(None)),
-        }
+        limit, exact = k, self._settings.scans
+        if self.counted:
+            matching = self.count(parsed)
+            if not matching:
+                return Hits.empty(len(queries))
+            limit = min(k, matching)
+            exact = exact or (parsed is not None and matching <= SCAN_BELOW * self.count(None))
+        options = fusion | {"limit": limit, "filter": self._engine_filter(parsed), "exact": exact}
         # A query without token vectors has no hits, and Qdrant refuses it.
         asked = [at for at, query in enumerate(queries) if query.vectors]
         hits: ScoredIds = [[] for _ in queries]
@@ -169,17 +176,18 @@ class QdrantSearch:
                 places, self._results([replace(queries[at], **options) for at in places]), strict=True
             ):
                 hits[at] = found
-        return _hits(hits)
+        return hits_of(hits)
 
     def _results(self, queries: list[PointQuery]) -> ScoredIds:
         """Run a batch of queries; scores are means where the metric says so."""
         results = self._engine.query(queries)
+        return [self.scaled(query, hits) for query, hits in zip(queries, results, strict=True)]
+
+    def scaled(self, query: PointQuery, hits: list[tuple[str, float]]) -> list[tuple[str, float]]:
+        """Return the hits of a query with means in place of sums, where the metric says so."""
         if self._settings.metric != "meanmaxsim":
-            return results
-        return [
-            [(doc_id, score / len(query.vectors[self.name(TOKENS)])) for doc_id, score in hits]
-            for query, hits in zip(queries, results, strict=True)
-        ]
+            return hits
+        return [(doc_id, score / len(query.vectors[self.name(TOKENS)])) for doc_id, score in hits]
 
     def _zero(self, query: PointQuery) -> PointQuery:
         """Return a query that every document with token vectors answers with the score 0."""
@@ -209,7 +217,7 @@ class QdrantSearch:
         return [PointQuery({self.name(DENSE): row}) for row in vectors.tolist()]
 
     def _check_known(self, ids: list[str]) -> None:
-        if not ids or self.count_ids(ids) == len(ids):
+        if not ids or not self.counted or self.count_ids(ids) == len(ids):
             return
         missing = next(doc_id for doc_id in ids if not self.count_ids([doc_id]))
         raise InputError(f"the id {missing!r} is not in the index {self._path}")
@@ -219,7 +227,8 @@ class QdrantSearch:
         return conditions.group(must=[conditions.points([point_id(doc_id) for doc_id in doc_ids])])
 
 
-def _hits(results: ScoredIds) -> Hits:
+def hits_of(results: ScoredIds) -> Hits:
+    """Return the hits of queries, ordered as all hits are."""
     ids, codes = encode_strings([doc_id for hits in results for doc_id, _ in hits])
     scores = np.fromiter((score for hits in results for _, score in hits), np.float32, count=len(codes))
     rows = np.repeat(np.arange(len(results)), [len(hits) for hits in results])

@@ -52,7 +52,7 @@ def parted(count, version=0):
     return [replace(d, metadata={"part": int(d.doc_id[1:]) % 50}) for d in documents(count, version, 1)]
 
 
-@pytest.mark.parametrize("where", ["edge", "server"])
+@pytest.mark.parametrize("where", ["edge", pytest.param("server", marks=pytest.mark.qdrant_server)])
 def test_both_legs_in_qdrant_from_the_start_are_resumed_filtered_updated_and_compacted(tmp_path, where):
     path, corpus = tmp_path / "c", parted(1100)
     more = {}

@@ -58,7 +58,10 @@ SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-server-tokens": ("qdrant", {**VECTORS, "metric": "maxsim"}),
     "qdrant-server-words": ("qdrant", WORDS),
 }
-_NO_SERVER = pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
+_NO_SERVER = [
+    pytest.mark.qdrant_server,
+    pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server"),
+]
 
 
 class Subject:

@@ -1,0 +1,1 @@
+"""Collections deployed to Qdrant, and certificates that two collections answer alike."""

@@ -1,0 +1,77 @@
+"""Deployments to a server: through the client's memory mode always, and to a real one where QDRANT_URL names it."""
+
+import os
+import uuid
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from indexing.collection.manifest import Leg
+from indexing.collection.reader import Collection
+from indexing.collection.writer import CollectionWriter
+from indexing.deployment.checking import compare_points
+from indexing.deployment.places import ServerPlace, place_of
+from indexing.deployment.reader import DeployedCollection
+from indexing.documents import Document
+from indexing.errors import InputError, StorageError
+from pipelines.deploy import job
+
+
+@pytest.fixture
+def collection(tmp_path):
+    legs = {"dense": Leg("faiss", parameters={"dimension": 4, "metric": "cosine", "kind": "flat"}), "bm25": Leg("bm25")}
+    vectors = np.random.default_rng(0).standard_normal((20, 4)).astype(np.float32)
+    with CollectionWriter.create(tmp_path / "books", legs) as writer:
+        writer.upsert([Document(f"d{n}", f"word{n} text", "Title") for n in range(20)], {"dense": vectors})
+    return tmp_path / "books"
+
+
+def deploy(collection, place, monkeypatch, **options):
+    monkeypatch.setattr(job, "_place", lambda *_: place)
+    return job.deploy(collection, "http://made", show_progress=False, **options)
+
+
+def test_an_alias_moves_to_each_new_deployment(collection, monkeypatch):
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(client, "close", lambda: None)  # a server outlives its clients
+    place = ServerPlace("http://made", "books", client=client)
+    assert deploy(collection, place, monkeypatch).documents == 20
+    first = place._target()
+    assert first.startswith("books-") and place.published().state == "ready"
+
+    with CollectionWriter.open(collection) as writer:
+        writer.delete(["d3"])
+    assert deploy(collection, place, monkeypatch, follow=True).documents == 19
+    assert place._target() == first and place.published().sequence == 2
+    with Collection.open(collection) as source, DeployedCollection.open("http://made/books", place=place) as there:
+        assert compare_points(source.snapshot, there.engine, there.layout) == []
+
+    monkeypatch.setattr(job, "_check", lambda *_: (_ for _ in ()).throw(StorageError("differs")))
+    with pytest.raises(StorageError, match="differs"):
+        deploy(collection, place, monkeypatch)
+    assert place._target() == first and len(client.get_collections().collections) == 2
+    monkeypatch.undo()
+    monkeypatch.setattr(client, "close", lambda: None)
+    assert deploy(collection, place, monkeypatch).resumed is False
+    assert place._target() != first
+    assert [one.name for one in client.get_collections().collections] == [place._target()]
+
+
+def test_a_url_names_the_collection():
+    with pytest.raises(InputError, match="names no collection"):
+        place_of("http://localhost:6333")
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
+def test_a_server_holds_the_same_points(collection):
+    name = f"deploy-{uuid.uuid4().hex}"
+    url = os.environ["QDRANT_URL"]
+    job.deploy(collection, url, name=name, show_progress=False)
+    done = job.deploy(collection, url, name=name, show_progress=False)
+    with Collection.open(collection) as source, DeployedCollection.open(f"{url}/{name}") as there:
+        assert compare_points(source.snapshot, there.engine, there.layout) == []
+        assert done.documents == len(there) == 20
+    place = ServerPlace(url, name)
+    place._client.delete_collection(place._target())
