@@ -5,7 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.commands.command import add_json_option, command, json_text
+from indexing.disk import write_json
+from indexing.errors import InputError
+from pipelines.commands.command import add_json_option, command, json_text, positive
 
 if TYPE_CHECKING:
     from indexing.collection.verify import Problem
@@ -19,9 +21,11 @@ def add_parser(commands: Any) -> None:
         commands,
         "verify",
         run,
-        "Read a whole collection, compare counts and checksums, and list each problem with its remedy. "
-        "The exit status is 0 if there is no damage.",
-        "retrieve verify my-collection\nretrieve verify my-collection --repair",
+        "Read a whole collection, compare counts and checksums, and list each problem with its remedy; or compare it "
+        "with another collection, or a deployed one. The exit status is 0 if there is no damage, or no difference "
+        "beyond the bounds.",
+        "retrieve verify my-collection\nretrieve verify my-collection --repair\n"
+        "retrieve verify my-collection --against http://localhost:6333/my-collection --queries queries.jsonl",
     )
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument(
@@ -31,11 +35,62 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--dense", metavar="MODEL", help="the dense encoder, if it has moved since the build")
     parser.add_argument("--sparse", metavar="MODEL", help="the sparse encoder, if it has moved since the build")
+    against = parser.add_argument_group("compare answers")
+    against.add_argument(
+        "--against",
+        metavar="DIR|URL",
+        help="another collection, or a deployed one (its folder or http://HOST:6333/NAME): compare documents, every "
+        "leg and the fused result",
+    )
+    against.add_argument(
+        "--queries",
+        metavar="FILE",
+        help="queries, as for `evaluate`; or sampled: the beginnings of documents (sampled)",
+    )
+    against.add_argument("--sample", type=positive, metavar="N", help="number of sampled queries (100)")
+    against.add_argument("--qrels", metavar="FILE", help="judgements of the queries: compare nDCG too")
+    against.add_argument("-k", type=positive, metavar="N", help="number of best hits that are compared (10)")
+    against.add_argument("--report", metavar="FILE", help="write the certificate as JSON to this file")
     add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
+    if options.against is not None:
+        return _certify(options)
+    given = {name: getattr(options, name) for name in ("queries", "sample", "qrels", "k", "report")}
+    stray = next((name for name, value in given.items() if value is not None), None)
+    if stray is not None:
+        raise InputError(f"{'-k' if stray == 'k' else f'--{stray}'} requires --against")
+    return _verify(options)
+
+
+def _certify(options: argparse.Namespace) -> int:
+    from indexing.corpora.queries import read_qrels, read_queries
+    from pipelines.deploy.certificate import certify
+
+    if options.repair:
+        raise InputError("--repair does not apply to --against, which changes nothing")
+    sampled = options.queries in (None, "sampled")
+    if options.qrels and sampled:
+        raise InputError("--qrels requires --queries FILE: sampled queries have no judgements")
+    certificate = certify(
+        options.directory,
+        options.against,
+        queries=None if sampled else read_queries(options.queries),
+        sampled=options.sample or 100,
+        qrels=read_qrels(options.qrels) if options.qrels else None,
+        k=options.k or 10,
+        dense=options.dense,
+        sparse=options.sparse,
+    )
+    if options.report:
+        write_json(Path(options.report), certificate.as_json)
+    print(json_text(certificate.as_json) if options.json else "\n".join(certificate.lines()))
+    return 0 if certificate.passed else DAMAGED
+
+
+def _verify(options: argparse.Namespace) -> int:
     from indexing.collection.verify import repair, verify
     from pipelines.models import collection_encoders
 
