@@ -13,7 +13,7 @@ from crash.oracle import Pin
 from crash.truth import matches
 
 from indexing.collection.reader import Collection
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError, LaterStateError
 from pipelines import SearchPipeline
 from pipelines.search.refine import Refine
 from pipelines.search.results import SearchResults
@@ -186,13 +186,18 @@ class Reading:
                 (ranking,) = index.search(encoded, k, filter=filter)
             else:
                 ranking = reader.opened.leg(name).search(query, k, filter=filter)
-        except StorageError as error:
-            assert name not in reader.pin.legs and ("refresh it" in str(error)), error
+        except LaterStateError as error:
+            # A collection that somebody has read from does not move by itself.
+            assert isinstance(reader.opened, Collection) and name not in reader.pin.legs, error
             assert self.oracle.in_flight or not self.oracle.current(reader.pin), (
                 "nothing has changed since it was opened"
             )
             return
-        if name not in reader.pin.legs:
+        if reader.collection.snapshot is not snapshot:
+            # A pipeline has moved as a whole, because the leg was not open and is gone.
+            assert not isinstance(reader.opened, Collection) and name not in reader.pin.legs
+            self.moved(reader, reader.pin)
+        elif name not in reader.pin.legs:
             self.oracle.pin_leg(reader.pin, snapshot, name)
         self.oracle.check_ranking(name, list(ranking), query, k, filter, reader.pin)
 

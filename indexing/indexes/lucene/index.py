@@ -266,7 +266,8 @@ class LuceneIndex(Index):
                     return
                 old, self._search = self._search, self._searching(newer)
         except BaseException:
-            self._stale = True
+            # One that only reads keeps its state: a search must not move it later, without its sequence.
+            self._stale = self._writer is not None
             raise
         self._retire(old)
 

@@ -86,6 +86,25 @@ def test_the_sequence_of_an_open_index_is_that_of_the_commit_it_searches(tmp_pat
         assert (reader.sequence, len(reader)) == (3, 3)
 
 
+def test_an_index_whose_refresh_fails_keeps_its_state(tmp_path, monkeypatch):
+    """A later search does not move it either: nobody would know which writes it holds."""
+    with Bm25Index.create(tmp_path / "i") as writer:
+        writer.upsert(["a"], [Document("a", "bread")])
+        writer.commit(1)
+        with Bm25Index.open(tmp_path / "i", read_only=True) as reader:
+            writer.delete(["a"])
+            writer.commit(2)
+            with monkeypatch.context() as patched:
+                patched.setattr(
+                    Bm25Index, "_searching", lambda *_: (_ for _ in ()).throw(StorageError("a file is gone"))
+                )
+                with pytest.raises(StorageError, match="a file is gone"):
+                    reader.refresh()
+            assert len(reader.search(["bread"], 5)[0]) == reader.sequence == 1
+            reader.refresh()
+            assert (len(reader.search(["bread"], 5)[0]), reader.sequence) == (0, 2)
+
+
 def test_files_of_a_merge_in_the_background_are_none_of_an_index(path):
     """Their names would be missing when the merge is stopped, and `verify` would report damage."""
     with CollectionWriter.open(path) as writer:
