@@ -174,7 +174,7 @@ def canonical(kind: FieldType, value: Any, where: str) -> Value:
 
 def are_keywords(values: Sequence[Any]) -> bool:
     """Return True if all values are valid keywords, by a quick look at all at once; False may mean a long one."""
-    if not all(isinstance(value, str) for value in values) or 4 * max(map(len, values)) > LONGEST_KEYWORD:
+    if set(map(type, values)) != {str} or 4 * max(map(len, values)) > LONGEST_KEYWORD:
         return False
     text = "".join(values)
     # A surrogate pair is one character of a text; halves in two values would join to none.

@@ -15,7 +15,7 @@ MOST_CONDITIONS = 2000
 """Conditions of a filter: the time that SQLite takes to read them grows with their square."""
 
 _MANY = 100
-_SCALARS = (str, int, float, bool)
+_SCALARS = frozenset((str, int, float, bool))
 _BOUNDS = ("gt", "gte", "lt", "lte")
 _OPERATORS = {
     "keyword": ("eq", "ne", "in", "exists"),
@@ -78,7 +78,10 @@ def _check_depth(written: Any) -> None:
         if isinstance(node, Mapping):
             parts = node.values()
         elif isinstance(node, list | tuple):
-            parts, level = node, level - (not any(isinstance(part, list | tuple) for part in node))
+            types = set(map(type, node))
+            if types <= _SCALARS:
+                continue  # the values of a field, of which there may be many thousands
+            parts, level = node, level - (not any(issubclass(kind, list | tuple) for kind in types))
             if level + 1 < DEEPEST:
                 # Nothing lies below an equality, of which there may be many thousands.
                 parts = [part for part in node if type(part) is not dict or not _is_equality(part)]

@@ -8,6 +8,7 @@
 import re
 from typing import Literal, TypeAlias, get_args
 
+from indexing import inputs
 from indexing.errors import InputError
 from indexing.inputs import is_visible, shown
 from indexing.plurals import counted
@@ -70,7 +71,7 @@ def parse_query(text: str, name: str = "the query") -> str:
         For a query with nothing to search for, with more than `MOST_CLAUSES` words, or with parentheses nested more
         than `MOST_LEVELS` deep.
     """
-    root = _Parser(text.encode("utf-8", "replace").decode(), name).parse()
+    root = _Parser(inputs.text(text, name).encode("utf-8", "replace").decode(), name).parse()
     query = SyntaxQuery(root)
     if not is_visible(query):
         excluded = ": it has only exclusions" if any(leaves(root)) else ""

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from indexing.inputs import texts, whole_number
+from indexing.errors import InputError
+from indexing.inputs import shown, texts, whole_number
 from pipelines.exact_search.nearest import Nearest
 from retrieve.encoders.given_vectors import check_vectors
 from retrieve.encoders.similarity import Similarity, Vectors, check_similarities
@@ -68,6 +69,9 @@ def paraphrase_mining(
     """
     cut = {} if truncate_dim is None else {"truncate_dim": truncate_dim}
     checked = texts(sentences, "sentences")
+    if isinstance(model, str | type) or not hasattr(model, "encode"):
+        raise InputError(f"model must be an encoder, and {shown(model)} has no encode: load it first")
+    whole_number(batch_size, "batch_size")
     vectors = model.encode(checked, prompt_name=prompt_name, prompt=prompt, show_progress=show_progress_bar, **cut)
     return paraphrase_mining_embeddings(vectors, max_pairs=max_pairs, top_k=top_k, score_function=score_function)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypedDict
 
 from indexing.errors import InputError, ModelError
-from indexing.inputs import whole_number
+from indexing.inputs import text, whole_number
 from retrieve.encoders.adapters import Adapted
 from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
@@ -350,9 +350,9 @@ class PromptedEncoder(Encoder):
         """
         self.check_task(task)
         if prompt is not None:
-            return prompt
+            return text(prompt, "prompt")
         if prompt_name is not None:
-            if prompt_name not in self.prompts:
+            if text(prompt_name, "prompt_name") not in self.prompts:
                 raise InputError(f"there is no prompt {prompt_name!r}, only {', '.join(map(repr, self.prompts))}")
             return self.prompts[prompt_name]
         names = _PROMPT_NAMES.get(task, ()) if task is not None else ()

@@ -47,7 +47,7 @@ def _dense(vectors: Any, name: str) -> Any:
         rows = np.ascontiguousarray(_array(vectors), dtype=np.float32)
     except (TypeError, ValueError):
         rows = np.zeros((0, 0, 0), np.float32)
-    if rows.ndim == 1:
+    if rows.ndim == 1 and np.ndim(vectors):
         rows = rows[None, :] if rows.size else rows.reshape(0, 0)
     if rows.ndim != 2:
         raise InputError(f"{name} must be vectors, an array [rows, width], not {type(vectors).__name__}: encode first")

@@ -169,6 +169,7 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
         """
         if convert_to not in ("ragged", "list", "torch"):
             raise InputError(f"convert_to must be ragged, list or torch, not {convert_to!r}")
+        _check_precision(precision)
         single = isinstance(texts, str)
         blocks = self.encode_stream(
             [texts] if isinstance(texts, str) else texts,
@@ -219,12 +220,8 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
         device: Sequence[str] | None = None,
     ) -> Iterator[TokenVectors]:
         """Encode a stream of texts, yielding blocks of up to `chunk` texts in order; see `encode`."""
-        if precision not in ("float32", "float16"):
-            raise InputError(f"precision must be float32 or float16, not {precision!r}")
-        if pool_factor is None:
-            pool_factor = self.pool_factor
-        elif pool_factor < 1:
-            raise InputError(f"pool_factor must be at least 1, not {pool_factor}")
+        _check_precision(precision)
+        pool_factor = self.pool_factor if pool_factor is None else number(pool_factor, "pool_factor", least=1)
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         options: dict[str, Any] = {"normalize": normalize, "pool_factor": pool_factor, "precision": precision}
         if pool is not None or device is not None:
@@ -314,3 +311,8 @@ def keep_whole(tokenizer: Any, markers: Sequence[str]) -> None:
         known = next((name for name in candidates if name in vocabulary), None)
         if known is not None and tokenizer.tokenize(known) != [known]:
             tokenizer.add_tokens([AddedToken(known, normalized=False, special=True)], special_tokens=True)
+
+
+def _check_precision(precision: Any) -> None:
+    if precision not in ("float32", "float16"):
+        raise InputError(f"precision must be float32 or float16, not {precision!r}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
+from indexing.inputs import number, text, whole_number
 from indexing.inputs import texts as checked_texts
 from indexing.plurals import counted
 from retrieve.encoders.compared import ComparesVectors
@@ -36,7 +37,10 @@ class _Remote:
     ) -> None:
         self.endpoint = endpoint
         self._client = Client(endpoint, key_variable=key_variable, concurrency=concurrency, batch=batch)
-        self._query_seconds, self._document_seconds = patience
+        self._query_seconds, self._document_seconds = (
+            number(seconds, name, above=0)
+            for seconds, name in zip(patience, ("query_seconds", "document_seconds"), strict=True)
+        )
 
     @property
     def usage(self) -> Usage:
@@ -124,6 +128,9 @@ class RemoteEncoder(ComparesVectors, _Remote):
     ) -> None:
         if similarity not in ("cosine", "dot"):
             raise InputError(f"similarity must be 'cosine' or 'dot', not {similarity!r}")
+        if dimensions is not None:
+            dimensions = whole_number(dimensions, "dimensions")
+        query_prompt, document_prompt = text(query_prompt, "query_prompt"), text(document_prompt, "document_prompt")
         endpoint = Endpoint.of(url, "dense", model=model, protocol=protocol)
         super().__init__(endpoint, key_variable, concurrency, batch, (query_seconds, document_seconds))
         self.similarity_fn_name, self._asked = similarity, dimensions
@@ -216,8 +223,10 @@ class RemoteSparseEncoder(_Remote):
     ) -> None:
         endpoint = Endpoint.of(url, "sparse", model=model)
         super().__init__(endpoint, key_variable, concurrency, batch, (query_seconds, document_seconds))
-        numbered = [f"term{number}" for number in range(vocabulary)] if isinstance(vocabulary, int) else None
-        self.vocabulary: Sequence[str] = numbered or list(vocabulary)  # type: ignore[arg-type]
+        if isinstance(vocabulary, int):
+            self.vocabulary: Sequence[str] = [f"term{at}" for at in range(whole_number(vocabulary, "vocabulary"))]
+        else:
+            self.vocabulary = checked_texts(vocabulary, "vocabulary")
         self._fingerprint = sketch(self.encode_document(list(PROBES)).toarray())
 
     @property

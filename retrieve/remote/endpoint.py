@@ -2,10 +2,11 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from indexing.errors import InputError, ModelError
+from indexing.inputs import shown, text
 
 Protocol = Literal["openai", "tei", "cohere"]
 Task = Literal["dense", "sparse", "rerank"]
@@ -58,7 +59,11 @@ class Endpoint:
         InputError
             For a URL with credentials or of an unknown path without `protocol`.
         """
-        parts = urlsplit(url)
+        if model is not None:
+            text(model, "model")
+        if protocol is not None and protocol not in get_args(Protocol):
+            raise InputError(f"protocol must be {', '.join(get_args(Protocol))} or None, not {shown(protocol)}")
+        parts = urlsplit(text(url, "the URL of a model"))
         if not is_url(url) or not parts.hostname:
             raise InputError(f"{url!r} is not the URL of a model: write https://HOST/v1/embeddings, for example")
         if parts.username or parts.password or parts.query:
@@ -102,6 +107,8 @@ def key_from(variable: str | None) -> str | None:
     InputError
         When a variable is named and not set.
     """
+    if variable is not None:
+        text(variable, "key_variable")
     key = os.environ.get(variable or KEY_VARIABLE, "").strip()
     if not key and variable is not None:
         raise InputError(f"the environment variable {variable} is not set: it must contain the key of the endpoint")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.collection.identity import are_alike
 from indexing.errors import InputError, ModelError
+from indexing.inputs import number
 from indexing.plurals import counted
 from retrieve.remote.client import Client, TimeLimitError, Usage
 from retrieve.remote.endpoint import Endpoint, Protocol
@@ -91,7 +92,7 @@ class RemoteReranker(FunctionReranker):
         super().__init__(lambda query, texts: self._ask_all(query, texts, None), weight=weight)
         self.endpoint = Endpoint.of(url, "rerank", model=model, protocol=protocol)
         self._client = Client(self.endpoint, key_variable=key_variable, concurrency=concurrency, batch=batch)
-        self._seconds = seconds
+        self._seconds = number(seconds, "seconds", above=0)
         self._fingerprint: list[float] | None = None
         if fingerprint is not None and not are_alike([fingerprint], [self.identity["fingerprint"]]):
             raise ModelError(

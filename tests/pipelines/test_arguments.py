@@ -1,7 +1,6 @@
 """Every public function takes what it says, and refuses anything else by one line that names argument and value."""
 
 import math
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
@@ -9,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from late_interaction import write_colbert
+from wrong_arguments import NOT_NUMBER, NOT_TEXTS, NOT_WHOLE, cases, label, refused
 
 import public_calls as calls
 from checkpoints import write_bert
@@ -29,23 +29,6 @@ DOCUMENTS = [
     Document("v1", "Vaccines train the immune system.", "Vaccines", {"year": 2011}),
 ]
 
-NOT_TEXTS = [
-    "ab",
-    {"a": "b"},
-    {"a"},
-    frozenset("a"),
-    b"ab",
-    None,
-    NAN,
-    5,
-    np.int64(5),
-    [None],
-    ["a", b"b"],
-    [["a"]],
-    [1.5],
-]
-NOT_WHOLE = ["2", b"2", NAN, math.inf, 2.0, 2.5, np.float64(2), True, np.bool_(True), [2], {2}, {"k": 2}, 0, -1, None]
-NOT_NUMBER = ["0.5", b"1", NAN, np.float64("nan"), [0.5], {0.5}, {"a": 1}, True, -math.inf]
 NOT_FILTER = [
     "year",
     b"year",
@@ -112,29 +95,6 @@ def parts(pipeline, tiny_dense, tiny_splade, tiny_cross_encoder):
         legs,
         pipeline.collection,
     )
-
-
-def label(value: Any) -> str:
-    """Return the name of a case, the same in every process: without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-f]+", "", str(value))[:60]
-
-
-def cases(functions, values):
-    return [
-        pytest.param(function, value, id=label(f"{name}-{value!r}"))
-        for name, function in functions.items()
-        for value in values
-    ]
-
-
-def refused(call, *expected: str) -> str:
-    """Check that a call raises an `InputError` of one line with one of these parts; return the message."""
-    with pytest.raises(InputError) as caught:
-        call()
-    message = str(caught.value)
-    assert "\n" not in message and len(message) < 600
-    assert not expected or any(part in message for part in expected), message
-    return message
 
 
 @pytest.mark.parametrize(("function", "value"), cases(calls.TAKES_TEXTS, NOT_TEXTS))

@@ -186,6 +186,8 @@ def _when(call: Call) -> str:
 def check_cutoffs(**arguments: int | Sequence[int]) -> None:
     """Raise an `InputError` for a cutoff, or one of several, that is not a whole number of at least 1."""
     for name, value in arguments.items():
-        for cutoff in value if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else [value]:
+        one = name == "at_k" or isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray)
+        cutoffs: Any = [value] if one else value
+        for cutoff in cutoffs:
             if isinstance(cutoff, bool) or not isinstance(cutoff, int | np.integer) or cutoff < 1:
                 raise InputError(f"{name}: a cutoff must be a whole number of at least 1, not {cutoff!r}")

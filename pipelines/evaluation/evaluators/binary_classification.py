@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Result
-from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
+from pipelines.evaluation.evaluators.checks import labels_of, same_length
+from pipelines.evaluation.evaluators.pairs import PairEvaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
 from pipelines.measures.classification import matthews, threshold_measures
 from retrieve.encoders.similarity import Similarity, Vectors, row_by_row
@@ -36,11 +35,11 @@ class BinaryClassificationEvaluator(PairEvaluator):
     ) -> None:
         encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         super().__init__(sentences1, sentences2, encoding, similarity_fn_names or [], None, name, write_csv)
-        same_length(sentences1, labels)
-        wrong = next((at for at, label in enumerate(labels) if label not in (0, 1)), None)
+        self.labels = labels_of(labels, "labels")
+        same_length(self.first, self.labels)
+        wrong = next((at for at, label in enumerate(self.labels.tolist()) if label not in (0, 1)), None)
         if wrong is not None:
-            raise InputError(f"label number {wrong} (from 0) is {labels[wrong]!r}; labels must be 0 or 1")
-        self.labels = np.asarray(labels, dtype=np.int64)
+            raise InputError(f"label number {wrong} (from 0) is {self.labels[wrong]}; labels must be 0 or 1")
         self.csv_file = self.file_name("binary_classification_evaluation")
 
     def score(self, model: Any, call: Call) -> Result:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs, warn_of_old_argument
-from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.checks import labels_of, same_length, scores_of, text_pairs
 from pipelines.evaluation.evaluators.reranking import checked_samples, measures_of_orders, reranking_measures
 from pipelines.measures.classification import f1_of_classes, threshold_measures
 
@@ -58,8 +58,8 @@ class CrossEncoderClassificationEvaluator(Evaluator):
         super().__init__(name, write_csv=write_csv)
         if ignored:
             logger.warning("%s ignores the argument %s", type(self).__name__, ", ".join(ignored))
-        same_length(sentence_pairs, labels)
-        self.pairs, self.labels = list(sentence_pairs), np.asarray(labels, dtype=np.int64)
+        self.pairs, self.labels = text_pairs(sentence_pairs, "sentence_pairs"), labels_of(labels, "labels")
+        same_length(self.pairs, self.labels)
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
         self.csv_file = self.file_name("CrossEncoderClassificationEvaluator")
 
@@ -92,8 +92,8 @@ class CrossEncoderCorrelationEvaluator(Evaluator):
         write_csv: bool = True,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        same_length(sentence_pairs, scores)
-        self.pairs, self.scores = list(sentence_pairs), np.asarray(scores, dtype=np.float64)
+        self.pairs, self.scores = text_pairs(sentence_pairs, "sentence_pairs"), scores_of(scores, "scores")
+        same_length(self.pairs, self.scores)
         self._options: dict[str, Any] = {"prompt_name": prompt_name, "show_progress": bool(show_progress_bar)}
         self.csv_file = self.file_name("CrossEncoderCorrelationEvaluator")
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Result
-from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
+from pipelines.evaluation.evaluators.checks import same_length, scores_of
+from pipelines.evaluation.evaluators.pairs import PairEvaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
 from retrieve.encoders.similarity import row_by_row
 
@@ -45,8 +46,8 @@ class EmbeddingSimilarityEvaluator(PairEvaluator):
     ) -> None:
         encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         super().__init__(sentences1, sentences2, encoding, similarity_fn_names or [], main_similarity, name, write_csv)
-        same_length(sentences1, scores)
-        self.scores, self.precision = np.asarray(scores, dtype=np.float64), precision
+        self.scores, self.precision = scores_of(scores, "scores"), precision
+        same_length(self.first, self.scores)
         suffix = "".join(f"_{part}" for part in (name, precision) if part)
         self.csv_file = f"similarity_evaluation{suffix}_results.csv"
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.checks import aligned_texts, labels_of, same_length
 from pipelines.evaluation.evaluators.vectors import Encoding
 
 if TYPE_CHECKING:
@@ -119,9 +119,9 @@ class _ColumnAccuracy(LabelAccuracyEvaluator):
         super().__init__((), name, classifier, write_csv)  # type: ignore[arg-type]
         if not columns:
             raise InputError("there is no column of texts")
-        for column in columns:
-            same_length(column, labels)
-        self.columns, self.labels = [list(column) for column in columns], np.asarray(labels, dtype=np.int64)
+        self.labels = labels_of(labels, "labels")
+        self.columns = aligned_texts(**{f"columns[{place}]": column for place, column in enumerate(columns)})
+        same_length(self.columns[0], self.labels)
         self.encoding = Encoding(batch_size)
 
     def answers(self, model: Any) -> Answers:

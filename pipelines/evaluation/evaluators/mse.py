@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.checks import aligned_texts
 from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
 from retrieve.encoders.similarity import Vectors
 
@@ -38,8 +38,8 @@ class MSEEvaluator(Evaluator):
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        same_length(source_sentences, target_sentences)
-        self.sources, self.targets, self.teacher = list(source_sentences), list(target_sentences), teacher_model
+        self.sources, self.targets = aligned_texts(source_sentences=source_sentences, target_sentences=target_sentences)
+        self.teacher = teacher_model
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = f"mse_evaluation_{name}_results.csv"
         self._truth: Any = None

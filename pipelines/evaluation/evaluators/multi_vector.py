@@ -14,13 +14,13 @@ from scipy.stats import spearmanr
 
 from indexing.errors import InputError
 from indexing.hits import Hits
-from indexing.inputs import whole_number
+from indexing.inputs import listed, texts, whole_number
 from indexing.max_sim import BLOCK_ELEMENTS, max_sim, max_sim_pairwise
 from indexing.token_vectors import TokenVectors
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.checks import same_length
 from pipelines.evaluation.evaluators.information_retrieval import InformationRetrievalEvaluator
 from pipelines.evaluation.evaluators.nano_beir import NanoBEIREvaluator
-from pipelines.evaluation.evaluators.pairs import same_length
 from pipelines.evaluation.evaluators.reranking import RerankingEvaluator
 from pipelines.evaluation.evaluators.triplet import TripletEvaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, similarity_of
@@ -223,10 +223,13 @@ class MultiVectorDistillationEvaluator(Evaluator):
         write_csv: bool = True,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        same_length(queries, documents)
-        same_length(queries, scores)
+        self.queries = texts(queries, "queries")
+        documents = list(listed(documents, "documents", "texts, or lists of them"))
+        same_length(self.queries, documents)
+        same_length(self.queries, list(listed(scores, "scores", "numbers")))
         self.is_nested = not isinstance(documents[0], str)
-        self.queries = list(queries)
+        if self.is_nested:
+            documents = [texts(row, f"documents[{place}]") for place, row in enumerate(documents)]
         self.ways = len(documents[0]) if self.is_nested else 1
         if self.is_nested and any(len(row) != self.ways for row in documents):
             raise InputError("all queries must have the same number of candidates")

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Self, cast
 
-from indexing.errors import InputError
+from indexing.inputs import text, texts
 from pipelines.evaluation.evaluators.base import Evaluator
+from pipelines.evaluation.evaluators.checks import aligned_texts
 from pipelines.evaluation.evaluators.vectors import Encoding, similarity_of
 from retrieve.encoders.similarity import SIMILARITIES, Similarity, check_similarities
 
@@ -23,11 +24,13 @@ class PairEvaluator(Evaluator):
         main: str | None,
         name: str,
         write_csv: bool,
+        names: tuple[str, str] = ("sentences1", "sentences2"),
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        same_length(first, second)
-        self.first, self.second, self.encoding, self.main = list(first), list(second), encoding, main
-        self.similarities = check_similarities([*similarities] or ([main] if main else []), self.known_similarities)
+        self.first, self.second = aligned_texts(**dict(zip(names, (first, second), strict=True)))
+        self.encoding, self.main = encoding, None if main is None else text(main, "the main similarity")
+        kinds = texts(similarities, "similarity_fn_names") or ([main] if main else [])
+        self.similarities = check_similarities(kinds, self.known_similarities)
 
     @classmethod
     def from_input_examples(cls, examples: Iterable[Any], **options: Any) -> Self:
@@ -43,11 +46,3 @@ class PairEvaluator(Evaluator):
     def main_of(self, names: Sequence[str]) -> str:
         """Return the similarity of the primary metric: the given one, else the only one or "max"."""
         return self.main or ("max" if len(names) > 1 else names[0])
-
-
-def same_length(first: Sequence[Any], second: Sequence[Any]) -> None:
-    """Raise InputError for lists that are empty or differ in length."""
-    if len(first) != len(second):
-        raise InputError(f"aligned lists have {len(first)} and {len(second)} entries")
-    if not len(first):
-        raise InputError("cannot evaluate: the lists are empty")

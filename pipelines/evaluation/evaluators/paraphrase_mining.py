@@ -1,13 +1,16 @@
 """Paraphrase mining: how well the most similar pairs of sentences match the known duplicates."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.errors import InputError
+from indexing.inputs import listed, shown, whole_number
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
+from pipelines.evaluation.evaluators.checks import texts_by_id
 from pipelines.evaluation.evaluators.vectors import Encoding
 from pipelines.measures.classification import best_f1
 from pipelines.measures.formulas import average_precision
@@ -51,9 +54,15 @@ class ParaphraseMiningEvaluator(Evaluator):
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        self.ids, self.sentences = list(sentences_map), list(sentences_map.values())
+        sentences = texts_by_id(sentences_map, "sentences_map")
+        self.ids, self.sentences = list(sentences), list(sentences.values())
         number = {sentence_id: at for at, sentence_id in enumerate(self.ids)}
-        given = [*(duplicates_list or [])]
+        duplicates = [] if duplicates_list is None else duplicates_list
+        ordered = duplicates if isinstance(duplicates, Set) else listed(duplicates, "duplicates_list", "pairs of ids")
+        given = list(ordered)
+        for place, pair in enumerate(given):
+            if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+                raise InputError(f"duplicates_list: number {place} (from 0) must be two ids, not {shown(pair)}")
         given += [
             (one, other)
             for one, marks in (duplicates_dict or {}).items()
@@ -63,7 +72,7 @@ class ParaphraseMiningEvaluator(Evaluator):
         pairs = {(number[one], number[other]) for one, other in given if one in number and other in number}
         closed = _closed(pairs, len(self.ids)) if add_transitive_closure else pairs
         self.duplicates = {(min(pair), max(pair)) for pair in closed}
-        self.max_pairs, self.top_k = max_pairs, top_k
+        self.max_pairs, self.top_k = whole_number(max_pairs, "max_pairs"), whole_number(top_k, "top_k")
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = self.file_name("paraphrase_mining_evaluation")
 

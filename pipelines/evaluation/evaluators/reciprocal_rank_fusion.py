@@ -8,7 +8,7 @@ from typing import Any
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
-from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.checks import rows_of, same_length
 from pipelines.evaluation.evaluators.reranking import measures_of_orders
 
 
@@ -39,6 +39,8 @@ class ReciprocalRankFusionEvaluator(Evaluator):
     ) -> None:
         super().__init__(name, write_csv=write_csv)
         check_cutoffs(at_k=at_k, rrf_k=rrf_k)
+        dense_samples = rows_of(dense_samples, "dense_samples")
+        sparse_samples = rows_of(sparse_samples, "sparse_samples")
         same_length(dense_samples, sparse_samples)
         for at, (dense, sparse) in enumerate(zip(dense_samples, sparse_samples, strict=True)):
             if dense.get("query_id") is None or dense.get("query_id") != sparse.get("query_id"):
@@ -46,7 +48,7 @@ class ReciprocalRankFusionEvaluator(Evaluator):
                     f"sample number {at} (from 0) has the query_id {dense.get('query_id')!r} on one side and "
                     f"{sparse.get('query_id')!r} on the other"
                 )
-        self.dense, self.sparse, self.at_k, self.rrf_k = list(dense_samples), list(sparse_samples), at_k, rrf_k
+        self.dense, self.sparse, self.at_k, self.rrf_k = dense_samples, sparse_samples, at_k, rrf_k
         self.write_predictions = write_predictions
         self.csv_file = self.file_name("ReciprocalRankFusion_evaluation")
 

@@ -1,6 +1,6 @@
 """Reranking by similarity: how high an encoder ranks the relevant ones of given documents."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from indexing.errors import InputError
+from indexing.inputs import text, texts
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs, warn_of_old_argument
+from pipelines.evaluation.evaluators.checks import rows_of
 from pipelines.evaluation.evaluators.vectors import Encoding, sparsity_by_name
 from pipelines.measures.formulas import average_precision, ndcg, reciprocal_rank
 from pipelines.measures.labelled_lists import judge_lists
@@ -46,15 +48,18 @@ def measures_of_orders(orders: Iterable[tuple[Sequence[str], Sequence[str]]], at
 
 def checked_samples(samples: Any, names: Sequence[str]) -> list[dict[str, Any]]:
     """Return samples as a list of dictionaries with lists of texts; raise InputError for one that lacks a key."""
-    listed = list(samples.values()) if isinstance(samples, Mapping) else list(samples)
     found = []
-    for at, sample in enumerate(listed):
+    for at, sample in enumerate(rows_of(samples, "samples")):
         missing = [name for name in ("query", *names) if name not in sample]
         if missing:
             raise InputError(f"sample number {at} (from 0) has no {missing[0]!r}: it has {', '.join(sample)}")
-        found.append(
-            {name: [value] if name in names and isinstance(value, str) else value for name, value in sample.items()}
-        )
+        checked = dict(sample)
+        for name in ("positive", "negative", "documents"):
+            if name in checked:
+                given = [checked[name]] if isinstance(checked[name], str) else checked[name]
+                checked[name] = texts(given, f"sample number {at} (from 0), {name}")
+        checked["query"] = text(sample["query"], f"sample number {at} (from 0), query")
+        found.append(checked)
     return found
 
 

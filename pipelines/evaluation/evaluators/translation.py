@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result
-from pipelines.evaluation.evaluators.pairs import same_length
+from pipelines.evaluation.evaluators.checks import aligned_texts
 from pipelines.evaluation.evaluators.vectors import Encoding, mean_sparsity
 from retrieve.encoders.similarity import cosines
 
@@ -28,8 +28,7 @@ class TranslationEvaluator(Evaluator):
         max_active_dims: int | None = None,
     ) -> None:
         super().__init__(name, write_csv=write_csv)
-        same_length(source_sentences, target_sentences)
-        self.sources, self.targets = list(source_sentences), list(target_sentences)
+        self.sources, self.targets = aligned_texts(source_sentences=source_sentences, target_sentences=target_sentences)
         self.show_wrong = print_wrong_matches
         self.encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         self.csv_file = self.file_name("translation_evaluation")

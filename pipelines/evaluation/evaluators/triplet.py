@@ -6,8 +6,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.inputs import number
 from pipelines.evaluation.evaluators.base import Call, Result, warn_of_old_argument
-from pipelines.evaluation.evaluators.pairs import PairEvaluator, same_length
+from pipelines.evaluation.evaluators.checks import aligned_texts
+from pipelines.evaluation.evaluators.pairs import PairEvaluator
 from pipelines.evaluation.evaluators.vectors import Encoding, sparsity_by_name
 from retrieve.encoders.similarity import check_similarities, row_by_row
 
@@ -45,11 +47,11 @@ class TripletEvaluator(PairEvaluator):
         encoding = Encoding(batch_size, show_progress_bar, truncate_dim, max_active_dims)
         if main_distance_function is not None:
             warn_of_old_argument("main_distance_function", "main_similarity_function")
-        main = main_similarity_function or main_distance_function
-        super().__init__(anchors, positives, encoding, similarity_fn_names or [], main, name, write_csv)
-        same_length(anchors, negatives)
-        self.negatives = list(negatives)
+        main, names = main_similarity_function or main_distance_function, ("anchors", "positives")
+        super().__init__(anchors, positives, encoding, similarity_fn_names or [], main, name, write_csv, names)
+        _, self.negatives = aligned_texts(anchors=self.first, negatives=negatives)
         margins = margin if isinstance(margin, Mapping) else dict.fromkeys(self.known_similarities, margin or 0.0)
+        margins = {kind: number(value, "margin") for kind, value in margins.items()}
         check_similarities(list(margins), self.known_similarities)
         self.margins = {kind: margins.get(kind, 0.0) for kind in self.known_similarities}
         self.csv_file = self.file_name("triplet_evaluation")

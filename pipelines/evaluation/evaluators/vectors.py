@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 
+from indexing.errors import InputError
+from indexing.inputs import require_positive, shown, whole_number
 from retrieve.encoders.base import Task
 from retrieve.encoders.similarity import Similarity, Vectors
 from retrieve.protocols import similarity_name
@@ -33,6 +35,10 @@ class Encoding:
     truncate_dim: int | None = None
     max_active_dims: int | None = None
 
+    def __post_init__(self) -> None:
+        whole_number(self.batch_size, "batch_size")
+        require_positive(truncate_dim=self.truncate_dim, max_active_dims=self.max_active_dims)
+
     def __call__(
         self,
         model: Any,
@@ -44,7 +50,10 @@ class Encoding:
         **more: Any,
     ) -> Vectors:
         """Encode texts as queries, as documents, or as neither."""
-        encode = getattr(model, "encode" if task is None else f"encode_{task}")
+        name = "encode" if task is None else f"encode_{task}"
+        encode = None if isinstance(model, str | type) else getattr(model, name, None)
+        if encode is None:
+            raise InputError(f"the model must be an encoder, and {shown(model)} has no {name}: load it first")
         limits = {"truncate_dim": self.truncate_dim}
         if is_sparse(model):
             limits = {"max_active_dims": self.max_active_dims}
