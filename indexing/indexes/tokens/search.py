@@ -117,12 +117,12 @@ def _probe(
     for segment in segments:
         total, gain = np.zeros(segment.documents, np.float32), np.zeros(segment.documents, np.float32)
         for token in range(probed.shape[1]):
-            lists = [segment.lists[segment.starts[code] : segment.starts[code + 1]] for code in probed[:, token]]
-            documents = np.concatenate(lists)
-            # In ascending order of the centroids' scores: a document's last assignment is its best one. A document
-            # that occurs several times is added to once.
-            gain[documents] = np.repeat(gains[:, token], list(map(len, lists)))
-            total[documents] += gain[documents]
+            # In ascending order of the centroids' scores: a document's last assignment is its best one.
+            for code, value in zip(probed[:, token].tolist(), gains[:, token].tolist(), strict=True):
+                gain[segment.lists[segment.starts[code] : segment.starts[code + 1]]] = value
+            # Whole arrays: adding up only what was found would read and write it in random order twice more.
+            total += gain
+            gain.fill(0)
         seen = np.flatnonzero((total > 0) & allowed[start : start + segment.documents])
         found.append(seen + start)
         totals.append(total[seen])
