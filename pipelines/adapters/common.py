@@ -157,6 +157,8 @@ def rerank_texts(
     known = [float(score) for score in scores if score is not None]
     if len(known) < len(texts):
         known = [float(len(texts) - position) for position in range(len(texts))]
+    if callable(of_texts := getattr(reranker, "of_texts", None)):  # it looks vectors up by the ids of its collection
+        reranker = of_texts()
     # Equal scores are ordered by id: ids of one width keep the order of the texts.
     ids = [f"{position:09d}" for position in range(len(texts))]
     hits = Hits.from_run({"": dict(zip(ids, known, strict=True))}, [""])[0]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from indexing.hits import Hits
 from retrieve.reranking.base import CandidateReranker, Contents
 from retrieve.reranking.last_queries import LastQueries
+from retrieve.reranking.late_interaction import LateInteractionReranker
 from retrieve.token_matches import TokenMatch, matches, token_names
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class StoredTokenReranker(CandidateReranker):
         super().__init__(weight=weight)
         self.token_encoder, self.index, self.mean = encoder, index, mean
         self._queries = LastQueries(self._encode_queries)
+        self._of_texts: LateInteractionReranker | None = None
+
+    def of_texts(self) -> LateInteractionReranker:
+        """Return the reranker by the same encoder that reads texts, for documents of another origin."""
+        if self._of_texts is None:
+            encoder = getattr(self.token_encoder, "encoder", self.token_encoder)
+            self._of_texts = LateInteractionReranker(encoder, weight=self.weight)
+        return self._of_texts
 
     def keep_queries(self, queries: Sequence[str], vectors: "TokenVectors") -> None:
         """Keep the token vectors of queries that a leg has encoded with the same encoder."""
