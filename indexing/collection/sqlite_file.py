@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from indexing.disk import file_stamp
+from indexing.disk import file_stamp, sync
 from indexing.errors import InputError, StorageError
 from indexing.resources import Closing, Lifetime
 
@@ -57,6 +57,16 @@ class SqliteFile(Closing):
     def _rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._translate_errors(), self._lock:
             return self._connection.execute(statement, parameters).fetchall()
+
+    def copy_to(self, path: Path) -> None:
+        """Write the state that this reader sees to a new file, durably."""
+        target = sqlite3.connect(path)
+        try:
+            with self._translate_errors(), self._lock:
+                self._connection.backup(target)
+        finally:
+            target.close()
+        sync(path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -4,6 +4,7 @@ Each module has ``add_parser(commands)``, which adds its options, and ``run(opti
 """
 
 from pipelines.commands import (
+    backup,
     compact,
     compare,
     delete,
@@ -16,6 +17,7 @@ from pipelines.commands import (
     mine,
     pydocs,
     reindex,
+    restore,
     search,
     serve,
     train,
@@ -24,7 +26,7 @@ from pipelines.commands import (
 )
 
 GROUPS = {
-    "build and maintain a collection": (index, delete, reindex, compact, verify, info),
+    "build and maintain a collection": (index, delete, reindex, compact, verify, info, backup, restore),
     "move to Qdrant": (deploy,),
     "search": (search, tune),
     "serve": (serve, mcp, key),
