@@ -68,6 +68,17 @@ def parser() -> argparse.ArgumentParser:
         task.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
         task.add_argument("--device", default="cpu", help="device of both sides (cpu)")
         task.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
+    for name, help_text, count in (
+        ("paraphrases", "paraphrase mining beside sentence-transformers, on vectors", 20_000),
+        ("communities", "community detection beside sentence-transformers, on vectors", 20_000),
+        ("binary", "binary search with rescoring beside semantic_search_faiss", 1_000_000),
+    ):
+        similar = _task(tasks, name, partial(run_similar, task=name), help_text)
+        _size(
+            similar, "--vectors", "number of vectors: of a BEIR folder's documents (--data), or generated", count, 1000
+        )
+        similar.add_argument("--data", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (generated vectors)")
+        similar.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
     for name, documents in (("evaluate", "dense"), ("evaluate-sparse", "sparse")):
         evaluate = _task(
             tasks,
@@ -256,6 +267,17 @@ def run_evaluate(options: argparse.Namespace, *, sparse: bool) -> "list[Row]":
 
     sizes = options.queries, options.documents
     return compare(*sizes, sparse=sparse, repeats=options.repeats, threads=options.threads)
+
+
+def run_similar(options: argparse.Namespace, *, task: str) -> "list[Row]":
+    """Find similar texts among vectors."""
+    from benchmarks.speed.inputs import different_texts
+    from benchmarks.speed.similar import compare, write_vectors
+
+    texts = different_texts(options.data, options.vectors) if options.data else None
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_vectors(Path(folder) / "vectors.npy", options.vectors, texts)
+        return compare(task, path, repeats=options.repeats, threads=options.threads)
 
 
 def run_impact(options: argparse.Namespace) -> "list[Row]":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
     from retrieve.encoders.dense_tokens import DenseTokens
 
-DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "qdrant"]
+DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "binary", "int8", "qdrant"]
 SparseIndex: TypeAlias = Literal["impact", "qdrant"]
 TokenIndexName: TypeAlias = Literal["tokens", "qdrant"]
 Bm25IndexName: TypeAlias = Literal["bm25", "qdrant"]

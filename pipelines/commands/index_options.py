@@ -11,7 +11,7 @@ from pipelines.commands.command import numbers_by_field, positive
 if TYPE_CHECKING:
     from indexing.indexes.registry import Backend, Rows
 
-KINDS = ("flat", "hnsw", "ivf", "pq", "sq", "factory")
+KINDS = ("flat", "hnsw", "ivf", "pq", "sq", "binary", "int8", "factory")
 
 _OPTIONS = {
     "kind": "--dense-index",
@@ -20,6 +20,9 @@ _OPTIONS = {
     "nprobe": "--nprobe",
     "pq_bytes": "--pq-bytes",
     "training_sample": "--training-sample",
+    "graph": "--graph",
+    "kept": "--kept",
+    "rescore_multiplier": "--rescore-multiplier",
     "m": "--hnsw-m",
     "ef_construction": "--hnsw-ef-construction",
     "ef_search": "--hnsw-ef-search",
@@ -55,8 +58,17 @@ def add_index_options(parser: argparse.ArgumentParser) -> None:
     faiss.add_argument("--nprobe", type=positive, metavar="N", help="ivf clusters searched per query (16)")
     faiss.add_argument("--pq-bytes", type=positive, metavar="N", help="bytes per vector in pq")
     faiss.add_argument(
-        "--training-sample", type=positive, metavar="N", help="vectors on which ivf, pq and sq are trained (50000)"
+        "--training-sample", type=positive, metavar="N", help="vectors on which quantized kinds are trained (50000)"
     )
+    faiss.add_argument(
+        "--graph", action="store_true", default=None, help="search binary or int8 codes through a graph, as hnsw does"
+    )
+    faiss.add_argument(
+        "--kept",
+        choices=["float32", "int8"],
+        help="rows that rescore the hits of binary (int8) or int8 (float32) codes",
+    )
+    faiss.add_argument("--rescore-multiplier", type=positive, metavar="N", help="candidates rescored for each hit (4)")
     graph = parser.add_argument_group("dense leg in FAISS (--dense-index hnsw) or Qdrant")
     graph.add_argument("--hnsw-m", type=positive, metavar="N", help="links per node (32; qdrant: 16)")
     graph.add_argument(

@@ -200,3 +200,12 @@ def test_serving_answers_or_refuses_every_request_and_leaves_nothing_behind(tmp_
     assert set(rows) == {"16 clients", "16 clients, two processes", "10x overload", "500 cancelled", "32 clients"}
     assert rows["10x overload"]["agreement"] == rows["500 cancelled"]["agreement"] == 1, rows
     assert rows["32 clients"]["agreement"] > 0.9999
+
+
+@pytest.mark.parametrize("task", ["paraphrases", "communities", "binary"])
+def test_similar_vectors(tmp_path, task):
+    done = run_speed(task, "--quick", "--output", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads((tmp_path / "speed.json").read_text())
+    assert row["task"] == task and row["agreement"] > 0.5

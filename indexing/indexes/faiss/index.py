@@ -18,6 +18,7 @@ from indexing.indexes.faiss import kinds as faiss_kinds
 from indexing.indexes.faiss import search as faiss_search
 from indexing.indexes.faiss import storage as faiss_storage
 from indexing.indexes.faiss.kinds import FaissSettings
+from indexing.indexes.faiss.rescored import SignSearch
 from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
@@ -226,12 +227,12 @@ class FaissIndex(Index):
         if selector is not None and parameters is None:
             if places is not None:
                 return faiss_search.scan(self._index, vectors, places, wanted, self._ids.strings)
-            scores, codes = faiss_search.search_past_deleted(self._index, vectors, wanted, self._ids.alive())
+            scores, codes = faiss_search.search_past_deleted(self._searched(), vectors, wanted, self._ids.alive())
         elif self._is_exact():
             most = len(self) if places is None else len(places)
             scores, codes = faiss_search.search_all_ties(self._index, vectors, wanted, parameters, most)
         else:
-            scores, codes = self._index.search(vectors, wanted, params=parameters)
+            scores, codes = self._searched().search(vectors, wanted, params=parameters)
         rows = np.repeat(np.arange(len(vectors)), codes.shape[1])
         found = codes.ravel() >= 0
         return Hits.ranked(
@@ -331,6 +332,11 @@ class FaissIndex(Index):
             missing = ids[int(np.argmin(places))]
             raise InputError(f"the id {missing!r} is not in the index {self.path}")
         return places
+
+    def _searched(self) -> Any:
+        """Return what searches: FAISS's index, or one over it that rescores signs."""
+        is_signs = self.settings.kind == "binary" and not self._learning
+        return SignSearch(self._index, self.settings) if is_signs else self._index
 
     def _is_exact(self) -> bool:
         return self._learning or self.settings.kind == "flat"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from indexing.errors import InputError
+from indexing.indexes.faiss.rescored import make_rescored
 from indexing.inputs import require_positive
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 LARGEST_DIMENSION, MOST_CLUSTERS, MOST_LINKS = 1 << 16, 1 << 22, 1 << 10
 """Limits of settings that decide how much memory an empty index takes."""
 
-Kind: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "factory"]
+Kind: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "binary", "int8", "factory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,10 @@ class FaissSettings:
         ``"flat"`` compares the query with every vector: exact. ``"hnsw"`` searches a graph: approximate, faster on
         large corpora. ``"ivf"`` searches the `nprobe` nearest of `nlist` clusters. ``"pq"`` stores `pq_bytes` bytes
         per vector (product quantisation, Jégou et al. 2011), ``"sq"`` one byte per component; both compare the query
-        with every vector. ``"factory"`` builds from the string `factory` for FAISS's ``index_factory``, such as
-        ``"OPQ48,IVF1024,PQ48"``.
+        with every vector. ``"binary"`` compares one bit per component (its sign)
+        with every vector by Hamming distance, ``"int8"`` one byte; both rescore the best `rescore_multiplier` times k
+        from rows that are `kept`, and with `graph` search a graph instead of every vector. ``"factory"`` builds from
+        the string `factory` for FAISS's ``index_factory``, such as ``"OPQ48,IVF1024,PQ48"``.
     metric
         ``"cosine"`` normalises vectors and queries to length 1; ``"dot"`` leaves them unchanged.
     m, ef_construction, ef_search
@@ -41,6 +44,12 @@ class FaissSettings:
         searches.
     pq_bytes
         A divisor of the dimension; 0 means the largest divisor up to an eighth of the dimension.
+    graph
+        Search ``"binary"`` or ``"int8"`` codes through a graph, as HNSW does.
+    kept
+        Type of the rows that rescore: ``"float32"`` (the default of ``"int8"``) or ``"int8"`` (that of ``"binary"``).
+    rescore_multiplier
+        Number of candidates that are rescored for each of the k hits.
     factory
         String for the kind ``"factory"``.
     training_sample
@@ -57,6 +66,9 @@ class FaissSettings:
     nlist: int = 0
     nprobe: int = 16
     pq_bytes: int = 0
+    graph: bool = False
+    kept: Literal["", "float32", "int8"] = ""
+    rescore_multiplier: int = 4
     factory: str = ""
     training_sample: int = 50_000
 
@@ -71,6 +83,9 @@ class FaissSettings:
             raise InputError("kind='factory' and factory need each other: kind='factory', factory='IVF1024,PQ48'")
         require_positive(m=self.m, ef_construction=self.ef_construction, ef_search=self.ef_search)
         require_positive(nprobe=self.nprobe, training_sample=self.training_sample)
+        require_positive(rescore_multiplier=self.rescore_multiplier)
+        if self.kept not in ("", "float32", "int8"):
+            raise InputError(f"kept must be 'float32' or 'int8', not {self.kept!r}")
         if self.nlist < 0:
             raise InputError(f"nlist must be at least 1, or 0 for the default, not {self.nlist}")
         for name, largest in (("dimension", LARGEST_DIMENSION), ("nlist", MOST_CLUSTERS), ("m", MOST_LINKS)):
@@ -95,6 +110,8 @@ def make(settings: FaissSettings, sample: int) -> "faiss.Index":
 
     if settings.kind == "flat":
         return make_flat(settings.dimension)
+    if settings.kind in ("binary", "int8"):
+        return make_rescored(settings)
     if settings.kind == "hnsw":
         index = faiss.IndexHNSWFlat(settings.dimension, settings.m, faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = settings.ef_construction
@@ -106,6 +123,8 @@ def needs_training(settings: FaissSettings) -> bool:
     """Return whether this kind must be trained before it can hold vectors."""
     if settings.kind in ("flat", "hnsw"):
         return False
+    if settings.kind == "binary":
+        return settings.kept != "float32"
     return settings.kind != "factory" or not _from_factory(settings.dimension, settings.factory).is_trained
 
 
@@ -130,8 +149,9 @@ def search_parameters(index: "faiss.Index", settings: FaissSettings, k: int, sel
         inner = search_parameters(faiss.downcast_index(index.index), settings, k, selector)
         return None if inner is None else faiss.SearchParametersPreTransform(index_params=inner, **selection)
     if isinstance(index, faiss.IndexRefine):
-        inner = search_parameters(faiss.downcast_index(index.base_index), settings, 4 * k, selector)
-        return None if inner is None else faiss.IndexRefineSearchParameters(k_factor=4.0, base_index_params=inner)
+        times = settings.rescore_multiplier
+        inner = search_parameters(faiss.downcast_index(index.base_index), settings, times * k, selector)
+        return None if inner is None else faiss.IndexRefineSearchParameters(k_factor=times, base_index_params=inner)
     if isinstance(index, faiss.IndexFlat | faiss.IndexScalarQuantizer):
         return faiss.SearchParameters(**selection)
     return None

@@ -9,12 +9,15 @@ from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.vectors import check_vector_rows
 
+_RESCORED = frozenset({"graph", "kept", "rescore_multiplier", "m", "ef_construction", "ef_search", "training_sample"})
 _CHOICES: Mapping[str, frozenset[str]] = {
     "flat": frozenset(),
     "hnsw": frozenset({"m", "ef_construction", "ef_search"}),
     "ivf": frozenset({"nlist", "nprobe", "training_sample"}),
     "pq": frozenset({"pq_bytes", "training_sample"}),
     "sq": frozenset({"training_sample"}),
+    "binary": _RESCORED,
+    "int8": _RESCORED,
     "factory": frozenset({"factory", "ef_search", "nprobe", "training_sample"}),
 }
 

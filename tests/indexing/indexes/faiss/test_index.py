@@ -180,7 +180,9 @@ def test_create_does_not_overwrite_and_open_explains(tmp_path, index):
 
 
 def test_unknown_settings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="choose one of 'flat', 'hnsw', 'ivf', 'pq', 'sq', 'factory'"):
+    with pytest.raises(
+        InputError, match="choose one of 'flat', 'hnsw', 'ivf', 'pq', 'sq', 'binary', 'int8', 'factory'"
+    ):
         FaissIndex.create(tmp_path / "index", 8, kind="annoy")
     with pytest.raises(InputError, match="cannot build an index of dimension 8 from 'PQ3'"):
         FaissIndex.create(tmp_path / "index", 8, kind="factory", factory="PQ3")
