@@ -9,6 +9,7 @@ from indexing.inputs import text, whole_number
 from retrieve.encoders.adapters import Adapted
 from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
+from retrieve.encoders.exporting import Exported
 from retrieve.encoders.kernels.memory import limit_kernel_cache
 from retrieve.encoders.kernels.precision import resolve_dtype
 from retrieve.encoders.modules import Step
@@ -55,7 +56,7 @@ class LoadArguments(TypedDict, total=False):
     default_prompt_name: str | None
 
 
-class Encoder(Adapted):
+class Encoder(Adapted, Exported):
     """Base class of encoders: a loaded checkpoint and the engine that runs it.
 
     Parameters

@@ -16,10 +16,10 @@ def vectors(count: int, seed: int) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("graph", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kept", ["int8", "float32"])
 def test_binary_search_with_rescoring(tmp_path, graph, kept):
-    corpus, queries = vectors(2000, 0), vectors(40, 1)
+    corpus, queries = vectors(600, 0), vectors(20, 1)
     exact = np.argsort(-(queries @ corpus.T), axis=1)[:, :10]
     theirs, _ = semantic_search_faiss(
         queries,
@@ -32,7 +32,7 @@ def test_binary_search_with_rescoring(tmp_path, graph, kept):
     their_recall = np.mean(
         [len({hit["corpus_id"] for hit in row} & set(best)) / 10 for row, best in zip(theirs, exact, strict=True)]
     )
-    options = {"kind": "binary", "graph": graph, "kept": kept, "training_sample": 1000}
+    options = {"kind": "binary", "graph": graph, "kept": kept, "training_sample": 500, "ef_construction": 40}
     with FaissIndex.create(tmp_path / "index", 64, **options) as index:
         index.upsert([str(at) for at in range(len(corpus))], corpus)
         hits = index.search(queries, 10)

@@ -29,6 +29,7 @@ from retrieve.encoders.modules.backbone import (
     usable_length,
 )
 from retrieve.encoders.modules.chat import ChatTemplate
+from retrieve.encoders.modules.exported import ExportedModel, exported_file, graph_files
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
 from retrieve.encoders.modules.task_lengths import TaskLengths
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
@@ -148,15 +149,20 @@ class Transformer(InputModule):
         with quiet():
             model_config = load_config(weights, options, stored_arguments(settings, "config_kwargs", "config_args"))
             encoder = encoder_class(model_config) if task == "feature-extraction" else None
-            model = load_model(
-                encoder or getattr(transformers, auto_class),
-                weights,
-                model_config,
-                options,
-                stored=stored_arguments(settings, "model_kwargs", "model_args"),
-                # BERT's pooler is only used by the classification head of pre-training; many checkpoints lack it.
-                optional="pooler." if task == "feature-extraction" else None,
-                hint=missing_head,
+            exported = exported_file(weights)
+            model = (
+                ExportedModel(model_config, *exported, task)
+                if exported
+                else load_model(
+                    encoder or getattr(transformers, auto_class),
+                    weights,
+                    model_config,
+                    options,
+                    stored=stored_arguments(settings, "model_kwargs", "model_args"),
+                    # BERT's pooler is only used by the classification head of pre-training; many checkpoints lack it.
+                    optional="pooler." if task == "feature-extraction" else None,
+                    hint=missing_head,
+                )
             )
             if weights is not folder:
                 apply_adapter(model, folder, allow_bin=options.allow_bin)
@@ -178,6 +184,11 @@ class Transformer(InputModule):
             chat=chat,
             lengths=_lengths(folder, settings, options, tokenizer, model, chat),
         )
+
+    @classmethod
+    def files(cls, folder: Path) -> list[Path]:
+        """Return the files of the weights, or of the graph that replaces them."""
+        return super().files(folder) or graph_files(folder)
 
     @property
     def config(self) -> dict[str, Any]:
