@@ -96,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     _size(metrics, "--hits", "hits per query", 1000, 100)
     for name, run_task, summary in (
         ("index", run_index, "building the dense indexes, and BM25 beside bm25s"),
-        ("search", run_search, "searching the indexes, also with filters, and BM25 beside bm25s"),
+        ("search", run_search, "searching the indexes, with filters, BM25 beside bm25s, sparse legs in Edge"),
     ):
         task = _task(tasks, name, run_task, summary)
         task.add_argument("--sizes", metavar="N,N", help="numbers of vectors (10000,100000,1000000; quick: 2000)")
@@ -309,9 +309,10 @@ def run_index(options: argparse.Namespace) -> "list[Row]":
 
 def run_search(options: argparse.Namespace) -> "list[Row]":
     """Search every index, one query per call; with --output, growth.png plots search time over n."""
-    from benchmarks.speed.indexes import filtered
+    from benchmarks.speed import indexes, sparse_engines
 
-    return _dense_and_words(options, "search", "growth.png") + filtered(options.texts, options.queries)
+    rows = [*_dense_and_words(options, "search", "growth.png"), *indexes.filtered(options.texts, options.queries)]
+    return rows + sparse_engines.searching(_sizes(options, [2000], [10_000, 100_000, 1_000_000]), options.queries)
 
 
 def _dense_and_words(options: argparse.Namespace, task: str, plot_name: str) -> "list[Row]":

@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[3]
 COUNT = 40
 
 
-def write(path: Path, bm25: bool) -> Path:
+def write(path: Path, bm25: bool, count: int = COUNT) -> Path:
     """Make a collection of many small writes."""
     legs = {"dense": Leg("faiss", parameters={"dimension": 4, "metric": "cosine", "kind": "flat"})}
     if bm25:
         legs["bm25"] = Leg("bm25")
-    vectors = np.random.default_rng(0).standard_normal((COUNT, 4)).astype(np.float32)
+    vectors = np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32)
     with CollectionWriter.create(path, legs) as writer:
-        for start in range(0, COUNT, 4):
+        for start in range(0, count, 4):
             documents = [Document(f"d{n}", f"word{n} text", "Title") for n in range(start, start + 4)]
             writer.upsert(documents, {"dense": vectors[start : start + 4]})
         writer.delete(["d1"])
@@ -64,17 +64,18 @@ def test_a_killed_deployment_goes_on_where_it_was(tmp_path):
 
 @pytest.mark.slow
 def test_twenty_kills_on_the_way_leave_nothing_behind(tmp_path):
-    collection, to = write(tmp_path / "collection", bm25=True), tmp_path / "there"
+    # Each run gets farther than the one before, so twenty kills need many batches.
+    collection, to = write(tmp_path / "collection", bm25=True, count=300), tmp_path / "there"
     deploy(collection, to, show_progress=False)
     with CollectionWriter.open(collection) as writer:
         writer.upsert([Document("d2", "changed", "")], {"dense": np.ones((1, 4), np.float32)})
     kills = 0
-    for steps in range(1, 60):
+    for steps in range(1, 80):
         if killed(collection, to, steps) == 0:
             break
         kills += 1
         with DeployedCollection.open(to) as there:  # always whole: the old state, or the new one
-            assert len(there) == COUNT - 1
+            assert len(there) == 299
     assert kills >= 20
     deploy(collection, to, show_progress=False)
     assert_equals_a_clean_one(collection, to)
