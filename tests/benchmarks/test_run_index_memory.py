@@ -20,10 +20,15 @@ def test_memory_is_reported_for_each_size_with_that_of_the_indexes(tmp_path, cap
     assert "MB more than the first" in capsys.readouterr().out
 
 
+def test_a_leg_of_token_vectors_is_measured(tmp_path, capsys):
+    assert main(["--documents", "20", "60", "--legs", "tokens", "--dimension", "8"]) == 0
+    assert "(at most 600)" in capsys.readouterr().out
+
+
 def test_a_leg_that_cannot_be_measured_is_named_with_those_that_can(capsys):
     assert main(["--legs", "flat,edg"]) == 1
 
-    assert "edg cannot be measured, only bm25, flat, hnsw, edge can" in capsys.readouterr().err
+    assert "edg cannot be measured, only bm25, flat, hnsw, edge, tokens can" in capsys.readouterr().err
 
 
 def test_what_a_failing_process_says_is_seen(tmp_path, capfd):
