@@ -6,7 +6,8 @@ Generated documents with random vectors go through the same job as `retrieve ind
 The parent process samples the anonymous resident memory (RssAnon), because Qdrant Edge blocks all threads of its
 process while it builds. "above" is the peak minus the memory that the indexes report at the end. "instant" subtracts
 the memory that they report at the moment of each sample: FAISS doubles its buffer when it is full, and holds both
-buffers while it copies. Edge on disk reports no memory, so its "above" is that of the whole process, and so is that of token vectors. Linux only.
+buffers while it copies. Edge on disk reports no memory, so its "above" is that of the whole process; so it is for
+token vectors. Linux only.
 Writes OUTPUT/memory.json.
 """
 
