@@ -10,7 +10,7 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, it finds its neighbours only
 
@@ -20,6 +20,9 @@ from indexing.disk import write_json
 from indexing.documents import Document
 from pipelines.cli import script_main, script_parser
 from retrieve.fusion import FusionMethod, ReciprocalRank, SpreadWeightedSum, WeightedSum, default_fusion
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.datasets import EvaluationSet
 
 DEFAULT = default_fusion({"bm25": "bm25", "dense": "cosine"})
 DEPTH = 100
@@ -40,10 +43,12 @@ def run(options: argparse.Namespace) -> int:
     """Measure both, then write and print the results."""
     from pipelines.models import Models
 
+    # First what can fail at once: an unknown dataset, then a missing model.
+    named = named_datasets(options.datasets) if options.datasets else []
+    loaded = {given: load(given, options.data_dir) for given in named}
     dense, index = Models().dense(options.dense), Path(options.index or Path(options.output) / "index")
     families = [row for name, make in FAMILIES.items() for row in measure_family(name, make(), index, dense)]
-    named = named_datasets(options.datasets) if options.datasets else []
-    datasets = [measure_dataset(given, index, dense, options.data_dir) for given in named]
+    datasets = [measure_dataset(given, dataset, index, dense) for given, dataset in loaded.items()]
     Path(options.output).mkdir(parents=True, exist_ok=True)
     write_json(Path(options.output) / "rare_words.json", {"families": families, "datasets": datasets})
     for rows in filter(None, (families, datasets)):
@@ -78,12 +83,11 @@ def measure_family(name: str, family: Family, index: Path, dense: Any) -> list[d
     return rows
 
 
-def measure_dataset(given: str, index: Path, dense: Any, data_dir: str | None) -> dict[str, Any]:
+def measure_dataset(given: str, dataset: "EvaluationSet", index: Path, dense: Any) -> dict[str, Any]:
     """Return a row of nDCG@10 with and without the rule, and the interval of the difference."""
     from pipelines.measures.evaluate import evaluate
     from pipelines.tuning.fusion import bootstrap
 
-    dataset = load(given, data_dir)
     answers = _answers(dataset.corpus, dataset.queries, index / dataset.name, dense)
     marks = answers[0].rare
     measured = {

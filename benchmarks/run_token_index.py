@@ -23,6 +23,7 @@ from benchmarks.speed.token_index import built, exact_best
 from indexing.disk import write_json
 from indexing.token_vectors import TokenVectors
 from pipelines.cli import script_main, script_parser
+from pipelines.commands.command import positive
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,24 +31,29 @@ def parser() -> argparse.ArgumentParser:
     parser = script_parser(__file__, __doc__)
     parser.add_argument("--data", default="pydocs", metavar="NAME|FOLDER", help="pydocs, or a BEIR folder (pydocs)")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where results are written")
-    parser.add_argument("--dimension", type=int, default=128, help="of the reduced vectors (128)")
-    parser.add_argument("--queries", type=int, default=100, help="number of queries (100)")
-    parser.add_argument("--bits", default="0,8", help="bits a dimension to compare; 0 reads vectors from shards (0,8)")
+    parser.add_argument("--dimension", type=positive, default=128, help="of the reduced vectors (128)")
+    parser.add_argument("--queries", type=positive, default=100, help="number of queries (100)")
+    parser.add_argument(
+        "--bits", type=_bits, default="0,8", help="bits a dimension to compare; 0 reads vectors from shards (0,8)"
+    )
     parser.add_argument("--centroids", type=int, default=0, help="number of centroids (0: by the number of vectors)")
-    parser.add_argument("--nprobe", default="8", help="numbers of centroids that are searched, to compare (8)")
-    parser.add_argument("--candidates", default="128,256,512", help="numbers of candidates to compare (128,256,512)")
+    parser.add_argument(
+        "--nprobe", type=_numbers, default="8", help="numbers of centroids that are searched, to compare (8)"
+    )
+    parser.add_argument(
+        "--candidates", type=_numbers, default="128,256,512", help="numbers of candidates to compare (128,256,512)"
+    )
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure each number of bits, and print a line for each number of centroids and of candidates."""
-    options.output.mkdir(parents=True, exist_ok=True)
     documents, queries = vectors(options.output / "vectors.npz", options.data, options.dimension, options.queries)
     print(
         f"{documents.texts:,} documents of {len(documents.vectors) / max(1, documents.texts):.0f} vectors", flush=True
     )
     best = exact_best(queries, documents)
-    rows = [row for bits in _numbers(options.bits) for row in measure(documents, queries, best, bits, options)]
+    rows = [row for bits in options.bits for row in measure(documents, queries, best, bits, options)]
     write_json(options.output / "token-index.json", {"documents": documents.texts, "rows": rows})
     return 0
 
@@ -61,8 +67,8 @@ def measure(
         tempfile.TemporaryDirectory(dir=options.output) as folder,
         built(Path(folder), documents, bits=bits, centroids=options.centroids) as index,
     ):
-        for nprobe in _numbers(options.nprobe):
-            for candidates in _numbers(options.candidates):
+        for nprobe in options.nprobe:
+            for candidates in options.candidates:
                 row = {"bits": bits, "nprobe": nprobe, "candidates": candidates, "build_s": round(index.seconds, 1)}
                 row["bytes_a_vector"] = round(index.bytes_a_vector, 1)
                 row |= index.search(queries, best, nprobe=nprobe, candidates=candidates)
@@ -89,6 +95,7 @@ def vectors(file: Path, data: str, dimension: int, count: int) -> tuple[TokenVec
             reduced = side.vectors @ axes
             reduced /= np.maximum(np.linalg.norm(reduced, axis=1, keepdims=True), 1e-12)
             arrays |= {name: reduced.astype(np.float16), f"{name}_offsets": side.offsets}
+        file.parent.mkdir(parents=True, exist_ok=True)
         np.savez(file, **arrays)
     with np.load(file, allow_pickle=False) as stored:
         documents = TokenVectors(stored["documents_offsets"], stored["documents"])
@@ -96,8 +103,19 @@ def vectors(file: Path, data: str, dimension: int, count: int) -> tuple[TokenVec
     return documents, queries.slice(0, min(count, queries.texts))
 
 
-def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+def _numbers(text: str, *, least: int = 1) -> list[int]:
+    """Return whole numbers separated by commas; argparse shows the message of what is none."""
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = [-1]
+    if min(found) < least:
+        raise argparse.ArgumentTypeError(f"must be whole numbers from {least}, separated by commas, not {text[:60]!r}")
+    return found
+
+
+def _bits(text: str) -> list[int]:
+    return _numbers(text, least=0)
 
 
 main = script_main(parser, run)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from indexing.corpora.queries import qrels_of, queries_of, read_qrels
 from indexing.errors import InputError
+from indexing.inputs import shown
 from indexing.plurals import counted
 from pipelines.evaluation.checks import check_corpus as run_checks
 from pipelines.evaluation.judged_corpus import JudgedCorpus
@@ -144,6 +145,8 @@ def load_evaluation_set(
         For an unknown name, a missing split (the message lists the existing ones), a Hub that cannot be reached, or
         when no judged query has a text.
     """
+    if not str(name_or_folder).strip():
+        raise InputError(f"a dataset is a folder, a name such as scifact, or owner/name, not {shown(name_or_folder)}")
     name, data = str(name_or_folder), _data_folder(data_dir)
     folder = _find_folder(name_or_folder, data)
     dataset = _load(folder, name, split) if folder is not None else _from_hub(name, split)

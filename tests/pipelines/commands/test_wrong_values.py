@@ -3,12 +3,13 @@
 import argparse
 import contextlib
 import hashlib
+import importlib
 import io
 import os
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from pipelines.cli import _parser, main
 
 NUMBERS = ["x", "", "-1", "0", "nan", "inf", "-inf", "1e400", "9" * 30, "1.5.2", "é", "1,2", "²"]
 NAMES = ["", " ", "nosuch", "é😀", "missing/file.x", "folder", "garbage.bin", ",", "=", "[" * 3000, "a" * 5000]
+SLOW = ["evaluate", "run_rare_words"]
+"""Commands and scripts of which a right value takes long."""
 FAST = 3
 """Values of each option that are tried under `make test`; all of them under the marker `slow`."""
 
@@ -37,7 +40,26 @@ BASES: dict[str, list[str]] = {
     "serve": ["serve", "missing"],
     "mcp": ["mcp", "missing"],
     "key": ["key", "keys.json"],
+    "evaluate": ["evaluate", "c", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--output", "out"],
+    "compare": ["compare", "results", "results"],
+    "mine": ["mine", "c", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--output", "mined"],
+    "pydocs": ["pydocs"],
+    # A right value must not build a folder to deploy: the collection is missing.
+    "deploy": ["deploy", "missing", "--to", "deployed"],
+    **{
+        f"train {kind}": ["train", kind, "--model", "missing-model", "--data", "rows.jsonl", "--output", "trained"]
+        for kind in ("dense", "sparse", "reranker", "multi-vector")
+    },
 }
+SCRIPTS: dict[str, list[str]] = {
+    "join_documents": ["missing", "--output", "out"],
+    "run_beir": ["--dataset", "missing", "--output", "out"],
+    "run_fusion": ["--datasets", "missing", "--output", "out"],
+    "run_nanobeir": ["--repository", "missing", "--output", "out"],
+    "run_rare_words": ["--datasets", "missing", "--output", "out"],
+    "run_token_index": ["--data", "missing", "--output", "out"],
+}
+"""Scripts whose job can be made to fail at once, so that a right value computes nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +115,10 @@ def digest(folder: Path) -> str:
     """Return a digest of all names and contents."""
     found = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
-        if file.name == "recipe.json" or list(file.glob("*"))[:1] == [file / "recipe.json"]:
-            continue  # the settings of a run that has not begun, which those of the next run replace
+        # The settings of a run that has not begun, which those of the next run replace, and the folders above them.
+        below = [file] if file.is_file() else [inner for inner in file.rglob("*") if inner.is_file()]
+        if below and all(inner.name == "recipe.json" for inner in below):
+            continue
         found.update(str(file.relative_to(folder)).encode())
         if file.is_file():
             found.update(file.read_bytes())
@@ -184,11 +208,28 @@ def sizes(test: Callable[..., None]) -> Callable[..., None]:
     return pytest.mark.parametrize("most", [pytest.param(FAST, id="few"), slow])(test)
 
 
+def marked(names: Iterable[str]) -> list[Any]:
+    """Return names as parameters of a test, those of `SLOW` under the marker `slow`."""
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
+
+
 COMMANDS: dict[str, Any] = dict(parsers(_parser()))
 
 
+def test_every_command_is_tried():
+    assert BASES.keys() == COMMANDS.keys()
+
+
 @sizes
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", marked(BASES))
 def test_commands(name, most, work, original):
     problems = tried(main, COMMANDS[name]._actions, BASES[name], work, original, most)
+    assert not problems, "\n".join(problems)
+
+
+@sizes
+@pytest.mark.parametrize("name", marked(SCRIPTS))
+def test_scripts(name, most, work, original):
+    script = importlib.import_module(f"benchmarks.{name}")
+    problems = tried(script.main, script.parser()._actions, SCRIPTS[name], work, original, most)
     assert not problems, "\n".join(problems)
