@@ -202,6 +202,7 @@ def test_serving_answers_or_refuses_every_request_and_leaves_nothing_behind(tmp_
     assert rows["32 clients"]["agreement"] > 0.9999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["paraphrases", "communities", "binary"])
 def test_similar_vectors(tmp_path, task):
     done = run_speed(task, "--quick", "--output", tmp_path)
@@ -209,3 +210,11 @@ def test_similar_vectors(tmp_path, task):
     assert done.returncode == 0, done.stderr
     (row,) = json.loads((tmp_path / "speed.json").read_text())
     assert row["task"] == task and row["agreement"] > 0.5
+
+
+def test_our_side_of_binary_search(tmp_path):
+    from benchmarks.speed.similar import ours, write_vectors
+
+    run, judge = ours("binary", str(write_vectors(tmp_path / "vectors.npy", 400, None)))
+    found = judge(run())
+    assert found["recall"] > 0.9 and found["bytes"] == 432

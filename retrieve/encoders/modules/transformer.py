@@ -287,7 +287,7 @@ class Transformer(InputModule):
             features["scores"] = output.logits
         else:
             features["token_embeddings"] = output.last_hidden_state
-            features["all_layer_embeddings"] = output.get("hidden_states")
+            features["all_layer_embeddings"] = getattr(output, "hidden_states", None)
         return features
 
     def hidden_states(self, features: Features) -> tuple[Tensor, ...]:
