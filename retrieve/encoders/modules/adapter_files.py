@@ -6,6 +6,7 @@ from typing import Any
 
 from indexing.errors import InputError, ModelError
 from retrieve.encoders.modules.module import read_object
+from retrieve.encoders.modules.tokenizer import quiet
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ def apply_adapter(model: Any, folder: Path, name: str = "default", *, allow_bin:
         )
     before = {key.replace(".base_layer.", ".") for key in model.state_dict()}
     renamed = vars(model).get("_weight_conversions")
-    report = model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
+    with quiet():  # its report counts weights of the model whose names contain that of the adapter
+        report = model.load_adapter(str(folder), adapter_name=name, is_trainable=trainable)
     # transformers keeps the adapter's renaming of weights, by which `save_pretrained` would rename a merged model's.
     model._weight_conversions = renamed
     # Older transformers return nothing; newer ones count weights of the model and of other adapters.
