@@ -124,7 +124,10 @@ def add_parser(commands: Any) -> None:
         help="the index of the BM25 leg: Lucene, or Qdrant with equal scores (bm25)",
     )
     parser.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="number format of the encoders (auto)"
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "int8"],
+        default="auto",
+        help="number format of the encoders (auto)",
     )
     parser.add_argument(
         "--on-error",

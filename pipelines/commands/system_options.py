@@ -64,7 +64,10 @@ def add_system_options(parser: argparse.ArgumentParser) -> None:
     systems.add_argument("--fusion", metavar="METHOD", help="rrf, weighted-sum, qdrant, … (as a search fuses)")
     systems.add_argument("--candidates", type=int, metavar="N", help="hits that the reranker reads (50)")
     systems.add_argument(
-        "--dtype", choices=["auto", "float32", "bfloat16"], default="auto", help="precision of the models (auto)"
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "int8"],
+        default="auto",
+        help="precision of the models (auto)",
     )
 
 

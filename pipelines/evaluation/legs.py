@@ -250,7 +250,8 @@ class BuiltLegs(LegSource):
             "dense_index": leg.index,
             "bm25_fields": leg.fields,
         }
-        identity = {**corpus_record(self.corpus), **asdict(leg), "dtype": str(getattr(encoder, "dtype", None))}
+        dtype = "int8" if getattr(encoder, "precision", None) == "int8" else str(getattr(encoder, "dtype", None))
+        identity = {**corpus_record(self.corpus), **asdict(leg), "dtype": dtype}
         key = key_of({**identity, "encoder": _unnamed(encoder.identity) if encoder else None})
         seconds = kept(record, key)
         # Vectors of another precision are other vectors, although an encoder of either precision can search them.

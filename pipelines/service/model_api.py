@@ -283,7 +283,7 @@ async def tei_info(call: Call) -> Any:
     return {
         "model_id": model.name,
         "model_sha": model.encoder.checkpoint.revision,
-        "model_dtype": str(model.encoder.dtype).removeprefix("torch."),
+        "model_dtype": model.encoder.precision,
         "served_model_name": model.name,
         "model_type": kind,
         "max_concurrent_requests": limits.waiting,

@@ -67,7 +67,8 @@ class Encoder(Adapted, Exported):
         "cpu", "cuda", "cuda:1", …; by default a GPU if there is one.
     dtype
         The type the transformer computes in: "float32", "bfloat16", "float16" or "auto" (see
-        `precision.resolve_dtype`). Pooling, normalisation and activations always compute in float32.
+        `precision.resolve_dtype`). Pooling, normalisation and activations always compute in float32. "int8" multiplies
+        in 8 bits on a CPU with VNNI, and is refused elsewhere.
     max_length
         Truncate texts to this many tokens; by default the checkpoint's setting. Never more than the model has
         positions for.
@@ -122,6 +123,9 @@ class Encoder(Adapted, Exported):
         max_length = None if max_length is None else whole_number(max_length, "max_length")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
+        self.precision = "int8" if dtype == "int8" else str(self.dtype).removeprefix("torch.")
+        if compile and self.precision == "int8":
+            raise InputError("compile does not go with dtype 'int8': leave out one of them")
         limit_kernel_cache()
         source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         # A damaged or hostile checkpoint may fail in any step, with any error of the libraries that read it.
@@ -145,7 +149,7 @@ class Encoder(Adapted, Exported):
             self._engines: dict[tuple[int, ...], Engine] = {}
             engines = [self.engine_for(task) for task in tasks]
         self.arguments: LoadArguments = {
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.precision,
             "max_length": max_length,
             "local_files_only": local_files_only,
             "cache_folder": cache_folder,
@@ -228,7 +232,7 @@ class Encoder(Adapted, Exported):
         return {
             "name": self.checkpoint.name,
             "revision": self.checkpoint.revision,
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": self.precision,
             "kind": self.kind,
             "weights_sha256": self.checkpoint.weights_sha256,
             "modules": [{"type": type(module).__name__, **module.config} for module in self.modules],
@@ -270,16 +274,23 @@ class Encoder(Adapted, Exported):
             module.reentrant = False
 
     def _pack(self) -> None:
+        from retrieve.encoders.kernels.int8_linear import quantize_layers
         from retrieve.encoders.kernels.packed_linear import pack
         from retrieve.encoders.kernels.unpadded import unpad
 
         for module in self._transformers():
+            if self.precision == "int8":
+                quantize_layers(module.model)
             pack(module.model)
             module.unpadded = unpad(module.model)
 
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
-        return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self.dtype}, {self.device})"
+        return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self._shown_type}, {self.device})"
+
+    @property
+    def _shown_type(self) -> str:
+        return "int8" if self.precision == "int8" else str(self.dtype)
 
     def _check_kind(self) -> None:
         check_reader(self.checkpoint, type(self).__name__, self.model_type, scores_pairs=self.output == "scores")

@@ -7,23 +7,29 @@ from indexing.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
     """Return the torch dtype of a name; "auto" is bfloat16 if `has_fast_bfloat16`, or else float32.
 
-    Only the transformer computes in it; pooling, normalisation and activations always compute in float32.
+    Only the transformer computes in it; pooling, normalisation and activations always compute in float32. With "int8"
+    a model is loaded in float32, and its linear layers multiply in 8 bits (`int8_linear`).
 
     Raises
     ------
     InputError
-        If the name is not one of `DTYPES`.
+        If the name is not one of `DTYPES`, and for "int8" on a device where that is no gain.
     """
     import torch
 
     if dtype not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    if dtype == "int8":
+        from retrieve.encoders.kernels.int8_linear import check_int8
+
+        check_int8(device)
+        return torch.float32
     if dtype == "auto":
         dtype = "bfloat16" if has_fast_bfloat16(device) else "float32"
     resolved: torch.dtype = getattr(torch, dtype)

@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from retrieve.encoders.batching import STEP
+from retrieve.encoders.kernels.int8_linear import ROWS_AT_ONCE, Int8Linear, products
 from retrieve.encoders.kernels.packed_linear import is_cpu_inference
 
 _STACKS = {"BertEncoder", "RobertaEncoder", "XLMRobertaEncoder", "CamembertEncoder", "ElectraEncoder"}
@@ -101,7 +102,7 @@ class _UnpaddedForward:
         hidden = rows[layout.positions]
         for layer in self._stack.layer:
             hidden = layer.attention.output(_self_attention(layer.attention.self, hidden, layout), hidden)
-            hidden = layer.output(layer.intermediate(hidden), hidden)
+            hidden = _feed_forward(layer, hidden)
         output = torch.zeros_like(rows)
         output[layout.positions[: layout.tokens]] = hidden[: layout.tokens]
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=output.view_as(hidden_states))
@@ -121,8 +122,16 @@ class _UnpaddedForward:
 
 def _self_attention(module: Any, hidden: Tensor, layout: Layout) -> Tensor:
     """Compute a layer's ``self`` attention; returning frees queries, keys and values before the next layer."""
-    query, key, value = module.query(hidden), module.key(hidden), module.value(hidden)
+    query, key, value = products(hidden, (module.query, module.key, module.value))
     return attend(query, key, value, module.num_attention_heads, layout)
+
+
+def _feed_forward(layer: Any, hidden: Tensor) -> Tensor:
+    """Compute a layer's feed-forward block; in 8 bits block by block, because quantizing is bound by memory."""
+    if not isinstance(layer.output.dense, Int8Linear) or len(hidden) <= ROWS_AT_ONCE:
+        output: Tensor = layer.output(layer.intermediate(hidden), hidden)
+        return output
+    return torch.cat([layer.output(layer.intermediate(part), part) for part in hidden.split(ROWS_AT_ONCE)])
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int, layout: Layout) -> Tensor:
