@@ -66,9 +66,8 @@ class Encoder(Adapted, Exported):
     device
         "cpu", "cuda", "cuda:1", …; by default a GPU if there is one.
     dtype
-        The type the transformer computes in: "float32", "bfloat16", "float16" or "auto" (see
-        `precision.resolve_dtype`). Pooling, normalisation and activations always compute in float32. "int8" multiplies
-        in 8 bits on a CPU with VNNI, and is refused elsewhere.
+        The type the transformer computes in: "float32", "bfloat16", "float16", "int8" or "auto" (see
+        `precision.resolve_dtype`). Pooling, normalisation and activations always compute in float32.
     max_length
         Truncate texts to this many tokens; by default the checkpoint's setting. Never more than the model has
         positions for.
@@ -122,10 +121,8 @@ class Encoder(Adapted, Exported):
 
         max_length = None if max_length is None else whole_number(max_length, "max_length")
         self.device = default_device(device)
-        self.dtype = resolve_dtype(dtype, self.device)
+        self.dtype = resolve_dtype(dtype, self.device, compiled=compile)
         self.precision = "int8" if dtype == "int8" else str(self.dtype).removeprefix("torch.")
-        if compile and self.precision == "int8":
-            raise InputError("compile does not go with dtype 'int8': leave out one of them")
         limit_kernel_cache()
         source = Source(revision, cache_folder, local_files_only, token, allow_bin, trust_remote_code)
         # A damaged or hostile checkpoint may fail in any step, with any error of the libraries that read it.
@@ -142,9 +139,7 @@ class Encoder(Adapted, Exported):
             tasks = [task for task in (None, "document", "query") if self._supports(task)]
             widths = {self._checked_dimension(task) for task in tasks}
             if len(widths) != 1:
-                raise ModelError(
-                    f"{self.checkpoint.folder}: its routes make vectors of different widths, {sorted(widths)}"
-                )
+                raise ModelError(f"{self.checkpoint.folder}: routes make vectors of different widths, {sorted(widths)}")
             self.dimension = widths.pop()
             self._engines: dict[tuple[int, ...], Engine] = {}
             engines = [self.engine_for(task) for task in tasks]
@@ -269,8 +264,7 @@ class Encoder(Adapted, Exported):
 
     def _compile(self) -> None:
         for module in self._transformers():
-            # Batches vary in rows and columns: compile once for all shapes.
-            module.model.compile(dynamic=True)
+            module.model.compile(dynamic=True)  # batches vary in rows and columns
             module.reentrant = False
 
     def _pack(self) -> None:
@@ -286,11 +280,8 @@ class Encoder(Adapted, Exported):
 
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)
-        return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {self._shown_type}, {self.device})"
-
-    @property
-    def _shown_type(self) -> str:
-        return "int8" if self.precision == "int8" else str(self.dtype)
+        dtype = "int8" if self.precision == "int8" else self.dtype
+        return f"{type(self).__name__}({self.checkpoint.name!r}: {modules}, {dtype}, {self.device})"
 
     def _check_kind(self) -> None:
         check_reader(self.checkpoint, type(self).__name__, self.model_type, scores_pairs=self.output == "scores")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
-def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
+def resolve_dtype(dtype: str, device: "torch.device", *, compiled: bool = False) -> "torch.dtype":
     """Return the torch dtype of a name; "auto" is bfloat16 if `has_fast_bfloat16`, or else float32.
 
     Only the transformer computes in it; pooling, normalisation and activations always compute in float32. With "int8"
@@ -19,7 +19,7 @@ def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
     Raises
     ------
     InputError
-        If the name is not one of `DTYPES`, and for "int8" on a device where that is no gain.
+        If the name is not one of `DTYPES`, and for "int8" on a device where that is no gain, or compiled.
     """
     import torch
 
@@ -29,6 +29,8 @@ def resolve_dtype(dtype: str, device: "torch.device") -> "torch.dtype":
         from retrieve.encoders.kernels.int8_linear import check_int8
 
         check_int8(device)
+        if compiled:
+            raise InputError("compile does not go with dtype 'int8': leave out one of them")
         return torch.float32
     if dtype == "auto":
         dtype = "bfloat16" if has_fast_bfloat16(device) else "float32"
