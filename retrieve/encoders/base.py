@@ -171,8 +171,7 @@ class Encoder(Adapted, Exported):
         engine = self._engines.get(key := tuple(map(id, modules)))
         if engine is None:
             costs = default_costs(self.device, self.dtype.itemsize, self.max_rows, self.max_tokens)
-            network = torch.nn.Sequential(*modules).eval()
-            engine = self._engines.setdefault(key, Engine(network, self.device, costs))
+            engine = self._engines.setdefault(key, Engine(torch.nn.Sequential(*modules).eval(), self.device, costs))
         return engine
 
     def check_task(self, task: str | None) -> None:
