@@ -148,6 +148,7 @@ def killed(source: Path, to: Path, steps: int) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_twenty_kills_leave_the_last_whole_backup(tmp_path):
     fill(tmp_path / "c", 20)
     backup(tmp_path / "c", tmp_path / "copy")
