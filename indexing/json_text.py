@@ -32,6 +32,19 @@ def parse_json(text: str | bytes, **options: Any) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object, as ``object_pairs_hook``; a `ValueError` refuses a key that occurs twice.
+
+    JSON does not say which of the two values counts.
+    """
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice in one object; keep one of them")
+    return values
+
+
 def read_json_object(path: Path, remedy: str) -> dict[str, Any]:
     """Return the JSON object that a file holds.
 

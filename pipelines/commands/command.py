@@ -10,7 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from indexing.json_text import parse_json
+from indexing.json_text import distinct_keys, parse_json
 
 if TYPE_CHECKING:
     from indexing.collection.legs import DocumentEncoder
@@ -170,7 +170,7 @@ def json_filter(text: str | None, option: str) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        parsed = parse_json(text)
+        parsed = parse_json(text, object_pairs_hook=distinct_keys)
     except ValueError as error:
         raise InputError(f'{option} takes a JSON object, as in {{"year": 2020}}, not {text[:200]!r}: {error}') from None
     if not isinstance(parsed, dict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
-from indexing.json_text import parse_json
+from indexing.json_text import distinct_keys, parse_json
 from indexing.query_syntax import QUERY_SYNTAXES
 from pipelines.commands.command import command, json_filter, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
@@ -280,7 +280,7 @@ def _fusion(options: argparse.Namespace) -> dict[str, Any] | None:
     written = options.fusion or "weighted-sum"
     if written.lstrip().startswith("{"):
         try:
-            fusion = parse_json(written)
+            fusion = parse_json(written, object_pairs_hook=distinct_keys)
         except ValueError as error:
             raise InputError(f"--fusion is not valid JSON: {written[:200]!r} ({error})") from None
     else:
@@ -316,7 +316,7 @@ def _refine(options: argparse.Namespace) -> "Refine | None":
 
 def _boosts(written: Sequence[str]) -> list[Any] | None:
     try:
-        return [parse_json(text) for text in written] or None
+        return [parse_json(text, object_pairs_hook=distinct_keys) for text in written] or None
     except ValueError as error:
         raise InputError(f"--boost is not valid JSON: {error}") from None
 

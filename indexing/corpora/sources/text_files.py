@@ -13,7 +13,7 @@ from typing import IO, Any, cast
 
 from indexing.corpora.sources.records import Record, sha256
 from indexing.errors import InputError
-from indexing.inputs import repeated
+from indexing.json_text import distinct_keys
 from indexing.plurals import counted
 
 LONGEST_LINE = 1 << 27
@@ -104,7 +104,7 @@ class JsonLines(TextFile):
 
     def records(self) -> Iterator[Record]:
         """Read each line that is not blank as a record."""
-        decode = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_distinct).decode
+        decode = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=distinct_keys).decode
         name = str(self.path)
         for number, line in self.lines():
             if not line.strip():
@@ -231,15 +231,6 @@ def _quoted_rows(lines: Iterable[tuple[int, str]], delimiter: str) -> Iterator[t
             pending.extendleft(reversed(unread))
             consumed.clear()
             yield number, [line.rstrip("\r\n")], f"not CSV: {error}; check the quotes that begin on this line"
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object; raise for a key that occurs twice, of which JSON does not say which value counts."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        twice = repeated(name for name, _ in pairs)
-        raise ValueError(f"the key {twice!r} occurs twice in one object; keep one of them")
-    return values
 
 
 def _refuse_constant(name: str) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from corpus_files import CORPUS, write_lines
+from indexing.documents import Document
+from pipelines import build_collection
 from pipelines.cli import main
 
 
@@ -299,3 +301,22 @@ def test_wrong_usage_ends_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--filter", '{"year": 2020, "year": 1990}'),
+        ("--filter", '{"or": [{"year": 2020, "year": 1990}]}'),
+        ("--fusion", '{"method": "rrf", "k": 3, "k": 60}'),
+        ("--boost", '{"field": "year", "field": "month"}'),
+    ],
+)
+def test_a_key_that_occurs_twice_in_an_option_is_refused(tmp_path, capsys, option, value):
+    """JSON does not say which of the values counts, and `delete` would remove what the other one names."""
+    build_collection([Document("d", "bread", metadata={"year": 1990})], tmp_path / "c", fields={"year": "number"})
+    assert main(["search", str(tmp_path / "c"), "bread", option, value]) == 1
+    assert "occurs twice" in capsys.readouterr().err
+    if option == "--filter":
+        assert main(["delete", str(tmp_path / "c"), "--where", value]) == 1
+        assert "occurs twice" in capsys.readouterr().err
