@@ -71,8 +71,8 @@ def test_twenty_kills_on_the_way_leave_nothing_behind(tmp_path):
     with CollectionWriter.open(collection) as writer:
         writer.upsert([Document("d2", "changed", "")], {"dense": np.ones((1, 4), np.float32)})
     kills = 0
-    for steps in range(1, 80):
-        if killed(collection, to, steps) == 0:
+    for attempt in range(80):
+        if killed(collection, to, 1 + attempt // 2) == 0:
             break
         kills += 1
         with DeployedCollection.open(to) as there:  # always whole: the old state, or the new one
