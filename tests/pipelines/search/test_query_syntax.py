@@ -1,6 +1,7 @@
 """The query syntax `simple` through pipelines: every kind of leg, filters, batches, caches, the command line."""
 
 import json
+import random
 from functools import partial
 
 import pytest
@@ -9,6 +10,7 @@ from every_leg import TERMS, VECTORS, build_every_leg
 from indexing.collection.manifest import Leg
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.query_syntax import parse_query
 from pipelines import SearchPipeline
 from pipelines.build.job import Plan, build_legs
 from pipelines.cli import main
@@ -90,6 +92,29 @@ def test_in_plain_words_no_character_is_an_operator(opened):
         assert scores(pipeline.search("red -packet")) == scores(pipeline.search("red packet"))
         for text in ('"', "+", "(((", '"red', "a:b^2~*", "\\", "-", "\x01red", "red \ud800", "AND OR NOT", "[a TO b]"):
             pipeline.search(text)
+
+
+@pytest.mark.parametrize("number", [40, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_any_string_is_answered_by_every_leg_or_refused_in_one_line(opened, number):
+    """In plain words always; in the syntax with hits, or one clear line."""
+    draw = random.Random(number)
+    pieces = [*'+-"()~*^:\\<>/[]{} ', "AND", "~2", "^3", "red", "bread", "packet", "\x00", "é", "日本"]
+    texts = ["".join(draw.choices(pieces, k=draw.randrange(1, 20))) for _ in range(number)]
+    texts = [text for text in texts if text.strip()]
+    with opened(fusion=SUM, depth=5) as pipeline:
+        assert len(pipeline.retrieve(texts, 3)) == len(texts)
+        readable = []
+        for text in texts:
+            try:
+                parse_query(text)
+            except InputError as error:
+                assert "\n" not in str(error)
+            else:
+                readable.append(text)
+        assert len(readable) > number // 2
+        for start in range(0, len(readable), 50):
+            block = readable[start : start + 50]
+            assert len(pipeline.retrieve(block, 3, query_syntax="simple")) == len(block)
 
 
 def test_a_query_without_operators_is_the_same_in_both_syntaxes(opened):
