@@ -100,7 +100,7 @@ def test_any_string_is_answered_by_every_leg_or_refused_in_one_line(opened, numb
     draw = random.Random(number)
     pieces = [*'+-"()~*^:\\<>/[]{} ', "AND", "~2", "^3", "red", "bread", "packet", "\x00", "é", "日本"]
     texts = ["".join(draw.choices(pieces, k=draw.randrange(1, 20))) for _ in range(number)]
-    texts = [text for text in texts if text.strip()]
+    texts = [text for text in texts if text.strip(" \x00")]  # others are refused as empty
     with opened(fusion=SUM, depth=5) as pipeline:
         assert len(pipeline.retrieve(texts, 3)) == len(texts)
         readable = []
