@@ -31,7 +31,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--depth", type=positive, default=100, help="number of hits to consider from each leg (100)")
     parser.add_argument("--range-min", type=int, default=0, metavar="N", help="skip the N best hits of each leg (0)")
     parser.add_argument(
-        "--scorer", metavar="MODEL", help="a cross-encoder, or late-interaction: scores candidates and positives"
+        "--scorer",
+        metavar="MODEL",
+        help="a cross-encoder, a reranker's URL, or late-interaction: scores candidates and positives",
     )
     parser.add_argument(
         "--score-cache", metavar="FILE", help="file of scores that several runs share (scores.sqlite in the output)"
@@ -127,9 +129,13 @@ def _scorer(name: str | None, models: Any, legs: Any, collection: Any) -> tuple[
     """Return a scorer of pairs and the name of its scores in a cache; (None, "") without one."""
     from pipelines.mining.rescoring import RerankerScorer
     from pipelines.models import LATE_INTERACTION
+    from retrieve.remote.endpoint import is_url
 
     if name is None:
         return None, ""
+    if is_url(name):
+        remote = models.reranker(name, weight=0.0)
+        return RerankerScorer(remote), f"{name} {remote.identity['fingerprint']}"
     if name != LATE_INTERACTION:
         scorer = models.cross_encoder(name)
         return scorer, str(scorer.identity["weights_sha256"])

@@ -29,6 +29,7 @@ from pipelines.service.search_body import SearchBody
 from pipelines.service.served_models import Kind, short_name
 from pipelines.service.variants import Variants
 from retrieve.fusion import reciprocal_rank_fusion
+from retrieve.remote.endpoint import is_url
 from retrieve.reranking.budget import Budget
 from retrieve.trace import Trace
 
@@ -84,15 +85,18 @@ class ServedCollection:
         self.pipeline.close()
 
     def encoders(self) -> list[tuple[Kind, str, Any]]:
-        """Return the models of the searched legs and of the configured reranker, with their kinds and names."""
+        """Return the models of the searched legs and of the configured reranker, with their kinds and names.
+
+        Functions and models behind a URL are left out: their own servers answer for them.
+        """
         kinds: dict[str, Kind] = {"vectors": "dense", "weights": "sparse"}
         found: list[tuple[Kind, str, Any]] = []
         for name in self.searched:
             rows, encoder = self.pipeline.collection.manifest.legs[name].rows, self.pipeline.leg(name).encoder
-            if encoder is not None and rows in kinds:
+            if rows in kinds and hasattr(encoder, "checkpoint"):
                 found.append((kinds[rows], short_name(encoder.checkpoint.name), encoder))
         configured = self.config.reranker
-        if configured is not None and configured.model != LATE_INTERACTION:
+        if configured is not None and configured.model != LATE_INTERACTION and not is_url(configured.model):
             cross = self._models.cross_encoder(configured.model, configured.dtype)
             found.append(("cross-encoder", short_name(configured.model), cross))
         return found

@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import httpx
 import numpy as np
+import pyarrow.parquet
 import pytest
 
+from corpus_files import write_lines
 from fusing import hits, run
 from pipelines import SearchPipeline
-from pipelines.service.config import ServeConfig
+from pipelines.cli import main
+from pipelines.service.config import CollectionEntry, ServeConfig
 from retrieve.remote import RemoteEncoder, RemoteSparseEncoder
 from retrieve.reranking.cross_encoder import Reranker
 from retrieve.reranking.remote import RemoteReranker
@@ -53,6 +57,36 @@ def test_a_collection_of_a_local_model_does_not_open_with_a_remote_one(served, s
 
     with pytest.raises(ModelError, match="they differ in"):
         SearchPipeline.open(shared_collection, dense=RemoteEncoder(served[0], served[1].name))
+
+
+def test_a_served_collection_reranks_by_a_model_behind_a_url(served, shared_collection, tmp_path):
+    config, model = tmp_path / "search.yaml", f"{served[0]}/v2/rerank#cross"
+    config.write_text(f"reranker: {{model: '{model}'}}\n", encoding="utf-8")
+    entry = CollectionEntry(str(shared_collection), config=str(config))
+    with serving(ServeConfig(collections={"notes": entry})) as (url, _):
+        answer = httpx.post(f"{url}/v1/collections/notes/search", json={"query": "bread", "explain": True}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        with SearchPipeline.open(shared_collection, config=config) as pipeline:
+            expected = pipeline.search("bread")
+        assert [hit["doc_id"] for hit in answer.json()["hits"]] == [hit.doc_id for hit in expected]
+        kinds = [model["kind"] for model in httpx.get(f"{url}/v1/models").json()["data"]]
+        assert kinds == ["dense", "late-interaction"], "its own server answers for the reranker"
+
+
+def test_candidates_are_mined_by_the_scores_of_a_reranker_behind_a_url(
+    served, shared_collection, corpus, tiny_cross_encoder, tmp_path
+):
+    pairs = write_lines(tmp_path / "pairs.jsonl", [{"query": "bake a loaf", "positive": corpus[3].text}])
+    command = ["mine", str(shared_collection), "--pairs", str(pairs), "--quiet", "--format", "labeled-list", "--scores"]
+    rows = {}
+    for scorer in (f"{served[0]}/v2/rerank#cross", str(tiny_cross_encoder.checkpoint.folder)):
+        output = tmp_path / str(len(rows))
+        assert main([*command, "--scorer", scorer, "--output", str(output)]) == 0
+        rows[scorer] = pyarrow.parquet.read_table(output / "part-00000.parquet").to_pylist()
+    remote, local = rows.values()
+    assert len(local) == 1 and remote[0].keys() == local[0].keys()
+    for name, value in local[0].items():
+        assert remote[0][name] == (pytest.approx(value, abs=1e-4) if name in ("label", "labels", "scores") else value)
 
 
 def test_the_examples_of_the_page_run(served, tmp_path, monkeypatch, capsys):
