@@ -9,7 +9,7 @@ from indexing.collection.legs import DocumentEncoder
 from indexing.collection.manifest import Leg, read_manifest
 from indexing.errors import InputError, ModelError
 from retrieve.protocols import check_encoder
-from retrieve.remote import RemoteEncoder, RemoteSparseEncoder, is_url, with_model
+from retrieve.remote import is_url, with_model
 
 if TYPE_CHECKING:
     from retrieve.encoders import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
@@ -42,6 +42,8 @@ class Models:
         from retrieve.encoders import DenseEncoder
 
         if is_url(model):
+            from retrieve.remote import RemoteEncoder
+
             return self._remote(RemoteEncoder, model)
         return self._once(DenseEncoder, default_dense_model() if model is None else model, dtype)
 
@@ -50,6 +52,8 @@ class Models:
         from retrieve.encoders import SparseEncoder
 
         if is_url(model):
+            from retrieve.remote import RemoteSparseEncoder
+
             return self._remote(RemoteSparseEncoder, model)
         return self._once(SparseEncoder, model, dtype)
 

@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexing.disk import write_json
 from indexing.errors import InputError
 from pipelines.commands.command import add_json_option, command, json_text, positive
 
@@ -85,6 +84,8 @@ def _certify(options: argparse.Namespace) -> int:
         sparse=options.sparse,
     )
     if options.report:
+        from indexing.disk import write_json
+
         write_json(Path(options.report), certificate.as_json)
     print(json_text(certificate.as_json) if options.json else "\n".join(certificate.lines()))
     return 0 if certificate.passed else DAMAGED

@@ -46,6 +46,8 @@ BASES: dict[str, list[str]] = {
     "pydocs": ["pydocs"],
     # A right value must not build a folder to deploy: the collection is missing.
     "deploy": ["deploy", "missing", "--to", "deployed"],
+    "backup": ["backup", "missing", "--to", "copy"],
+    "restore": ["restore", "missing", "--to", "copy"],
     **{
         f"train {kind}": ["train", kind, "--model", "missing-model", "--data", "rows.jsonl", "--output", "trained"]
         for kind in ("dense", "sparse", "reranker", "multi-vector")

@@ -27,8 +27,8 @@ def blocks(language: str) -> list[str]:
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     draw = random.Random(5)
-    documents = [{"_id": str(at), "text": " ".join(draw.choices(WORDS, k=8)) + f" {at}"} for at in range(40)]
-    pairs = [{"query": " ".join(one["text"].split()[:3]), "positive": one["text"]} for one in documents]
+    documents = [{"_id": str(at), "text": " ".join(draw.choices(WORDS, k=8)) + f" {at}"} for at in range(420)]
+    pairs = [{"query": " ".join(one["text"].split()[:3]), "positive": one["text"]} for one in documents[:40]]
     for name, rows in {"corpus": documents, "pairs": pairs, "held-out": pairs[:6]}.items():
         write_lines(Path(f"{name}.jsonl"), rows)
     encoder = str(write_bert(tmp_path / "bert"))
