@@ -33,7 +33,7 @@ TOKENS = 80
 
 
 class Constant(NamedTuple):
-    """What a passage takes in one leg: bytes on disk, those of them to be kept in memory, and processor seconds."""
+    """Cost of a passage in one leg: bytes on disk, those of them to be kept in memory, and processor seconds."""
 
     leg: str
     disk: float

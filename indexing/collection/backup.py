@@ -22,6 +22,7 @@ from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
 from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import VOCABULARY
+from indexing.plurals import counted
 
 ATTEMPTS = 7
 """Number of attempts to copy files that a writer replaces meanwhile."""
@@ -50,6 +51,10 @@ class Copied:
     documents: int
     size_bytes: int
     rebuilt: Sequence[str]
+
+    def __str__(self) -> str:
+        size = f"{self.size_bytes / 1e6:.1f} MB"
+        return f"{self.path}: {counted(self.documents, 'document')} as of write {self.sequence}, {size}"
 
 
 def backup(collection: str | Path, to: str | Path, *, overwrite: bool = False) -> Copied:

@@ -4,11 +4,11 @@ A leg of a collection is one index. A new kind is one folder below `indexing/ind
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FilterLike
 from indexing.hits import Hits
 from indexing.indexes.names import Backend, Rows
+from indexing.indexes.words import Words
 from indexing.query_syntax import SyntaxQuery
 from indexing.resources import Closing, Lifetime
 
@@ -37,42 +38,6 @@ class StoredRows(Protocol):
     def read(self, numbers: NDArray[np.int64]) -> Any:
         """Return the rows of these numbers, in their order; raise `StorageError` if there are none."""
         ...
-
-
-class TermCounts(NamedTuple):
-    """In how many documents a word occurs, and how often in all."""
-
-    documents: int
-    occurrences: int
-
-
-class Words(ABC):
-    """Statistics of the words of an index, as of one state of it.
-
-    Attributes
-    ----------
-    documents
-        Number of documents.
-    """
-
-    documents: int
-
-    @abstractmethod
-    def analyzed(self, texts: Sequence[str]) -> list[list[str]]:
-        """Return the words of each text as the index stores them, in their order."""
-
-    @abstractmethod
-    def counts(self, words: Iterable[str]) -> dict[str, TermCounts]:
-        """Return the counts of words in the form that the index stores."""
-
-    @property
-    @abstractmethod
-    def totals(self) -> Mapping[str, float]:
-        """Number of ``documents``, ``words`` and ``distinct_words``, and the ``average_length``."""
-
-    @abstractmethod
-    def most_frequent(self, number: int) -> list[tuple[str, TermCounts]]:
-        """Return the words that most documents contain, ties by word."""
 
 
 class LegGroup(Protocol):
@@ -315,7 +280,7 @@ class Index(Closing):
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """What an index reads from its collection instead of keeping it.
+    """Look-ups that an index makes in its collection instead of keeping it.
 
     Parameters
     ----------

@@ -4,7 +4,6 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from indexing.plurals import counted
 from pipelines.commands.command import add_json_option, command, json_text
 
 
@@ -29,9 +28,5 @@ def run(options: argparse.Namespace) -> int:
     from indexing.collection.backup import backup
 
     done = backup(options.directory, options.to, overwrite=options.overwrite)
-    if options.json:
-        print(json_text(asdict(done)))
-        return 0
-    size = f"{done.size_bytes / 1e6:.1f} MB"
-    print(f"{done.path}: {counted(done.documents, 'document')} as of write {done.sequence}, {size}")
+    print(json_text(asdict(done)) if options.json else done)
     return 0

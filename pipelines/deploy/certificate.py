@@ -29,7 +29,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a comparison must meet.
+    """Bounds that a comparison must keep.
 
     Parameters
     ----------

@@ -163,8 +163,8 @@ class OpenLeg:
         if self.encoder is None:
             return None
         identity = self.encoder.identity
-        told = ("name", "revision", "weights_sha256", "dtype", "max_length", "url", "model")
-        return {key: identity[key] for key in told if key in identity}
+        shown = ("name", "revision", "weights_sha256", "dtype", "max_length", "url", "model")
+        return {key: identity[key] for key in shown if key in identity}
 
     def search(self, queries: list[str], depth: int, *, show_progress: bool = False) -> "Hits":
         """Find the best `depth` documents of every query."""

@@ -70,7 +70,7 @@ class Files:
     most_bytes
         Maximum size of a file.
     reader
-        What reads PDFs, office files and e-books.
+        Reader of PDFs, office files and e-books.
 
     Attributes
     ----------

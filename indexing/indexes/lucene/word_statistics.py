@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from indexing.indexes.base import TermCounts, Words
 from indexing.indexes.lucene.java_functions import (
     SEPARATOR,
     as_function,
@@ -20,6 +19,7 @@ from indexing.indexes.lucene.java_functions import (
 from indexing.indexes.lucene.jvm import apply, java_calls, java_class
 from indexing.indexes.lucene.search import CONTENTS, LuceneSearch
 from indexing.indexes.lucene.structured import TOKENS, analysis
+from indexing.indexes.words import TermCounts, Words
 
 _INDEX = "org/apache/lucene/index/"
 _TERM = "io.anserini.index.IndexReaderUtils$IndexTerm"

@@ -104,7 +104,7 @@ class WordSettings:
 
     @property
     def notes(self) -> list[str]:
-        """What makes scores differ from those of an index of the present documents."""
+        """Differences that make scores deviate from those of an index of the present documents."""
         notes = []
         if self.drift > 1e-9:
             notes.append(
@@ -159,18 +159,10 @@ class QdrantBm25Index(QdrantIndex):
         return index
 
     @classmethod
-    def _opened(cls, path: Path, stored: qdrant_files.Stored, engine: QdrantEngine, read_only: bool) -> Self:
-        return cls(
-            path,
-            stored.settings,
-            stored.fields,
-            engine,
-            engine_name=stored.engine,
-            server=stored.server,
-            sequence=stored.sequence,
-            read_only=read_only,
-            words=WordSettings.of(stored.words or {}),
-        )
+    def _opened(
+        cls, path: Path, stored: qdrant_files.Stored, engine: QdrantEngine, read_only: bool, **more: Any
+    ) -> Self:
+        return super()._opened(path, stored, engine, read_only, words=WordSettings.of(stored.words or {}), **more)
 
     def upsert(self, ids: Sequence[str], rows: Any, metadata: Sequence[Mapping[str, Any]] | None = None) -> None:
         """Index texts: strings, or documents whose title counts too. Otherwise as `Index.upsert`."""

@@ -153,7 +153,9 @@ class QdrantIndex(Index):
         return cls._opened(path, stored, _engine(path, stored), read_only)
 
     @classmethod
-    def _opened(cls, path: Path, stored: qdrant_files.Stored, engine: QdrantEngine, read_only: bool) -> Self:
+    def _opened(
+        cls, path: Path, stored: qdrant_files.Stored, engine: QdrantEngine, read_only: bool, **more: Any
+    ) -> Self:
         return cls(
             path,
             stored.settings,
@@ -163,6 +165,7 @@ class QdrantIndex(Index):
             server=stored.server,
             sequence=stored.sequence,
             read_only=read_only,
+            **more,
         )
 
     def upsert(

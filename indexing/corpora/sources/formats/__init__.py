@@ -22,7 +22,7 @@ from indexing.errors import InputError
 __all__ = ["MOST_CHARACTERS", "PAGE_BREAK", "Extracted", "Reader", "check_reader", "extract", "is_known"]
 
 Reader = Literal["own", "kreuzberg"]
-"""What reads PDFs, office files and e-books: the project itself, or an installed package."""
+"""Readers of PDFs, office files and e-books: the project itself, or an installed package."""
 
 MOST_NESTED = 3
 """Levels of mails attached to mails that are read."""
@@ -89,7 +89,7 @@ def extract(data: bytes, name: str, *, depth: int = 0, by: Reader = "own") -> Ex
     depth
         Levels of mails around it.
     by
-        What reads PDFs, office files and e-books, which `by` knows by their names.
+        Reader of PDFs, office files and e-books, which `by` knows by their names.
 
     Raises
     ------
