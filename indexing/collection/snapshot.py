@@ -40,7 +40,11 @@ class Snapshot(Closing):
         Closes what was built over this state, with it.
     seen
         True once somebody may have read the documents, so that no later state of them may be taken.
+    tenants
+        The field that names a document's tenant, where the collection itself says so, as a deployed one does.
     """
+
+    tenants: str | None = None
 
     def __init__(self, path: Path, manifest: Manifest, documents: DocumentStore) -> None:
         self.path, self.manifest, self.documents = path, manifest, documents

@@ -116,7 +116,7 @@ class DeployedSnapshot(Snapshot):
     def __init__(self, place: Place, layout: Layout, engine: QdrantEngine) -> None:
         documents: Any = DeployedDocuments(engine, layout, place.where)
         super().__init__(Path(place.where), layout.manifest, documents)
-        self.place, self.layout, self.seen = place, layout, True
+        self.place, self.layout, self.seen, self.tenants = place, layout, True, layout.tenant
         self.legs = DeployedLegs(Path(place.where), layout, engine)
 
     @property

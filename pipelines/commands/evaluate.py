@@ -51,6 +51,9 @@ def add_parser(commands: Any) -> None:
         help="also score the system of a file like search.yaml, under the file's name; repeatable (search.yaml of the "
         "collection is scored as `configured`)",
     )
+    parser.add_argument(
+        "--tenant", metavar="NAME", help="search only this tenant's documents, by the field of tenants in search.yaml"
+    )
     parser.add_argument("--name", metavar="NAME", help="name of the collection in the tables (its directory's name)")
     add_system_options(parser)
     add_scoring_options(parser)
@@ -84,7 +87,9 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     from pipelines.evaluation.systems import CONFIGURED, check_name, configured_systems
     from pipelines.evaluation.task import Task, run_task
     from pipelines.models import Models
+    from pipelines.search.config import SearchConfig
     from pipelines.search.judged_parents import judges_parents, known_parents
+    from pipelines.search.tenants import with_tenant
 
     imported, settings = imported_runs(options), settings_of(options)
     if options.name is not None:
@@ -99,6 +104,8 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
     models = Models()
     with Collection.open(options.directory) as collection:
         store, documents = collection.documents, len(collection)
+        tenants = SearchConfig.of_collection(options.directory).tenants
+        filter = with_tenant(None, options.tenant, tenants, collection.snapshot)
         specs = specs_of(
             collection,
             dense=options.dense,
@@ -108,14 +115,19 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         )
         parents = judges_parents(store, qrels, options.directory)
         judged = list({doc_id for grades in qrels.values() for doc_id in grades})
-        known = known_parents(store, judged) if parents else store.alive(judged)
+        known = set(known_parents(store, judged) if parents else store.alive(judged))
+        if filter is not None:
+            kept = collection.matching(filter)
+            documents = len(kept)
+            known &= set(store.parents(kept).values() if parents else kept)
         checks = {
             "missing_judged": len(judged) - len(known),
             "shared_ids": sum(query_id in store for query_id in queries),
             "unknown_queries": unknown,
         }
     if checks["missing_judged"]:
-        print(f"{checks['missing_judged']} judged documents are not in the collection", file=sys.stderr)
+        where = "in the collection" if filter is None else f"of the tenant {options.tenant!r}"
+        print(f"{checks['missing_judged']} judged documents are not {where}", file=sys.stderr)
     names = split_names(options.systems or "")
     with_own = CONFIGURED in names or (options.systems is None and not options.systems_file)
     configured = configured_systems(options.directory, options.config, list(specs), own=with_own)
@@ -138,7 +150,7 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         queries=queries,
         qrels=qrels,
         documents=documents,
-        legs=CollectionLegs(options.directory, models),
+        legs=CollectionLegs(options.directory, models, filter),
         checks=checks,
         parents=parents,
         drop_self_hits=drops_self_hits(name, options.self_hits),

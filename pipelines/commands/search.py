@@ -63,6 +63,9 @@ def add_parser(commands: Any) -> None:
         help="search only documents that match this JSON object over declared fields, as in '{\"year\": 2020}'",
     )
     parser.add_argument(
+        "--tenant", metavar="NAME", help="search only this tenant's documents, by the field of tenants in search.yaml"
+    )
+    parser.add_argument(
         "--rewrite",
         action="append",
         default=[],
@@ -222,7 +225,7 @@ def run(options: argparse.Namespace) -> int:
         on_leg_error=options.on_leg_error,
     ) as pipeline:
         request = {"k": options.k, "filter": filter, "explain": options.explain, "refine": refine}
-        request |= {"query_syntax": options.query_syntax, "offset": options.offset}
+        request |= {"query_syntax": options.query_syntax, "offset": options.offset, "tenant": options.tenant}
         request |= {"boosts": _boosts(options.boost), "facets": _facets(options)}
         render = as_json if options.json else as_table
         for query in _queries(options.query):

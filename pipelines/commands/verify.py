@@ -49,6 +49,7 @@ def add_parser(commands: Any) -> None:
     against.add_argument("--sample", type=positive, metavar="N", help="number of sampled queries (100)")
     against.add_argument("--qrels", metavar="FILE", help="judgements of the queries: compare nDCG too")
     against.add_argument("-k", type=positive, metavar="N", help="number of best hits that are compared (10)")
+    against.add_argument("--tenant", metavar="NAME", help="compare answers within this tenant (all)")
     against.add_argument("--report", metavar="FILE", help="write the certificate as JSON to this file")
     add_json_option(parser)
 
@@ -57,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
     if options.against is not None:
         return _certify(options)
-    given = {name: getattr(options, name) for name in ("queries", "sample", "qrels", "k", "report")}
+    given = {name: getattr(options, name) for name in ("queries", "sample", "qrels", "k", "tenant", "report")}
     stray = next((name for name, value in given.items() if value is not None), None)
     if stray is not None:
         raise InputError(f"{'-k' if stray == 'k' else f'--{stray}'} requires --against")
@@ -80,6 +81,7 @@ def _certify(options: argparse.Namespace) -> int:
         sampled=options.sample or 100,
         qrels=read_qrels(options.qrels) if options.qrels else None,
         k=options.k or 10,
+        tenant=options.tenant,
         dense=options.dense,
         sparse=options.sparse,
     )

@@ -18,6 +18,7 @@ from pipelines.measures.evaluate import evaluate
 from pipelines.measures.parity import Parity, parity
 from pipelines.models import Models
 from pipelines.search.pipeline import SearchPipeline
+from pipelines.search.tenants import with_tenant
 
 FUSED = "fused"
 SAMPLED_WORDS = 8
@@ -157,6 +158,7 @@ def certify(
     sampled: int = 100,
     qrels: Mapping[str, Mapping[str, int]] | None = None,
     k: int = 10,
+    tenant: str | None = None,
     models: Models | None = None,
     **encoders: Any,
 ) -> Certificate:
@@ -175,6 +177,8 @@ def certify(
         Judgements, for nDCG.
     k
         Number of best hits that are compared.
+    tenant
+        Compare answers within this tenant, by the field of tenants that either side declares; documents all the same.
     models
         The loader of encoders.
     **encoders
@@ -185,9 +189,11 @@ def certify(
         SearchPipeline.open(one, models=models, reranker=None, **encoders) as left,
         SearchPipeline.open(other, models=models, reranker=None, **encoders) as right,
     ):
-        asked = dict(queries) if queries is not None else sampled_queries(left.collection, sampled)
+        field = left.tenants or right.tenants
+        filter = with_tenant(None, tenant, field, left.collection.snapshot)
+        asked = dict(queries) if queries is not None else sampled_queries(left.collection, sampled, filter)
         if not asked:
-            raise InputError(f"{one} has no documents to make queries of: give queries (--queries)")
+            raise InputError(f"{one} has no documents to make queries of: give queries [--queries]")
         compared, differences = _documents(left.collection, right.collection)
         ours, theirs = left.collection.manifest.legs, right.collection.manifest.legs
         common = [name for name in ours if name in theirs and ours[name].rows == theirs[name].rows]
@@ -195,11 +201,11 @@ def certify(
         comparisons = []
         for name in common:
             bound, scale = bound_of(ours[name], theirs[name]), scale_of(ours[name], theirs[name])
-            hits = right.leg(name).search(texts, k), left.leg(name).search(texts, k)
+            hits = right.leg(name).search(texts, k, filter=filter), left.leg(name).search(texts, k, filter=filter)
             comparisons.append(_compared(name, *hits, bound, scale, k, list(asked), qrels))
         if len(common) > 1 and len(common) == len(ours) == len(theirs):
             loosest = max((one.bound for one in comparisons), key=lambda bound: list(BOUNDS).index(bound.setting))
-            hits = right.retrieve(texts, k), left.retrieve(texts, k)
+            hits = right.retrieve(texts, k, filter=filter), left.retrieve(texts, k, filter=filter)
             comparisons.append(_compared(FUSED, *hits, loosest, 1.0, k, list(asked), qrels))
         return Certificate(
             str(one),
@@ -213,28 +219,32 @@ def certify(
         )
 
 
-def sampled_queries(collection: Collection, count: int) -> dict[str, str]:
-    """Return the beginnings of documents, evenly distributed, as queries by the documents' ids."""
-    step = max(1, len(collection) // max(count, 1))
-    documents = islice(iter(collection.documents), 0, None, step)
+def sampled_queries(collection: Collection, count: int, filter: Any = None) -> dict[str, str]:
+    """Return the beginnings of documents that match a filter, evenly distributed, as queries by the documents' ids."""
+    if filter is None:
+        step = max(1, len(collection) // max(count, 1))
+        documents = islice(iter(collection.documents), 0, None, step)
+    else:
+        ids = sorted(collection.matching(filter))
+        documents = iter(collection.documents.get(ids[:: max(1, len(ids) // max(count, 1))]))
     texts = ((one.doc_id, " ".join(one.contents.split()[:SAMPLED_WORDS])) for one in documents)
     return dict(islice(((doc_id, text) for doc_id, text in texts if text), count))
 
 
 def bound_of(one: Leg, other: Leg) -> Bound:
     """Return the bound for a leg that is stored as these two."""
-    legs = one, other
-    if any(leg.parameters.get("quantization") or leg.parameters.get("kind") in ("pq", "sq") for leg in legs):
+    kinds = [(kind_of(leg.backend), leg) for leg in (one, other)]
+    precisions = {kind.precision(leg.rows, leg.parameters) for kind, leg in kinds}
+    if "quantised" in precisions:
         return BOUNDS["quantised"]
-    if any(leg.rows == "vectors" and not kind_of(leg.backend).is_exact(leg.rows, leg.parameters) for leg in legs):
+    if not all(kind.is_exact(leg.rows, leg.parameters) for kind, leg in kinds):
         return BOUNDS["graph"]
-    return BOUNDS["rounded" if one.rows == "weights" and one.backend != other.backend else "exact"]
+    return BOUNDS["rounded" if len(precisions) > 1 or scale_of(one, other) != 1 else "exact"]
 
 
 def scale_of(one: Leg, other: Leg) -> float:
-    """Return how many times as high the first leg's scores are: impacts are scaled on both sides of a product."""
-    scales = [float(leg.parameters.get("scale", 100)) ** 2 if leg.backend == "impact" else 1.0 for leg in (one, other)]
-    return scales[0] / scales[1]
+    """Return how many times as high the first leg's scores are."""
+    return kind_of(one.backend).score_scale(one.parameters) / kind_of(other.backend).score_scale(other.parameters)
 
 
 def _compared(

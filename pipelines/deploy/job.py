@@ -15,6 +15,7 @@ from indexing.deployment.places import FolderPlace, Place, ServerPlace, is_serve
 from indexing.deployment.sending import Sender
 from indexing.errors import InputError, StorageError
 from pipelines.search.config import SearchConfig
+from pipelines.search.tenants import check_tenants
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def deploy(
         As in `QdrantSettings`.
     tenants
         A declared field of type keyword: documents with the same value belong together, and every search should
-        filter by it.
+        name its tenant; by default that of the collection's ``search.yaml``.
     follow
         Send only what was written since the last deployment, to what searches see.
     show_progress
@@ -148,11 +149,10 @@ def _layout(
         return before
     manifest = snapshot.manifest
     names = list(manifest.legs if legs is None else legs)
-    if tenants is not None and manifest.fields.get(tenants) != "keyword":
-        raise InputError(
-            f"{tenants!r} is not a declared field of type keyword (--tenants): declare it when the collection is "
-            f"built (--filter-field {tenants}:keyword)"
-        )
+    stated = SearchConfig.of_collection(snapshot.path)
+    tenants = tenants if tenants is not None else stated.tenants
+    if tenants is not None:
+        check_tenants(tenants, manifest.fields, "tenants [--tenants]")
     entries = {
         name: deployed_leg(
             name,
@@ -165,7 +165,7 @@ def _layout(
     }
     search: Mapping[str, Any] = {}
     if names == list(manifest.legs):
-        search = {k: v for k, v in SearchConfig.of_collection(snapshot.path).as_dict().items() if k != "collection"}
+        search = {k: v for k, v in stated.as_dict().items() if k not in ("collection", "tenants")}
     return Layout(entries, manifest.fields, dict(manifest.corpus), str(snapshot.path.resolve()), tenants, search)
 
 

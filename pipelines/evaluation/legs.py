@@ -142,6 +142,8 @@ class OpenLeg:
         How it reads queries.
     cache_name
         Name of its answers in a cache; a leg that is searched in two ways has two.
+    filter
+        Only documents that match are searched; None for all.
     """
 
     name: str
@@ -156,6 +158,7 @@ class OpenLeg:
     build_s: float | None = None
     reading: Reading = field(default_factory=Reading)
     cache_name: str = ""
+    filter: Mapping[str, Any] | None = None
 
     @property
     def encoder_record(self) -> dict[str, Any] | None:
@@ -171,13 +174,17 @@ class OpenLeg:
         search = self.retriever.search
         what = f"searching {self.name}"
         return search_blocks(
-            lambda block: search(self.read(block), depth), queries, QUERIES_AT_ONCE, what, show_progress
+            lambda block: search(self.read(block), depth, filter=self.filter),
+            queries,
+            QUERIES_AT_ONCE,
+            what,
+            show_progress,
         )
 
     def read(self, queries: list[str]) -> list[str]:
         """Return the queries as the legs take them."""
         synonyms = None if self.reading.synonyms is None else Synonyms.load(self.reading.synonyms)
-        return read_queries(queries, self.reading.syntax, self.collection.snapshot, synonyms=synonyms)
+        return read_queries(queries, self.reading.syntax, self.collection.snapshot, self.filter, synonyms)
 
 
 class LegSource(Closing):
@@ -266,11 +273,17 @@ class BuiltLegs(LegSource):
 
 
 class CollectionLegs(LegSource):
-    """The legs of an existing collection, which is opened once."""
+    """The legs of an existing collection, which is opened once.
 
-    def __init__(self, directory: str | Path, models: Models) -> None:
+    Parameters
+    ----------
+    filter
+        Only documents that match are searched; None for all.
+    """
+
+    def __init__(self, directory: str | Path, models: Models, filter: Mapping[str, Any] | None = None) -> None:
         super().__init__(models)
-        self.directory = Path(directory)
+        self.directory, self.filter = Path(directory), filter
         stated = SearchConfig.of_collection(directory)
         self._configs, self._usual = stated.legs or {}, Reading.of(stated, directory)
         self._collection = self._opened.enter_context(Collection.open(directory))
@@ -284,7 +297,10 @@ class CollectionLegs(LegSource):
         legs = LegRetrievers(self._collection, {name: config}, models=self.models)
         opened = _opened(self._collection, legs, name, leg, {})
         # The documents may change at any time, and no fingerprint of a corpus would show it.
-        return replace(opened, determines={**opened.determines, "files": _stamps(self.directory)})
+        determines = {**opened.determines, "files": _stamps(self.directory)}
+        if self.filter is not None:
+            determines["filter"] = dict(self.filter)
+        return replace(opened, determines=determines, filter=self.filter)
 
 
 def specs_of(

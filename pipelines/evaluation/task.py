@@ -322,11 +322,13 @@ class _Runner:
         if config.reranker is not None:
             options = {"candidates": config.reranker.candidates, "budget": config.reranker.budget}
         reranker = system_reranker(system, legs, self.models)
-        read = legs[system.legs[0]].read
+        first = legs[system.legs[0]]
         try:
-            pipeline = SearchPipeline(retriever, legs[system.legs[0]].collection, reranker=reranker, **options)
+            pipeline = SearchPipeline(retriever, first.collection, reranker=reranker, **options)
             spent = time_searches(
-                lambda text: pipeline.retrieve(read([text]), k), self.texts, show_progress=self.settings.show_progress
+                lambda text: pipeline.retrieve(first.read([text]), k, filter=first.filter),
+                self.texts,
+                show_progress=self.settings.show_progress,
             )
         finally:
             if hybrid is not None:

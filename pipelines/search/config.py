@@ -110,6 +110,8 @@ class SearchConfig:
         ``plain``, in which no character is an operator, or ``simple`` (docs/queries.md).
     synonyms
         File of words that mean the same, relative to the collection's directory; None for none.
+    tenants
+        The declared keyword field that names a document's tenant, for searches of one tenant; None for none.
     """
 
     collection: str | None = None
@@ -122,6 +124,7 @@ class SearchConfig:
     cache: int = field(default=0, metadata={"min": 0})
     query_syntax: QuerySyntax = "plain"
     synonyms: str | None = None
+    tenants: str | None = None
 
     @classmethod
     def load(cls, source: str | Path | Mapping[str, Any], where: str = "the configuration") -> Self:

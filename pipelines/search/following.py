@@ -152,6 +152,11 @@ class Following(Closing):
         return self._parts.cache
 
     @property
+    def tenants(self) -> str | None:
+        """The field that names a document's tenant; None where nothing declares one."""
+        return None if self._parts.config is None else self._parts.config.tenants
+
+    @property
     def outdated(self) -> bool:
         """True when another process has committed to the collection, or its configuration has been written since."""
         return self.collection.outdated or self._parts.outdated
@@ -209,9 +214,16 @@ class Following(Closing):
         self._look()
         with self.collection.reading() as snapshot:
             parts: Parts = snapshot.parts[self]
-            syntax = "plain" if parts.config is None else parts.config.query_syntax
+            config = parts.config or SearchConfig()
             stages = Stages(
-                parts.retriever, snapshot, parts.reranker, parts.candidates, parts.budget, syntax, parts.synonyms
+                parts.retriever,
+                snapshot,
+                parts.reranker,
+                parts.candidates,
+                parts.budget,
+                config.query_syntax,
+                parts.synonyms,
+                config.tenants,
             )
             self._pinned.state = stages, parts
             try:

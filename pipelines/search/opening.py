@@ -18,6 +18,7 @@ from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, LegConfig, RerankerConfig, SearchConfig
 from pipelines.search.following import Parts
 from pipelines.search.fusing import make_fusion
+from pipelines.search.tenants import declared_tenants
 from retrieve.feedback import Bm25FeedbackRetriever, DenseFeedbackRetriever, feedback_of
 from retrieve.fusion import Fusion
 from retrieve.fusion.choice import fusion_config_of, fusion_of
@@ -301,7 +302,7 @@ class Arguments:
             synonyms=None if config.synonyms is None else Synonyms.load(snapshot.path / config.synonyms),
         )
 
-    def over(self, config: SearchConfig, collection: Collection | Snapshot) -> SearchConfig:
+    def over(self, config: SearchConfig, collection: Snapshot) -> SearchConfig:
         """Return the configuration with these arguments in place of what it says."""
         stated = config.legs or {}
         names = list(self.legs if self.legs is not None else stated or searched_legs(collection.manifest))
@@ -314,6 +315,7 @@ class Arguments:
             "on_leg_error": self.on_leg_error,
             "workers": self.workers,
             "cache": self.cache,
+            "tenants": declared_tenants(config, collection),
         }
         return replace(
             config,

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -252,6 +253,7 @@ class SearchPipeline(Following):
         offset: int | None = None,
         boosts: "Boosts | Boost | Sequence[Boost] | None" = None,
         facets: "Facets | Sequence[str] | None" = None,
+        tenant: str | None = None,
     ) -> SearchResults:
         """Return the `k` best documents for one query.
 
@@ -275,6 +277,8 @@ class SearchPipeline(Following):
             Add a stated part to the scores of recent documents, or of those with certain values.
         facets
             Declared fields whose values are counted in ``results.facets``.
+        tenant
+            Search only this tenant's documents, as a filter on the configured field of tenants does.
 
         Raises
         ------
@@ -282,7 +286,7 @@ class SearchPipeline(Following):
             For `k` below 1, a query that is empty or not a string, or an invalid filter.
         """
         request = SearchRequest(
-            k, filter, explain, budget, refine, query_syntax, offset, Boosts.of(boosts), Facets.of(facets)
+            k, filter, explain, budget, refine, query_syntax, offset, Boosts.of(boosts), Facets.of(facets), tenant
         )
         return self._one(inputs.query(query), request)
 
@@ -355,9 +359,8 @@ class SearchPipeline(Following):
             those of its legs.
         """
         request, chosen = SearchRequest.of(k, options), fusion_of(fusion)
-        return self.in_one_state(
-            lambda stages, _: answer_variants(stages, queries, request, chosen, Trace(explain=request.explain))
-        )
+        trace = partial(Trace, explain=request.explain)
+        return self.in_one_state(lambda stages, _: answer_variants(stages, queries, request, chosen, trace()))
 
     def retrieve(
         self,
@@ -367,10 +370,11 @@ class SearchPipeline(Following):
         filter: Any = None,
         budget: Budget | None = None,
         query_syntax: QuerySyntax | None = None,
+        tenant: str | None = None,
         show_progress: bool = False,
     ) -> Hits:
         """Return the `Hits` of several queries without fetching documents, as for evaluation."""
-        request = SearchRequest(k, filter, budget=budget, query_syntax=query_syntax)
+        request = SearchRequest(k, filter, budget=budget, query_syntax=query_syntax, tenant=tenant)
         queries = inputs.texts(queries, "queries")
         for number, query in enumerate(queries):
             inputs.query(query, f"query number {number} (from 0)")
@@ -386,12 +390,8 @@ class SearchPipeline(Following):
         return self.in_one_state(found)
 
     def _one(self, query: str, request: SearchRequest, cancelled: threading.Event | None = None) -> SearchResults:
-        """Answer one query."""
-        return self.in_one_state(
-            lambda stages, parts: answer_one(
-                stages, parts, query, request, Trace(explain=request.explain, cancelled=cancelled)
-            )
-        )
+        trace = partial(Trace, explain=request.explain, cancelled=cancelled)
+        return self.in_one_state(lambda stages, parts: answer_one(stages, parts, query, request, trace()))
 
 
 def _checked_pair(pair: Any) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from pipelines.search.facets import Facets
 from pipelines.search.reading import read_queries, reading_notes
 from pipelines.search.refine import Refine
 from pipelines.search.results import Explanation, SearchResult, SearchResults
+from pipelines.search.tenants import check_tenant, with_tenant
 from retrieve.reranking.base import FIRST_STAGE
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever
@@ -58,6 +59,7 @@ class SearchRequest:
     offset: int | None = None
     boosts: Boosts | None = None
     facets: Facets | None = None
+    tenant: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", inputs.whole_number(self.k, "k"))
@@ -68,6 +70,7 @@ class SearchRequest:
                 raise InputError(f"{name} must be a {kind.__name__} or None, not {inputs.shown(value)}")
         object.__setattr__(self, "boosts", Boosts.of(self.boosts))
         object.__setattr__(self, "facets", Facets.of(self.facets))
+        check_tenant(self.tenant)
         if self.offset is not None:
             self._check_page()
 
@@ -117,6 +120,7 @@ class Stages:
     budget: Budget
     query_syntax: QuerySyntax = "plain"
     synonyms: Synonyms | None = None
+    tenants: str | None = None
 
     @property
     def documents(self) -> DocumentStore:
@@ -147,6 +151,10 @@ class Stages:
         shallow = depth if depths is None else min(depths.values())
         return max(depth, PAGE_WINDOW) if variants or depth > shallow else depth
 
+    def filter(self, request: SearchRequest) -> Any:
+        """Return the filter of a search, with that of its tenant."""
+        return with_tenant(request.filter, request.tenant, self.tenants, self.snapshot)
+
     def answer(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> list[SearchResults]:
         """Return the results of a batch of queries."""
         start = time.perf_counter()
@@ -161,12 +169,12 @@ class Stages:
         if syntax == "plain" and self.synonyms is None:
             return queries
         with trace.stage("syntax"):
-            return read_queries(queries, syntax, self.snapshot, request.filter, self.synonyms)
+            return read_queries(queries, syntax, self.snapshot, self.filter(request), self.synonyms)
 
     def find(self, queries: Sequence[str], request: SearchRequest, trace: Trace, *, variants: bool = False) -> Hits:
         """Return the hits of the first stage, with the provenance of each leg."""
         depth = self.depth(request, variants=variants)
-        hits = self.retriever.search(queries, depth, filter=request.filter, trace=trace)
+        hits = self.retriever.search(queries, depth, filter=self.filter(request), trace=trace)
         return hits if hits.legs else hits.as_leg(self.retriever.name)
 
     def rerank(self, queries: Sequence[str], hits: Hits, request: SearchRequest, trace: Trace) -> Hits:
@@ -239,7 +247,7 @@ class Stages:
             return [None] * len(queries)
         with trace.stage("facets"):
             return [
-                request.facets.count(self.snapshot, query, ranking.doc_ids, request.filter)
+                request.facets.count(self.snapshot, query, ranking.doc_ids, self.filter(request))
                 for query, ranking in zip(queries, found, strict=True)
             ]
 

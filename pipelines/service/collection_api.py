@@ -233,6 +233,7 @@ def _long(call: Call, served: ServedCollection) -> dict[str, Any]:
         "reranker": None if configured is None else short_name(configured.model),
         "rerankers": served.rerankers,
         "chunks": served.chunks,
+        "tenants": config.tenants,
         "judging": call.service.config.judge is not None,
     }
 

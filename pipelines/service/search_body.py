@@ -11,6 +11,7 @@ from indexing.query_syntax import QuerySyntax
 from pipelines.search.boosts import Boosts
 from pipelines.search.facets import Facets
 from pipelines.search.refine import Refine
+from pipelines.search.tenants import check_tenant
 from pipelines.service.config import Limits
 from retrieve.reranking.budget import Budget
 
@@ -52,6 +53,8 @@ class SearchBody:
         offset 0.
     filter
         Only documents that match: an object over the collection's declared fields.
+    tenant
+        Only this tenant's documents, by the collection's configured field of tenants.
     legs
         Search these legs only.
     fusion
@@ -108,6 +111,7 @@ class SearchBody:
     boosts: Any = None
     facets: tuple[str, ...] | None = None
     facets_over: Literal["hits", "match"] = "hits"
+    tenant: str | None = None
 
     @property
     def queries(self) -> tuple[str, ...]:
@@ -138,6 +142,7 @@ class SearchBody:
             raise InputError("legs must name different legs; leave it out to search all")
         if self.filter is not None and not isinstance(self.filter, Mapping):
             raise InputError('filter must be an object over declared fields, as in {"year": {"gte": 2020}}')
+        check_tenant(self.tenant)
         self.refine()
         self.counted()
         Boosts.of(self.boosts)

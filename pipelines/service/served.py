@@ -192,6 +192,7 @@ class ServedCollection:
                 page,
                 body.boosts,
                 body.counted(),
+                body.tenant,
             )
             found = self._find(stages, [item.queries for item, _ in batch.items], request, batch, cache)
             sequence = stages_sequence(stages)

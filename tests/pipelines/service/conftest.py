@@ -29,6 +29,7 @@ FIELDS = {"topic": "keyword", "year": "number"}
 def shared_collection(tmp_path_factory, documents, minilm):
     path = tmp_path_factory.mktemp("served") / "notes"
     build_collection(documents, path, dense=minilm, fields=FIELDS, show_progress=False)
+    (path / "search.yaml").write_text("tenants: topic\n")
     return path
 
 

@@ -47,6 +47,8 @@ def expected(results):
         ({"collapse": 0.5}, {"refine": Refine(collapse=0.5)}),
         ({"boosts": [{"field": "topic", "values": ["bread"]}]}, {"boosts": [Boost("topic", values=["bread"])]}),
         ({"query_syntax": "simple", "k": 3}, {"query_syntax": "simple", "k": 3}),
+        ({"tenant": "bread"}, {"filter": {"topic": "bread"}}),
+        ({"tenant": "bread", "filter": {"year": 2003}}, {"filter": {"topic": "bread", "year": 2003}}),
     ],
 )
 def test_hits_are_those_of_the_pipeline(client, pipeline, body, options):
@@ -145,7 +147,8 @@ def test_collections_are_described(client, documents):
     assert short["documents"] == info["documents"] == len(documents)
     assert info["fields"] == {"topic": "keyword", "year": "number"}
     assert info["legs"]["dense"]["rows"] == "vectors" and info["searched"] == ["bm25", "dense"]
-    assert info["rerankers"] == ["late-interaction"] and info["sequence"] == info["latest_sequence"]
+    assert info["rerankers"] == ["late-interaction"] and info["tenants"] == "topic"
+    assert info["sequence"] == info["latest_sequence"]
 
 
 REFUSED = [
@@ -161,6 +164,8 @@ REFUSED = [
     (b'{"query": "x", "filter": {"colour": "red"}}', 422, "colour"),
     (b'{"query": "x", "filter": {"year": {"near": 3}}}', 422, "near"),
     (b'{"query": "x", "filter": [1]}', 422, "filter must be an object"),
+    (b'{"query": "x", "tenant": ""}', 422, "tenant must be"),
+    (b'{"query": "x", "tenant": 3}', 422, "tenant must be"),
     (b'{"query": "x", "legs": ["splade"]}', 422, "there are bm25, dense"),
     (b'{"query": "x", "legs": []}', 422, "legs"),
     (b'{"query": "x", "fusion": "magic"}', 422, "magic"),
