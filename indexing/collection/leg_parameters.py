@@ -10,8 +10,6 @@ from indexing.indexes.registry import OF_ROWS, Backend, backends_of, kind_of
 
 ENCODED = OF_ROWS | {"metric"}
 """Parameters that the encoder decides: another index of the same rows cannot choose them."""
-SCORED = ("weights", "similarity")
-"""Parameters of a leg of texts without which it would score by another formula."""
 
 
 def with_parameters(leg: Leg, name: str, backend: Backend, parameters: Mapping[str, Any]) -> Leg:
@@ -31,13 +29,14 @@ def with_parameters(leg: Leg, name: str, backend: Backend, parameters: Mapping[s
         names = " or ".join(map(repr, possible))
         raise InputError(f"the leg {name!r} cannot be of backend {backend!r}: its rows fit {names}")
     kind = kind_of(backend)
-    # A leg of texts keeps how they are read and weighted: nothing else of another kind has the same names.
-    stays = leg.parameters.keys() if leg.backend == backend or leg.rows == "text" else ENCODED
+    scoring = kind_of(leg.backend).scoring(leg.rows)
+    stays = leg.parameters.keys() if leg.backend == backend else ENCODED | scoring
     kept_before = {key: value for key, value in leg.parameters.items() if key in stays}
     merged = {**kind.recorded(leg.rows), **kept_before, **parameters}
     known = kind.choices(leg.rows, merged)
-    lost = next((key for key in SCORED if merged.get(key) is not None and key not in known), None)
-    if lost is not None and leg.rows == "text" and lost not in parameters:
+    stated = (key for key, value in kept_before.items() if key in scoring and value is not None)
+    lost = next((key for key in stated if key not in known | parameters.keys()), None)
+    if lost is not None:
         raise InputError(
             f"the leg {name!r} has the parameter {lost!r}, by which it scores, and the backend {backend!r} cannot "
             "score so: build a leg of plain BM25 over one field"

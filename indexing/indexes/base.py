@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from indexing.resources import Closing, Lifetime
 
 Terms: TypeAlias = tuple[tuple[str, float], ...]
 """The query's terms that a document contains, each with its part of the score, the largest first."""
+Precision: TypeAlias = Literal["exact", "rounded", "quantised"]
+"""How exactly scores follow from the rows: float32, rounded to whole numbers, or from codes of fewer bits."""
 MatchingIds: TypeAlias = Callable[[FilterLike], Sequence[str]]
 """Return the ids of the documents that a filter keeps: `Collection.matching`."""
 
@@ -331,6 +333,8 @@ class Kind(ABC):
     """Pattern of the names of its files: nothing else in its folder is ever deleted."""
     folders: ClassVar[tuple[str, ...]] = ()
     """Folders in its folder that belong to its engine, whatever they contain."""
+    placing: ClassVar[frozenset[str]] = frozenset()
+    """Parameters that say where an index is, which several legs of a collection have alike."""
 
     @abstractmethod
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
@@ -339,6 +343,21 @@ class Kind(ABC):
     def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
         """Return whether a deeper search begins with the hits of a shallower one; a graph's search need not."""
         return True
+
+    def precision(self, rows: Rows, parameters: Mapping[str, Any]) -> Precision:
+        """Return how exactly scores follow from the rows."""
+        return "exact"
+
+    def score_scale(self, parameters: Mapping[str, Any]) -> float:
+        """Return how many times as high scores are as the product of a query with the rows."""
+        return 1.0
+
+    def scoring(self, rows: Rows) -> frozenset[str]:
+        """Return the parameters that decide how rows are read and scored.
+
+        They stay when a leg changes its kind of index, and a kind that lacks one of them cannot take the leg.
+        """
+        return frozenset()
 
     def check_id(self, doc_id: str) -> None:  # noqa: B027  # most kinds store ids of any length
         """Raise `InputError` for an id that an index would refuse, before the document is encoded."""

@@ -173,11 +173,12 @@ def index_choices(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _token_parameters(options: argparse.Namespace, backend: str) -> frozenset[str]:
-    """Return the parameters that options set for token vectors in Qdrant; those of a graph are a dense leg's if any."""
-    if options.late_interaction is None or backend != "qdrant":
+def _token_parameters(options: argparse.Namespace, backend: "Backend") -> frozenset[str]:
+    """Return the parameters that options set for token vectors; a dense leg takes those of a graph, if there is one."""
+    if options.late_interaction is None:
         return frozenset()
-    return kind_of(backend).choices("tokens" if options.no_dense else "weights", {})
+    kind = kind_of(backend)
+    return kind.choices("tokens", {}) if options.no_dense else kind.placing
 
 
 def _for_leg(name: str, value: Any, leg: str) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making, Precision
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.vectors import check_vector_rows
@@ -22,6 +22,9 @@ _CHOICES: Mapping[str, frozenset[str]] = {
 }
 
 
+_CODED = ("pq", "sq", "binary", "int8", "factory")
+
+
 class FaissKind(Kind):
     """Dense vectors in any kind of FAISS index; parameters as in `FaissSettings`."""
 
@@ -36,6 +39,10 @@ class FaissKind(Kind):
     def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
         """Return True for the flat index, which compares all vectors."""
         return bool(parameters.get("kind", "flat") == "flat")
+
+    def precision(self, rows: Rows, parameters: Mapping[str, Any]) -> Precision:
+        """Return whether scores are those of whole vectors, or of codes."""
+        return "quantised" if _variant(parameters) in _CODED else "exact"
 
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` unless the rows are finite vectors of the leg's dimension."""

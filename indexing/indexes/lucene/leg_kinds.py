@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making, Precision
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.lucene.index import check_id
@@ -25,7 +25,11 @@ class Bm25Kind(Kind):
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return the parameters of BM25: fields, analyzer, positions, similarity."""
-        return frozenset({"k1", "b", "analyzer", "weights", "positions", "similarity", "mu", "smoothing"})
+        return self.scoring(rows) | {"positions"}
+
+    def scoring(self, rows: Rows) -> frozenset[str]:
+        """Return the analyzer, and the formula with its parameters."""
+        return frozenset({"k1", "b", "analyzer", "weights", "similarity", "mu", "smoothing"})
 
     def check_id(self, doc_id: str) -> None:
         """Raise `InputError` for an id that Lucene cannot store."""
@@ -54,6 +58,14 @@ class ImpactKind(Kind):
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return the one parameter."""
         return frozenset({"scale"})
+
+    def precision(self, rows: Rows, parameters: Mapping[str, Any]) -> Precision:
+        """Return ``rounded``: impacts are whole numbers."""
+        return "rounded"
+
+    def score_scale(self, parameters: Mapping[str, Any]) -> float:
+        """Return the square of ``scale``, which multiplies the weights of documents and of queries."""
+        return float(parameters.get("scale", 100)) ** 2
 
     def check_id(self, doc_id: str) -> None:
         """Raise `InputError` for an id that Lucene cannot store."""

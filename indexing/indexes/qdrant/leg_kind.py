@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making, Precision
 from indexing.indexes.bm25_weights import DEFAULT_ANALYZER
 from indexing.indexes.qdrant.bm25 import QdrantBm25Index, WordSettings
 from indexing.indexes.qdrant.files import read_settings
@@ -30,6 +30,7 @@ class QdrantKind(Kind):
 
     backend = "qdrant"
     folders = ("shard", "local")
+    placing = _PLACE
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:
         """Return where the points are, what the graph of vectors is like, and how words are weighted."""
@@ -44,6 +45,14 @@ class QdrantKind(Kind):
         return rows in ("weights", "text") or (
             rows == "tokens" and not parameters.get("m") and not parameters.get("quantization")
         )
+
+    def precision(self, rows: Rows, parameters: Mapping[str, Any]) -> Precision:
+        """Return ``quantised`` where a quantisation finds the hits, although whole vectors score them again."""
+        return "quantised" if parameters.get("quantization") else "exact"
+
+    def scoring(self, rows: Rows) -> frozenset[str]:
+        """Return the analyzer of words, and BM25's parameters."""
+        return _WORDS if rows == "text" else frozenset()
 
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` for rows of another shape, a NaN, an infinity, or weights that no index could hold."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making
+from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making, Precision
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.tokens.codebook import CODES_ONLY, FULL
 from indexing.indexes.tokens.files import FILE_NAMES
@@ -25,6 +25,10 @@ class TokensKind(Kind):
     def is_exact(self, rows: Rows, parameters: Mapping[str, Any]) -> bool:
         """Return False: once centroids are learned, the candidates of a search depend on its depth."""
         return False
+
+    def precision(self, rows: Rows, parameters: Mapping[str, Any]) -> Precision:
+        """Return whether candidates are scored by whole vectors, or by codes."""
+        return "exact" if parameters.get("bits", CODES_ONLY) in (CODES_ONLY, FULL) else "quantised"
 
     def check(self, ids: Sequence[str], rows: Any, parameters: Mapping[str, Any]) -> None:
         """Raise `InputError` unless the rows are finite token vectors of the leg's dimension."""
