@@ -102,6 +102,10 @@ def parser() -> argparse.ArgumentParser:
         task.add_argument("--sizes", metavar="N,N", help="numbers of vectors (10000,100000,1000000; quick: 2000)")
         _size(task, "--texts", "number of BM25 texts", 100_000, 2000)
         _size(task, "--queries", "number of queries", 200, 20)
+    hybrid = _task(tasks, "hybrid", run_hybrid, "a deployed hybrid search in one request beside a request for each leg")
+    _size(hybrid, "--documents", "number of documents in Edge", 10_000, 500)
+    _size(hybrid, "--local-documents", "number of documents in the client's local mode", 2000, 200)
+    _size(hybrid, "--queries", "number of queries", 200, 10)
     pipeline = _task(tasks, "pipeline", run_pipeline, "the search pipeline beside its own parts")
     _size(pipeline, "--documents", "number of documents", 100_000, 2000)
     pipeline.add_argument("--dense-index", choices=["flat", "hnsw"], default="flat", help="FAISS index (flat)")
@@ -324,6 +328,13 @@ def _dense_and_words(options: argparse.Namespace, task: str, plot_name: str) -> 
     if options.output:
         plot(rows, Path(options.output) / plot_name)
     return [*rows, words(options.texts, options.queries, task=task)]
+
+
+def run_hybrid(options: argparse.Namespace) -> "list[Row]":
+    """Search three legs of a deployed collection, in one request and leg by leg."""
+    from benchmarks.speed.hybrid_request import searching
+
+    return searching(options.documents, options.queries, options.local_documents)
 
 
 def run_pipeline(options: argparse.Namespace) -> "list[Row]":

@@ -232,11 +232,12 @@ def _results(job: _Job, ranges: Sequence[Range], workers: int) -> Iterator[dict[
             for number, part in enumerate(ranges)
         ]
         gpus = ray.cluster_resources().get("GPU", 0)
+        worker: Any = _Worker
         # One range per block, so that each is a task of its own, which any worker can retry alone.
         yield from (
             ray.data.from_items(items, override_num_blocks=len(items))
             .map(
-                _Worker,
+                worker,
                 fn_constructor_args=(job,),
                 compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
                 num_cpus=1,
@@ -268,7 +269,7 @@ def _connected(cluster: Cluster) -> Iterator[int]:
     connect = not ray.is_initialized()
     if connect:
         address = cluster.address or os.environ.get("RAY_ADDRESS")
-        local = {} if address else {"num_cpus": cluster.workers, "include_dashboard": False}
+        local: dict[str, Any] = {} if address else {"num_cpus": cluster.workers, "include_dashboard": False}
         try:
             ray.init(address, log_to_driver=False, logging_level=logging.WARNING, **local)
         except (ConnectionError, RuntimeError, ValueError) as error:

@@ -117,9 +117,9 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         judged = list({doc_id for grades in qrels.values() for doc_id in grades})
         known = set(known_parents(store, judged) if parents else store.alive(judged))
         if filter is not None:
-            kept = collection.matching(filter)
-            documents = len(kept)
-            known &= set(store.parents(kept).values() if parents else kept)
+            within = collection.matching(filter)
+            documents = len(within)
+            known &= set(store.parents(within).values() if parents else within)
         checks = {
             "missing_judged": len(judged) - len(known),
             "shared_ids": sum(query_id in store for query_id in queries),

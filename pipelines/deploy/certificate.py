@@ -1,6 +1,6 @@
 """`certify`: compare a collection with another one: documents, each leg and the fused result, against stated bounds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -10,6 +10,7 @@ from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
 from indexing.deployment.checking import Difference, compare_points
 from indexing.deployment.reader import DeployedCollection
+from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hits
 from indexing.indexes.registry import kind_of
@@ -193,7 +194,7 @@ def certify(
         filter = with_tenant(None, tenant, field, left.collection.snapshot)
         asked = dict(queries) if queries is not None else sampled_queries(left.collection, sampled, filter)
         if not asked:
-            raise InputError(f"{one} has no documents to make queries of: give queries [--queries]")
+            raise InputError(f"{one} has no documents to make queries of: give queries (--queries)")
         compared, differences = _documents(left.collection, right.collection)
         ours, theirs = left.collection.manifest.legs, right.collection.manifest.legs
         common = [name for name in ours if name in theirs and ours[name].rows == theirs[name].rows]
@@ -221,6 +222,7 @@ def certify(
 
 def sampled_queries(collection: Collection, count: int, filter: Any = None) -> dict[str, str]:
     """Return the beginnings of documents that match a filter, evenly distributed, as queries by the documents' ids."""
+    documents: Iterator[Document]
     if filter is None:
         step = max(1, len(collection) // max(count, 1))
         documents = islice(iter(collection.documents), 0, None, step)

@@ -152,7 +152,7 @@ def _layout(
     stated = SearchConfig.of_collection(snapshot.path)
     tenants = tenants if tenants is not None else stated.tenants
     if tenants is not None:
-        check_tenants(tenants, manifest.fields, "tenants [--tenants]")
+        check_tenants(tenants, manifest.fields, "tenants (--tenants)")
     entries = {
         name: deployed_leg(
             name,

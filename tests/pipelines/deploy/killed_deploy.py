@@ -7,6 +7,7 @@ from pathlib import Path
 
 from indexing.collection.store import DocumentStore
 from indexing.deployment.places import FolderPlace
+from indexing.indexes.qdrant.client import ClientEngine
 from indexing.indexes.qdrant.edge import EdgeEngine
 from pipelines.deploy import job
 
@@ -33,18 +34,22 @@ def spend() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(collection: str, to: str, steps: int) -> None:
+def main(collection: str, to: str, engine: str, steps: int) -> None:
     global left
     left = steps
-    for owner, name in ((EdgeEngine, "store"), (FolderPlace, "save"), (EdgeEngine, "optimize"), (Path, "rename")):
+    kind = EdgeEngine if engine == "edge" else ClientEngine
+    for owner, name in ((kind, "store"), (FolderPlace, "save"), (kind, "optimize"), (Path, "rename")):
         counted(owner, name)
+    counted(kind, "create")
+    if engine == "local":
+        counted(ClientEngine, "_store")
     changes = DocumentStore.changes
     DocumentStore.changes = lambda self, after, size=5: changes(self, after, size=5)
     import indexing.deployment.sending as sending
 
     sending.SAVE_SECONDS = 0.0
-    job.deploy(collection, to, show_progress=False)
+    job.deploy(collection, to, engine=engine, show_progress=False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

@@ -1,10 +1,12 @@
 """A collection with every sort of leg, deployed to embedded engines, and searched there as before."""
 
 import shutil
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
 import pytest
+from qdrant_client import QdrantClient
 
 from indexing.collection.writer import CollectionWriter
 from indexing.deployment.reader import DeployedCollection
@@ -50,6 +52,14 @@ def deployed(built, tmp_path_factory) -> Path:
     to = tmp_path_factory.mktemp("deployed") / "there"
     done = deploy(built, to, show_progress=False)
     assert (done.documents, done.sent, done.resumed) == (30, 30, False)
+    return to
+
+
+@pytest.fixture(scope="module")
+def local(built, tmp_path_factory) -> Path:
+    """The collection in the client's local mode."""
+    to = tmp_path_factory.mktemp("local") / "there"
+    deploy(built, to, engine="local", show_progress=False)
     return to
 
 
@@ -170,9 +180,26 @@ def test_what_cannot_be_deployed_is_refused(collection, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_local_mode_answers_as_the_embedded_engine(built, deployed, tmp_path, encoders):
-    deploy(built, tmp_path / "local", engine="local", show_progress=False)
+def test_a_hybrid_search_through_the_client_is_one_call_of_it(local, encoders, monkeypatch):
+    calls = []
+
+    def counting(client, name, method, *given, **more):
+        calls.append(name)
+        return method(client, *given, **more)
+
+    for name in ("query_batch_points", "query_points", "count", "scroll"):
+        monkeypatch.setattr(QdrantClient, name, partialmethod(counting, name, getattr(QdrantClient, name)))
+    for fusion in ("rrf", None):
+        with SearchPipeline.open(local, **encoders, fusion=fusion) as pipeline:
+            pipeline.retrieve([QUERY], 5)
+            calls.clear()
+            assert len(pipeline.retrieve([QUERY], 5)[0]) == 5
+        assert calls == ["query_batch_points"]
+
+
+@pytest.mark.slow
+def test_the_local_mode_answers_as_the_embedded_engine(built, deployed, local, encoders):
     for leg in ("bm25", "dense", "sparse"):
         expected, _ = answers(deployed, encoders, legs=[leg])
-        found, _ = answers(tmp_path / "local", encoders, legs=[leg])
+        found, _ = answers(local, encoders, legs=[leg])
         assert sorted(found.values()) == pytest.approx(sorted(expected.values()), rel=1e-3)

@@ -35,10 +35,11 @@ def write(path: Path, bm25: bool, count: int = COUNT) -> Path:
     return path
 
 
-def killed(collection: Path, to: Path, steps: int) -> int:
+def killed(collection: Path, to: Path, steps: int, engine: str = "edge") -> int:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     code = Path(__file__).with_name("killed_deploy.py")
-    done = subprocess.run([sys.executable, str(code), str(collection), str(to), str(steps)], env=environment)
+    command = [sys.executable, str(code), str(collection), str(to), engine, str(steps)]
+    done = subprocess.run(command, env=environment)
     return done.returncode
 
 
@@ -64,19 +65,20 @@ def test_a_killed_deployment_goes_on_where_it_was(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twenty_kills_on_the_way_leave_nothing_behind(tmp_path):
+@pytest.mark.parametrize("engine", ["edge", "local"])
+def test_twenty_kills_on_the_way_leave_nothing_behind(tmp_path, engine):
     # Each run gets farther than the one before, so twenty kills need many batches.
     collection, to = write(tmp_path / "collection", bm25=False, count=300), tmp_path / "there"
-    deploy(collection, to, show_progress=False)
+    deploy(collection, to, engine=engine, show_progress=False)
     with CollectionWriter.open(collection) as writer:
         writer.upsert([Document("d2", "changed", "")], {"dense": np.ones((1, 4), np.float32)})
     kills = 0
     for attempt in range(80):
-        if killed(collection, to, 1 + attempt // 2) == 0:
+        if killed(collection, to, 1 + attempt // 2, engine) == 0:
             break
         kills += 1
         with DeployedCollection.open(to) as there:  # always whole: the old state, or the new one
             assert len(there) == 299
     assert kills >= 20
-    deploy(collection, to, show_progress=False)
+    deploy(collection, to, engine=engine, show_progress=False)
     assert_equals_a_clean_one(collection, to)
