@@ -24,15 +24,28 @@ WARM_UP = 64
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An encoding task: the classes and the method of both sides, and the measure of their agreement."""
+    """An encoding task: the classes and the method of both sides, and the measure of their agreement.
+
+    `compared` returns a number for each result, of which `worst` is the agreement.
+    """
 
     task: str
     ours: str
     theirs: str
     method: str
     as_arrays: Callable[[Any], Any]
-    agreement: Callable[[Any, Any], float]
-    agreement_name: str
+    compared: Callable[[Any, Any], NDArray[np.floating]]
+    worst: Callable[[NDArray[np.floating]], np.floating]
+    compared_name: str
+
+    def agreement(self, ours: Any, theirs: Any) -> float:
+        """Return the worst agreement of a result of ours with theirs."""
+        return float(self.worst(self.compared(ours, theirs)))
+
+    @property
+    def agreement_name(self) -> str:
+        """What `agreement` returns."""
+        return f"{'smallest' if self.worst is np.min else 'largest'} {self.compared_name} theirs in float32"
 
 
 def compare(
@@ -75,18 +88,19 @@ def best_dtype(device: str) -> str:
     return "bfloat16" if has_fast_bfloat16(torch.device("cpu")) else "float32"
 
 
-def smallest_cosine(ours: Any, theirs: Any) -> float:
-    """Return the smallest cosine similarity between a row of ours and the same row of theirs."""
+def cosines(ours: Any, theirs: Any) -> NDArray[np.floating]:
+    """Return the cosine similarity of each row of ours with the same row of theirs."""
     if isinstance(ours, csr_matrix):
         products, lengths = ours.multiply(theirs).sum(axis=1).A1, [_lengths(ours), _lengths(theirs)]
     else:
         products, lengths = (ours * theirs).sum(axis=1), [np.linalg.norm(side, axis=1) for side in (ours, theirs)]
-    return float((products / np.maximum(lengths[0] * lengths[1], 1e-12)).min())
+    similarities: NDArray[np.floating] = products / np.maximum(lengths[0] * lengths[1], 1e-12)
+    return similarities
 
 
-def largest_difference(ours: Any, theirs: Any) -> float:
-    """Return the largest absolute difference between our scores and theirs."""
-    return float(np.abs(ours - theirs).max())
+def differences(ours: Any, theirs: Any) -> NDArray[np.floating]:
+    """Return the absolute differences between our scores and theirs."""
+    return np.abs(np.subtract(ours, theirs))
 
 
 def ours(comparison: Comparison, model: str, inputs: list[Any], dtype: str, device: str) -> Job:
@@ -121,16 +135,17 @@ def float32(vectors: Any) -> NDArray[np.float32]:
     return np.asarray(vectors, np.float32)
 
 
-def csr_of_coo(weights: Any) -> csr_matrix:
-    """Return term weights, CSR or a sparse tensor of torch, as CSR."""
-    if isinstance(weights, csr_matrix):
-        return weights
+def csr_matrix_of(weights: Any) -> csr_matrix:
+    """Return term weights, CSR, a matrix with all zeros, or a sparse tensor of torch, as CSR."""
+    if isinstance(weights, csr_matrix | np.ndarray):
+        return csr_matrix(weights)
     weights = weights.coalesce().cpu()
     rows, columns = weights.indices().numpy()
     return csr_matrix((weights.values().float().numpy(), (rows, columns)), shape=tuple(weights.shape))
 
 
-_COSINE, _DIFFERENCE = "smallest cosine to theirs in float32", "largest difference to theirs in float32"
-DENSE = Comparison("encode", "DenseEncoder", "SentenceTransformer", "encode", float32, smallest_cosine, _COSINE)
-SPARSE = Comparison("encode-sparse", "SparseEncoder", "SparseEncoder", "encode", csr_of_coo, smallest_cosine, _COSINE)
-PAIRS = Comparison("rerank", "CrossEncoder", "CrossEncoder", "predict", float32, largest_difference, _DIFFERENCE)
+DENSE = Comparison("encode", "DenseEncoder", "SentenceTransformer", "encode", float32, cosines, np.min, "cosine with")
+SPARSE = Comparison(
+    "encode-sparse", "SparseEncoder", "SparseEncoder", "encode", csr_matrix_of, cosines, np.min, "cosine with"
+)
+PAIRS = Comparison("rerank", "CrossEncoder", "CrossEncoder", "predict", float32, differences, np.max, "difference from")

@@ -1,6 +1,7 @@
 """Time two or more implementations in alternation, each in its own process with its own peak memory."""
 
 import multiprocessing
+import os
 import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,11 @@ from types import TracebackType
 from typing import Any, NamedTuple, NotRequired, Self, TypedDict
 
 from indexing.errors import RetrieveError
+
+NOISE = 0.1
+"""Share by which the slowest run may exceed the fastest before a row is marked as noisy."""
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "sve")
+"""Flags of a processor, as Linux names them, that decide the speed of a model."""
 
 
 class Row(TypedDict):
@@ -27,6 +33,7 @@ class Row(TypedDict):
     ours_peak_mb: float | None
     theirs_peak_mb: float | None
     detail: NotRequired[str]
+    processor: NotRequired[str]
 
 
 def timed_row(
@@ -85,13 +92,16 @@ class Side:
         self._process.start()
         theirs.close()
         self.seconds: list[float] = []
+        self.processor_seconds: list[float] = []
         self._receive()
 
     def run(self, *arguments: Any) -> float:
-        """Run the job once; record and return its seconds."""
+        """Run the job once; record its seconds and those of the processor, and return its seconds."""
         self._pipe.send(arguments)
-        self.seconds.append(self._receive())
-        return self.seconds[-1]
+        seconds, processor_seconds = self._receive()
+        self.seconds.append(seconds)
+        self.processor_seconds.append(processor_seconds)
+        return seconds
 
     def finish(self) -> tuple[Any, float]:
         """End the process; return the result of its last run and its peak resident memory in MB."""
@@ -121,15 +131,33 @@ class Side:
 
 
 class Measured(NamedTuple):
-    """Measurements of one side: seconds of its runs, result of its last run, and peak resident memory in MB."""
+    """Measurements of one side.
+
+    Parameters
+    ----------
+    seconds
+        Seconds of each run.
+    result
+        Result of the last run.
+    peak_mb
+        Peak resident memory of its process, in MB.
+    processor_seconds
+        Processor time of each run, of all threads; other load on the machine affects it little.
+    """
 
     seconds: Sequence[float]
     result: Any
     peak_mb: float
+    processor_seconds: Sequence[float] = ()
+
+    @property
+    def noisy(self) -> bool:
+        """True if the runs differ by more than `NOISE`."""
+        return max(self.seconds) > (1 + NOISE) * min(self.seconds)
 
 
 def measure(jobs: Iterable[tuple[Any, ...]], repeats: int, threads: int | None = None) -> list[Measured]:
-    """Run jobs in alternation, `repeats` times each, so that other load on the machine affects them alike.
+    """Measure jobs in alternation, `repeats` runs each; see `alternate`.
 
     Parameters
     ----------
@@ -137,11 +165,23 @@ def measure(jobs: Iterable[tuple[Any, ...]], repeats: int, threads: int | None =
         ``(make, *arguments)`` of a `Side` each.
     """
     with ExitStack() as stack:
-        sides = [stack.enter_context(Side(*job, threads=threads)) for job in jobs]
+        return alternate([stack.enter_context(Side(*job, threads=threads)) for job in jobs], repeats)
+
+
+def alternate(sides: "Sequence[Side]", repeats: int, rounds: int = 1) -> list[Measured]:
+    """Run sides in alternation, so that other load on the machine affects them alike.
+
+    All are run again, up to `rounds` times, while the runs of one differ by more than `NOISE`; the last round counts.
+    """
+    for _ in range(rounds):
+        for side in sides:
+            side.seconds, side.processor_seconds = [], []
         for _ in range(repeats):
             for side in sides:
                 side.run()
-        return [Measured(side.seconds, *side.finish()) for side in sides]
+        if not any(Measured(side.seconds, None, 0).noisy for side in sides):
+            break
+    return [Measured(side.seconds, *side.finish(), side.processor_seconds) for side in sides]
 
 
 def measured_row(
@@ -153,7 +193,10 @@ def measured_row(
     detail: str,
     peer: str = "sentence-transformers",
 ) -> Row:
-    """Return the row of two sides by their median seconds."""
+    """Return the row of two sides by their median seconds; the detail says so where their runs differ much."""
+    noisy = [name for name, side in (("ours", ours), ("theirs", theirs)) if side.noisy]
+    if noisy:
+        detail += f"; noisy: runs differ by more than {NOISE:.0%} ({', '.join(noisy)})"
     medians, peaks = (median(ours.seconds), median(theirs.seconds)), (ours.peak_mb, theirs.peak_mb)
     return timed_row(task, peer, setting, *medians, agreement, detail, peaks)
 
@@ -170,6 +213,17 @@ def memory(name: str, process: int | str = "self") -> float:
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise KeyError(name)
+
+
+def processor() -> str:
+    """Return the processor's name, its number of cores, and which of `FEATURES` it has (Linux; else its name)."""
+    cores, path = f"{os.cpu_count()} cores of", Path("/proc/cpuinfo")
+    if not path.is_file():
+        return f"{cores} {platform.processor() or platform.machine()}"
+    lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+    found = {name.strip(): value.split() for name, value in lines.items()}
+    name, flags = found.get("model name", [platform.machine()]), found.get("flags") or found.get("Features") or []
+    return f"{cores} {' '.join(name)} ({', '.join(flag for flag in FEATURES if flag in flags) or 'none of its flags'})"
 
 
 def peak_memory() -> float:
@@ -192,9 +246,9 @@ def _serve(pipe: Connection, make: Callable[..., Job], arguments: tuple[Any, ...
         pipe.send(("ready", None))
         result = None
         while (given := pipe.recv()) is not None:
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             result = run(*given)
-            pipe.send(("seconds", time.perf_counter() - start))
+            pipe.send(("seconds", (time.perf_counter() - start, time.process_time() - processor_start)))
         peak = peak_memory()
         pipe.send(("result", (arrays(result), peak)))
     except RetrieveError as error:
