@@ -25,7 +25,7 @@ from indexing.progress import progress
 from pipelines.build.encoded import EncodedTexts, file_name, is_intact, text_digests, write_encoded
 
 if TYPE_CHECKING:
-    from retrieve.encoders.base import PromptedEncoder
+    from retrieve.encoders.prompted import PromptedEncoder
 
 logger = logging.getLogger(__name__)
 

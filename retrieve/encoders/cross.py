@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from indexing.errors import InputError, ModelError
 from indexing.inputs import text, texts, whole_number
-from retrieve.encoders.base import LoadArguments, PromptedEncoder
+from retrieve.encoders.base import LoadArguments
 from retrieve.encoders.engine import check_finite
 from retrieve.encoders.modules import Step
+from retrieve.encoders.prompted import PromptedEncoder
 from retrieve.encoders.saving import save_modules
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 

@@ -11,11 +11,12 @@ from indexing.errors import InputError
 from indexing.inputs import listed, whole_number
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
-from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.base import LoadArguments, Task
 from retrieve.encoders.compared import ComparesVectors, NamedSimilarity
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.functions import DenseFunction
 from retrieve.encoders.modules import Step
+from retrieve.encoders.prompted import PromptedEncoder
 from retrieve.encoders.quantize import Precision, check_precision, quantize, quantized_type, quantized_width
 from retrieve.encoders.token_output import TokenOutput
 from retrieve.encoders.workers import EncoderWorkers, worker_pool

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from indexing.errors import InputError
 from indexing.inputs import number, require_positive
 from indexing.token_vectors import TokenVectors
-from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.base import LoadArguments, Task
 from retrieve.encoders.colbert_layouts import read_layout
 from retrieve.encoders.compared import TOKEN_SIMILARITIES, ComparesTokens, NamedSimilarity
 from retrieve.encoders.engine import Chunk, check_finite
+from retrieve.encoders.prompted import PromptedEncoder
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:

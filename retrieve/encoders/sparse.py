@@ -10,11 +10,12 @@ import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
 from indexing.inputs import whole_number
-from retrieve.encoders.base import LoadArguments, PromptedEncoder, Task
+from retrieve.encoders.base import LoadArguments, Task
 from retrieve.encoders.compared import ComparesVectors, NamedSimilarity
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
 from retrieve.encoders.functions import SparseFunction
 from retrieve.encoders.modules import Step
+from retrieve.encoders.prompted import PromptedEncoder
 from retrieve.encoders.term_weights import check_weights, shared_weights
 from retrieve.encoders.workers import EncoderWorkers, worker_pool
 

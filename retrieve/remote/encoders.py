@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BATCH_CHARACTERS = 100_000
 """A batch ends here, or at the number of texts that a request may have."""
+FIRST_SECONDS = 30.0
+"""An encoder is refused when its server has not answered the probes for so long, or for `document_seconds`."""
 
 
 class _Remote:
@@ -102,7 +104,8 @@ class RemoteEncoder(ComparesVectors, _Remote):
     concurrency, batch
         Maximum numbers of requests at a time, and of texts in a request (32, or what a server of TEI says).
     query_seconds, document_seconds
-        Time limits of a request with all its retries: of queries, and of documents while indexing.
+        Time limits of a request with all its retries: of queries, and of documents while indexing. The eight texts
+        that are sent first have 30 s at most.
 
     Raises
     ------
@@ -136,7 +139,7 @@ class RemoteEncoder(ComparesVectors, _Remote):
         self.similarity_fn_name, self._asked = similarity, dimensions
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self.dimension = 0
-        probed = self.encode_document(list(PROBES))
+        probed = self._vectors(list(PROBES), "document", min(document_seconds, FIRST_SECONDS))
         self.dimension = int(probed.shape[1])
         self._fingerprint = sketch(probed)
 
@@ -227,7 +230,7 @@ class RemoteSparseEncoder(_Remote):
             self.vocabulary: Sequence[str] = [f"term{at}" for at in range(whole_number(vocabulary, "vocabulary"))]
         else:
             self.vocabulary = checked_texts(vocabulary, "vocabulary")
-        self._fingerprint = sketch(self.encode_document(list(PROBES)).toarray())
+        self._fingerprint = sketch(self._weights(list(PROBES), min(document_seconds, FIRST_SECONDS)).toarray())
 
     @property
     def identity(self) -> dict[str, Any]:
