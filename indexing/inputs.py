@@ -1,10 +1,12 @@
-"""Checks of arguments: texts, whole numbers, numbers, options. What does not fit is an InputError of one line."""
+"""Checks of arguments: texts, numbers, paths, options. What does not fit is an InputError of one line."""
 
 import math
 import numbers
 import operator
+import os
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
@@ -111,6 +113,22 @@ def text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{name} must be a string, not {shown(value)}")
     return value
+
+
+def local_path(value: Any, name: str) -> Path:
+    """Return the path of a file or folder, given as a string or a `pathlib.Path`.
+
+    Raises
+    ------
+    InputError
+        For another type, for "", and for a path with a character that no file name has.
+    """
+    written = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(written, str):
+        raise InputError(f"{name} must be a path, as a string or pathlib.Path, not {shown(value)}")
+    if not written or "\0" in written:
+        raise InputError(f"{name} must be the path of a file or folder, not {shown(written)}")
+    return Path(written)
 
 
 def query(value: Any, name: str = "the query") -> str:

@@ -14,7 +14,7 @@ from indexing.corpora.sources.text_files import TextFile
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
-from indexing.inputs import shown, text, texts
+from indexing.inputs import local_path, shown, text, texts
 from indexing.plurals import counted
 
 _WHITE_SPACE = re.compile(r"\s")
@@ -69,7 +69,7 @@ def write_trec_run(
             f"the score {hits.scores[worst]} of document {str(hits.ids[hits.codes[worst]])!r} for query "
             f"{queries[int(hits.rows[worst])]!r} is not a finite float32, the type trec_eval reads"
         )
-    path = Path(path)
+    path = local_path(path, "path")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda file: _write(file, hits, scores, queries, tag))
 
@@ -83,7 +83,7 @@ def read_trec_run(path: str | Path) -> Run:
         Naming file and line: for a missing file, a line without six columns, a score that is not a finite number, or
         a document that occurs twice for one query.
     """
-    path = Path(path).expanduser()
+    path = local_path(path, "path").expanduser()
     if not path.is_file():
         raise InputError(f"{path} does not exist: pass a TREC run file")
     run: Run = {}

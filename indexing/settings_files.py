@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
-from indexing.inputs import repeated
+from indexing.inputs import local_path, repeated
 from indexing.json_text import DEEPEST, parse_json
 from indexing.plurals import counted
 
@@ -42,7 +42,7 @@ def read_yaml(path: str | Path) -> Any:
     """
     import yaml
 
-    path = Path(path).expanduser()
+    path = local_path(path, "path").expanduser()
     is_json = path.suffix == ".json"
     try:
         with path.open(encoding="utf-8") as file:
@@ -112,7 +112,7 @@ def write_yaml(path: str | Path, content: Mapping[str, Any]) -> None:
     import yaml
 
     text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
-    write_atomically(Path(path), lambda file: file.write(text.encode()))
+    write_atomically(local_path(path, "path"), lambda file: file.write(text.encode()))
 
 
 def read_dataclass(kind: type[T], content: Any, where: str, key: str = "") -> T:

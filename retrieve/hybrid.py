@@ -101,20 +101,35 @@ class HybridRetriever(Closing, Retriever):
             return
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def fuse(self, queries: Sequence[str], answers: Sequence[Hits]) -> Hits:
-        """Fuse hits that the legs gave to these queries before, in the order of the legs.
+    def fuse(self, queries: Sequence[str], k: int, answers: Callable[[Mapping[str, int]], Sequence[Hits]]) -> Hits:
+        """Fuse hits that the legs gave before, as a search for `k` hits does.
 
         The legs are asked only if the fusion needs their scores of other legs' candidates (``missing="score"``).
+
+        Parameters
+        ----------
+        answers
+            Returns the hits of each leg, in the order of the legs, for depths by the names of the legs.
         """
+
+        def named(depths: Mapping[str, int]) -> list[Hits]:
+            return [hits.as_leg(leg.name) for leg, hits in zip(self.legs, answers(depths), strict=True)]
+
         trace = Trace()
-        named = [hits.as_leg(leg.name) for leg, hits in zip(self.legs, answers, strict=True)]
-        return self._fused(named, _Encodings(self.legs, queries, trace), trace)
+        return self._find(_Encodings(self.legs, queries, trace), k, named, trace)
 
     def _run(self, queries: Sequence[str], k: int, filter: Any, trace: Trace) -> Hits:
         self._lifetime.check()
         encodings = _Encodings(self.legs, queries, trace)
+        return self._find(
+            encodings, k, lambda depths: self._answers(encodings, depths, filter, len(queries), trace), trace
+        )
 
-        answers = self._answers(encodings, self.depth, filter, len(queries), trace)
+    def _find(
+        self, encodings: "_Encodings", k: int, search: Callable[[Mapping[str, int]], list[Hits]], trace: Trace
+    ) -> Hits:
+        """Fuse the first hits of each leg; where they are fewer than `k`, add the fusion of deeper ones below them."""
+        answers = search(self.depth)
         with trace.stage("fusion"):
             head = self._fused(answers, encodings, trace)
         cut = [hits.counts >= self.depth[leg.name] for leg, hits in zip(self.legs, answers, strict=True)]
@@ -126,7 +141,7 @@ class HybridRetriever(Closing, Retriever):
             f"k is {k}, and the fused hits are fewer (depth {_depths(self.depth)}): those below rank "
             f"{int(head.counts[short].min())} come from a fusion of the first {deeper} of each leg"
         )
-        answers = self._answers(encodings, dict.fromkeys(self.depth, deeper), filter, len(queries), trace)
+        answers = search(dict.fromkeys(self.depth, deeper))
         with trace.stage("fusion"):
             deep = self._fused(answers, encodings, trace)
             if shares is not None and trace.shares is not None:

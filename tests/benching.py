@@ -47,6 +47,7 @@ ALL = (
     system("learned", "sparse"),
     system("near", "graph"),
     system("sum", "bm25", "dense", "sparse", fusion={"weights": [1.0, 2.0, 0.5]}),
+    system("shallow", "bm25", "dense", depth=2),
     system("two-models", "dense", "other", fusion={"method": "rrf", "k": 10.0}),
     system("reranked", "bm25", "dense", reranker={"model": "late-interaction", "candidates": 4}),
 )

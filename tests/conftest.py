@@ -4,12 +4,17 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from indexing.documents import Document
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# An example may take long on a busy machine.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs deaf to Ctrl-C and their children inherit it: tests of Ctrl-C would wait forever.

@@ -1,6 +1,7 @@
 """docs/architecture.md names every folder and every file of the product, and nothing else."""
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,10 @@ def test_each_package_is_named() -> None:
     named = set(PATH.findall(PAGE))
     folders = {f"{file.parent.relative_to(ROOT).as_posix()}/" for file in _files()}
     assert not folders - named, f"docs/architecture.md does not name {', '.join(sorted(folders - named))}"
+
+
+def test_no_folder_of_tests_is_left_out(request):
+    """pytest leaves folders of some names out, such as `build`."""
+    left_out = request.config.getini("norecursedirs")
+    folders = {part for file in (ROOT / "tests").rglob("test_*.py") for part in file.relative_to(ROOT).parts}
+    assert not [name for name in folders if any(fnmatch(name, pattern) for pattern in left_out)]

@@ -22,6 +22,7 @@ from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
 from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import VOCABULARY
+from indexing.inputs import local_path
 from indexing.plurals import counted
 
 ATTEMPTS = 7
@@ -76,7 +77,7 @@ def backup(collection: str | Path, to: str | Path, *, overwrite: bool = False) -
     StorageError
         When the collection cannot be read, or `to` exists.
     """
-    path = Path(collection)
+    path = local_path(collection, "collection")
     for name, leg in read_manifest(path).legs.items():
         if elsewhere := kind_of(leg.backend).left_elsewhere(leg.parameters):
             raise InputError(

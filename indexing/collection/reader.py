@@ -32,6 +32,7 @@ from indexing.documents import Document
 from indexing.errors import InputError, LaterStateError, RetrieveError, StorageError
 from indexing.filters import FilterLike
 from indexing.indexes.base import Index
+from indexing.inputs import local_path
 from indexing.resources import Closing, Lifetime
 
 
@@ -85,7 +86,7 @@ class Collection(Closing):
         StorageError
             When there is none, or its files cannot be used.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         _recover(path)
         collection = cls.__new__(cls)
         collection._start(Snapshot.open(path))

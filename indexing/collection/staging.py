@@ -10,6 +10,7 @@ from typing import IO
 from indexing.collection.ownership import check_removable, remove
 from indexing.disk import sync
 from indexing.errors import StorageError
+from indexing.inputs import local_path
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         When `path` exists (only a collection without foreign files can be replaced, with ``overwrite=True``), when
         another process writes there, or when it is not writable.
     """
-    path = Path(path).resolve()
+    path = local_path(path, "path").resolve()
     with write_lock(path):
         recover(path)
         check_free(path, overwrite)

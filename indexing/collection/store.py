@@ -23,6 +23,7 @@ from indexing.corpora.chunked import CHUNK, PARENT_ID
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, Filter, sqlite_indexes, sqlite_where
+from indexing.inputs import local_path
 
 _SCHEMA = """
 CREATE TABLE documents (
@@ -74,7 +75,7 @@ class DocumentStore(SqliteFile):
     @classmethod
     def create(cls, path: str | Path, *, fields: Fields | None = None) -> Self:
         """Create an empty store in a new file, with an index for each declared field of the metadata."""
-        path = Path(path)
+        path = local_path(path, "path")
         if path.exists():
             raise StorageError(f"{path} already exists: open it, or remove it first")
         store = cls(path, connect(path, "rwc"))
@@ -87,7 +88,7 @@ class DocumentStore(SqliteFile):
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = True) -> Self:
         """Open an existing store."""
-        path = Path(path)
+        path = local_path(path, "path")
         if not path.is_file():
             raise StorageError(f"{path} is missing: this is not a collection, or its build was not completed")
         connection = connect(path, "ro" if read_only else "rw")

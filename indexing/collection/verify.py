@@ -20,6 +20,7 @@ from indexing.collection.writer import CollectionWriter
 from indexing.errors import RetrieveError, StorageError
 from indexing.indexes.registry import kind_of
 from indexing.indexes.terms import read_vocabulary, write_vocabulary
+from indexing.inputs import local_path
 from indexing.plurals import counted
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def verify(path: str | Path) -> list[Problem]:
         When there is no collection, its manifest or its store cannot be opened at all, or another process writes
         to it.
     """
-    path = Path(path)
+    path = local_path(path, "path")
     read_manifest(path)
     with write_lock(path, needed=False), DocumentStore.open(path / "documents.sqlite") as store:
         manifest = read_manifest(path)
@@ -119,7 +120,7 @@ def repair(path: str | Path, encoders: Mapping[str, DocumentEncoder] | None = No
     ModelError
         When an encoder is not the leg's.
     """
-    path = Path(path)
+    path = local_path(path, "path")
     found = verify(path)
     if any(problem.what == "store" for problem in found):
         return found

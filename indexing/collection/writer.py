@@ -30,6 +30,7 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.indexes.base import Index, Lookups
 from indexing.indexes.registry import Backend, kind_of
+from indexing.inputs import local_path
 from indexing.permissions import check_permissions
 from indexing.token_vectors import TokenVectors
 
@@ -97,7 +98,7 @@ class CollectionWriter(Collection):
         commit_seconds
             Seconds between commits of a leg while writing.
         """
-        create_empty(Path(path), legs, fields or {}, corpus or {}, vocabularies or {})
+        create_empty(local_path(path, "path"), legs, fields or {}, corpus or {}, vocabularies or {})
         return cls.open(path, encoders=encoders, commit_seconds=commit_seconds)
 
     @classmethod
@@ -130,7 +131,7 @@ class CollectionWriter(Collection):
         ModelError
             For an encoder of another identity than the leg's.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         if not path.exists() and hidden_sibling(path, "old").is_dir():
             with write_lock(path):
                 recover(path)

@@ -15,6 +15,7 @@ from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.filters import Fields as FilterFields
 from indexing.filters.fields import typed_values
+from indexing.inputs import local_path
 from indexing.plurals import counted
 from indexing.seen_ids import SeenIds
 
@@ -108,7 +109,7 @@ class Corpus:
         self.fields = fields or Fields()
         self.on_error = on_error
         self.on_duplicate = on_duplicate
-        self.skipped_to = None if skipped_to is None or on_error == "raise" else Path(skipped_to)
+        self.skipped_to = None if skipped_to is None or on_error == "raise" else local_path(skipped_to, "skipped_to")
         self.skipped = self.duplicates = 0
         self.is_partial = False
         self._types: FilterFields = {}
@@ -287,7 +288,7 @@ def read_corpus(
     InputError
         When `source` does not exist or cannot be read.
     """
-    if skipped_to is not None and Path(skipped_to).resolve() in (
+    if skipped_to is not None and local_path(skipped_to, "skipped_to").resolve() in (
         Path(source).resolve(),
         Path(source, "corpus.jsonl").resolve(),
     ):

@@ -8,6 +8,7 @@ from indexing.corpora.sources import Source, open_source
 from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.corpora.sources.text_files import TextFile
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.plurals import counted
 
 QUERY_ID_FIELDS = ("_id", "id", "query_id", "qid")
@@ -69,7 +70,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
         Naming file and line: for a missing file, a wrong number of columns, a grade that is not an integer, an empty
         id, or a document judged twice with different grades.
     """
-    path = Path(path).expanduser()
+    path = local_path(path, "path").expanduser()
     if not path.is_file():
         raise InputError(f"{path} does not exist: pass a qrels file (BEIR's TSV or TREC's four columns)")
     qrels: dict[str, dict[str, int]] = {}

@@ -19,6 +19,7 @@ from indexing.indexes.qdrant.client import ClientEngine, with_back_off
 from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import QdrantEngine
 from indexing.indexes.qdrant.settings import QdrantServer
+from indexing.inputs import local_path
 from indexing.json_text import parse_json
 
 DEPLOYMENT = "deployment.json"
@@ -64,7 +65,7 @@ class FolderPlace(Place):
     def __init__(self, path: str | Path, engine: str = "edge") -> None:
         if engine not in ("edge", "local"):
             raise InputError(f"engine must be 'edge' or 'local', not {engine!r}")
-        self.path, self.engine, self.where = Path(path).resolve(), engine, str(path)
+        self.path, self.engine, self.where = local_path(path, "path").resolve(), engine, str(path)
         self._staging = hidden_sibling(self.path, "building")
 
     @classmethod

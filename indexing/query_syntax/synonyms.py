@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.plurals import counted
 from indexing.query_syntax.tree import Clause, Group, Leaf, Node, SyntaxQuery
 
@@ -43,7 +44,7 @@ class Synonyms:
         InputError
             Naming the file and the line.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:

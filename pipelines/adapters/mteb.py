@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hits, Run
+from indexing.inputs import listed, shown, text
 from indexing.resources import Closing
 from pipelines.adapters.common import missing
 from pipelines.build.job import build_collection
 from pipelines.search import SearchConfig, SearchPipeline
+from retrieve.protocols import check_encoder
 
 try:
     from mteb.models import ModelMeta
@@ -57,6 +59,9 @@ class PipelineSearch(Closing):
         name: str = "retrieve-rerank/pipeline",
         show_progress: bool = False,
     ) -> None:
+        for kind, encoder in (("dense", dense), ("sparse", sparse)):
+            if encoder is not None:
+                check_encoder(encoder, kind, kind)
         self.bm25, self.dense, self.sparse, self.show_progress = bm25, dense, sparse, show_progress
         if config is None:
             config = SearchConfig()
@@ -92,7 +97,7 @@ class PipelineSearch(Closing):
         """Search for a task's queries, rows with ``id`` and ``text``; return ``{query_id: {doc_id: score}}``."""
         if self._pipeline is None:
             raise InputError("there is no collection to search: call index with a corpus first")
-        texts = {str(row["id"]): query_text(row) for row in queries}
+        texts = {str(row["id"]): query_text(row) for row in _rows(queries, "queries")}
         if top_ranked is not None:
             hits = self._rerank(self._pipeline, texts, top_ranked).top(top_k)
         else:
@@ -140,6 +145,7 @@ class EncoderModel(AbsEncoder):
     """
 
     def __init__(self, encoder: "DenseEncoder", *, name: str = "retrieve-rerank/encoder") -> None:
+        check_encoder(encoder, "encoder", "dense")
         if encoder.similarity_fn_name not in ("cosine", "dot"):
             raise InputError(f"mteb compares by cosine or dot product, but {encoder!r} by {encoder.similarity_fn_name}")
         self.model, self.encoder = encoder, encoder
@@ -161,21 +167,35 @@ class EncoderModel(AbsEncoder):
 
 def query_text(row: Mapping[str, Any]) -> str:
     """Return a query as one text as mteb does for encoders: a conversation joined, then a space and the instruction."""
-    text = row["text"]
-    if not isinstance(text, str):
-        text = "; ".join(turn if isinstance(turn, str) else f"{turn['role']}: {turn['content']}" for turn in text)
+    asked = row["text"]
+    if not isinstance(asked, str):
+        try:
+            asked = "; ".join(turn if isinstance(turn, str) else f"{turn['role']}: {turn['content']}" for turn in asked)
+        except (TypeError, KeyError):
+            raise InputError(f"a query's text must be a string or a conversation, not {shown(asked)}") from None
     instruction = row.get("instruction")
-    return text if instruction is None else f"{text} {instruction}"
+    return asked if instruction is None else f"{asked} {instruction}"
 
 
 def _documents(corpus: Iterable[Mapping[str, Any]]) -> Iterator[Document]:
-    return (Document(str(row["id"]), row["text"] or "", row.get("title") or "") for row in corpus)
+    rows = _rows(corpus, "corpus")
+    return (Document(str(row["id"]), row["text"] or "", row.get("title") or "") for row in rows)
+
+
+def _rows(rows: Any, name: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a task's table; check that each has an id and a text."""
+    for place, row in enumerate(listed(rows, name, "rows")):
+        if not isinstance(row, Mapping) or row.get("id") is None or "text" not in row:
+            raise InputError(f"{name}: row {place} (from 0) must have 'id' and 'text', as in mteb, and is {shown(row)}")
+        yield row
 
 
 def _meta(name: str, identity: Mapping[str, Any], **fields: Any) -> "ModelMeta":
     """Return mteb's description of a model; the revision depends on the weights and settings, not on their path."""
-    text = json.dumps(_without_names(identity), sort_keys=True, default=str)
-    revision = hashlib.sha256(text.encode()).hexdigest()[:16]
+    if text(name, "name").count("/") != 1 or not all(name.split("/")):
+        raise InputError(f"name must be of the form organisation/model, not {name!r}")
+    written = json.dumps(_without_names(identity), sort_keys=True, default=str)
+    revision = hashlib.sha256(written.encode()).hexdigest()[:16]
     empty = ModelMeta.create_empty()
     return ModelMeta(**{**empty.model_dump(), "name": name, "revision": revision, **fields})
 

@@ -155,8 +155,9 @@ def _encoded(known: KnownRows, encoders: Mapping[str, DocumentEncoder], clock: S
     for name, encode in _encoding(encoders).items():
         with clock(f"{name} encoding"):
             rows[name] = known.complete(name, encode)
-        if not _is_finite(rows[name]):
-            raise ModelError(f"the encoder of the leg {name!r} returns NaN or infinite values")
+        if (spoiled := _spoiled_row(rows[name])) is not None:
+            doc_id = known.documents[spoiled].doc_id
+            raise ModelError(f"the encoder of the leg {name!r} returns a NaN or an infinity for document {doc_id!r}")
     return rows
 
 
@@ -177,14 +178,18 @@ def _encoding(encoders: Mapping[str, DocumentEncoder]) -> dict[str, Callable[[Se
     return encode
 
 
-def _is_finite(rows: Any) -> bool:
-    """Return whether vectors, term weights or token vectors are all finite numbers."""
+def _spoiled_row(rows: Any) -> int | None:
+    """Return the first row of vectors, term weights or token vectors with a NaN or an infinity."""
+    offsets = None
     if isinstance(rows, TokenVectors):
-        rows = rows.vectors
+        rows, offsets = rows.vectors, rows.offsets
     elif hasattr(rows, "indptr"):  # term weights, as CSR
-        rows = rows.data
+        rows, offsets = rows.data, rows.indptr
     values = np.asarray(rows)
-    return values.dtype.kind != "f" or bool(np.isfinite(values).all())
+    if values.dtype.kind != "f" or (finite := np.isfinite(values)).all():
+        return None
+    at = int(np.argmin(finite.reshape(len(values), -1).all(axis=1)))
+    return at if offsets is None else int(np.searchsorted(offsets, at, side="right")) - 1
 
 
 def _parted(
@@ -201,18 +206,21 @@ def _parted(
     if not isinstance(corpus, Corpus) or corpus.on_error != "skip" or isinstance(problem, EndpointError):
         raise problem
     sound: list[Document] = []
-    spoiled: list[Document] = []
+    spoiled: dict[str, ModelError] = {}
     for document in batch:
         try:
-            is_sound = all(_is_finite(encoder.encode_document([document.contents])) for encoder in encoders.values())
-        except ModelError:
-            is_sound = False
-        (sound if is_sound else spoiled).append(document)
-    if not sound or not spoiled or any(is_chunk(document.metadata) for document in spoiled):
+            _encoded(KnownRows.none([document]), encoders, Stopwatch())
+            sound.append(document)
+        except EndpointError:
+            raise
+        except ModelError as own:
+            spoiled[document.doc_id] = own
+    refused = [document for document in batch if document.doc_id in spoiled]
+    if not sound or not refused or any(is_chunk(document.metadata) for document in refused):
         raise problem
-    for document in spoiled:
-        corpus.refuse(document, f"document {document.doc_id!r}: {problem}")
-    return sound, spoiled
+    for document in refused:
+        corpus.refuse(document, f"document {document.doc_id!r}: {spoiled[document.doc_id]}")
+    return sound, refused
 
 
 def check_first(corpus: Iterable[Document], collection: CollectionWriter, show_progress: bool) -> None:

@@ -15,6 +15,7 @@ from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.filters import check_fields
 from indexing.indexes.registry import Backend, kind_of
+from indexing.inputs import local_path
 from retrieve.protocols import check_encoder, similarity_name
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def is_built(path: str | Path, corpus: Iterable[Document], **wanted: Any) -> boo
         As for `make_plan`. Index parameters that it leaves open may have any value.
     """
     try:
-        manifest = read_manifest(Path(path))
+        manifest = read_manifest(local_path(path, "path"))
     except StorageError:
         return False
     return _holds(manifest, corpus) and _fits(manifest, make_plan(**wanted))
@@ -144,7 +145,7 @@ def _fits(manifest: Manifest, plan: Plan) -> bool:
 def may_be_built(path: str | Path, corpus: Iterable[Document], legs: Iterable[str], fields: Mapping[str, str]) -> bool:
     """Return whether `is_built` may be true for these names of legs and these fields, without loading an encoder."""
     try:
-        manifest = read_manifest(Path(path))
+        manifest = read_manifest(local_path(path, "path"))
     except StorageError:
         return False
     fitting = set(legs) <= manifest.legs.keys() and fields.items() <= dict(manifest.fields).items()

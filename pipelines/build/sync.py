@@ -12,6 +12,7 @@ from indexing.collection.manifest import read_manifest
 from indexing.collection.store import DocumentStore
 from indexing.corpora import FilesCorpus
 from indexing.errors import InputError, StorageError
+from indexing.inputs import local_path
 from indexing.plurals import counted
 from pipelines.build.job import update_collection
 from pipelines.build.report import BuildReport
@@ -110,7 +111,7 @@ def left_out_text(left_out: Mapping[str, int]) -> str:
 def is_of_files(path: str | Path) -> bool:
     """Return whether there is a collection at `path` that was built from files."""
     try:
-        return bool((read_manifest(Path(path)).corpus.get("reading") or {}).get("files"))
+        return bool((read_manifest(local_path(path, "path")).corpus.get("reading") or {}).get("files"))
     except (StorageError, AttributeError):
         return False
 
@@ -123,7 +124,7 @@ def find_changes(corpus: FilesCorpus, path: str | Path) -> Changes:
     InputError
         When the collection was not built from files, or with another chunking.
     """
-    manifest = read_manifest(Path(path))
+    manifest = read_manifest(local_path(path, "path"))
     if (reading := manifest.corpus.get("reading") or {}) != corpus.reading():
         how = "not from files" if not reading.get("files") else f"with other chunks ({reading.get('chunking')})"
         if reading.get("reader") != corpus.reading().get("reader"):

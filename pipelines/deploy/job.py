@@ -14,6 +14,7 @@ from indexing.deployment.layout import Layout, deployed_leg
 from indexing.deployment.places import FolderPlace, Place, ServerPlace, is_server
 from indexing.deployment.sending import Sender
 from indexing.errors import InputError, StorageError
+from indexing.inputs import local_path
 from pipelines.search.config import SearchConfig
 from pipelines.search.tenants import check_tenants
 
@@ -129,7 +130,9 @@ def _place(
     collection: str | Path, to: str | Path, name: str | None, engine: str, shards: int | None, replicas: int | None
 ) -> Place:
     if is_server(str(to)):
-        return ServerPlace(str(to), name or Path(collection).resolve().name, shards=shards, replicas=replicas)
+        return ServerPlace(
+            str(to), name or local_path(collection, "collection").resolve().name, shards=shards, replicas=replicas
+        )
     for option, value in (("name", name), ("shards", shards), ("replicas", replicas)):
         if value is not None:
             raise InputError(f"{option} is for a server, and {to} is a folder: leave it out")

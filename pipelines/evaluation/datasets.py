@@ -10,7 +10,7 @@ from pathlib import Path
 
 from indexing.corpora.queries import qrels_of, queries_of, read_qrels
 from indexing.errors import InputError
-from indexing.inputs import shown
+from indexing.inputs import local_path, shown
 from indexing.plurals import counted
 from pipelines.evaluation.checks import check_corpus as run_checks
 from pipelines.evaluation.judged_corpus import JudgedCorpus
@@ -195,7 +195,7 @@ def _data_folder(data_dir: str | Path | None) -> Path | None:
 
 def _find_folder(name_or_folder: str | Path, data: Path | None) -> Path | None:
     """Return the collection's local folder; None if it must be downloaded from the Hub."""
-    name, here = str(name_or_folder), Path(name_or_folder).expanduser()
+    name, here = str(name_or_folder), local_path(name_or_folder, "name_or_folder").expanduser()
     if _is_collection(here):
         return here
     for folder in _candidates(name, data) if data is not None else ():

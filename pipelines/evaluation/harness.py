@@ -14,7 +14,7 @@ import numpy as np
 
 from indexing.disk import write_json
 from indexing.errors import InputError
-from indexing.inputs import require_positive
+from indexing.inputs import local_path, require_positive
 from indexing.plurals import counted
 from pipelines.build.plan import corpus_record
 from pipelines.evaluation.checks import Checks, check_corpus
@@ -106,7 +106,7 @@ def run_benchmark(
     InputError
         For options that contradict each other, before anything is built if possible.
     """
-    output, settings, models = Path(output), settings or Settings(), models or Models()
+    output, settings, models = local_path(output, "output"), settings or Settings(), models or Models()
     imported = dict(imported or {})
     check_plan(plan, imported, settings, baseline)
     if not datasets:

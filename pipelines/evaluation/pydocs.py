@@ -26,6 +26,7 @@ from typing import Any
 
 from indexing.disk import write_json
 from indexing.errors import SetupError, StorageError
+from indexing.inputs import local_path
 from indexing.json_text import parse_json
 from indexing.progress import progress
 from pipelines.near_duplicates import NearDuplicates
@@ -112,7 +113,7 @@ def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
     StorageError
         When `folder` contains something else.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder, "folder").expanduser()
     source = _source()
     if folder.exists() and any(folder.iterdir()):
         stored_source = _stored_source(folder)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.json_text import parse_json
 from indexing.plurals import counted
 from pipelines.measures.evaluate import Scores
@@ -85,7 +86,7 @@ def read_results(path: str | Path) -> Results:
     InputError
         For a file that is missing, not JSON, of another format, or incomplete.
     """
-    path = Path(path).expanduser()
+    path = local_path(path, "path").expanduser()
     path = path / "results.json" if path.is_dir() else path
     if not path.is_file():
         raise InputError(f"{path} does not exist: give the results.json that an evaluation wrote, or its folder")

@@ -174,11 +174,16 @@ class System:
         reranker = self.config.reranker
         return k if reranker is None else max(k, reranker.candidates)
 
-    def leg_depth(self, name: str, k: int) -> int:
-        """Return the number of hits that this leg gives when `k` are scored."""
+    def leg_depths(self, k: int) -> dict[str, int]:
+        """Return the number of hits that each leg gives to a search, when `k` are scored."""
         legs = self.config.legs or {}
-        depth = legs[name].depth or self.config.depth
-        return self.first_stage(k) if len(legs) == 1 else max(self.first_stage(k), depth)
+        if len(legs) == 1:
+            return dict.fromkeys(legs, self.first_stage(k))
+        return {name: leg.depth or self.config.depth for name, leg in legs.items()}
+
+    def deepest(self, k: int) -> int:
+        """Return the most hits that a search asks a leg for, when `k` are scored."""
+        return max(self.first_stage(k), *self.leg_depths(k).values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from pipelines.search.fusing import make_fusion
 from pipelines.search.judged_parents import CHUNKS, Parents
 from retrieve.hybrid import HybridRetriever
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 """Version of the cached answers; to be raised when the same system answers differently."""
 
 UNJUDGED_DEPTH = 10
@@ -249,19 +249,27 @@ class _Runner:
         if self.settings.timing:
             cost |= self._time(system, legs)
         k, config = self.k, system.config
-        answers, seconds = [], 0.0
-        for name in system.legs:
-            hits, spent = self._leg_hits(legs[name], system.leg_depth(name, k))
-            answers.append(hits)
-            seconds += spent
+        first_stage, spent, waited = system.first_stage(k), {}, 0.0
+
+        def answers(depths: Mapping[str, int]) -> list[Hits]:
+            nonlocal waited
+            start, found = time.perf_counter(), []
+            for name in system.legs:
+                hits, depth, seconds = self._leg_hits(legs[name], depths[name])
+                spent[name, depth] = seconds
+                found.append(hits)
+            waited += time.perf_counter() - start
+            return found
+
         start = time.perf_counter()
-        if len(answers) == 1:
-            pool = answers[0].as_leg(system.legs[0])
+        if len(system.legs) == 1:
+            pool = answers(system.leg_depths(k))[0].as_leg(system.legs[0])
         else:
             retrievers = [legs[name].retriever for name in system.legs]
-            with HybridRetriever(retrievers, fusion=make_fusion(config.fusion, retrievers)) as hybrid:
-                pool = hybrid.fuse(legs[system.legs[0]].read(self.texts), answers)
-        pool = hits = pool.top(system.first_stage(k))
+            fusion = make_fusion(config.fusion, retrievers)
+            with HybridRetriever(retrievers, fusion=fusion, depth=system.leg_depths(k)) as hybrid:
+                pool = hybrid.fuse(legs[system.legs[0]].read(self.texts), first_stage, answers)
+        pool = hits = pool.top(first_stage)
         reranker = system_reranker(system, legs, self.models)
         if reranker is not None and config.reranker is not None:
             hits = reranker.rerank(
@@ -273,7 +281,7 @@ class _Runner:
                 show_progress=self.settings.show_progress,
             )
         cost |= {
-            "query_s": round(seconds + time.perf_counter() - start, 3),
+            "query_s": round(sum(spent.values()) + time.perf_counter() - start - waited, 3),
             "encode_s": _sum(legs[name].encode_s for name in system.legs),
             "build_s": _sum(legs[name].build_s for name in system.legs),
             "index_bytes": sum(legs[name].index_bytes for name in system.legs) + reranker_bytes(system, legs),
@@ -281,12 +289,12 @@ class _Runner:
         }
         return {"cost": cost}, hits.top(k), pool
 
-    def _leg_hits(self, leg: OpenLeg, depth: int) -> tuple[Hits, float]:
-        """Return a leg's hits and the seconds of their search; an exact leg is searched once, at the largest depth."""
+    def _leg_hits(self, leg: OpenLeg, depth: int) -> tuple[Hits, int, float]:
+        """Return a leg's hits, and the depth and seconds of their search; an exact leg is searched once, deepest."""
         wanted = depth
         if leg.exact:
             using = (system for system in self.plan.systems if leg.name in system.legs)
-            wanted = max(depth, *(system.leg_depth(leg.name, self.k) for system in using))
+            wanted = max(depth, *(system.deepest(self.k) for system in using))
         name = leg.cache_name
         if name not in self.found or not self._serves(leg, self.found[name][0], depth):
             path = self.state / "legs" / (f"{name}.json" if leg.exact else f"{name}@{depth}.json")
@@ -301,8 +309,8 @@ class _Runner:
                 record = {"depth": wanted, "seconds": time.perf_counter() - start}
                 keep(path, key, record, hits)
             self.found[name] = (record["depth"], hits, record["seconds"])
-        _, hits, seconds = self.found[name]
-        return hits.top(depth), seconds
+        searched, hits, seconds = self.found[name]
+        return hits.top(depth), searched, seconds
 
     @staticmethod
     def _serves(leg: OpenLeg, found: int, wanted: int) -> bool:
@@ -314,10 +322,8 @@ class _Runner:
         retrievers = [legs[name].retriever for name in system.legs]
         retriever, hybrid = retrievers[0], None
         if len(retrievers) > 1:
-            depths = {name: system.leg_depth(name, k) for name in system.legs}
-            retriever = hybrid = HybridRetriever(
-                retrievers, fusion=make_fusion(config.fusion, retrievers), depth=depths
-            )
+            fusion = make_fusion(config.fusion, retrievers)
+            retriever = hybrid = HybridRetriever(retrievers, fusion=fusion, depth=system.leg_depths(k))
         options: dict[str, Any] = {}
         if config.reranker is not None:
             options = {"candidates": config.reranker.candidates, "budget": config.reranker.budget}

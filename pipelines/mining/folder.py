@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_atomically, write_json
 from indexing.errors import InputError, StorageError
+from indexing.inputs import local_path
 from indexing.json_text import parse_json
 from pipelines.mining.relevant_documents import Positive
 
@@ -93,7 +94,7 @@ def read_mined(path: str | Path) -> Any:
     """
     from datasets import Dataset
 
-    parts = sorted(Path(path).glob("part-*.parquet"))
+    parts = sorted(local_path(path, "path").glob("part-*.parquet"))
     if not parts:
         raise StorageError(f"{path} holds no mined rows (part-*.parquet): run `retrieve mine` first")
     # `datasets` cannot read Parquet files without rows.

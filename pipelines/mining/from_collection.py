@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from indexing.disk import write_atomically, write_json
 from indexing.errors import InputError
 from indexing.hits import Hits
-from indexing.inputs import shown, whole_number
+from indexing.inputs import local_path, shown, whole_number
 from indexing.progress import progress
 from pipelines.mining.candidates import Candidates, from_hits, repeated
 from pipelines.mining.filtering import Counts, Limits, Sampling, chosen, filtered
@@ -144,7 +144,7 @@ def mine(
     usable = [query_id for query_id in queries if positives.get(query_id)]
     if not usable:
         raise InputError("no query has a positive document: nothing can be mined")
-    folder = Path(path)
+    folder = local_path(path, "path")
     job = {"settings": asdict(settings), "queries": len(usable), "scorer": scorer_name, "sources": list(sources)}
     job |= {"pairs": pairs, "collection": collection}
     claim(folder, job)

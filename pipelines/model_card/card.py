@@ -12,6 +12,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any
 
 from indexing.disk import write_atomically
+from indexing.inputs import local_path
 from pipelines.model_card.citations import citations
 from pipelines.model_card.dataset import DatasetFacts
 from pipelines.model_card.evaluations import Evaluations, EvaluationTable
@@ -231,7 +232,7 @@ def is_by_hand(path: Path) -> bool:
 
 def write_card(folder: str | Path, card: Card, encoder: "Encoder") -> None:
     """Write a card into a model folder, unless its README.md was written by hand."""
-    path = Path(folder) / "README.md"
+    path = local_path(folder, "folder") / "README.md"
     if is_by_hand(path):
         return
     text = card.text(encoder).encode()

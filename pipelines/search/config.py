@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.query_syntax import QuerySyntax
 from indexing.settings_files import read_dataclass, read_yaml, write_yaml
 from retrieve.hybrid import DEPTH, OnLegError
@@ -145,7 +146,7 @@ class SearchConfig:
         """
         if isinstance(source, Mapping):
             return read_dataclass(cls, _expanded(source, where), where)
-        content = read_yaml(source)
+        content = read_yaml(local_path(source, "the configuration"))
         return read_dataclass(cls, _expanded({} if content is None else content, str(source)), str(source))
 
     @classmethod
@@ -158,7 +159,7 @@ class SearchConfig:
             As for `load`, and for a model behind a URL: a collection may come from anywhere, and its file alone must
             not make a search send queries to a server.
         """
-        path = Path(directory) / SEARCH_FILE
+        path = local_path(directory, "directory") / SEARCH_FILE
         if not path.is_file():
             return cls()
         config = cls.load(path)

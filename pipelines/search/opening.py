@@ -11,6 +11,7 @@ from indexing.collection.manifest import Manifest
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.query_syntax import Synonyms
 from indexing.resources import twin
 from pipelines.models import DENSE_TOKENS, LATE_INTERACTION, Models
@@ -93,7 +94,7 @@ def _stored_config(search: Mapping[str, Any], where: str | Path) -> SearchConfig
 
 def is_deployed(where: str | Path) -> bool:
     """Return whether this names a deployed collection: a URL, or the folder of one."""
-    return str(where).startswith(("http://", "https://")) or (Path(where) / "deployment.json").is_file()
+    return str(where).startswith(("http://", "https://")) or (local_path(where, "where") / "deployment.json").is_file()
 
 
 class LegRetrievers:

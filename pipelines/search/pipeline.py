@@ -14,6 +14,7 @@ from indexing.collection.snapshot import Snapshot
 from indexing.disk import file_stamp
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.inputs import local_path
 from indexing.query_syntax import QuerySyntax
 from pipelines.models import Models
 from pipelines.search.blocks import blocks, search_blocks
@@ -170,7 +171,7 @@ class SearchPipeline(Following):
             models or Models(),
         )
         collection, config = open_collection(directory, config)
-        search_file = Path(directory) / SEARCH_FILE
+        search_file = local_path(directory, "directory") / SEARCH_FILE
 
         def build(snapshot: Snapshot) -> Parts:
             read = (search_file, file_stamp(search_file)) if config is None else None
@@ -219,7 +220,7 @@ class SearchPipeline(Following):
         config = self._parts.config
         if config is None:
             raise InputError("a pipeline made of loaded parts cannot be saved: open it from its collection")
-        path = self.collection.path / SEARCH_FILE if path is None else Path(path)
+        path = self.collection.path / SEARCH_FILE if path is None else local_path(path, "path")
         if self.reranker is not None and config.reranker is None:
             raise InputError(f"the reranker {type(self.reranker).__name__} was given loaded: open it by its name")
         config = replace(config, reranker=with_fingerprint(config.reranker, self.reranker))

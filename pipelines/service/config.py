@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.settings_files import read_dataclass, read_yaml
 
 LARGEST_PORT = 65535
@@ -156,7 +157,7 @@ class ServeConfig:
             For an unknown key or an invalid value, naming the file and the key.
         """
         config = read_dataclass(cls, read_yaml(path) or {}, str(path))
-        folder = Path(path).expanduser().parent
+        folder = local_path(path, "path").expanduser().parent
 
         def located(name: str | None) -> str | None:
             return None if name is None else str(folder / name)

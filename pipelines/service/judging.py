@@ -9,6 +9,7 @@ from pathlib import Path
 from indexing.corpora.queries import read_qrels
 from indexing.disk import write_atomically
 from indexing.errors import InputError
+from indexing.inputs import local_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Judgements:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = local_path(path, "path")
         self.queries = self.path.with_name(f"{self.path.stem}.queries.jsonl")
         self._lock = threading.Lock()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.settings_files import read_dataclass, read_yaml, write_yaml
 from pipelines.service.errors import ServiceError
 
@@ -71,7 +72,7 @@ def load_keys(path: str | Path) -> list[ApiKey]:
 
 def add_key(path: str | Path, scope: Scope, *, note: str = "", expires: str | None = None) -> str:
     """Create a key, append its digest to a file and return the key, which is stored nowhere."""
-    file = Path(path)
+    file = local_path(path, "path")
     _date(expires, "expires")
     known = load_keys(file) if file.exists() else []
     secret = PREFIX + secrets.token_urlsafe(32)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import MultiVectorTrainingArguments, SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule
@@ -330,7 +331,7 @@ class Trainer(transformers.Trainer):
 
         After a run with `load_best_model_at_end` this is the best model.
         """
-        folder = Path(str(self.args.output_dir)) / FINAL if path is None else Path(path)
+        folder = Path(str(self.args.output_dir)) / FINAL if path is None else local_path(path, "path")
         self._save(str(folder))
         return folder
 

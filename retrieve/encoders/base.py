@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict
 
 from indexing.errors import InputError, ModelError
-from indexing.inputs import whole_number
+from indexing.inputs import local_path, whole_number
 from retrieve.encoders.adapters import Adapted
 from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
@@ -256,7 +256,7 @@ class Encoder(Adapted, Exported):
         InputError
             If the folder has content.
         """
-        save_modules(self.modules, Path(path), self.settings, card=self._card())
+        save_modules(self.modules, local_path(path, "path"), self.settings, card=self._card())
 
     def _card(self) -> str | None:
         return None if self.model_card_data is None else self.model_card_data.text(self)

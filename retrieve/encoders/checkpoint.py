@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import ModelError, RetrieveError
+from indexing.inputs import local_path
 from retrieve.encoders.modules import Step, is_known, module_files, module_loader
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class Checkpoint:
 
 def locate(model: str | Path, source: Source, *, organisation: str) -> tuple[Path, str | None]:
     """Return a checkpoint's folder, fetching it from the Hub if needed, and its commit there."""
-    path = Path(model).expanduser()
+    path = local_path(model, "model").expanduser()
     if path.is_dir():
         return path.absolute(), None
     if path.exists():

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError, ModelError
-from indexing.inputs import text, texts, whole_number
+from indexing.inputs import local_path, text, texts, whole_number
 from retrieve.encoders.base import LoadArguments
 from retrieve.encoders.engine import check_finite
 from retrieve.encoders.modules import Step
@@ -76,7 +76,7 @@ class CrossEncoder(PromptedEncoder):
             return super().save(path)
         # sentence-transformers before 5.4 reads the activation from here.
         first.model.config.sentence_transformers = {"activation_fn": self.settings["activation_fn"]}
-        return save_modules(self.modules, Path(path), self.settings, listed=False, card=self._card())
+        return save_modules(self.modules, local_path(path, "path"), self.settings, listed=False, card=self._card())
 
     def predict(
         self,

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from indexing.errors import InputError, RetrieveError
-from indexing.inputs import shown
+from indexing.inputs import local_path, shown
 
 if TYPE_CHECKING:
     from retrieve.encoders.modules.transformer import Transformer
@@ -42,7 +42,7 @@ class Exported:
             raise InputError(
                 f"{shown(self)} has {len(found) or 'no'} transformers: an encoder with one can be exported"
             )
-        model, folder = found[0].model, Path(path)
+        model, folder = found[0].model, local_path(path, "path")
         if getattr(model, "peft_config", None):
             raise InputError("an adapter cannot be exported: add it to the weights first, with merge_adapters()")
         check_exportable(model, found[0].transformer_task, backend)

@@ -10,6 +10,7 @@ from indexing.corpora.sources.records import Record, Source
 from indexing.corpora.sources.tables import SAVED_DATASET, HubTable, Parquet
 from indexing.corpora.sources.text_files import Delimited, JsonLines
 from indexing.errors import InputError
+from indexing.inputs import local_path
 
 __all__ = ["Delimited", "HubTable", "JsonLines", "Parquet", "Record", "Source", "open_source"]
 
@@ -38,7 +39,7 @@ def open_source(
     InputError
         When `source` does not exist, or is of no supported kind.
     """
-    path = Path(source).expanduser()
+    path = local_path(source, "source").expanduser()
     if path.is_dir():
         return _in_folder(path, stem, split)
     if path.exists():
@@ -53,7 +54,7 @@ def is_of_records(source: str | Path) -> bool:
 
     A path that does not exist counts as the name of a dataset if it looks like one.
     """
-    path = Path(source).expanduser()
+    path = local_path(source, "source").expanduser()
     if path.is_dir():
         try:
             _in_folder(path, "corpus", None)

@@ -14,7 +14,7 @@ from typing import Any
 from indexing.corpora.sources.formats import Reader, check_reader, extract, is_known
 from indexing.corpora.sources.records import Record
 from indexing.errors import InputError
-from indexing.inputs import shown, whole_number
+from indexing.inputs import local_path, shown, whole_number
 from indexing.plurals import counted
 
 MOST_FILE_BYTES = 100_000_000
@@ -100,7 +100,7 @@ class Files:
         for source in sources:
             if not isinstance(source, str | Path) or not str(source):
                 raise InputError(f"a source must be the path of a folder or file, or a glob, not {shown(source)}")
-        self.sources = [Path(source).expanduser() for source in sources]
+        self.sources = [local_path(source, "source").expanduser() for source in sources]
         self.most_bytes, self.reader = whole_number(most_bytes, "most_bytes"), check_reader(reader)
         self.unchanged: Collection[str] = ()
         self.unread: dict[str, list[Any]] = {}

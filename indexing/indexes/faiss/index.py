@@ -22,7 +22,7 @@ from indexing.indexes.faiss.rescored import SignSearch
 from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
-from indexing.inputs import whole_number
+from indexing.inputs import local_path, whole_number
 from indexing.plurals import counted
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class FaissIndex(Index):
         **settings
             As in `FaissSettings`.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         chosen = FaissSettings(dimension, **settings)
         if (path / SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
@@ -117,7 +117,7 @@ class FaissIndex(Index):
         StorageError
             When there is no index, or it cannot be read.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         stored, index, ids = faiss_files.read_newest(path, mapped=read_only)
         return cls(
             path,

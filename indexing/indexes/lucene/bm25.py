@@ -39,7 +39,7 @@ from indexing.indexes.lucene.rare_words import RareWords
 from indexing.indexes.lucene.search import CONTENTS, LuceneSearch, make_searcher
 from indexing.indexes.lucene.structured import StructuredSearch
 from indexing.indexes.lucene.word_statistics import WordStatistics
-from indexing.inputs import texts
+from indexing.inputs import local_path, texts
 from indexing.plurals import counted
 from indexing.query_syntax import SyntaxQuery
 
@@ -111,7 +111,7 @@ class Bm25Index(LuceneIndex):
         if positions:
             settings["positions"] = True
         settings |= checked_similarity(similarity, mu, smoothing)
-        path = Path(path)
+        path = local_path(path, "path")
         cls._make_folder(path)
         return cls(path, settings, create=True, read_only=False)
 

@@ -24,6 +24,7 @@ from indexing.indexes.lucene.matched_terms import multiply_impacts
 from indexing.indexes.lucene.search import CONTENTS, escape
 from indexing.indexes.terms import read_vocabulary, write_vocabulary
 from indexing.indexes.vectors import LARGEST_IMPACT, LARGEST_LENGTH
+from indexing.inputs import local_path
 from indexing.plurals import counted
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class ImpactIndex(LuceneIndex):
         fields
             The metadata fields that searches may filter by, with their types (see `indexing.filters`).
         """
-        path = Path(path)
+        path = local_path(path, "path")
         if not 0 < scale < float("inf"):
             raise InputError(f"scale must be a number above 0, not {scale}")
         _check_vocabulary(vocabulary)

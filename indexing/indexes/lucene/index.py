@@ -23,7 +23,7 @@ from indexing.indexes.lucene.jvm import java_calls, java_class, java_errors
 from indexing.indexes.lucene.matched_terms import matched_terms
 from indexing.indexes.lucene.row import LuceneRow
 from indexing.indexes.lucene.search import CONTENTS, ID, LuceneSearch
-from indexing.inputs import require_positive
+from indexing.inputs import local_path, require_positive
 from indexing.json_text import parse_json
 from indexing.plurals import counted
 from indexing.seen_ids import SeenIds
@@ -90,7 +90,7 @@ class LuceneIndex(Index):
         StorageError
             When there is no index, one of another kind, or one that is open for writing elsewhere.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         return cls(path, cls._read_settings(path), create=False, read_only=read_only)
 
     def delete(self, ids: Sequence[str]) -> int:

@@ -40,7 +40,7 @@ from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import DOC_ID, SPARSE, Engine, QdrantServer, QdrantSettings
 from indexing.indexes.registry import analysis_of
 from indexing.indexes.terms import terms_by_score
-from indexing.inputs import texts
+from indexing.inputs import local_path, texts
 from indexing.plurals import counted
 from indexing.query_syntax import SyntaxQuery
 
@@ -151,9 +151,9 @@ class QdrantBm25Index(QdrantIndex):
             As for `Bm25Index.create`.
         """
         words = WordSettings(k1, b, analyzer)
-        analysis = analysis_of(analyzer, Path(path))
+        analysis = analysis_of(analyzer, local_path(path, "path"))
         settings = QdrantSettings(vocabulary=COLUMNS, on_disk=on_disk, idf=True)
-        path, made, name, declared = cls._make(Path(path), settings, fields, engine, server)
+        path, made, name, declared = cls._make(local_path(path, "path"), settings, fields, engine, server)
         index = cls(path, settings, declared, made, engine_name=name, server=server, words=words, analysis=analysis)
         index.commit()
         return index

@@ -28,6 +28,7 @@ from indexing.indexes.qdrant.tokens import document_tokens
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.terms import terms_by_score
 from indexing.indexes.vectors import check_vectors, check_weights
+from indexing.inputs import local_path
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
@@ -104,7 +105,7 @@ class QdrantIndex(Index):
         if settings.get("metric") in TOKEN_METRICS:
             settings = {"m": 0, **settings}  # a graph of token vectors takes long to build, and is seldom faster
         chosen = QdrantSettings(dimension, vocabulary, **settings)
-        path, made, name, declared = cls._make(Path(path), chosen, fields, engine, server)
+        path, made, name, declared = cls._make(local_path(path, "path"), chosen, fields, engine, server)
         index = cls(path, chosen, declared, made, engine_name=name, server=server)
         index.commit()
         return index
@@ -148,7 +149,7 @@ class QdrantIndex(Index):
         StorageError
             When there is no index, or another process has it open.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         stored = qdrant_files.read_settings(path, api_key)
         return cls._opened(path, stored, _engine(path, stored), read_only)
 

@@ -23,7 +23,7 @@ from indexing.indexes.tokens.files import Stored, TokenSettings
 from indexing.indexes.tokens.segment import TOKENS_AT_ONCE, Segment, first_small
 from indexing.indexes.tokens.stored import StoredVectors
 from indexing.indexes.vectors import check_token_vectors
-from indexing.inputs import require_positive
+from indexing.inputs import local_path, require_positive
 from indexing.max_sim import EMPTY_SCORE
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
@@ -87,7 +87,7 @@ class TokenIndex(Index):
         **settings: Any,
     ) -> Self:
         """Make an empty index in a folder that holds none; `settings` as in `TokenSettings`, others as in `Making`."""
-        path = Path(path)
+        path = local_path(path, "path")
         chosen = TokenSettings(dimension, **settings)
         if (path / SETTINGS).exists():
             raise StorageError(f"{path} already holds an index: open it, or remove the folder first")
@@ -110,7 +110,7 @@ class TokenIndex(Index):
         StorageError
             When there is no index, or it cannot be read.
         """
-        path = Path(path)
+        path = local_path(path, "path")
         stored, ids, book, segments = files.read_newest(path)
         if not read_only:
             files.remove_unnamed(path, stored)

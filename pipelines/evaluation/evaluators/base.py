@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from indexing.plurals import counted
 from pipelines.evaluation.evaluators.shared import shared_encodings
 
@@ -85,7 +86,7 @@ class Evaluator:
         dict
             Metrics by name; `primary_metric` is the name of the main one.
         """
-        call = Call(None if output_path is None else Path(output_path), epoch, steps)
+        call = Call(None if output_path is None else local_path(output_path, "output_path"), epoch, steps)
         return self.finished(self.score(model, call, **more), call, model)
 
     def score(self, model: Any, call: Call) -> Result:

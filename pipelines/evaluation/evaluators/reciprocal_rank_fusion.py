@@ -7,6 +7,7 @@ from typing import Any
 
 from indexing.disk import write_atomically
 from indexing.errors import InputError
+from indexing.inputs import local_path
 from pipelines.evaluation.evaluators.base import Call, Evaluator, Result, check_cutoffs
 from pipelines.evaluation.evaluators.checks import rows_of, same_length
 from pipelines.evaluation.evaluators.reranking import measures_of_orders
@@ -56,7 +57,7 @@ class ReciprocalRankFusionEvaluator(Evaluator):
         self, output_path: str | Path | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Score both rankings and their fusion."""
-        call = Call(None if output_path is None else Path(output_path), epoch, steps)
+        call = Call(None if output_path is None else local_path(output_path, "output_path"), epoch, steps)
         return self.finished(self.score(None, call), call)
 
     def score(self, model: None, call: Call) -> Result:

@@ -1,6 +1,9 @@
 """mteb evaluates a pipeline and an encoder with the scores of the same model in mteb's own wrapper."""
 
+import math
+
 import pytest
+from wrong_arguments import NOT_WHOLE, refused
 
 pytest.importorskip("mteb", reason="pip install 'retrieve-rerank[mteb]'")
 
@@ -125,6 +128,32 @@ class TestPipeline:
             PipelineSearch(dense=minilm, config={"depth": 50}),
         ]
         assert len({model.mteb_model_meta.revision for model in made}) == 4
+
+
+NO_ENCODER = ["x", b"x", 5, {"a": 1}, {1}, [1], math.nan, object()]
+NO_ROWS = ["x", b"x", None, 5, {"a": 1}, [None], ["a"], [{"id": 1}], [{"text": "x"}], [{"id": "1", "text": 5}]]
+ARGUMENTS = {
+    "dense": (lambda value: PipelineSearch(dense=value), NO_ENCODER),
+    "sparse": (lambda value: PipelineSearch(sparse=value), NO_ENCODER),
+    "config": (lambda value: PipelineSearch(config=value), [b"x", 5, {1}, [1], math.nan, "nosuch.yaml", {"a": 1}]),
+    "name": (lambda value: PipelineSearch(name=value), ["x", "/x", "a/b/c", "", None, 5, b"a/b", ["a/b"]]),
+    "encoder": (EncoderModel, [None, *NO_ENCODER]),
+    "corpus": (lambda value: PipelineSearch().index(value), NO_ROWS),
+}
+
+
+@pytest.mark.parametrize(("call", "value"), [(call, value) for call, values in ARGUMENTS.values() for value in values])
+def test_wrong_arguments(call, value):
+    refused(lambda: call(value))
+
+
+def test_wrong_arguments_of_a_search():
+    with PipelineSearch() as model:
+        model.index([{"id": "a", "text": "flour"}])
+        for rows in NO_ROWS:
+            refused(lambda rows=rows: model.search(rows, top_k=2))
+        for k in NOT_WHOLE:
+            refused(lambda k=k: model.search([{"id": "q", "text": "flour"}], top_k=k))
 
 
 def test_a_query_is_one_text():

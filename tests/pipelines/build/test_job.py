@@ -10,7 +10,7 @@ from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
 from indexing.collection.verify import verify
 from indexing.documents import Document
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError, ModelError, StorageError
 from pipelines.build.estimate import estimate_build
 from pipelines.build.job import build_legs, update_collection
 from pipelines.build.plan import Plan
@@ -99,12 +99,14 @@ def test_encoding_continues_while_the_batch_before_is_indexed(tmp_path, monkeypa
     assert verify(tmp_path / "c") == []
 
 
-def test_what_the_index_refuses_ends_the_build(tmp_path):
+def test_a_document_that_its_encoder_spoils_ends_the_build_and_is_named(tmp_path):
     class Broken(CheapVectors):
         def encode_document(self, texts):
-            return np.full((len(texts), 32), np.nan, np.float32)
+            vectors = super().encode_document(texts)
+            vectors[3:] = np.nan
+            return vectors
 
-    with pytest.raises(InputError, match="leg 'dense': the vector of 'd0' contains a NaN"):
+    with pytest.raises(ModelError, match="leg 'dense' returns a NaN or an infinity for document 'd3'"):
         build_legs(documents(2000, 0, 1), tmp_path / "c", dense_plan(Broken()), **QUIET)
     assert list(tmp_path.iterdir()) == []
 

@@ -133,12 +133,13 @@ def test_what_is_wrong_in_a_file_is_named_with_the_file(tmp_path, text, says):
     assert says in str(caught.value)
 
 
-def test_a_reranker_that_reads_more_than_is_scored_deepens_the_legs():
+def test_the_depths_of_a_system_are_those_of_its_searches():
     reranked = system("a", legs=["bm25"], reranker={"model": "late-interaction", "candidates": 150})
-    assert reranked.leg_depth("bm25", 100) == 150
-    both = system("a", legs={"bm25": {}, "dense": {"depth": 400}}, depth=300)
-    assert (both.leg_depth("bm25", 100), both.leg_depth("dense", 100), both.leg_depth("bm25", 500)) == (300, 400, 500)
-    assert system("a", legs=["bm25"], depth=300).leg_depth("bm25", 100) == 100
+    assert reranked.leg_depths(100) == {"bm25": 150} and reranked.deepest(100) == 150
+    assert system("a", legs=["bm25"], depth=300).leg_depths(100) == {"bm25": 100}
+    both = system("a", legs={"bm25": {}, "dense": {"depth": 400}}, depth=20)
+    assert both.leg_depths(100) == {"bm25": 20, "dense": 400}
+    assert (both.deepest(100), both.deepest(500)) == (400, 500)
 
 
 def test_fields_are_weights_of_a_bm25_leg():

@@ -47,6 +47,15 @@ def test_vectors_come_in_the_order_of_the_texts_whatever_the_order_of_the_answer
     assert "Authorization" not in sent[2]
 
 
+@pytest.mark.parametrize("kind", [RemoteEncoder, RemoteSparseEncoder])
+def test_an_encoder_is_refused_soon_when_nothing_answers(kind, monkeypatch) -> None:
+    """It does not wait as long as a batch of documents may take."""
+    monkeypatch.setattr("retrieve.remote.encoders.FIRST_SECONDS", 0.2)
+    path = "embed_sparse" if kind is RemoteSparseEncoder else "embed"
+    with pytest.raises(ModelError, match="cannot be reached"):
+        kind(f"http://127.0.0.1:9/{path}")
+
+
 def test_tokens_requests_and_retries_are_counted(server: Stub) -> None:
     encoder = RemoteEncoder(server.url, "m", batch=2)
     assert (encoder.usage.requests, encoder.usage.tokens, encoder.usage.retries) == (4, 24, 0)

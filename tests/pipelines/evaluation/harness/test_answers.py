@@ -28,6 +28,7 @@ def test_each_systems_run_is_what_a_pipeline_over_one_collection_answers(folder,
     pipelines = {
         "words": opened(legs=["bm25"]),
         "sum": opened(legs=["bm25", "dense", "sparse"], fusion=partial(weighted_sum, weights=[1, 2, 0.5])),
+        "shallow": opened(legs=["bm25", "dense"], depth=2),
         "reranked": opened(legs=["bm25", "dense"], reranker="late-interaction", candidates=4),
     }
     for name, pipeline in pipelines.items():
