@@ -227,10 +227,10 @@ def test_damaged_ids_of_vectors_are_named_by_search_and_verify_and_made_again(co
         assert len(opened.index("dense")) == COUNT
 
 
-SLOW = [pytest.param(how, marks=pytest.mark.slow) for how in ("empty", "50")]
+SLOW = [pytest.param(how, marks=pytest.mark.slow) for how in ("noise", "empty", "50")]
 
 
-@pytest.mark.parametrize("how", ["cut", "noise", *SLOW])
+@pytest.mark.parametrize("how", ["cut", *SLOW])
 def test_every_damaged_file_of_every_leg_is_reported_and_made_again(built, tmp_path, how):
     """Verify ended with an error of the engine for some files of a leg."""
     import shutil

@@ -70,7 +70,9 @@ class TestLines:
 
 
 class TestOutput:
-    @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
+    @pytest.mark.parametrize(
+        "encoding", ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "cp1252"))]
+    )
     def test_characters_that_the_output_cannot_encode_are_escaped(self, directory, encoding):
         table = retrieve("search", directory, "rockets", "-k", "1", PYTHONIOENCODING=encoding)
         assert table.returncode == 0, table.stderr

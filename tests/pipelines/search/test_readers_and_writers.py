@@ -357,7 +357,9 @@ class TestClosed:
 
 
 class TestForked:
-    @pytest.mark.parametrize("legs", [None, ["dense"], ["bm25"]], ids=["hybrid", "dense", "bm25"])
+    @pytest.mark.parametrize(
+        "legs", [None, pytest.param(["dense"], marks=pytest.mark.slow), ["bm25"]], ids=["hybrid", "dense", "bm25"]
+    )
     def test_a_forked_process_is_asked_to_spawn(self, hybrid_path, legs, tiny_dense):
         """In a process of its own, as pytest's threads would not survive the fork either."""
         code = (

@@ -86,6 +86,7 @@ def test_a_run_killed_without_warning_resumes_to_the_same_end(
     )
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_that_accumulates_two_batches(bert: Path, rows: Path, tmp_path: Path) -> None:
     # With plain SGD: Adam would turn a gradient of mere rounding errors into a full step.
     one, two = "{optim: sgd, gradient_accumulation_steps: 2}", "{optim: sgd}"
