@@ -1,5 +1,6 @@
 """Corpora: documents read from files and datasets; each malformed record is named, no other is lost."""
 
+import copy
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +11,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias
 
 from indexing.corpora.sources import Record, Source, open_source
+from indexing.corpora.sources.joined import Joined
 from indexing.corpora.sources.records import error_at, take_id, take_text
 from indexing.documents import Document
 from indexing.errors import InputError
@@ -209,6 +211,16 @@ class Corpus:
             with self.skipped_to.open("a", encoding="utf-8") as file:
                 file.writelines(self._refused)
         self._refused = []
+
+    def without_source(self) -> Self:
+        """Return a copy that makes documents of records which are read elsewhere (`stored_documents`)."""
+        bare = copy.copy(self)
+        bare.source, bare._check, bare._refused = Joined((), self.description), None, []
+        return bare
+
+    def stored_documents(self, record: Record) -> Sequence[Document]:
+        """Return the documents that a pass stores for a record; raise an `InputError` for a malformed one."""
+        return self._documents(record)[1]
 
     def _documents(self, record: Record) -> tuple[Document, Sequence[Document]]:
         """Return the document of a record, and the documents to store for it.

@@ -1,12 +1,14 @@
 """Encoding on many machines: a Ray Data job over ranges of a corpus, which survives the death of workers.
 
 The corpus is split into ranges by the lengths of its files alone. Workers, each with its own copy of the encoders, read
-one range at a time and write a file for each leg (`pipelines.build.encoded`), named by its contents. A range with an
-undamaged file is not encoded again. The build then looks texts up in these files instead of encoding them.
+one range at a time, make documents or chunks of it, and write a file for each leg (`pipelines.build.encoded`), named by
+its contents. A range with an undamaged file is not encoded again. The build then looks texts up in these files instead
+of encoding them.
 """
 
 import logging
 import os
+import pickle
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.collection.identity import differences
 from indexing.collection.legs import DocumentEncoder
-from indexing.corpora.corpus import Corpus, Fields
+from indexing.corpora.corpus import Corpus
+from indexing.corpora.sources.folder import FileGroup
 from indexing.corpora.sources.ranges import RANGE_BYTES, RANGE_ROWS, Range, split_into_ranges
 from indexing.errors import InputError, ModelError, RetrieveError, SetupError
 from indexing.plurals import counted
@@ -105,7 +108,7 @@ def encode_with_ray(
     Parameters
     ----------
     corpus
-        A corpus of Parquet or JSON lines files.
+        A corpus of Parquet or JSON lines files, or of files of people (`read_files`); also in chunks.
     encoders
         The encoder of each leg. Workers load it again from the same path or name and in the same precision.
     folder
@@ -114,7 +117,7 @@ def encode_with_ray(
     cluster
         The cluster; see `Cluster`.
     range_rows, range_bytes
-        Size of a range, in a Parquet file and in a JSON lines file.
+        Size of a range, in a Parquet file, and in a JSON lines file or of files of people together.
     show_progress
         Show a progress bar on stderr.
 
@@ -133,7 +136,7 @@ def encode_with_ray(
     ranges = split_into_ranges(corpus.source, rows=range_rows, size=range_bytes)
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    job = _Job({leg: _recipe(encoder) for leg, encoder in encoders.items()}, corpus.fields, str(folder))
+    job = _Job({leg: _recipe(encoder) for leg, encoder in encoders.items()}, corpus.without_source(), str(folder))
     done: dict[int, dict[str, Any]] = {}
     with (
         _connected(cluster or Cluster()) as workers,
@@ -168,7 +171,7 @@ class _Recipe:
 @dataclass(frozen=True, slots=True)
 class _Job:
     recipes: Mapping[str, _Recipe]
-    fields: Fields
+    corpus: Corpus
     folder: str
 
 
@@ -180,7 +183,7 @@ class _Worker:
         self._encoders: dict[str, DocumentEncoder] = {}
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        texts, malformed = self._texts(Range(row["path"], int(row["start"]), int(row["stop"])))
+        texts, malformed = self._texts(pickle.loads(row["part"]))  # made by the process that started the job
         digests = text_digests(texts)
         result: dict[str, Any] = {"number": row["number"], "documents": len(texts), "malformed": malformed}
         encoded = False
@@ -192,11 +195,12 @@ class _Worker:
             result[f"file {leg}"] = path.name
         return result | {"encoded": encoded, "worker": f"{platform.node()}:{os.getpid()}"}
 
-    def _texts(self, part: Range) -> tuple[list[str], int]:
-        texts, malformed = [], 0
+    def _texts(self, part: Range | FileGroup) -> tuple[list[str], int]:
+        texts: list[str] = []
+        malformed = 0
         for record in part.records():
             try:
-                texts.append(self._job.fields.document(record).contents)
+                texts += [document.contents for document in self._job.corpus.stored_documents(record)]
             except InputError:
                 malformed += 1
         return texts, malformed
@@ -221,16 +225,15 @@ def _recipe(encoder: "PromptedEncoder") -> _Recipe:
     return _Recipe(kind, model, arguments, encoder.identity)
 
 
-def _results(job: _Job, ranges: Sequence[Range], workers: int) -> Iterator[dict[str, Any]]:
+def _results(job: _Job, ranges: Sequence[Range | FileGroup], workers: int) -> Iterator[dict[str, Any]]:
     import ray
 
+    if not ranges:
+        return
     context = ray.data.DataContext.get_current()
     previous, context.enable_progress_bars = context.enable_progress_bars, False
     try:
-        items = [
-            {"number": number, "path": part.path, "start": part.start, "stop": part.stop}
-            for number, part in enumerate(ranges)
-        ]
+        items = [{"number": number, "part": pickle.dumps(part)} for number, part in enumerate(ranges)]
         gpus = ray.cluster_resources().get("GPU", 0)
         worker: Any = _Worker
         # One range per block, so that each is a task of its own, which any worker can retry alone.

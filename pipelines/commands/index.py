@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +238,8 @@ def run(options: argparse.Namespace) -> int:
         "tokens": options.late_interaction is not None,
     }
     if isinstance(corpus, FilesCorpus) and not options.overwrite and (options.update or is_of_files(options.to)):
-        return sync(options, corpus, legs, _quiet(options))
+        encoders = cache(lambda: _encoded(options, corpus, stored_encoders(options)))
+        return sync(options, corpus, legs, encoders, _quiet(options))
     if options.update:
         return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
     fields, indexes = check_fields(filter_fields(options.filter_field, files=of_files)), index_choices(options)
@@ -331,8 +333,6 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
     given = [name for name in ("ray_shards", "workers", "ray_address") if getattr(options, name) is not None]
     if given and options.engine != "ray":
         raise InputError(f"--{given[0].replace('_', '-')} requires --engine ray")
-    if options.engine == "ray" and options.chunk:
-        raise InputError("--engine ray cannot split documents into chunks: leave out --chunk, or use --engine local")
 
 
 def _encoded(options: argparse.Namespace, corpus: "Corpus", encoders: "Mapping[str, Any]") -> "Mapping[str, Any]":

@@ -3,13 +3,12 @@
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.plurals import counted
-from pipelines.commands.command import json_text, positive, stored_encoders
+from pipelines.commands.command import json_text, positive
 from pipelines.commands.index_options import index_parameters, option_of
 
 if TYPE_CHECKING:
@@ -62,8 +61,8 @@ def check_files_options(options: argparse.Namespace, *, files: bool) -> None:
     given = next((name for name in fields if getattr(options, name) is not None), None)
     if given is not None:
         raise InputError(f"--{given.replace('_', '-')} is for a corpus of records, not for files of documents")
-    if options.engine == "ray":
-        raise InputError("--engine ray reads Parquet and JSON lines, not files of documents: leave it out")
+    if options.engine == "ray" and options.watch is not None:
+        raise InputError("--watch does not go with --engine ray, which would start a job at each change")
     if options.watch is not None and options.dry_run:
         raise InputError("--watch does not go with --dry-run")
     if options.watch is not None and not options.watch > 0:
@@ -101,8 +100,17 @@ def files_corpus(options: argparse.Namespace, skipped_to: Path | None) -> "Files
     )
 
 
-def sync(options: argparse.Namespace, corpus: "FilesCorpus", legs: Mapping[str, bool], quiet: bool) -> int:
-    """Synchronise the collection with its files, print what was done, and go on with ``--watch``."""
+def sync(
+    options: argparse.Namespace,
+    corpus: "FilesCorpus",
+    legs: Mapping[str, bool],
+    encoders: "Callable[[], Mapping[str, DocumentEncoder]]",
+    quiet: bool,
+) -> int:
+    """Synchronise the collection with its files, print what was done, and go on with ``--watch``.
+
+    `encoders` returns the encoders of the collection's legs; it is called only if there is something to read.
+    """
     from pipelines.build.sync import find_changes, sync_files
 
     _check_same_legs(options, legs)
@@ -111,7 +119,7 @@ def sync(options: argparse.Namespace, corpus: "FilesCorpus", legs: Mapping[str, 
         listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
         print(json_text(counts) if options.json else f"{options.to}: {listed} files; nothing was written")
         return 0
-    how = _sync_options(options, cache(partial(stored_encoders, options)), quiet)
+    how = _sync_options(options, encoders, quiet)
     _print(options, sync_files(corpus, options.to, **how))
     return 0 if options.watch is None else _watch(options, corpus, how)
 

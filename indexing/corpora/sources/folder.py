@@ -6,7 +6,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
@@ -158,7 +158,7 @@ class Files:
             except InputError as problem:  # no property of the content: the next pass tries again
                 return Record(where, 1, {}, str(problem), where)
             try:
-                values = self._values(name, entry, data)
+                values = _values(name, entry, data, self.reader)
             except InputError as problem:
                 reason = str(problem)
             else:
@@ -226,24 +226,6 @@ class Files:
         else:
             self.left_out["link to another place in the folder"] += 1
 
-    def _values(self, name: str, entry: Entry, data: bytes) -> Mapping[str, Any]:
-        """Return the record of one file; empty if it has no text."""
-        extracted = extract(data, name, by=self.reader)
-        if not extracted.text.strip():
-            return {}
-        title = extracted.title or PurePath(name).stem
-        if extracted.format == "code":
-            title = PurePath(name).name
-        metadata = {
-            "path": name,
-            "format": extracted.format,
-            "title": title,
-            "modified": entry.modified,
-            "size": entry.size,
-            **({"language": extracted.language} if extracted.language else {}),
-        }
-        return {"_id": name, "text": extracted.text, "title": title, "metadata": metadata}
-
     def _expanded(self, source: Path) -> list[Path]:
         if source.exists() or source.is_symlink() or not has_glob(source):
             if not source.exists():
@@ -258,6 +240,68 @@ class Files:
         if not found:
             raise InputError(f"{source} matches no file")
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class FileGroup:
+    """Some of the files of a source, which can be read independently, also on other machines.
+
+    Parameters
+    ----------
+    entries
+        The files by id, with absolute paths.
+    most_bytes, reader
+        As in `Files`.
+    """
+
+    entries: tuple[tuple[str, Entry], ...]
+    most_bytes: int
+    reader: Reader
+
+    def records(self) -> Iterator[Record]:
+        """Read each file; what cannot be read is a problem."""
+        for name, entry in self.entries:
+            values: Mapping[str, Any] = {}
+            try:
+                values = _values(name, entry, _content(entry, self.most_bytes), self.reader)
+                problem = "" if values else "contains no text"
+            except InputError as error:
+                problem = str(error)
+            yield Record(str(entry.path), 1, values, problem, str(entry.path))
+
+
+def group_files(files: Files, size: int) -> list[FileGroup]:
+    """Split the files that the next pass reads into groups of about `size` bytes, in the order of ids."""
+    groups: list[list[tuple[str, Entry]]] = []
+    room = 0
+    for name, entry in sorted(files.entries.items()):
+        if name in files.unchanged or files.is_unread(name):
+            continue
+        if not groups or entry.size > room:
+            groups.append([])
+            room = size
+        groups[-1].append((name, replace(entry, path=entry.path.absolute())))
+        room -= entry.size
+    return [FileGroup(tuple(group), files.most_bytes, files.reader) for group in groups]
+
+
+def _values(name: str, entry: Entry, data: bytes, reader: Reader) -> Mapping[str, Any]:
+    """Return the record of one file; empty if it has no text."""
+    extracted = extract(data, name, by=reader)
+    if not extracted.text.strip():
+        return {}
+    title = extracted.title or PurePath(name).stem
+    if extracted.format == "code":
+        title = PurePath(name).name
+    metadata = {
+        "path": name,
+        "format": extracted.format,
+        "title": title,
+        "modified": entry.modified,
+        "size": entry.size,
+        **({"language": extracted.language} if extracted.language else {}),
+    }
+    return {"_id": name, "text": extracted.text, "title": title, "metadata": metadata}
 
 
 def _walk(files: Files, folder: Path) -> None:

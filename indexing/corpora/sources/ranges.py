@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from indexing.corpora.sources.folder import FileGroup, Files, group_files
 from indexing.corpora.sources.joined import Joined
 from indexing.corpora.sources.records import Record, Source
 from indexing.corpora.sources.tables import ROWS_PER_READ, Parquet, parquet_file, table_record
@@ -85,23 +86,31 @@ class _LinesInRange(JsonLines):
             raise InputError(f"{self.path} cannot be read: {error}") from error
 
 
-def split_into_ranges(source: Source, *, rows: int = RANGE_ROWS, size: int = RANGE_BYTES) -> list[Range]:
+def split_into_ranges(
+    source: Source, *, rows: int = RANGE_ROWS, size: int = RANGE_BYTES
+) -> list[Range] | list[FileGroup]:
     """Split a source into ranges, in reading order; only the length of each file is read.
 
     Parameters
     ----------
     source
-        One or more Parquet or JSON lines files.
+        One or more Parquet or JSON lines files, or files of people.
     rows, size
-        Rows of a Parquet file, and bytes of a JSON lines file, per range.
+        Rows of a Parquet file, and bytes of a JSON lines file or of files together, per range.
 
     Raises
     ------
     InputError
         For a source of another kind.
     """
+    if isinstance(source, Files):
+        return group_files(source, size)
+    return _ranges(source, rows, size)
+
+
+def _ranges(source: Source, rows: int, size: int) -> list[Range]:
     if isinstance(source, Joined):
-        return [part for joined in source.parts for part in split_into_ranges(joined, rows=rows, size=size)]
+        return [part for joined in source.parts for part in _ranges(joined, rows, size)]
     if isinstance(source, Parquet):
         return [
             Range(str(path.absolute()), start, min(start + rows, count))
@@ -110,7 +119,9 @@ def split_into_ranges(source: Source, *, rows: int = RANGE_ROWS, size: int = RAN
             for start in range(0, count, rows)
         ]
     if not isinstance(source, JsonLines):
-        raise InputError(f"{source.description} cannot be split into ranges: pass Parquet or JSON lines files")
+        raise InputError(
+            f"{source.description} cannot be split into ranges: pass Parquet or JSON lines files, or documents"
+        )
     path = str(source.path.absolute())
     if source.path.suffix == ".gz" or source.is_ended_by_cr:
         return [Range(path, 0, -1)]

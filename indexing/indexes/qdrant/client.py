@@ -1,5 +1,6 @@
 """ClientEngine: qdrant-client on a Qdrant server or cluster, or in its local mode (brute force in NumPy, for tests)."""
 
+import math
 import os
 import random
 import time
@@ -143,8 +144,13 @@ class ClientEngine:
         return [self._point(record) for record in found], following
 
     def _point(self, record: Any) -> Point:
-        vectors = record.vector or {}
-        return Point(str(record.id), {name: _as_stored(one) for name, one in vectors.items()}, record.payload or {})
+        vectors = {name: _as_stored(one) for name, one in (record.vector or {}).items()}
+        if self._local:
+            # The local mode normalises vectors when they are written, and reads them from its files as they were.
+            for name in vectors.keys() & {name for name, one in self._schema.vectors.items() if one.cosine}:
+                norm = math.sqrt(math.fsum(value * value for value in vectors[name]))
+                vectors[name] = [value / norm for value in vectors[name]] if norm else vectors[name]
+        return Point(str(record.id), vectors, record.payload or {})
 
     def optimize(self) -> None:
         """Wait until the server has built its graphs, which it does by itself."""

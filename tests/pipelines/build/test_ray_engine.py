@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
+from late_interaction import write_colbert
 
 from checkpoints import write_bert
 from indexing.collection.reader import Collection
@@ -22,7 +23,8 @@ from pipelines.build.job import build_legs
 from pipelines.build.plan import make_plan
 from pipelines.build.ray_engine import Cluster, encode_with_ray
 from pipelines.cli import main
-from retrieve.encoders import DenseEncoder, SparseEncoder
+from retrieve.encoders import DenseEncoder, MultiVectorEncoder, SparseEncoder
+from retrieve.encoders.dense_tokens import DenseTokens
 
 pytestmark = pytest.mark.slow
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'retrieve-rerank[ray]'")
@@ -164,6 +166,66 @@ def test_term_weights_are_encoded_by_workers_as_well(tmp_path, model, cluster):
                 theirs.index("sparse").score(questions, [ids] * 2),
                 ours.index("sparse").score(questions, [ids] * 2),
                 rtol=1e-3,
+            )
+
+
+def test_token_vectors_are_encoded_by_workers_as_well(tmp_path, model, cluster):
+    corpus = read_corpus(in_lines(tmp_path / "corpus", 60))
+    colbert = MultiVectorEncoder(write_colbert(tmp_path / "colbert", document_length=30), dtype="float32", device="cpu")
+    dense = DenseEncoder(model, dtype="float32")
+    for name, encoder in (("colbert", colbert), ("pooled", DenseTokens(dense, pool_factor=2))):
+        folder = tmp_path / f"encoded-{name}"
+        done = encode_with_ray(corpus, {"tokens": encoder}, folder, cluster=TWO, range_bytes=1024, **QUIET)
+        assert (done.documents, done.encoded) == (60, done.ranges) and done.ranges > 2
+        plan = make_plan(bm25=False, multi_vector=encoder)
+        build_legs(corpus, tmp_path / f"here-{name}", plan, **QUIET)
+        build_legs(corpus, tmp_path / f"there-{name}", replace(plan, encoders=done.encoders), **QUIET)
+        questions, ids = encoder.encode_query(["water wave 17", "light"]), [record["_id"] for record in records(60)]
+        with (
+            Collection.open(tmp_path / f"here-{name}") as ours,
+            Collection.open(tmp_path / f"there-{name}") as theirs,
+        ):
+            np.testing.assert_allclose(
+                theirs.index("tokens").score(questions, [ids] * 2),
+                ours.index("tokens").score(questions, [ids] * 2),
+                atol=1e-3,
+            )
+
+
+def test_files_and_chunks_are_read_and_encoded_by_workers(tmp_path, model, cluster, capsys):
+    folder = tmp_path / "handbook"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(9):
+        sections = [f"# Part {part}\n\nThe light of the cell {number}. " + "water wave " * 30 for part in range(3)]
+        (folder / ("deep" if number % 2 else ".") / f"page{number}.md").write_text("\n\n".join(sections))
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 nothing")
+    common = ["--dense", str(model), "--no-bm25", "--quiet", "--chunk-size", "40", "--dtype", "float32"]
+    with_ray = ["--engine", "ray", "--workers", "2", "--ray-shards", str(tmp_path / "encoded")]
+    assert main(["index", str(folder), "--to", str(tmp_path / "here"), *common]) == 0
+    assert main(["index", str(folder), "--to", str(tmp_path / "there"), *common, *with_ray]) == 0
+    assert "encoded 81 documents" in capsys.readouterr().out
+
+    corpus = in_lines(tmp_path / "corpus", 20)
+    chunked = [*common, "--chunk", "tokens", "--chunk-size", "4", "--chunk-overlap", "0"]
+    assert main(["index", str(corpus), "--to", str(tmp_path / "here-lines"), *chunked]) == 0
+    assert main(["index", str(corpus), "--to", str(tmp_path / "there-lines"), *chunked, *with_ray]) == 0
+
+    (folder / "page0.md").write_text("# Changed\n\nfire and heat")
+    (folder / "page2.md").unlink()
+    for target, more in (("here", []), ("there", with_ray)):
+        assert main(["index", str(folder), "--to", str(tmp_path / target), *common, *more, "--remove-missing"]) == 0
+    questions = DenseEncoder(model, dtype="float32").encode_query(["water wave", "fire"])
+    for suffix, count in (("", 64), ("-lines", 40)):
+        with (
+            Collection.open(tmp_path / f"here{suffix}") as ours,
+            Collection.open(tmp_path / f"there{suffix}") as theirs,
+        ):
+            ids = sorted(document.doc_id for document in ours.documents)
+            assert sorted(document.doc_id for document in theirs.documents) == ids and len(ids) == count
+            np.testing.assert_allclose(
+                theirs.index("dense").score(questions, [ids] * 2),
+                ours.index("dense").score(questions, [ids] * 2),
+                atol=1e-5,
             )
 
 

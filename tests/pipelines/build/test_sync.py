@@ -329,7 +329,7 @@ class TestCommandLine:
         [
             (["--to", "handbook"], "is the folder itself"),
             (["--id-field", "x"], "is for a corpus of records"),
-            (["--engine", "ray"], "--engine ray reads Parquet"),
+            (["--engine", "ray", "--watch"], "--watch does not go with --engine ray"),
             (["--watch", "0"], "above 0"),
             (["--watch", "--dry-run"], "does not go with --dry-run"),
         ],
