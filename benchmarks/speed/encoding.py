@@ -17,6 +17,7 @@ from benchmarks.speed.measure import Job, Row, Side, measure, measured_row
 from retrieve.encoders.modules.transformer import quiet
 
 BATCH_SIZES = (16, 32, 64, 128)
+GPU_BATCH_SIZES = (32, 128, 512, 2048)
 DEFAULT_BATCH_SIZE = 32
 WARM_UP = 64
 """Number of texts encoded before timing starts."""
@@ -54,7 +55,7 @@ def compare(
     """Time both on `inputs`: ours beside their defaults, ours beside their best, and both in float32."""
     fast = best_dtype(device)
     with Side(theirs, comparison, model, inputs, fast, device, threads=threads) as sweep:
-        taken = {size: sweep.run(size) for size in BATCH_SIZES}
+        taken = {size: sweep.run(size) for size in (BATCH_SIZES if device == "cpu" else GPU_BATCH_SIZES)}
         sweep.finish()
     batch_size = min(taken, key=lambda size: taken[size])
     # Ours, ours in float32, theirs with its defaults, theirs at its best.

@@ -117,6 +117,7 @@ class Encoder(Adapted, Exported):
     ) -> None:
         import torch
 
+        from retrieve.encoders.kernels.prepare import prepare
         from retrieve.encoders.modules.module import LoadOptions
 
         max_length = None if max_length is None else whole_number(max_length, "max_length")
@@ -134,8 +135,8 @@ class Encoder(Adapted, Exported):
             self.network = torch.nn.Sequential(*self.modules).to(self.device).eval()
             if compile:
                 self._compile()
-            elif self.device.type == "cpu":
-                self._pack()
+            else:
+                prepare(self._transformers(), self.device, int8=self.precision == "int8")
             tasks = [task for task in (None, "document", "query") if self._supports(task)]
             widths = {self._checked_dimension(task) for task in tasks}
             if len(widths) != 1:
@@ -265,17 +266,6 @@ class Encoder(Adapted, Exported):
         for module in self._transformers():
             module.model.compile(dynamic=True)  # batches vary in rows and columns
             module.reentrant = False
-
-    def _pack(self) -> None:
-        from retrieve.encoders.kernels.int8_linear import quantize_layers
-        from retrieve.encoders.kernels.packed_linear import pack
-        from retrieve.encoders.kernels.unpadded import unpad
-
-        for module in self._transformers():
-            if self.precision == "int8":
-                quantize_layers(module.model)
-            pack(module.model)
-            module.unpadded = unpad(module.model)
 
     def __repr__(self) -> str:
         modules = " > ".join(type(module).__name__ for module in self.network)

@@ -133,8 +133,10 @@ class CrossEncoder(PromptedEncoder):
             pairs, pairs=True, prompt=prompt, show_progress=show_progress, token_budget=token_budget
         ):
             scores = np.empty((len(chunk), self.labels), np.float32)
-            for rows, features in chunk.run():
-                scores[rows] = self.activation(features["scores"].float()).cpu().numpy()
+            for rows, output in chunk.run(
+                lambda _, features: self.activation(features["scores"].float()).cpu().numpy()
+            ):
+                scores[rows] = output
             check_finite(scores, self.checkpoint.name)
             blocks.append(scores[chunk.inverse])
         scores = np.concatenate(blocks)

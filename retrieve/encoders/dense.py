@@ -24,6 +24,8 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from retrieve.encoders.modules.module import Features
+
 
 class DenseOptions(TypedDict, total=False):
     """Keyword arguments of `DenseEncoder`'s encode methods, documented in `encode`."""
@@ -341,21 +343,23 @@ class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
     ) -> NDArray[np.float32]:
         import torch
 
-        vectors = np.empty((len(chunk), dimension), np.float32)
-        for rows, features in chunk.run():
+        def finish(rows: NDArray[np.int64], features: "Features") -> Any:
             output: Tensor = features["sentence_embedding"][:, :dimension].float()
             if normalize:
                 output = torch.nn.functional.normalize(output, dim=-1)
-            vectors[rows] = output.cpu().numpy()
             if tokens is not None:
                 tokens.add(rows, features)
+            return output.cpu().numpy()
+
+        vectors = np.empty((len(chunk), dimension), np.float32)
+        for rows, output in chunk.run(finish):
+            vectors[rows] = output
         check_finite(vectors, self.checkpoint.name)
         return vectors if len(chunk) == len(chunk.inverse) else vectors[chunk.inverse]
 
     def _token_vectors(self, chunk: Chunk) -> TokenVectors:
         tokens = TokenOutput(chunk)
-        for rows, features in chunk.run():
-            tokens.add(rows, features)
+        list(chunk.run(tokens.add))
         return tokens.result(self.checkpoint.name)
 
     def _width(self, truncate_dim: int | None) -> int:

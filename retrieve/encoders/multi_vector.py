@@ -21,7 +21,7 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from retrieve.encoders.modules.module import LoadOptions, Module
+    from retrieve.encoders.modules.module import Features, LoadOptions, Module
 
 TEXTS_PER_CHUNK = 512
 """Texts whose token vectors are held beside the result: 50 MB for 180 tokens of 128 dimensions."""
@@ -255,14 +255,16 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
 
         from retrieve.encoders.modules.token_pooling import pool_tokens
 
-        order, blocks = [], []
-        for rows, features in chunk.run():
+        def finish(rows: NDArray[np.int64], features: "Features") -> TokenVectors:
             mask = features["attention_mask"].bool()
             vectors = features["token_embeddings"][mask].float()
             if normalize:
                 vectors = torch.nn.functional.normalize(vectors, dim=-1)
             offsets = np.concatenate(([0], mask.sum(dim=1).cumsum(0).cpu().numpy()))
-            block = TokenVectors(offsets, vectors.cpu().numpy())
+            return TokenVectors(offsets, vectors.cpu().numpy())
+
+        order, blocks = [], []
+        for rows, block in chunk.run(finish):
             check_finite(block.vectors, self.checkpoint.name)
             if pool_factor is not None:
                 block = TokenVectors.of([pool_tokens(text, pool_factor) for text in block.to_list()])

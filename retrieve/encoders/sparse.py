@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from indexing.inputs import whole_number
@@ -21,6 +22,8 @@ from retrieve.encoders.workers import EncoderWorkers, worker_pool
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from retrieve.encoders.modules.module import Features
 
 
 class SparseOptions(TypedDict, total=False):
@@ -246,14 +249,18 @@ class SparseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
         return shared_weights(embeddings_1, embeddings_2)
 
     def _weights(self, chunk: Chunk, limit: int | None) -> csr_matrix:
-        order, counts, columns, weights = [], [], [], []
-        for rows, features in chunk.run():
+        def finish(rows: NDArray[np.int64], features: "Features") -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
             output = _keep_largest(features["sentence_embedding"], limit)
             active = output.nonzero(as_tuple=True)
+            per_row = np.bincount(active[0].cpu().numpy(), minlength=len(rows))
+            return per_row, active[1].int().cpu().numpy(), output[active].cpu().numpy()
+
+        order, counts, columns, weights = [], [], [], []
+        for rows, (per_row, terms, found) in chunk.run(finish):
             order.append(rows)
-            counts.append(np.bincount(active[0].cpu().numpy(), minlength=len(rows)))
-            columns.append(active[1].int().cpu().numpy())
-            weights.append(output[active].cpu().numpy())
+            counts.append(per_row)
+            columns.append(terms)
+            weights.append(found)
             check_finite(weights[-1], self.checkpoint.name)
         bounds = np.concatenate(([0], np.cumsum(np.concatenate(counts))))
         batched = csr_matrix(

@@ -90,12 +90,24 @@ class _FusedGelu:
         return output
 
 
+def activated(layer: nn.Module, activation: Any, rows: Tensor) -> Tensor:
+    """Return ``activation(layer(rows))``, in one operation where the layer is packed and the activation is GELU."""
+    if isinstance(layer, PackedLinear) and _is_gelu(activation) and layer.can_pack(rows):
+        return layer.packed_product(rows, "gelu")
+    output: Tensor = activation(layer(rows))
+    return output
+
+
+def _is_gelu(activation: Any) -> bool:
+    return getattr(activation, "act", None) is nn.functional.gelu
+
+
 def _is_linear_gelu(module: nn.Module) -> bool:
     children = dict(module.named_children())
     if set(children) != {"dense", "intermediate_act_fn"} or type(children["dense"]) is not PackedLinear:
         return False
     activation = children["intermediate_act_fn"]
-    return type(module).__name__.endswith("Intermediate") and getattr(activation, "act", None) is nn.functional.gelu
+    return type(module).__name__.endswith("Intermediate") and _is_gelu(activation)
 
 
 def is_cpu_inference(rows: Tensor) -> bool:

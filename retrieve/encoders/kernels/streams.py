@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
@@ -100,3 +101,29 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # New threads start with the number that was last set in any thread.
+
+
+def map_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Map `function` over items in a thread that is one item ahead of the caller; yield the results in order.
+
+    Items are read in the calling thread. An error in reading one is raised after the results of those before it.
+    """
+    iterator = iter(items)
+    try:
+        first = next(iterator)
+    except StopIteration:
+        return
+    with ThreadPoolExecutor(1, "ahead") as pool:
+        pending: Callable[[], R] = partial(function, first)  # A single item needs no thread.
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except BaseException:
+                yield pending()
+                raise
+            submitted = pool.submit(function, item)
+            yield pending()
+            pending = submitted.result
+        yield pending()

@@ -154,6 +154,8 @@ class InputModule(Module):
     max_length: int | None
     unpadded: bool = False
     """True if it computes no padding."""
+    reads_mask: bool = True
+    """True if its model reads the mask of a batch although it computes no padding."""
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
         """Tokenize texts (or pairs of texts) of a task, each with `prompt` before it, without padding."""

@@ -7,7 +7,10 @@ from typing import Any, Literal, Self
 
 from indexing.errors import ModelError
 from indexing.plurals import counted
-from retrieve.encoders.modules.module import check_settings
+from retrieve.encoders.modules.backbone import usable_length
+from retrieve.encoders.modules.module import LoadOptions, check_settings
+
+_NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +128,17 @@ class TaskLengths:
             expansion = replace(expansion, length=query) if fixed else expansion
             query = None if fixed else max(query, expansion.length)
         return type(self)(query or self.query_length, document or self.document_length, expansion)
+
+
+def stored_lengths(
+    folder: Path, settings: Mapping[str, Any], options: LoadOptions, tokenizer: Any, model: Any, chat: Any
+) -> TaskLengths:
+    """Return the lengths by task that a checkpoint stores, or those that the caller chose."""
+    lengths = TaskLengths.of(settings, folder).replaced(options.query_length, options.document_length)
+    lengths = lengths.at_most(usable_length(options.max_length or _NO_LIMIT, tokenizer, model))
+    if lengths.query_expansion is not None:
+        if chat is not None or tokenizer.padding_side == "left":
+            kind = "reads chats" if chat is not None else "pads on the left"
+            raise ModelError(f"{folder}: queries are expanded, which is not supported for a model that {kind}")
+        lengths.query_expansion.token_id(tokenizer, folder)
+    return lengths

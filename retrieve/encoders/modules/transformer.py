@@ -1,7 +1,6 @@
 """Transformer with its tokenizer, the first module of nearly every encoder."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,8 @@ from torch import Tensor
 from indexing.errors import ModelError
 from indexing.locks import CopiedLock
 from retrieve.encoders.batching import Tokens, flatten_rows
-from retrieve.encoders.kernels.unpadded import padded
+from retrieve.encoders.kernels.graphs import Graphs
+from retrieve.encoders.kernels.layout import Layout, concatenated, padded
 from retrieve.encoders.modules.adapter_files import adapted_classifier, apply_adapter, is_adapter
 from retrieve.encoders.modules.backbone import (
     TOKENIZER_ARGUMENTS,
@@ -31,7 +31,7 @@ from retrieve.encoders.modules.backbone import (
 from retrieve.encoders.modules.chat import ChatTemplate
 from retrieve.encoders.modules.exported import ExportedModel, exported_file, graph_files
 from retrieve.encoders.modules.module import Features, InputModule, LoadOptions, read_object, read_settings, write_json
-from retrieve.encoders.modules.task_lengths import TaskLengths
+from retrieve.encoders.modules.task_lengths import TaskLengths, stored_lengths
 from retrieve.encoders.modules.tokenizer import load_tokenizer, lowercase, quiet, save_tokenizer
 from retrieve.encoders.modules.vocabulary_logits import VocabularyLogits
 
@@ -58,7 +58,6 @@ _OUTPUTS = {"sequence-classification": "scores", "text-generation": "causal_logi
 # Architectures that transformers lacks and this package implements: model_type -> module and class.
 _NATIVE = {"nvembed": ("retrieve.encoders.modules.nv_embed", "NVEmbed")}
 _TOKENIZER_BATCH = 256
-_NO_LIMIT = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class Transformer(InputModule):
         if do_lower_case:
             lowercase(tokenizer)
         self._has_type_ids = "token_type_ids" in tokenizer.model_input_names
-        self._tokenizing = CopiedLock()
+        self._tokenizing, self._graphs = CopiedLock(), Graphs()
         self.reentrant = reentrant(model)
 
     @classmethod
@@ -182,7 +181,7 @@ class Transformer(InputModule):
             max_length=usable_length(max_length, tokenizer, model),
             do_lower_case=bool(settings.get("do_lower_case")),
             chat=chat,
-            lengths=_lengths(folder, settings, options, tokenizer, model, chat),
+            lengths=stored_lengths(folder, settings, options, tokenizer, model, chat),
         )
 
     @classmethod
@@ -273,14 +272,27 @@ class Transformer(InputModule):
     def forward(self, features: Features) -> Features:
         """Run the transformer over padded `input_ids` [texts, tokens]."""
         inputs = _model_inputs(features)
-        with padded() if "expansion_mask" in features else nullcontext():
+        if "expansion_mask" in features:
+            with padded():
+                return self._run(inputs, features)
+        lengths = features.get("lengths")
+        if lengths is None or not self.unpadded:
+            return self._run(inputs, features)
+        mask = inputs["attention_mask"] if self.reads_mask else inputs.pop("attention_mask")
+        if len(lengths) == 1:
+            output = self._graphs.run(self.model, inputs, mask)
+            if output is not None:
+                return self._add(output, features)
+        with concatenated(Layout.of_lengths(lengths, mask.shape[1], mask.device)):
             return self._run(inputs, features)
 
     def _run(self, inputs: Features, features: Features) -> Features:
         if self.transformer_task == "text-generation":
             features["causal_logits"] = self.model(**inputs, logits_to_keep=1, use_cache=False, return_dict=True).logits
             return features
-        output = self.model(**inputs, return_dict=True)
+        return self._add(self.model(**inputs, return_dict=True), features)
+
+    def _add(self, output: Any, features: Features) -> Features:
         if self.transformer_task == "fill-mask":
             features["token_embeddings"] = VocabularyLogits(output.logits, self.project.weight, self.project.bias)
         elif self.transformer_task == "sequence-classification":
@@ -372,20 +384,6 @@ def _native(folder: Path) -> Any:
     model_type = str(read_object(path).get("model_type")) if path.is_file() else ""
     module, name = _NATIVE.get(model_type, ("", ""))
     return getattr(import_module(module), name) if module else None
-
-
-def _lengths(
-    folder: Path, settings: Mapping[str, Any], options: LoadOptions, tokenizer: Any, model: Any, chat: Any
-) -> TaskLengths:
-    """Return the lengths by task that a checkpoint stores, or those that the caller chose."""
-    lengths = TaskLengths.of(settings, folder).replaced(options.query_length, options.document_length)
-    lengths = lengths.at_most(usable_length(options.max_length or _NO_LIMIT, tokenizer, model))
-    if lengths.query_expansion is not None:
-        if chat is not None or tokenizer.padding_side == "left":
-            kind = "reads chats" if chat is not None else "pads on the left"
-            raise ModelError(f"{folder}: queries are expanded, which is not supported for a model that {kind}")
-        lengths.query_expansion.token_id(tokenizer, folder)
-    return lengths
 
 
 def _model_inputs(features: Features) -> Features:

@@ -12,7 +12,14 @@ from transformers import Gemma3TextConfig, Gemma3TextModel, LlamaConfig, LlamaMo
 
 from checkpoints import write_bert
 from retrieve.encoders import DenseEncoder
-from retrieve.encoders.kernels.streams import MAX_STREAMS, SMALL_PRODUCTS, count_streams, parallel_map, threads_for
+from retrieve.encoders.kernels.streams import (
+    MAX_STREAMS,
+    SMALL_PRODUCTS,
+    count_streams,
+    map_ahead,
+    parallel_map,
+    threads_for,
+)
 from retrieve.encoders.modules.backbone import reentrant
 from retrieve.encoders.modules.custom import Custom
 
@@ -169,3 +176,40 @@ def test_a_short_query_is_encoded_on_one_thread(tmp_path) -> None:
     with encoder.engine.network[0].register_forward_hook(lambda *_: threads.append(torch.get_num_threads())):
         encoder.encode_query(["fire"])
     assert threads == [1] and torch.get_num_threads() == 2
+
+
+def test_items_are_mapped_one_ahead_and_read_by_the_caller() -> None:
+    readers, mappers, steps = set(), set(), []
+
+    def items() -> Iterator[int]:
+        for item in range(5):
+            readers.add(threading.get_ident())
+            steps.append(f"read {item}")
+            yield item
+
+    def double(item: int) -> int:
+        mappers.add(threading.get_ident())
+        return 2 * item
+
+    found = map_ahead(double, items())
+    assert next(found) == 0
+    assert steps == ["read 0", "read 1"]
+    assert list(found) == [2, 4, 6, 8]
+    assert readers == {threading.get_ident()} and len(mappers) == 2
+    assert list(map_ahead(double, [])) == []
+
+
+def test_an_error_comes_after_the_results_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise LookupError("the third")
+
+    found = map_ahead(str, items())
+    assert [next(found), next(found)] == ["1", "2"]
+    with pytest.raises(LookupError, match="the third"):
+        next(found)
+    failing = map_ahead(lambda item: 1 / item, [1, 0, 2])
+    assert next(failing) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(failing)

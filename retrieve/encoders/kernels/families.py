@@ -1,0 +1,166 @@
+"""Layers of the families of encoders over concatenated texts: hidden vectors are [tokens, width]."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from retrieve.encoders.kernels.attention import attend
+from retrieve.encoders.kernels.int8_linear import ROWS_AT_ONCE, Int8Linear, products
+from retrieve.encoders.kernels.layout import Layout
+from retrieve.encoders.kernels.packed_linear import activated
+
+
+class Family(NamedTuple):
+    """How to run the layers of a stack over concatenated texts.
+
+    Parameters
+    ----------
+    is_known
+        Whether the installed transformers has the code that `run` replaces, and the stack is not a decoder.
+    run
+        Takes the stack, the hidden vectors and the layout; returns the hidden vectors after the last layer.
+    embed
+        Makes hidden vectors from token ids [tokens], if the stack is the whole model and starts at the ids.
+    """
+
+    is_known: Callable[[Any], bool]
+    run: Callable[[Any, Tensor, Layout], Tensor]
+    embed: Callable[[Any, Tensor], Tensor] | None = None
+
+
+def family_of(module: Any) -> Family | None:
+    """Return the family of a module that is a stack of layers, by its class in transformers; None for others."""
+    family = _FAMILIES.get(type(module).__name__)
+    known = (
+        family is not None and type(module).__module__.startswith("transformers.models.") and family.is_known(module)
+    )
+    return family if known else None
+
+
+def _is_encoder(module: Any) -> bool:
+    return (
+        not module.config.is_decoder
+        and not module.config.add_cross_attention
+        and getattr(module.config, "position_embedding_type", None) in (None, "absolute")  # transformers 4 sets it
+    )
+
+
+def _run_bert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    for layer in stack.layer:
+        attention = layer.attention.self
+        mixed = _mixed(hidden, (attention.query, attention.key, attention.value), attention.num_attention_heads, layout)
+        hidden = layer.attention.output(mixed, hidden)
+        hidden = _in_parts(_bert_block, layer, layer.output.dense, hidden)
+    return hidden
+
+
+def _bert_block(layer: Any, hidden: Tensor) -> Tensor:
+    output: Tensor = layer.output(layer.intermediate(hidden), hidden)
+    return output
+
+
+def _run_mpnet(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    bias = stack.compute_position_bias(hidden[None, : layout.longest])[0]
+    for layer in stack.layer:
+        attention = layer.attention.attn
+        inputs = (attention.q, attention.k, attention.v)
+        mixed = _mixed(hidden, inputs, attention.num_attention_heads, layout, bias)
+        hidden = layer.attention.LayerNorm(attention.o(mixed) + hidden)
+        hidden = _in_parts(_bert_block, layer, layer.output.dense, hidden)
+    return hidden
+
+
+def _run_distilbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    for layer in stack.layer:
+        attention = layer.attention
+        mixed = _mixed(hidden, (attention.q_lin, attention.k_lin, attention.v_lin), attention.n_heads, layout)
+        hidden = layer.sa_layer_norm(attention.out_lin(mixed) + hidden)
+        hidden = _in_parts(_distilbert_block, layer, layer.ffn.lin2, hidden)
+    return hidden
+
+
+def _distilbert_block(layer: Any, hidden: Tensor) -> Tensor:
+    inner = activated(layer.ffn.lin1, layer.ffn.activation, hidden)
+    output: Tensor = layer.output_layer_norm(layer.ffn.lin2(inner) + hidden)
+    return output
+
+
+def _run_modernbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    """Run the layers of ModernBERT; texts begin in the first column of their rows."""
+    heads = stack.config.num_attention_heads
+    turns = {kind: stack.rotary_emb(hidden, layout.columns[None], kind) for kind in _kinds(stack)}
+    for layer in stack.layers:
+        attention = layer.attn
+        query, key, value = attention.Wqkv(layer.attn_norm(hidden)).chunk(3, dim=-1)
+        cosine, sine = turns[layer.attention_type]
+        query, key = (_rotated(part, cosine, sine, heads) for part in (query, key))
+        window = None if attention.sliding_window is None else attention.sliding_window - 1
+        hidden = hidden + attention.Wo(attend(query, key, value, heads, layout, window=window))
+        hidden = hidden + layer.mlp(layer.mlp_norm(hidden))
+    output: Tensor = stack.final_norm(hidden)
+    return output
+
+
+def _embed_modernbert(model: Any, ids: Tensor) -> Tensor:
+    embedded: Tensor = model.embeddings(input_ids=ids)
+    return embedded
+
+
+def _kinds(stack: Any) -> set[str]:
+    return {layer.attention_type for layer in stack.layers}
+
+
+def _rotated(part: Tensor, cosine: Tensor, sine: Tensor, heads: int) -> Tensor:
+    """Turn the halves of each head [tokens, heads * width] by rotary positions, in float32 as transformers does."""
+    split = part.unflatten(1, (heads, -1)).float()
+    low, high = split.chunk(2, dim=-1)
+    turned = split * cosine[0, :, None] + torch.cat((-high, low), dim=-1) * sine[0, :, None]
+    return turned.flatten(1).to(part.dtype)
+
+
+def _mixed(
+    hidden: Tensor, layers: tuple[nn.Module, ...], heads: int, layout: Layout, bias: Tensor | None = None
+) -> Tensor:
+    """Compute attention; returning frees queries, keys and values before the next step."""
+    query, key, value = products(hidden, layers)
+    return attend(query, key, value, heads, layout, bias=bias)
+
+
+def _in_parts(block: Callable[[Any, Tensor], Tensor], layer: Any, last: nn.Module, hidden: Tensor) -> Tensor:
+    """Compute a feed-forward block; in 8 bits part by part, because quantizing is bound by memory."""
+    if not isinstance(last, Int8Linear) or len(hidden) <= ROWS_AT_ONCE:
+        return block(layer, hidden)
+    return torch.cat([block(layer, part) for part in hidden.split(ROWS_AT_ONCE)])
+
+
+def _takes(module: Any, *names: str) -> bool:
+    """Return whether a module's forward pass has arguments of these names, as transformers 5 names them."""
+    return set(names) <= set(inspect.signature(type(module).forward).parameters)
+
+
+def _takes_hidden_states(stack: Any) -> bool:
+    return _takes(stack, "hidden_states", "attention_mask")
+
+
+def _is_modernbert(model: Any) -> bool:
+    layers = getattr(model, "layers", [])
+    return (
+        _takes(model, "input_ids", "attention_mask", "position_ids", "inputs_embeds")
+        and hasattr(model, "rotary_emb")
+        and all(hasattr(layer, "attention_type") and hasattr(layer.attn, "sliding_window") for layer in layers)
+        and not getattr(model.config, "is_causal", None)
+    )
+
+
+_BERT = Family(_is_encoder, _run_bert)
+_FAMILIES = {
+    **dict.fromkeys(
+        ("BertEncoder", "RobertaEncoder", "XLMRobertaEncoder", "CamembertEncoder", "ElectraEncoder"), _BERT
+    ),
+    "MPNetEncoder": Family(_takes_hidden_states, _run_mpnet),
+    "Transformer": Family(_takes_hidden_states, _run_distilbert),  # DistilBERT's
+    "ModernBertModel": Family(_is_modernbert, _run_modernbert, _embed_modernbert),
+}
