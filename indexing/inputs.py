@@ -115,6 +115,13 @@ def text(value: Any, name: str) -> str:
     return value
 
 
+def flag(value: Any, name: str) -> bool:
+    """Return True or False; anything else raises an InputError, because the string "false" counts as true."""
+    if type(value).__name__ in ("bool", "bool_"):  # NumPy's too, without importing it
+        return bool(value)
+    raise InputError(f"{name} must be True or False, not {shown(value)}")
+
+
 def local_path(value: Any, name: str) -> Path:
     """Return the path of a file or folder, given as a string or a `pathlib.Path`.
 

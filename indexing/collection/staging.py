@@ -10,7 +10,7 @@ from typing import IO
 from indexing.collection.ownership import check_removable, remove
 from indexing.disk import sync
 from indexing.errors import StorageError
-from indexing.inputs import local_path
+from indexing.inputs import flag, local_path
 
 
 @contextmanager
@@ -48,6 +48,7 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise a `StorageError` if a build must not write to `path`, because it exists."""
+    overwrite = flag(overwrite, "overwrite")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if overwrite or not (path / "manifest.json").is_file():

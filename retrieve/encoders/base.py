@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypedDict
 
 from indexing.errors import InputError, ModelError
-from indexing.inputs import local_path, whole_number
+from indexing.inputs import flag, local_path, whole_number
 from retrieve.encoders.adapters import Adapted
 from retrieve.encoders.checkpoint import Checkpoint, Source, loading
 from retrieve.encoders.engine import Engine, default_costs, default_device
@@ -120,6 +120,8 @@ class Encoder(Adapted, Exported):
         from retrieve.encoders.kernels.prepare import prepare
         from retrieve.encoders.modules.module import LoadOptions
 
+        allow_bin, local_files_only = flag(allow_bin, "allow_bin"), flag(local_files_only, "local_files_only")
+        trust_remote_code, compile = flag(trust_remote_code, "trust_remote_code"), flag(compile, "compile")  # noqa: A001
         max_length = None if max_length is None else whole_number(max_length, "max_length")
         self.device = default_device(device)
         self.dtype = resolve_dtype(dtype, self.device, compiled=compile)

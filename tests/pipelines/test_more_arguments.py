@@ -12,14 +12,17 @@ from late_interaction import write_colbert
 from wrong_arguments import NOT_NUMBER, NOT_TEXTS, NOT_WHOLE, cases, label, refused
 
 import pipelines.evaluation.evaluators as evaluators
+from indexing.collection.backup import backup
+from indexing.collection.reader import Collection
 from indexing.corpora.files import read_files
+from indexing.documents import Document
 from indexing.query_syntax import parse_query
 from indexing.query_syntax.synonyms import Synonyms
-from pipelines import similar
+from pipelines import build_collection, similar
 from pipelines.search.boosts import Boost
 from pipelines.search.facets import Facets
 from remote_stub import stub
-from retrieve import MultiVectorEncoder
+from retrieve import DenseEncoder, MultiVectorEncoder
 from retrieve.remote.encoders import RemoteEncoder, RemoteSparseEncoder
 from retrieve.reranking.remote import RemoteReranker
 
@@ -29,6 +32,9 @@ PAIRS = [("a", "b"), ("c", "d")]
 SAMPLES = [{"query": "a", "positive": ["b"], "negative": ["c"]}]
 ANYTHING = ["ab", b"ab", None, NAN, 5, {"a": 1}, {1}]
 NOT_NAMES = ["nosuch", 5, NAN, b"cosine", ["cosine"]]
+
+
+NO_FLAGS = ["false", "yes", 1, 0, None, NAN, [True]]
 
 
 class Parts:
@@ -211,3 +217,28 @@ def test_numpys_numbers_are_taken(parts):
             function(parts, np.int64(8))
     for name, function in TAKES_A_NUMBER.items():
         function(parts, np.float32(1.0 if name != "reranker's weight" else 0.5))
+
+
+FLAGS = {
+    "overwrite": lambda path, v: build_collection([Document("a", "b")], path, overwrite=v, show_progress=False),
+    "overwrite of a copy": lambda path, v: backup(path, path / "copy", overwrite=v),
+    **{
+        name: lambda path, v, name=name: DenseEncoder(path, **{name: v})
+        for name in ("trust_remote_code", "allow_bin", "local_files_only", "compile")
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    path = tmp_path_factory.mktemp("flags") / "c"
+    build_collection([Document("a", "kept")], path, show_progress=False)
+    return path
+
+
+@pytest.mark.parametrize(("call", "value"), cases(FLAGS, NO_FLAGS))
+def test_flags_are_true_or_false(call, value, kept):
+    """The text "false" would overwrite a collection, or run a checkpoint's code."""
+    refused(lambda: call(kept, value), "must be True or False")
+    with Collection.open(kept) as collection:
+        assert collection.documents.contents(["a"]) == ["kept"]
