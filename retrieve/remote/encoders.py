@@ -139,7 +139,7 @@ class RemoteEncoder(ComparesVectors, _Remote):
         self.similarity_fn_name, self._asked = similarity, dimensions
         self._prompts = {"query": query_prompt, "document": document_prompt}
         self.dimension = 0
-        probed = self._vectors(list(PROBES), "document", min(document_seconds, FIRST_SECONDS))
+        probed = self._vectors(list(PROBES), "document", min(self._document_seconds, FIRST_SECONDS))
         self.dimension = int(probed.shape[1])
         self._fingerprint = sketch(probed)
 
@@ -230,7 +230,7 @@ class RemoteSparseEncoder(_Remote):
             self.vocabulary: Sequence[str] = [f"term{at}" for at in range(whole_number(vocabulary, "vocabulary"))]
         else:
             self.vocabulary = checked_texts(vocabulary, "vocabulary")
-        self._fingerprint = sketch(self._weights(list(PROBES), min(document_seconds, FIRST_SECONDS)).toarray())
+        self._fingerprint = sketch(self._weights(list(PROBES), min(self._document_seconds, FIRST_SECONDS)).toarray())
 
     @property
     def identity(self) -> dict[str, Any]:
