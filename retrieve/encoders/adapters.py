@@ -253,6 +253,8 @@ def _merge(model: Any, names: Sequence[str]) -> None:
     """Add adapters to a model's weights, and remove all adapters from it."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    from retrieve.encoders.kernels.packed_linear import forget_packed
+
     tuned = {id(layer) for layer in _tuned(model)}
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
@@ -263,12 +265,12 @@ def _merge(model: Any, names: Sequence[str]) -> None:
                 if own:
                     layer.merge(safe_merge=False, adapter_names=own)
                 base = layer.get_base_layer()
-                vars(base).pop("_packed", None)  # Packed weights do not notice a change through `data`.
             else:
                 saved = getattr(layer, "modules_to_save", {})
                 own = [each for each in names if each in saved]
                 base = saved[own[-1]] if own else layer.original_module
             setattr(parent, name, base)
+    forget_packed(model)
     if hasattr(model, "peft_config"):
         del model.peft_config
         model._hf_peft_config_loaded = False

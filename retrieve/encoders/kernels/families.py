@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from retrieve.encoders.kernels.attention import attend
 from retrieve.encoders.kernels.int8_linear import ROWS_AT_ONCE, Int8Linear, products
 from retrieve.encoders.kernels.layout import Layout
-from retrieve.encoders.kernels.packed_linear import activated
+from retrieve.encoders.kernels.packed_linear import activated, norm_of_sum
 
 
 class Family(NamedTuple):
@@ -52,14 +52,13 @@ def _run_bert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
     for layer in stack.layer:
         attention = layer.attention.self
         mixed = _mixed(hidden, (attention.query, attention.key, attention.value), attention.num_attention_heads, layout)
-        hidden = layer.attention.output(mixed, hidden)
+        hidden = norm_of_sum(layer.attention.output.dense, layer.attention.output.LayerNorm, mixed, hidden)
         hidden = _in_parts(_bert_block, layer, layer.output.dense, hidden)
     return hidden
 
 
 def _bert_block(layer: Any, hidden: Tensor) -> Tensor:
-    output: Tensor = layer.output(layer.intermediate(hidden), hidden)
-    return output
+    return norm_of_sum(layer.output.dense, layer.output.LayerNorm, layer.intermediate(hidden), hidden)
 
 
 def _run_mpnet(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
@@ -68,7 +67,7 @@ def _run_mpnet(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
         attention = layer.attention.attn
         inputs = (attention.q, attention.k, attention.v)
         mixed = _mixed(hidden, inputs, attention.num_attention_heads, layout, bias)
-        hidden = layer.attention.LayerNorm(attention.o(mixed) + hidden)
+        hidden = norm_of_sum(attention.o, layer.attention.LayerNorm, mixed, hidden)
         hidden = _in_parts(_bert_block, layer, layer.output.dense, hidden)
     return hidden
 
@@ -77,15 +76,14 @@ def _run_distilbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
     for layer in stack.layer:
         attention = layer.attention
         mixed = _mixed(hidden, (attention.q_lin, attention.k_lin, attention.v_lin), attention.n_heads, layout)
-        hidden = layer.sa_layer_norm(attention.out_lin(mixed) + hidden)
+        hidden = norm_of_sum(attention.out_lin, layer.sa_layer_norm, mixed, hidden)
         hidden = _in_parts(_distilbert_block, layer, layer.ffn.lin2, hidden)
     return hidden
 
 
 def _distilbert_block(layer: Any, hidden: Tensor) -> Tensor:
     inner = activated(layer.ffn.lin1, layer.ffn.activation, hidden)
-    output: Tensor = layer.output_layer_norm(layer.ffn.lin2(inner) + hidden)
-    return output
+    return norm_of_sum(layer.ffn.lin2, layer.output_layer_norm, inner, hidden)
 
 
 def _run_modernbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:

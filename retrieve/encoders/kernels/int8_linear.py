@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from indexing.errors import InputError
 from retrieve.encoders.kernels.memory import page_out
-from retrieve.encoders.kernels.packed_linear import is_cpu_inference
+from retrieve.encoders.kernels.packed_linear import (
+    alike,
+    concatenated,
+    is_cpu_inference,
+    packed_products,
+    state_of,
+)
 
 LEVELS = 127
 """Rows and weights are rounded to whole numbers from -127 to 127."""
@@ -26,30 +32,59 @@ _SMALLEST = 1e-30
 
 
 class QuantizedRows(NamedTuple):
-    """Rows as bytes, uint8 [rows, width], with float32 scales [rows, 1]: row ``i`` is ``(bytes - ZERO) * scale``."""
+    """Rows as bytes, uint8 [rows, width], with the largest size in each, float32 [rows, 1].
+
+    Row ``i`` is ``(bytes - ZERO) * largest / LEVELS``.
+    """
 
     values: Tensor
-    scales: Tensor
+    largest: Tensor
 
     @classmethod
     def of(cls, rows: Tensor) -> "QuantizedRows":
         """Quantize float32 rows [rows, width]."""
-        largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_())
-        scales = largest.clamp_(min=_SMALLEST).div_(LEVELS)
+        largest = rows.abs().amax(-1, keepdim=True).clamp_(min=_SMALLEST)
         # The conversion cuts off the fraction.
-        shifted = torch.addcmul(rows.new_full((), ZERO + 0.5), rows, scales.reciprocal())
-        return cls(shifted.to(torch.uint8), scales)
+        shifted = torch.addcmul(rows.new_full((), ZERO + 0.5), rows, largest.reciprocal(), value=LEVELS)
+        return cls(shifted.to(torch.uint8), largest)
+
+
+class QuantizedWeight(NamedTuple):
+    """Weights of a layer or of several, packed as bytes, with what a product needs for each output channel."""
+
+    packed: Tensor
+    scales: Tensor
+    zeros: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor) -> "QuantizedWeight":
+        """Quantize float32 weights [channels, width]; the scales include the rows' division by `LEVELS`."""
+        scales = weight.abs().amax(1).clamp_(min=_SMALLEST).div_(LEVELS)
+        rounded = weight.div(scales[:, None]).round_().to(torch.int8)
+        zeros = torch.zeros(len(scales), dtype=torch.int32)
+        return cls(torch.ops.onednn.qlinear_prepack(rounded, None), scales / LEVELS, zeros)
+
+    def product(self, rows: QuantizedRows, bias: Tensor | None) -> Tensor:
+        """Return the product with quantized rows, float32 [rows, channels]."""
+        product: Tensor = torch.ops.onednn.qlinear_pointwise.default(
+            *(rows.values, 1.0, ZERO, self.packed, self.scales, self.zeros),
+            *(None, 1.0, 0, torch.float32, "none", [], ""),
+        )
+        if bias is None:
+            return product.mul_(rows.largest)
+        return torch.addcmul(bias, product, rows.largest, out=product)
 
 
 class Int8Linear(nn.Linear):
     """`torch.nn.Linear` that multiplies in 8 bits at inference on a CPU; it keeps its float32 weights."""
 
-    _packed: tuple[tuple[int, int], Tensor, Tensor] | None = None
+    _packed: tuple[Any, QuantizedWeight] | None = None
+    _joined: tuple[Any, QuantizedWeight, Tensor | None] | None = None
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return ``rows @ weight.T + bias``, [..., out_features]."""
         if not self.can_quantize(rows):
-            self._packed = None  # In training, fused optimizers change weights without increasing their version.
+            self._packed = self._joined = None  # In training, fused optimizers change weights, not their version.
             return super().forward(rows)
         return self.product(QuantizedRows.of(rows.flatten(0, -2))).unflatten(0, rows.shape[:-1])
 
@@ -64,25 +99,25 @@ class Int8Linear(nn.Linear):
 
     def product(self, rows: QuantizedRows) -> Tensor:
         """Return the product of quantized rows, float32 [rows, out_features]."""
-        weight, scales = self._packed_weight()
-        product = _product(rows.values, weight, scales)
-        if self.bias is None:
-            return product.mul_(rows.scales)
-        return torch.addcmul(self.bias, product, rows.scales, out=product)
-
-    def _packed_weight(self) -> tuple[Tensor, Tensor]:
-        key = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
+        key = state_of([self])
         if self._packed is None or self._packed[0] != key:
-            weight = self.weight.detach()
-            scales = weight.abs().amax(1).clamp_(min=_SMALLEST).div_(LEVELS)
-            rounded = weight.div(scales[:, None]).round_().to(torch.int8)
-            self._packed = key, torch.ops.onednn.qlinear_prepack(rounded, None), scales
+            self._packed = key, QuantizedWeight.of(self.weight.detach())
             page_out(self.weight)
-        return self._packed[1:]
+        return self._packed[1].product(rows, self._parameters["bias"])
+
+    def joined_products(self, rows: QuantizedRows, others: "Sequence[Int8Linear]") -> Sequence[Tensor]:
+        """Return the products of the same rows with this layer and others, in one operation."""
+        layers = (self, *others)
+        key = state_of(layers)
+        if self._joined is None or self._joined[0] != key:
+            weight, bias = concatenated(layers)
+            self._joined = key, QuantizedWeight.of(weight), bias
+        product = self._joined[1].product(rows, self._joined[2])
+        return product.split([layer.out_features for layer in layers], dim=-1)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the packed weights: they cannot be copied, and copies pack their own."""
-        return {name: value for name, value in vars(self).items() if name != "_packed"}
+        return {name: value for name, value in vars(self).items() if name not in ("_packed", "_joined")}
 
 
 def quantize_layers(model: nn.Module) -> int:
@@ -106,12 +141,18 @@ def quantize_layers(model: nn.Module) -> int:
     return len(layers)
 
 
-def products(rows: Tensor, layers: Sequence[nn.Module]) -> list[Tensor]:
-    """Return the output of several layers for the same rows [rows, width], which are quantized once."""
-    if all(isinstance(layer, Int8Linear) and layer.can_quantize(rows) for layer in layers):
-        quantized = QuantizedRows.of(rows)
-        return [layer.product(quantized) for layer in layers]  # type: ignore[operator]
-    return [layer(rows) for layer in layers]
+def products(rows: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
+    """Return the output of several layers for the same rows [rows, width].
+
+    Layers of one type are multiplied as one.
+    """
+    quantized = [layer for layer in layers if isinstance(layer, Int8Linear)]
+    if len(quantized) == len(layers) and all(layer.can_quantize(rows) for layer in quantized):
+        first, *others = quantized
+        if all(alike(first, other) for other in others):
+            return first.joined_products(QuantizedRows.of(rows), others)
+    joined = packed_products(rows, layers)
+    return [layer(rows) for layer in layers] if joined is None else joined
 
 
 def check_int8(device: torch.device) -> None:
@@ -135,15 +176,9 @@ def has_fast_int8() -> bool:
         with torch.inference_mode():
             rows = torch.arange(1, 129, dtype=torch.uint8).view(2, 64)
             weight = torch.arange(-63, 65, dtype=torch.int8).view(2, 64)
-            found_product = _product(rows, torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(2))
-        return torch.equal(found_product, (rows.float() - ZERO) @ weight.float().T)
+            packed = torch.ops.onednn.qlinear_prepack(weight, None)
+            quantized = QuantizedWeight(packed, torch.ones(2), torch.zeros(2, dtype=torch.int32))
+            product = quantized.product(QuantizedRows(rows, torch.ones(2, 1)), None)
+        return torch.equal(product, (rows.float() - ZERO) @ weight.float().T)
     except (AttributeError, RuntimeError):
         return False
-
-
-def _product(rows: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
-    zeros = torch.zeros(len(scales), dtype=torch.int32)
-    product: Tensor = torch.ops.onednn.qlinear_pointwise(
-        rows, 1.0, ZERO, weight, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
-    )
-    return product

@@ -17,6 +17,8 @@ from retrieve.encoders.kernels.transfers import to_device
 
 ROUND_FROM = 512
 """On a CPU, batches of at least this many tokens are filled up to a multiple of `STEP`."""
+SMALL_STEP = 4
+"""Smaller ones are filled up to a multiple of this: a query of a new length would wait for new kernels (5 ms)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,7 +163,8 @@ def given_layout() -> Layout | None:
 
 def _filled(positions: Tensor) -> Tensor:
     tokens = len(positions)
-    return torch.cat((positions, positions[: -tokens % STEP])) if tokens >= ROUND_FROM else positions
+    filling = -tokens % (STEP if tokens >= ROUND_FROM else SMALL_STEP)
+    return torch.cat((positions, positions[:filling])) if 0 < filling <= tokens else positions
 
 
 def _groups(distinct: list[int], counts: list[int]) -> list[tuple[int, int, int]]:

@@ -5,6 +5,7 @@ time of a large batch and a third of that of a short query. Only inference chang
 on another device computes as before.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -39,41 +40,123 @@ def pack(model: nn.Module) -> None:
 class PackedLinear(nn.Linear):
     """`torch.nn.Linear` that packs its weights on its first inference on a CPU."""
 
-    _packed: tuple[tuple[int, int], Tensor] | None = None
+    _packed: tuple[Any, Tensor] | None = None
+    _joined: tuple[Any, Tensor, Tensor | None] | None = None
 
     def forward(self, rows: Tensor) -> Tensor:
         """Return ``rows @ weight.T + bias``, [..., out_features]."""
         if self.can_pack(rows):
             return self.packed_product(rows)
-        self._packed = None  # In training, fused optimizers change weights without increasing their version.
+        self._packed = self._joined = None  # In training, fused optimizers change weights, not their version.
         return super().forward(rows)
 
     def can_pack(self, rows: Tensor) -> bool:
         """Return whether packed weights can be used: for inference on a CPU, in the type of the weights."""
+        weight = self._parameters["weight"]
         return (
-            is_cpu_inference(rows)
-            and self.weight.device.type == "cpu"
-            and rows.dtype == self.weight.dtype
+            weight is not None
+            and is_cpu_inference(rows)
+            and weight.device.type == "cpu"
+            and rows.dtype == weight.dtype
             and rows.dtype in _supported_types()
             and rows.numel() > 0
         )
 
     def packed_product(self, rows: Tensor, activation: str = "none") -> Tensor:
         """Return the activated product; `activation` is oneDNN's "none" or "gelu", the exact one."""
-        weight = self._packed_weight()
-        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, self.bias, activation, [], "none")
+        return _product(rows, self._packed_weight(), self._parameters["bias"], activation)
+
+    def packed_sum(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """Return the product plus `residual`, which has its shape, in one operation."""
+        weight, bias = self._packed_weight(), self._parameters["bias"]
+        product: Tensor = torch.ops.mkldnn._linear_pointwise.binary(rows, residual, weight, bias, "add")
         return product
 
+    def joined_products(self, rows: Tensor, others: "Sequence[PackedLinear]") -> Sequence[Tensor]:
+        """Return the products of the same rows with this layer and others, in one operation."""
+        layers = (self, *others)
+        key = state_of(layers)
+        if self._joined is None or self._joined[0] != key:
+            weight, bias = concatenated(layers)
+            self._joined = key, torch.ops.mkldnn._reorder_linear_weight(weight, ROWS), bias
+        product = _product(rows, *self._joined[1:])
+        return product.split([layer.out_features for layer in layers], dim=-1)
+
     def _packed_weight(self) -> Tensor:
-        key = (self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version)
+        weight = self._parameters["weight"]
+        assert weight is not None
+        key = _state(weight)
         if self._packed is None or self._packed[0] != key:
-            self._packed = key, torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), ROWS)
-            page_out(self.weight)
+            self._packed = key, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
+            page_out(weight)
         return self._packed[1]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the packed weights: they cannot be copied, and copies pack their own."""
-        return {name: value for name, value in vars(self).items() if name != "_packed"}
+        return {name: value for name, value in vars(self).items() if name not in ("_packed", "_joined")}
+
+
+def forget_packed(model: nn.Module) -> None:
+    """Drop the packed weights of a model's layers, which do not notice a change through ``data``."""
+    for module in model.modules():
+        for name in ("_packed", "_joined"):
+            vars(module).pop(name, None)
+
+
+def norm_of_sum(dense: nn.Module, norm: nn.Module, rows: Tensor, residual: Tensor) -> Tensor:
+    """Return ``norm(dense(rows) + residual)``, which ends the halves of a layer, with the sum in the product."""
+    if isinstance(dense, PackedLinear) and dense.can_pack(rows) and residual.dtype == rows.dtype:
+        total = dense.packed_sum(rows, residual)
+    else:
+        total = dense(rows) + residual
+    if type(norm) is not nn.LayerNorm:
+        output: Tensor = norm(total)
+        return output
+    weight, bias = norm._parameters.values()
+    return torch.layer_norm(total, norm.normalized_shape, weight, bias, norm.eps, False)
+
+
+def packed_products(rows: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor] | None:
+    """Return the products of the same rows with several layers if they can be packed together, else None."""
+    packed = [layer for layer in layers if isinstance(layer, PackedLinear)]
+    if not packed or len(packed) < len(layers) or not packed[0].can_pack(rows):
+        return None
+    first, *others = packed
+    return first.joined_products(rows, others) if all(alike(first, other) for other in others) else None
+
+
+def alike(layer: nn.Linear, other: nn.Linear) -> bool:
+    """Return whether two layers have parameters of the same types and devices: both with a bias or both without."""
+    return all(
+        (a is None) == (b is None) and (a is None or b is None or (a.dtype, a.device) == (b.dtype, b.device))
+        for a, b in zip(layer._parameters.values(), other._parameters.values(), strict=True)
+    )
+
+
+def state_of(layers: Sequence[nn.Linear]) -> Sequence[tuple[int, int] | None]:
+    """Return what changes when a parameter of the layers is replaced or changed in place."""
+    return [_state(tensor) for layer in layers for tensor in layer._parameters.values()]
+
+
+def concatenated(layers: Sequence[nn.Linear]) -> tuple[Tensor, Tensor | None]:
+    """Return the weights and the biases of layers as those of one, and page out their own."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    bias = None if layers[0].bias is None else torch.cat([layer.bias.detach() for layer in layers])
+    for layer in layers:
+        page_out(layer.weight)
+    return weight, bias
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor | None, activation: str = "none") -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(rows, weight, bias, activation, [], "none")
+    return product
+
+
+def _state(tensor: Tensor | None) -> tuple[int, int] | None:
+    """Return what changes when a tensor is replaced or changed in place."""
+    if tensor is None:
+        return None
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
 
 
 class _FusedGelu:
@@ -128,7 +211,9 @@ def _supported_types() -> tuple[torch.dtype, ...]:
         try:
             with torch.inference_mode():
                 weight = torch.ops.mkldnn._reorder_linear_weight(torch.eye(16, dtype=dtype), ROWS)
-                torch.ops.mkldnn._linear_pointwise(torch.ones(2, 16, dtype=dtype), weight, None, "gelu", [], "none")
+                rows = torch.ones(2, 16, dtype=dtype)
+                torch.ops.mkldnn._linear_pointwise.default(rows, weight, None, "gelu", [], "none")
+                torch.ops.mkldnn._linear_pointwise.binary(rows, rows, weight, None, "add")
         except (AttributeError, RuntimeError):
             continue  # This torch has no such operations, or not for this type on this CPU: the usual ones serve.
         supported.append(dtype)

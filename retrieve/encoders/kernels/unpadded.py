@@ -85,7 +85,7 @@ def _is_supported(stack: nn.Module, rows: Any, options: dict[str, Any]) -> bool:
         and options.get("return_dict", True) is not False
         and all(name in _EXPECTED or _is_unset(value) for name, value in options.items())
         and not any(getattr(config, name, False) for name in ("output_hidden_states", "output_attentions"))
-        and not any(module._forward_hooks or module._forward_pre_hooks for module in stack.modules())
+        and not _has_hooks(stack)
     )
 
 
@@ -111,6 +111,13 @@ def _attended(hidden: Tensor, mask: Tensor | None) -> Tensor:
 def _is_padding_mask(mask: Tensor) -> bool:
     """Return whether all queries and heads of a text attend to the same tokens, as in a padded batch."""
     return mask.dim() == 4 and mask.shape[1] == 1 and bool((mask == mask[:, :, :1]).all())
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Return whether a module or one inside it has hooks; `modules()` would also build their names."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return True
+    return any(_has_hooks(child) for child in module._modules.values() if child is not None)
 
 
 def _is_unset(value: Any) -> bool:

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 
 from retrieve.encoders import DenseEncoder
 from retrieve.encoders.kernels import packed_linear
-from retrieve.encoders.kernels.packed_linear import PackedLinear, pack
+from retrieve.encoders.kernels.packed_linear import PackedLinear, norm_of_sum, pack, packed_products
 
 
 @pytest.fixture
@@ -130,3 +130,52 @@ def test_encoders_on_a_processor_are_packed(minilm_path: str) -> None:
     for layer in layers:
         layer.__class__ = nn.Linear
     np.testing.assert_allclose(encoder.encode(["a text", "another, longer text of some words"]), vectors, atol=1e-5)
+
+
+def three_layers(*, bias: bool = True) -> list[Any]:
+    torch.manual_seed(1)
+    return list(_pack_all(nn.Sequential(*(nn.Linear(24, width, bias=bias) for width in (16, 16, 8)))))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_layers_of_the_same_rows_are_multiplied_as_one(bias: bool) -> None:
+    layers, rows = three_layers(bias=bias), torch.randn(7, 24)
+    with torch.inference_mode():
+        found = packed_products(rows, layers)
+        assert found is not None
+        for part, layer in zip(found, layers, strict=True):
+            torch.testing.assert_close(part, layer(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_a_change_of_any_of_them_is_seen_and_copies_join_their_own() -> None:
+    layers, rows = three_layers(), torch.randn(7, 24)
+    with torch.inference_mode():
+        packed_products(rows, layers)
+    copies = copy.deepcopy(layers)
+    assert layers[0]._joined is not None and copies[0]._joined is None
+    for changed in (layers[1].weight, layers[2].bias):
+        changed.data.mul_(2)
+        changed.data = changed.data.clone()
+    with torch.inference_mode():
+        for part, layer in zip(packed_products(rows, layers) or (), layers, strict=True):
+            torch.testing.assert_close(part, layer(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_layers_that_differ_are_not_joined() -> None:
+    rows = torch.randn(7, 24)
+    with torch.inference_mode():
+        assert packed_products(rows, [*three_layers(), nn.Linear(24, 8)]) is None
+        assert packed_products(rows, [*three_layers(), three_layers(bias=False)[0]]) is None
+    assert packed_products(rows, three_layers()) is None, "outside of inference"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_norm_of_a_sum(dtype: torch.dtype) -> None:
+    dense, norm = three_layers()[0].to(dtype), nn.LayerNorm(16).to(dtype)
+    rows, residual = torch.randn(5, 24, dtype=dtype), torch.randn(5, 16, dtype=dtype)
+    with torch.inference_mode():
+        expected = norm(nn.functional.linear(rows, dense.weight, dense.bias) + residual)
+        tolerance = 1e-5 if dtype == torch.float32 else 0.04
+        torch.testing.assert_close(norm_of_sum(dense, norm, rows, residual), expected, rtol=tolerance, atol=tolerance)
+        other = nn.Sequential(norm)
+        torch.testing.assert_close(norm_of_sum(dense, other, rows, residual), expected, rtol=tolerance, atol=tolerance)
