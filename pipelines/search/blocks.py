@@ -1,9 +1,11 @@
-"""Search many queries in blocks, with a progress bar."""
+"""Search many queries in blocks, with a progress bar; check pairs of ids and queries."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from indexing import inputs
+from indexing.errors import InputError
 from indexing.hits import Hits
 from indexing.progress import progress
 
@@ -27,3 +29,10 @@ def search_blocks(
             parts.append(search(block))
             bar.update(len(block))
     return Hits.concatenate(parts)
+
+
+def checked_pair(pair: Any) -> tuple[str, str]:
+    """Return an id and its query; an InputError names what is no such pair."""
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise InputError(f"queries must be (query_id, text) pairs, not {inputs.shown(pair)}")
+    return pair[0], inputs.query(pair[1], f"query {pair[0]!r}")

@@ -100,6 +100,10 @@ def answer_one(stages: Stages, parts: Parts, query: str, request: SearchRequest,
     return found
 
 
+WARM_UP_WORDS = range(2, 31, 4)
+"""Numbers of words of the queries of `warm_up`: with two special tokens each, one of every length that has kernels."""
+
+
 class Following(Closing):
     """Base class of `SearchPipeline`: one state of a collection and of the parts that search it, until it refreshes."""
 
@@ -168,6 +172,20 @@ class Following(Closing):
         """
         self._lifetime.check()
         self.collection.refresh()
+
+    def warm_up(self) -> None:
+        """Search for generated queries of several lengths, which are not cached.
+
+        Weights are packed, kernels compiled for these lengths, indexes read into memory, and Java has loaded the
+        classes of a search: the first search takes up to a second longer than later ones without it.
+        """
+
+        def run(stages: Stages, _: Parts) -> None:
+            for words in WARM_UP_WORDS:
+                stages.find([" ".join(["search"] * words)], SearchRequest(), Trace())
+            stages.answer(["warm up"], SearchRequest(), Trace())
+
+        self.in_one_state(run)
 
     def close(self) -> None:
         """Cancel waiting searches, stop the threads, and close the collection when running searches have ended."""

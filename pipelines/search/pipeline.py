@@ -17,7 +17,7 @@ from indexing.hits import Hits
 from indexing.inputs import local_path
 from indexing.query_syntax import QuerySyntax
 from pipelines.models import Models
-from pipelines.search.blocks import blocks, search_blocks
+from pipelines.search.blocks import blocks, checked_pair, search_blocks
 from pipelines.search.boosts import Boost, Boosts
 from pipelines.search.cache import AnswerCache
 from pipelines.search.config import CANDIDATES, SEARCH_FILE, SearchConfig
@@ -109,6 +109,7 @@ class SearchPipeline(Following):
         cache: int | None = None,
         models: Models | None = None,
         refresh: Literal["auto"] | float | None = None,
+        warm: bool = False,
     ) -> Self:
         """Open a collection with all its legs, or the named ones.
 
@@ -144,6 +145,8 @@ class SearchPipeline(Following):
         refresh
             When searches move to what other processes have committed: None, only on `refresh`; a number, after a look
             at most every so many seconds before a search; ``"auto"``, every second.
+        warm
+            Search a few times first, so that the first search is as fast as later ones; see `warm_up`.
 
         Raises
         ------
@@ -180,6 +183,8 @@ class SearchPipeline(Following):
         pipeline = cls.__new__(cls)
         try:
             pipeline._start(collection, build, seconds)
+            if warm:
+                pipeline.warm_up()
         except BaseException:
             collection.close()
             raise
@@ -318,7 +323,7 @@ class SearchPipeline(Following):
         return self._answers(pairs, request)
 
     def _answers(self, pairs: Iterable[tuple[str, str]], request: SearchRequest) -> Iterator[tuple[str, SearchResults]]:
-        for block in blocks(map(_checked_pair, pairs), QUERIES_AT_ONCE):
+        for block in blocks(map(checked_pair, pairs), QUERIES_AT_ONCE):
             answers = self._answered([text for _, text in block], request)
             yield from zip([query_id for query_id, _ in block], answers, strict=True)
 
@@ -393,9 +398,3 @@ class SearchPipeline(Following):
     def _one(self, query: str, request: SearchRequest, cancelled: threading.Event | None = None) -> SearchResults:
         trace = partial(Trace, explain=request.explain, cancelled=cancelled)
         return self.in_one_state(lambda stages, parts: answer_one(stages, parts, query, request, trace()))
-
-
-def _checked_pair(pair: Any) -> tuple[str, str]:
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise InputError(f"queries must be (query_id, text) pairs, not {inputs.shown(pair)}")
-    return pair[0], inputs.query(pair[1], f"query {pair[0]!r}")

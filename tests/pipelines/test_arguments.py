@@ -341,6 +341,28 @@ def test_an_encoder_of_ones_own_builds_and_searches_a_collection(tmp_path):
         assert len(Bm25Retriever(pipeline.collection.index("bm25")).search("bread")) == 1
 
 
+def test_a_pipeline_opened_warm_has_searched_and_cached_nothing(tmp_path):
+    """Queries of several lengths reach the encoder before the first search, and searches find the same."""
+    asked = []
+
+    class Recorded(OwnEncoder):
+        def encode_query(self, texts):
+            asked.extend(texts)
+            return super().encode_query(texts)
+
+    build_collection(DOCUMENTS, tmp_path / "own", dense=OwnEncoder(), show_progress=False)
+    query = "Vaccines train the immune system"
+    with SearchPipeline.open(tmp_path / "own", dense=Recorded(), cache=10) as cold:
+        assert not asked
+        found = [(hit.doc_id, hit.score) for hit in cold.search(query)]
+    asked.clear()
+    with SearchPipeline.open(tmp_path / "own", dense=Recorded(), cache=10, warm=True) as warm:
+        lengths = [len(text.split()) for text in asked]
+        assert lengths[:-1] == sorted(set(lengths[:-1])) and len(lengths) > 5
+        assert len(warm.cache) == 0
+        assert [(hit.doc_id, hit.score) for hit in warm.search(query)] == found and len(warm.cache) == 1
+
+
 @pytest.mark.parametrize("argument", ["dense", "sparse"])
 @pytest.mark.parametrize("value", [5, print, object(), "model", DenseEncoder])
 def test_a_build_refuses_what_is_no_encoder(tmp_path, argument, value):
