@@ -1,4 +1,4 @@
-"""IdTable: the id at each position of a vector index; appends and removals cost no time for the other ids."""
+"""IdTable: the id at each position of a vector index; appends cost no time for the other ids."""
 
 from collections.abc import Iterable, Sequence
 
@@ -66,27 +66,6 @@ class IdTable:
         self._own()
         self._strings[positions] = ""
         self._dead += len(positions)
-
-    def swap_out(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Remove these distinct positions by moving the last ids into the holes.
-
-        Returns
-        -------
-        holes, movers
-            Position ``movers[i]`` moves to ``holes[i]``; the table is then truncated.
-        """
-        lookup, left = self._lookup(), self._count - len(positions)
-        for doc_id in self._strings[positions]:
-            del lookup[doc_id]
-        self._own()
-        holes = np.sort(positions[positions < left])
-        movers = np.setdiff1d(np.arange(left, self._count), positions)
-        moved = self._strings[movers]
-        self._strings[holes] = moved
-        lookup.update(zip(moved.tolist(), holes.tolist(), strict=True))
-        self._strings[left : self._count] = None
-        self._count = left
-        return holes, movers
 
     def __contains__(self, doc_id: object) -> bool:
         return doc_id in self._lookup()

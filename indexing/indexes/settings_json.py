@@ -1,6 +1,6 @@
 """``settings.json`` of an index: its backend and format, and what its engine needs to open it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +14,9 @@ FORMAT = 1
 Stored = TypeVar("Stored")
 
 
-def read_settings_json(path: Path, engine: str, build: Callable[[Mapping[str, Any]], Stored]) -> Stored:
+def read_settings_json(
+    path: Path, engine: str, build: Callable[[Mapping[str, Any]], Stored], formats: Collection[int] = (FORMAT,)
+) -> Stored:
     """Read ``settings.json`` of the index in this folder and pass its content to `build`.
 
     Raises
@@ -26,8 +28,9 @@ def read_settings_json(path: Path, engine: str, build: Callable[[Mapping[str, An
         content = parse_json((path / SETTINGS).read_text("utf-8"))
         if content.get("backend") != engine.lower():
             raise StorageError(f"{path} holds an index of backend {content.get('backend')!r}, not {engine.lower()!r}")
-        if content["format"] != FORMAT:
-            raise StorageError(f"{path} has format {content['format']}, this version reads {FORMAT}: build it again")
+        if content["format"] not in formats:
+            known = ", ".join(map(str, formats))
+            raise StorageError(f"{path} has format {content['format']}, this version reads {known}: build it again")
         return build(content)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StorageError(f"{path} is not a {engine} index: {error.filename} is missing") from None
@@ -36,5 +39,5 @@ def read_settings_json(path: Path, engine: str, build: Callable[[Mapping[str, An
 
 
 def write_settings_json(path: Path, engine: str, content: Mapping[str, Any]) -> None:
-    """Replace ``settings.json`` of the index in this folder, atomically."""
+    """Replace ``settings.json`` of the index in this folder, atomically; `content` may have a format of its own."""
     write_json(path / SETTINGS, {"backend": engine.lower(), "format": FORMAT, **content})

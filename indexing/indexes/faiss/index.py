@@ -1,6 +1,7 @@
 """FaissIndex: a vector index on FAISS, exact or approximate, with string ids, upserts, deletes and filters."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +18,9 @@ from indexing.indexes.faiss import files as faiss_files
 from indexing.indexes.faiss import kinds as faiss_kinds
 from indexing.indexes.faiss import search as faiss_search
 from indexing.indexes.faiss import storage as faiss_storage
+from indexing.indexes.faiss.files import Stored
 from indexing.indexes.faiss.kinds import FaissSettings
+from indexing.indexes.faiss.parts import Part, Parts
 from indexing.indexes.faiss.rescored import SignSearch
 from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
@@ -26,10 +29,17 @@ from indexing.inputs import local_path, whole_number
 from indexing.plurals import counted
 
 if TYPE_CHECKING:
-    import faiss
+    pass
 
 REBUILD_AT = 0.25
-"""Kinds that cannot remove keep deleted vectors as tombstones; beyond this share of them, `commit` drops them."""
+"""Replaced and deleted vectors are kept as tombstones; beyond this share of them, `commit` drops them."""
+MERGE_AT, MERGE_GRAPHS_AT = 0.25, 0.1
+"""When later parts exceed this share of the first, `commit` merges them into it; codes in one array, and others.
+
+Searching later parts costs nothing more in one array of codes. Each graph or set of inverted lists is searched apart.
+"""
+FEW_QUERIES = 20
+"""From so many queries at once on, FAISS multiplies matrices."""
 SCAN_BELOW = 0.1
 """When at most this share of the vectors is allowed, they are compared with the query one by one: exact.
 
@@ -41,11 +51,15 @@ vectors finds .51, among 2% .66, 5% .84, 10% .97, 20% all.
 class FaissIndex(Index):
     """Dense vectors under string ids.
 
-    An `upsert` replaces the vector of an id that exists. One array of codes (Flat, SQ, PQ) is changed in place. Other
-    kinds keep the old vector as a tombstone that no search returns; `commit` drops tombstones when they exceed
-    `REBUILD_AT` of all vectors, `optimize` at once. Dropping them is exact for inverted lists and for graphs over whole
-    vectors. Where a graph or a refined index keeps quantised vectors, these are decoded and encoded once more, which a
-    fresh build avoids.
+    What was committed is mapped into memory and never changes. New vectors go to a later part of the same kind, which
+    is searched beside the first and is all that a commit writes. One array of codes (Flat, SQ, PQ) has several later
+    parts; a graph or inverted lists have one, which grows. `commit` merges later parts into the first beyond a share
+    (`MERGE_AT`), `optimize` at once.
+
+    An `upsert` replaces the vector of an id that exists. The old vector stays as a tombstone that no search returns;
+    `commit` drops tombstones when they exceed `REBUILD_AT` of all vectors, `optimize` at once. Merging and dropping are
+    exact for arrays of codes, inverted lists of whole vectors and graphs over whole vectors. Where a graph or a refined
+    index keeps quantised vectors, these are decoded and encoded once more, which a fresh build avoids.
 
     FAISS keeps no metadata: `matching` answers filters.
     """
@@ -55,24 +69,19 @@ class FaissIndex(Index):
     def __init__(
         self,
         path: Path,
-        settings: FaissSettings,
-        index: "faiss.Index",
+        stored: Stored,
+        parts: Sequence[Part],
         ids: IdTable,
         *,
-        generation: int = 0,
-        sequence: int = 0,
-        learning: bool = False,
         read_only: bool = False,
         matching: MatchingIds | None = None,
     ) -> None:
         super().__init__(path, read_only=read_only)
-        self.settings = settings
-        self._index, self._ids = index, ids
-        self._generation, self._sequence = generation, sequence
+        self.settings = stored.settings
+        self._stored, self._ids, self._sequence = stored, ids, stored.sequence
+        self._parts = Parts(path, stored.settings, parts, learning=stored.learning)
         self._matching = matching
-        self._learning = learning
-        self._changed = generation == 0
-        self._alive: Any = None
+        self._buried = self._finishing = False
 
     @classmethod
     def create(cls, path: str | Path, dimension: int, *, matching: MatchingIds | None = None, **settings: Any) -> Self:
@@ -96,19 +105,18 @@ class FaissIndex(Index):
         path.mkdir(parents=True, exist_ok=True)
         learning = faiss_kinds.needs_training(chosen)
         index = faiss_kinds.make_flat(dimension) if learning else faiss_kinds.make(chosen, 0)
-        return cls(path, chosen, index, IdTable(), learning=learning, matching=matching)
+        return cls(path, Stored(chosen, learning=learning), [Part(index)], IdTable(), matching=matching)
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False, matching: MatchingIds | None = None) -> Self:
-        """Open the last committed state.
+        """Open the last committed state, mapped into memory: processes share it, and only what is used is read.
 
         Parameters
         ----------
         path
             The folder.
         read_only
-            Map the vectors into memory instead of reading them: opening is immediate, processes share the pages, and
-            only what is searched is read. Later commits of others are visible after `refresh`.
+            Refuse changes. Later commits of others are visible after `refresh`.
         matching
             As for `create`.
 
@@ -118,18 +126,8 @@ class FaissIndex(Index):
             When there is no index, or it cannot be read.
         """
         path = local_path(path, "path")
-        stored, index, ids = faiss_files.read_newest(path, mapped=read_only)
-        return cls(
-            path,
-            stored.settings,
-            index,
-            IdTable(ids),
-            generation=stored.generation,
-            sequence=stored.sequence,
-            learning=stored.learning,
-            read_only=read_only,
-            matching=matching,
-        )
+        stored, parts, ids = faiss_files.read_newest(path)
+        return cls(path, stored, parts, IdTable(ids), read_only=read_only, matching=matching)
 
     def upsert(
         self, ids: Sequence[str], rows: NDArray[np.floating], metadata: Sequence[Mapping[str, Any]] | None = None
@@ -143,19 +141,21 @@ class FaissIndex(Index):
             raise InputError(f"{counted(len(ids), 'id')} for {counted(len(rows), 'vector')}")
         check_ids(ids)
         places = self._ids.positions(ids)
-        there = places >= 0
-        if there.any():
-            if faiss_storage.changes_in_place(self._index):
-                faiss_storage.overwrite(self._index, places[there], rows[there])
-                ids, rows = [doc_id for doc_id, known in zip(ids, there, strict=True) if not known], rows[~there]
-            else:
-                self._ids.bury(places[there])
+        if (places >= 0).any():
+            start = len(self._ids) - self._parts.last.size
+            inside = (places >= start) & self._parts.last.growing & self._parts.in_place
+            if inside.any():
+                faiss_storage.overwrite(self._parts.last.index, places[inside] - start, rows[inside])
+            self._bury(places[(places >= 0) & ~inside])
+            ids, rows = [doc_id for doc_id, known in zip(ids, inside, strict=True) if not known], rows[~inside]
         if len(rows):
-            self._index.add(rows)
+            self._parts.growing.index.add(rows)
             self._ids.append(ids)
-        self._touch()
-        if self._learning and len(self) >= self.settings.training_sample:
+        self._parts.forget()
+        if self._parts.learning and len(self) >= self.settings.training_sample:
             self.train()
+        elif not self._parts.in_place and self._parts.later > MERGE_GRAPHS_AT * self._parts.first.size:
+            self._merge()  # at once, so that vectors of a large write are not indexed twice
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
@@ -166,12 +166,8 @@ class FaissIndex(Index):
         places = places[places >= 0]
         if not len(places):
             return 0
-        if faiss_storage.changes_in_place(self._index):
-            holes, movers = self._ids.swap_out(places)
-            faiss_storage.move_and_truncate(self._index, holes, movers, len(self._ids))
-        else:
-            self._ids.bury(places)
-        self._touch()
+        self._bury(places)
+        self._parts.forget()
         return len(places)
 
     def train(self) -> None:
@@ -183,9 +179,10 @@ class FaissIndex(Index):
             When FAISS needs more vectors than there are.
         """
         self._check_writable()
-        if not self._learning:
+        if not self._parts.learning:
             return
-        rows = faiss_storage.read(self._index, np.arange(self._index.ntotal))
+        alive = self._ids.alive()
+        rows = self._parts.read(np.flatnonzero(alive))
         count = min(len(rows), self.settings.training_sample)
         sample = rows[np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))]
         index = faiss_kinds.make(self.settings, count)
@@ -198,8 +195,8 @@ class FaissIndex(Index):
                 "add more before training, or choose fewer clusters"
             ) from error
         index.add(rows)
-        self._index, self._learning = index, False
-        self._touch()
+        self._parts = Parts(self.path, self.settings, [Part(index)], learning=False)
+        self._ids = IdTable(self._ids.strings[alive])
 
     def search(self, queries: NDArray[np.floating], k: int, filter: FilterLike | None = None) -> Hits:
         """Return the `k` best of each query vector [queries, dimension] (or of one, [dimension]).
@@ -220,24 +217,22 @@ class FaissIndex(Index):
         wanted = min(k, len(self) if places is None else len(places))
         if not wanted or not len(vectors):
             return Hits.empty(len(vectors))
-        if places is not None and len(places) <= SCAN_BELOW * len(self):
-            return faiss_search.scan(self._index, vectors, places, wanted, self._ids.strings)
-        selector = self._selector(places)
-        parameters = faiss_kinds.search_parameters(self._index, self.settings, wanted, selector)
-        if selector is not None and parameters is None:
-            if places is not None:
-                return faiss_search.scan(self._index, vectors, places, wanted, self._ids.strings)
-            scores, codes = faiss_search.search_past_deleted(self._searched(), vectors, wanted, self._ids.alive())
-        elif self._is_exact():
-            most = len(self) if places is None else len(places)
-            scores, codes = faiss_search.search_all_ties(self._index, vectors, wanted, parameters, most)
-        else:
-            scores, codes = self._searched().search(vectors, wanted, params=parameters)
-        rows = np.repeat(np.arange(len(vectors)), codes.shape[1])
-        found = codes.ravel() >= 0
-        return Hits.ranked(
-            len(vectors), rows[found], codes.ravel()[found], scores.ravel()[found], self._ids.strings, wanted
-        )
+        allowed, scans = None, False
+        if places is not None:
+            allowed = np.zeros(len(self._ids), np.bool_)
+            allowed[places] = True
+            scans = len(places) <= SCAN_BELOW * len(self) or not faiss_kinds.selects(self._parts.first.index)
+        if scans:
+            return faiss_search.scan(self._parts.read, vectors, places, wanted, self._ids.strings)
+        codes, scores = [], []
+        for part, start in self._parts.placed():
+            part_scores, positions = self._search_part(part, start, vectors, wanted, allowed)
+            scores.append(part_scores)
+            codes.append(np.where(positions >= 0, positions + start, -1))
+        every, columns = np.concatenate(scores, axis=1).ravel(), np.concatenate(codes, axis=1)
+        rows = np.repeat(np.arange(len(vectors)), columns.shape[1])
+        found = columns.ravel() >= 0
+        return Hits.ranked(len(vectors), rows[found], columns.ravel()[found], every[found], self._ids.strings, wanted)
 
     def score(self, queries: NDArray[np.floating], doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates as `Index.score`; quantised kinds score the decoded vectors."""
@@ -247,7 +242,7 @@ class FaissIndex(Index):
             raise InputError(f"{counted(len(doc_ids), 'list')} of candidates for {counted(len(vectors), 'query')}")
         rows = np.repeat(np.arange(len(vectors)), [len(ids) for ids in doc_ids])
         places = self._known(list(chain.from_iterable(doc_ids)))
-        return faiss_storage.pair_scores(self._index, places, vectors, rows)
+        return faiss_storage.pair_scores(self._parts.read, places, vectors, rows)
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """Return the stored vectors [n, dimension] of these ids.
@@ -258,56 +253,81 @@ class FaissIndex(Index):
             For an id that is not there.
         """
         self._check_open()
-        return faiss_storage.read(self._index, self._known(ids))
+        return self._parts.read(self._known(ids))
+
+    def finish_indexing(self) -> None:
+        """Let the next commit put down the memory of what it writes: later vectors then go to a part of their own."""
+        self._finishing = True
+
+    @property
+    def joinable(self) -> bool:
+        """True if there are later parts, which `optimize` merges into the first."""
+        return self._parts.later > 0
 
     def optimize(self) -> None:
-        """Drop all tombstones now."""
+        """Merge all parts, and drop all tombstones."""
         self._check_writable()
-        if self._ids.dead:
-            alive = self._ids.alive()
-            faiss_storage.drop(self._index, alive)
-            self._ids = IdTable(self._ids.strings[alive])
-            self._touch()
+        if self._parts.later:
+            self._merge()
+        if not self._ids.dead:
+            return
+        alive = self._ids.alive()
+        self._parts.drop(alive)
+        self._ids = IdTable(self._ids.strings[alive])
 
     def commit(self, sequence: int | None = None) -> None:
-        """Write the present state to disk as `Index.commit`; an unchanged index rewrites its settings only."""
+        """Write what changed to disk as `Index.commit`; an unchanged index rewrites its settings only."""
         self._check_writable()
+        share = MERGE_AT if self._parts.in_place else MERGE_GRAPHS_AT
         if self._ids.dead > REBUILD_AT * len(self._ids):
             self.optimize()
-        old = self._generation
-        if self._changed:
-            faiss_files.write_generation(self.path, old + 1, self._index, self._ids.strings)
-            self._generation = old + 1
-        number = self._sequence if sequence is None else int(sequence)
-        stored = faiss_files.Stored(self.settings, self._generation, number, self._learning)
-        faiss_files.write_settings(self.path, stored, len(self))
-        self._sequence = number
-        if self._changed:
-            self._changed = False
-            faiss_files.remove_generation(self.path, old)
+        elif self._parts.later > share * self._parts.first.size:
+            self._merge()
+        elif self._parts.in_place:
+            self._parts.join_small()
+        number, deleted, written = self._stored.largest, self._stored.deleted, False
+        for part, start in self._parts.placed():
+            if not part.number:
+                number, written = number + 1, True
+                faiss_files.write_part(self.path, number, part.index, self._ids.strings[start : start + part.size])
+                part.number = number
+        if self._buried or (written and deleted):
+            number += 1
+            positions = np.flatnonzero(~self._ids.alive())
+            deleted = number if len(positions) else 0
+            if len(positions):
+                faiss_files.write_deleted(self.path, deleted, positions)
+        first, *later = (part.number for part, _ in self._parts.placed())
+        sequence = self._sequence if sequence is None else int(sequence)
+        self._stored = Stored(self.settings, first, sequence, self._parts.learning, tuple(later), deleted)
+        faiss_files.write_settings(self.path, self._stored, len(self))
+        self._sequence, self._buried = sequence, False
+        faiss_files.remove_unnamed(self.path, self._stored)
+        if self._finishing or self._parts.in_place:
+            self._parts.put_down()
+        self._finishing = False
 
     def refresh(self) -> bool:
         """Load what another process has committed since; return whether something changed."""
         self._check_open()
-        stored = faiss_files.read_settings(self.path)
-        if (stored.generation, stored.sequence) == (self._generation, self._sequence):
+        if faiss_files.read_settings(self.path) == self._stored:
             return False
         newer = type(self).open(self.path, read_only=self.read_only)
-        self._index, self._ids, self._learning = newer._index, newer._ids, newer._learning
-        self._generation, self._sequence = newer._generation, newer._sequence
-        self._touch()
-        self._changed = False
+        self._stored, self._parts, self._ids = newer._stored, newer._parts, newer._ids
+        self._sequence, self._buried = newer._sequence, False
         return True
 
     def close(self) -> None:
         """Release the memory; uncommitted changes are lost."""
         self._lifetime.closed = True
-        self._index, self._ids, self._alive = faiss_kinds.make_flat(self.settings.dimension), IdTable(), None
+        empty = Part(faiss_kinds.make_flat(self.settings.dimension))
+        self._parts, self._ids = Parts(self.path, self.settings, [empty], learning=True), IdTable()
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes of codes, graph and list numbers; mapped, not held, when open for reading only. Ids come on top."""
-        return faiss_storage.memory_bytes(self._index)
+        """Bytes of codes, graph and list numbers: held while it grows, else mapped. Ids come on top."""
+        parts = (part for part, _ in self._parts.placed() if part.growing or self.read_only)
+        return sum(faiss_storage.memory_bytes(part.index) for part in parts)
 
     def __len__(self) -> int:
         self._check_open()
@@ -333,29 +353,35 @@ class FaissIndex(Index):
             raise InputError(f"the id {missing!r} is not in the index {self.path}")
         return places
 
-    def _searched(self) -> Any:
-        """Return what searches: FAISS's index, or one over it that rescores signs."""
-        is_signs = self.settings.kind == "binary" and not self._learning
-        return SignSearch(self._index, self.settings) if is_signs else self._index
+    def _search_part(
+        self, part: Part, start: int, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
+    ) -> faiss_search.ScoredPositions:
+        """Search one part for the best `k` of those that are `allowed`, or else not tombstones."""
+        if allowed is not None:
+            mask = allowed[start : start + part.size]
+            selector = faiss_kinds.selector(mask)
+        elif self._ids.dead:
+            mask, selector = self._parts.alive(part, start, self._ids.alive)
+        else:
+            mask = selector = None
+        exact = self._parts.learning or self.settings.kind == "flat"
+        parameters = partial(faiss_kinds.search_parameters, part.index, self.settings, selector=selector)
+        searched = SignSearch(part.index, self.settings) if self.settings.kind == "binary" and not exact else part.index
+        # FAISS multiplies matrices, unless it is given a selector.
+        past = exact and allowed is None and len(vectors) >= FEW_QUERIES
+        return faiss_search.search_part(searched, vectors, k, mask, parameters, exact=exact, past=past)
 
-    def _is_exact(self) -> bool:
-        return self._learning or self.settings.kind == "flat"
+    def _merge(self) -> None:
+        """Make one part of all."""
+        kept = self._parts.merge(self._ids.alive())
+        if not kept.all():
+            self._ids = IdTable(self._ids.strings[kept])
 
-    def _selector(self, places: NDArray[np.int64] | None) -> Any:
-        """Return FAISS's selector of these positions, or of all but tombstones; None for everything."""
-        import faiss
-
-        if places is not None:
-            mask = np.zeros(len(self._ids), dtype=np.bool_)
-            mask[places] = True
-            return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
-        if self._ids.dead and self._alive is None:
-            self._alive = faiss.IDSelectorBitmap(np.packbits(self._ids.alive(), bitorder="little"))
-        return self._alive
+    def _bury(self, places: NDArray[np.int64]) -> None:
+        if len(places):
+            self._ids.bury(places)
+            self._buried = True
 
     def _checked(self, vectors: NDArray[np.floating], ids: Sequence[str] | None = None) -> NDArray[np.float32]:
         rows = check_vectors(vectors, self.settings.dimension, self.path, ids)
         return normalised(rows) if self.settings.metric == "cosine" else rows
-
-    def _touch(self) -> None:
-        self._changed, self._alive = True, None

@@ -5,6 +5,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from indexing.errors import InputError
 from indexing.indexes.faiss.rescored import make_rescored
 from indexing.inputs import require_positive
@@ -126,6 +129,18 @@ def needs_training(settings: FaissSettings) -> bool:
     if settings.kind == "binary":
         return settings.kept != "float32"
     return settings.kind != "factory" or not _from_factory(settings.dimension, settings.factory).is_trained
+
+
+def selector(mask: NDArray[np.bool_]) -> Any:
+    """Return FAISS's selector of the positions where this mask is true."""
+    import faiss
+
+    return faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
+
+
+def selects(index: "faiss.Index") -> bool:
+    """Return whether searches of this index take a selector."""
+    return search_parameters(index, FaissSettings(index.d), 1, None) is not None
 
 
 def search_parameters(index: "faiss.Index", settings: FaissSettings, k: int, selector: Any) -> Any:

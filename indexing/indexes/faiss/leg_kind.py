@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from indexing.indexes.base import NO_LOOKUPS, Kind, Lookups, Making, Precision
+from indexing.indexes.faiss.files import FILE_NAMES
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.indexes.registry import Rows, chosen
 from indexing.indexes.vectors import check_vector_rows
@@ -29,7 +30,7 @@ class FaissKind(Kind):
     """Dense vectors in any kind of FAISS index; parameters as in `FaissSettings`."""
 
     backend = "faiss"
-    file_names = r"settings\.json|vectors-\d+\.faiss|ids-\d+\.npz"
+    file_names = FILE_NAMES
     defaults: ClassVar[Mapping[str, Any]] = {"kind": "flat"}
 
     def choices(self, rows: Rows, parameters: Mapping[str, Any]) -> frozenset[str]:

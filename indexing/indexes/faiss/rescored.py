@@ -1,5 +1,6 @@
 """Binary and int8 codes, rescored from kept rows: small to search, and nearly exact."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class SignSearch:
     """
 
     def __init__(self, index: "faiss.IndexRefine", settings: Any) -> None:
-        self._index, self._settings = index, settings
+        self._index, self._settings, self.ntotal = index, settings, int(index.ntotal)
 
     def search(
         self, queries: NDArray[np.float32], k: int, params: Any = None
@@ -53,13 +54,14 @@ class SignSearch:
         """Return scores and positions [queries, k], best first, as `faiss.Index.search` does."""
         import faiss
 
-        depth = min(self._settings.rescore_multiplier * k, int(self._index.ntotal))
+        depth = min(self._settings.rescore_multiplier * k, self.ntotal)
         base = faiss.downcast_index(self._index.base_index)
         inner = None if params is None else params.base_index_params
         _, codes = base.search(queries, depth, params=inner)
         found = codes >= 0
         scores = np.full(codes.shape, -np.inf, np.float32)
-        scores[found] = faiss_storage.pair_scores(self._index, codes[found], queries, np.nonzero(found)[0])
+        read = partial(faiss_storage.read, self._index)
+        scores[found] = faiss_storage.pair_scores(read, codes[found], queries, np.nonzero(found)[0])
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(scores, best, axis=1), np.take_along_axis(codes, best, axis=1)
 

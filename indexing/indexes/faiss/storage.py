@@ -1,7 +1,8 @@
-"""Access to the vectors inside a FAISS index: reads, overwrites and removals without rebuilding it."""
+"""Access to the vectors inside a FAISS index: reads, overwrites, copies and removals without rebuilding it."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 8192
 """Number of vectors decoded at once, so that a scan of many needs little memory."""
+
+Read: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
+"""Return the vectors at these positions."""
 
 
 def changes_in_place(index: "faiss.Index") -> bool:
@@ -25,14 +29,20 @@ def overwrite(index: "faiss.IndexFlatCodes", positions: NDArray[np.int64], rows:
     _codes(index)[positions] = index.sa_encode(rows)
 
 
-def move_and_truncate(
-    index: "faiss.IndexFlatCodes", holes: NDArray[np.int64], movers: NDArray[np.int64], left: int
-) -> None:
-    """Copy the vectors at `movers` to the positions `holes`, then keep only the first `left` positions."""
-    codes = _codes(index)
-    codes[holes] = codes[movers]
-    index.codes.resize(left * index.code_size)
-    index.ntotal = left
+def joined(
+    empty: "faiss.IndexFlatCodes", parts: Sequence["faiss.IndexFlatCodes"], alive: Sequence[NDArray[np.bool_]] = ()
+) -> "faiss.IndexFlatCodes":
+    """Fill an empty index with the codes of others, by default all of them, else those at the positions `alive`."""
+    masks = list(alive) or [np.ones(part.ntotal, np.bool_) for part in parts]
+    empty.ntotal = int(sum(np.count_nonzero(mask) for mask in masks))
+    empty.codes.resize(empty.ntotal * empty.code_size)
+    codes, start = _codes(empty), 0
+    for part, mask in zip(parts, masks, strict=True):
+        stop = start + int(np.count_nonzero(mask))
+        if stop > start:
+            codes[start:stop] = _codes(part) if stop - start == len(mask) else _codes(part)[mask]
+        start = stop
+    return empty
 
 
 def drop(index: "faiss.Index", alive: NDArray[np.bool_]) -> None:
@@ -77,17 +87,17 @@ def read(index: "faiss.Index", positions: NDArray[np.int64]) -> NDArray[np.float
     return index.reconstruct_batch(positions)
 
 
-def scores_at(index: "faiss.Index", positions: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
+def scores_at(read: Read, positions: NDArray[np.int64], queries: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the inner product of each query and the vector at each position, float32 [queries, positions]."""
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), ROWS_AT_ONCE):
         stop = start + ROWS_AT_ONCE
-        scores[:, start:stop] = queries @ read(index, positions[start:stop]).T
+        scores[:, start:stop] = queries @ read(positions[start:stop]).T
     return scores
 
 
 def pair_scores(
-    index: "faiss.Index",
+    read: Read,
     positions: NDArray[np.int64],
     queries: NDArray[np.float32],
     rows: NDArray[np.int64],
@@ -96,7 +106,7 @@ def pair_scores(
     scores = np.empty(len(positions), np.float32)
     for start in range(0, len(positions), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        scores[part] = np.einsum("id,id->i", read(index, positions[part]), queries[rows[part]])
+        scores[part] = np.einsum("id,id->i", read(positions[part]), queries[rows[part]])
     return scores
 
 
@@ -116,6 +126,13 @@ def load(file: Path, *, mapped: bool) -> "faiss.Index":
         return faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
     except RuntimeError:
         return faiss.read_index(str(file))
+
+
+def copied(index: "faiss.Index") -> "faiss.Index":
+    """Return a copy of an index that is in memory."""
+    import faiss
+
+    return faiss.clone_index(index)
 
 
 def memory_bytes(index: "faiss.Index") -> int:
