@@ -140,12 +140,6 @@ class LegWriter:
         self.leg = replace(self.leg, count=count, sequence=sequence, bytes=size, files=files)
         return self.leg
 
-    def optimize(self, sequence: int) -> None:
-        """Drop replaced and deleted documents, and commit."""
-        self.index.optimize()
-        self.index.finish_indexing()
-        self.index.commit(sequence)
-
     def close(self) -> None:
         """Close the index; uncommitted writes remain in the journal."""
         self.index.close()

@@ -287,16 +287,15 @@ class CollectionWriter(Collection):
         for name, pieces in fresh.items():
             self._shards[name].replace(pieces)
         self.documents.purge()
-        notes = [kind_of(one.leg.backend).notes(one.index.path) for one in self._writers.values()]
-        spoiled = self.documents.dead or any(notes)
-        for name, writer in list(self._writers.items()):  # `reindex` replaces a leg's writer
-            if spoiled and not kind_of(writer.leg.backend).fresh_after_delete(writer.leg.parameters):
-                self.reindex(name, show_progress=show_progress)
-            elif spoiled or writer.index.joinable:
-                with self._marking_broken():
-                    writer.optimize(self.documents.sequence)
-        self.commit()
-        if spoiled:
+        if self.documents.dead or any(kind_of(one.leg.backend).notes(one.index.path) for one in self._writers.values()):
+            for name, writer in list(self._writers.items()):  # `reindex` replaces a leg's writer
+                if kind_of(writer.leg.backend).fresh_after_delete(writer.leg.parameters):
+                    with self._marking_broken():
+                        writer.index.optimize()
+                        writer.index.commit(self.documents.sequence)
+                else:
+                    self.reindex(name, show_progress=show_progress)
+            self.commit()
             # Counted until every leg is rid of them: a compact that is killed begins anew.
             self.documents.reset_dead()
             self.documents.shrink()

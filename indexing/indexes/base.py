@@ -183,11 +183,6 @@ class Index(Closing):
     def finish_indexing(self) -> None:  # most kinds index as they go
         """Build what upserts postponed, such as Qdrant Edge's graph; called before the last commit of a write."""
 
-    @property
-    def joinable(self) -> bool:
-        """True if `optimize` would join what several commits wrote apart, for kinds that do not join it themselves."""
-        return False
-
     def files(self) -> list[Path]:
         """Return the files that a checksum covers: all whose content changes under a new name only."""
         return sorted(file for file in self.path.rglob("*") if file.is_file() and file.name != "write.lock")

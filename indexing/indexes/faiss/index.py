@@ -259,14 +259,10 @@ class FaissIndex(Index):
         """Let the next commit put down the memory of what it writes: later vectors then go to a part of their own."""
         self._finishing = True
 
-    @property
-    def joinable(self) -> bool:
-        """True if there are later parts, which `optimize` merges into the first."""
-        return self._parts.later > 0
-
     def optimize(self) -> None:
         """Merge all parts, and drop all tombstones."""
         self._check_writable()
+        self._finishing = True
         if self._parts.later:
             self._merge()
         if not self._ids.dead:
