@@ -19,7 +19,7 @@ RETRIEVAL = "retrieval"
 OWN_RETRIEVAL = "document_retrieval"
 """Metadata key of a document's own field that is called as `RETRIEVAL`."""
 
-OPTIONS = ("explain", "budget", "refine")
+OPTIONS = ("explain", "budget", "refine", "tenant")
 """Options of `SearchPipeline.search` that an adapter passes on unchanged."""
 
 

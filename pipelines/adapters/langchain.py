@@ -56,8 +56,8 @@ class PipelineRetriever(BaseRetriever):
         ``k``, ``filter`` and ``score_threshold``, as LangChain's own retrievers name them, and the options below;
         ``score_threshold`` removes hits with a lower score.
     options
-        Further arguments of `SearchPipeline.search` (``refine``, ``budget``, ``explain``). The arguments of a call
-        override `search_kwargs`, which override `options`.
+        Further arguments of `SearchPipeline.search` (``refine``, ``budget``, ``explain``, ``tenant``). The arguments of
+        a call override `search_kwargs`, which override `options`.
 
     Raises
     ------

@@ -46,8 +46,8 @@ class PipelineRetriever(BaseRetriever):
     filters
         LlamaIndex's ``MetadataFilters``, or a filter as for `SearchPipeline.search`.
     options
-        Further arguments of `SearchPipeline.search`: ``refine``, ``budget``, ``explain``, and ``filter``, which is
-        another name of `filters`.
+        Further arguments of `SearchPipeline.search`: ``refine``, ``budget``, ``explain``, ``tenant``, and ``filter``,
+        which is another name of `filters`.
 
     Raises
     ------

@@ -42,7 +42,7 @@ def collection(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pipeline(collection):
-    with SearchPipeline.open(collection) as pipeline:
+    with SearchPipeline.open(collection, config={"tenants": "lang"}) as pipeline:
         yield pipeline
 
 
@@ -83,6 +83,11 @@ class TestLangChain:
         for found in ways:
             assert {document.id for document in found} == {"b", "c"}
         assert [document.id for document in retriever.invoke("bread", filter={"year": 2010})] == ["a"]
+
+    def test_a_tenant_is_searched(self, made):
+        for retriever, more in ((made(options={"tenant": "en"}), {}), (made(), {"tenant": "en"})):
+            assert {document.id for document in retriever.invoke("bread", **more)} == {"a", "c"}
+        assert [one.id for one in made(filter={"year": 2011}).batch(["bread"], tenant="en")[0]] == ["c"]
 
     def test_search_kwargs_are_langchains(self, made, pipeline):
         assert len(made(search_kwargs={"k": 1}).invoke("bread")) == 1

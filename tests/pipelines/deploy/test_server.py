@@ -63,6 +63,44 @@ def test_a_url_names_the_collection():
         place_of("http://localhost:6333")
 
 
+@pytest.fixture
+def teams(tmp_path):
+    with CollectionWriter.create(tmp_path / "teams", {"bm25": Leg("bm25")}, fields={"team": "keyword"}) as writer:
+        writer.upsert([Document(f"d{n}", f"word{n} text", metadata={"team": f"t{n % 3}"}) for n in range(12)])
+    return tmp_path / "teams"
+
+
+def check_a_tenant(collection, there):
+    assert there.snapshot.tenants == there.layout.schema.tenant == "team"
+    found = there.index("bm25").search(["text word4"], 20, {"team": "t1"})[0]
+    assert found.doc_ids[0] == "d4" and sorted(found.doc_ids) == ["d1", "d10", "d4", "d7"]
+    with Collection.open(collection) as source:
+        expected = source.index("bm25").search(["text word4"], 20, {"team": "t1"})[0]
+    np.testing.assert_allclose([hit.score for hit in found], [hit.score for hit in expected], rtol=1e-3)
+
+
+def test_a_tenant_is_searched_through_the_client(teams, monkeypatch):
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(client, "close", lambda: None)  # a server outlives its clients
+    place = ServerPlace("http://made", "teams", client=client)
+    deploy(teams, place, monkeypatch, tenants="team")
+    with DeployedCollection.open("http://made/teams", place=place) as there:
+        check_a_tenant(teams, there)
+
+
+@pytest.mark.qdrant_server
+@pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
+def test_a_tenant_is_searched_on_a_server(teams):
+    url, name = os.environ["QDRANT_URL"], f"deploy-{uuid.uuid4().hex}"
+    job.deploy(teams, url, name=name, tenants="team", shards=1, show_progress=False)
+    with DeployedCollection.open(f"{url}/{name}") as there:
+        check_a_tenant(teams, there)
+        place = ServerPlace(url, name)
+        described = place._client.get_collection(place._target())
+        assert described.payload_schema["metadata.team"].params.is_tenant
+    place._client.delete_collection(place._target())
+
+
 @pytest.mark.qdrant_server
 @pytest.mark.skipif("QDRANT_URL" not in os.environ, reason="QDRANT_URL names no server")
 def test_a_server_holds_the_same_points(collection):
