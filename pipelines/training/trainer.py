@@ -18,13 +18,12 @@ from indexing.errors import InputError
 from indexing.inputs import local_path
 from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import MultiVectorTrainingArguments, SparseTrainingArguments, TrainingArguments
-from pipelines.training.callbacks import RegularizerSchedule
+from pipelines.training.callbacks import RegularizerSchedule, add_callbacks
 from pipelines.training.card_filling import facts_of, fill_card
 from pipelines.training.checks import try_losses, try_metric, try_saving
 from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
-from pipelines.training.losses.splade import SpladeLoss
 from pipelines.training.model import ScoringModel, TokenEmbeddingModel, has_router, trained
 from retrieve.encoders.saving import write_into
 
@@ -135,12 +134,7 @@ class Trainer(transformers.Trainer):
             # Prevents wrapping in DistributedDataParallel: see `average_gradients`.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.loss_modules.to(args.device)
-        options: dict[str, Any] = {}
-        if isinstance(args, SparseTrainingArguments):
-            options = {"warmup_ratio": args.regularizer_warmup_ratio, "schedule": args.regularizer_schedule}
-        for module in self.loss_modules.modules():
-            if isinstance(module, SpladeLoss):
-                self.add_callback(RegularizerSchedule(module, **options))
+        add_callbacks(self)
         if args.dropout is not None:
             _set_dropout(self.loss_modules, args.dropout)
         try_losses(self, train)

@@ -137,6 +137,17 @@ def test_splade_raises_its_regularizers_and_logs_its_parts(tmp_path: Path) -> No
         assert sum(parts) == pytest.approx(entry["loss"], rel=1e-3)
 
 
+def test_a_log_gets_lines_of_training_and_evaluation(bert: Path, tmp_path: Path, capsys: Any) -> None:
+    encoder = dense(bert)
+    shown = ARGUMENTS | {"disable_tqdm": False, "eval_strategy": "epoch"}
+    arguments = DenseTrainingArguments(str(tmp_path / "run"), max_steps=5, **shown)
+    trainer = DenseTrainer(encoder, arguments, triples(), triples(16), loss=MultipleNegativesRankingLoss(encoder))
+    trainer.train()
+    output = capsys.readouterr()
+    assert "training: 5 steps in" in output.err and "evaluating: 2 steps in" in output.err
+    assert "\r" not in output.err and output.out.count("'loss': ") == 5 and "'eval_loss': " in output.out
+
+
 def test_a_streamed_dataset_trains_as_the_same_rows_in_memory(bert: Path, tmp_path: Path) -> None:
     rows = triples(16)
     encoder = dense(bert)
