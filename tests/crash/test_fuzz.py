@@ -154,7 +154,7 @@ TEXTS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
 
 def sizes(test: Callable[..., None]) -> Callable[..., None]:
     """Run a test with few mutations, and under the marker `slow` with many."""
-    slow = pytest.param(SLOW, marks=pytest.mark.slow, id="many")
+    slow = pytest.param(SLOW, marks=[pytest.mark.slow, pytest.mark.timeout(3600)], id="many")
     return pytest.mark.parametrize("count", [pytest.param(FAST, id="few"), slow])(test)
 
 
