@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from indexing.deployment.layout import Layout, leg_settings
-from indexing.filters import FilterLike, parse_filter
+from indexing.filters import Filter, FilterLike, parse_filter
 from indexing.hits import Hits
 from indexing.indexes.qdrant.bm25 import QdrantBm25Index, WordSettings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine
-from indexing.indexes.qdrant.filters import qdrant_filter
+from indexing.indexes.qdrant.filters import has_one_value, qdrant_filter
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.search import QdrantSearch, hits_of
 from indexing.indexes.registry import analysis_of
@@ -45,7 +45,7 @@ class DeployedLegs:
         self, queries: Mapping[str, Any], depths: Mapping[str, int], filter: FilterLike | None
     ) -> dict[str, Hits]:
         """Return each leg's hits for its encoded queries, all searched in one request."""
-        condition = self._condition(filter)
+        parsed, condition = self._parsed(filter)
         asked: list[PointQuery] = []
         places: list[tuple[str, int]] = []
         counts: dict[str, int] = {}
@@ -54,7 +54,8 @@ class DeployedLegs:
             counts[name] = len(points)
             for row, point in enumerate(points):
                 if point.vectors:
-                    asked.append(replace(point, limit=depths[name], filter=condition, exact=self._scans(name)))
+                    exact = self._search(name).scans(parsed)
+                    asked.append(replace(point, limit=depths[name], filter=condition, exact=exact))
                     places.append((name, row))
         found: dict[str, list[list[tuple[str, float]]]] = {name: [[] for _ in range(n)] for name, n in counts.items()}
         for start in range(0, len(asked), POINT_QUERIES_AT_ONCE):
@@ -76,7 +77,8 @@ class DeployedLegs:
         weights: tuple[float, ...] | None,
     ) -> Hits:
         """Return the hits of all legs as Qdrant fuses them, in one request; parameters as in `PointQuery`."""
-        condition = self._condition(filter)
+        parsed, condition = self._parsed(filter)
+        exact = self._layout.tenant is not None and not has_one_value(parsed, self._layout.tenant)
         columns = {name: self._points(name, of_leg) for name, of_leg in queries.items()}
         count = len(next(iter(columns.values())))
         asked, rows = [], []
@@ -89,7 +91,14 @@ class DeployedLegs:
             rows.append(row)
             asked.append(
                 PointQuery(
-                    vectors, k, condition, fusion=fusion, rank_constant=rank_constant, weights=weights, depth=depths
+                    vectors,
+                    k,
+                    condition,
+                    exact=exact,
+                    fusion=fusion,
+                    rank_constant=rank_constant,
+                    weights=weights,
+                    depth=depths,
                 )
             )
         found: list[list[tuple[str, float]]] = [[] for _ in range(count)]
@@ -119,7 +128,8 @@ class DeployedLegs:
             made = DeployedIndex(*arguments, name=name, **given)
         made.group = self
         made.opens_once = True
-        self._search_of(made).counted = False
+        search = self._search_of(made)
+        search.counted, search.tenant = False, self._layout.tenant
         return made
 
     @staticmethod
@@ -134,14 +144,13 @@ class DeployedLegs:
         weights = index.query_weights(queries) if isinstance(index, QdrantBm25Index) else queries
         return self._search(name).point_queries(weights)
 
-    def _scans(self, name: str) -> bool:
-        return self.index(name).settings.scans
-
-    def _condition(self, filter: FilterLike | None) -> Any:
+    def _parsed(self, filter: FilterLike | None) -> tuple[Filter | None, Any]:
+        """Return a filter as a tree, and as a condition of the engine."""
         if filter is None:
-            return None
+            return None, None
         fields = self._layout.fields
-        return qdrant_filter(parse_filter(filter, fields), fields, self._engine.conditions)
+        parsed = parse_filter(filter, fields)
+        return parsed, qdrant_filter(parsed, fields, self._engine.conditions)
 
 
 class DeployedIndex(QdrantIndex):

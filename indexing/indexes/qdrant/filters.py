@@ -59,3 +59,10 @@ def qdrant_filter(filter: Filter, fields: Fields, conditions: Conditions) -> Any
     if fields[filter.field] in ("keyword", "boolean"):
         return conditions.group(must=[conditions.any_of(key, [payload_value(value) for value in filter.values])])
     return conditions.group(should=[conditions.between(key, gte=float(v), lte=float(v)) for v in filter.values])
+
+
+def has_one_value(parsed: Filter | None, field: str) -> bool:
+    """Return whether a filter keeps only documents with one certain value in a field."""
+    if isinstance(parsed, And):
+        return any(has_one_value(part, field) for part in parsed.parts)
+    return isinstance(parsed, AnyOf) and parsed.field == field and len(parsed.values) == 1

@@ -14,7 +14,7 @@ from indexing.errors import InputError
 from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
-from indexing.indexes.qdrant.filters import qdrant_filter
+from indexing.indexes.qdrant.filters import has_one_value, qdrant_filter
 from indexing.indexes.qdrant.settings import DENSE, SPARSE, TOKENS, QdrantSettings
 from indexing.indexes.qdrant.tokens import query_tokens
 from indexing.indexes.vectors import check_vectors, check_weights
@@ -50,6 +50,8 @@ class QdrantSearch:
     counted
         Count the points that match a filter before a search, and check that candidates exist, each in a request of
         its own; False to leave it to the engine.
+    tenant
+        The field of tenants, where the graph links documents of one tenant only: a search of several compares all.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class QdrantSearch:
         self._path, self._engine, self._settings, self._fields = path, engine, settings, fields
         self._alone, self._name = alone, name
         self.counted = True
+        self.tenant: str | None = None
         self._counts: dict[Filter | None, int] = {}
 
     def search(self, queries: Queries, k: int, filter: FilterLike | None) -> Hits:
@@ -159,7 +162,7 @@ class QdrantSearch:
     def _run(self, queries: list[PointQuery], k: int, filter: FilterLike | None, **fusion: Any) -> Hits:
         k = whole_number(k, "k")
         parsed = None if filter is None else parse_filter(filter, self._fields)
-        limit, exact = k, self._settings.scans
+        limit, exact = k, self.scans(parsed)
         if self.counted:
             matching = self.count(parsed)
             if not matching:
@@ -188,6 +191,10 @@ class QdrantSearch:
         if self._settings.metric != "meanmaxsim":
             return hits
         return [(doc_id, score / len(query.vectors[self.name(TOKENS)])) for doc_id, score in hits]
+
+    def scans(self, parsed: Filter | None) -> bool:
+        """Return whether a search with this filter must compare all documents, because no graph links them."""
+        return self._settings.scans or (self.tenant is not None and not has_one_value(parsed, self.tenant))
 
     def _zero(self, query: PointQuery) -> PointQuery:
         """Return a query that every document with token vectors answers with the score 0."""

@@ -3,12 +3,18 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from indexing.collection.manifest import Leg
+from indexing.collection.reader import Collection
+from indexing.collection.writer import CollectionWriter
 from indexing.corpora.chunked import chunk_document
 from indexing.corpora.chunking import Chunking
+from indexing.deployment.reader import DeployedCollection
 from indexing.documents import Document
 from indexing.errors import InputError
+from indexing.indexes.qdrant.edge import EdgeEngine
 from pipelines.build.job import build_collection
 from pipelines.cli import main
 from pipelines.deploy.certificate import certify
@@ -129,13 +135,48 @@ def test_chunks_belong_to_the_tenant_of_their_document(tmp_path):
         assert sorted(parent.document.doc_id for parent in found) == ["d1", "d3", "d5"]
 
 
-def test_a_deployed_collection_knows_its_tenants(collection, encoders, tmp_path, capsys):
+def test_a_deployed_collection_knows_its_tenants(collection, encoders, tmp_path, monkeypatch):
     deploy(collection, tmp_path / "there", show_progress=False)
     with SearchPipeline.open(tmp_path / "there", **encoders) as there, there.reading() as (stages, _):
         assert stages.tenants == stages.snapshot.layout.tenant == "team"
         found = there.search(QUERY, 40, tenant="blue", filter={"year": [2000, 2001]})
         assert {hit.doc_id for hit in found} == {"d0", "d8", "d9", "d12", "d21", "d24", "d33", "d36"}
         assert scored(found) == scored(there.search(QUERY, 40, filter={"year": [2000, 2001], "team": "blue"}))
+
+    # The graph links documents of one tenant, so that it is used for one only.
+    calls, query = [], EdgeEngine.query
+    monkeypatch.setattr(EdgeEngine, "query", lambda self, queries: calls.extend(queries) or query(self, queries))
+    for fusion in (None, "rrf"):
+        with SearchPipeline.open(tmp_path / "there", **encoders, fusion=fusion) as there:
+            for options, exact in (
+                ({"tenant": "blue"}, False),
+                ({"tenant": "blue", "filter": {"year": 2001}}, False),
+                ({"filter": {"team": ["blue", "red"]}}, True),
+                ({"filter": {"or": [{"team": "blue"}, {"year": 2001}]}}, True),
+                ({}, True),
+            ):
+                calls.clear()
+                there.search(QUERY, 5, **options)
+                one_team = {"team": options["tenant"]} if "tenant" in options else options.get("filter")
+                there.leg("dense").search([QUERY], 5, filter=one_team)
+                assert {one.exact for one in calls} == {exact}
+
+
+@pytest.mark.slow
+def test_a_search_of_all_tenants_misses_nothing(tmp_path):
+    rng, legs = np.random.default_rng(0), {"dense": Leg("faiss", parameters={"dimension": 128, "metric": "cosine"})}
+    with CollectionWriter.create(tmp_path / "collection", legs, fields={"team": "keyword"}) as writer:
+        for first in range(0, 25_000, 500):
+            vectors = rng.standard_normal((500, 128), dtype=np.float32)
+            documents = [Document(f"d{n}", "x", metadata={"team": f"t{n % 5}"}) for n in range(first, first + 500)]
+            writer.upsert(documents, {"dense": vectors})
+    deploy(tmp_path / "collection", tmp_path / "there", tenants="team", show_progress=False)
+    asked = rng.standard_normal((20, 128), dtype=np.float32)
+    with Collection.open(tmp_path / "collection") as one, DeployedCollection.open(tmp_path / "there") as there:
+        for filter, least in ((None, 1.0), ({"team": ["t1", "t2"]}, 1.0), ({"team": "t1"}, 0.8)):
+            hits = [index.index("dense").search(asked, 10, filter) for index in (one, there)]
+            overlap = [len(set(a.doc_ids) & set(b.doc_ids)) / 10 for a, b in zip(*hits, strict=True)]
+            assert np.mean(overlap) >= least, filter
 
 
 @pytest.mark.slow
