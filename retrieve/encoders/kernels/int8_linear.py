@@ -28,7 +28,10 @@ ZERO = 128
 """Zero of the unsigned rows, which oneDNN multiplies fast; signed rows have a slow path only."""
 ROWS_AT_ONCE = 256
 """Rows of a feed-forward block that are computed at once: their inner vectors stay in the cache."""
+_NUMBERS_AT_ONCE = 1 << 16
+"""Numbers that are scaled at once, for the same reason."""
 _SMALLEST = 1e-30
+_SHIFT = ZERO + 0.5  # The conversion to bytes cuts off the fraction.
 
 
 class QuantizedRows(NamedTuple):
@@ -43,10 +46,17 @@ class QuantizedRows(NamedTuple):
     @classmethod
     def of(cls, rows: Tensor) -> "QuantizedRows":
         """Quantize float32 rows [rows, width]."""
-        largest = rows.abs().amax(-1, keepdim=True).clamp_(min=_SMALLEST)
-        # The conversion cuts off the fraction.
-        shifted = torch.addcmul(rows.new_full((), ZERO + 0.5), rows, largest.reciprocal(), value=LEVELS)
-        return cls(shifted.to(torch.uint8), largest)
+        count = max(1, _NUMBERS_AT_ONCE // rows.shape[1])
+        if len(rows) <= count:
+            largest = rows.abs().amax(-1, keepdim=True).clamp_(min=_SMALLEST)
+            return cls((rows * largest.reciprocal().mul_(LEVELS)).add_(_SHIFT).to(torch.uint8), largest)
+        largest = torch.maximum(rows.amax(-1, keepdim=True), rows.amin(-1, keepdim=True).neg_()).clamp_(min=_SMALLEST)
+        factors = largest.reciprocal().mul_(LEVELS)
+        values, scaled = torch.empty_like(rows, dtype=torch.uint8), rows.new_empty((count, rows.shape[1]))
+        for start in range(0, len(rows), count):
+            part = slice(start, start + count)
+            values[part] = torch.mul(rows[part], factors[part], out=scaled[: len(rows) - start]).add_(_SHIFT)
+        return cls(values, largest)
 
 
 class QuantizedWeight(NamedTuple):
