@@ -12,7 +12,7 @@ from pipelines import SearchPipeline, build_collection
 from pipelines.cli import main
 from retrieve import CrossEncoder, DenseEncoder, SparseEncoder
 from retrieve.encoders.kernels import int8_linear
-from retrieve.encoders.kernels.int8_linear import Int8Linear, QuantizedRows, has_fast_int8
+from retrieve.encoders.kernels.int8_linear import ZERO, Int8Linear, QuantizedRows, has_fast_int8
 
 fast = pytest.mark.skipif(not has_fast_int8(), reason="this CPU has no VNNI")
 TEXTS = [
@@ -129,3 +129,16 @@ def test_the_command_line_builds_in_int8(minilm, tmp_path, capsys) -> None:
         assert pipeline.search("why does bread rise", k=1)[0].doc_id == "1"
     assert main(["search", str(tmp_path / "c"), "tides"]) == 0
     assert "1. 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("count", [1, 170, 171, 700])
+def test_rows_are_quantized_alike_in_any_number(count: int) -> None:
+    """Many rows are scaled in parts; each has the bytes and the scale that it has alone."""
+    rows = torch.randn(count, 384, generator=torch.Generator().manual_seed(count)) * torch.arange(1, count + 1)[:, None]
+    rows[0] = 0
+    together = QuantizedRows.of(rows)
+    alone = [QuantizedRows.of(row[None]) for row in rows]
+    assert torch.equal(together.values, torch.cat([row.values for row in alone]))
+    assert torch.equal(together.scales, torch.cat([row.scales for row in alone]))
+    restored = (together.values.float() - ZERO) * together.scales
+    assert ((restored - rows).abs() <= together.scales * 0.501 + 1e-30).all()
