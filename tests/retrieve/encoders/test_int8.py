@@ -12,7 +12,7 @@ from pipelines import SearchPipeline, build_collection
 from pipelines.cli import main
 from retrieve import CrossEncoder, DenseEncoder, SparseEncoder
 from retrieve.encoders.kernels import int8_linear
-from retrieve.encoders.kernels.int8_linear import ZERO, Int8Linear, QuantizedRows, has_fast_int8
+from retrieve.encoders.kernels.int8_linear import LEVELS, ZERO, Int8Linear, QuantizedRows, has_fast_int8
 
 fast = pytest.mark.skipif(not has_fast_int8(), reason="this CPU has no VNNI")
 TEXTS = [
@@ -139,6 +139,7 @@ def test_rows_are_quantized_alike_in_any_number(count: int) -> None:
     together = QuantizedRows.of(rows)
     alone = [QuantizedRows.of(row[None]) for row in rows]
     assert torch.equal(together.values, torch.cat([row.values for row in alone]))
-    assert torch.equal(together.scales, torch.cat([row.scales for row in alone]))
-    restored = (together.values.float() - ZERO) * together.scales
-    assert ((restored - rows).abs() <= together.scales * 0.501 + 1e-30).all()
+    assert torch.equal(together.largest, torch.cat([row.largest for row in alone]))
+    steps = together.largest / LEVELS
+    restored = (together.values.float() - ZERO) * steps
+    assert ((restored - rows).abs() <= steps * 0.501 + 1e-30).all()
