@@ -123,7 +123,7 @@ class Layout:
             attended = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
             attended.view(-1)[self.positions] = True
             attended = attended[:, None, None]
-        lowest = torch.finfo(hidden.dtype).min
+        lowest = torch.finfo(hidden.dtype).min / 2  # Finite in bfloat16 too, which autocast converts it to.
         return torch.zeros_like(attended, dtype=hidden.dtype).masked_fill(~attended, lowest)
 
 

@@ -97,6 +97,23 @@ def test_a_layout_holds_where_the_plain_forward_pass_runs(model: Any, config: An
     assert calls
 
 
+@pytest.mark.parametrize("at", [5, 8, 12, 16])
+def test_under_autocast_the_plain_forward_pass_runs(at: int) -> None:
+    plain = made(*MODELS[at])
+    mine = copy.deepcopy(plain)
+    unpad(mine)
+    features = features_of(LENGTHS["mixed"])
+    masked = dict(features)
+    if at != 12:
+        del features["attention_mask"]
+    layout = Layout.of_lengths(np.array(LENGTHS["mixed"]), 40, torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+        expected = plain(**masked).last_hidden_state[masked["attention_mask"].bool()]
+        with concatenated(layout):
+            found = mine(**features).last_hidden_state[masked["attention_mask"].bool()]
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
 @pytest.mark.skipif(not has_fast_int8(), reason="the processor has no VNNI")
 @pytest.mark.parametrize("at", [5, 8, 12])
 def test_in_8_bits_results_do_not_depend_on_the_batch(at: int) -> None:
