@@ -1,4 +1,4 @@
-"""Late interaction: encoding and MaxSim beside sentence-transformers, search beside brute force and Qdrant Edge.
+"""Late interaction: encoding and MaxSim beside sentence-transformers, search beside brute force, Edge and fast-plaid.
 
 MaxSim and search read clustered vectors: a document's tokens vary some of the words of its topic, and a query varies
 tokens of one document.
@@ -9,7 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ LENGTHS = (40, 80)
 TOPICS, TOPIC_WORDS, WORDS = 200, 60, 4000
 SEED = 5
 POINTS_AT_ONCE = 500
+GRAPH_UP_TO = 10_000
+"""Edge builds its graph by MaxSim of whole documents: hours beyond this number of them, so it compares all there."""
 
 
 def flat(vectors: Any) -> NDArray[np.float32]:
@@ -114,7 +116,7 @@ def _pairs(queries: int, candidates: int) -> tuple[list[TokenVectors], TokenVect
 
 
 def searching(sizes: list[int], queries: int) -> list[Row]:
-    """Search indexes of several sizes, one query per call, beside brute force and, if it is installed, Qdrant Edge."""
+    """Search indexes of several sizes, one query per call, beside brute force and what is installed of `_PEERS`."""
     return [row for size in sizes for row in _search(size, queries)]
 
 
@@ -130,12 +132,21 @@ def _search(size: int, queries: int) -> list[Row]:
     ours_s = found["p50_ms"] / 1e3
     exact = median(_seconds(partial(max_sim_of, documents=documents), asked))
     rows = [timed_row(TASK, "brute force", f"search {size:,}", ours_s, exact, found[f"recall@{K}"], detail)]
-    edge = _edge(documents, asked, best)
-    if edge is not None:
-        seconds, recall, built_s = edge
-        detail = f"theirs: recall@{K} {recall:.4f}, float16, built in {built_s:.1f} s; agreement: our recall@{K}"
-        rows.append(timed_row(TASK, "Qdrant Edge", f"search {size:,}", ours_s, seconds, found[f"recall@{K}"], detail))
+    for peer, measured in _PEERS.items():
+        theirs = measured(documents, asked, best)
+        if theirs is not None:
+            detail = f"theirs: recall@{K} {theirs.recall:.4f}, {theirs.detail}; agreement: our recall@{K}"
+            recall = found[f"recall@{K}"]
+            rows.append(timed_row(TASK, peer, f"search {size:,}", ours_s, theirs.seconds, recall, detail))
     return rows
+
+
+class _Peer(NamedTuple):
+    """Median seconds of a query, recall of the exact best, and size and time of the build in words."""
+
+    seconds: float
+    recall: float
+    detail: str
 
 
 def _seconds(search: Any, queries: TokenVectors) -> list[float]:
@@ -147,18 +158,23 @@ def _seconds(search: Any, queries: TokenVectors) -> list[float]:
     return seconds
 
 
-def _edge(documents: TokenVectors, queries: TokenVectors, best: NDArray[np.int64]) -> tuple[float, float, float] | None:
-    """Return p50 seconds, recall and seconds of the build of Edge's multivectors; None where it is not installed."""
+def _edge(documents: TokenVectors, queries: TokenVectors, best: NDArray[np.int64]) -> _Peer | None:
+    """Search Edge's multivectors in float16; None where it is not installed."""
     try:
         import qdrant_edge as edge
     except ImportError:
         return None
-    comparator = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+    graph = (
+        None
+        if documents.texts <= GRAPH_UP_TO
+        else edge.HnswIndexConfig(m=0, ef_construct=128, full_scan_threshold=10_000)
+    )
     parameters = edge.EdgeVectorParams(
         documents.dimension,
         edge.Distance.Dot,
-        multivector_config=comparator,
+        multivector_config=edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim),
         datatype=edge.VectorStorageDatatype.Float16,
+        hnsw_config=graph,
     )
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -178,5 +194,39 @@ def _edge(documents: TokenVectors, queries: TokenVectors, best: NDArray[np.int64
 
         seconds = _seconds(search, queries)
         shard.close()
-    hits = sum(len(ids & set(row.tolist())) for ids, row in zip(found, best, strict=True))
-    return median(seconds), hits / best.size, built_s
+    how = "a graph" if graph is None else "no graph"
+    return _Peer(median(seconds), _recall(found, best), f"float16, {how}, built in {built_s:.1f} s")
+
+
+def _fast_plaid(documents: TokenVectors, queries: TokenVectors, best: NDArray[np.int64]) -> _Peer | None:
+    """Search fast-plaid's index with its own settings (4 bits) on the CPU; None where it is not installed."""
+    try:
+        import torch
+        from fast_plaid.search import FastPlaid
+    except ImportError:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        index = FastPlaid(folder, device="cpu")
+        index.create([torch.from_numpy(text) for text in documents.to_list()])
+        built_s = time.perf_counter() - start
+        found: list[set[int]] = []
+
+        def search(query: NDArray[np.float32]) -> None:
+            (hits,) = index.search(torch.from_numpy(query)[None], top_k=K, show_progress=False)
+            found.append({int(number) for number, _ in hits})
+
+        search(queries.slice(0, 1).vectors)  # it reads the index at the first search
+        found.clear()
+        seconds = _seconds(search, queries)
+        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+    detail = f"4 bits, built in {built_s:.1f} s, {size / len(documents.vectors):.1f} bytes a vector"
+    return _Peer(median(seconds), _recall(found, best), detail)
+
+
+def _recall(found: list[set[int]], best: NDArray[np.int64]) -> float:
+    return sum(len(ids & set(row.tolist())) for ids, row in zip(found, best, strict=True)) / best.size
+
+
+_PEERS = {"Qdrant Edge": _edge, "fast-plaid": _fast_plaid}
+"""What searches are compared with besides brute force."""

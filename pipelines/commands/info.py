@@ -60,7 +60,11 @@ def run(options: argparse.Namespace) -> int:
             return 0
         encoded = {} if options.json else collection.stats().shard_bytes
     if options.json:
-        print(json_text(asdict(manifest), indent=2))
+        content = asdict(manifest)
+        for leg in content["legs"].values():
+            if leg["encoder"] and "axes" in leg["encoder"]:
+                leg["encoder"]["axes"] = _shape(leg["encoder"]["axes"], leg["parameters"]["dimension"])
+        print(json_text(content, indent=2))
         return 0
     print(f"{options.directory}: {counted(manifest.documents, 'document')} from {manifest.corpus.get('description')}")
     fields = ", ".join(f"{name} ({kind})" for name, kind in manifest.fields.items())
@@ -77,6 +81,12 @@ def run(options: argparse.Namespace) -> int:
             pooling = "" if factor is None else f", documents' vectors pooled by {factor:g}"
             print(f"    encoded with {leg.encoder.get('name')} ({leg.encoder.get('dtype')}){pooling}")
     return 0
+
+
+def _shape(axes: str, dimension: int) -> list[int]:
+    """Return the shape of the axes that reduce token vectors, float16 in base64: they would fill the screen."""
+    values = (len(axes) * 3 // 4 - axes.count("=")) // 2
+    return [dimension, values // dimension]
 
 
 def _words(collection: "Collection", options: argparse.Namespace) -> dict[str, Any]:

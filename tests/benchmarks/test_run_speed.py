@@ -92,12 +92,13 @@ def test_late_interaction_encodes_scores_and_searches(collection, tmp_path):
 
 def test_searches_of_token_vectors_are_compared_with_brute_force():
     rows = searching([300], 6)
-    assert [row["peer"] for row in rows] == ["brute force", "Qdrant Edge"][: len(rows)] and rows
+    peers = [row["peer"] for row in rows]
+    assert peers[0] == "brute force" and set(peers[1:]) <= {"Qdrant Edge", "fast-plaid"}
     for row in rows:
         assert set(row) >= KEYS and row["setting"] == "search 300"
         assert row["agreement"] > 0.9 and row["ratio"] == pytest.approx(row["theirs_s"] / row["ours_s"])
-    if len(rows) == 2:
-        assert "theirs: recall@10 1.0000" in rows[1]["detail"], "Edge compares all of so few documents"
+        if row["peer"] == "Qdrant Edge":
+            assert "theirs: recall@10 1.0000" in row["detail"], "Edge compares all of so few documents"
 
 
 @pytest.mark.slow

@@ -43,7 +43,8 @@ class TokenSettings:
     nprobe
         Centroids whose documents a query vector finds.
     candidates
-        Documents whose full score is computed for a query: the best of `SHORTLIST` times as many by their centroids.
+        Documents whose full score is computed for a query, or `DEEPER` times the wanted hits if these are more: the
+        best of `SHORTLIST` times as many by their centroids.
     """
 
     dimension: int
@@ -52,7 +53,7 @@ class TokenSettings:
     train_at: int = 20_000
     centroids: int = 0
     nprobe: int = 8
-    candidates: int = 512
+    candidates: int = 256
 
     def __post_init__(self) -> None:
         if self.metric not in TOKEN_METRICS:

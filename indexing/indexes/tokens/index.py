@@ -34,6 +34,8 @@ COMPACT_AT = 0.25
 """`commit` drops deleted documents when they exceed this share."""
 SCAN_BELOW = 0.05
 """When at most this share of the documents is allowed, each of them is scored."""
+DEEPER = 4
+"""At least this many documents get their full score for each hit that is asked for."""
 
 
 class TokenIndex(Index):
@@ -160,7 +162,7 @@ class TokenIndex(Index):
         count = int(allowed.sum())
         if not count or not vectors.texts:
             return Hits.empty(vectors.texts)
-        if self._book is None or count <= max(self.settings.candidates, SCAN_BELOW * len(self)) or 2 * k >= count:
+        if self._book is None or count <= max(self.settings.candidates, SCAN_BELOW * len(self)) or DEEPER * k >= count:
             return self._search_all(vectors, k, allowed)
         rows, places, scores = [], [], []
         for row in range(vectors.texts):
@@ -168,7 +170,7 @@ class TokenIndex(Index):
             if not len(query):
                 continue
             centroid_scores = self._book.centroids @ query.T
-            wanted = max(self.settings.candidates, 2 * k)
+            wanted = max(self.settings.candidates, DEEPER * k)
             found = search.find_candidates(centroid_scores, self._segments, self.settings.nprobe, wanted, allowed)
             rows.append(np.full(len(found), row))
             places.append(found)

@@ -93,6 +93,16 @@ def test_other_axes_or_another_pooling_are_refused(dense: DenseEncoder, tmp_path
             SearchPipeline.open(tmp_path / "c", legs=["tokens"], multi_vector=other)
 
 
+def test_info_prints_the_shape_of_the_axes(
+    dense: DenseEncoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens = DenseTokens.fitted(dense, TEXTS, 6)
+    build_collection(CORPUS, tmp_path / "c", bm25=False, multi_vector=tokens, show_progress=False)
+    assert main(["info", str(tmp_path / "c"), "--json"]) == 0
+    leg = json.loads(capsys.readouterr().out)["legs"]["tokens"]
+    assert leg["encoder"]["axes"] == [6, DenseTokens(dense).dimension]
+
+
 def test_a_late_interaction_model_pools_as_recorded(tmp_path: Path) -> None:
     folder = write_colbert(tmp_path / "colbert")
     pooled = MultiVectorEncoder(folder, dtype="float32", device="cpu", pool_factor=2)
