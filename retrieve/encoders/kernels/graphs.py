@@ -101,16 +101,19 @@ def _capture(model: nn.Module, inputs: dict[str, Tensor], mask: Tensor) -> _Grap
     device = mask.device
     held = {name: tensor.clone() for name, tensor in inputs.items()}
     attended = mask[0].bool()
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with concatenated(Layout.of_row(attended)):
-        with torch.cuda.stream(stream):
-            for _ in range(2):  # Libraries allocate their working memory at the first calls.
-                model(**held, return_dict=True)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            output = model(**held, return_dict=True)
+    current, stream = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    stream.wait_stream(current)
+    try:
+        with concatenated(Layout.of_row(attended)):
+            with torch.cuda.stream(stream):
+                for _ in range(2):  # Libraries allocate their working memory at the first calls.
+                    model(**held, return_dict=True)
+            current.wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                output = model(**held, return_dict=True)
+    finally:
+        torch.cuda.set_stream(current)  # A capture that fails leaves its own stream as the current one.
     return _Graph(graph, held, attended, output)
 
 
