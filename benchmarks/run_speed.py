@@ -100,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
         evaluate.add_argument("--threads", type=int, metavar="N", help="threads of each side (torch's choice)")
     impact = _task(commands, "impact", tasks.impact, "the impact index beside pyserini, Anserini and Lucene")
     _size(impact, "--documents", "number of documents", 20_000, 2000)
+    impact.add_argument("--sizes", metavar="N,N", help="numbers of documents beside Seismic and BMP (none)")
+    impact.add_argument("--terms", default="120,200", metavar="N,N", help="with --sizes: terms of a document (120,200)")
+    impact.add_argument(
+        "--query-terms", default="10,34,120", metavar="N,N", help="with --sizes: of a query (10,34,120)"
+    )
+    impact.add_argument("--peers", metavar="FOLDER", help="environment of Seismic and BMP (benchmarks/peers/.venv)")
     metrics = _task(commands, "metrics", tasks.metrics, "eight measures beside pytrec_eval and ranx")
     _size(metrics, "--queries", "number of queries", 10_000, 200)
     _size(metrics, "--hits", "hits per query", 1000, 100)

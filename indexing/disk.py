@@ -44,6 +44,9 @@ def load_strings(path: Path) -> StringArray:
     """Load the strings that `save_strings` wrote."""
     with np.load(path, allow_pickle=False) as stored:
         utf8, offsets = stored["utf8"].tobytes(), stored["offsets"].tolist()
+    if utf8.isascii():  # a character is a byte: decoding at once takes half the time
+        text = utf8.decode()
+        return string_array([text[start:stop] for start, stop in pairwise(offsets)])
     return string_array([utf8[start:stop].decode() for start, stop in pairwise(offsets)])
 
 

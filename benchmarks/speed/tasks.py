@@ -184,7 +184,14 @@ def similar(options: argparse.Namespace, *, task: str) -> "list[Row]":
 
 
 def impact(options: argparse.Namespace) -> "list[Row]":
-    """Index and search impacts."""
+    """Index and search impacts; with --sizes, only search, beside Seismic and BMP."""
+    if options.sizes:
+        from benchmarks.speed.impact_growth import growth
+        from benchmarks.speed.peers import DEFAULT_ENVIRONMENT, peers_python
+
+        sizes = _numbers(options.sizes, "--sizes", 100)
+        terms, query_terms = _numbers(options.terms, "--terms", 1), _numbers(options.query_terms, "--query-terms", 1)
+        return growth(sizes, terms, query_terms, 100, peers_python(options.peers or DEFAULT_ENVIRONMENT))
     from benchmarks.speed.impact import indexing_beside_anserini, searching_beside_lucene
     from benchmarks.speed.pyserini_search import searching_beside_pyserini
     from retrieve.default_models import default_dense_model
@@ -270,10 +277,14 @@ def budget(options: argparse.Namespace) -> "list[Row]":
 def _sizes(options: argparse.Namespace, quick: list[int], full: list[int]) -> list[int]:
     if not options.sizes:
         return quick if options.quick else full
+    return _numbers(options.sizes, "--sizes", 100)
+
+
+def _numbers(text: str, option: str, least: int) -> list[int]:
     try:
-        sizes = sorted(int(size) for size in options.sizes.split(","))
+        numbers = sorted(int(number) for number in text.split(","))
     except ValueError:
-        sizes = [0]
-    if sizes[0] < 100:
-        raise InputError(f"--sizes takes comma-separated numbers of at least 100, not {options.sizes!r}")
-    return sizes
+        numbers = [0]
+    if numbers[0] < least:
+        raise InputError(f"{option} takes comma-separated numbers of at least {least}, not {text!r}")
+    return numbers

@@ -15,7 +15,7 @@ from indexing.indexes.faiss import storage
 from indexing.indexes.faiss.files import Part, read_vectors
 from indexing.indexes.faiss.kinds import FaissSettings, make, make_flat, needs_training, selector
 
-JOIN_AT = 0.5
+JOIN_AT = 0.75
 """A later part is joined to the one before it when it has at least this share of its size."""
 
 
