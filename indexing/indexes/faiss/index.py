@@ -217,13 +217,12 @@ class FaissIndex(Index):
         wanted = min(k, len(self) if places is None else len(places))
         if not wanted or not len(vectors):
             return Hits.empty(len(vectors))
-        allowed, scans = None, False
+        allowed = None
         if places is not None:
+            if len(places) <= SCAN_BELOW * len(self) or not faiss_kinds.selects(self._parts.first.index):
+                return faiss_search.scan(self._parts.read, vectors, places, wanted, self._ids.strings)
             allowed = np.zeros(len(self._ids), np.bool_)
             allowed[places] = True
-            scans = len(places) <= SCAN_BELOW * len(self) or not faiss_kinds.selects(self._parts.first.index)
-        if scans:
-            return faiss_search.scan(self._parts.read, vectors, places, wanted, self._ids.strings)
         codes, scores = [], []
         for part, start in self._parts.placed():
             part_scores, positions = self._search_part(part, start, vectors, wanted, allowed)
@@ -353,13 +352,13 @@ class FaissIndex(Index):
         self, part: Part, start: int, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None
     ) -> faiss_search.ScoredPositions:
         """Search one part for the best `k` of those that are `allowed`, or else not tombstones."""
+        mask: NDArray[np.bool_] | None = None
+        selector = None
         if allowed is not None:
             mask = allowed[start : start + part.size]
             selector = faiss_kinds.selector(mask)
         elif self._ids.dead:
             mask, selector = self._parts.alive(part, start, self._ids.alive)
-        else:
-            mask = selector = None
         exact = self._parts.learning or self.settings.kind == "flat"
         parameters = partial(faiss_kinds.search_parameters, part.index, self.settings, selector=selector)
         searched = SignSearch(part.index, self.settings) if self.settings.kind == "binary" and not exact else part.index
