@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from late_interaction import write_colbert
 
 from indexing.errors import InputError, ModelError
-from retrieve import CrossEncoder, DenseEncoder
+from retrieve import CrossEncoder, DenseEncoder, MultiVectorEncoder
 
 TEXTS = ["water in the market", "fire", "heat is a wave of energy and light in the market", ""]
 
@@ -29,6 +30,17 @@ def test_a_cross_encoder_has_equal_scores(tiny_cross_encoder, tmp_path):
     pairs = [(TEXTS[0], text) for text in TEXTS]
     encoder.export("onnx", tmp_path / "graph")
     np.testing.assert_allclose(CrossEncoder(tmp_path / "graph").predict(pairs), encoder.predict(pairs), atol=1e-4)
+
+
+def test_a_multi_vector_encoder_has_equal_vectors(tmp_path):
+    encoder = MultiVectorEncoder(write_colbert(tmp_path / "colbert"), dtype="float32", device="cpu")
+    encoder.export("onnx", tmp_path / "exported")
+    exported = MultiVectorEncoder(tmp_path / "exported", device="cpu")
+    texts = ["water is light", "the price of a stock", ""]
+    for encode in ("encode_query", "encode_document"):
+        expected, found = (getattr(model, encode)(texts) for model in (encoder, exported))
+        assert found.offsets.tolist() == expected.offsets.tolist()
+        np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-4)
 
 
 def test_what_has_no_graph_is_refused(tiny_dense, tiny_splade, tmp_path):
