@@ -30,6 +30,8 @@ SWEEP_STEP = 4
 """Batch sizes are compared on every fourth input."""
 ROUNDS = 2
 """Noisy runs are repeated once."""
+EXPORTED = "exported"
+"""Our encoder in float32 with its graph exported to ONNX, among the number formats of single queries."""
 THREADS = (1, 2)
 """Numbers of threads that single queries are encoded with."""
 
@@ -141,9 +143,9 @@ def single_queries(
             job = _job(comparison, model, queries, folder, threads)
             with ExitStack() as stack:
                 sides: dict[str, Any] = {}
-                for dtype in _our_types():
-                    side = Side(one_by_one, comparison, model, list(queries), dtype, threads=threads)
-                    sides[dtype] = stack.enter_context(side)
+                for kind in (*_our_types(), EXPORTED):
+                    side = Side(one_by_one, comparison, model, list(queries), kind, threads=threads)
+                    sides[kind] = stack.enter_context(side)
                 for backend in (*FLOAT32, *INT8):
                     sides[backend] = stack.enter_context(PeerSide(python, job | {"backend": backend}, {"each": True}))
                 found = dict(zip(sides, alternate(list(sides.values()), repeats), strict=True))
@@ -151,11 +153,17 @@ def single_queries(
     return rows
 
 
-def one_by_one(comparison: Comparison, model: str, queries: list[str], dtype: str) -> Job:
-    """Load and warm up our encoder; its job encodes the queries one by one."""
+def one_by_one(comparison: Comparison, model: str, queries: list[str], kind: str) -> Job:
+    """Load and warm up our encoder in a number format, or `EXPORTED`; its job encodes the queries one by one."""
     import retrieve.encoders
 
-    encode = getattr(getattr(retrieve.encoders, comparison.ours)(model, dtype=dtype, device="cpu"), comparison.method)
+    ours, dtype = getattr(retrieve.encoders, comparison.ours), "float32" if kind == EXPORTED else kind
+    encoder = ours(model, dtype=dtype, device="cpu")
+    if kind == EXPORTED:
+        with tempfile.TemporaryDirectory() as folder:
+            encoder.export("onnx", Path(folder) / "graph")
+            encoder = ours(Path(folder) / "graph", dtype=dtype, device="cpu")
+    encode = getattr(encoder, comparison.method)
     each: list[float] = []
 
     def run() -> list[Any]:
@@ -230,8 +238,9 @@ def _agreement(comparison: Comparison, result: Any, reference: Any) -> tuple[flo
 def _latency_rows(found: dict[str, Measured], shape: str, threads: int) -> list[Row]:
     setting = "1 thread" if threads == 1 else f"{threads} threads"
     rows = []
-    for peer in (*FLOAT32, *INT8):
-        mine = "int8" if peer in INT8 and "int8" in found else "float32"
+    int8 = "int8" if "int8" in found else "float32"
+    pairs = [(mine, peer) for mine in ("float32", EXPORTED) for peer in FLOAT32] + [(int8, peer) for peer in INT8]
+    for mine, peer in pairs:
         (each, vectors), (their_each, theirs) = found[mine].result, found[peer].result
         middle, late = ([float(np.quantile(side, share)) for side in (each, their_each)] for share in (0.5, 0.95))
         detail = (

@@ -95,16 +95,23 @@ class ExportedModel(torch.nn.Module):
 
 
 def _session(kind: Format, path: Path) -> tuple[Any, list[str]]:
-    """Return a function from named arrays to the first output, and the names of its inputs."""
+    """Return a function from named arrays to the first output, and the names of its inputs.
+
+    The engine gets torch's number of threads: its own choice is a thread for each core, also where torch has fewer.
+    """
+    threads = torch.get_num_threads()
     try:
         if kind == "onnx":
             import onnxruntime
 
-            session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             return lambda given: session.run(None, given)[0], [each.name for each in session.get_inputs()]
         import openvino
 
-        compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        compiled = openvino.Core().compile_model(str(path), "CPU", settings)
         return lambda given: compiled(given)[0].copy(), [each.get_any_name() for each in compiled.inputs]
     except ImportError as error:
         package = _PACKAGES[kind]

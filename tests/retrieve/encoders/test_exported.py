@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from late_interaction import write_colbert
 
 from indexing.errors import InputError, ModelError
@@ -58,3 +59,22 @@ def test_a_damaged_graph_is_refused(tiny_dense, tmp_path):
     (tmp_path / "graph" / "onnx" / "model.onnx").write_bytes(b"no")
     with pytest.raises(ModelError, match="onnx cannot read the graph"):
         DenseEncoder(tmp_path / "graph")
+
+
+def test_a_graph_runs_on_torchs_number_of_threads(tiny_dense, tmp_path, monkeypatch):
+    engine, given = pytest.importorskip("onnxruntime"), []
+    session, threads = engine.InferenceSession, torch.get_num_threads()
+
+    def recorded(path, options, **others):
+        given.append(options.intra_op_num_threads)
+        return session(path, options, **others)
+
+    monkeypatch.setattr(engine, "InferenceSession", recorded)
+    tiny_dense.export("onnx", tmp_path / "graph")
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            DenseEncoder(tmp_path / "graph").encode("water")
+    finally:
+        torch.set_num_threads(threads)
+    assert given[-2:] == [1, 2]
