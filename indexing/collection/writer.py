@@ -195,8 +195,7 @@ class CollectionWriter(Collection):
             raise InputError(f"ids must be a list of ids, not the string {ids!r}")
         if (ids is None) == (filter is None):
             raise InputError("delete takes either ids or a filter")
-        ids = self.matching(filter or {}) if ids is None else ids
-        deleted = self.documents.delete(ids)
+        deleted = self.documents.delete(self.matching(filter or {}) if ids is None else ids)
         if deleted:
             with self._marking_broken():
                 for writer in self._writers.values():

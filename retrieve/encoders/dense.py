@@ -81,10 +81,9 @@ class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
         self, model: str | Path, *, truncate_dim: int | None = None, **arguments: Unpack[LoadArguments]
     ) -> None:
         super().__init__(model, **arguments)
-        if truncate_dim is None:
-            truncate_dim = self.checkpoint.settings.get("truncate_dim")
         self._full_dimension = self.dimension
-        self.truncate_dim = None if truncate_dim is None else whole_number(truncate_dim, "truncate_dim")
+        chosen = self.checkpoint.settings.get("truncate_dim") if truncate_dim is None else truncate_dim
+        self.truncate_dim = None if chosen is None else whole_number(chosen, "truncate_dim")
 
     @property
     def truncate_dim(self) -> int | None:

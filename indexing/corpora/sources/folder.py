@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from indexing.corpora.sources.formats import Reader, check_reader, extract, is_known
+from indexing.corpora.sources.ignore_rules import is_ignored, rules_above, rules_of
 from indexing.corpora.sources.records import Record
 from indexing.errors import InputError
 from indexing.inputs import local_path, shown, whole_number
@@ -306,7 +307,7 @@ def _values(name: str, entry: Entry, data: bytes, reader: Reader) -> Mapping[str
 
 def _walk(files: Files, folder: Path) -> None:
     """Add all files of a folder that are read."""
-    stack = [(folder, _rules_above(folder), 0)]
+    stack = [(folder, rules_above(folder), 0)]
     while stack:
         folder, rules, depth = stack.pop()
         try:
@@ -319,14 +320,14 @@ def _walk(files: Files, folder: Path) -> None:
         if {"manifest.json", "documents.sqlite"} <= names:
             files.left_out["collection"] += 1
             continue
-        if ".gitignore" in names and (own := _rules_of(folder)) is not None:
+        if ".gitignore" in names and (own := rules_of(folder)) is not None:
             rules = [*rules, own]
         real = os.path.realpath(folder) if rules else ""
         for entry in found:
             is_folder = entry.is_dir(follow_symlinks=False)
             if entry.name.startswith("."):
                 files.left_out["hidden"] += 1
-            elif _is_ignored(rules, real, entry.name, is_folder):
+            elif is_ignored(rules, real, entry.name, is_folder):
                 files.left_out["excluded by .gitignore"] += 1
             elif not is_folder:
                 files.add(Path(entry.path), named=False)
@@ -350,37 +351,6 @@ def _content(entry: Entry, most: int) -> bytes:
     if len(data) > most:
         raise InputError(f"has more than {counted(most, 'byte')}: raise the limit (--max-file-size) or split it")
     return data
-
-
-def _rules_above(folder: Path) -> list[tuple[str, Any]]:
-    """Return the rules of the folders above, up to the root of the repository, if there is one."""
-    real = Path(os.path.realpath(folder))
-    above = []
-    for parent in real.parents:
-        above.append(parent)
-        if (parent / ".git").exists():
-            return [rules for each in reversed(above) if (rules := _rules_of(each)) is not None]
-    return []
-
-
-def _rules_of(folder: Path) -> tuple[str, Any] | None:
-    import pathspec
-
-    try:
-        text = (folder / ".gitignore").read_text("utf-8", errors="replace")
-        return os.path.realpath(folder), pathspec.GitIgnoreSpec.from_lines(text.splitlines())
-    except (OSError, ValueError):
-        return None
-
-
-def _is_ignored(rules: Sequence[tuple[str, Any]], folder: str, name: str, is_folder: bool) -> bool:
-    """Return whether the deepest folder with a rule about this entry of a folder (a real path) excludes it."""
-    path = os.path.join(folder, name)  # noqa: PTH118
-    for above, spec in reversed(rules):
-        decided = spec.check_file(os.path.relpath(path, above) + ("/" if is_folder else "")).include
-        if decided is not None:
-            return bool(decided)
-    return False
 
 
 def _common_folder(sources: Sequence[Path]) -> Path:
