@@ -48,7 +48,9 @@ def parser() -> argparse.ArgumentParser:
     _size(latency, "--queries", "number of queries", 200, 5)
     for task in (encode, sparse, rerank, latency):
         task.add_argument(
-            "--peers", metavar="FOLDER", help="environment of the peers (benchmarks/peers/.venv, if it is there)"
+            "--peers",
+            metavar="FOLDER",
+            help="environment of the peers (benchmarks/peers/.venv, if it is there; without --quick)",
         )
     tokens = _task(commands, "multi-vector", tasks.multi_vector, "late interaction: encoding, MaxSim and search")
     tokens.add_argument("--model", help="a multi-vector checkpoint (MiniLM with a projection to 128 dimensions)")

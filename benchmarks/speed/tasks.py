@@ -87,7 +87,8 @@ def _beside_all(
 
     timing = {"repeats": options.repeats, "threads": options.threads}
     folder = options.peers or DEFAULT_ENVIRONMENT
-    beside_peers = options.device == "cpu" and (options.peers is not None or DEFAULT_ENVIRONMENT.exists())
+    found = DEFAULT_ENVIRONMENT.exists() and not options.quick
+    beside_peers = options.device == "cpu" and (options.peers is not None or found)
     python = peers_python(folder) if beside_peers else None
     rows = compare(comparison, str(model), inputs, device=options.device, **timing)
     return rows if python is None else rows + compare_with_peers(comparison, str(model), inputs, python, **timing)

@@ -44,7 +44,7 @@ def test_encode_compares_three_ways_and_keeps_rows_of_other_tasks(collection, tm
     model = write_bert(tmp_path / "model")
 
     done = run_speed(
-        "encode", "--data", collection, "--model", model, "--texts", 20, "--repeats", 2, "--output", output
+        "encode", "--data", collection, "--model", model, "--texts", 20, "--repeats", 2, "--quick", "--output", output
     )
 
     assert done.returncode == 0, done.stderr
