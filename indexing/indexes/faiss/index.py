@@ -353,7 +353,7 @@ class FaissIndex(Index):
     ) -> faiss_search.ScoredPositions:
         """Search one part for the best `k` of those that are `allowed`, or else not tombstones."""
         mask: NDArray[np.bool_] | None = None
-        selector = None
+        selector: Any = None
         if allowed is not None:
             mask = allowed[start : start + part.size]
             selector = faiss_kinds.selector(mask)
