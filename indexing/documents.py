@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from indexing.errors import InputError
+from indexing.inputs import listed, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,21 @@ class Document:
     def contents(self) -> str:
         """Text to index and to rerank by: title, a space, text (the flat layout of BEIR and Anserini)."""
         return f"{self.title} {self.text}".strip()
+
+
+def documents_of(values: Any) -> list[Document]:
+    """Return any number of documents as a list.
+
+    Raises
+    ------
+    InputError
+        For what is no list, as `indexing.inputs.listed`, and for an item of another type, with its position.
+    """
+    documents = list(listed(values, "documents", "documents"))
+    for place, value in enumerate(documents):
+        if not isinstance(value, Document):
+            raise InputError(f"documents: number {place} (from 0) must be a Document, not {shown(value)}")
+    return documents
 
 
 def check_ids(ids: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,12 +25,12 @@ from indexing.collection.shards import Shards
 from indexing.collection.staging import hidden_sibling, recover, write_lock
 from indexing.collection.store import DocumentStore
 from indexing.collection.stored_rows import stored_rows
-from indexing.documents import Document, check_ids
+from indexing.documents import Document, check_ids, documents_of
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.indexes.base import Index, Lookups
 from indexing.indexes.registry import Backend, kind_of
-from indexing.inputs import local_path
+from indexing.inputs import local_path, texts
 from indexing.permissions import check_permissions
 from indexing.token_vectors import TokenVectors
 
@@ -167,6 +167,7 @@ class CollectionWriter(Collection):
         StorageError
             When the disk is full or the collection is open for reading.
         """
+        documents = documents_of(documents)
         check_ids([document.doc_id for document in documents])
         for start in range(0, len(documents), BATCH_DOCUMENTS):
             part = slice(start, start + BATCH_DOCUMENTS)
@@ -191,11 +192,10 @@ class CollectionWriter(Collection):
             Over declared fields; see `indexing.filters.parse_filter`.
         """
         self._check_writable()
-        if isinstance(ids, str):
-            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
         if (ids is None) == (filter is None):
             raise InputError("delete takes either ids or a filter")
-        deleted = self.documents.delete(self.matching(filter or {}) if ids is None else ids)
+        ids = self.matching(filter or {}) if ids is None else texts(list(ids) if isinstance(ids, Set) else ids, "ids")
+        deleted = self.documents.delete(ids)
         if deleted:
             with self._marking_broken():
                 for writer in self._writers.values():

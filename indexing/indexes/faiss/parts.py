@@ -25,7 +25,7 @@ class Parts:
     def __init__(self, path: Path, settings: FaissSettings, parts: Sequence[Part], *, learning: bool) -> None:
         self.path, self.settings, self.learning = path, settings, learning
         self._parts = list(parts)
-        self._alive: dict[int, tuple[NDArray[np.bool_] | None, Any]] = {}
+        self._alive: dict[tuple[int, int], tuple[NDArray[np.bool_] | None, Any]] = {}
 
     @property
     def first(self) -> Part:
@@ -84,10 +84,11 @@ class Parts:
 
         Both are None for a part without tombstones.
         """
-        if start not in self._alive:
+        place = start, part.size  # an empty part and the next one have the same start
+        if place not in self._alive:
             alive = mask()[start : start + part.size]
-            self._alive[start] = (None, None) if alive.all() else (alive, selector(alive))
-        return self._alive[start]
+            self._alive[place] = (None, None) if alive.all() else (alive, selector(alive))
+        return self._alive[place]
 
     def forget(self) -> None:
         """Forget the cached masks: something changed."""

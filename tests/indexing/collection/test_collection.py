@@ -6,6 +6,7 @@ import pytest
 from crash.cheap import DIMENSION, WORDS, CheapVectors, CheapWeights
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wrong_arguments import refused
 
 from cheap_collections import LEGS, document, found, make
 from indexing.collection.manifest import Leg
@@ -181,6 +182,33 @@ def test_the_manifest_has_checksums_and_sequences(path):
         assert (entry["count"], entry["sequence"]) == (30, 1)
         assert sum(size for size, _ in entry["files"].values()) == entry["bytes"] > 0, leg
     assert manifest["legs"]["sparse"]["encoder"] == CheapWeights.identity
+
+
+class TestArguments:
+    @pytest.mark.parametrize(
+        "ids", [["d1", "d2"], ("d1", "d2"), {"d1", "d2"}, {"d1": 1, "d2": 2}.keys(), iter(["d1", "d2"])]
+    )
+    def test_ids_and_documents_may_be_any_iterable(self, tmp_path, ids):
+        with make(tmp_path / "c") as collection:
+            collection.upsert(document(number) for number in range(4))
+            assert collection.delete(ids) == 2
+            collection.commit()
+            assert {leg: len(collection.index(leg)) for leg in LEGS} == dict.fromkeys(LEGS, 2)
+
+    @pytest.mark.parametrize("ids", ["d1", b"d1", {"d1": 1}, [None], [b"d1"], 5, ["d1", 5]])
+    def test_other_ids_are_refused_and_nothing_is_deleted(self, tmp_path, ids):
+        with make(tmp_path / "c") as collection:
+            collection.upsert([document(1), document(2)])
+            refused(lambda: collection.delete(ids), "ids")
+            assert len(collection) == 2
+
+    @pytest.mark.parametrize(
+        "documents", [["d1"], document(1), "d1", [document(1), None], {"d1": document(1)}, 5, None]
+    )
+    def test_other_documents_are_refused(self, tmp_path, documents):
+        with make(tmp_path / "c") as collection:
+            refused(lambda: collection.upsert(documents), "documents")
+            assert len(collection) == 0
 
 
 class TestFilters:

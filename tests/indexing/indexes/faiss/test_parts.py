@@ -244,3 +244,14 @@ def test_a_long_write_goes_into_the_graph_it_began(tmp_path):
     assert index.memory_bytes == 0  # mapped from here on
     index.upsert(["one"], vectors(1, seed=50))
     assert index._parts.later == 1
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw"])
+def test_what_is_deleted_before_the_first_commit_of_vectors_is_not_found(tmp_path, kind):
+    """The first part is empty then, and begins where the next one does."""
+    with FaissIndex.create(tmp_path / "index", WIDTH, **KINDS[kind]) as index:
+        index.commit()
+        index.upsert(["a", "b"], vectors(2, seed=1))
+        index.delete(["b"])
+        for k in (1, 20):
+            assert list(index.search(vectors(2, seed=1)[1:], k)[0].doc_ids) == ["a"]
