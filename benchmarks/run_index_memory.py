@@ -4,7 +4,7 @@
 
 Generated documents with random vectors go through the same job as `retrieve index`, each size in its own process.
 The parent process samples the anonymous resident memory (RssAnon), because Qdrant Edge blocks all threads of its
-process while it builds. "above" is the peak minus the memory that the indexes report at the end. "instant" subtracts
+process while it builds. "above" is the peak minus the most that the indexes report. "instant" subtracts
 the memory that they report at the moment of each sample: FAISS doubles its buffer when it is full, and holds both
 buffers while it copies. Edge on disk reports no memory, so its "above" is that of the whole process; so it is for
 token vectors. Linux only.
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None)
         If that process fails; it prints the reason.
     """
     context = multiprocessing.get_context("spawn")
-    held, (here, there) = context.Value("d", 0.0, lock=False), context.Pipe()
+    held, (here, there) = context.Array("d", 2, lock=False), context.Pipe()
     process = context.Process(target=_index, args=(there, held, count, legs, dimension, folder), daemon=True)
     process.start()
     there.close()
@@ -107,7 +107,7 @@ def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None)
             now = memory("RssAnon", process.pid or "self")
         except (KeyError, OSError):  # the process has just ended
             continue
-        peak, instant = max(peak, now), max(instant, now - held.value)
+        peak, instant = max(peak, now), max(instant, now - held[0])
     try:
         seconds = here.recv()
     except EOFError:
@@ -118,15 +118,15 @@ def measure(count: int, legs: Sequence[str], dimension: int, folder: str | None)
         "documents": count,
         "legs": list(legs),
         "peak_mb": peak,
-        "held_mb": held.value,
-        "above_mb": peak - held.value,
+        "held_mb": held[1],
+        "above_mb": peak - held[1],
         "instant_mb": instant,
         "documents_per_second": count / seconds,
     }
 
 
 def _index(pipe: Any, held: Any, count: int, legs: Sequence[str], dimension: int, folder: str | None) -> None:
-    """Index; update `held` with the MB that the indexes report, and send the seconds taken."""
+    """Index; update `held` with the MB that the indexes hold now and at most, and send the seconds taken."""
     encoder = RandomVectors(dimension)
     chosen = {name: leg for name, leg in known_legs(encoder).items() if name in legs}
     tokens = RandomTokens(dimension)
@@ -135,29 +135,31 @@ def _index(pipe: Any, held: Any, count: int, legs: Sequence[str], dimension: int
         start = time.perf_counter()
         with (
             CollectionWriter.create(Path(directory) / "collection", chosen, encoders=encoders) as collection,
-            _reporting([collection.index(name) for name in legs], held),
+            _reporting([collection.index(name) for name in legs], held) as report,
         ):
             ingest(collection, documents(count), encoders, clock=Stopwatch(), total=count)
+            report()  # a commit may map what it has written
             collection.commit()
         pipe.send(time.perf_counter() - start)
 
 
 @contextmanager
-def _reporting(indexes: Sequence[Any], held: Any) -> Iterator[None]:
-    """Update `held` with the MB that the indexes report, until the block ends."""
+def _reporting(indexes: Sequence[Any], held: Any) -> Iterator[Callable[[], None]]:
+    """Update `held` with the MB that the indexes hold until the block ends; yields a function that does it at once."""
     ended = threading.Event()
 
     def report() -> None:
-        while True:
-            last = ended.wait(SAMPLE_INTERVAL)
-            held.value = sum(getattr(index, "memory_bytes", 0) for index in indexes) / 2**20
-            if last:
-                return
+        held[0] = sum(getattr(index, "memory_bytes", 0) for index in indexes) / 2**20
+        held[1] = max(held)
 
-    reporter = threading.Thread(target=report)
+    def keep_reporting() -> None:
+        while not ended.wait(SAMPLE_INTERVAL):
+            report()
+
+    reporter = threading.Thread(target=keep_reporting)
     reporter.start()
     try:
-        yield
+        yield report
     finally:
         ended.set()
         reporter.join()
