@@ -4,7 +4,7 @@ from crash.kill_loop import compare, kill_loop
 
 
 def test_jobs_that_are_killed_and_run_again_end_as_a_clean_build(tmp_path):
-    kills, version = kill_loop(tmp_path / "killed", 1000, 4, seed=3, edge=True)
+    kills, version = kill_loop(tmp_path / "killed", 600, 3, seed=3, edge=True)
 
-    assert kills.total() == 4
-    assert compare(tmp_path / "killed", tmp_path / "clean", 1000, version, seed=3, edge=True) == []
+    assert kills.total() == 3
+    assert compare(tmp_path / "killed", tmp_path / "clean", 600, version, seed=3, edge=True) == []

@@ -165,6 +165,7 @@ def pydocs(tmp_path_factory):
     return build_pydocs(tmp_path_factory.mktemp("data") / "pydocs", show_progress=False)
 
 
+@pytest.mark.slow
 class TestInstalledPackages:
     """The collection of the packages installed here."""
 

@@ -358,7 +358,9 @@ class TestClosed:
 
 class TestForked:
     @pytest.mark.parametrize(
-        "legs", [None, pytest.param(["dense"], marks=pytest.mark.slow), ["bm25"]], ids=["hybrid", "dense", "bm25"]
+        "legs",
+        [None, *(pytest.param([leg], marks=pytest.mark.slow) for leg in ("dense", "bm25"))],
+        ids=["hybrid", "dense", "bm25"],
     )
     def test_a_forked_process_is_asked_to_spawn(self, hybrid_path, legs, tiny_dense):
         """In a process of its own, as pytest's threads would not survive the fork either."""

@@ -53,6 +53,7 @@ def test_an_encoder_lends_itself_to_a_pool(make_dense, texts, tmp_path):
         encoder.encode(texts, device="cpu")
 
 
+@pytest.mark.slow
 def test_pairs_are_scored_in_processes_too(three_labels, texts):
     pairs = [(query, text) for query in ("water", "the energy of a wave") for text in texts]
     encoder = CrossEncoder(three_labels, dtype="float32", device="cpu", activation=torch.nn.Tanh())
