@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -16,7 +17,9 @@ from transformers import AutoModel, BertForMaskedLM, BertForSequenceClassificati
 from checkpoints import write_bert
 from indexing.errors import InputError, ModelError
 from indexing.token_vectors import TokenVectors
+from pipelines.service.config import ModelEntry, ServeConfig
 from retrieve import CrossEncoder, DenseEncoder, MultiVectorEncoder, SparseEncoder
+from service_tests import serving
 
 TEXTS = ["water in the market", "fire", "heat is a wave of energy and light in the market"]
 
@@ -208,3 +211,13 @@ def test_damaged_adapters_are_refused(base, adapters, tmp_path, change, message)
     change(folder)
     with pytest.raises(ModelError, match=message):
         DenseEncoder(folder)
+
+
+def test_an_adapter_is_served_beside_its_base_model(base, adapters):
+    folders = {"base": base, "one": adapters[0], "two": adapters[1]}
+    entries = {name: ModelEntry(folder, "dense", "float32") for name, folder in folders.items()}
+    with serving(ServeConfig(models=entries)) as (url, _):
+        for name, folder in folders.items():
+            answer = httpx.post(f"{url}/v1/embeddings", json={"model": name, "input": TEXTS}, timeout=60).json()
+            served = np.array([row["embedding"] for row in answer["data"]], np.float32)
+            np.testing.assert_allclose(served, DenseEncoder(folder, dtype="float32").encode(TEXTS), atol=1e-5)
