@@ -29,7 +29,7 @@ WARM_UP = 64
 
 
 class Graph(NamedTuple):
-    """What a backend runs: its name in sentence-transformers, the file of the graph, and the function that makes it."""
+    """A backend: its name in sentence-transformers, the file of its graph, and the function that makes the graph."""
 
     backend: str
     file: str | None = None

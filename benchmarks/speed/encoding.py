@@ -45,7 +45,7 @@ class Comparison:
 
     @property
     def agreement_name(self) -> str:
-        """What `agreement` returns."""
+        """Description of the number that `agreement` returns."""
         return f"{'smallest' if self.worst is np.min else 'largest'} {self.compared_name} theirs in float32"
 
 

@@ -229,4 +229,4 @@ def _recall(found: list[set[int]], best: NDArray[np.int64]) -> float:
 
 
 _PEERS = {"Qdrant Edge": _edge, "fast-plaid": _fast_plaid}
-"""What searches are compared with besides brute force."""
+"""Engines that searches are compared with, besides brute force."""

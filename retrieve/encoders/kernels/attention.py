@@ -163,6 +163,7 @@ def _is_right(kernel: Kernel, device: torch.device, dtype: torch.dtype, width: i
             if not torch.allclose(text.float(), exact, atol=slack):
                 return False
     except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        # This torch lacks the kernel or has other arguments, or the kernel refuses the GPU, the type or the width.
         return False
     return True
 

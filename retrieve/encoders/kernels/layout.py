@@ -143,7 +143,7 @@ def padded() -> Iterator[None]:
 
 @contextmanager
 def concatenated(layout: Layout) -> Iterator[None]:
-    """Give layers in this block and thread the layout of their batch, so that they need no mask to find it."""
+    """Set the layout of the batch that layers run on in this block and thread, so that they need no mask."""
     token = _LAYOUT.set(layout)
     try:
         yield

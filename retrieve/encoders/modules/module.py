@@ -136,6 +136,7 @@ class Module(torch.nn.Module):
 
     def forward(self, features: Features) -> Features:
         """Add the module's output to `features`."""
+        # As in torch, whose modules are not abstract: each module of the project defines it.
         raise NotImplementedError
 
     def dimension(self, incoming: int | None) -> int | None:
@@ -159,6 +160,7 @@ class InputModule(Module):
 
     def tokenize(self, texts: Sequence[Any], prompt: str = "", task: str | None = None) -> Tokens:
         """Tokenize texts (or pairs of texts) of a task, each with `prompt` before it, without padding."""
+        # As `forward`: each module that comes first defines it.
         raise NotImplementedError
 
 

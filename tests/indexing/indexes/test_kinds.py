@@ -1,4 +1,4 @@
-"""What kinds of index say of themselves, so that nobody else asks for one by its name."""
+"""Kinds of index describe their own scores and precision; no other code asks for a kind by its name."""
 
 import re
 from pathlib import Path

@@ -53,7 +53,7 @@ def build(path: Path, kind: str) -> FaissIndex:
 
 
 def dictionary(count: int) -> dict[str, np.ndarray]:
-    """What the index holds after the first updates."""
+    """Return the vectors by id that the index holds after the first updates."""
     held = dict(zip(ids(range(SIZE)), vectors(SIZE, seed=1), strict=True))
     for names, rows, gone in [*updates()][:count]:
         held.update(zip(names, rows, strict=True))

@@ -1,4 +1,4 @@
-"""What encoders do on a CUDA GPU equals what they do on a processor. Without a GPU these tests are skipped."""
+"""Encoders give the same results on a CUDA GPU as on a processor; skipped without a GPU."""
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
