@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from indexing.hits import Hits
-from indexing.indexes.base import LegGroup
+from indexing.indexes.leg_group import LegGroup
 from indexing.query_syntax import SyntaxQuery
 from retrieve.fusion import Fusion
 from retrieve.fusion.comb_sum import CombSum

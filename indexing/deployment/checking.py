@@ -12,6 +12,7 @@ from indexing.deployment.sending import Sender
 from indexing.documents import Document
 from indexing.indexes.qdrant.engine import Point, QdrantEngine, Sparse, point_id, scroll_all
 from indexing.indexes.qdrant.settings import DOC_ID
+from indexing.indexes.qdrant.text_index import Text
 from indexing.plurals import counted
 
 _AT_ONCE = 500
@@ -100,6 +101,8 @@ def _other_payload(expected: Point, found: Point) -> str | None:
 def _same(expected: Any, found: Any, cosine: bool) -> bool:
     if expected is None or found is None:
         return (expected is None) == (found is None)
+    if isinstance(expected, Text):
+        return bool(expected == found)
     if isinstance(expected, Sparse):
         order = np.argsort(expected.indices), np.argsort(found.indices)
         if np.array(expected.indices)[order[0]].tolist() != np.array(found.indices)[order[1]].tolist():

@@ -11,6 +11,7 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, check_fields
 from indexing.indexes.bm25_weights import COLUMNS, DEFAULT_ANALYZER
 from indexing.indexes.qdrant.settings import QdrantSettings, Schema
+from indexing.indexes.qdrant.text_index import EngineText, is_engine_analyzer
 
 FORMAT = 1
 _GRAPH = ("m", "ef_construction", "ef_search")
@@ -104,12 +105,20 @@ class Layout:
 def leg_settings(leg: Leg) -> QdrantSettings:
     """Return the settings of a deployed leg's vectors."""
     parameters, on_disk = leg.parameters, bool(leg.parameters.get("on_disk"))
+    if leg.rows == "text" and is_engine_analyzer(parameters["analyzer"]):
+        text = EngineText(**{name: parameters[name] for name in ("analyzer", "k1", "b")})
+        return QdrantSettings(text=text, on_disk=on_disk)
     if leg.rows == "text":
         return QdrantSettings(vocabulary=COLUMNS, idf=True, on_disk=on_disk)
     if leg.rows == "weights":
         return QdrantSettings(vocabulary=int(parameters["columns"]), on_disk=on_disk)
     more = {name: parameters[name] for name in (*_GRAPH, "quantization") if parameters.get(name) is not None}
     return QdrantSettings(int(parameters["dimension"]), metric=parameters["metric"], on_disk=on_disk, **more)
+
+
+def needs_mean_length(leg: Leg) -> bool:
+    """Return whether a leg is deployed as weights that hold for one mean length of the documents."""
+    return leg.rows == "text" and not is_engine_analyzer(leg.parameters.get("analyzer"))
 
 
 def deployed_leg(name: str, leg: Leg, *, mean_length: float, quantization: str | None, on_disk: bool) -> Leg:

@@ -13,6 +13,8 @@ from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine
 from indexing.indexes.qdrant.filters import has_one_value, qdrant_filter
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.search import QdrantSearch, hits_of
+from indexing.indexes.qdrant.text_index import plain_texts
+from indexing.indexes.qdrant.text_query import QdrantTextIndex
 from indexing.indexes.registry import analysis_of
 
 POINT_QUERIES_AT_ONCE = 256
@@ -118,7 +120,9 @@ class DeployedLegs:
         }
         arguments: Any = self._path, settings, self._layout.fields, self._engine
         made: QdrantIndex
-        if leg.rows == "text":
+        if settings.text is not None:
+            made = DeployedText(*arguments, name=name, **given)
+        elif leg.rows == "text":
             kept = {
                 key: value for key, value in leg.parameters.items() if key in ("k1", "b", "analyzer", "mean_length")
             }
@@ -141,8 +145,11 @@ class DeployedLegs:
 
     def _points(self, name: str, queries: Any) -> list[PointQuery]:
         index = self.index(name)
-        weights = index.query_weights(queries) if isinstance(index, QdrantBm25Index) else queries
-        return self._search(name).point_queries(weights)
+        if isinstance(index, QdrantBm25Index):
+            queries = index.query_weights(queries)
+        elif isinstance(index, QdrantTextIndex):
+            queries = plain_texts(queries)
+        return self._search(name).point_queries(queries)
 
     def _parsed(self, filter: FilterLike | None) -> tuple[Filter | None, Any]:
         """Return a filter as a tree, and as a condition of the engine."""
@@ -153,7 +160,7 @@ class DeployedLegs:
         return parsed, qdrant_filter(parsed, fields, self._engine.conditions)
 
 
-class DeployedIndex(QdrantIndex):
+class _Deployed(QdrantIndex):
     """One leg of a deployed collection."""
 
     def close(self) -> None:
@@ -165,13 +172,13 @@ class DeployedIndex(QdrantIndex):
         return False
 
 
-class DeployedBm25(QdrantBm25Index):
+class DeployedIndex(_Deployed):
+    """A leg of vectors, token vectors or weights of a deployed collection."""
+
+
+class DeployedBm25(_Deployed, QdrantBm25Index):
     """A leg of texts of a deployed collection."""
 
-    def close(self) -> None:
-        """Leave the engine open: the collection closes it."""
-        self._lifetime.closed = True
 
-    def refresh(self) -> bool:
-        """Do nothing: searches see the present points."""
-        return False
+class DeployedText(_Deployed, QdrantTextIndex):
+    """A leg of texts of a deployed collection that Qdrant scores."""

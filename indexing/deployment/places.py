@@ -15,7 +15,8 @@ from indexing.collection.staging import hidden_sibling, write_lock
 from indexing.deployment.layout import Layout
 from indexing.disk import sync, write_json
 from indexing.errors import InputError, StorageError
-from indexing.indexes.qdrant.client import ClientEngine, with_back_off
+from indexing.indexes.qdrant.back_off import with_back_off
+from indexing.indexes.qdrant.client import ClientEngine
 from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import QdrantEngine
 from indexing.indexes.qdrant.settings import QdrantServer

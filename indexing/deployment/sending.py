@@ -18,6 +18,7 @@ from indexing.filters import batch_field_values
 from indexing.indexes.bm25_weights import Analysis, Bm25, document_weights
 from indexing.indexes.qdrant.bm25 import WORDS
 from indexing.indexes.qdrant.engine import PointBatch, QdrantEngine, point_id
+from indexing.indexes.qdrant.text_index import Text, is_engine_analyzer
 from indexing.indexes.registry import analysis_of
 from indexing.progress import progress
 from indexing.token_vectors import TokenVectors
@@ -43,10 +44,13 @@ class Sender:
         self.store, self.layout = snapshot.documents, layout
         self._shards: dict[str, Shards] = {}
         self._texts: dict[str, tuple[Analysis, Bm25, float]] = {}
+        self._engine_texts: list[str] = []
         for name, leg in layout.legs.items():
             rows = codec(snapshot.leg(name))
             if rows is not None:
                 self._shards[name] = Shards(snapshot.path / "shards" / name, rows, self.store.pieces(name))
+            elif is_engine_analyzer(leg.parameters["analyzer"]):
+                self._engine_texts.append(name)
             else:
                 parameters = leg.parameters
                 analysis = analysis_of(parameters["analyzer"], snapshot.path / "legs" / snapshot.leg(name).folder)
@@ -94,6 +98,7 @@ class Sender:
             rows[name], lengths = document_weights(words, bm25, mean)
             for entry, length in zip(more, lengths.tolist(), strict=True):
                 entry[WORDS] = {"length": length, "mean": mean}
+        rows |= {name: [Text.of(document.contents) for document in documents] for name in self._engine_texts}
         values = batch_field_values(
             self.layout.fields, [one.doc_id for one in documents], [one.metadata for one in documents]
         )

@@ -17,6 +17,7 @@ from indexing.disk import folder_bytes
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, FilterLike
 from indexing.hits import Hits
+from indexing.indexes.leg_group import LegGroup
 from indexing.indexes.names import Backend, Rows
 from indexing.indexes.words import Words
 from indexing.query_syntax import SyntaxQuery
@@ -39,30 +40,6 @@ class StoredRows(Protocol):
 
     def read(self, numbers: NDArray[np.int64]) -> Any:
         """Return the rows of these numbers, in their order; raise `StorageError` if there are none."""
-        ...
-
-
-class LegGroup(Protocol):
-    """Several legs that answer in one request."""
-
-    def search(
-        self, queries: Mapping[str, Any], depths: Mapping[str, int], filter: FilterLike | None
-    ) -> dict[str, Hits]:
-        """Return each leg's hits for its encoded queries."""
-        ...
-
-    def fused(
-        self,
-        queries: Mapping[str, Any],
-        depths: Mapping[str, int],
-        k: int,
-        filter: FilterLike | None,
-        *,
-        fusion: str,
-        rank_constant: int,
-        weights: tuple[float, ...] | None,
-    ) -> Hits:
-        """Return hits fused by the engine: ``"rrf"`` or ``"dbsf"``; of no query where it cannot."""
         ...
 
 
@@ -380,6 +357,10 @@ class Kind(ABC):
 
     def notes(self, path: Path) -> list[str]:
         """Return what `Index.optimize` would mend in the scores of the index in this folder, read from its settings."""
+        return []
+
+    def remarks(self, rows: Rows, parameters: Mapping[str, Any]) -> list[str]:
+        """Return what a reader of scores should know of how this kind makes them."""
         return []
 
     def describe(self, parameters: Mapping[str, Any]) -> str:

@@ -316,7 +316,6 @@ def _check(options: argparse.Namespace, of_files: bool) -> None:
             "--late-interaction-pool-factor": options.late_interaction_pool_factor is not None,
             "--filter-field": bool(options.filter_field),
             "--bm25-fields": options.bm25_fields is not None,
-            "--analyzer": options.analyzer is not None,
             **{option_of(name): True for name in index_parameters(options)},
         }
         wrong = next((option for option, given in building.items() if given), None)

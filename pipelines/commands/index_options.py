@@ -31,6 +31,7 @@ _OPTIONS = {
     "server": "--qdrant-url",
     "k1": "--k1",
     "b": "--b",
+    "analyzer": "--analyzer",
     "scale": "--scale",
     "positions": "--bm25-positions",
     "similarity": "--similarity",
@@ -38,7 +39,7 @@ _OPTIONS = {
     "smoothing": "--smoothing",
 }
 """Option of each index parameter."""
-BM25_PARAMETERS = ("k1", "b", "positions", "similarity", "mu", "smoothing")
+BM25_PARAMETERS = ("k1", "b", "analyzer", "positions", "similarity", "mu", "smoothing")
 """Parameters of the BM25 leg among them."""
 _OF_SERVER = {
     "collection": "--qdrant-collection",
@@ -120,7 +121,10 @@ def add_text_options(parser: Any) -> None:
         help="index title and text as separate fields with these weights (as one field)",
     )
     parser.add_argument(
-        "--analyzer", metavar="NAME", help="Lucene analyzer: a language code, as in de (Anserini's English)"
+        "--analyzer",
+        metavar="NAME",
+        help="Lucene analyzer: a language code, as in de (Anserini's English); with --bm25-backend qdrant also qdrant, "
+        "qdrant-de: Qdrant analyses and scores the texts itself",
     )
 
 
@@ -147,8 +151,6 @@ def index_choices(options: argparse.Namespace) -> dict[str, Any]:
     token_backend = options.late_interaction_backend or backends_of("tokens")[0]
     given = index_parameters(options)
     bm25: dict[str, Any] = {name: given.pop(name) for name in BM25_PARAMETERS if name in given}
-    if options.analyzer is not None:
-        bm25["analyzer"] = options.analyzer
     bm25_backend = options.bm25_backend or backends_of("text")[0]
     of_words = kind_of(bm25_backend).choices("text", {}) & given.keys()
     bm25_place = {name: _for_leg(name, value, "bm25") for name, value in given.items() if name in of_words}

@@ -74,6 +74,8 @@ def run(options: argparse.Namespace) -> int:
         if name in encoded:
             size += f" beside {encoded[name] / 1e6:.1f} MB of encoded documents"
         print(f"  {name}: {leg.backend}, {size} ({described(leg.parameters)})")
+        for remark in kind_of(leg.backend).remarks(leg.rows, leg.parameters):
+            print(f"    {remark}")
         for note in kind_of(leg.backend).notes(Path(options.directory) / "legs" / leg.folder):
             print(f"    {note}: `retrieve compact {options.directory}` restores the scores")
         if leg.encoder:

@@ -43,6 +43,7 @@ def add_parser(commands: Any) -> None:
     add_index_options(parser)
     parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="BM25's k1; by field: title=0.6,text=0.9")
     parser.add_argument("--b", type=number_or_by_field, metavar="N", help="BM25's b, as --k1")
+    parser.add_argument("--analyzer", metavar="NAME", help="another analyzer of a BM25 leg, as for retrieve index")
     add_bm25_options(parser)
     parser.add_argument("--scale", type=float, help="factor by which the weights of a sparse leg are multiplied")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

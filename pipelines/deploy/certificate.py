@@ -13,6 +13,7 @@ from indexing.deployment.reader import DeployedCollection
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hits
+from indexing.indexes.bm25_weights import DEFAULT_ANALYZER
 from indexing.indexes.registry import kind_of
 from indexing.plurals import counted
 from pipelines.measures.evaluate import evaluate
@@ -36,7 +37,8 @@ class Bound:
     Parameters
     ----------
     setting
-        ``exact``, ``rounded`` (term weights as whole numbers on one side), ``graph``, or ``quantised``.
+        ``exact``, ``rounded`` (term weights as whole numbers on one side), ``graph``, ``quantised``, or ``analysed``
+        (words are analysed in another way on either side, so that scores are of other words).
     score
         Largest relative difference of a score.
     overlap
@@ -58,9 +60,12 @@ BOUNDS = {
         Bound("rounded", 2e-2, 0.95, 0.01),
         Bound("graph", 1e-3, 0.95, 0.01),
         Bound("quantised", 1e-2, 0.85, 0.02),
+        Bound("analysed", 1.0, 0.6, 0.1),
     )
 }
 """The bounds by setting, the strictest first."""
+_TIE = 2e-2
+"""Largest relative difference of two scores that counts as a tie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,8 @@ def sampled_queries(collection: Collection, count: int, filter: Any = None) -> d
 
 def bound_of(one: Leg, other: Leg) -> Bound:
     """Return the bound for a leg that is stored as these two."""
+    if one.rows == "text" and _analyzer(one) != _analyzer(other):
+        return BOUNDS["analysed"]
     kinds = [(kind_of(leg.backend), leg) for leg in (one, other)]
     precisions = {kind.precision(leg.rows, leg.parameters) for kind, leg in kinds}
     if "quantised" in precisions:
@@ -242,6 +249,10 @@ def bound_of(one: Leg, other: Leg) -> Bound:
     if not all(kind.is_exact(leg.rows, leg.parameters) for kind, leg in kinds):
         return BOUNDS["graph"]
     return BOUNDS["rounded" if len(precisions) > 1 or scale_of(one, other) != 1 else "exact"]
+
+
+def _analyzer(leg: Leg) -> str:
+    return str(leg.parameters.get("analyzer") or DEFAULT_ANALYZER)
 
 
 def scale_of(one: Leg, other: Leg) -> float:
@@ -259,7 +270,7 @@ def _compared(
     ids: list[str],
     qrels: Mapping[str, Mapping[str, int]] | None,
 ) -> Comparison:
-    alike = parity(found, expected, k, scale=scale, tie=bound.score)
+    alike = parity(found, expected, k, scale=scale, tie=min(bound.score, _TIE))
     failures = []
     if alike.overlap < bound.overlap:
         failures.append(f"the overlap is {alike.overlap:.4f}, below {bound.overlap}")

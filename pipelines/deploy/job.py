@@ -10,7 +10,7 @@ from typing import Any
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
 from indexing.deployment.checking import Difference, compare_points
-from indexing.deployment.layout import Layout, deployed_leg
+from indexing.deployment.layout import Layout, deployed_leg, needs_mean_length
 from indexing.deployment.places import FolderPlace, Place, ServerPlace, is_server
 from indexing.deployment.sending import Sender
 from indexing.errors import InputError, StorageError
@@ -173,8 +173,8 @@ def _layout(
 
 
 def _mean_length(snapshot: Snapshot, name: str) -> float:
-    """Return the mean length in words by which the collection's own leg of texts scores; 0 for other legs."""
-    if snapshot.leg(name).rows != "text":
+    """Return the mean length in words by which the collection's own leg of texts scores; 0 where Qdrant knows it."""
+    if not needs_mean_length(snapshot.leg(name)):
         return 0.0
     index: Any = snapshot.settled_index(name)
     words = index.words()

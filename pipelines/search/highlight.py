@@ -56,8 +56,8 @@ def highlight(
     """Find where a query's words occur in texts: those of results, or of a parent document.
 
     Words match as in the collection's BM25 leg: ``baking`` matches ``bake``, and stopwords are not marked. Without a
-    BM25 leg, words match when they differ in case only. Words that a query in the syntax ``simple`` excludes are not
-    marked, and the words of its phrases wherever they stand.
+    BM25 leg, or if Qdrant analyses its texts, words match when they differ in case only. Words that a query in the
+    syntax ``simple`` excludes are not marked, and the words of its phrases wherever they stand.
     """
 
     def found(stages: Any, _: Any) -> list[Highlight]:

@@ -16,6 +16,7 @@ from indexing.collection.store import DocumentStore
 from indexing.documents import Document
 from indexing.errors import InputError
 from indexing.hits import Hit, Hits, LegHit
+from indexing.indexes.registry import kind_of
 from indexing.plurals import counted
 from indexing.query_syntax import QuerySyntax, Synonyms, check_syntax
 from pipelines.search.boosts import Boosts
@@ -254,9 +255,19 @@ class Stages:
     def _notes_of(self, query: str, request: SearchRequest) -> list[str]:
         """Return how the query was read, if asked to explain, and why legs that match words cannot find anything."""
         if _WORD.search(query):
-            return reading_notes(query) if request.explain else []
+            return [*reading_notes(query), *self._remarks()] if request.explain else []
         legs = [leg.name for leg in self.legs if isinstance(leg, Bm25Retriever)]
         return [f"the query {inputs.shown(query)} contains no word: the leg {name!r} finds nothing" for name in legs]
+
+    def _remarks(self) -> list[str]:
+        """Return how the scores of words come about in legs that score them in their own way."""
+        stored, words = self.snapshot.manifest.legs, [leg.name for leg in self.legs if isinstance(leg, Bm25Retriever)]
+        legs = [(name, stored[name]) for name in words if name in stored]
+        return [
+            f"{name}: {remark}"
+            for name, leg in legs
+            for remark in kind_of(leg.backend).remarks(leg.rows, leg.parameters)
+        ]
 
     def _present(self, hits: Hits, trace: Trace) -> Hits:
         """Leave out hits whose documents are gone, as an index on a server may return them, and record how many."""

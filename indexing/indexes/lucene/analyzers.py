@@ -69,7 +69,8 @@ def check_analyzer(name: str) -> str:
         For an unknown name, listing the known ones.
     """
     if name not in ANALYZERS:
-        raise InputError(f"unknown analyzer {name!r}: choose one of {', '.join(ANALYZERS)}")
+        others = "; Qdrant's own are for legs in Qdrant" if name.startswith("qdrant") else ""
+        raise InputError(f"unknown analyzer {name!r}{others}: choose one of {', '.join(ANALYZERS)}")
     return name
 
 

@@ -38,11 +38,11 @@ from indexing.indexes.qdrant import files as qdrant_files
 from indexing.indexes.qdrant.engine import Point, PointBatch, QdrantEngine, Sparse, point_id, scroll_all
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import DOC_ID, SPARSE, Engine, QdrantServer, QdrantSettings
+from indexing.indexes.qdrant.text_index import plain_texts
 from indexing.indexes.registry import analysis_of
 from indexing.indexes.terms import terms_by_score
-from indexing.inputs import local_path, texts
+from indexing.inputs import local_path
 from indexing.plurals import counted
-from indexing.query_syntax import SyntaxQuery
 
 WORDS = "words"
 """Payload field of a document's length in words, and of the mean length for which it was weighted."""
@@ -226,13 +226,7 @@ class QdrantBm25Index(QdrantIndex):
         InputError
             For a query with operators.
         """
-        for query in texts(queries, "queries"):
-            if isinstance(query, SyntaxQuery):
-                raise InputError(
-                    f"{query.reading!r} has operators, which BM25 in Qdrant cannot search: write plain words "
-                    "(query_syntax='plain'), or keep the leg in Lucene"
-                )
-        return rows_of_counts(self._analysis.words(list(queries)))
+        return rows_of_counts(self._analysis.words(plain_texts(queries)))
 
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each hit's matched words with their parts of the score; see `Index.matched_terms`."""

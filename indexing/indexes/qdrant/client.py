@@ -2,28 +2,29 @@
 
 import math
 import os
-import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from indexing.errors import StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, Sparse
+from indexing.indexes.qdrant.back_off import Result, with_back_off
+from indexing.indexes.qdrant.client_models import dense_parameters, from_model, text_parameters, to_model
+from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, with_texts, without_texts
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions
-from indexing.indexes.qdrant.settings import DOC_ID, QdrantServer, Schema, Vector
+from indexing.indexes.qdrant.settings import DOC_ID, QdrantServer, Schema
+from indexing.indexes.qdrant.text_index import PLAIN, EngineText, Text, payload_field
 from indexing.plurals import counted
 
 POINTS_AT_ONCE = 256
-TRIES = 7
-"""Maximum number of attempts of a request; the waits between them double from half a second."""
+SCORES_TEXTS = (1, 20)
+"""First version of servers with `TextQuery`."""
 LOCAL_COLLECTION = "documents"
 OPTIMIZE_TIMEOUT = 3600.0
 """Seconds to wait for the server to build its graphs."""
-
-Result = TypeVar("Result")
 
 
 class _ClientConditions:
@@ -95,9 +96,9 @@ class ClientEngine:
     def _store(self, points: Sequence[Point], consequence: str) -> None:
         made = [
             self._models.PointStruct(
-                id=point.id, vector={name: _vector(one) for name, one in point.vectors.items()}, payload=point.payload
+                id=point.id, vector={name: to_model(one) for name, one in point.vectors.items()}, payload=point.payload
             )
-            for point in points
+            for point in map(with_texts, points)
         ]
         self._retry(partial(self._client.upsert, self._collection, made, wait=True), consequence)
 
@@ -121,7 +122,7 @@ class ClientEngine:
         """Return those of these points that exist, with the vectors of these names that they have."""
         found = self._retry(
             lambda: self._client.retrieve(
-                self._collection, list(points), with_payload=True, with_vectors=list(names) or False
+                self._collection, list(points), with_payload=True, with_vectors=self._vectors(names)
             )
         )
         return [self._point(record) for record in found]
@@ -138,19 +139,23 @@ class ClientEngine:
                 limit=limit,
                 offset=after,
                 with_payload=payload,
-                with_vectors=list(names) or False,
+                with_vectors=self._vectors(names),
             )
         )
         return [self._point(record) for record in found], following
 
+    def _vectors(self, names: Sequence[str]) -> list[str] | bool:
+        """Return the names of vectors among these: texts come with the payload."""
+        return [name for name in names if name not in self._schema.texts] or False
+
     def _point(self, record: Any) -> Point:
-        vectors = {name: _as_stored(one) for name, one in (record.vector or {}).items()}
+        vectors = {name: from_model(one) for name, one in (record.vector or {}).items()}
         if self._local:
             # The local mode normalises vectors when they are written, and reads them from its files as they were.
             for name in vectors.keys() & {name for name, one in self._schema.vectors.items() if one.cosine}:
                 norm = math.sqrt(math.fsum(value * value for value in vectors[name]))
                 vectors[name] = [value / norm for value in vectors[name]] if norm else vectors[name]
-        return Point(str(record.id), vectors, record.payload or {})
+        return without_texts(Point(str(record.id), vectors, record.payload or {}))
 
     def optimize(self) -> None:
         """Wait until the server has built its graphs, which it does by itself."""
@@ -199,7 +204,13 @@ class ClientEngine:
     def create_collection(self, fields: Fields, server: QdrantServer | None, metadata: Any = None) -> None:
         """Create the collection of the schema, with an index for each declared field."""
         models, named = self._models, self._schema.vectors
-        dense = {name: _dense(models, one, self._schema.tenant) for name, one in named.items() if one.kind != "sparse"}
+        for text in self._schema.texts.values():
+            self._check_scoring(text)
+        dense = {
+            name: dense_parameters(models, one, self._schema.tenant)
+            for name, one in named.items()
+            if one.kind in ("dense", "tokens")
+        }
         sparse = {
             name: models.SparseVectorParams(
                 index=models.SparseIndexParams(on_disk=one.on_disk), modifier=models.Modifier.IDF if one.idf else None
@@ -215,6 +226,11 @@ class ClientEngine:
                 self._collection, vectors_config=dense, sparse_vectors_config=sparse or None, **more
             )
         )
+        for name, text in self._schema.texts.items():
+            index = text_parameters(models, text, on_disk=named[name].on_disk)
+            self._retry(
+                partial(self._client.create_payload_index, self._collection, payload_field(name), index, wait=True)
+            )
         if self._local:
             return
         for name, kind in fields.items():
@@ -224,6 +240,23 @@ class ClientEngine:
                 schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
             self._retry(
                 partial(self._client.create_payload_index, self._collection, f"{PAYLOAD}.{name}", schema, wait=True)
+            )
+
+    def _check_scoring(self, text: EngineText) -> None:
+        """Raise `StorageError` if this engine cannot score texts so."""
+        if self._local:
+            if text.language:
+                raise StorageError(
+                    f"the local mode of qdrant-client has no stopwords and stems, which {text.analyzer!r} needs: "
+                    f"choose the analyzer {PLAIN!r}, or Edge or a server"
+                )
+            return
+        version = str(self._retry(self._client.info).version)
+        if _numbers(version) < SCORES_TEXTS:
+            needed = ".".join(map(str, SCORES_TEXTS))
+            raise StorageError(
+                f"{self._where}: the server has version {version}, and scores texts (TextQuery) from {needed} only: "
+                "raise it, or choose one of Lucene's analyzers, such as 'en'"
             )
 
     def _request(self, query: PointQuery) -> Any:
@@ -238,9 +271,8 @@ class ClientEngine:
                     exact=query.exact,
                     quantization=models.QuantizationSearchParams(ignore=query.exact, rescore=True),
                 )
-            legs.append(
-                models.Prefetch(query=_vector(vector), using=name, filter=query.filter, params=params, limit=depth)
-            )
+            scored, using = self._scored(name, vector)
+            legs.append(models.Prefetch(query=scored, using=using, filter=query.filter, params=params, limit=depth))
         if len(legs) == 1:
             return models.QueryRequest(
                 query=legs[0].query,
@@ -257,6 +289,14 @@ class ClientEngine:
             fusion = models.RrfQuery(rrf=models.Rrf(k=query.rank_constant + 1, weights=weights))
         return models.QueryRequest(prefetch=legs, query=fusion, limit=query.limit, with_payload=[DOC_ID])
 
+    def _scored(self, name: str, vector: Any) -> tuple[Any, str]:
+        """Return a query, and what it reads: a vector or, of a text, a payload field."""
+        if not isinstance(vector, Text):
+            return to_model(vector), name
+        models, text = self._models, self._schema.texts[name]
+        scoring = models.Bm25Scoring(bm25=models.Bm25Params(k=text.k1, b=text.b))
+        return models.TextQuery(text=models.TextQueryInput(query=vector.text, scoring=scoring)), payload_field(name)
+
     def _retry(self, call: Callable[[], Result], consequence: str = "nothing was changed") -> Result:
         try:
             return with_back_off(call)
@@ -266,74 +306,10 @@ class ClientEngine:
             raise StorageError(f"Qdrant, {self._where}: {type(error).__name__}: {error}; {consequence}") from error
 
 
-def with_back_off(call: Callable[[], Result], *, tries: int = TRIES, first_wait: float = 0.5) -> Result:
-    """Call until it succeeds, waiting twice as long, plus up to half at random, after each transient failure.
-
-    Transient failures are a missing or broken response, HTTP 429 and 5xx, and gRPC's UNAVAILABLE, DEADLINE_EXCEEDED
-    and RESOURCE_EXHAUSTED. Any other error, and the last one, is raised unchanged.
-    """
-    for retry in range(tries - 1):
-        try:
-            return call()
-        except Exception as error:
-            if not _is_transient(error):
-                raise
-        time.sleep(first_wait * 2**retry * (1 + random.random() / 2))
-    return call()
-
-
-def _is_transient(error: Exception) -> bool:
-    from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-    from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
-
-    if isinstance(error, UnexpectedResponse):
-        return error.status_code == 429 or (error.status_code or 0) >= 500
-    if isinstance(error, ResponseHandlingException | ResourceExhaustedResponse):
-        return True
-    code = getattr(error, "code", None)
-    name = getattr(code(), "name", "") if callable(code) else ""
-    return name in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
-
-
-def _dense(models: Any, vector: Vector, tenant: str | None) -> Any:
-    """Return the parameters of dense vectors or of token vectors."""
-    fast = not vector.on_disk
-    quantization: dict[str | None, Callable[[], Any]] = {
-        None: lambda: None,
-        "scalar": lambda: models.ScalarQuantization(
-            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=fast)
-        ),
-        "product": lambda: models.ProductQuantization(
-            product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X16, always_ram=fast)
-        ),
-        "binary": lambda: models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=fast)),
-    }
-    comparator = models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM)
-    return models.VectorParams(
-        size=max(1, vector.dimension),
-        distance=models.Distance.COSINE if vector.cosine else models.Distance.DOT,
-        multivector_config=comparator if vector.kind == "tokens" else None,
-        hnsw_config=models.HnswConfigDiff(
-            # Links within each tenant only: every search names one.
-            m=0 if tenant else vector.m,
-            payload_m=vector.m if tenant else None,
-            ef_construct=vector.ef_construction,
-            on_disk=vector.on_disk,
-        ),
-        quantization_config=quantization[vector.quantization](),
-        on_disk=vector.on_disk,
-    )
-
-
-def _as_stored(vector: Any) -> Any:
-    indices = getattr(vector, "indices", None)
-    return vector if indices is None else Sparse(indices, vector.values)
-
-
-def _vector(vector: Any) -> Any:
-    from qdrant_client import models
-
-    return models.SparseVector(indices=vector.indices, values=vector.values) if isinstance(vector, Sparse) else vector
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version; very high ones of a development version without any."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return tuple(map(int, numbers.groups())) if numbers else SCORES_TEXTS
 
 
 def _where(path: Path, server: QdrantServer | None) -> str:

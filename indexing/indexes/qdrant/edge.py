@@ -6,13 +6,17 @@ from typing import Any
 
 from indexing.errors import SetupError, StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, Sparse
+from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, Sparse, with_texts, without_texts
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions
 from indexing.indexes.qdrant.settings import DOC_ID, Schema, Vector
+from indexing.indexes.qdrant.text_index import EngineText, Text, payload_field
 
 POINTS_AT_ONCE = 1000
 KEPT_DELETED = 1e-9
 """Share of deleted points that `optimize` leaves in place where scores depend on document frequencies: none."""
+
+_UNUSED = "unused"
+"""Name of the vector that Edge demands of points that have none."""
 
 
 class _EdgeConditions:
@@ -57,6 +61,9 @@ class EdgeEngine:
             if name == schema.tenant:
                 payload = edge.KeywordIndexParams(is_tenant=True)
             shard.update(edge.UpdateOperation.create_field_index(f"{PAYLOAD}.{name}", payload))
+        for name, text in schema.texts.items():
+            index = _text_index(edge, text, on_disk=schema.vectors[name].on_disk)
+            shard.update(edge.UpdateOperation.create_field_index(payload_field(name), index))
         return cls(shard, edge, schema)
 
     @classmethod
@@ -81,7 +88,7 @@ class EdgeEngine:
                 vector={name: self._vector(vector) for name, vector in point.vectors.items()},
                 payload=point.payload,
             )
-            for point in points
+            for point in map(with_texts, points)
         ]
         self._shard.update(self._edge.UpdateOperation.upsert_points(made))
 
@@ -100,7 +107,7 @@ class EdgeEngine:
 
     def retrieve(self, points: Sequence[str], names: Sequence[str]) -> list[Point]:
         """Return those of these points that exist, with the vectors of these names that they have."""
-        found = self._shard.retrieve(list(points), with_payload=True, with_vector=list(names) or False)
+        found = self._shard.retrieve(list(points), with_payload=True, with_vector=self._vectors(names))
         return [self._point(record) for record in found]
 
     def scroll(
@@ -109,7 +116,7 @@ class EdgeEngine:
         """Return some points in the order of their UUIDs, and where to go on; None after the last."""
         payload: Any = True if fields is None else list(fields)
         request = self._edge.ScrollRequest(
-            offset=after, limit=limit, filter=filter, with_payload=payload, with_vector=list(names) or False
+            offset=after, limit=limit, filter=filter, with_payload=payload, with_vector=self._vectors(names)
         )
         found, following = self._shard.scroll(request)
         return [self._point(record) for record in found], following
@@ -126,9 +133,14 @@ class EdgeEngine:
         """Release the directory."""
         self._shard.close()
 
+    def _vectors(self, names: Sequence[str]) -> list[str] | bool:
+        """Return the names of vectors among these: texts come with the payload."""
+        return [name for name in names if name not in self._schema.texts] or False
+
     def _point(self, record: Any) -> Point:
         vectors = record.vector or {}
-        return Point(str(record.id), {name: self._as_stored(one) for name, one in vectors.items()}, record.payload)
+        named = {name: self._as_stored(one) for name, one in vectors.items()}
+        return without_texts(Point(str(record.id), named, record.payload))
 
     def _as_stored(self, vector: Any) -> Any:
         return Sparse(vector.indices, vector.values) if isinstance(vector, self._edge.SparseVector) else vector
@@ -146,11 +158,11 @@ class EdgeEngine:
                 exact=query.exact,
                 quantization=edge.QuantizationSearchParams(ignore=query.exact, rescore=True),
             )
-            legs.append((depth, edge.Query.Nearest(self._vector(vector), using=name), params))
+            legs.append((depth, self._scored(name, vector), params))
         if len(legs) == 1:
-            _, nearest, params = legs[0]
+            _, scored, params = legs[0]
             return edge.QueryRequest(
-                limit=query.limit, query=nearest, filter=query.filter, params=params, with_payload=[DOC_ID]
+                limit=query.limit, query=scored, filter=query.filter, params=params, with_payload=[DOC_ID]
             )
         fetched = [edge.Prefetch(limit=d, query=leg, filter=query.filter, params=params) for d, leg, params in legs]
         weights = None if query.weights is None else list(query.weights)
@@ -159,22 +171,44 @@ class EdgeEngine:
         fusion = edge.Fusion.Rrf(k=query.rank_constant + 1, weights=weights) if rrf else edge.Fusion.Dbsf()
         return edge.QueryRequest(limit=query.limit, prefetches=fetched, query=fusion, with_payload=[DOC_ID])
 
+    def _scored(self, name: str, vector: Any) -> Any:
+        if isinstance(vector, Text):
+            text = self._schema.texts[name]
+            return self._edge.TextQuery(payload_field(name), vector.text, self._edge.Bm25Params(k=text.k1, b=text.b))
+        return self._edge.Query.Nearest(self._vector(vector), using=name)
+
+
+def _text_index(edge: Any, text: EngineText, *, on_disk: bool) -> Any:
+    """Return the parameters of a text index that Qdrant scores."""
+    language = text.language.capitalize()
+    return edge.TextIndexParams(
+        tokenizer=edge.TokenizerType.Word,
+        lowercase=True,
+        stopwords=getattr(edge.Language, language) if language else None,
+        stemmer=edge.SnowballParams(getattr(edge.SnowballLanguage, language)) if language else None,
+        memory=edge.Memory.Cold if on_disk else None,
+        scoring=True,
+    )
+
 
 def _config(edge: Any, schema: Schema) -> Any:
-    vectors = {name: _dense(edge, one, schema.tenant) for name, one in schema.vectors.items() if one.kind != "sparse"}
+    named = schema.vectors.items()
+    vectors = {name: _dense(edge, one, schema.tenant) for name, one in named if one.kind in ("dense", "tokens")}
     sparse = {
         name: edge.EdgeSparseVectorParams(
             memory=edge.Memory.Cold if one.on_disk else edge.Memory.Pinned,
             modifier=edge.Modifier.Idf if one.idf else None,
         )
-        for name, one in schema.vectors.items()
+        for name, one in named
         if one.kind == "sparse"
     }
+    if not vectors and not sparse:
+        sparse = {_UNUSED: edge.EdgeSparseVectorParams()}
     optimizers = None
     if schema.idf and not vectors:
         # Edge counts deleted points in document frequencies until `optimize` drops them.
         optimizers = edge.EdgeOptimizersConfig(deleted_threshold=KEPT_DELETED, vacuum_min_vector_number=1)
-    first = next((one for one in schema.vectors.values() if one.kind != "sparse"), Vector("dense"))
+    first = next((schema.vectors[name] for name in vectors), Vector("dense"))
     hnsw = _graph(edge, first, schema.tenant)
     return edge.EdgeConfig(
         vectors=vectors or None, sparse_vectors=sparse or None, hnsw_config=hnsw, optimizers=optimizers

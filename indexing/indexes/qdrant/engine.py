@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from indexing.filters.tree import Value
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions, payload_value
 from indexing.indexes.qdrant.settings import DOC_ID
+from indexing.indexes.qdrant.text_index import TEXTS, Text
 from indexing.max_sim import token_blocks
 from indexing.token_vectors import TokenVectors
 
@@ -23,6 +24,8 @@ ScoredIds = list[list[tuple[str, float]]]
 
 NUMBERS_AT_ONCE = 500_000
 """Largest number of token vectors' numbers in one request: some 11 MB of JSON, where a server accepts 32."""
+_CHARS_OF_A_NUMBER = 10
+"""Characters of a text that count as one such number: some 5 MB of texts in one request."""
 
 
 def point_id(doc_id: str) -> str:
@@ -42,7 +45,7 @@ class Sparse:
 
 
 class Point(NamedTuple):
-    """A point: its UUID, its vectors by name (lists and `Sparse`), and its payload."""
+    """A point: its UUID, its vectors by name (lists, `Sparse` and `Text`), and its payload."""
 
     id: str
     vectors: dict[str, Any]
@@ -58,7 +61,8 @@ class PointBatch:
     ids
         The doc_ids.
     rows
-        Their vectors by name: float32 [documents, dimension], CSR [documents, vocabulary], or `TokenVectors`.
+        Their vectors by name: float32 [documents, dimension], CSR [documents, vocabulary], `TokenVectors`, or a
+        list of `Text`.
     values
         The declared fields' canonical values.
     more
@@ -75,12 +79,13 @@ class PointBatch:
 
     def parts(self, size: int) -> Iterator["PointBatch"]:
         """Split into batches of at most `size` documents, and of `NUMBERS_AT_ONCE` or of one document."""
-        bounds: Iterator[tuple[int, int]]
-        bounds = ((start, min(start + size, len(self))) for start in range(0, len(self), size))
+        chars = np.zeros(len(self) + 1, np.int64)
         for rows in self.rows.values():
             if isinstance(rows, TokenVectors):
-                bounds = token_blocks(rows.offsets, max(1, NUMBERS_AT_ONCE // rows.dimension), size)
-        for start, stop in bounds:
+                chars += np.asarray(rows.offsets, np.int64) * rows.dimension * _CHARS_OF_A_NUMBER
+            elif isinstance(rows, list):
+                chars += np.cumsum([0, *(len(one.text) for one in rows)])
+        for start, stop in token_blocks(chars, NUMBERS_AT_ONCE * _CHARS_OF_A_NUMBER, size):
             part = slice(start, stop)
             yield PointBatch(
                 self.ids[part],
@@ -108,7 +113,7 @@ class PointQuery:
     Parameters
     ----------
     vectors
-        The query's vectors by name: lists and `Sparse`.
+        The query's vectors by name: lists, `Sparse` and `Text`.
     limit
         Number of hits.
     filter
@@ -195,9 +200,28 @@ def _sliced(rows: Any, start: int, stop: int) -> Any:
 
 def _as_lists(rows: Any) -> Sequence[Any]:
     """Return rows in the form that points and queries have."""
+    if isinstance(rows, list):
+        return rows
     if isinstance(rows, TokenVectors):
         return [text.tolist() for text in rows.to_list()]
     return rows.tolist() if isinstance(rows, np.ndarray) else list(sparse_rows(rows))
+
+
+def with_texts(point: Point) -> Point:
+    """Return a point as it is stored: its texts in the payload in place of vectors."""
+    kept = {name: one.text for name, one in point.vectors.items() if isinstance(one, Text)}
+    if not kept:
+        return point
+    vectors = {name: one for name, one in point.vectors.items() if name not in kept}
+    return Point(point.id, vectors, {**point.payload, TEXTS: kept})
+
+
+def without_texts(point: Point) -> Point:
+    """Return a stored point with its texts in place of vectors."""
+    if TEXTS not in point.payload:
+        return point
+    payload = {key: value for key, value in point.payload.items() if key != TEXTS}
+    return Point(point.id, {**point.vectors, **{n: Text(t) for n, t in point.payload[TEXTS].items()}}, payload)
 
 
 def sparse_rows(weights: csr_matrix) -> Iterator[Sparse]:

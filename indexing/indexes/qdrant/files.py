@@ -46,4 +46,6 @@ def write_settings(path: Path, stored: Stored) -> None:
     content = asdict(stored)
     if content["server"] is not None:
         del content["server"]["api_key"]
+    if content["settings"]["text"] is None:
+        del content["settings"]["text"]  # earlier versions do not know it
     write_settings_json(path, "Qdrant", content)

@@ -11,6 +11,8 @@ from indexing.indexes.qdrant.bm25 import QdrantBm25Index, WordSettings
 from indexing.indexes.qdrant.files import read_settings
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
+from indexing.indexes.qdrant.text_index import EngineText, is_engine_analyzer
+from indexing.indexes.qdrant.text_query import QdrantTextIndex
 from indexing.indexes.qdrant.tokens import check_sizes
 from indexing.indexes.registry import Rows, chosen, rows_of
 from indexing.indexes.vectors import check_token_rows, check_vector_rows, check_weight_rows
@@ -25,7 +27,7 @@ class QdrantKind(Kind):
 
     Parameters are those of `QdrantSettings`, with ``engine`` and ``server``. The metric of a leg of token vectors is
     "maxsim" or "meanmaxsim", which tells it from a leg of dense vectors. A leg of words has ``k1``, ``b`` and
-    ``analyzer``, of which the last is always recorded.
+    ``analyzer``, of which the last is always recorded; an analyzer of Qdrant's (`ENGINE_ANALYZERS`) lets Qdrant score.
     """
 
     backend = "qdrant"
@@ -72,7 +74,8 @@ class QdrantKind(Kind):
         settings = chosen(parameters)
         server = settings.pop("server", None)
         if rows_of(self.backend, parameters) == "text":
-            return QdrantBm25Index.create_of_texts(
+            of_texts = QdrantTextIndex if is_engine_analyzer(settings.get("analyzer")) else QdrantBm25Index
+            return of_texts.create_of_texts(
                 path, fields=making.fields, server=QdrantServer(**server) if server else None, **settings
             )
         return QdrantIndex.create(
@@ -86,13 +89,21 @@ class QdrantKind(Kind):
 
     def open(self, path: Path, *, read_only: bool, lookups: Lookups = NO_LOOKUPS) -> QdrantIndex:
         """Open the index; see `QdrantIndex.open`."""
-        kind = QdrantIndex if read_settings(path).words is None else QdrantBm25Index
+        stored = read_settings(path)
+        kind = QdrantIndex if stored.words is None else QdrantBm25Index
+        if stored.settings.text is not None:
+            kind = QdrantTextIndex
         return kind.open(path, read_only=read_only)
 
     def notes(self, path: Path) -> list[str]:
         """Return what in the statistics of a leg of words has drifted."""
         words = read_settings(path).words
         return [] if words is None else WordSettings.of(words).notes
+
+    def remarks(self, rows: Rows, parameters: Mapping[str, Any]) -> list[str]:
+        """Return how Qdrant's own analysis and scores differ, where they are chosen."""
+        of_engine = rows == "text" and is_engine_analyzer(parameters.get("analyzer"))
+        return [EngineText(str(parameters["analyzer"])).remark] if of_engine else []
 
     def place(self, parameters: Mapping[str, Any], leg: str, collection: Path) -> Mapping[str, Any]:
         """Name the collection on a server where nobody has; a fresh name, since a killed job may have left one."""

@@ -15,7 +15,8 @@ from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
 from indexing.indexes.qdrant.filters import has_one_value, qdrant_filter
-from indexing.indexes.qdrant.settings import DENSE, SPARSE, TOKENS, QdrantSettings
+from indexing.indexes.qdrant.settings import DENSE, SPARSE, TEXT, TOKENS, QdrantSettings
+from indexing.indexes.qdrant.text_index import Text
 from indexing.indexes.qdrant.tokens import query_tokens
 from indexing.indexes.vectors import check_vectors, check_weights
 from indexing.inputs import whole_number
@@ -28,7 +29,7 @@ SCAN_BELOW = 0.1
 QUERIES_AT_ONCE = 64
 CACHED_COUNTS = 1024
 
-Queries: TypeAlias = "NDArray[np.floating] | csr_matrix | TokenVectors"
+Queries: TypeAlias = "NDArray[np.floating] | csr_matrix | TokenVectors | list[str]"
 
 
 class QdrantSearch:
@@ -102,7 +103,7 @@ class QdrantSearch:
                 (replace(query, limit=len(ids), filter=self._among(ids), exact=True), ids)
                 for query, ids in pairs[start : start + QUERIES_AT_ONCE]
             ]
-            results = self._results([query if query.vectors else self._zero(query) for query, _ in batch])
+            results = self._answers([query for query, _ in batch])
             for (_, ids), hits in zip(batch, results, strict=True):
                 by_id = dict(hits)
                 # A document without token vectors, or that shares no term with a sparse query, is not returned.
@@ -153,6 +154,8 @@ class QdrantSearch:
     @property
     def parts(self) -> str:
         """Description of a point's vectors."""
+        if self._settings.text is not None:
+            return "texts that Qdrant scores"
         if self._settings.of_tokens:
             return f"token vectors of dimension {self._settings.dimension}"
         dense = f"dense vectors of dimension {self._settings.dimension}" if self._settings.dimension else ""
@@ -182,12 +185,22 @@ class QdrantSearch:
         return hits_of(hits)
 
     def _results(self, queries: list[PointQuery]) -> ScoredIds:
-        """Run a batch of queries; scores are means where the metric says so."""
+        """Run a batch of queries; scores are as `scaled` returns them."""
         results = self._engine.query(queries)
         return [self.scaled(query, hits) for query, hits in zip(queries, results, strict=True)]
 
+    def _answers(self, queries: list[PointQuery]) -> ScoredIds:
+        """Run a batch of queries, of which some may have no vectors."""
+        if self._settings.of_tokens:
+            return self._results([query if query.vectors else self._zero(query) for query in queries])
+        asked = [query for query in queries if query.vectors]
+        found = iter(self._results(asked) if asked else [])
+        return [next(found) if query.vectors else [] for query in queries]
+
     def scaled(self, query: PointQuery, hits: list[tuple[str, float]]) -> list[tuple[str, float]]:
-        """Return the hits of a query with means in place of sums, where the metric says so."""
+        """Return the hits of a query with means in place of sums, where the metric says so, and BM25 without k1 + 1."""
+        if self._settings.text is not None:
+            return [(doc_id, score / self._settings.text.factor) for doc_id, score in hits]
         if self._settings.metric != "meanmaxsim":
             return hits
         return [(doc_id, score / len(query.vectors[self.name(TOKENS)])) for doc_id, score in hits]
@@ -209,6 +222,9 @@ class QdrantSearch:
 
     def point_queries(self, queries: Queries) -> list[PointQuery]:
         """Check queries, and return them as the engine takes them; without vectors for one that has none."""
+        if self._settings.text is not None:
+            texts = [Text.of(str(query)) for query in queries]
+            return [PointQuery({self.name(TEXT): text} if text else {}) for text in texts]
         if self._settings.of_tokens:
             tokens = query_tokens(queries, self._settings, self._path)
             name = self.name(TOKENS)

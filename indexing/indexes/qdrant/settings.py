@@ -6,13 +6,14 @@ from typing import Literal, TypeAlias, get_args
 
 from indexing.errors import InputError
 from indexing.indexes.names import TOKEN_METRICS
+from indexing.indexes.qdrant.text_index import EngineText
 from indexing.inputs import require_positive
 
 Engine: TypeAlias = Literal["edge", "local", "server"]
 Quantization: TypeAlias = Literal["scalar", "product", "binary"]
 
-DENSE, SPARSE, TOKENS = "dense", "sparse", "tokens"
-"""Names of the vectors of a point."""
+DENSE, SPARSE, TOKENS, TEXT = "dense", "sparse", "tokens", "text"
+"""Names of the vectors of a point, and of its text."""
 DOC_ID = "doc_id"
 """Payload field of the document's id."""
 LARGEST_DOCUMENT = 2**20
@@ -26,18 +27,19 @@ class Vector:
     Parameters
     ----------
     kind
-        ``"dense"``, ``"sparse"``, or ``"tokens"`` (a multivector that MaxSim compares).
+        ``"dense"``, ``"sparse"``, ``"tokens"`` (a multivector that MaxSim compares), or ``"text"`` (a text in the
+        payload that Qdrant scores by BM25).
     dimension
         Dimension of dense vectors and of token vectors.
     cosine
         Compare by cosine: Qdrant stores the vectors normalised. Else by inner product.
     idf
         Qdrant multiplies the query's weights by the inverse document frequency, as it is at the search.
-    m, ef_construction, ef_search, quantization, on_disk
+    m, ef_construction, ef_search, quantization, on_disk, text
         As in `QdrantSettings`.
     """
 
-    kind: Literal["dense", "sparse", "tokens"]
+    kind: Literal["dense", "sparse", "tokens", "text"]
     dimension: int = 0
     cosine: bool = False
     idf: bool = False
@@ -46,6 +48,7 @@ class Vector:
     ef_search: int = 128
     quantization: Quantization | None = None
     on_disk: bool = False
+    text: EngineText | None = None
 
     @property
     def scans(self) -> bool:
@@ -74,6 +77,11 @@ class Schema:
         """True if some scores depend on the document frequencies of the whole collection."""
         return any(vector.idf for vector in self.vectors.values())
 
+    @property
+    def texts(self) -> Mapping[str, EngineText]:
+        """The texts that Qdrant scores by itself, by name."""
+        return {name: vector.text for name, vector in self.vectors.items() if vector.text is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class QdrantSettings:
@@ -99,6 +107,8 @@ class QdrantSettings:
         Leave vectors and graph in files, behind the page cache; else they are loaded into memory.
     idf
         Multiply the weights of sparse queries by the inverse document frequency.
+    text
+        Points have a text, which Qdrant analyses and scores by BM25, and no vectors.
     """
 
     dimension: int = 0
@@ -110,9 +120,16 @@ class QdrantSettings:
     quantization: Quantization | None = None
     on_disk: bool = False
     idf: bool = False
+    text: EngineText | None = None
 
     def __post_init__(self) -> None:
-        if self.dimension < 0 or self.vocabulary < 0 or not (self.dimension or self.vocabulary):
+        if isinstance(self.text, Mapping):
+            object.__setattr__(self, "text", EngineText(**self.text))
+        if self.text is not None and (self.dimension or self.vocabulary):
+            raise InputError(
+                "points with a text that Qdrant scores have no vectors: leave dimension and vocabulary out"
+            )
+        if self.dimension < 0 or self.vocabulary < 0 or not (self.dimension or self.vocabulary or self.text):
             raise InputError(
                 f"an index needs a dimension, a vocabulary or both, not {self.dimension} and {self.vocabulary}"
             )
@@ -151,6 +168,8 @@ class QdrantSettings:
             )
         if self.vocabulary:
             vectors[SPARSE] = Vector("sparse", idf=self.idf, on_disk=self.on_disk)
+        if self.text is not None:
+            vectors[TEXT] = Vector("text", on_disk=self.on_disk, text=self.text)
         return Schema(vectors)
 
     @property

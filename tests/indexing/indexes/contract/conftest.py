@@ -43,6 +43,8 @@ INDEXES: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-local-tokens": ("qdrant", {**VECTORS, "metric": "maxsim", "engine": "local"}),
     "qdrant-edge-words": ("qdrant", WORDS),
     "qdrant-local-words": ("qdrant", {**WORDS, "engine": "local"}),
+    "qdrant-edge-text": ("qdrant", {"analyzer": "qdrant-en"}),
+    "qdrant-local-text": ("qdrant", {"analyzer": "qdrant", "engine": "local"}),
     "bm25": ("bm25", {}),
     "bm25-multifield": ("bm25", {"weights": {"title": 2.0, "text": 1.0}}),
     "impact": ("impact", WEIGHTS),
@@ -57,6 +59,7 @@ SERVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "qdrant-server-sparse": ("qdrant", WEIGHTS),
     "qdrant-server-tokens": ("qdrant", {**VECTORS, "metric": "maxsim"}),
     "qdrant-server-words": ("qdrant", WORDS),
+    "qdrant-server-text": ("qdrant", {"analyzer": "qdrant-en"}),
 }
 _NO_SERVER = [
     pytest.mark.qdrant_server,

@@ -12,7 +12,7 @@ import pytest
 from scipy import sparse
 
 from indexing.errors import InputError, StorageError
-from indexing.indexes.qdrant.client import with_back_off
+from indexing.indexes.qdrant.back_off import with_back_off
 from indexing.indexes.qdrant.engine import point_id
 from indexing.indexes.qdrant.index import BothRows, QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
