@@ -1,5 +1,6 @@
 """Access to the vectors inside a FAISS index: reads, overwrites, copies and removals without rebuilding it."""
 
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 8192
 """Number of vectors decoded at once, so that a scan of many needs little memory."""
+
+_MAPPING = threading.Lock()
+"""Held while positions are mapped to lists: FAISS's map is in use before it is filled."""
 
 Read: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float32]]
 """Return the vectors at these positions."""
@@ -81,9 +85,11 @@ def read(index: "faiss.Index", positions: NDArray[np.int64]) -> NDArray[np.float
     if flat is not None:
         return flat[positions]
     lists = faiss.try_extract_index_ivf(index)
-    if lists is not None and lists.direct_map.no():
-        # Eight bytes per vector, from its number to its position in a list.
-        lists.make_direct_map(True)
+    if lists is not None:
+        with _MAPPING:
+            if lists.direct_map.no():
+                # Eight bytes per vector, from its number to its position in a list.
+                lists.make_direct_map(True)
     return index.reconstruct_batch(positions)
 
 

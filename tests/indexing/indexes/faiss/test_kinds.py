@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +250,33 @@ def test_memory_is_estimated_for_each_kind(tmp_path):
         sizes[name] = index.memory_bytes
     assert sizes["sq"] == 300 * 8 and sizes["flat"] == 300 * 32 and sizes["ivf"] == 300 * 40
     assert sizes["hnsw"] > sizes["flat"] + 300 * 4 * 16
+
+
+@pytest.mark.parametrize("use", ["filter", "score", "vectors"])
+def test_threads_that_read_vectors_first_wait_until_they_are_mapped(tmp_path, monkeypatch, use):
+    """FAISS says that an index of inverted lists has a map of its vectors before the map is filled."""
+    import faiss
+
+    written = FaissIndex.create(tmp_path / "index", 8, **KINDS["ivf"])
+    written.upsert(ids(0, 300), vectors(300))
+    written.commit()
+    index = FaissIndex.open(tmp_path / "index", read_only=True, matching=lambda _: ids(0, 9))
+    begun, make = [], faiss.IndexIVF.make_direct_map
+
+    def make_slowly(lists, *arguments):
+        begun.append(1)
+        time.sleep(0.1)
+        make(lists, *arguments)
+
+    monkeypatch.setattr(faiss.IndexIVF, "make_direct_map", make_slowly)
+    uses = {
+        "filter": lambda: index.search(vectors(2), 3, {"a": 1}).scores.tolist(),
+        "score": lambda: index.score(vectors(1), [ids(0, 9)]).tolist(),
+        "vectors": lambda: index.vectors(ids(0, 9)).tolist(),
+    }
+    with ThreadPoolExecutor(4) as threads:
+        results = [future.result() for future in [threads.submit(uses[use]) for _ in range(4)]]
+    assert len(begun) == 1 and all(result == results[0] for result in results)
 
 
 def test_an_id_table_lends_arrays_that_never_change():
