@@ -1,6 +1,7 @@
 """The command ``retrieve``: parses the command line and runs one subcommand of ``pipelines.commands``."""
 
 import argparse
+import difflib
 import io
 import logging
 import re
@@ -16,6 +17,8 @@ from pipelines.commands import GROUPS
 
 LONGEST_ERROR = 900
 """Characters of an error's line."""
+
+_UNRECOGNIZED = "unrecognized arguments:"
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
@@ -91,6 +94,13 @@ class _CommandParser(_Parser):
 
     _given: Sequence[str] = ()
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments; the subcommand, which knows its options, reports those that it does not have."""
+        parsed, left = self.parse_known_args(args, namespace)
+        if left:
+            self._chosen(self._given).error(f"{_UNRECOGNIZED} {' '.join(left)}")
+        return parsed
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the arguments as argparse does."""
         self._given = list(sys.argv[1:] if args is None else args)
@@ -99,8 +109,21 @@ class _CommandParser(_Parser):
     def error(self, message: str) -> NoReturn:
         """Print the error and exit with status 2."""
         if "--" not in self._given and (value := next(filter(self._is_value, self._given), None)):
-            message += f"; a value that begins with a dash is written behind --, as in: {self.prog} … -- {value!r}"
+            similar = difflib.get_close_matches(value.split("=")[0], self._options, 1, cutoff=0.66)
+            if similar and message.startswith(_UNRECOGNIZED):
+                message += f"; did you mean {similar[0]}?"
+            else:
+                message += f"; a value that begins with a dash is written behind --, as in: {self.prog} … -- {value!r}"
         super().error(message)
+
+    def _chosen(self, given: Sequence[str]) -> "_CommandParser":
+        """Return the parser of the innermost subcommand that the arguments name."""
+        for action in self._actions:
+            named = next((text for text in given if text in (action.choices or ())), None)
+            if isinstance(action, argparse._SubParsersAction) and named is not None:
+                inner: _CommandParser = action.choices[named]
+                return inner._chosen(given[given.index(named) + 1 :])
+        return self
 
     def _is_value(self, text: str) -> bool:
         name = text.split("=")[0]

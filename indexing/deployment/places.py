@@ -5,11 +5,11 @@ import os
 import shutil
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from indexing.collection.staging import hidden_sibling, write_lock
 from indexing.deployment.layout import Layout
@@ -22,6 +22,8 @@ from indexing.indexes.qdrant.engine import QdrantEngine
 from indexing.indexes.qdrant.settings import QdrantServer
 from indexing.inputs import local_path
 from indexing.json_text import parse_json
+
+Result = TypeVar("Result")
 
 DEPLOYMENT = "deployment.json"
 """File with the layout, in the folder of an embedded engine."""
@@ -200,7 +202,7 @@ class ServerPlace(Place):
         """Replace the metadata."""
         name = self._staged if staged else self._target() or self.name
         metadata = {_METADATA: json.dumps(layout.stored)}
-        with_back_off(lambda: self._client.update_collection(name, metadata=metadata))
+        self._asked(lambda: self._client.update_collection(name, metadata=metadata))
 
     def publish(self) -> None:
         """Move the alias, then remove the collection that it named before."""
@@ -213,26 +215,36 @@ class ServerPlace(Place):
         create = models.CreateAlias(collection_name=self._staged, alias_name=self.name)
         moves.append(models.CreateAliasOperation(create_alias=create))
         client = self._client if self._given else self._connect()
-        with_back_off(lambda: client.update_collection_aliases(moves))
+        self._asked(lambda: client.update_collection_aliases(moves))
         if before is not None:
-            with_back_off(lambda: client.delete_collection(before))
+            self._asked(lambda: client.delete_collection(before))
 
     def _connect(self) -> Any:
         from qdrant_client import QdrantClient
 
         return QdrantClient(url=self.url, api_key=os.environ.get("QDRANT_API_KEY"), check_compatibility=False)
 
+    def _asked(self, call: Callable[[], Result]) -> Result:
+        """Return what a request finds, repeated after transient failures; a `StorageError` names the server."""
+        try:
+            return with_back_off(call)
+        except Exception as error:
+            raise StorageError(
+                f"Qdrant, {self.where}: {type(error).__name__}: {' '.join(str(error).split())}; check the address, that the server "
+                "runs, and QDRANT_API_KEY"
+            ) from error
+
     def _engine(self, name: str, layout: Layout) -> ClientEngine:
         client = self._given or self._connect()
         return ClientEngine(client, name, layout.schema, local=_is_local(client), where=self.where)
 
     def _target(self) -> str | None:
-        aliases = with_back_off(lambda: self._client.get_aliases()).aliases
+        aliases = self._asked(lambda: self._client.get_aliases()).aliases
         found = next((one.collection_name for one in aliases if one.alias_name == self.name), None)
         return None if found is None else str(found)
 
     def _siblings(self) -> list[str]:
-        names = [one.name for one in with_back_off(lambda: self._client.get_collections()).collections]
+        names = [one.name for one in self._asked(lambda: self._client.get_collections()).collections]
         target = self._target()
         return [
             name
@@ -241,7 +253,7 @@ class ServerPlace(Place):
         ]
 
     def _layout(self, collection: str) -> Layout | None:
-        metadata = with_back_off(lambda: self._client.get_collection(collection)).config.metadata or {}
+        metadata = self._asked(lambda: self._client.get_collection(collection)).config.metadata or {}
         if _METADATA not in metadata:
             return None
         return Layout.of(parse_json(metadata[_METADATA]), f"{self.url}/{collection}")
@@ -251,7 +263,7 @@ class ServerPlace(Place):
         for name in self._siblings():
             begun = self._layout(name)
             if begun is not None and (begun.signature != signature or begun.state == "ready"):
-                with_back_off(partial(self._client.delete_collection, name))
+                self._asked(partial(self._client.delete_collection, name))
 
 
 def _is_local(client: Any) -> bool:

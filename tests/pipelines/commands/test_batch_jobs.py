@@ -125,6 +125,22 @@ class TestOutput:
         assert "dash" not in capsys.readouterr().err
 
 
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            (["search", "DIR", "bread", "--k", "3"], "retrieve search: error: unrecognized arguments: --k 3; did you mean -k?"),
+            (["index", "a", "--to", "b", "--chunk-tokens", "5"], "did you mean --chunk-size?"),
+            (["train", "dense", "--batchsize", "5"], "retrieve train dense: error: unrecognized arguments: --batchsize 5; did you"),
+            (["search", "DIR", "bread", "-z"], "-- '-z'"),
+        ],
+    )  # fmt: skip
+    def test_an_unknown_option_is_named_by_its_command_with_a_similar_one(self, capsys, arguments, says):
+        """Options that are known are never taken for the value that begins with a dash."""
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert says in capsys.readouterr().err
+
+
 class TestSummaries:
     def test_as_json_for_programs(self, corpus, directory, tmp_path, capsys):
         def answer(*arguments):

@@ -1,7 +1,9 @@
 """Deployments to a server: through the client's memory mode always, and to a real one where QDRANT_URL names it."""
 
 import os
+import threading
 import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from indexing.deployment.places import ServerPlace, place_of
 from indexing.deployment.reader import DeployedCollection
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
+from pipelines.cli import main
 from pipelines.deploy import job
 
 
@@ -61,6 +64,36 @@ def test_an_alias_moves_to_each_new_deployment(collection, monkeypatch):
 def test_a_url_names_the_collection():
     with pytest.raises(InputError, match="names no collection"):
         place_of("http://localhost:6333")
+
+
+@pytest.fixture
+def refusing():
+    """The URL of a server that answers every request with 403."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(403)
+
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/books"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("command", ["deploy", "search"])
+def test_a_server_that_refuses_is_named_in_one_line(collection, refusing, capsys, command):
+    arguments = {
+        "deploy": ["deploy", str(collection), "--to", refusing.removesuffix("/books")],
+        "search": ["search", refusing, "word1"],
+    }
+    assert main(arguments[command]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"error: Qdrant, {refusing}: UnexpectedResponse: ") and "QDRANT_API_KEY" in error
 
 
 @pytest.fixture
