@@ -79,6 +79,13 @@ def check_removable(folder: Path, *, partial: bool = False) -> None:
         )
 
 
+def check_outside(path: Path) -> None:
+    """Raise a `StorageError` if a path lies in the folder of a collection, which could then not be replaced."""
+    inside = next((folder for folder in path.absolute().parents if _is_manifest(folder / "manifest.json")), None)
+    if inside is not None:
+        raise StorageError(f"{path} lies in the collection {inside}: choose a directory outside of it")
+
+
 def _is_manifest(file: Path) -> bool:
     """Return whether a file reads as the manifest of a collection, of any format and even if its values are damaged."""
     try:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from indexing.collection.ownership import check_removable, remove
+from indexing.collection.ownership import check_outside, check_removable, remove
 from indexing.disk import sync
 from indexing.errors import StorageError
 from indexing.inputs import flag, local_path
@@ -23,10 +23,11 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     StorageError
-        When `path` exists (only a collection without foreign files can be replaced, with ``overwrite=True``), when
-        another process writes there, or when it is not writable.
+        When `path` exists (only a collection without foreign files can be replaced, with ``overwrite=True``) or lies
+        in another collection, when another process writes there, or when it is not writable.
     """
     path = local_path(path, "path").resolve()
+    check_outside(path)
     with write_lock(path):
         recover(path)
         check_free(path, overwrite)
@@ -47,8 +48,9 @@ def building(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise a `StorageError` if a build must not write to `path`, because it exists."""
+    """Raise a `StorageError` if a build must not write to `path`: it exists, or lies in another collection."""
     overwrite = flag(overwrite, "overwrite")
+    check_outside(path)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if overwrite or not (path / "manifest.json").is_file():

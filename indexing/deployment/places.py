@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import uuid
 from abc import ABC, abstractmethod
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from indexing.collection.ownership import check_outside
 from indexing.collection.staging import hidden_sibling, write_lock
 from indexing.deployment.layout import Layout
 from indexing.disk import sync, write_json
@@ -27,6 +29,8 @@ Result = TypeVar("Result")
 
 DEPLOYMENT = "deployment.json"
 """File with the layout, in the folder of an embedded engine."""
+_OWNED = (DEPLOYMENT, f".{DEPLOYMENT}.partial", "shard", "local")
+"""What a deployment writes into its folder."""
 _METADATA = "retrieve"
 """Key of the layout in the metadata of a server's collection."""
 
@@ -101,6 +105,8 @@ class FolderPlace(Place):
         self._recover()
         if self.path.exists() and any(self.path.iterdir()) and not (self.path / DEPLOYMENT).is_file():
             raise StorageError(f"{self.path} exists and is no deployed collection: choose another folder")
+        for folder in (self.path, self._staging, hidden_sibling(self.path, "old")):
+            _check_owned(folder)
         with suppress(StorageError):
             begun = _read(self._staging)
             made = (self._staging / ("shard" if self.engine == "edge" else "local")).is_dir()
@@ -135,7 +141,8 @@ class FolderPlace(Place):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock of the folder."""
+        """Hold the lock of the folder; raise a `StorageError` for one inside a collection."""
+        check_outside(self.path)
         with write_lock(self.path):
             yield
 
@@ -229,9 +236,10 @@ class ServerPlace(Place):
         try:
             return with_back_off(call)
         except Exception as error:
+            reason = " ".join(str(error).split())
             raise StorageError(
-                f"Qdrant, {self.where}: {type(error).__name__}: {' '.join(str(error).split())}; check the address, that the server "
-                "runs, and QDRANT_API_KEY"
+                f"Qdrant, {self.where}: {type(error).__name__}: {reason}; check the address, that the server runs, and "
+                "QDRANT_API_KEY"
             ) from error
 
     def _engine(self, name: str, layout: Layout) -> ClientEngine:
@@ -282,6 +290,18 @@ def _read(folder: Path) -> Layout | None:
         raise StorageError(f"{file} cannot be read ({error!r:.200}): deploy again") from error
 
 
+def _check_owned(folder: Path) -> None:
+    """Raise a `StorageError` for what else lies in the folder of a deployed collection, which will be removed."""
+    if folder.is_symlink():
+        raise StorageError(f"{folder} is a link, which would be replaced: name the folder that it leads to")
+    for entry in folder.iterdir() if folder.exists() else ():
+        if entry.is_symlink() or entry.name not in _OWNED:
+            raise StorageError(
+                f"{folder} would be replaced, but {entry} does not belong to a deployed collection: move it away, or "
+                "choose another folder"
+            )
+
+
 def place_of(where: str, name: str | None = None) -> Place:
     """Return the place of a deployed collection: a folder, or ``http://HOST:6333/NAME``; errors as `existing`."""
     if not is_server(where):
@@ -295,5 +315,13 @@ def place_of(where: str, name: str | None = None) -> Place:
 
 
 def is_server(where: str) -> bool:
-    """Return whether a place is a URL."""
+    """Return whether a place is a URL.
+
+    Raises
+    ------
+    InputError
+        For what looks like a server's address without its scheme, and is no folder.
+    """
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", where) and not Path(where).exists():
+        raise InputError(f"{where} is neither a folder nor a URL: write http://{where}, or ./{where} for a folder")
     return where.startswith(("http://", "https://"))

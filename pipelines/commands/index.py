@@ -26,6 +26,7 @@ from pipelines.commands.index_files import (
     add_files_options,
     are_files,
     check_files_options,
+    check_same_collection,
     files_corpus,
     filter_fields,
     finish_files,
@@ -241,7 +242,7 @@ def run(options: argparse.Namespace) -> int:
         encoders = cache(lambda: _encoded(options, corpus, stored_encoders(options)))
         return sync(options, corpus, legs, encoders, _quiet(options))
     if options.update:
-        return _run_safely(options, skipped_to, lambda: _update(options, corpus, build_options))
+        return _run_safely(options, skipped_to, lambda: _update(options, corpus, legs, build_options))
     fields, indexes = check_fields(filter_fields(options.filter_field, files=of_files)), index_choices(options)
     # What needs no model is checked before one is loaded.
     named = [name for name, chosen in legs.items() if chosen]
@@ -362,9 +363,12 @@ def _chunked(corpus: "Corpus", options: argparse.Namespace) -> "Corpus":
     return ChunkedCorpus(corpus, Chunking(options.chunk, options.chunk_size, options.chunk_overlap))
 
 
-def _update(options: argparse.Namespace, corpus: "Corpus", build_options: dict[str, Any]) -> "BuildReport":
+def _update(
+    options: argparse.Namespace, corpus: "Corpus", legs: "Mapping[str, bool]", build_options: dict[str, Any]
+) -> "BuildReport":
     from pipelines.build.job import update_collection
 
+    check_same_collection(options, legs)
     encoders = _encoded(options, corpus, stored_encoders(options))
     return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **build_options)
 

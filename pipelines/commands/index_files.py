@@ -11,6 +11,9 @@ from indexing.plurals import counted
 from pipelines.commands.command import json_text, positive
 from pipelines.commands.index_options import index_parameters, option_of
 
+LONGEST_WATCH = 86_400
+"""Maximum number of seconds between two looks at the files."""
+
 if TYPE_CHECKING:
     from indexing.collection.legs import DocumentEncoder
     from indexing.corpora import FilesCorpus
@@ -65,8 +68,8 @@ def check_files_options(options: argparse.Namespace, *, files: bool) -> None:
         raise InputError("--watch does not go with --engine ray, which would start a job at each change")
     if options.watch is not None and options.dry_run:
         raise InputError("--watch does not go with --dry-run")
-    if options.watch is not None and not options.watch > 0:
-        raise InputError(f"--watch takes a number of seconds above 0, not {options.watch}")
+    if options.watch is not None and not 0 < options.watch <= LONGEST_WATCH:
+        raise InputError(f"--watch takes a number of seconds above 0 and up to a day, not {options.watch:g}")
     target = Path(options.to).resolve()
     same = next((source for source in options.corpus if Path(source).resolve() == target), None)
     if same is not None:
@@ -113,7 +116,7 @@ def sync(
     """
     from pipelines.build.sync import find_changes, sync_files
 
-    _check_same_legs(options, legs)
+    check_same_collection(options, legs)
     if options.dry_run:
         counts = find_changes(corpus, options.to).counts()
         listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
@@ -163,20 +166,61 @@ def _print(options: argparse.Namespace, report: "SyncReport") -> None:
     print(json_text(report.as_dict()) if options.json else report, flush=True)
 
 
-def _check_same_legs(options: argparse.Namespace, legs: Mapping[str, bool]) -> None:
-    """Raise an `InputError` if the command names legs or indexes that the collection does not have."""
+def check_same_collection(options: argparse.Namespace, legs: Mapping[str, bool]) -> None:
+    """Raise an `InputError` if the command names legs, fields or indexes that the collection has otherwise or lacks.
+
+    With ``--update`` the legs are those of the collection, and only ``--no-bm25`` and ``--no-dense`` can contradict.
+    """
     from indexing.collection.manifest import read_manifest
 
-    stored = read_manifest(Path(options.to)).legs
+    manifest = read_manifest(Path(options.to))
+    stored = manifest.legs
     lacking = next((name for name, wanted in legs.items() if wanted and name not in stored), None)
     if lacking is not None and not options.update:
+        raise InputError(f"{options.to} has no leg {lacking!r}: {_WITHOUT[lacking]}, or build it anew (--overwrite)")
+    kept = next((name for name in ("bm25", "dense") if not legs[name] and name in stored), None)
+    if kept is not None:
         raise InputError(
-            f"{options.to} has no leg {lacking!r}: leave its option out (--no-{lacking}), or build "
-            "it anew (--overwrite)"
+            f"{options.to} has a leg {kept!r}, which is kept: leave --no-{kept} out, or build it anew (--overwrite)"
         )
     for name, value in index_parameters(options).items():
         if name != "server" and all(leg.parameters.get(name) != value for leg in stored.values()):
-            raise InputError(
-                f"{option_of(name)} differs from {options.to}: leave it out, change the index with `retrieve reindex`, "
-                "or build it anew (--overwrite)"
-            )
+            raise _differs(option_of(name), options.to)
+    if not filter_fields(options.filter_field, files=False).items() <= dict(manifest.fields).items():
+        raise _differs("--filter-field", options.to)
+    of_leg = {"sparse": "sparse", "bm25": "bm25", "dense": "dense", "tokens": "late_interaction"}
+    for name, option in of_leg.items():
+        backend = getattr(options, f"{option}_backend")
+        if backend is not None and name in stored and stored[name].backend != backend:
+            raise _differs(f"--{option.replace('_', '-')}-backend", options.to)
+    for leg, option, parameter in _STORED_AS:
+        value = getattr(options, option)
+        if value is None or leg not in stored:
+            continue
+        if {**(stored[leg].encoder or {}), **stored[leg].parameters}.get(parameter) != value:
+            raise _differs(f"--{option.replace('_', '-')}", options.to)
+
+
+_WITHOUT = {
+    "bm25": "add --no-bm25",
+    "dense": "add --no-dense",
+    "sparse": "leave --sparse out",
+    "tokens": "leave --late-interaction out",
+}
+"""How a command names no such leg."""
+
+_STORED_AS = (
+    ("bm25", "analyzer", "analyzer"),
+    ("bm25", "bm25_fields", "weights"),
+    ("dense", "dense_dim", "dimension"),
+    ("tokens", "late_interaction_dim", "dimension"),
+    ("tokens", "late_interaction_pool_factor", "pool_factor"),
+)
+"""Leg, attribute of the option, and the parameter of the leg or of its encoder that it sets."""
+
+
+def _differs(option: str, path: str) -> InputError:
+    return InputError(
+        f"{option} differs from {path}: leave it out, change the index with `retrieve reindex`, or build it anew "
+        "(--overwrite)"
+    )

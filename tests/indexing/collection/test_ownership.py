@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from crash.cheap import documents, plan
 
+from indexing.collection.backup import backup, restore
 from indexing.collection.ownership import foreign
 from indexing.collection.reader import Collection
 from indexing.collection.verify import verify
 from indexing.collection.writer import CollectionWriter
 from indexing.errors import StorageError
 from pipelines.build.job import build_collection, build_legs
+from pipelines.deploy.job import deploy
 
 EXTENSION = '{"manifest_version": 3}'
 
@@ -196,3 +198,19 @@ def test_files_that_lucene_was_writing_when_it_was_killed_belong_to_the_collecti
 
     build(collection, overwrite=True)
     assert Collection.open(collection).close() is None
+
+
+@pytest.mark.parametrize("place", ["inside", "legs/a/b"])
+@pytest.mark.parametrize("use", ["build", "overwrite", "backup", "restore", "deploy"])
+def test_nothing_is_built_inside_a_collection(collection, place, use):
+    """What lies inside would keep the collection from being replaced, and a backup would be lost with it."""
+    uses = {
+        "build": lambda: build(collection / place),
+        "overwrite": lambda: build(collection / place, overwrite=True),
+        "backup": lambda: backup(collection, collection / place),
+        "restore": lambda: restore(collection, collection / place),
+        "deploy": lambda: deploy(collection, collection / place, show_progress=False),
+    }
+    with pytest.raises(StorageError, match=r"lies in the collection .*: choose a directory outside"):
+        uses[use]()
+    assert list(foreign(collection)) == []

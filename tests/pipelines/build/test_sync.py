@@ -331,6 +331,7 @@ class TestCommandLine:
             (["--id-field", "x"], "is for a corpus of records"),
             (["--engine", "ray", "--watch"], "--watch does not go with --engine ray"),
             (["--watch", "0"], "above 0"),
+            (["--watch", "inf"], "up to a day"),
             (["--watch", "--dry-run"], "does not go with --dry-run"),
         ],
     )
@@ -356,6 +357,33 @@ class TestCommandLine:
         assert cli.main([*command, "--no-dense", "--chunk", "pages"]) != 0
         assert "with other chunks" in capsys.readouterr().err
         assert read_manifest(tmp_path / "index").corpus["reading"]["files"] is True
+
+    @pytest.mark.parametrize("update", [[], ["--update"]])
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--no-bm25"], "has a leg 'bm25', which is kept"),
+            (["--analyzer", "de"], "--analyzer"),
+            (["--bm25-fields", "title=2,text=1"], "--bm25-fields"),
+            (["--bm25-backend", "qdrant"], "--bm25-backend"),
+            (["--filter-field", "author:keyword"], "--filter-field"),
+            (["--filter-field", "page:keyword"], "--filter-field"),
+            (["--k1", "1.5"], "--k1"),
+        ],
+    )
+    def test_options_that_contradict_the_collection_are_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+        options: list[str], message: str, update: list[str],
+    ) -> None:  # fmt: skip
+        """An option that cannot take effect is named, also if there is nothing to read."""
+        monkeypatch.chdir(tmp_path)
+        write(tmp_path / "handbook/a.md", "text")
+        command = ["index", "handbook", "--to", "index", "--quiet", "--no-dense"]
+        assert cli.main(command) == 0
+        capsys.readouterr()
+        assert cli.main([*command, *update, *options]) == 1
+        assert message in capsys.readouterr().err
+        assert cli.main([*command, *update, *([] if update else ["--filter-field", "page:number"])]) == 0
 
 
 @pytest.mark.slow

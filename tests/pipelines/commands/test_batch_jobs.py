@@ -124,13 +124,12 @@ class TestOutput:
             main(["search", str(directory), "bread", "-k", "0"])
         assert "dash" not in capsys.readouterr().err
 
-
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
-            (["search", "DIR", "bread", "--k", "3"], "retrieve search: error: unrecognized arguments: --k 3; did you mean -k?"),
+            (["search", "DIR", "bread", "--k", "3"], "search: error: unrecognized arguments: --k 3; did you mean -k?"),
             (["index", "a", "--to", "b", "--chunk-tokens", "5"], "did you mean --chunk-size?"),
-            (["train", "dense", "--batchsize", "5"], "retrieve train dense: error: unrecognized arguments: --batchsize 5; did you"),
+            (["train", "dense", "--batchsize", "5"], "dense: error: unrecognized arguments: --batchsize 5; did you"),
             (["search", "DIR", "bread", "-z"], "-- '-z'"),
         ],
     )  # fmt: skip

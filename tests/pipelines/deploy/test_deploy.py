@@ -179,6 +179,39 @@ def test_what_cannot_be_deployed_is_refused(collection, tmp_path):
     assert not (tmp_path / "there").exists()
 
 
+@pytest.mark.parametrize("mine", ["notes.txt", "search.yaml", "more/notes.txt", "link"])
+def test_what_lies_beside_a_deployment_is_never_deleted(collection, tmp_path, mine):
+    """A deployment replaces the folder of the one before, unless anything else lies in it."""
+    there = tmp_path / "there"
+    deploy(collection, there, legs=["bm25"], show_progress=False)
+    (there / mine).parent.mkdir(exist_ok=True)
+    if mine == "link":
+        (there / mine).symlink_to(tmp_path)
+    else:
+        (there / mine).write_text("mine")
+    with pytest.raises(StorageError, match=r"would be replaced, but .* does not belong to a deployed collection"):
+        deploy(collection, there, legs=["bm25"], show_progress=False)
+    assert (there / mine).exists()
+
+
+@pytest.mark.parametrize("role", ["building", "old"])
+def test_hidden_folders_of_others_beside_a_deployment_stay(collection, tmp_path, role):
+    mine = tmp_path / f".there.{role}" / "notes.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(StorageError, match=r"would be replaced, but .*notes\.txt"):
+        deploy(collection, tmp_path / "there", legs=["bm25"], show_progress=False)
+    assert mine.exists()
+
+
+@pytest.mark.parametrize("address", ["localhost:6333", "qdrant.example.org:6333/books"])
+def test_an_address_without_a_scheme_is_no_folder(collection, tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"write http://{address}"):
+        deploy(collection, address, show_progress=False)
+    assert not any(tmp_path.glob("*:*"))
+
+
 @pytest.mark.slow
 def test_a_hybrid_search_through_the_client_is_one_call_of_it(local, encoders, monkeypatch):
     calls = []

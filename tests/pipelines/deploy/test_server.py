@@ -74,7 +74,7 @@ def refusing():
         def do_GET(self):
             self.send_error(403)
 
-        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+        do_POST = do_PUT = do_GET  # noqa: N815 the names of the base class
 
         def log_message(self, *_):
             pass
