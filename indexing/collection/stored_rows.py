@@ -80,7 +80,9 @@ class StoredTokenRows:
         return np.fromiter((known.get(doc_id, -1) for doc_id in ids), np.int64, len(ids))
 
     def read(self, numbers: NDArray[np.int64]) -> TokenVectors:
-        """Return the vectors of these numbers, in their order; raise `StorageError` if there are none."""
+        """Return the vectors of these numbers, in their order; raise `StorageError` for a number without any."""
+        if not len(numbers):
+            return TokenVectors.of([], self._codec.dimension)
         places = self._places or self._opened()
         rows = _find(places, numbers)
         if (rows < 0).any():  # written since

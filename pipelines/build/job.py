@@ -20,6 +20,7 @@ from indexing.corpora import Corpus, FilesCorpus
 from indexing.disk import folder_bytes
 from indexing.documents import Document
 from indexing.errors import InputError, StorageError
+from indexing.inputs import flag
 from pipelines.build.ingest import Ingested, OnDuplicate, Stopwatch, check_first, checked, ingest, prune
 from pipelines.build.plan import (
     Bm25IndexName,
@@ -199,6 +200,7 @@ def update_collection(
         For an encoder other than the leg's.
     """
     _check_is_documents(corpus)
+    remove = flag(remove, "remove")
     files = corpus if isinstance(corpus, FilesCorpus) else None
     started, clock = time.perf_counter(), Stopwatch()
     record = corpus_record(corpus)

@@ -12,7 +12,7 @@ from indexing.collection.manifest import read_manifest
 from indexing.collection.store import DocumentStore
 from indexing.corpora import FilesCorpus
 from indexing.errors import InputError, StorageError
-from indexing.inputs import local_path
+from indexing.inputs import flag, local_path
 from indexing.plurals import counted
 from pipelines.build.job import update_collection
 from pipelines.build.report import BuildReport
@@ -178,6 +178,7 @@ def sync_files(
     InputError
         As for `find_changes`.
     """
+    remove_missing = flag(remove_missing, "remove_missing")
     corpus.source.scan()
     changes = find_changes(corpus, path)
     update = None

@@ -14,7 +14,7 @@ from indexing.deployment.layout import Layout, deployed_leg, needs_mean_length
 from indexing.deployment.places import FolderPlace, Place, ServerPlace, is_server
 from indexing.deployment.sending import Sender
 from indexing.errors import InputError, StorageError
-from indexing.inputs import local_path
+from indexing.inputs import flag, local_path
 from pipelines.search.config import SearchConfig
 from pipelines.search.tenants import check_tenants
 
@@ -105,6 +105,7 @@ def deploy(
         When the place cannot be written, or the deployment differs from the collection.
     """
     start = time.monotonic()
+    follow, on_disk = flag(follow, "follow"), flag(on_disk, "on_disk")
     place = _place(collection, to, name, engine, shards, replicas)
     with place.lock(), Collection.open(collection) as source, source.reading() as snapshot:
         before = place.published()

@@ -157,7 +157,9 @@ class SearchPipeline(Following):
         InputError
             For an invalid configuration, naming its file and key.
         """
-        seconds = refresh_seconds(refresh)
+        seconds, warm = refresh_seconds(refresh), inputs.flag(warm, "warm")
+        if not isinstance(models, Models | None):
+            raise InputError(f"models must be a Models or None, not {inputs.shown(models)}")
         arguments = Arguments(
             legs,
             fusion,

@@ -72,6 +72,7 @@ class SearchRequest:
         object.__setattr__(self, "boosts", Boosts.of(self.boosts))
         object.__setattr__(self, "facets", Facets.of(self.facets))
         check_tenant(self.tenant)
+        object.__setattr__(self, "explain", inputs.flag(self.explain, "explain"))
         if self.offset is not None:
             self._check_page()
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from indexing.inputs import listed, whole_number
+from indexing.inputs import flag, listed, whole_number
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, Task
@@ -279,6 +279,7 @@ class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
         device: Sequence[str] | None = None,
     ) -> Iterator[NDArray[np.float32]]:
         """Encode a stream of texts, yielding blocks float32 [up to `chunk`, dim] in order; see `encode`."""
+        normalize = flag(normalize, "normalize")
         dimension = self.dimension if truncate_dim is None else self._width(truncate_dim)
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         if pool is not None or device is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from indexing.errors import InputError
-from indexing.inputs import number, require_positive
+from indexing.inputs import flag, number, require_positive
 from indexing.token_vectors import TokenVectors
 from retrieve.encoders.base import LoadArguments, Task
 from retrieve.encoders.colbert_layouts import read_layout
@@ -222,6 +222,7 @@ class MultiVectorEncoder(NamedSimilarity, ComparesTokens, PromptedEncoder):
     ) -> Iterator[TokenVectors]:
         """Encode a stream of texts, yielding blocks of up to `chunk` texts in order; see `encode`."""
         _check_precision(precision)
+        normalize = flag(normalize, "normalize")
         pool_factor = self.pool_factor if pool_factor is None else number(pool_factor, "pool_factor", least=1)
         prompt = self.resolve_prompt(prompt, task, prompt_name)
         options: dict[str, Any] = {"normalize": normalize, "pool_factor": pool_factor, "precision": precision}

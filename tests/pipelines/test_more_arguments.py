@@ -18,9 +18,13 @@ from indexing.corpora.files import read_files
 from indexing.documents import Document
 from indexing.query_syntax import parse_query
 from indexing.query_syntax.synonyms import Synonyms
-from pipelines import build_collection, similar
+from pipelines import SearchPipeline, build_collection, similar
+from pipelines.build.job import update_collection
+from pipelines.build.sync import sync_files
+from pipelines.deploy.job import deploy
 from pipelines.search.boosts import Boost
 from pipelines.search.facets import Facets
+from pipelines.search.stages import SearchRequest
 from remote_stub import stub
 from retrieve import DenseEncoder, MultiVectorEncoder
 from retrieve.remote.encoders import RemoteEncoder, RemoteSparseEncoder
@@ -221,12 +225,32 @@ def test_numpys_numbers_are_taken(parts):
 
 FLAGS = {
     "overwrite": lambda path, v: build_collection([Document("a", "b")], path, overwrite=v, show_progress=False),
-    "overwrite of a copy": lambda path, v: backup(path, path / "copy", overwrite=v),
+    "overwrite of a copy": lambda path, v: backup(path, path.parent / "copy", overwrite=v),
+    "removal of documents": lambda path, v: update_collection([], path, encoders={}, remove=v, show_progress=False),
+    "removal of files": lambda path, v: sync_files(
+        read_files(path.parent), path, encoders=dict, remove_missing=v, show_progress=False
+    ),
+    "follow": lambda path, v: deploy(path, path.parent / "there", follow=v, show_progress=False),
+    "on_disk": lambda path, v: deploy(path, path.parent / "there", on_disk=v, show_progress=False),
+    "warm": lambda path, v: SearchPipeline.open(path, warm=v),
+    "explain": lambda path, v: SearchRequest(explain=v),
     **{
         name: lambda path, v, name=name: DenseEncoder(path, **{name: v})
         for name in ("trust_remote_code", "allow_bin", "local_files_only", "compile")
     },
 }
+
+
+@pytest.mark.parametrize("normalize", NO_FLAGS)
+def test_normalize_is_true_or_false(parts, normalize):
+    for encoder in (parts.dense, parts.multi):
+        refused(lambda encoder=encoder: encoder.encode(TEXTS, normalize=normalize), "must be True or False")
+        refused(lambda encoder=encoder: list(encoder.encode_stream(TEXTS, normalize=normalize)), "True or False")
+
+
+@pytest.mark.parametrize("models", [5, "all-MiniLM-L6-v2", {}, type])
+def test_models_are_a_loader(kept, models):
+    refused(lambda: SearchPipeline.open(kept, models=models), "must be a Models or None")
 
 
 @pytest.fixture(scope="module")

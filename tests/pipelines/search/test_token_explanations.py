@@ -1,13 +1,15 @@
 """Explanations of late interaction: which token of the query met which token of a document, with its part."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from crash import cheap
 from late_interaction import write_colbert
 
 from indexing.documents import Document
-from pipelines.build.job import build_collection
+from pipelines.build.job import build_collection, build_legs
 from pipelines.cli import main
 from pipelines.search import SearchPipeline
 from pipelines.search.highlight import token_highlight
@@ -67,6 +69,26 @@ def test_an_encoder_of_ones_own_is_explained_without_the_names_of_tokens(
     tokens = hit.explanation.legs["tokens"].tokens
     assert tokens and sum(token.part for token in tokens) == pytest.approx(hit.score, abs=1e-4)
     assert {token.token for token in tokens} == {""}
+
+
+@pytest.fixture(scope="module")
+def every_sort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A collection of every kind of leg, whose token vectors are read from the shards."""
+    path = tmp_path_factory.mktemp("every") / "c"
+    legs = cheap.plan(edge=True)
+    build_legs(cheap.documents(40, 0, 1), path, replace(legs, fields={"version": "number"}), show_progress=False)
+    return path
+
+
+@pytest.mark.parametrize("reranker", [None, "late-interaction"])
+@pytest.mark.parametrize("legs", [["tokens"], ["edge"], ["bm25", "dense"], None])
+def test_a_search_that_finds_nothing_is_explained(every_sort: Path, legs: list, reranker: str) -> None:
+    encoders = {"dense": cheap.CheapVectors(), "sparse": cheap.CheapWeights(), "multi_vector": cheap.CheapTokens()}
+    with SearchPipeline.open(every_sort, legs=legs, reranker=reranker, **encoders) as pipeline:
+        asked = {"explain": True, "filter": {"version": 99}}
+        assert pipeline.search("w0001 w0002", **asked) == []
+        assert list(pipeline.batch_search({"a": "w0001", "b": "w0003"}, **asked).values()) == [[], []]
+        assert pipeline.multi_search(["w0001", "w0002"], **asked) == []
 
 
 @pytest.mark.parametrize("legs", [["tokens"], ["bm25", "tokens"]])
