@@ -67,6 +67,10 @@ class Tokens:
 
     def padded(self, rows: NDArray[np.int64], width: int | None = None) -> dict[str, NDArray[np.int64]]:
         """Return the tokens of the texts `rows` as int64 [rows, width] arrays, under the models' argument names."""
+        if len(rows) == 1 and self.type_ids is None and self.attended is None and width is not None:
+            ids = self.ids[self.offsets[rows[0]] : self.offsets[rows[0] + 1]]
+            if len(ids) == width:
+                return {"input_ids": ids[None].astype(np.int64), "attention_mask": np.ones((1, width), np.int64)}
         mask, sources = self.layout(rows, width)
         features = {
             "input_ids": np.full(mask.shape, self.pad_id, dtype=np.int64),
@@ -170,6 +174,8 @@ def fill_batches(
     list of int64 arrays
         Indices of each batch's texts, longest batches first.
     """
+    if len(lengths) == 1:
+        return [np.zeros(1, np.int64)]
     order = np.argsort(lengths, kind="stable")
     ascending = np.asarray(lengths)[order]
     ends = np.cumsum(ascending)

@@ -1,7 +1,7 @@
 """Layers of the families of encoders over concatenated texts: hidden vectors are [tokens, width]."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -40,6 +40,14 @@ def family_of(module: Any) -> Family | None:
     return family if known else None
 
 
+def stack_name(model: Any) -> str | None:
+    """Return the name of the stack of layers in a model of transformers that only embeds ids for it; else None."""
+    if not type(model).__module__.startswith("transformers.models."):
+        return None
+    name = _STACKS.get(type(model).__name__)
+    return name if name in model._modules and "embeddings" in model._modules else None
+
+
 def _is_encoder(module: Any) -> bool:
     return (
         not module.config.is_decoder
@@ -48,42 +56,73 @@ def _is_encoder(module: Any) -> bool:
     )
 
 
-def _run_bert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
-    for layer in stack.layer:
-        attention = layer.attention.self
-        mixed = _mixed(hidden, (attention.query, attention.key, attention.value), attention.num_attention_heads, layout)
-        hidden = norm_of_sum(layer.attention.output.dense, layer.attention.output.LayerNorm, mixed, hidden)
-        hidden = _in_parts(_bert_block, layer, layer.output.dense, hidden)
+class PostNormLayer(NamedTuple):
+    """Layer that normalises after its attention and after its feed-forward block, as in BERT."""
+
+    inputs: tuple[nn.Module, nn.Module, nn.Module]
+    heads: int
+    output: nn.Module
+    attention_norm: nn.Module
+    inner: nn.Module
+    activation: Any
+    outer: nn.Module
+    norm: nn.Module
+
+
+def _run_post_norm(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
+    bias = position_bias(stack, hidden[: layout.longest])
+    for layer in post_norm_layers(stack):
+        mixed = _mixed(hidden, layer.inputs, layer.heads, layout, bias)
+        hidden = norm_of_sum(layer.output, layer.attention_norm, mixed, hidden)
+        hidden = _in_parts(_feed_forward, layer, layer.outer, hidden)
     return hidden
 
 
-def _bert_block(layer: Any, hidden: Tensor) -> Tensor:
-    return norm_of_sum(layer.output.dense, layer.output.LayerNorm, layer.intermediate(hidden), hidden)
+def _feed_forward(layer: PostNormLayer, hidden: Tensor) -> Tensor:
+    return norm_of_sum(layer.outer, layer.norm, activated(layer.inner, layer.activation, hidden), hidden)
 
 
-def _run_mpnet(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
-    bias = stack.compute_position_bias(hidden[None, : layout.longest])[0]
-    for layer in stack.layer:
-        attention = layer.attention.attn
-        inputs = (attention.q, attention.k, attention.v)
-        mixed = _mixed(hidden, inputs, attention.num_attention_heads, layout, bias)
-        hidden = norm_of_sum(attention.o, layer.attention.LayerNorm, mixed, hidden)
-        hidden = _in_parts(_bert_block, layer, layer.output.dense, hidden)
-    return hidden
+def position_bias(stack: Any, hidden: Tensor) -> Tensor | None:
+    """Return what MPNet adds to the scores of a text as long as `hidden`, [heads, length, length]; None for others."""
+    if type(stack).__name__ != "MPNetEncoder":
+        return None
+    bias: Tensor = stack.compute_position_bias(hidden[None])[0]
+    return bias
 
 
-def _run_distilbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
-    for layer in stack.layer:
-        attention = layer.attention
-        mixed = _mixed(hidden, (attention.q_lin, attention.k_lin, attention.v_lin), attention.n_heads, layout)
-        hidden = norm_of_sum(attention.out_lin, layer.sa_layer_norm, mixed, hidden)
-        hidden = _in_parts(_distilbert_block, layer, layer.ffn.lin2, hidden)
-    return hidden
+def post_norm_layers(stack: Any) -> Iterator[PostNormLayer]:
+    """Yield the layers of a stack of BERT's, MPNet's or DistilBERT's kind; nothing for other stacks."""
+    kind = type(stack).__name__
+    if kind == "MPNetEncoder":
+        yield from map(_mpnet_layer, stack.layer)
+    elif kind == "Transformer":
+        yield from map(_distilbert_layer, stack.layer)
+    elif kind != "ModernBertModel":
+        yield from map(_bert_layer, stack.layer)
 
 
-def _distilbert_block(layer: Any, hidden: Tensor) -> Tensor:
-    inner = activated(layer.ffn.lin1, layer.ffn.activation, hidden)
-    return norm_of_sum(layer.ffn.lin2, layer.output_layer_norm, inner, hidden)
+def _bert_layer(layer: Any) -> PostNormLayer:
+    own, end, inner, outer = layer.attention.self, layer.attention.output, layer.intermediate, layer.output
+    return PostNormLayer(
+        *((own.query, own.key, own.value), own.num_attention_heads, end.dense, end.LayerNorm),
+        *(inner.dense, inner.intermediate_act_fn, outer.dense, outer.LayerNorm),
+    )
+
+
+def _mpnet_layer(layer: Any) -> PostNormLayer:
+    own, inner, outer = layer.attention.attn, layer.intermediate, layer.output
+    return PostNormLayer(
+        *((own.q, own.k, own.v), own.num_attention_heads, own.o, layer.attention.LayerNorm),
+        *(inner.dense, inner.intermediate_act_fn, outer.dense, outer.LayerNorm),
+    )
+
+
+def _distilbert_layer(layer: Any) -> PostNormLayer:
+    own, block = layer.attention, layer.ffn
+    return PostNormLayer(
+        *((own.q_lin, own.k_lin, own.v_lin), own.n_heads, own.out_lin, layer.sa_layer_norm),
+        *(block.lin1, block.activation, block.lin2, layer.output_layer_norm),
+    )
 
 
 def _run_modernbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
@@ -153,12 +192,18 @@ def _is_modernbert(model: Any) -> bool:
     )
 
 
-_BERT = Family(_is_encoder, _run_bert)
+_BERT = Family(_is_encoder, _run_post_norm)
 _FAMILIES = {
     **dict.fromkeys(
         ("BertEncoder", "RobertaEncoder", "XLMRobertaEncoder", "CamembertEncoder", "ElectraEncoder"), _BERT
     ),
-    "MPNetEncoder": Family(_takes_hidden_states, _run_mpnet),
-    "Transformer": Family(_takes_hidden_states, _run_distilbert),  # DistilBERT's
+    "MPNetEncoder": Family(_takes_hidden_states, _run_post_norm),
+    "Transformer": Family(_takes_hidden_states, _run_post_norm),  # DistilBERT's
     "ModernBertModel": Family(_is_modernbert, _run_modernbert, _embed_modernbert),
+}
+_STACKS = {
+    **dict.fromkeys(
+        ("BertModel", "RobertaModel", "XLMRobertaModel", "CamembertModel", "ElectraModel", "MPNetModel"), "encoder"
+    ),
+    "DistilBertModel": "transformer",
 }

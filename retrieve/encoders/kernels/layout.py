@@ -64,6 +64,9 @@ class Layout:
     @classmethod
     def of_lengths(cls, lengths: NDArray[np.int64], width: int, device: torch.device) -> Self:
         """Create the layout of rows of `width` tokens that each begin with a text, without waiting for a GPU."""
+        if len(lengths) == 1 and device.type == "cpu":
+            tokens = int(lengths[0])
+            return cls(_filled(torch.arange(tokens)), tokens, [(0, 1, tokens)] if tokens else [], width)
         order = np.argsort(lengths, kind="stable")
         ascending = lengths[order]
         ends = np.cumsum(ascending)

@@ -47,7 +47,7 @@ class PackedLinear(nn.Linear):
         """Return ``rows @ weight.T + bias``, [..., out_features]."""
         if self.can_pack(rows):
             return self.packed_product(rows)
-        self._packed = self._joined = None  # In training, fused optimizers change weights, not their version.
+        self.drop_packed()  # In training, fused optimizers change weights, not their version.
         return super().forward(rows)
 
     def can_pack(self, rows: Tensor) -> bool:
@@ -76,20 +76,25 @@ class PackedLinear(nn.Linear):
         """Return the products of the same rows with this layer and others, in one operation."""
         layers = (self, *others)
         key = state_of(layers)
-        if self._joined is None or self._joined[0] != key:
+        joined = self._joined
+        if joined is None or joined[0] != key:
             weight, bias = concatenated(layers)
-            self._joined = key, torch.ops.mkldnn._reorder_linear_weight(weight, ROWS), bias
-        product = _product(rows, *self._joined[1:])
+            self._joined = joined = key, torch.ops.mkldnn._reorder_linear_weight(weight, ROWS), bias
+        product = _product(rows, *joined[1:])
         return product.split([layer.out_features for layer in layers], dim=-1)
 
     def _packed_weight(self) -> Tensor:
         weight = self._parameters["weight"]
         assert weight is not None
-        key = _state(weight)
-        if self._packed is None or self._packed[0] != key:
-            self._packed = key, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
+        key, packed = _state(weight), self._packed
+        if packed is None or packed[0] != key:
+            self._packed = packed = key, torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
             page_out(weight)
-        return self._packed[1]
+        return packed[1]
+
+    def drop_packed(self) -> None:
+        """Free the packed weights; they are packed again on their next use."""
+        self._packed = self._joined = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the packed weights: they cannot be copied, and copies pack their own."""
@@ -97,10 +102,13 @@ class PackedLinear(nn.Linear):
 
 
 def forget_packed(model: nn.Module) -> None:
-    """Drop the packed weights of a model's layers, which do not notice a change through ``data``."""
+    """Drop the packed weights of a model's layers and graphs, which do not notice a change through ``data``."""
     for module in model.modules():
         for name in ("_packed", "_joined"):
             vars(module).pop(name, None)
+        forget = getattr(vars(module).get("forward"), "forget", None)
+        if forget is not None:
+            forget()
 
 
 def norm_of_sum(dense: nn.Module, norm: nn.Module, rows: Tensor, residual: Tensor) -> Tensor:
@@ -175,13 +183,14 @@ class _FusedGelu:
 
 def activated(layer: nn.Module, activation: Any, rows: Tensor) -> Tensor:
     """Return ``activation(layer(rows))``, in one operation where the layer is packed and the activation is GELU."""
-    if isinstance(layer, PackedLinear) and _is_gelu(activation) and layer.can_pack(rows):
+    if isinstance(layer, PackedLinear) and is_gelu(activation) and layer.can_pack(rows):
         return layer.packed_product(rows, "gelu")
     output: Tensor = activation(layer(rows))
     return output
 
 
-def _is_gelu(activation: Any) -> bool:
+def is_gelu(activation: Any) -> bool:
+    """Return whether an activation of transformers is the exact GELU."""
     return getattr(activation, "act", None) is nn.functional.gelu
 
 
@@ -190,7 +199,7 @@ def _is_linear_gelu(module: nn.Module) -> bool:
     if set(children) != {"dense", "intermediate_act_fn"} or type(children["dense"]) is not PackedLinear:
         return False
     activation = children["intermediate_act_fn"]
-    return type(module).__name__.endswith("Intermediate") and _is_gelu(activation)
+    return type(module).__name__.endswith("Intermediate") and is_gelu(activation)
 
 
 def is_cpu_inference(rows: Tensor) -> bool:

@@ -10,10 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPastAndCrossAttentions
+from transformers.modeling_outputs import (
+    BaseModelOutput,
+    BaseModelOutputWithPastAndCrossAttentions,
+    BaseModelOutputWithPooling,
+)
 
-from retrieve.encoders.kernels.families import Family, family_of
+from retrieve.encoders.kernels.families import Family, family_of, stack_name
 from retrieve.encoders.kernels.layout import Layout, given_layout, is_padded
+from retrieve.encoders.kernels.short_texts import ShortTexts
 
 _EXPECTED = {"use_cache", "return_dict", "position_ids", "cache_position"}
 
@@ -23,6 +28,10 @@ def unpad(model: nn.Module) -> bool:
     found = [(module, family) for module in model.modules() if (family := family_of(module)) is not None]
     for module, family in found:
         module.forward = (_UnpaddedForward if family.embed is None else _UnpaddedModel)(module, family)
+    for module in model.modules():
+        name = stack_name(module)
+        if name is not None and isinstance(getattr(module, name).forward, _UnpaddedForward):
+            module.forward = _EmbeddedStack(module, name)
     return bool(found)
 
 
@@ -37,12 +46,14 @@ class _UnpaddedForward:
     def __init__(self, stack: nn.Module, family: Family) -> None:
         self._stack: Any = stack
         self._family = family
+        self._short = ShortTexts()
 
     def __call__(
         self, hidden_states: Tensor, attention_mask: Tensor | None = None, *others: Any, **options: Any
     ) -> Any:
         layout = given_layout()
         if others or not _is_supported(self._stack, hidden_states, options):
+            self.forget()
             if layout is not None and attention_mask is None:
                 attention_mask = layout.padding_mask(hidden_states)
             return type(self._stack).forward(self._stack, hidden_states, attention_mask, *others, **options)
@@ -50,9 +61,55 @@ class _UnpaddedForward:
             if hidden_states.device.type != "cpu" or not (attention_mask is None or _is_padding_mask(attention_mask)):
                 return type(self._stack).forward(self._stack, hidden_states, attention_mask, **options)
             layout = Layout.of(_attended(hidden_states, attention_mask))
-        hidden = self._family.run(self._stack, layout.gather(hidden_states), layout)
-        output = layout.scatter(hidden, hidden_states.shape)
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=output)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=self.run(hidden_states, layout))
+
+    def run(self, rows: Tensor, layout: Layout) -> Tensor:
+        """Return the hidden vectors of padded rows [texts, width, …] after the last layer."""
+        output = self._short.run(self._stack, rows, layout)
+        return layout.scatter(self.compute(layout.gather(rows), layout), rows.shape) if output is None else output
+
+    def compute(self, hidden: Tensor, layout: Layout) -> Tensor:
+        """Return the hidden vectors of concatenated texts [tokens, width] after the last layer, by torch."""
+        return self._family.run(self._stack, hidden, layout)
+
+    def forget(self) -> None:
+        """Drop the graph for short texts."""
+        self._short.forget()
+
+
+class _EmbeddedStack:
+    """Forward pass of a model that embeds token ids and runs a stack of layers: without the masks it would make."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        self._model: Any = model
+        self._name = name
+
+    def __call__(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *others: Any,
+        token_type_ids: Tensor | None = None,
+        **options: Any,
+    ) -> Any:
+        model, layout = self._model, given_layout()
+        types = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        stack = getattr(model, self._name).forward
+        usable = layout is not None and input_ids is not None and options.get("position_ids") is None
+        if (
+            others
+            or not usable
+            or not isinstance(stack, _UnpaddedForward)
+            or not _is_supported(model, input_ids, options)
+        ):
+            return type(model).forward(model, input_ids, attention_mask, *others, **types, **options)
+        rows = model.embeddings(input_ids=input_ids, **types)
+        if "embeddings_project" in model._modules:
+            rows = model.embeddings_project(rows)
+        hidden = stack.run(rows, layout)
+        pooler = model._modules.get("pooler")
+        pooled = None if pooler is None else pooler(hidden)
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled)
 
 
 class _UnpaddedModel:
@@ -115,9 +172,16 @@ def _is_padding_mask(mask: Tensor) -> bool:
 
 def _has_hooks(module: nn.Module) -> bool:
     """Return whether a module or one inside it has hooks; `modules()` would also build their names."""
-    if module._forward_hooks or module._forward_pre_hooks:
-        return True
-    return any(_has_hooks(child) for child in module._modules.values() if child is not None)
+    waiting: list[nn.Module | None] = [module]
+    while waiting:
+        each = waiting.pop()
+        if each is None:
+            continue
+        if each._forward_hooks or each._forward_pre_hooks:
+            return True
+        if each._modules:
+            waiting += each._modules.values()
+    return False
 
 
 def _is_unset(value: Any) -> bool:
