@@ -1,8 +1,8 @@
 """Single short texts, such as queries, in float32 on a CPU by ONNX Runtime, which takes 60% to 70% of torch's time.
 
 A short text waits for reading the weights. ONNX Runtime, which pyserini requires, does that faster than the libraries
-of torch and has less to do for each operation. The layers of a stack become a graph with its second short text, and
-the result is compared with torch's once. torch computes longer texts, batches, other layers and where the runtime
+of torch and has less to do for each operation. The layers of a stack become a graph with its first short text, and
+the result is compared with torch's. torch computes longer texts, batches, other layers and where the runtime
 fails. The graph has the packed weights; those of torch are dropped when it is made, so that there are not three copies.
 """
 
@@ -37,7 +37,6 @@ class ShortTexts:
         self._lock = CopiedLock()
         self._parts: _Parts | None = None
         self._session: tuple[Any, dict[str, Any]] | None = None
-        self._calls = 0
 
     def __reduce__(self) -> "tuple[type[ShortTexts], tuple[()]]":
         return ShortTexts, ()
@@ -58,17 +57,14 @@ class ShortTexts:
             return None
         with self._lock:
             if self._parts is None or not self._parts.are_same():
-                self.forget()
                 self._parts = _Parts(stack)
-            self._calls += 1
-            if self._calls == 2:
                 self._session = _session(stack, rows[0], layout)
             session = self._session
         return None if session is None else _run(session[0], stack, rows[0])[None]
 
     def forget(self) -> None:
         """Drop the graph, which does not notice all changes of weights in training."""
-        self._parts, self._session, self._calls = None, None, 0
+        self._parts = self._session = None
 
 
 class _Parts:

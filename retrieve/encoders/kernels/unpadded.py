@@ -103,6 +103,7 @@ class _EmbeddedStack:
             or not _is_supported(model, input_ids, options)
         ):
             return type(model).forward(model, input_ids, attention_mask, *others, **types, **options)
+        assert layout is not None
         rows = model.embeddings(input_ids=input_ids, **types)
         if "embeddings_project" in model._modules:
             rows = model.embeddings_project(rows)
