@@ -67,9 +67,9 @@ class Tokens:
 
     def padded(self, rows: NDArray[np.int64], width: int | None = None) -> dict[str, NDArray[np.int64]]:
         """Return the tokens of the texts `rows` as int64 [rows, width] arrays, under the models' argument names."""
-        if len(rows) == 1 and self.type_ids is None and self.attended is None and width is not None:
+        if len(rows) == 1 and self.type_ids is None and self.attended is None:
             ids = self.ids[self.offsets[rows[0]] : self.offsets[rows[0] + 1]]
-            if len(ids) == width:
+            if 0 < len(ids) == width:
                 return {"input_ids": ids[None].astype(np.int64), "attention_mask": np.ones((1, width), np.int64)}
         mask, sources = self.layout(rows, width)
         features = {

@@ -104,6 +104,8 @@ class _EmbeddedStack:
         ):
             return type(model).forward(model, input_ids, attention_mask, *others, **types, **options)
         assert layout is not None
+        if "token_type_embeddings" not in model.embeddings._modules:
+            types = {}  # transformers ignores them too.
         rows = model.embeddings(input_ids=input_ids, **types)
         if "embeddings_project" in model._modules:
             rows = model.embeddings_project(rows)
