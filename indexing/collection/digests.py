@@ -10,6 +10,7 @@ from indexing.plurals import counted
 
 LONGEST_TEXT = 1 << 27
 """Maximum number of characters of a document: SQLite stores at most a billion bytes, and a search reads them whole."""
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def digest_of(title: str, text: str, metadata: str) -> bytes:
@@ -34,7 +35,7 @@ def metadata_json(document: Document) -> str:
         For metadata that cannot be written so, and for too long a document, naming it.
     """
     try:
-        text = json.dumps(dict(document.metadata), ensure_ascii=False, allow_nan=False)
+        text = _encode(dict(document.metadata))
         text.encode()
         if text.count("{") + text.count("[") > DEEPEST and depth(document.metadata) > DEEPEST:
             raise RecursionError

@@ -234,7 +234,8 @@ class Corpus:
         if self._types:
             cells = not getattr(self.source, "typed", True)
             values = typed_values(self._types, document.metadata, document.doc_id, cells=cells)
-            document = replace(document, metadata=values)
+            if values != document.metadata:
+                document = replace(document, metadata=values)
         stored = self._stored(document)
         if self._check is not None:
             for one in stored:

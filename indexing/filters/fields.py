@@ -80,10 +80,11 @@ def field_values(fields: Fields, metadata: Mapping[str, Any], doc_id: str) -> di
         value = metadata.get(name)
         if value is None:
             continue
-        values = value if isinstance(value, list | tuple) else (value,)
-        if values:
-            where = f"document {doc_id!r}: its field {name!r}"
-            by_field[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in values))
+        where = f"document {doc_id!r}: its field {name!r}"
+        if not isinstance(value, list | tuple):
+            by_field[name] = (canonical(kind, value, where),)
+        elif value:
+            by_field[name] = tuple(dict.fromkeys(canonical(kind, one, where) for one in value))
     return by_field
 
 

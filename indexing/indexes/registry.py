@@ -1,6 +1,7 @@
 """The registry of the kinds of index: one line each. Importing it loads none of them."""
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,12 @@ def kind_of(backend: Backend) -> "Kind":
     """
     if backend not in KINDS:
         raise InputError(f"unknown backend {backend!r}: there are {', '.join(map(repr, KINDS))}")
+    return _kind(backend)
+
+
+@cache
+def _kind(backend: Backend) -> "Kind":
+    # A kind has no state. It is asked for with every document of a corpus.
     module, _, name = KINDS[backend][1].partition(":")
     kind: type[Kind] = getattr(import_module(module), name)
     return kind()

@@ -119,10 +119,10 @@ def sha256(paths: Sequence[Path]) -> str:
 
 
 def _first_present(values: Mapping[str, Any], fields: Sequence[str], option: str) -> str:
-    field = next((field for field in fields if field in values), None)
-    if field is None:
-        wanted = " or ".join(map(repr, fields))
-        advice = f"; {option} (--{option.replace('_', '-')}) can name another" if option else ""
-        present = f"there are {', '.join(map(repr, values))}" if values else "the record has no fields"
-        raise InputError(f"the field {wanted} is missing ({present}){advice}")
-    return field
+    for field in fields:
+        if field in values:
+            return field
+    wanted = " or ".join(map(repr, fields))
+    advice = f"; {option} (--{option.replace('_', '-')}) can name another" if option else ""
+    present = f"there are {', '.join(map(repr, values))}" if values else "the record has no fields"
+    raise InputError(f"the field {wanted} is missing ({present}){advice}")
