@@ -11,6 +11,9 @@ from typing import Any
 
 from indexing.errors import InputError
 
+LONGEST_NAME, LONGEST_PATH = 255, 4096
+"""Bytes of a file's name and of a path with its end, as Linux allows them."""
+
 _SHOWN = 60
 """Number of characters of a wrong value in a message."""
 
@@ -128,14 +131,23 @@ def local_path(value: Any, name: str) -> Path:
     Raises
     ------
     InputError
-        For another type, for "", and for a path with a character that no file name has.
+        For another type, for "", and for a path that no file can have.
     """
     written = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(written, str):
         raise InputError(f"{name} must be a path, as a string or pathlib.Path, not {shown(value)}")
-    if not written or "\0" in written:
+    if not written or not is_possible_path(written):
         raise InputError(f"{name} must be the path of a file or folder, not {shown(written)}")
     return Path(written)
+
+
+def is_possible_path(path: str) -> bool:
+    """Return whether a file may have this path: its characters can be encoded, and no name in it is too long."""
+    try:
+        names = [os.fsencode(name) for name in path.split("/")]
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return "\0" not in path and max(map(len, names)) <= LONGEST_NAME and len(os.fsencode(path)) < LONGEST_PATH
 
 
 def query(value: Any, name: str = "the query") -> str:

@@ -26,7 +26,7 @@ from pipelines.service.judging import Judgements
 from pipelines.service.keys import add_key, load_keys
 from retrieve import CrossEncoder, DenseEncoder
 
-NO_PATHS = [5, None, b"x", {1}, math.nan, ["x"], "a\0b", ""]
+NO_PATHS = [5, None, b"x", {1}, math.nan, ["x"], "a\0b", "", "x" * 300, "x/" * 2500, "é" * 130, "\ud800"]
 READ = {
     "SearchPipeline.open": SearchPipeline.open,
     "Collection.open": Collection.open,

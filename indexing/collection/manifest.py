@@ -11,6 +11,7 @@ from indexing.disk import write_atomically
 from indexing.errors import StorageError
 from indexing.filters import Fields, check_fields
 from indexing.indexes.registry import KINDS, Backend, Rows, rows_of
+from indexing.inputs import LONGEST_NAME
 from indexing.json_text import parse_json
 from indexing.settings_files import read_dataclass
 
@@ -18,6 +19,8 @@ FORMAT = 2
 MINOR = 1
 """Version within the format: from 1 on, the manifest's last line is a checksum of the bytes before it."""
 _CHECKSUM = b',\n  "crc32": "'
+LONGEST_LEG_NAME = 200
+"""Bytes of a leg's name: files and folders that are called after it get an ending."""
 _LARGEST_WIDTH = 1 << 24
 """Limit of the dimension or the columns of a leg's rows."""
 
@@ -67,8 +70,8 @@ class Leg:
         if self.folder:
             name, dot, number = self.folder.partition(".")
             check_name(name)
-            if dot and not number.isdecimal():
-                raise ValueError(f"invalid folder {self.folder!r} of a leg")
+            if len(self.folder.encode()) > LONGEST_NAME or (dot and not number.isdecimal()):
+                raise ValueError(f"invalid folder {self.folder!r:.80} of a leg")
 
     @property
     def rows(self) -> Rows:
@@ -169,6 +172,6 @@ def _check_sum(file: Path, data: bytes, stored: Mapping[str, Any]) -> None:
 
 def check_name(name: str) -> str:
     """Return the name of a leg; raise a `ValueError` if it could lead out of the collection's folder."""
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ValueError(f"a leg cannot be called {name!r}")
+    if not name.replace("-", "").replace("_", "").isalnum() or len(name.encode()) > LONGEST_LEG_NAME:
+        raise ValueError(f"a leg cannot be called {name!r:.80}")
     return name

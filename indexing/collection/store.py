@@ -95,7 +95,7 @@ class DocumentStore(SqliteFile):
         try:
             connection.execute("SELECT doc_id, sequence, title, text, metadata FROM documents LIMIT 1")
             connection.execute("SELECT value FROM state WHERE key = 'sequence'").fetchone()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeError) as error:
             connection.close()
             raise StorageError(f"{path} is not a document store ({error}): build the collection again") from error
         store = cls(path, connection)

@@ -284,6 +284,8 @@ LONGEST_NAME = 200
 
 def check_name(what: str, name: str) -> None:
     """Raise an `InputError` for a name that no file and no column of a run can have."""
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise InputError(f"{what} {name[:40]!r}: its name is a file's name too, and is not UTF-8")
     if len(name.encode()) > LONGEST_NAME:
         raise InputError(f"{what} {name[:40]!r}…: its name is a file's name too, of at most {LONGEST_NAME} bytes")
     if not name or name.startswith(".") or set(name) & set('/\\ \t\n"'):

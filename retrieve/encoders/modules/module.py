@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, get_type_hints
 import torch
 
 from indexing.errors import InputError, ModelError
+from indexing.inputs import is_possible_path
 from indexing.json_text import parse_json
 from indexing.settings_files import read_dataclass
 from retrieve.encoders.batching import Tokens
@@ -213,6 +214,8 @@ def check_settings(kind: type, content: Mapping[str, Any], where: Path) -> dict[
 def subfolder(folder: Path, name: str, *, strict: bool = False) -> Path:
     """Return a module's folder in a checkpoint; raise ModelError if it is outside `folder`, or is it if `strict`."""
     try:
+        if not is_possible_path(name):
+            raise ValueError("no file can be called so")
         home, path = folder.resolve(), (folder / name).resolve()
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: {repr(name)[:80]} is not a path ({first_line(error)})") from error

@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,10 @@ def test_a_manifest_that_lost_its_checksum_or_its_version_is_damaged(copy, remov
         (["legs", "dense", "files"], {"a": [1]}),
         (["legs", "dense", "files"], {"a": ["x", 2]}),
         (["legs", "dense", "folder"], "../dense"),
+        (["legs", "dense", "folder"], "x" * 5000),
+        (["legs", "dense", "folder"], "dense." + "1" * 300),
+        (["legs", "tokens", "folder"], "é" * 150),
+        (["legs", "x" * 300], {"backend": "bm25"}),
         (["legs", "dense", "unknown"], 1),
         (["unknown"], 1),
     ],
@@ -117,6 +121,24 @@ def test_a_manifest_with_values_of_other_types_is_refused(copy, keys, value):
 
     for use in (Collection.open, verify):
         with pytest.raises(StorageError, match=r"manifest\.json"):
+            use(copy)
+
+
+def test_a_damaged_schema_that_is_not_utf8_is_named(copy):
+    """SQLite quotes the name of the table in its error, which cannot be decoded either."""
+    with closing(sqlite3.connect(copy / "documents.sqlite")) as store:
+        store.execute("PRAGMA journal_mode = DELETE")
+    file = copy / "documents.sqlite"
+    content = file.read_bytes()
+    for whole, damaged in (
+        (b"CREATE TABLE documents", b"CREATE TABL_ documents"),
+        (b"tabledocuments", b"tabled\xbdcuments"),
+    ):
+        assert whole in content
+        content = content.replace(whole, damaged)
+    file.write_bytes(content)
+    for use in (Collection.open, verify):
+        with pytest.raises(StorageError, match=r"documents\.sqlite is not a document store"):
             use(copy)
 
 

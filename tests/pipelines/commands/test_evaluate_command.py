@@ -216,7 +216,7 @@ def test_what_is_wrong_is_said_in_a_line(collection, judged, capsys, arguments, 
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["../outside", "a/b", ".hidden", "/tmp/outside", "a\\b"])
+@pytest.mark.parametrize("name", ["../outside", "a/b", ".hidden", "/tmp/outside", "a\\b", "a\udcff"])
 def test_a_name_that_leads_elsewhere_is_refused_before_any_work(judged, tmp_path, capsys, name):
     """The name is a part of paths below the output folder; `../x` wrote beside it."""
     out = tmp_path / "a" / "out"
