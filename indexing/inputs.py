@@ -136,8 +136,10 @@ def local_path(value: Any, name: str) -> Path:
     written = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(written, str):
         raise InputError(f"{name} must be a path, as a string or pathlib.Path, not {shown(value)}")
-    if not written or not is_possible_path(written):
+    if not written or "\0" in written:
         raise InputError(f"{name} must be the path of a file or folder, not {shown(written)}")
+    if not is_possible_path(written):
+        raise InputError(f"{name} must be the path of a file or folder, and no file can be called {written[:80]!r}…")
     return Path(written)
 
 
