@@ -1,5 +1,6 @@
 """EdgeEngine: Qdrant Edge, Qdrant's engine embedded in this process; one process per directory."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from indexing.indexes.qdrant.text_index import EngineText, Text, payload_field
 POINTS_AT_ONCE = 1000
 KEPT_DELETED = 1e-9
 """Share of deleted points that `optimize` leaves in place where scores depend on document frequencies: none."""
+
+LEAST_FREE = 64 << 20
+"""Bytes that must be free on the disk for a write: Edge maps sparse files, and a full disk kills its process."""
 
 _UNUSED = "unused"
 """Name of the vector that Edge demands of points that have none."""
@@ -42,7 +46,8 @@ class _EdgeConditions:
 class EdgeEngine:
     """A `QdrantEngine` on one Edge shard."""
 
-    def __init__(self, shard: Any, edge: Any, schema: Schema) -> None:
+    def __init__(self, path: Path, shard: Any, edge: Any, schema: Schema) -> None:
+        self._path = path
         self._shard, self._edge, self._schema = shard, edge, schema
         self.conditions: Conditions = _EdgeConditions(edge)
 
@@ -51,6 +56,7 @@ class EdgeEngine:
         """Create an empty shard in this folder."""
         edge = _library()
         path.mkdir(parents=True, exist_ok=True)
+        _check_space(path)
         try:
             shard = edge.EdgeShard.create(str(path), _config(edge, schema))
         except Exception as error:
@@ -64,14 +70,14 @@ class EdgeEngine:
         for name, text in schema.texts.items():
             index = _text_index(edge, text, on_disk=schema.vectors[name].on_disk)
             shard.update(edge.UpdateOperation.create_field_index(payload_field(name), index))
-        return cls(shard, edge, schema)
+        return cls(path, shard, edge, schema)
 
     @classmethod
     def open(cls, path: Path, schema: Schema) -> "EdgeEngine":
         """Load the shard in this folder."""
         edge = _library()
         try:
-            return cls(edge.EdgeShard.load(str(path)), edge, schema)
+            return cls(path, edge.EdgeShard.load(str(path)), edge, schema)
         except Exception as error:
             raise _storage_error(path, error) from error
 
@@ -81,7 +87,8 @@ class EdgeEngine:
             self.store(list(part.points()))
 
     def store(self, points: Sequence[Point]) -> None:
-        """Store points, replacing those with the same ids."""
+        """Store points, replacing those with the same ids; raise `StorageError` where the disk is nearly full."""
+        _check_space(self._path)
         made = [
             self._edge.Point(
                 id=point.id,
@@ -242,6 +249,15 @@ def _dense(edge: Any, vector: Vector, tenant: str | None) -> Any:
         quantization_config=quantization,
         hnsw_config=_graph(edge, vector, tenant),
     )
+
+
+def _check_space(path: Path) -> None:
+    free = shutil.disk_usage(path).free
+    if free < LEAST_FREE:
+        raise StorageError(
+            f"{path}: {free >> 20} MB are free on its disk, and Qdrant Edge needs {LEAST_FREE >> 20} to write: free "
+            "some space and run it again"
+        )
 
 
 def _library() -> Any:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -98,6 +99,20 @@ def test_quantised_and_on_disk_indexes_give_whole_scores(tmp_path, options):
 def test_ids_are_mapped_the_same_way_for_ever():
     assert point_id("d1") == "f87e6756-7f58-5fd1-b198-0cc793797f58"
     assert UUID(point_id("日本")).version == 5
+
+
+def test_a_write_to_a_disk_that_is_nearly_full_is_refused(tmp_path, monkeypatch):
+    """Edge's mapped files would end the process with a bus error."""
+    index = QdrantIndex.create(tmp_path / "index", 8)
+    index.upsert(ids(3), dense(3))
+    free = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=5 << 20))
+    with pytest.raises(StorageError, match=r"5 MB are free on its disk.*free some space"):
+        index.upsert(ids(5), dense(5))
+    with pytest.raises(StorageError, match="5 MB are free"):
+        QdrantIndex.create(tmp_path / "other", 8)
+    assert len(index) == 3 and index.search(dense(1), 2).counts.tolist() == [2]
+    index.close()
 
 
 def test_a_second_process_is_refused_with_the_remedy(tmp_path):
