@@ -194,6 +194,12 @@ def _follow(
             f"{place.where} was deployed from {before.source}, not from {snapshot.path}: deploy the whole (leave out "
             "--follow)"
         )
+    without_length = any(needs_mean_length(leg) and not leg.parameters["mean_length"] for leg in layout.legs.values())
+    if without_length and len(snapshot.documents):
+        raise StorageError(
+            f"{place.where} was deployed when no document had a word, so that its BM25 knows no mean length: deploy "
+            "the whole (leave out --follow)"
+        )
     engine = place.open()
     try:
         done = Sender(snapshot, layout).send(

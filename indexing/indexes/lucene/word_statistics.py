@@ -86,7 +86,8 @@ class WordStatistics(Words):
     def _vocabulary(self) -> list[tuple[str, TermCounts]]:
         """All words, read in one call into Java."""
         with java_calls(self.over.path):
-            lines = self._lines()
+            # Anserini cannot list the words of an index that has none.
+            lines = "" if self.over.searcher.collectionStatistics(CONTENTS) is None else self._lines()
         rows = (line.rsplit(TOKENS, 2) for line in lines.split("\n") if line)
         return [(word, TermCounts(int(documents), int(occurrences))) for word, documents, occurrences in rows]
 

@@ -150,6 +150,23 @@ def test_follow_sends_only_what_was_written_since(collection, tmp_path, encoders
     assert deploy(collection, to, show_progress=False).documents == 28
 
 
+def test_a_collection_without_documents_is_deployed_and_then_anew(collection, tmp_path, encoders):
+    """Its BM25 has no mean length of documents, so that `follow` would score by a wrong one."""
+    to = tmp_path / "there"
+    with CollectionWriter.open(collection) as writer:
+        writer.delete([f"d{number}" for number in range(30)])
+        writer.compact()
+    assert deploy(collection, to, show_progress=False).documents == 0
+    with SearchPipeline.open(to, **encoders) as pipeline:
+        assert pipeline.search(QUERY, explain=True) == []
+    assert deploy(collection, to, follow=True, show_progress=False).documents == 0
+    with CollectionWriter.open(collection, encoders=encoders) as writer:
+        writer.upsert([document(number) for number in range(3)])
+    with pytest.raises(StorageError, match="knows no mean length: deploy the whole"):
+        deploy(collection, to, follow=True, show_progress=False)
+    assert deploy(collection, to, show_progress=False).documents == 3
+
+
 def test_a_deployment_of_another_layout_replaces_the_old_one_at_once(collection, tmp_path, encoders):
     to = tmp_path / "there"
     deploy(collection, to, show_progress=False)

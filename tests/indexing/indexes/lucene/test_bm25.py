@@ -57,6 +57,20 @@ def test_finds_by_stemmed_words_of_title_and_text(index):
     assert found(index, "run dog") == ["d2"]
 
 
+def test_an_index_without_words_has_statistics(index):
+    """Empty, of texts without a word, and after all documents are deleted and dropped."""
+    index.commit()
+    assert index.words().totals == {"documents": 0, "words": 0, "distinct_words": 0, "average_length": 0.0}
+    assert index.words().most_frequent(3) == []
+    upsert_documents(index, [Document("d1", "!?"), Document("d2", "fox")])
+    index.commit()
+    assert [word for word, _ in index.words().most_frequent(3)] == ["fox"]
+    index.delete(["d2"])
+    index.optimize()
+    index.commit()
+    assert index.words().totals["distinct_words"] == 0 and index.words().most_frequent(3) == []
+
+
 def test_scores_are_lucenes_bm25(index):
     # Lengths up to 40 are stored exactly in Lucene's one-byte norms.
     texts = {"d1": "fox fox dog", "d2": "fox " + "cat " * 9, "d3": "dog", "d4": "bird song"}
