@@ -3,6 +3,7 @@
     python benchmarks/run_speed.py encode --output results/speed
     python benchmarks/run_speed.py rerank --data path/to/beir/folder --output results/speed
     python benchmarks/run_speed.py search --sizes 10000,100000 --output results/speed
+    python benchmarks/run_speed.py search --legs bm25,weights --sizes 1000000 --folder indexes --minutes 10
 
 Prints a table and writes OUTPUT/speed.json, which keeps the rows of other tasks. Both sides run in alternation, and
 times are medians. Encoders run in separate processes, so that each has its own peak memory.
@@ -119,6 +120,14 @@ def parser() -> argparse.ArgumentParser:
         task.add_argument("--sizes", metavar="N,N", help="numbers of vectors (10000,100000,1000000; quick: 2000)")
         _size(task, "--texts", "number of BM25 texts", 100_000, 2000)
         _size(task, "--queries", "number of queries", 200, 20)
+        if name == "search":
+            task.add_argument(
+                "--legs", metavar="A,B", help="only these in Edge and Lucene: bm25,text-query,weights (all indexes)"
+            )
+            task.add_argument(
+                "--folder", metavar="DIR", help="with --legs: keep their indexes here and go on (removed)"
+            )
+            task.add_argument("--minutes", type=float, metavar="N", help="with --legs: stop building after this time")
     hybrid = _task(
         commands, "hybrid", tasks.hybrid, "a deployed hybrid search in one request beside a request for each leg"
     )

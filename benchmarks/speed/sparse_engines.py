@@ -1,24 +1,27 @@
-"""Time BM25 and SPLADE-like weights in Qdrant Edge beside the same in Lucene, as the number of documents grows.
+"""Time BM25 (two ways) and SPLADE-like weights in Qdrant Edge beside Lucene, as the number of documents grows.
 
 Words have Zipf-like frequencies and documents log-normal lengths; weights have terms of the same frequencies, 100 a
 document and 30 a query. Processor time is reported beside the clock's, which other load disturbs.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from benchmarks.speed.measure import Row, timed_row
+from benchmarks.speed.resumed_build import Place
+from indexing.errors import InputError
 from indexing.indexes.base import Index
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.lucene.impact import ImpactIndex
 from indexing.indexes.qdrant.bm25 import QdrantBm25Index
 from indexing.indexes.qdrant.index import QdrantIndex
+from indexing.indexes.qdrant.text_query import QdrantTextIndex
 
 K = 10
 BATCH = 10_000
@@ -29,29 +32,86 @@ WARM_UP = 200
 """Calls before timing starts: Java compiles a method after some hundred calls."""
 
 
-def searching(sizes: Sequence[int], queries: int) -> list[Row]:
-    """Return a row for BM25 and one for term weights of each size: ours in Edge, theirs in Lucene."""
-    vocabulary = [f"w{number}" for number in range(VOCABULARY)]
+@dataclass(frozen=True)
+class Setting:
+    """One kind of rows: a name, its file name, the class and the maker of each engine's index, rows, and queries."""
+
+    name: str
+    short: str
+    edge: tuple[Any, Callable[[Path], Index]]
+    lucene: tuple[Any, Callable[[Path], Index]]
+    rows: Callable[[int], Iterator[Any]]
+    queries: Callable[[int], Any]
+
+
+class Measured(NamedTuple):
+    """Measurements of one index: medians of a search in seconds, its hits, processor seconds of the build, bytes."""
+
+    search: float
+    hits: list[Sequence[str]]
+    build: float
+    size: int
+    used: float
+
+
+SETTINGS = (
+    Setting(
+        "BM25 of {:,} texts",
+        "bm25",
+        (QdrantBm25Index, lambda path: QdrantBm25Index.create_of_texts(path)),
+        (Bm25Index, lambda path: Bm25Index.create(path)),
+        lambda size: texts(size, WORDS_PER_DOCUMENT, 0),
+        lambda count: next(texts(count, 6, 1)),
+    ),
+    Setting(
+        "BM25 of {:,} texts that Qdrant scores itself",
+        "text-query",
+        (QdrantTextIndex, lambda path: QdrantTextIndex.create_of_texts(path)),
+        (Bm25Index, lambda path: Bm25Index.create(path)),
+        lambda size: texts(size, WORDS_PER_DOCUMENT, 0),
+        lambda count: next(texts(count, 6, 1)),
+    ),
+    Setting(
+        "term weights of {:,} documents",
+        "weights",
+        (QdrantIndex, lambda path: QdrantIndex.create(path, vocabulary=VOCABULARY)),
+        (ImpactIndex, lambda path: ImpactIndex.create(path, vocabulary=[f"w{number}" for number in range(VOCABULARY)])),
+        lambda size: weights(size, TERMS, 0),
+        lambda count: next(weights(count, QUERY_TERMS, 1)),
+    ),
+)
+LEGS = tuple(setting.short for setting in SETTINGS)
+
+
+def searching(
+    sizes: Sequence[int], queries: int, *, legs: Sequence[str] = LEGS, place: Place | None = None
+) -> list[Row]:
+    """Return a row for each kind of leg and size: ours in Edge, theirs in Lucene.
+
+    Parameters
+    ----------
+    sizes
+        Numbers of documents.
+    queries
+        Number of queries.
+    legs
+        Kinds of legs, of `LEGS`.
+    place
+        Where the indexes are built; by default in folders that are removed.
+    """
+    unknown = next((leg for leg in legs if leg not in LEGS), None)
+    if unknown is not None:
+        raise InputError(f"--legs takes {', '.join(LEGS)}, not {unknown!r}")
+    chosen = [setting for setting in SETTINGS if setting.short in legs]
     rows = []
     for size in sizes:
-        rows.append(
-            _compared(
-                f"BM25 of {size:,} texts",
-                lambda path: QdrantBm25Index.create_of_texts(path),
-                lambda path: Bm25Index.create(path),
-                lambda size=size: texts(size, WORDS_PER_DOCUMENT, 0),
-                next(texts(queries, 6, 1)),
-            )
-        )
-        rows.append(
-            _compared(
-                f"term weights of {size:,} documents",
-                lambda path: QdrantIndex.create(path, vocabulary=VOCABULARY),
-                lambda path: ImpactIndex.create(path, vocabulary=vocabulary),
-                lambda size=size: weights(size, TERMS, 0),
-                next(weights(queries, QUERY_TERMS, 1)),
-            )
-        )
+        lucene: dict[Any, Measured] = {}
+        for setting in chosen:
+            kind = setting.lucene[0]
+            if kind not in lucene:
+                lucene[kind] = _measured(setting, "lucene", size, queries, place or Place())
+            ours = _measured(setting, "edge", size, queries, place or Place())
+            rows.append(_row(setting.name.format(size), ours, lucene[kind]))
     return rows
 
 
@@ -83,56 +143,33 @@ def _terms(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.searchsorted(share, rng.random(count) * share[-1])
 
 
-def _compared(
-    setting: str,
-    edge: Callable[[Path], Index],
-    lucene: Callable[[Path], Index],
-    rows: Callable[[], Iterator[Any]],
-    asked: Any,
-) -> Row:
-    measured = []
-    for make in (edge, lucene):
-        with tempfile.TemporaryDirectory() as folder, make(Path(folder) / "index") as index:
-            measured.append(_measured(index, rows, asked))
-    (ours, our_hits, our_build, our_size, used), (theirs, their_hits, their_build, their_size, they_used) = measured
-    overlap = np.mean([len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(our_hits, their_hits, strict=True)])
+def _row(setting: str, ours: Measured, theirs: Measured) -> Row:
+    overlap = np.mean([len(set(a) & set(b)) / max(1, len(b)) for a, b in zip(ours.hits, theirs.hits, strict=True)])
     detail = (
-        f"p50 {1000 * ours:.2f} and {1000 * theirs:.2f} ms, processor {1000 * used:.2f} and {1000 * they_used:.2f} ms; "
-        f"build {our_build:.1f} and {their_build:.1f} processor s; "
-        f"{our_size / 1e6:.1f} and {their_size / 1e6:.1f} MB (Edge, Lucene)"
+        f"p50 {1000 * ours.search:.2f} and {1000 * theirs.search:.2f} ms, "
+        f"processor {1000 * ours.used:.2f} and {1000 * theirs.used:.2f} ms; "
+        f"build {ours.build:.1f} and {theirs.build:.1f} processor s; "
+        f"{ours.size / 1e6:.1f} and {theirs.size / 1e6:.1f} MB (Edge, Lucene)"
     )
-    return timed_row("search", "Lucene", f"{setting}, Qdrant Edge", ours, theirs, float(overlap), detail)
+    return timed_row("search", "Lucene", f"{setting}, Qdrant Edge", ours.search, theirs.search, float(overlap), detail)
 
 
-def _measured(
-    index: Index, rows: Callable[[], Iterator[Any]], asked: Any
-) -> tuple[float, list[Sequence[str]], float, int, float]:
-    """Fill an index and search it.
-
-    Returns
-    -------
-    The median time of a search, the hits, the processor seconds of the build, the bytes, and the median processor time.
-    """
-    first, seconds = 0, 0.0
-    for batch in rows():
-        count = batch.shape[0] if hasattr(batch, "shape") else len(batch)
-        start = time.process_time()
-        index.upsert([f"d{number}" for number in range(first, first + count)], batch, [{}] * count)
-        seconds += time.process_time() - start
-        first += count
-    start = time.process_time()
-    index.finish_indexing()
-    index.optimize()
-    index.commit(1)
-    seconds += time.process_time() - start
-    single = [asked[at : at + 1] for at in range(asked.shape[0] if hasattr(asked, "shape") else len(asked))]
-    for call in range(WARM_UP):
-        index.search(single[call % len(single)], K)
-    times, found, spent = [], [], []
-    for query in single:
-        start, used = time.perf_counter(), time.process_time()
-        hits = index.search(query, K)
-        times.append(time.perf_counter() - start)
-        spent.append(time.process_time() - used)
-        found.append(hits[0].doc_ids)
-    return float(np.median(times)), found, seconds, index.size_bytes, float(np.median(spent))
+def _measured(setting: Setting, engine: str, size: int, queries: int, place: Place) -> Measured:
+    """Fill an index and search it."""
+    kind, make = setting.edge if engine == "edge" else setting.lucene
+    # Both settings of texts have the same index in Lucene.
+    name = f"{setting.short if engine == 'edge' else kind.__name__}-{size}-{engine}"
+    asked = setting.queries(queries)
+    with place.index(name, make, kind.open) as index:
+        seconds = place.build(index, setting.rows(size), BATCH, size)
+        single = [asked[at : at + 1] for at in range(asked.shape[0] if hasattr(asked, "shape") else len(asked))]
+        for call in range(WARM_UP):
+            index.search(single[call % len(single)], K)
+        times, found, spent = [], [], []
+        for query in single:
+            start, used = time.perf_counter(), time.process_time()
+            hits = index.search(query, K)
+            times.append(time.perf_counter() - start)
+            spent.append(time.process_time() - used)
+            found.append(hits[0].doc_ids)
+        return Measured(float(np.median(times)), found, seconds, index.size_bytes, float(np.median(spent)))

@@ -219,9 +219,23 @@ def index(options: argparse.Namespace) -> "list[Row]":
 
 
 def search(options: argparse.Namespace) -> "list[Row]":
-    """Search every index, one query per call; with --output, growth.png plots search time over n."""
-    from benchmarks.speed import indexes, sparse_engines
+    """Search every index, one query per call; with --output, growth.png plots search time over n.
 
+    With --legs only BM25 and term weights in Edge and Lucene; their indexes are kept in --folder, where the same
+    command goes on with what was built.
+    """
+    import time
+
+    from benchmarks.speed import indexes, sparse_engines
+    from benchmarks.speed.resumed_build import Place
+
+    if options.legs:
+        until = float("inf") if options.minutes is None else time.monotonic() + 60 * options.minutes
+        place = Place(Path(options.folder) if options.folder else None, until)
+        sizes, legs = _sizes(options, [2000], [10_000, 100_000, 1_000_000]), options.legs.split(",")
+        return sparse_engines.searching(sizes, options.queries, legs=legs, place=place)
+    if options.folder or options.minutes is not None:
+        raise InputError(f"{'--folder' if options.folder else '--minutes'} requires --legs")
     rows = [*_dense_and_words(options, "search", "growth.png"), *indexes.filtered(options.texts, options.queries)]
     return rows + sparse_engines.searching(_sizes(options, [2000], [10_000, 100_000, 1_000_000]), options.queries)
 

@@ -33,6 +33,8 @@ class Layout:
         The collection that was deployed.
     tenant
         The field that names a document's tenant.
+    sharded
+        Each tenant has shards of its own.
     search
         The collection's configuration of searches.
     sequence
@@ -52,12 +54,13 @@ class Layout:
     sequence: int = 0
     documents: int = 0
     state: Literal["building", "ready"] = "building"
+    sharded: bool = False
 
     @property
     def schema(self) -> Schema:
         """The points."""
         legs = {name: next(iter(leg_settings(leg).schema.vectors.values())) for name, leg in self.legs.items()}
-        return Schema(legs, self.tenant)
+        return Schema(legs, self.tenant, self.sharded)
 
     @property
     def signature(self) -> str:
@@ -87,6 +90,8 @@ class Layout:
             "documents": self.documents,
             "state": self.state,
         }
+        if self.sharded:
+            plain["sharded"] = True  # earlier versions do not know it
         return dict(json.loads(json.dumps(plain)))
 
     @classmethod

@@ -10,7 +10,7 @@ from indexing.filters import Filter, FilterLike, parse_filter
 from indexing.hits import Hits
 from indexing.indexes.qdrant.bm25 import QdrantBm25Index, WordSettings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine
-from indexing.indexes.qdrant.filters import has_one_value, qdrant_filter
+from indexing.indexes.qdrant.filters import one_value, qdrant_filter
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.search import QdrantSearch, hits_of
 from indexing.indexes.qdrant.text_index import plain_texts
@@ -48,6 +48,7 @@ class DeployedLegs:
     ) -> dict[str, Hits]:
         """Return each leg's hits for its encoded queries, all searched in one request."""
         parsed, condition = self._parsed(filter)
+        tenant = self._tenant_of(parsed)
         asked: list[PointQuery] = []
         places: list[tuple[str, int]] = []
         counts: dict[str, int] = {}
@@ -57,7 +58,7 @@ class DeployedLegs:
             for row, point in enumerate(points):
                 if point.vectors:
                     exact = self._search(name).scans(parsed)
-                    asked.append(replace(point, limit=depths[name], filter=condition, exact=exact))
+                    asked.append(replace(point, limit=depths[name], filter=condition, exact=exact, tenant=tenant))
                     places.append((name, row))
         found: dict[str, list[list[tuple[str, float]]]] = {name: [[] for _ in range(n)] for name, n in counts.items()}
         for start in range(0, len(asked), POINT_QUERIES_AT_ONCE):
@@ -80,7 +81,8 @@ class DeployedLegs:
     ) -> Hits:
         """Return the hits of all legs as Qdrant fuses them, in one request; parameters as in `PointQuery`."""
         parsed, condition = self._parsed(filter)
-        exact = self._layout.tenant is not None and not has_one_value(parsed, self._layout.tenant)
+        tenant = self._tenant_of(parsed)
+        exact = self._layout.tenant is not None and tenant is None
         columns = {name: self._points(name, of_leg) for name, of_leg in queries.items()}
         count = len(next(iter(columns.values())))
         asked, rows = [], []
@@ -101,6 +103,7 @@ class DeployedLegs:
                     rank_constant=rank_constant,
                     weights=weights,
                     depth=depths,
+                    tenant=tenant,
                 )
             )
         found: list[list[tuple[str, float]]] = [[] for _ in range(count)]
@@ -150,6 +153,11 @@ class DeployedLegs:
         elif isinstance(index, QdrantTextIndex):
             queries = plain_texts(queries)
         return self._search(name).point_queries(queries)
+
+    def _tenant_of(self, parsed: Filter | None) -> str | None:
+        """Return the only tenant whose documents a filter keeps."""
+        value = one_value(parsed, self._layout.tenant)
+        return None if value is None else str(value)
 
     def _parsed(self, filter: FilterLike | None) -> tuple[Filter | None, Any]:
         """Return a filter as a tree, and as a condition of the engine."""

@@ -41,6 +41,11 @@ def add_parser(commands: Any) -> None:
         help="a declared keyword field that names each document's tenant: the graph links within a tenant only",
     )
     parser.add_argument(
+        "--shard-by-tenant",
+        action="store_true",
+        help="in a cluster, give each tenant shards of its own (few, large tenants), --shards of them",
+    )
+    parser.add_argument(
         "--follow", action="store_true", help="send only what was written since the last deployment, in place"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -62,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         quantization=options.quantization,
         on_disk=options.on_disk,
         tenants=options.tenants,
+        shard_by_tenant=options.shard_by_tenant,
         follow=options.follow,
         show_progress=not (options.quiet or options.json),
     )

@@ -64,6 +64,7 @@ def deploy(
     quantization: str | None = None,
     on_disk: bool = False,
     tenants: str | None = None,
+    shard_by_tenant: bool = False,
     follow: bool = False,
     show_progress: bool = True,
 ) -> Deployed:
@@ -92,6 +93,8 @@ def deploy(
     tenants
         A declared field of type keyword: documents with the same value belong together, and every search should
         name its tenant; by default that of the collection's ``search.yaml``.
+    shard_by_tenant
+        In a cluster, give each tenant shards of its own, which searches of it ask alone: for few, large tenants.
     follow
         Send only what was written since the last deployment, to what searches see.
     show_progress
@@ -106,10 +109,18 @@ def deploy(
     """
     start = time.monotonic()
     follow, on_disk = flag(follow, "follow"), flag(on_disk, "on_disk")
+    if flag(shard_by_tenant, "shard_by_tenant") and not is_server(str(to)):
+        raise InputError(f"shard_by_tenant (--shard-by-tenant) is for a cluster, and {to} is a folder: leave it out")
     place = _place(collection, to, name, engine, shards, replicas)
     with place.lock(), Collection.open(collection) as source, source.reading() as snapshot:
         before = place.published()
         layout = _layout(snapshot, before if follow else None, legs, quantization, on_disk, tenants)
+        if shard_by_tenant and not follow:
+            if layout.tenant is None:
+                raise InputError(
+                    "shard_by_tenant (--shard-by-tenant) needs a field of tenants: give tenants (--tenants)"
+                )
+            layout = replace(layout, sharded=True)
         if follow:
             return _follow(snapshot, place, before, layout, start, show_progress)
         target, begun = place.stage(layout)

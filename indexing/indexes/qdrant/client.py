@@ -4,7 +4,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from indexing.indexes.qdrant.client_models import dense_parameters, from_model, 
 from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, with_texts, without_texts
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions
 from indexing.indexes.qdrant.settings import DOC_ID, QdrantServer, Schema
+from indexing.indexes.qdrant.shard_keys import SHARED, ShardKey, ShardKeys
 from indexing.indexes.qdrant.text_index import PLAIN, EngineText, Text, payload_field
 from indexing.plurals import counted
 
@@ -55,6 +56,10 @@ class ClientEngine:
 
         self._client, self._collection, self._schema, self._local = client, collection, schema, local
         self._where, self._models = where, models
+        self._shards: ShardKeys | None = None
+        if schema.sharded:
+            assert schema.tenant is not None
+            self._shards = ShardKeys(client, collection, schema.tenant, self._retry)
         self.conditions: Conditions = _ClientConditions(models)
 
     @classmethod
@@ -94,18 +99,50 @@ class ClientEngine:
         self._store(points, "it is safe to store the same points again")
 
     def _store(self, points: Sequence[Point], consequence: str) -> None:
+        if self._shards is None:
+            self._send(points, consequence)
+            return
+        grouped = self._shards.grouped(points)
+        self._shards.ensure(list(grouped))
+        self._leave_other_shards(grouped)
+        for key, of_key in grouped.items():
+            self._send(of_key, consequence, shard_key_selector=key)
+
+    def _leave_other_shards(self, grouped: Mapping[ShardKey, Sequence[Point]]) -> None:
+        """Delete those of these points that are stored in another shard than the one that they belong to."""
+        assert self._shards is not None
+        wanted = {point.id: key for key, points in grouped.items() for point in points}
+        moved: dict[ShardKey, list[str]] = {}
+        tenant = f"{PAYLOAD}.{self._schema.tenant}"
+        for point in self._retry(
+            lambda: self._client.retrieve(self._collection, list(wanted), with_payload=[tenant], with_vectors=False)
+        ):
+            key = self._shards.key_of(point.payload or {})
+            if key != wanted[str(point.id)]:
+                moved.setdefault(key, []).append(str(point.id))
+        for key, ids in moved.items():
+            self._delete(ids, shard_key_selector=key)
+
+    def _send(self, points: Sequence[Point], consequence: str, **shard: Any) -> None:
         made = [
             self._models.PointStruct(
                 id=point.id, vector={name: to_model(one) for name, one in point.vectors.items()}, payload=point.payload
             )
             for point in map(with_texts, points)
         ]
-        self._retry(partial(self._client.upsert, self._collection, made, wait=True), consequence)
+        self._retry(partial(self._client.upsert, self._collection, made, wait=True, **shard), consequence)
 
     def delete(self, points: Sequence[str]) -> None:
         """Delete points by UUID."""
+        if self._shards is not None:
+            # A server refuses a deletion that names no shards of such a collection.
+            self._delete(points, shard_key_selector=self._shards.known())
+            return
+        self._delete(points)
+
+    def _delete(self, points: Sequence[str], **shard: Any) -> None:
         selector = self._models.PointIdsList(points=list(points))
-        self._retry(lambda: self._client.delete(self._collection, selector, wait=True))
+        self._retry(lambda: self._client.delete(self._collection, selector, wait=True, **shard))
 
     def count(self, filter: Any = None) -> int:
         """Return the exact number of points that match a filter."""
@@ -114,9 +151,21 @@ class ClientEngine:
 
     def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
         """Run a batch of queries in one call."""
-        requests = [self._request(query) for query in queries]
-        results = self._retry(lambda: self._client.query_batch_points(self._collection, requests))
+        try:
+            results = self._answers(queries)
+        except StorageError:
+            # An alias may have moved to a collection with other shards.
+            if self._shards is None or not self._shards.forget():
+                raise
+            results = self._answers(queries)
         return [[(point.payload[DOC_ID], point.score) for point in result.points] for result in results]
+
+    def _answers(self, queries: Sequence[PointQuery]) -> Any:
+        requests = [self._request(query) for query in queries]
+        for request, query in zip(requests, queries, strict=True):
+            if self._shards is not None:
+                request.shard_key = self._shards.of_search(query.tenant)
+        return self._retry(lambda: self._client.query_batch_points(self._collection, requests))
 
     def retrieve(self, points: Sequence[str], names: Sequence[str]) -> list[Point]:
         """Return those of these points that exist, with the vectors of these names that they have."""
@@ -218,7 +267,10 @@ class ClientEngine:
             for name, one in named.items()
             if one.kind == "sparse"
         }
-        more = {} if server is None else server.cluster_options
+        more: dict[str, Any] = {} if server is None else dict(server.cluster_options)
+        if self._shards is not None:
+            self._shards.check(self._where)
+            more["sharding_method"] = models.ShardingMethod.CUSTOM
         if metadata is not None:
             more = {**more, "metadata": metadata}
         self._retry(
@@ -226,6 +278,8 @@ class ClientEngine:
                 self._collection, vectors_config=dense, sparse_vectors_config=sparse or None, **more
             )
         )
+        if self._shards is not None:
+            self._shards.ensure([SHARED])
         for name, text in self._schema.texts.items():
             index = text_parameters(models, text, on_disk=named[name].on_disk)
             self._retry(

@@ -124,6 +124,8 @@ class PointQuery:
         With several vectors: ``"rrf"`` with the paper's constant and Qdrant's weights, or ``"dbsf"``.
     depth
         Hits of each vector that are fused: one number, or one by name.
+    tenant
+        The only tenant whose points the filter keeps, if it does.
     """
 
     vectors: Mapping[str, Any] = field(default_factory=dict)
@@ -134,6 +136,7 @@ class PointQuery:
     rank_constant: int = 60
     weights: tuple[float, ...] | None = None
     depth: int | Mapping[str, int] = 100
+    tenant: str | None = None
 
     def depth_of(self, name: str) -> int:
         """Return the number of hits of one vector that are fused."""

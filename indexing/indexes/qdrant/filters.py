@@ -61,8 +61,10 @@ def qdrant_filter(filter: Filter, fields: Fields, conditions: Conditions) -> Any
     return conditions.group(should=[conditions.between(key, gte=float(v), lte=float(v)) for v in filter.values])
 
 
-def has_one_value(parsed: Filter | None, field: str) -> bool:
-    """Return whether a filter keeps only documents with one certain value in a field."""
+def one_value(parsed: Filter | None, field: str | None) -> Value | None:
+    """Return the value that a field has in all documents that a filter keeps; None if that is no certain one."""
     if isinstance(parsed, And):
-        return any(has_one_value(part, field) for part in parsed.parts)
-    return isinstance(parsed, AnyOf) and parsed.field == field and len(parsed.values) == 1
+        return next((value for part in parsed.parts if (value := one_value(part, field)) is not None), None)
+    if isinstance(parsed, AnyOf) and parsed.field == field and len(parsed.values) == 1:
+        return next(iter(parsed.values))
+    return None

@@ -14,7 +14,7 @@ from indexing.errors import InputError
 from indexing.filters import Fields, Filter, FilterLike, parse_filter
 from indexing.hits import Hits, encode_strings
 from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine, ScoredIds, point_id, sparse_rows
-from indexing.indexes.qdrant.filters import has_one_value, qdrant_filter
+from indexing.indexes.qdrant.filters import one_value, qdrant_filter
 from indexing.indexes.qdrant.settings import DENSE, SPARSE, TEXT, TOKENS, QdrantSettings
 from indexing.indexes.qdrant.text_index import Text
 from indexing.indexes.qdrant.tokens import query_tokens
@@ -207,7 +207,7 @@ class QdrantSearch:
 
     def scans(self, parsed: Filter | None) -> bool:
         """Return whether a search with this filter must compare all documents, because no graph links them."""
-        return self._settings.scans or (self.tenant is not None and not has_one_value(parsed, self.tenant))
+        return self._settings.scans or (self.tenant is not None and one_value(parsed, self.tenant) is None)
 
     def _zero(self, query: PointQuery) -> PointQuery:
         """Return a query that every document with token vectors answers with the score 0."""

@@ -67,10 +67,13 @@ class Schema:
     tenant
         The declared field that names a point's tenant: Qdrant keeps the points of a tenant together, and links the
         graph within each.
+    sharded
+        Each tenant has shards of its own, in a cluster.
     """
 
     vectors: Mapping[str, Vector]
     tenant: str | None = None
+    sharded: bool = False
 
     @property
     def idf(self) -> bool:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from qdrant_stand_in import stand_in
 
 from indexing.collection.verify import verify
 from indexing.collection.writer import CollectionWriter
@@ -154,3 +155,17 @@ def test_local_mode_takes_the_plain_analyzer_only(collection, tmp_path, tiny_den
     deploy(collection, tmp_path / "there", engine="local", show_progress=False)
     found = certify(collection, tmp_path / "there", sampled=20, dense=tiny_dense)
     assert found.passed, found.lines()
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_a_server_scores_texts_in_its_shards(tmp_path, sharded):
+    plain = IndexChoice("qdrant", {"analyzer": "qdrant"})
+    build_collection(DOCUMENTS, tmp_path / "made", bm25_index=plain, fields={"team": "keyword"}, show_progress=False)
+    with stand_in(cluster=True) as server:
+        options = {"tenants": "team", "shard_by_tenant": True} if sharded else {}
+        deploy(tmp_path / "made", server.url, name="texts", show_progress=False, **options)
+        made = next(body for request, body in server.requests if request.endswith("/index"))
+        assert made["field_name"] == "texts.bm25" and made["field_schema"]["scoring"] is True
+        found = certify(tmp_path / "made", f"{server.url}/texts", sampled=10)
+    assert [one.bound.setting for one in found.comparisons] == ["shards" if sharded else "exact"]
+    assert found.differing == 0 and (sharded or found.passed), found.lines()
