@@ -13,7 +13,14 @@ from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
 
 _INAPPLICABLE = ("neftune_noise_alpha", "label_smoothing_factor", "use_liger_kernel")
 """Arguments of transformers that work on language models only."""
-_WHOLE = {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "max_steps": -1, "seed": 0}
+_WHOLE = {
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": 1,
+    "max_steps": -1,
+    "seed": 0,
+    "dataloader_num_workers": 0,
+    "dataloader_prefetch_factor": 1,
+}
 _NUMBERS = ("learning_rate", "num_train_epochs", "dropout", "weight_decay", "max_grad_norm")
 
 

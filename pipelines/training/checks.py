@@ -19,6 +19,7 @@ from pipelines.training.losses.multiple_negatives_ranking import (
     MultipleNegativesRankingLoss,
     MultipleNegativesSymmetricRankingLoss,
 )
+from pipelines.training.streams import ChainedRows, StreamedRows
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,19 @@ def warn_of_missing_negatives(loss: nn.Module, rows: TrainingRows, batch_size: i
             type(loss).__name__,
             reason,
             ", or raise the batch size" if batch_size == 1 else "",
+        )
+
+
+def warn_of_idle_workers(arguments: Any, rows: Any) -> None:
+    """Warn if worker processes are asked for and no rows are streamed: one batch of tokens takes less than sending it.
+
+    docs/training.md has the times.
+    """
+    if arguments.dataloader_num_workers and not any(isinstance(part, StreamedRows | ChainedRows) for part in rows):
+        logger.warning(
+            "dataloader_num_workers=%d has no effect: rows in memory are tokenized once, before the first step, and "
+            "making a batch of them takes less time than sending it between processes",
+            arguments.dataloader_num_workers,
         )
 
 

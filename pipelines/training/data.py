@@ -1,15 +1,15 @@
 """Training data: rows are validated and tokenized once, and batches are made from row numbers."""
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset
 
 from indexing.errors import InputError
 from indexing.progress import progress
@@ -50,6 +50,8 @@ class TrainingRows(Dataset[Batch]):
         Name of the dataset, if there are several.
     prompts, routes
         See `column_prompts` and `column_routes`.
+    first_row
+        Number of the first row, for the messages: the rows may be a part of a stream.
 
     Raises
     ------
@@ -66,8 +68,10 @@ class TrainingRows(Dataset[Batch]):
         prompts: Prompts = None,
         routes: Routes = None,
         show_progress: bool = True,
+        first_row: int = 0,
     ) -> None:
-        self.name, self.roles, columns = name, *read_columns(data, name)
+        self._first_row = first_row
+        self.name, self.roles, columns = name, *read_columns(data, name, first_row)
         self.length, self._model = len(next(iter(columns.values()))), model
         self.labels = columns.get(self.roles.label) if self.roles.label else None
         self._texts = {column: columns[column] for column in self.roles.inputs}
@@ -124,9 +128,10 @@ class TrainingRows(Dataset[Batch]):
     def _tokenize(self, model: EmbeddingModel, column: str, task: str | None, prompt: str) -> _Column:
         for row, text in enumerate(self._texts[column]):
             if not isinstance(text, str):
+                where = "the training data" if self.name is None else repr(self.name)
                 raise InputError(
-                    f"{'the training data' if self.name is None else repr(self.name)}, row {row} (from 0), column "
-                    f"{column!r} holds a list: an encoder reads one text per column, so give each its own column"
+                    f"{where}, row {self._first_row + row:,} (from 0), column {column!r} holds a list: an encoder "
+                    "reads one text per column, so give each its own column"
                 )
         texts, codes = numbered(self._texts[column])
         parts = [
@@ -134,84 +139,6 @@ class TrainingRows(Dataset[Batch]):
             for low in range(0, len(texts), _TEXTS_AT_ONCE)
         ]
         return _Column(texts, codes, concatenate_tokens(parts), task)
-
-
-class StreamedRows(IterableDataset[Batch]):
-    """A streamed dataset, which is validated and tokenized batch by batch.
-
-    Parameters
-    ----------
-    data
-        A `datasets.IterableDataset`, or any iterable of dicts that can be iterated repeatedly.
-    batch_size
-        Rows per batch.
-    name
-        Name of the dataset, if there are several.
-    drop_last
-        Leave out a last batch of fewer rows.
-    shared
-        Divide the batches among the processes of a distributed run; each then gets equally many.
-
-    Raises
-    ------
-    InputError
-        For a generator, which can be read only once.
-    """
-
-    def __init__(
-        self,
-        data: Iterable[Mapping[str, Any]],
-        model: EmbeddingModel | ScoringModel,
-        batch_size: int,
-        *,
-        name: str | None = None,
-        prompts: Prompts = None,
-        routes: Routes = None,
-        drop_last: bool = False,
-        shared: bool = False,
-    ) -> None:
-        if isinstance(data, Iterator):
-            raise InputError(
-                "the training data is a generator, which can be read only once: make it a stream with "
-                "datasets.IterableDataset.from_generator"
-            )
-        self._data, self._model, self._batch_size = data, model, batch_size
-        self._settings: dict[str, Any] = {"name": name, "prompts": prompts, "routes": routes, "show_progress": False}
-        self._drop_last, self._shared = drop_last, shared
-
-    def __iter__(self) -> Iterator[Batch]:
-        rank, processes = _place_among_processes() if self._shared else (0, 1)
-        group: list[list[Mapping[str, Any]]] = []
-        for block in self._blocks():
-            group.append(block)
-            if len(group) == processes:
-                yield self._batch(group[rank])
-                group = []
-
-    def first(self, count: int) -> Batch | None:
-        """Return the first rows as a batch; None for an empty stream."""
-        block = list(islice(self._data, count))
-        return self._batch(block) if block else None
-
-    def _blocks(self) -> Iterator[list[Mapping[str, Any]]]:
-        rows = iter(self._data)
-        while block := list(islice(rows, self._batch_size)):
-            if len(block) == self._batch_size or not self._drop_last:
-                yield block
-
-    def _batch(self, block: list[Mapping[str, Any]]) -> Batch:
-        return TrainingRows(block, self._model, **self._settings).__getitems__(range(len(block)))
-
-
-class ChainedRows(IterableDataset[Batch]):
-    """Streamed datasets, one after the other, for evaluation."""
-
-    def __init__(self, datasets: Sequence[StreamedRows]) -> None:
-        self.datasets = list(datasets)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for dataset in self.datasets:
-            yield from dataset
 
 
 class MultiDatasetRows(Dataset[Batch]):
@@ -231,8 +158,8 @@ class MultiDatasetRows(Dataset[Batch]):
         return self.datasets[number].__getitems__([row - start for row in rows])
 
 
-def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, list[Any]]]:
-    """Return the roles and the validated columns of a dataset.
+def read_columns(data: Rows, name: str | None = None, first_row: int = 0) -> tuple[Roles, dict[str, list[Any]]]:
+    """Return the roles and the validated columns of a dataset, whose first row has the number `first_row`.
 
     Raises
     ------
@@ -246,7 +173,10 @@ def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, 
         names = list(data[0])
         for row, values in enumerate(data):
             if list(values) != names:
-                raise InputError(f"{where}, row {row} (from 0): its columns are {list(values)}, those of row 0 {names}")
+                raise InputError(
+                    f"{where}, row {first_row + row:,} (from 0): its columns are {list(values)}, those of row "
+                    f"{first_row:,} {names}"
+                )
         columns = {column: [values[column] for values in data] for column in names}
     else:
         columns = {column: list(data[column]) for column in data.column_names}
@@ -255,15 +185,8 @@ def read_columns(data: Rows, name: str | None = None) -> tuple[Roles, dict[str, 
     rows = [dict(zip(read, values, strict=True)) for values in zip(*(columns[name] for name in read), strict=True)]
     for row, values in enumerate(rows):
         if problem := row_problem(values, rows[0], column_roles):
-            raise InputError(f"{where}, row {row} (from 0), {problem}")
+            raise InputError(f"{where}, row {first_row + row:,} (from 0), {problem}")
     return column_roles, columns
-
-
-def _place_among_processes() -> tuple[int, int]:
-    """Return the rank of this process and the number of processes."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return 0, 1
-    return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def as_labels(values: Sequence[Any]) -> Tensor | list[Tensor]:

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 
 from indexing.errors import InputError
 from pipelines.training.arguments import TrainingArguments
-from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
+from pipelines.training.data import MultiDatasetRows, TrainingRows
 from pipelines.training.roles import check_names
 from pipelines.training.samplers import (
     EpochSampler,
@@ -17,6 +17,8 @@ from pipelines.training.samplers import (
     RandomBatches,
     RoundRobin,
 )
+from pipelines.training.streams import ChainedRows, StreamedRows
+from pipelines.training.workers import Workers
 
 Data: TypeAlias = Any
 """One dataset, or several by name: `datasets.Dataset`, a list of dicts; or one `datasets.IterableDataset`."""
@@ -55,7 +57,8 @@ def prepare_rows(
     """
     if data is None:
         return None
-    settings = {"prompts": args.prompts, "routes": args.router_mapping}
+    settings: dict[str, Any] = {"prompts": args.prompts, "routes": args.router_mapping}
+    workers = _workers(args)
     if held_out and hasattr(data, "column_names") and not isinstance(data, Mapping):
         # Held-out rows may lack columns of the training rows, for instance negatives.
         settings = {name: _of_columns(value, data.column_names) for name, value in settings.items()}
@@ -64,8 +67,8 @@ def prepare_rows(
             raise InputError(f"the dataset {missing[0]!r} has no loss: there are losses for {list(losses)}")
         streamed = [name for name, rows in data.items() if not isinstance(rows, Sized)]
         if streamed and held_out:
-            size = args.eval_batch_size
-            return ChainedRows([StreamedRows(rows, model, size, name=name, **settings) for name, rows in data.items()])
+            settings |= {"batch_size": args.eval_batch_size, "workers": workers}
+            return ChainedRows([StreamedRows(rows, model, name=name, **settings) for name, rows in data.items()])
         if streamed:
             raise InputError(
                 f"the dataset {streamed[0]!r} is streamed, and several datasets are mixed by their sizes, which a "
@@ -79,7 +82,7 @@ def prepare_rows(
     if None not in losses:
         raise InputError("several losses by name need several datasets by name: {name: dataset}")
     if not isinstance(data, Sized):
-        return _streamed(data, model, args, settings, held_out=held_out)
+        return _streamed(data, model, args, settings | {"workers": workers}, held_out=held_out)
     return TrainingRows(data, model, **settings)
 
 
@@ -117,6 +120,11 @@ def _streamed(
     return StreamedRows(
         data, model, args.train_batch_size, drop_last=args.dataloader_drop_last, shared=True, **settings
     )
+
+
+def _workers(args: TrainingArguments) -> Workers | None:
+    count = args.dataloader_num_workers
+    return Workers(count, args.dataloader_prefetch_factor) if count else None
 
 
 def _sampler(rows: TrainingRows, args: TrainingArguments, batch_size: int, drop_last: bool) -> EpochSampler:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,11 +19,13 @@ from pipelines.model_card import Card, card_of, is_by_hand
 from pipelines.training.arguments import MultiVectorTrainingArguments, SparseTrainingArguments, TrainingArguments
 from pipelines.training.callbacks import RegularizerSchedule, add_callbacks
 from pipelines.training.card_filling import facts_of, fill_card
-from pipelines.training.checks import try_losses, try_metric, try_saving
-from pipelines.training.data import ChainedRows, MultiDatasetRows, StreamedRows, TrainingRows
+from pipelines.training.checks import try_losses, try_metric, try_saving, warn_of_idle_workers
+from pipelines.training.data import MultiDatasetRows, TrainingRows
 from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.model import ScoringModel, TokenEmbeddingModel, has_router, trained
+from pipelines.training.optimization import parameter_groups
+from pipelines.training.streams import ChainedRows, StreamedRows, position_in_stream
 from retrieve.encoders.saving import write_into
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Trainer(transformers.Trainer):
         add_callbacks(self)
         if args.dropout is not None:
             _set_dropout(self.loss_modules, args.dropout)
+        warn_of_idle_workers(args, (train, evaluation))
         try_losses(self, train)
         self._parts, self._part_steps = {}, 0
 
@@ -178,6 +180,14 @@ class Trainer(transformers.Trainer):
             return self.accelerator.prepare(loader)
         options = {"num_processes": 1, "process_index": 0, "dispatch_batches": False}
         return prepare_data_loader(loader, self.accelerator.device, put_on_device=True, **options)
+
+    def _init_training_state(
+        self, max_steps: int, steps_per_epoch: int, epochs: int, checkpoint: Any, *others: Any
+    ) -> tuple[int, int]:
+        position = super()._init_training_state(max_steps, steps_per_epoch, epochs, checkpoint, *others)
+        if not checkpoint or self.args.ignore_data_skip or not isinstance(self.train_dataset, StreamedRows):
+            return position
+        return position_in_stream(Path(checkpoint), self.args)
 
     # -- loss and gradients ------------------------------------------------------------------------------------------
 
@@ -229,30 +239,10 @@ class Trainer(transformers.Trainer):
             except (ImportError, ValueError) as error:
                 name = getattr(self.args.optim, "value", self.args.optim)
                 raise InputError(f"optim={name!r}: {' '.join(str(error).split())}") from error
-            self.optimizer = optimizer_class(self._parameter_groups(), **settings)
+            owner: nn.Module = self.losses.get(None, self.loss_modules)
+            groups = parameter_groups(owner, set(self.get_decay_parameter_names(owner)), self.args)
+            self.optimizer = optimizer_class(groups, **settings)
         return self.optimizer
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        owner: nn.Module = self.losses.get(None, self.loss_modules)
-        decayed, rates = set(self.get_decay_parameter_names(owner)), dict[str, float | None]()
-        parameters = {name: parameter for name, parameter in owner.named_parameters() if parameter.requires_grad}
-        for pattern, rate in (self.args.learning_rate_mapping or {}).items():
-            matching = [name for name in parameters if re.search(pattern, name)]
-            if not matching:
-                examples = ", ".join(list(parameters)[:3])
-                raise InputError(f"learning_rate_mapping: {pattern!r} matches no parameter; there are {examples}, …")
-            rates |= dict.fromkeys(matching, rate)
-        groups: dict[tuple[float | None, bool], list[nn.Parameter]] = {}
-        for name, parameter in parameters.items():
-            groups.setdefault((rates.get(name), name in decayed), []).append(parameter)
-        return [
-            {
-                "params": group,
-                "weight_decay": self.args.weight_decay if decays else 0.0,
-                **({} if rate is None else {"lr": rate}),
-            }
-            for (rate, decays), group in groups.items()
-        ]
 
     # -- evaluation, saving ------------------------------------------------------------------------------------------
 
