@@ -6,8 +6,11 @@ the result is compared with torch's. torch computes longer texts, batches, other
 fails. The graph has the packed weights; those of torch are dropped when it is made, so that there are not three copies.
 """
 
+import ctypes
 import logging
+import os
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -19,11 +22,14 @@ from retrieve.encoders.kernels.layout import Layout
 from retrieve.encoders.kernels.memory import page_out
 from retrieve.encoders.kernels.onnx_graph import MICROSOFT, Graph
 from retrieve.encoders.kernels.packed_linear import MAX_BYTES, PackedLinear, is_gelu
+from retrieve.encoders.kernels.streams import usual_threads
 
 logger = logging.getLogger(__name__)
 
 MAX_TOKENS = 64
 """Longest text; torch computes longer ones as fast."""
+MAX_THREADS = 4
+"""Unlike torch's, its threads take over each other's work, and take no more processor time on busy cores."""
 _TOLERANCE = 1e-4
 
 
@@ -37,6 +43,7 @@ class ShortTexts:
         self._lock = CopiedLock()
         self._parts: _Parts | None = None
         self._session: tuple[Any, dict[str, Any]] | None = None
+        _LIVE.add(self)
 
     def __reduce__(self) -> "tuple[type[ShortTexts], tuple[()]]":
         return ShortTexts, ()
@@ -66,6 +73,25 @@ class ShortTexts:
         """Drop the graph, which does not notice all changes of weights in training."""
         self._parts = self._session = None
 
+    def abandon(self) -> None:
+        """Drop the graph in a forked process, where the session would wait for its threads if it were destroyed."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session[0]))
+        self._lock = CopiedLock()
+        self.forget()
+
+
+_LIVE: "WeakSet[ShortTexts]" = WeakSet()
+
+
+def _abandon_all() -> None:
+    for short in list(_LIVE):
+        short.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_abandon_all)
+
 
 class _Parts:
     """The submodules and parameters of a stack at one time."""
@@ -81,7 +107,7 @@ class _Parts:
         ]
 
     def are_same(self) -> bool:
-        """Return whether none has been replaced, added or changed in place."""
+        """Return whether none has been replaced or changed in place."""
         for children, name, child in self._children:
             if children.get(name) is not child:
                 return False
@@ -98,14 +124,13 @@ def _version(parameter: Tensor) -> int | None:
 
 
 def _is_short(rows: Tensor, layout: Layout) -> bool:
-    """Return whether this is a single short text, in float32 on a single thread of a CPU."""
+    """Return whether this is a single short text, in float32 on a CPU."""
     return (
         rows.shape[0] == 1
         and rows.shape[1] == layout.tokens <= MAX_TOKENS
         and layout.mask is None
         and rows.dtype == torch.float32
         and rows.device.type == "cpu"
-        and torch.get_num_threads() == 1
     )
 
 
@@ -125,7 +150,9 @@ def _session(stack: Any, hidden: Tensor, layout: Layout) -> tuple[Any, dict[str,
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads = min(MAX_THREADS, usual_threads())
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
         model, arrays = _model(layers, hidden.shape[1], position_bias(stack, hidden) is not None)

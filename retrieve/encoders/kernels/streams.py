@@ -65,6 +65,13 @@ def own_threads() -> int:
     return threads
 
 
+def usual_threads() -> int:
+    """Return torch's number of threads for the callers of encoders, also while a small batch runs on one."""
+    import torch
+
+    return max(_usual[0], torch.get_num_threads())
+
+
 def _start_stream(threads: int) -> None:
     import torch
 

@@ -1,9 +1,10 @@
 """Single short texts, whose layers ONNX Runtime runs, have the results of transformers' own forward pass."""
 
 import copy
+import os
 import pickle
+import signal
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,6 @@ from retrieve.encoders.kernels.unpadded import unpad
 BERT = 16
 DISTILBERT_WITH_RELU = 11
 MODERN = range(12, 16)
-
-
-@pytest.fixture(autouse=True)
-def _on_one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def prepared(plain: Any) -> Any:
@@ -164,3 +157,17 @@ def test_one_query_is_encoded_as_in_a_batch(minilm_path: str) -> None:
         np.testing.assert_allclose(alone, together, atol=1e-6)
     assert has_graph(encoder.network)
     np.testing.assert_allclose(encoder.encode_query(queries), together, atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are spawned here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_process_makes_its_own_graph() -> None:
+    mine = prepared(made(*MODELS[BERT]))
+    before = [output(mine, 7) for _ in range(3)][-1]
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)  # A session of the parent would wait for threads that are not here.
+        torch.set_num_threads(1)
+        os._exit(0 if torch.allclose(output(mine, 7), before, atol=1e-5) and has_graph(mine) else 1)
+    assert os.waitpid(child, 0)[1] == 0
