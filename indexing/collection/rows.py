@@ -1,5 +1,8 @@
 """Rows of the documents file: from documents and pieces to their values, and back with a check of each type."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +10,7 @@ import numpy as np
 from indexing.collection.digests import digest_of
 from indexing.collection.shards import SHARD_NAME, Piece
 from indexing.documents import Document
+from indexing.errors import StorageError
 from indexing.json_text import parse_json
 
 
@@ -26,6 +30,16 @@ def piece_of(numbers: bytes, shard: str, start: int, length: int, crc: int) -> P
     if piece.numbers[0] < 0 or (np.diff(piece.numbers) <= 0).any():
         raise ValueError(f"the numbers of a piece of {shard!r} do not ascend")
     return piece
+
+
+def last_number(rows: Sequence[tuple[Any, ...]], after: int, path: Path) -> int:
+    """Return the number of the last row, which begins each; raise a `StorageError` unless they ascend from `after`.
+
+    A damaged tree of SQLite returns rows in another order, and a reader of pages would go in circles.
+    """
+    if any(following <= number for number, following in pairwise([after, *(row[0] for row in rows)])):
+        raise StorageError(f"{path} is damaged: its documents are out of order: run `retrieve verify {path.parent}`")
+    return int(rows[-1][0])
 
 
 def stored_digest(title: object, text: object, metadata: object) -> bytes | None:

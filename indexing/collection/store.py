@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from indexing.collection.digests import digest as digest
 from indexing.collection.digests import digest_of, metadata_json
-from indexing.collection.rows import document_of, piece_of, piece_row, stored_digest
+from indexing.collection.rows import document_of, last_number, piece_of, piece_row, stored_digest
 from indexing.collection.shards import Piece
 from indexing.collection.sqlite_file import SqliteFile, connect
 from indexing.corpora.chunked import CHUNK, PARENT_ID
@@ -381,7 +381,7 @@ class DocumentStore(SqliteFile):
         last = 0
         statement = f"SELECT number, {columns} FROM documents WHERE {condition} AND number > ? ORDER BY number LIMIT ?"
         while rows := self._rows(statement, (*parameters, last, size)):
-            last = rows[-1][0]
+            last = last_number(rows, last, self.path)
             yield rows
 
     def _where_id_in(self, columns: str, ids: Sequence[str]) -> Iterable[tuple[Any, ...]]:

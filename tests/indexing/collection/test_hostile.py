@@ -142,6 +142,28 @@ def test_a_damaged_schema_that_is_not_utf8_is_named(copy):
             use(copy)
 
 
+@pytest.mark.timeout(60)
+def test_documents_out_of_order_are_damage_and_not_read_in_circles(tmp_path):
+    """The last number of a page begins the next one: a smaller one would make all following pages again, for ever."""
+    file = tmp_path / "documents.sqlite"
+    with DocumentStore.create(file) as store:
+        store.upsert([Document(f"d{number}", "text") for number in range(100)])
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+    content = bytearray(file.read_bytes())
+    with DocumentStore.open(file) as store:
+        (number,) = store.numbers_of(["d99"]).values()
+    text = content.index(b"d99")
+    at = content.rindex(bytes([number]), text - 20, text)  # the number stands before the header of its row
+    content[at] = 3
+    file.write_bytes(content)
+    with DocumentStore.open(file) as store:
+        for read in (lambda: list(store), lambda: list(store.ids()), store.corrupt_ids):
+            with pytest.raises(StorageError, match="out of order"):
+                read()
+        assert store.integrity_errors()
+
+
 def test_a_manifest_that_is_nested_without_end_is_refused(copy):
     (copy / "manifest.json").write_text("[" * 100_000)
 
