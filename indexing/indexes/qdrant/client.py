@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from indexing.errors import StorageError
+from indexing.errors import SetupError, StorageError
 from indexing.filters.fields import Fields
 from indexing.indexes.qdrant.back_off import Result, with_back_off
 from indexing.indexes.qdrant.client_models import dense_parameters, from_model, text_parameters, to_model
@@ -56,6 +56,8 @@ class ClientEngine:
 
         self._client, self._collection, self._schema, self._local = client, collection, schema, local
         self._where, self._models = where, models
+        if schema.texts and not hasattr(models, "TextQuery"):
+            raise SetupError("qdrant-client scores texts (TextQuery) from version 1.20: pip install -U qdrant-client")
         self._shards: ShardKeys | None = None
         if schema.sharded:
             assert schema.tenant is not None

@@ -6,9 +6,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from qdrant_client import models
 
 from indexing.documents import Document
-from indexing.errors import InputError, StorageError
+from indexing.errors import InputError, SetupError, StorageError
 from indexing.hits import Hits
 from indexing.indexes.lucene.bm25 import Bm25Index
 from indexing.indexes.qdrant.settings import QdrantServer, QdrantSettings
@@ -128,6 +129,12 @@ def test_local_mode_has_no_languages(tmp_path):
         StorageError, match="no stopwords and stems, which 'qdrant-en' needs: choose the analyzer 'qdrant'"
     ):
         QdrantTextIndex.create_of_texts(tmp_path / "index", analyzer="qdrant-en", engine="local")
+
+
+def test_a_client_before_1_20_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.delattr(models, "TextQuery")
+    with pytest.raises(SetupError, match=r"from version 1.20: pip install -U qdrant-client"):
+        QdrantTextIndex.create_of_texts(tmp_path / "index", engine="local")
 
 
 def test_what_it_cannot_do_is_refused_in_one_line(english, tmp_path):
