@@ -1,15 +1,22 @@
 """Arguments of a training run, one class for each kind of model."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, get_args
 
+import torch
 import transformers
 from transformers.integrations import get_available_reporting_integrations
 
-from indexing.errors import InputError
+from indexing.errors import InputError, StorageError
 from indexing.inputs import number, require_positive, shown, whole_number
+from indexing.json_text import read_json_object
 from pipelines.training.samplers import BatchSampling, MultiDatasetSampling
+
+logger = logging.getLogger(__name__)
 
 _INAPPLICABLE = ("neftune_noise_alpha", "label_smoothing_factor", "use_liger_kernel")
 """Arguments of transformers that work on language models only."""
@@ -56,6 +63,7 @@ class TrainingArguments(transformers.TrainingArguments):
 
     def __post_init__(self) -> None:
         _check_values(self)
+        _check_sharding(self)
         super().__post_init__()
         self.prediction_loss_only = True
         if unknown := [name for name in self.report_to or () if name not in get_available_reporting_integrations()]:
@@ -88,6 +96,33 @@ def _check_values(arguments: TrainingArguments) -> None:
             raise InputError(f"{name} must be a mapping, not {shown(getattr(arguments, name))}")
     if not isinstance(arguments.prompts, str | Mapping | None):
         raise InputError(f"prompts must be a text or prompts by column or dataset, not {shown(arguments.prompts)}")
+
+
+def _check_sharding(arguments: TrainingArguments) -> None:
+    """Read the configurations of FSDP and DeepSpeed, before transformers and accelerate do.
+
+    Raises
+    ------
+    InputError
+        For a file that is no JSON object, a missing package, or processes without GPUs.
+    """
+    for name in ("fsdp_config", "deepspeed"):
+        value = getattr(arguments, name)
+        if isinstance(value, str):
+            try:
+                read_json_object(Path(value), f"{name} must be a mapping or a JSON file that holds one")
+            except StorageError as error:
+                raise InputError(str(error)) from error
+    if arguments.deepspeed and find_spec("deepspeed") is None:
+        raise InputError("deepspeed is not installed: pip install deepspeed, or leave the argument out")
+    if (arguments.fsdp or arguments.deepspeed) and (arguments.use_cpu or not torch.cuda.is_available()):
+        name = "deepspeed" if arguments.deepspeed else "fsdp"
+        logger.warning("%s has no effect on CPUs, where accelerate does not divide weights among processes", name)
+    config = arguments.fsdp_config
+    if arguments.fsdp and isinstance(config, Mapping) and str(config.get("version", config.get("fsdp_version"))) == "1":
+        raise InputError(
+            "fsdp_config: version 1 does not apply to the training of encoders: use version 2, the default"
+        )
 
 
 @dataclass

@@ -28,7 +28,15 @@ MIN_TOKEN_BUDGET = 4096
 
 
 class _TrainedEncoder(nn.Module):
-    """Base class of modules that hold an encoder's network, whose weights are trained in place."""
+    """Base class of modules that hold an encoder's network, whose weights are trained in place.
+
+    Attributes
+    ----------
+    splits_batches
+        Split a batch by length. Processes among which each layer is divided must all run it equally often.
+    """
+
+    splits_batches = True
 
     def __init__(self, encoder: "Encoder") -> None:
         super().__init__()
@@ -75,6 +83,8 @@ class _TrainedEncoder(nn.Module):
         return next(self.network.parameters()).device
 
     def _batches(self, lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        if not self.splits_batches:
+            return [np.arange(len(lengths))]
         costs = self.encoder.engine.costs
         return plan_batches(
             lengths,

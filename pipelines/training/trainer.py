@@ -25,6 +25,7 @@ from pipelines.training.distributed import average_gradients
 from pipelines.training.loading import Data, batches, identity, prepare_rows
 from pipelines.training.model import ScoringModel, TokenEmbeddingModel, has_router, trained
 from pipelines.training.optimization import parameter_groups
+from pipelines.training.sharding import fill_gradients, is_sharded, load_whole, whole_weights
 from pipelines.training.streams import ChainedRows, StreamedRows, position_in_stream
 from retrieve.encoders.saving import write_into
 
@@ -134,6 +135,8 @@ class Trainer(transformers.Trainer):
         if self._averages:
             # Prevents wrapping in DistributedDataParallel: see `average_gradients`.
             self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
+        if hasattr(model, "splits_batches"):
+            model.splits_batches = not self.is_fsdp_enabled
         self.loss_modules.to(args.device)
         add_callbacks(self)
         if args.dropout is not None:
@@ -196,6 +199,8 @@ class Trainer(transformers.Trainer):
         loss = super().training_step(*arguments, **options)
         if self._averages and self.accelerator.sync_gradients:
             average_gradients(self.loss_modules.parameters())
+        if self.is_fsdp_enabled and self.accelerator.sync_gradients:
+            fill_gradients(self.encoder.network)
         return loss
 
     def compute_loss(
@@ -273,7 +278,7 @@ class Trainer(transformers.Trainer):
         folder = Path(str(self.args.output_dir)) / "eval"
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.network.eval()
-        with shared_encodings():
+        with shared_encodings(), whole_weights(self.encoder.network):
             position = {"epoch": self.state.epoch or 0, "steps": self.state.global_step}
             results = [evaluator(self.encoder, str(folder), **position) for evaluator in self.evaluators]
         return [result if isinstance(result, Mapping) else {"evaluator": result} for result in results]
@@ -302,6 +307,13 @@ class Trainer(transformers.Trainer):
                 "`hf auth login`, connect to the network, or leave push_to_hub out"
             ) from error
 
+    def save_model(self, output_dir: str | None = None, *arguments: Any, **options: Any) -> None:
+        """Save the model; the processes among which its weights are divided first gather them."""
+        if not is_sharded(self.encoder.network):
+            return super().save_model(output_dir, *arguments, **options)
+        with whole_weights(self.encoder.network):
+            self._save(output_dir)
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         if not self.args.should_save:
             return
@@ -316,7 +328,8 @@ class Trainer(transformers.Trainer):
         After a run with `load_best_model_at_end` this is the best model.
         """
         folder = Path(str(self.args.output_dir)) / FINAL if path is None else local_path(path, "path")
-        self._save(str(folder))
+        with whole_weights(self.encoder.network):
+            self._save(str(folder))
         return folder
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -329,7 +342,7 @@ class Trainer(transformers.Trainer):
     def load_weights(self, folder: str) -> None:
         """Load the weights of a saved encoder into the encoder in training."""
         self.card.evaluations.weights_change()
-        self.encoder.network.load_state_dict(self.saved_weights(folder))
+        load_whole(self.encoder.network, self.saved_weights(folder))
 
     def saved_weights(self, folder: str | Path) -> dict[str, Any]:
         """Return the weights of a saved encoder, which is loaded with the arguments of the one in training."""
