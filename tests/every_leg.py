@@ -8,9 +8,9 @@ from indexing.documents import Document
 from pipelines.build.job import Plan, build_legs
 from retrieve.encoders import DenseEncoder, SparseEncoder
 
-LEGS = ["words", "fields", "flat", "graph", "edge", "local", "impact", "edge-weights"]
+LEGS = ["words", "fields", "flat", "graph", "edge", "local", "impact", "postings", "edge-weights"]
 VECTORS = ["flat", "graph", "edge", "local"]
-TERMS = ["impact", "edge-weights"]
+TERMS = ["impact", "postings", "edge-weights"]
 
 
 def build_every_leg(
@@ -32,6 +32,7 @@ def build_every_leg(
         "edge": Leg("qdrant", dense.identity, shape | {"engine": "edge"}),
         "local": Leg("qdrant", dense.identity, shape | {"engine": "local"}),
         "impact": Leg("impact", sparse.identity),
+        "postings": Leg("postings", sparse.identity, {"columns": len(sparse.vocabulary)}),
         "edge-weights": Leg("qdrant", sparse.identity, {"columns": len(sparse.vocabulary)}),
     }
     encoders = dict.fromkeys(VECTORS, dense) | dict.fromkeys(TERMS, sparse)

@@ -1,16 +1,16 @@
-"""Time the impact index beside Seismic and BMP as the number of documents and of their terms grows.
+"""Time the indexes of term weights beside Seismic and BMP as the number of documents and of their terms grows.
 
 Terms and weights are those of `sparse_engines`: Zipf-like frequencies, weights of a gamma distribution. All run one
 query a call; times are medians of processor time of the calling thread, which other load does not disturb. The peers
-run in a process of their environment. Recall is of the exact best documents by float32 weights. Lucene's is below 1
-where weights rounded to 1/100 change the order.
+run in a process of their environment. Recall is of the exact best documents by float32 weights. That of the impact
+index (Lucene) is below 1 where weights rounded to 1/100 change the order; the postings index is exact.
 """
 
 import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,19 @@ from scipy.sparse import csr_matrix, vstack
 from benchmarks.speed.measure import Row, timed_row
 from benchmarks.speed.peers import HERE
 from benchmarks.speed.sparse_engines import VOCABULARY, weights
+from indexing.indexes.base import Index
 from indexing.indexes.lucene.impact import ImpactIndex
+from indexing.indexes.postings.index import PostingsIndex
+from indexing.indexes.registry import kind_of
 
 K = 10
 WARM_UP = 200
 """Calls before timing starts: Java compiles a method after some hundred calls."""
 ENGINES = ("seismic", "bmp")
+OURS: dict[str, Callable[[Path], Index]] = {
+    "impact": lambda path: ImpactIndex.create(path, vocabulary=[f"w{number}" for number in range(VOCABULARY)]),
+    "postings": lambda path: PostingsIndex.create(path, VOCABULARY),
+}
 
 
 def growth(
@@ -43,7 +50,7 @@ def _compared(size: int, terms: int, query_terms: Sequence[int], queries: int, p
     documents = vstack(list(weights(size, terms, 0)), format="csr")
     asked = {number: next(weights(queries, number, 1)) for number in query_terms}
     best = {number: exact_best(documents, matrix) for number, matrix in asked.items()}
-    ours, our_build, our_size = searched(documents, asked)
+    ours = {name: searched(make, documents, asked) for name, make in OURS.items()}
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -54,30 +61,33 @@ def _compared(size: int, terms: int, query_terms: Sequence[int], queries: int, p
             answer = _peer(engine, folder, query_terms, python)
             for row in answer["answers"]:
                 number = int(Path(row["queries"]).stem)
-                our_s, our_found = ours[number]
-                detail = (
-                    f"p50 of processor time {1000 * our_s:.2f} and {1000 * row['seconds']:.2f} ms, our recall "
-                    f"{recall(our_found, best[number]):.4f}; build {our_build:.1f} and {answer['build']:.1f} "
-                    f"processor s; Lucene {our_size / 1e6:.0f} MB"
-                )
-                setting = f"{size:,} documents of {terms} terms, queries of {number}"
-                found_share = recall(row["found"], best[number])
-                rows.append(timed_row("impact", row["setting"], setting, our_s, row["seconds"], found_share, detail))
+                for name, (times, build, stored) in ours.items():
+                    our_s, our_found = times[number]
+                    detail = (
+                        f"p50 of processor time {1000 * our_s:.2f} and {1000 * row['seconds']:.2f} ms, our recall "
+                        f"{recall(our_found, best[number]):.4f}; build {build:.1f} and {answer['build']:.1f} "
+                        f"processor s; ours {stored / 1e6:.0f} MB"
+                    )
+                    setting = f"{name}, {size:,} documents of {terms} terms, queries of {number}"
+                    found_share = recall(row["found"], best[number])
+                    rows.append(
+                        timed_row("impact", row["setting"], setting, our_s, row["seconds"], found_share, detail)
+                    )
     return rows
 
 
 def searched(
-    documents: csr_matrix, asked: dict[int, csr_matrix]
+    make: Callable[[Path], Index], documents: csr_matrix, asked: dict[int, csr_matrix]
 ) -> tuple[dict[int, tuple[float, list[list[int]]]], float, int]:
-    """Index and search with Lucene; return times and hits by the terms of a query, seconds of the build, and bytes."""
+    """Index and search; return times and hits by the terms of a query, processor seconds of the build, and bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        vocabulary = [f"w{number}" for number in range(VOCABULARY)]
         start = time.process_time()
-        with ImpactIndex.create(Path(folder) / "index", vocabulary=vocabulary) as index:
+        with make(Path(folder) / "index") as index:
             index.upsert([str(number) for number in range(documents.shape[0])], documents)
             index.optimize()
+            kind = kind_of(index.kind)
         build = time.process_time() - start
-        with ImpactIndex.open(Path(folder) / "index", read_only=True) as index:
+        with kind.open(Path(folder) / "index", read_only=True) as index:
             found = {}
             for number, matrix in asked.items():
                 single = [matrix[at] for at in range(matrix.shape[0])]

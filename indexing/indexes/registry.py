@@ -19,6 +19,7 @@ KINDS: Mapping[Backend, tuple[tuple[Rows, ...], str]] = {
     "bm25": (("text",), "indexing.indexes.lucene.leg_kinds:Bm25Kind"),
     "faiss": (("vectors",), "indexing.indexes.faiss.leg_kind:FaissKind"),
     "impact": (("weights",), "indexing.indexes.lucene.leg_kinds:ImpactKind"),
+    "postings": (("weights",), "indexing.indexes.postings.leg_kind:PostingsKind"),
     "tokens": (("tokens",), "indexing.indexes.tokens.leg_kind:TokensKind"),
     "qdrant": (("vectors", "tokens", "text", "weights"), "indexing.indexes.qdrant.leg_kind:QdrantKind"),
 }

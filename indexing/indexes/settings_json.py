@@ -1,5 +1,9 @@
-"""``settings.json`` of an index: its backend and format, and what its engine needs to open it."""
+"""``settings.json`` of an index: its backend and format, what its engine needs to open it, and the files in use.
 
+A commit replaces it last, so a crash at any time leaves the old state or the new one.
+"""
+
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +16,7 @@ SETTINGS = "settings.json"
 FORMAT = 1
 
 Stored = TypeVar("Stored")
+Read = TypeVar("Read")
 
 
 def read_settings_json(
@@ -41,3 +46,33 @@ def read_settings_json(
 def write_settings_json(path: Path, engine: str, content: Mapping[str, Any]) -> None:
     """Replace ``settings.json`` of the index in this folder, atomically; `content` may have a format of its own."""
     write_json(path / SETTINGS, {"backend": engine.lower(), "format": FORMAT, **content})
+
+
+def read_newest(
+    path: Path, engine: str, settings: Callable[[Path], Stored], read: Callable[[Path, Stored], Read]
+) -> tuple[Stored, Read]:
+    """Return the settings of the index in this folder and what `read` makes of its files.
+
+    A writer may replace files meanwhile: where one is missing, the settings are read again.
+
+    Raises
+    ------
+    StorageError
+        When there is no index, or a file is missing although the settings name it.
+    """
+    stored = settings(path)
+    while True:
+        try:
+            return stored, read(path, stored)
+        except FileNotFoundError as error:
+            newer = settings(path)
+            if newer == stored:
+                raise StorageError(f"the {engine} index {path} is damaged: {error.filename} is missing") from None
+            stored = newer
+
+
+def remove_unnamed(path: Path, named: Collection[str], pattern: str) -> None:
+    """Remove the files of an index, whose names match `pattern`, that its settings do not name."""
+    for file in path.iterdir():
+        if file.name not in named and file.name != SETTINGS and re.fullmatch(pattern, file.name):
+            file.unlink(missing_ok=True)

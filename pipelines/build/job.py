@@ -82,7 +82,7 @@ def build_collection(
         ``"flat"`` (exact), ``"hnsw"`` or another kind of `FaissSettings`; ``"qdrant"``, embedded in this process; or an
         `IndexChoice`, for other parameters or a Qdrant server.
     sparse_index
-        ``"impact"`` (Lucene), ``"qdrant"``, or an `IndexChoice`.
+        ``"impact"`` (Lucene), ``"postings"`` (exact weights, mapped into memory), ``"qdrant"``, or an `IndexChoice`.
     token_index
         ``"tokens"``, ``"qdrant"``, or an `IndexChoice`.
     bm25_index

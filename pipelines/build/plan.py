@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieve.encoders.dense_tokens import DenseTokens
 
 DenseIndex: TypeAlias = Literal["flat", "hnsw", "ivf", "pq", "sq", "binary", "int8", "qdrant"]
-SparseIndex: TypeAlias = Literal["impact", "qdrant"]
+SparseIndex: TypeAlias = Literal["impact", "postings", "qdrant"]
 TokenIndexName: TypeAlias = Literal["tokens", "qdrant"]
 Bm25IndexName: TypeAlias = Literal["bm25", "qdrant"]
 
@@ -35,8 +35,8 @@ class IndexChoice:
     Parameters
     ----------
     backend
-        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"`` or ``"qdrant"`` for term weights, ``"tokens"`` or
-        ``"qdrant"`` for token vectors, ``"bm25"`` (Lucene) or ``"qdrant"`` for words.
+        ``"faiss"`` or ``"qdrant"`` for vectors, ``"impact"``, ``"postings"`` or ``"qdrant"`` for term weights,
+        ``"tokens"`` or ``"qdrant"`` for token vectors, ``"bm25"`` (Lucene) or ``"qdrant"`` for words.
     parameters
         For ``faiss`` those of `FaissSettings`, including ``kind``; for ``impact`` ``scale``; for ``qdrant`` those of
         `QdrantSettings`, and ``server`` with those of `QdrantServer` without the API key, which is read from

@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.run_speed import parser
 from benchmarks.speed import sparse_engines
-from benchmarks.speed.impact_growth import exact_best, recall, searched
+from benchmarks.speed.impact_growth import OURS, exact_best, recall, searched
 from benchmarks.speed.sparse_engines import searching, weights
 from indexing.errors import InputError
 
@@ -38,12 +38,13 @@ def test_a_build_that_runs_out_of_time_is_continued(tmp_path, monkeypatch, capsy
         options.run(options)
 
 
-def test_lucene_finds_the_best_documents_by_their_exact_weights():
+@pytest.mark.parametrize(("name", "least"), [("impact", 0.9), ("postings", 0.999)])
+def test_each_index_of_weights_finds_the_best_documents(name, least):
     documents, queries = next(weights(300, 40, 0)), next(weights(6, 10, 1))
-    found, _, size = searched(documents, {10: queries})
+    found, _, size = searched(OURS[name], documents, {10: queries})
     seconds, hits = found[10]
     assert seconds > 0 and size > 0
-    assert recall(hits, exact_best(documents, queries)) > 0.9
+    assert recall(hits, exact_best(documents, queries)) > least
     assert recall(hits, [set(range(300, 310))] * 6) == 0.0
     best = (queries @ documents.T).toarray().argmax(axis=1)
     assert np.mean([best[row] in hits[row] for row in range(6)]) == 1.0

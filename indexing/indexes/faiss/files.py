@@ -4,7 +4,6 @@ No other file is written twice: a commit writes the parts that changed under new
 either the old state or the new one. Files that ``settings.json`` does not name are removed by the next commit.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from indexing.disk import load_strings, save_strings, sync, write_atomically
 from indexing.errors import StorageError
 from indexing.hits import StringArray
+from indexing.indexes import settings_json
 from indexing.indexes.faiss import storage as faiss_storage
 from indexing.indexes.faiss.kinds import FaissSettings
 from indexing.indexes.settings_json import FORMAT, read_settings_json, write_settings_json
@@ -110,15 +110,8 @@ def read_newest(path: Path) -> tuple[Stored, list[Part], StringArray]:
     StorageError
         When there is no index, or it is unreadable.
     """
-    stored = read_settings(path)
-    while True:
-        try:
-            return stored, *_read(path, stored)
-        except FileNotFoundError as error:
-            newer = read_settings(path)
-            if newer == stored:
-                raise StorageError(f"the FAISS index {path} is damaged: {error.filename} is missing") from None
-            stored = newer
+    stored, (parts, ids) = settings_json.read_newest(path, "FAISS", read_settings, _read)
+    return stored, parts, ids
 
 
 def read_vectors(path: Path, number: int, *, mapped: bool) -> "faiss.Index":
@@ -151,12 +144,10 @@ def write_settings(path: Path, stored: Stored, count: int) -> None:
 
 def remove_unnamed(path: Path, stored: Stored) -> None:
     """Remove the index's files that `stored` does not name."""
-    named = {"settings.json", _deleted(path, stored.deleted).name}
+    named = {_deleted(path, stored.deleted).name}
     for number in (stored.generation, *stored.later):
         named |= {_vectors(path, number).name, _ids(path, number).name}
-    for file in path.iterdir():
-        if file.name not in named and re.fullmatch(FILE_NAMES, file.name):
-            file.unlink(missing_ok=True)
+    settings_json.remove_unnamed(path, named, FILE_NAMES)
 
 
 def _read(path: Path, stored: Stored) -> tuple[list[Part], StringArray]:

@@ -4,7 +4,6 @@ A crash at any time leaves the old state or the new one. Files that ``settings.j
 next writer.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from indexing.disk import load_strings
 from indexing.errors import InputError, StorageError
 from indexing.hits import StringArray
+from indexing.indexes import settings_json
 from indexing.indexes.names import TOKEN_METRICS
 from indexing.indexes.settings_json import read_settings_json, write_settings_json
 from indexing.indexes.tokens.codebook import CODES_ONLY, FULL, STEPS, Codebook
@@ -107,24 +107,15 @@ def read_newest(path: Path) -> tuple[Stored, StringArray, Codebook | None, list[
     StorageError
         When there is no index, or it is damaged.
     """
-    stored = read_settings(path)
-    while True:
-        try:
-            return stored, *_read(path, stored)
-        except FileNotFoundError as error:
-            newer = read_settings(path)
-            if newer == stored:
-                raise StorageError(f"the token index {path} is damaged: {error.filename} is missing") from None
-            stored = newer
+    stored, (ids, book, segments) = settings_json.read_newest(path, ENGINE, read_settings, _read)
+    return stored, ids, book, segments
 
 
 def remove_unnamed(path: Path, stored: Stored) -> None:
     """Remove the index's files that `stored` does not name."""
-    named = {"settings.json", ids_file(path, stored.ids).name, codebook_file(path, stored.codebook).name}
+    named = {ids_file(path, stored.ids).name, codebook_file(path, stored.codebook).name}
     named |= {f"segment-{number}.{part}.npy" for number in stored.segments for part in PARTS}
-    for file in path.iterdir():
-        if file.name not in named and re.fullmatch(FILE_NAMES, file.name):
-            file.unlink(missing_ok=True)
+    settings_json.remove_unnamed(path, named, FILE_NAMES)
 
 
 def ids_file(path: Path, number: int) -> Path:

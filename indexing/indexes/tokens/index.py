@@ -14,13 +14,14 @@ from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.hits import Hits
+from indexing.indexes.array_files import first_small
 from indexing.indexes.base import Index, MatchingIds, StoredRows
 from indexing.indexes.id_table import IdTable
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.tokens import files, search
 from indexing.indexes.tokens.codebook import CODES_ONLY, Codebook
 from indexing.indexes.tokens.files import Stored, TokenSettings
-from indexing.indexes.tokens.segment import TOKENS_AT_ONCE, Segment, first_small
+from indexing.indexes.tokens.segment import TOKENS_AT_ONCE, Segment
 from indexing.indexes.tokens.stored import StoredVectors
 from indexing.indexes.vectors import check_token_vectors
 from indexing.inputs import local_path, require_positive
@@ -377,7 +378,7 @@ class TokenIndex(Index):
 
     def _merge(self) -> None:
         """Merge small segments at the end, so that their number grows with the logarithm of the documents."""
-        first = first_small(self._segments)
+        first = first_small([len(segment.stored) for segment in self._segments])
         if len(self._segments) - first > 1:
             self._segments[first:] = [Segment.join(self.path, self._new(), self._segments[first:])]
             self._changed = True

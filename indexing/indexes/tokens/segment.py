@@ -1,7 +1,6 @@
 """Segment: consecutive documents of a token index in files that never change."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 
 from indexing.disk import sync
 from indexing.errors import StorageError
+from indexing.indexes.array_files import array_file, load_array, save_array, writing
 from indexing.indexes.tokens.codebook import Codebook
 from indexing.max_sim import token_blocks
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
 
 PARTS = ("offsets", "stored", "codes", "starts", "lists")
-MERGE_FACTOR = 4
-"""A segment is merged into the one before it unless that one has more than this many times its vectors."""
 TOKENS_AT_ONCE = 4096
 """Vectors that are compared with a query at a time: 2 MB in float32 for 128 dimensions, which a cache holds."""
 
@@ -86,14 +84,14 @@ class Segment:
         starts, lists = _joined_lists(segments, kept)
         coded = any(len(segment.codes) for segment in segments)
         first = segments[0]
-        with _writing(folder, number):
+        with writing(folder, number):
             arrays: dict[str, NDArray[Any]] = {"offsets": offsets, "starts": starts, "lists": lists}
             for part, array in arrays.items():
-                _save(folder, number, part, array)
+                save_array(folder, number, part, array)
             shape = int(offsets[-1]), first.stored.shape[1]
-            stored = open_memmap(segment_file(folder, number, "stored"), "w+", first.stored.dtype, shape)
+            stored = open_memmap(array_file(folder, number, "stored"), "w+", first.stored.dtype, shape)
             codes = open_memmap(
-                segment_file(folder, number, "codes"), "w+", first.codes.dtype, (shape[0] if coded else 0,)
+                array_file(folder, number, "codes"), "w+", first.codes.dtype, (shape[0] if coded else 0,)
             )
             done = 0
             for segment, documents in zip(segments, kept, strict=True):
@@ -106,7 +104,7 @@ class Segment:
             for array in (stored, codes):
                 array.flush()
             for part in ("stored", "codes"):
-                sync(segment_file(folder, number, part))
+                sync(array_file(folder, number, part))
         return cls.load(folder, number)
 
     @property
@@ -164,30 +162,19 @@ class Segment:
 
     def save(self, folder: Path) -> None:
         """Write the files durably."""
-        with _writing(folder, self.number):
+        with writing(folder, self.number):
             for part in PARTS:
-                _save(folder, self.number, part, getattr(self, part))
+                save_array(folder, self.number, part, getattr(self, part))
 
     @classmethod
     def load(cls, folder: Path, number: int) -> Self:
         """Map the files of a segment into memory; raise `StorageError` if they do not fit together."""
-        arrays = {}
-        for part in PARTS:
-            path = segment_file(folder, number, part)
-            try:
-                # As a plain array over the mapped file: each slice of a memmap costs microseconds.
-                arrays[part] = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-            except FileNotFoundError:
-                raise
-            except Exception as error:  # numpy raises ValueError, EOFError and others for a damaged file
-                raise StorageError(
-                    f"{path} is damaged ({type(error).__name__}: {error}): build the index again"
-                ) from error
+        arrays = {part: load_array(array_file(folder, number, part)) for part in PARTS}
         segment = cls(number, **arrays)
         tokens = int(segment.offsets[-1]) if len(segment.offsets) else -1
         if tokens != len(segment.stored) or len(segment.codes) not in (0, tokens):
             raise StorageError(
-                f"{segment_file(folder, number, 'stored')} is damaged: it has "
+                f"{array_file(folder, number, 'stored')} is damaged: it has "
                 f"{counted(len(segment.stored), 'vector')} of {tokens}"
             )
         return segment
@@ -204,11 +191,6 @@ class Segment:
         """Yield ranges of `documents` with at most so many vectors, or of one document."""
         lengths = self.offsets[documents + 1] - self.offsets[documents]
         return token_blocks(np.concatenate(([0], np.cumsum(lengths))), tokens)
-
-
-def segment_file(folder: Path, number: int, part: str) -> Path:
-    """Return the path of one file of a segment."""
-    return folder / f"segment-{number}.{part}.npy"
 
 
 def _invert(
@@ -245,31 +227,3 @@ def _joined_lists(
         lists[np.arange(len(part)) + np.repeat(filled - (np.cumsum(count) - count), count)] = part
         filled += count
     return starts, lists
-
-
-def _save(folder: Path, number: int, part: str, array: NDArray[Any]) -> None:
-    path = segment_file(folder, number, part)
-    np.save(path, array)
-    sync(path)
-
-
-def first_small(segments: Sequence[Segment]) -> int:
-    """Return the position of the first of the small segments at the end, which are merged into one."""
-    first = max(0, len(segments) - 1)
-    total = sum(len(segment.stored) for segment in segments[first:])
-    while first > 0 and len(segments[first - 1].stored) <= MERGE_FACTOR * total:
-        first -= 1
-        total += len(segments[first].stored)
-    return first
-
-
-@contextmanager
-def _writing(folder: Path, number: int) -> Iterator[None]:
-    """Raise `StorageError` if the files of a segment cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"the segment {number} of {folder} cannot be written ({error.strerror}): "
-            "free some disk space and run it again"
-        ) from error

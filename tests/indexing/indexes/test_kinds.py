@@ -26,9 +26,12 @@ def test_what_a_kind_says_of_parameters_it_has(backend, rows):
 @pytest.mark.parametrize(
     ("one", "other", "setting", "scale"),
     [
-        (Leg("bm25"), Leg("qdrant", parameters={"analyzer": "english"}), "exact", 1),
+        (Leg("bm25"), Leg("qdrant", parameters={"analyzer": "anserini-default-english"}), "exact", 1),
+        (Leg("bm25"), Leg("qdrant", parameters={"analyzer": "english"}), "analysed", 1),
         (Leg("impact"), Leg("qdrant", parameters={"columns": 9}), "rounded", 1e4),
         (Leg("impact"), Leg("impact"), "exact", 1),
+        (Leg("impact"), Leg("postings", parameters={"columns": 9}), "rounded", 1e4),
+        (Leg("postings"), Leg("qdrant", parameters={"columns": 9}), "exact", 1),
         (Leg("impact", parameters={"scale": 10}), Leg("impact"), "rounded", 0.01),
         (Leg("faiss"), Leg("faiss", parameters={"kind": "hnsw"}), "graph", 1),
         (Leg("faiss"), Leg("faiss", parameters={"kind": "binary"}), "quantised", 1),

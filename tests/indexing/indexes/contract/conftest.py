@@ -48,6 +48,7 @@ INDEXES: dict[str, tuple[str, dict[str, Any]]] = {
     "bm25": ("bm25", {}),
     "bm25-multifield": ("bm25", {"weights": {"title": 2.0, "text": 1.0}}),
     "impact": ("impact", WEIGHTS),
+    "postings": ("postings", WEIGHTS),
     "tokens": ("tokens", VECTORS),
     "tokens-stored": ("tokens", {**VECTORS, "bits": 0}),
     "tokens-stored-centroids": ("tokens", {**VECTORS, "bits": 0, "train_at": 150, "centroids": 8, "nprobe": 8}),

@@ -1,0 +1,1 @@
+"""Exact term weights in columns that are mapped into memory."""
