@@ -66,11 +66,12 @@ class CheapWeights:
 
 
 def plan(*, edge: bool = False) -> Plan:
-    """Every kind of leg: words, impacts, exact vectors, a graph, token vectors; one in Qdrant Edge if asked for."""
+    """Every kind of leg: words, impacts, exact weights, exact vectors, a graph, token vectors; Qdrant Edge if asked."""
     vectors: dict[str, Any] = {"dimension": DIMENSION}
     legs = {
         "bm25": Leg("bm25"),
         "sparse": Leg("impact", CheapWeights.identity),
+        "weights": Leg("postings", CheapWeights.identity),
         "dense": Leg("faiss", CheapVectors.identity, vectors | {"kind": "flat"}),
         "graph": Leg("faiss", CheapVectors.identity, vectors | {"kind": "hnsw", "ef_construction": 64}),
     }
@@ -79,9 +80,9 @@ def plan(*, edge: bool = False) -> Plan:
     legs["tokens"] = Leg("tokens", CheapTokens.identity, tokens)
     if edge:
         legs["edge"] = Leg("qdrant", CheapVectors.identity, vectors)
-    kinds = {"sparse": CheapWeights, "tokens": CheapTokens}
+    kinds = {"sparse": CheapWeights, "weights": CheapWeights, "tokens": CheapTokens}
     encoders = {name: kinds.get(name, CheapVectors)() for name in legs if name != "bm25"}
-    return Plan(legs, encoders, {"sparse": WORDS})
+    return Plan(legs, encoders, {"sparse": WORDS, "weights": WORDS})
 
 
 def documents(count: int, version: int, seed: int) -> Iterator[Document]:

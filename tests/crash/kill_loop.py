@@ -190,7 +190,7 @@ def compare(
         if {d.doc_id: d for d in mine} != {d.doc_id: d for d in others}:
             problems.append("documents are lost or not the last version's")
         asked = queries(200, seed)
-        for name in ("bm25", "sparse", "dense", "tokens"):
+        for name in ("bm25", "sparse", "weights", "dense", "tokens"):
             left, right = (c.index(name).search(encoded(name, asked), K) for c in (ours, theirs))
             same = list(left.doc_ids) == list(right.doc_ids) and np.array_equal(left.scores, right.scores)
             if name == "tokens":  # a matrix product rounds by the number of its rows, which segments decide
@@ -214,7 +214,9 @@ def encoded(name: str, texts: list[str]):
     """Give queries as this leg takes them."""
     if name == "bm25":
         return texts
-    return {"sparse": CheapWeights, "tokens": CheapTokens}.get(name, CheapVectors)().encode_document(texts)
+    return {"sparse": CheapWeights, "weights": CheapWeights, "tokens": CheapTokens}.get(
+        name, CheapVectors
+    )().encode_document(texts)
 
 
 def _recall(found, exact) -> float:
