@@ -16,8 +16,8 @@ from retrieve.encoders.similarity import dense_rows, unit
 
 PAIRS_KEPT = 1 << 24
 """Number of near pairs that are stored, at 12 bytes each; if there are more, rows are compared a second time."""
-COLUMNS_AT_ONCE = 4096
-"""Number of columns that are compared together: a wide product is a third faster than a square one."""
+ROWS_AT_ONCE, COLUMNS_AT_ONCE = 256, 2048
+"""Most rows and columns that are compared together: 2 MB of scores; larger products are no faster."""
 COMPARED_AGAIN = 64
 """Number of centres that are compared a second time together."""
 
@@ -46,7 +46,7 @@ def community_detection(
     min_community_size
         Smallest size of a group.
     batch_size
-        Number of rows that are compared together.
+        Most rows that are compared together; above 256 it has no effect.
     show_progress_bar
         Show a progress bar.
 
@@ -64,7 +64,7 @@ def community_detection(
     least, rows = whole_number(min_community_size, "min_community_size"), whole_number(batch_size, "batch_size")
     if vectors.shape[0] < least:
         return []
-    near = _Near(vectors, threshold, rows, show_progress_bar)
+    near = _Near(vectors, threshold, min(rows, ROWS_AT_ONCE), show_progress_bar)
     centres = np.flatnonzero(near.counts >= least)
     centres = centres[np.argsort(-near.counts[centres], kind="stable")]
     used = np.zeros(vectors.shape[0], dtype=bool)
