@@ -119,13 +119,18 @@ class LegWriter:
         for ids in store.deletes(after):
             self.index.delete(ids)
         with progress(desc=f"indexing {self.name}", unit="doc", disable=not show_progress) as bar:
+            held = after
             for sequence, changes in store.changes(after):
+                if resumable and held > after:
+                    self._commit_when_due(held)
                 numbers = np.array([change.number for change in changes], np.int64)
                 rows = None if self.shards is None else self.shards.read(numbers)
                 apply(self.index, [change.document for change in changes], rows)
-                if resumable:
-                    self._commit_when_due(sequence)
+                held = sequence
                 bar.update(len(changes))
+        if resumable:
+            # All writes, also deletes after the last document's: a lower number would name a state that lacks them.
+            self._commit_when_due(last)
 
     def commit(self, sequence: int) -> Leg:
         """Make everything that the index contains durable; return its entry for the manifest."""

@@ -6,8 +6,11 @@ import pytest
 from indexing.collection import leg_writer
 from indexing.collection.leg_writer import COMMIT_SHARE, LegWriter
 from indexing.collection.manifest import Leg
+from indexing.collection.store import DocumentStore
 from indexing.documents import Document
+from indexing.indexes.base import NO_LOOKUPS
 from indexing.indexes.faiss.index import FaissIndex
+from indexing.indexes.lucene.bm25 import Bm25Index
 
 ROWS = 100
 
@@ -60,3 +63,18 @@ def test_commits_of_what_is_written_whole_get_rarer_as_it_grows(tmp_path, clock)
 
     assert sum(spent) <= 2 * COMMIT_SHARE * clock.now
     assert commits[199] > commits[1999] - commits[1799] >= 1
+
+
+def test_a_leg_that_catches_up_names_the_last_write_that_it_holds(tmp_path):
+    """Deletes after the last document are applied too: a commit with that document's number would lack alive ones."""
+    with DocumentStore.create(tmp_path / "documents.sqlite") as store:
+        store.upsert([Document("a", "fox"), Document("b", "fox")])
+        store.upsert([Document("c", "fox")])
+        store.delete(["a"])
+        leg = Leg("bm25", folder="bm25")
+        writer = LegWriter.create(tmp_path, "bm25", leg, None, fields={}, commit_seconds=0, lookups=NO_LOOKUPS)
+        writer.catch_up(store, show_progress=False)
+        with Bm25Index.open(tmp_path / "legs" / "bm25", read_only=True) as reader:
+            assert reader.sequence == store.sequence == 3
+            assert sorted(reader.search(["fox"], 5)[0].doc_ids) == ["b", "c"]
+        writer.close()
