@@ -8,19 +8,17 @@ index, changes and commits it. Bytes are those that the process wrote to files. 
 """
 
 import argparse
-import multiprocessing
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script finds only modules beside it
 
 from benchmarks.evaluation_sets import markdown
+from benchmarks.speed.costs import Cost, measured
 from indexing.disk import write_json
 from indexing.indexes.faiss.index import FaissIndex
 from indexing.json_text import parse_json
@@ -28,15 +26,6 @@ from pipelines.cli import script_main, script_parser
 
 BATCH = 5000
 QUERIES, K = 40, 10
-
-
-class Cost(NamedTuple):
-    """Cost of a step: seconds by the clock and of the processor, MB written to files, and MB of peak memory."""
-
-    seconds: float
-    processor: float
-    written: float
-    peak: float
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     base, record = folder / "base", folder / "build.json"
     if not record.exists():
-        part, held = _measured(_build, options, base)
+        part, held = measured(_build, options, base)
         parts = folder / "parts.json"
         costs = [*(parse_json(parts.read_text()) if parts.exists() else []), list(part)]
         write_json(parts, costs)
@@ -75,12 +64,12 @@ def run(options: argparse.Namespace) -> int:
     changed = folder / "changed"
     shutil.rmtree(changed, ignore_errors=True)
     shutil.copytree(base, changed)
-    cost, found = _measured(_search, options, changed)
+    cost, found = measured(_search, options, changed)
     rows.append(_row(f"{QUERIES} queries", cost, built, found))
     for number in range(options.updates):
-        cost, _ = _measured(_update, options, changed, number)
+        cost, _ = measured(_update, options, changed, number)
         rows.append(_row(f"update {number + 1}", cost, built))
-    cost, found = _measured(_search, options, changed)
+    cost, found = measured(_search, options, changed)
     rows.append(_row(f"{QUERIES} queries", cost, built, found))
     print(markdown(rows))
     return 0
@@ -133,43 +122,6 @@ def _search(options: argparse.Namespace, path: Path) -> str:
 
 def _vectors(start: int, stop: int, options: argparse.Namespace) -> np.ndarray:
     return np.random.default_rng(start).standard_normal((stop - start, options.dimension), dtype=np.float32)
-
-
-def _measured(step: Callable[..., Any], *arguments: Any) -> tuple[Cost, Any]:
-    """Run a step in a process of its own; return its cost and what it returned."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_in_process, args=(there, step, arguments))
-    process.start()
-    there.close()
-    try:
-        cost, result = here.recv()
-    finally:
-        process.join()
-    return Cost(*cost), result
-
-
-def _in_process(pipe: Any, step: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    import faiss  # noqa: F401  # its import is not part of a step
-
-    start, processor, written = time.perf_counter(), time.process_time(), dict(_counters("io"))["wchar"]
-    result = step(*arguments)
-    cost = (
-        time.perf_counter() - start,
-        time.process_time() - processor,
-        (dict(_counters("io"))["wchar"] - written) / 1e6,
-        dict(_counters("status"))["VmHWM"] / 1e3,
-    )
-    pipe.send((cost, result))
-
-
-def _counters(name: str) -> Iterator[tuple[str, int]]:
-    """Read the numbers in a file of this process in /proc."""
-    for line in Path(f"/proc/self/{name}").read_text().splitlines():
-        key, _, value = line.partition(":")
-        number = value.split()
-        if number and number[0].isdecimal():
-            yield key, int(number[0])
 
 
 def _row(step: str, cost: Cost, built: Cost, found: str = "") -> dict[str, str]:
