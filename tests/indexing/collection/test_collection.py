@@ -161,7 +161,7 @@ def test_reindex_changes_kind_and_parameters_with_no_encoder(path):
             collection.reindex("dense", metric="dot")
         with pytest.raises(InputError, match=r"the leg 'dense' is of backend faiss with kind flat.*'wings'"):
             collection.reindex("dense", wings=2)
-        with pytest.raises(StorageError, match="no leg 'splade': it has bm25, sparse, dense, graph"):
+        with pytest.raises(StorageError, match="no leg 'splade': it has bm25, sparse, weights, dense, graph"):
             collection.reindex("splade")
     with Collection.open(path) as collection:
         assert found(collection, "graph", "w0004 w0005")[0] == "d4"

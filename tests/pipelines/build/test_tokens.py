@@ -180,7 +180,8 @@ def test_a_reader_keeps_its_vectors_while_documents_are_replaced_and_compacted(t
         reader.refresh()
         changed = expected(encoder, [Document("d0003", "fire heat")], QUERIES)
         again = reader.index("tokens").score(queries, [["d0003"], ["d0003"]])
-        np.testing.assert_allclose(again, changed[:, 0], rtol=1e-5)
+        # The document was encoded in a batch, and here alone, which may round a number to another float16.
+        np.testing.assert_allclose(again, changed[:, 0], rtol=5e-4)
         reader.close()
     assert verify(tmp_path / "c") == []
 
