@@ -172,6 +172,7 @@ def test_reindex_changes_kind_and_parameters_with_no_encoder(path):
         "graph.1",
         "sparse.3",
         "tokens",
+        "weights",
     ]
     assert verify(path) == []
 
