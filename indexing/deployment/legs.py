@@ -13,7 +13,6 @@ from indexing.indexes.qdrant.engine import PointQuery, QdrantEngine
 from indexing.indexes.qdrant.filters import one_value, qdrant_filter
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.search import QdrantSearch, hits_of
-from indexing.indexes.qdrant.text_index import plain_texts
 from indexing.indexes.qdrant.text_query import QdrantTextIndex
 from indexing.indexes.registry import analysis_of
 
@@ -147,12 +146,7 @@ class DeployedLegs:
         return self._search_of(self.index(name))
 
     def _points(self, name: str, queries: Any) -> list[PointQuery]:
-        index = self.index(name)
-        if isinstance(index, QdrantBm25Index):
-            queries = index.query_weights(queries)
-        elif isinstance(index, QdrantTextIndex):
-            queries = plain_texts(queries)
-        return self._search(name).point_queries(queries)
+        return self._search(name).point_queries(self.index(name).engine_queries(queries))
 
     def _tenant_of(self, parsed: Filter | None) -> str | None:
         """Return the only tenant whose documents a filter keeps."""

@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 DEPLOYMENT = "deployment.json"
 """File with the layout, in the folder of an embedded engine."""
 _OWNED = (DEPLOYMENT, f".{DEPLOYMENT}.partial", "shard", "local")
-"""What a deployment writes into its folder."""
+"""Names of the files and folders that a deployment writes into its folder."""
 _METADATA = "retrieve"
 """Key of the layout in the metadata of a server's collection."""
 

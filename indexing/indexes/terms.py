@@ -1,7 +1,7 @@
 """Terms of the columns of term weights: their file, and what each adds to a score where no engine explains it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,5 +59,10 @@ def terms_by_score(index: Index, queries: "csr_matrix", hits: Hits, vocabulary: 
             for of_hit in summands:
                 if (score := next(scores)) > 0:
                     of_hit.append((vocabulary[column], score))
-        terms += [tuple(sorted(of_hit, key=lambda term: (-term[1], term[0]))) for of_hit in summands]
+        terms += map(largest_first, summands)
     return terms
+
+
+def largest_first(summands: Iterable[tuple[str, float]]) -> Terms:
+    """Return what terms add to a hit's score, the largest first, then by term."""
+    return tuple(sorted(summands, key=lambda term: (-term[1], term[0])))

@@ -39,7 +39,7 @@ def whole_weights(network: nn.Module) -> Iterator[None]:
 
 
 def fill_gradients(network: nn.Module) -> None:
-    """Give a gradient of 0 to weights that have none, such as BERT's unused pooler.
+    """Set the gradient to 0 for weights that have none, such as BERT's unused pooler.
 
     torch does not load the state of a divided optimizer that lacks a weight.
     """

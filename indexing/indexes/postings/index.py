@@ -21,6 +21,7 @@ from indexing.indexes.postings import files
 from indexing.indexes.postings.files import Stored
 from indexing.indexes.postings.segment import Segment, Terms, add_scaled
 from indexing.indexes.settings_json import SETTINGS
+from indexing.indexes.terms import largest_first
 from indexing.indexes.vectors import check_weights
 from indexing.inputs import local_path, whole_number
 from indexing.plurals import counted
@@ -172,7 +173,7 @@ class PostingsIndex(Index):
             for column, found, products in parts.terms:
                 for document, product in zip(found.tolist(), products.tolist(), strict=True):
                     summands[document].append((vocabulary[column], product))
-            explained += [tuple(sorted(one, key=lambda term: (-term[1], term[0]))) for one in summands]
+            explained += map(largest_first, summands)
         return explained
 
     def optimize(self) -> None:
@@ -328,7 +329,7 @@ class PostingsIndex(Index):
 
 
 class _Parts:
-    """What the terms of a query add to the scores of its candidates: (column, candidates, float32 summands) each."""
+    """Summands of a query's scores: for each term its column, the candidates that contain it, and float32 summands."""
 
     def __init__(self, documents: int) -> None:
         self.documents = documents

@@ -49,10 +49,10 @@ class Segment:
     def write(cls, folder: Path, number: int, rows: "csr_matrix") -> Self:
         """Write canonical weights [documents, columns] as a new segment, and return it mapped from its files."""
         columns = rows.tocsc()
-        arrays = columns.indptr.astype(np.int64), columns.indices.astype(np.int32), columns.data
         with writing(folder, number):
-            for part, array in zip(PARTS, arrays, strict=True):
-                save_array(folder, number, part, array)
+            save_array(folder, number, "starts", columns.indptr.astype(np.int64))
+            save_array(folder, number, "documents", columns.indices.astype(np.int32))
+            save_array(folder, number, "weights", columns.data)
         return cls.load(folder, number, rows.shape[0])
 
     @classmethod

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError
-from indexing.filters import Fields, FilterLike, batch_field_values
+from indexing.filters import Fields, batch_field_values
 from indexing.hits import Hits
 from indexing.indexes.base import Index, Terms
 from indexing.indexes.bm25_weights import (
@@ -210,15 +209,7 @@ class QdrantBm25Index(QdrantIndex):
             )
         return gone
 
-    def search(self, queries: Any, k: int, filter: FilterLike | None = None) -> Hits:
-        """Return the `k` best documents of each query, as `Bm25Index.search` does with plain words."""
-        return super().search(self.query_weights(queries), k, filter)
-
-    def score(self, queries: Any, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Score given candidates as `Index.score`."""
-        return super().score(self.query_weights(queries), doc_ids)
-
-    def query_weights(self, queries: Sequence[str]) -> Any:
+    def engine_queries(self, queries: Sequence[str]) -> Any:
         """Return how often each word occurs in each query: CSR [queries, `COLUMNS`].
 
         Raises
@@ -232,7 +223,7 @@ class QdrantBm25Index(QdrantIndex):
         """Return each hit's matched words with their parts of the score; see `Index.matched_terms`."""
         names = {column(word): word for words in self._analysis.words(list(queries)) for word in words}
         index = cast("Index", self._search)  # which scores weights
-        return terms_by_score(index, self.query_weights(queries), hits, cast("Sequence[str]", names))
+        return terms_by_score(index, self.engine_queries(queries), hits, cast("Sequence[str]", names))
 
     def analyze(self, words: Sequence[str]) -> list[str]:
         """Return each word as the analyzer makes it (stemmed, for instance); "" for a stopword."""

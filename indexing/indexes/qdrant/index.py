@@ -228,7 +228,7 @@ class QdrantIndex(Index):
         share a term. A filter that keeps at most `SCAN_BELOW` of all points is searched exactly.
         """
         self._check_open()
-        return self._search.search(queries, k, filter)
+        return self._search.search(self.engine_queries(queries), k, filter)
 
     def fused_search(
         self,
@@ -267,7 +267,11 @@ class QdrantIndex(Index):
     def score(self, queries: Queries, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Score given candidates exactly, as `Index.score`; `EMPTY_SCORE` for a document without token vectors."""
         self._check_open()
-        return self._search.score(queries, doc_ids)
+        return self._search.score(self.engine_queries(queries), doc_ids)
+
+    def engine_queries(self, queries: Any) -> Any:
+        """Return queries in the form that the engine takes: vectors, weights or texts."""
+        return queries
 
     def vectors(self, ids: Sequence[str]) -> NDArray[np.float32] | TokenVectors:
         """Return the kept vectors of these ids, [ids, dimension], or their token vectors, in float32.

@@ -10,17 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from numpy.typing import NDArray
-
 from indexing.documents import Document, check_ids
 from indexing.errors import InputError
-from indexing.filters import Fields, FilterLike, batch_field_values
+from indexing.filters import Fields, batch_field_values
 from indexing.hits import Hits
 from indexing.indexes.base import Terms
 from indexing.indexes.qdrant.engine import PointBatch
 from indexing.indexes.qdrant.index import QdrantIndex
 from indexing.indexes.qdrant.settings import TEXT, Engine, QdrantServer, QdrantSettings
 from indexing.indexes.qdrant.text_index import PLAIN, EngineText, Text, plain_texts
+from indexing.indexes.terms import largest_first
 from indexing.inputs import local_path
 from indexing.plurals import counted
 
@@ -76,13 +75,9 @@ class QdrantTextIndex(QdrantIndex):
             contents = [Text.of(row.contents if isinstance(row, Document) else row) for row in rows]
             self._engine.upsert(PointBatch(list(ids), {self._search.name(TEXT): contents}, values))
 
-    def search(self, queries: Any, k: int, filter: FilterLike | None = None) -> Hits:
-        """Return the `k` best documents of each query, a list of texts, as `Index.search`."""
-        return super().search(plain_texts(queries), k, filter)
-
-    def score(self, queries: Any, doc_ids: Sequence[Sequence[str]]) -> NDArray[Any]:
-        """Score given candidates as `Index.score`."""
-        return super().score(plain_texts(queries), doc_ids)
+    def engine_queries(self, queries: Any) -> list[str]:
+        """Return the queries as texts; raise `InputError` for one with operators."""
+        return plain_texts(queries)
 
     def matched_terms(self, queries: Any, hits: Hits, vocabulary: Sequence[str] | None = None) -> list[Terms] | None:
         """Return each hit's matched words, as the query has them, with their parts of the score.
@@ -107,7 +102,7 @@ class QdrantTextIndex(QdrantIndex):
                     if (part := score - before[at]) > _NEGLIGIBLE * score:
                         found[at].append((_without_marks(word), part))
                     before[at] = score
-            terms += [tuple(sorted(of_hit, key=lambda term: (-term[1], term[0]))) for of_hit in found]
+            terms += map(largest_first, found)
         return terms
 
 

@@ -203,7 +203,7 @@ def test_files_that_lucene_was_writing_when_it_was_killed_belong_to_the_collecti
 @pytest.mark.parametrize("place", ["inside", "legs/a/b"])
 @pytest.mark.parametrize("use", ["build", "overwrite", "backup", "restore", "deploy"])
 def test_nothing_is_built_inside_a_collection(collection, place, use):
-    """What lies inside would keep the collection from being replaced, and a backup would be lost with it."""
+    """A collection with a backup or a build inside it could not be replaced."""
     uses = {
         "build": lambda: build(collection / place),
         "overwrite": lambda: build(collection / place, overwrite=True),

@@ -375,7 +375,7 @@ class TestCommandLine:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         options: list[str], message: str, update: list[str],
     ) -> None:  # fmt: skip
-        """An option that cannot take effect is named, also if there is nothing to read."""
+        """An option without effect is refused by its name, even where there is nothing to read."""
         monkeypatch.chdir(tmp_path)
         write(tmp_path / "handbook/a.md", "text")
         command = ["index", "handbook", "--to", "index", "--quiet", "--no-dense"]
