@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.hits import Hits
-from indexing.indexes.base import Index, MatchingIds
+from indexing.indexes.base import MatchingIds
 from indexing.indexes.faiss import files as faiss_files
 from indexing.indexes.faiss import kinds as faiss_kinds
 from indexing.indexes.faiss import search as faiss_search
@@ -23,13 +23,11 @@ from indexing.indexes.faiss.kinds import FaissSettings
 from indexing.indexes.faiss.parts import Part, Parts
 from indexing.indexes.faiss.rescored import SignSearch
 from indexing.indexes.id_table import IdTable
+from indexing.indexes.placed import PlacedIndex
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.vectors import check_vectors, normalised
 from indexing.inputs import local_path, whole_number
 from indexing.plurals import counted
-
-if TYPE_CHECKING:
-    pass
 
 REBUILD_AT = 0.25
 """Replaced and deleted vectors are kept as tombstones; beyond this share of them, `commit` drops them."""
@@ -48,7 +46,7 @@ vectors finds .51, among 2% .66, 5% .84, 10% .97, 20% all.
 """
 
 
-class FaissIndex(Index):
+class FaissIndex(PlacedIndex):
     """Dense vectors under string ids.
 
     What was committed is mapped into memory and never changes. New vectors go to a later part of the same kind, which
@@ -76,11 +74,10 @@ class FaissIndex(Index):
         read_only: bool = False,
         matching: MatchingIds | None = None,
     ) -> None:
-        super().__init__(path, read_only=read_only)
+        super().__init__(path, ids, read_only=read_only, matching=matching)
         self.settings = stored.settings
-        self._stored, self._ids, self._sequence = stored, ids, stored.sequence
+        self._stored, self._sequence = stored, stored.sequence
         self._parts = Parts(path, stored.settings, parts, learning=stored.learning)
-        self._matching = matching
         self._buried = self._finishing = False
 
     @classmethod
@@ -159,11 +156,7 @@ class FaissIndex(Index):
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
-        self._check_writable()
-        if isinstance(ids, str):
-            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
-        places = np.unique(self._ids.positions(ids))
-        places = places[places >= 0]
+        places = self._places_to_delete(ids)
         if not len(places):
             return 0
         self._bury(places)
@@ -213,7 +206,7 @@ class FaissIndex(Index):
         self._check_open()
         k = whole_number(k, "k")
         vectors = self._checked(np.atleast_2d(queries))
-        places = None if filter is None else self._matching_places(filter)
+        places = None if filter is None else np.unique(self._matching_places(filter))
         wanted = min(k, len(self) if places is None else len(places))
         if not wanted or not len(vectors):
             return Hits.empty(len(vectors))
@@ -324,29 +317,9 @@ class FaissIndex(Index):
         parts = (part for part, _ in self._parts.placed() if part.growing or self.read_only)
         return sum(faiss_storage.memory_bytes(part.index) for part in parts)
 
-    def __len__(self) -> int:
-        self._check_open()
-        return self._ids.living
-
     def __contains__(self, doc_id: object) -> bool:
         self._check_open()
         return doc_id in self._ids
-
-    def _matching_places(self, filter: FilterLike) -> NDArray[np.int64]:
-        """Return the positions of the documents that a filter keeps."""
-        if self._matching is None:
-            raise InputError(
-                f"the index {self.path} keeps no metadata: search its collection, or open it with matching=…"
-            )
-        places = np.unique(self._ids.positions(self._matching(filter)))
-        return places[places >= 0]
-
-    def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        places = self._ids.positions(ids)
-        if (places < 0).any():
-            missing = ids[int(np.argmin(places))]
-            raise InputError(f"the id {missing!r} is not in the index {self.path}")
-        return places
 
     def _search_part(
         self, part: Part, start: int, vectors: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None

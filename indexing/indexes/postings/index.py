@@ -15,8 +15,9 @@ from indexing.filters import FilterLike
 from indexing.hits import Hits
 from indexing.indexes import base
 from indexing.indexes.array_files import first_small
-from indexing.indexes.base import Index, MatchingIds
+from indexing.indexes.base import MatchingIds
 from indexing.indexes.id_table import IdTable
+from indexing.indexes.placed import PlacedIndex
 from indexing.indexes.postings import files
 from indexing.indexes.postings.files import Stored
 from indexing.indexes.postings.segment import Segment, Terms, add_scaled
@@ -37,7 +38,7 @@ BLOCK = 64
 """Scores whose largest one is looked at first, to find the best few of all."""
 
 
-class PostingsIndex(Index):
+class PostingsIndex(PlacedIndex):
     """Sparse vectors over a vocabulary, found by their inner product with a query, exactly.
 
     Term by term, the weights of the documents that contain it are multiplied by the query's and added up in float32.
@@ -60,10 +61,9 @@ class PostingsIndex(Index):
         read_only: bool = False,
         matching: MatchingIds | None = None,
     ) -> None:
-        super().__init__(path, read_only=read_only)
-        self._stored, self._ids, self._segments = stored, ids, list(segments)
+        super().__init__(path, ids, read_only=read_only, matching=matching)
+        self._stored, self._segments = stored, list(segments)
         self._sequence, self._next = stored.sequence, stored.largest + 1
-        self._matching = matching
         self._waiting: list[csr_matrix] = []
         self._buried = False
         self._living: NDArray[np.bool_] | None = None
@@ -124,11 +124,7 @@ class PostingsIndex(Index):
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
-        self._check_writable()
-        if isinstance(ids, str):
-            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
-        places = np.unique(self._ids.positions(ids))
-        places = places[places >= 0]
+        places = self._places_to_delete(ids)
         self._bury(places)
         return len(places)
 
@@ -233,10 +229,6 @@ class PostingsIndex(Index):
         self._lifetime.closed = True
         self._segments, self._waiting, self._ids, self._living = [], [], IdTable(), None
 
-    def __len__(self) -> int:
-        self._check_open()
-        return self._ids.living
-
     def __contains__(self, doc_id: object) -> bool:
         self._check_open()
         return doc_id in self._ids
@@ -255,13 +247,8 @@ class PostingsIndex(Index):
             self._living = self._ids.alive()
         if filter is None:
             return self._living if self._ids.dead else None
-        if self._matching is None:
-            raise InputError(
-                f"the index {self.path} keeps no metadata: search its collection, or open it with matching=…"
-            )
-        places = self._ids.positions(self._matching(filter))
         kept = np.zeros(len(self._ids), np.bool_)
-        kept[places[places >= 0]] = True
+        kept[self._matching_places(filter)] = True
         return kept
 
     def _scores(self, terms: Terms) -> NDArray[np.float32]:
@@ -299,12 +286,6 @@ class PostingsIndex(Index):
                     add_scaled(of_segment[found], weights, weight, scores)
                     parts.terms.append((column, of_segment[found], weight * weights))
             yield parts, scores
-
-    def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        places = self._ids.positions(ids)
-        if (places < 0).any():
-            raise InputError(f"the id {ids[int(np.argmin(places))]!r} is not in the index {self.path}")
-        return places
 
     def _flush(self) -> None:
         """Write the weights that wait in memory to a segment."""

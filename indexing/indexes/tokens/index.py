@@ -15,8 +15,9 @@ from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
 from indexing.hits import Hits
 from indexing.indexes.array_files import first_small
-from indexing.indexes.base import Index, MatchingIds, StoredRows
+from indexing.indexes.base import MatchingIds, StoredRows
 from indexing.indexes.id_table import IdTable
+from indexing.indexes.placed import PlacedIndex
 from indexing.indexes.settings_json import SETTINGS
 from indexing.indexes.tokens import files, search
 from indexing.indexes.tokens.codebook import CODES_ONLY, Codebook
@@ -39,7 +40,7 @@ DEEPER = 4
 """At least this many documents get their full score for each hit that is asked for."""
 
 
-class TokenIndex(Index):
+class TokenIndex(PlacedIndex):
     """Token vectors under string ids, compared by MaxSim.
 
     A score is MaxSim over the vectors as they are kept: in float16 until centroids are learned, then in `bits` a
@@ -67,11 +68,10 @@ class TokenIndex(Index):
         matching: MatchingIds | None = None,
         stored_rows: StoredRows | None = None,
     ) -> None:
-        super().__init__(path, read_only=read_only)
+        super().__init__(path, ids, read_only=read_only, matching=matching)
         self.settings = stored.settings
-        self._stored, self._ids, self._book, self._segments = stored, ids, book, list(segments)
-        self._sequence = stored.sequence
-        self._matching, self._stored_rows = matching, stored_rows
+        self._stored, self._book, self._segments = stored, book, list(segments)
+        self._sequence, self._stored_rows = stored.sequence, stored_rows
         self._vectors: StoredVectors | None = None
         self._waiting: list[TokenVectors] = []
         self._changed = not stored.ids
@@ -139,11 +139,7 @@ class TokenIndex(Index):
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
-        self._check_writable()
-        if isinstance(ids, str):
-            raise InputError(f"ids must be a list of ids, not the string {ids!r}")
-        places = np.unique(self._ids.positions(ids))
-        places = places[places >= 0]
+        places = self._places_to_delete(ids)
         if len(places):
             self._ids.bury(places)
             self._touch()
@@ -256,10 +252,6 @@ class TokenIndex(Index):
         self._segments, self._waiting, self._ids, self._book = [], [], IdTable(), None
         self._vectors, self._stored_rows = None, None
 
-    def __len__(self) -> int:
-        self._check_open()
-        return self._ids.living
-
     def present(self, ids: Sequence[str]) -> NDArray[np.bool_]:
         """Return which of these ids the index holds, bool [ids]."""
         self._check_open()
@@ -303,20 +295,9 @@ class TokenIndex(Index):
             self._findable_mask = self._ids.alive() & (self._lengths() > 0)
         if filter is None:
             return self._findable_mask
-        if self._matching is None:
-            raise InputError(
-                f"the index {self.path} keeps no metadata: search its collection, or open it with matching=…"
-            )
-        places = self._ids.positions(self._matching(filter))
         kept = np.zeros(len(self._findable_mask), bool)
-        kept[places[places >= 0]] = True
+        kept[self._matching_places(filter)] = True
         return self._findable_mask & kept
-
-    def _known(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        places = self._ids.positions(ids)
-        if (places < 0).any():
-            raise InputError(f"the id {ids[int(np.argmin(places))]!r} is not in the index {self.path}")
-        return places
 
     def _queries(self, queries: Any) -> TokenVectors:
         if isinstance(queries, np.ndarray) and queries.ndim == 2:
