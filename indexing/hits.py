@@ -303,6 +303,14 @@ class Ranking(Sequence[Hit]):
         return f"Ranking({counted(len(self), 'hit')}: {shown}{', …' if len(self) > 3 else ''})"
 
 
+def best_with_ties(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Return the positions of the `k` best scores with all that tie with the last, ascending."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    last = np.partition(scores, len(scores) - k)[len(scores) - k]
+    return np.flatnonzero(scores >= last)
+
+
 def align(parts: Sequence[Hits]) -> tuple[StringArray, list[NDArray[np.int64]]]:
     """Map the codes of several `Hits` into one table, so that equal codes mean the same document.
 

@@ -12,7 +12,7 @@ from indexing.disk import sync
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
-from indexing.hits import Hits
+from indexing.hits import Hits, best_with_ties
 from indexing.indexes import base
 from indexing.indexes.array_files import first_small
 from indexing.indexes.base import MatchingIds
@@ -328,7 +328,4 @@ def best_positive(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         maxima = scores[: blocks * BLOCK].reshape(blocks, BLOCK).max(axis=1)
         least = np.partition(maxima, blocks - k)[blocks - k]
     found = np.flatnonzero(scores >= least if least > 0 else scores > 0)
-    if len(found) > k:
-        values = scores[found]
-        found = found[values >= np.partition(values, len(values) - k)[len(values) - k]]
-    return found
+    return found[best_with_ties(scores[found], k)]

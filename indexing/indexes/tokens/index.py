@@ -13,7 +13,7 @@ from indexing.disk import save_strings, sync
 from indexing.documents import check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import FilterLike
-from indexing.hits import Hits
+from indexing.hits import Hits, best_with_ties
 from indexing.indexes.array_files import first_small
 from indexing.indexes.base import MatchingIds, StoredRows
 from indexing.indexes.id_table import IdTable
@@ -266,7 +266,7 @@ class TokenIndex(PlacedIndex):
         positions = np.flatnonzero(allowed)
         for first, block in search.score_all(queries, positions, self._maxima):
             for row, every in enumerate(block, first):
-                kept = search.best_with_ties(every, k)
+                kept = best_with_ties(every, k)
                 rows.append(np.full(len(kept), row))
                 places.append(positions[kept])
                 scores.append(every[kept])

@@ -74,14 +74,6 @@ def find_candidates(
     return positions
 
 
-def best_with_ties(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Return the positions of the `k` best scores with all that tie with the last."""
-    if k >= len(scores):
-        return np.arange(len(scores))
-    last = np.partition(scores, len(scores) - k)[len(scores) - k]
-    return np.flatnonzero(scores >= last)
-
-
 def decoded(
     positions: NDArray[np.int64], segments: Sequence[Segment], book: Codebook | None
 ) -> list[NDArray[np.float32]]:
