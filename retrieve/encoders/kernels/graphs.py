@@ -4,7 +4,6 @@ A processor launches the kernels of a short query more slowly than a GPU runs th
 replays them with other tokens. A text is filled up to one of a few widths, so that few graphs are needed.
 """
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from indexing.locks import CopiedLock
 from retrieve.encoders.kernels.layout import Layout, concatenated
+from retrieve.encoders.kernels.parts import Parts
 from retrieve.encoders.kernels.unpadded import is_inference
 
 MAX_WIDTH = 256
@@ -55,7 +55,7 @@ class Graphs:
     def __init__(self) -> None:
         self._lock = CopiedLock()
         self._captured: dict[tuple[int, tuple[str, ...]], _Graph | None] = {}
-        self._parts: list[tuple[Any, str, Any, int]] | None = None
+        self._parts: Parts | None = None
         self._suitable = False
 
     def __reduce__(self) -> "tuple[type[Graphs], tuple[()]]":
@@ -77,9 +77,9 @@ class Graphs:
         if ids.device.type != "cuda" or len(ids) != 1 or ids.shape[1] > MAX_WIDTH or not is_inference(ids):
             return None
         with self._lock:
-            if self._parts is None or not _are_same(self._parts):
+            if self._parts is None or not self._parts.are_same():
                 self._captured.clear()
-                self._parts = list(_parts(model))
+                self._parts = Parts(model)
                 self._suitable = all(type(module).__module__.startswith(_PACKAGES) for module in model.modules())
             if not self._suitable or model.training:
                 return None
@@ -115,20 +115,3 @@ def _capture(model: nn.Module, inputs: dict[str, Tensor], mask: Tensor) -> _Grap
     finally:
         torch.cuda.set_stream(current)  # A capture that fails leaves its own stream as the current one.
     return _Graph(graph, held, attended, output)
-
-
-def _parts(model: nn.Module) -> Iterator[tuple[Any, str, Any, int]]:
-    """Yield each submodule and parameter with the dictionary that holds it and the address of its memory."""
-    for module in model.modules():
-        for name, child in module._modules.items():
-            yield module._modules, name, child, 0
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                yield module._parameters, name, parameter, parameter.data_ptr()
-
-
-def _are_same(parts: list[tuple[Any, str, Any, int]]) -> bool:
-    return all(
-        holder.get(name) is part and (not address or part.data_ptr() == address)
-        for holder, name, part, address in parts
-    )

@@ -22,6 +22,7 @@ from retrieve.encoders.kernels.layout import Layout
 from retrieve.encoders.kernels.memory import page_out
 from retrieve.encoders.kernels.onnx_graph import MICROSOFT, Graph
 from retrieve.encoders.kernels.packed_linear import MAX_BYTES, PackedLinear, is_gelu
+from retrieve.encoders.kernels.parts import Parts
 from retrieve.encoders.kernels.streams import usual_threads
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class ShortTexts:
 
     def __init__(self) -> None:
         self._lock = CopiedLock()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._session: tuple[Any, dict[str, Any]] | None = None
         _LIVE.add(self)
 
@@ -64,7 +65,7 @@ class ShortTexts:
             return None
         with self._lock:
             if self._parts is None or not self._parts.are_same():
-                self._parts = _Parts(stack)
+                self._parts = Parts(stack, versions=True)
                 self._session = _session(stack, rows[0], layout)
             session = self._session
         return None if session is None else _run(session[0], stack, rows[0])[None]
@@ -91,36 +92,6 @@ def _abandon_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_abandon_all)
-
-
-class _Parts:
-    """The submodules and parameters of a stack at one time."""
-
-    def __init__(self, stack: nn.Module) -> None:
-        modules = list(stack.modules())
-        self._children = [(each._modules, name, child) for each in modules for name, child in each._modules.items()]
-        self._parameters = [
-            (each._parameters, name, parameter, parameter.data_ptr(), _version(parameter))
-            for each in modules
-            for name, parameter in each._parameters.items()
-            if parameter is not None
-        ]
-
-    def are_same(self) -> bool:
-        """Return whether none has been replaced or changed in place."""
-        for children, name, child in self._children:
-            if children.get(name) is not child:
-                return False
-        for parameters, name, parameter, address, version in self._parameters:
-            if parameters.get(name) is not parameter or parameter.data_ptr() != address:
-                return False
-            if version is not None and parameter._version != version:
-                return False
-        return True
-
-
-def _version(parameter: Tensor) -> int | None:
-    return None if parameter.is_inference() else parameter._version
 
 
 def _is_short(rows: Tensor, layout: Layout) -> bool:
