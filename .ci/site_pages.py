@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PACKAGES = ("retrieve", "indexing", "pipelines")
 GUIDES = {
-    "Search": ("documents", "indexes", "collections", "search", "queries", "fusion", "late_interaction", "chunking"),
-    "Models": ("encoders", "remote", "similar_texts", "training"),
+    "Search": ("documents", "indexes", "collections", "search", "queries", "fusion", "reranking", "late_interaction", "chunking"),
+    "Models": ("encoders", "remote", "similar_texts", "training", "migration"),
     "Measure": ("evaluation", "evaluators", "measures", "results"),
-    "Run": ("serving", "adapters", "ray", "security"),
+    "Run": ("production", "batch-jobs", "serving", "deploy", "scale", "adapters", "ray", "security"),
     "Project": ("architecture", "dependencies"),
 }
 COMMANDS = "pipelines/commands"

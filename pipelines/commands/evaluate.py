@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, split_names
+from pipelines.commands.command import command, json_text, split_names
 from pipelines.commands.system_options import (
     add_scoring_options,
     add_system_options,
@@ -57,6 +57,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--name", metavar="NAME", help="name of the collection in the tables (its directory's name)")
     add_system_options(parser)
     add_scoring_options(parser)
+    parser.add_argument("--json", action="store_true", help="print the content of results.json instead of the tables")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
     check_options(options)
     with tempfile.TemporaryDirectory(prefix="retrieve-evaluate-") as temporary:
         results = _evaluate(options, Path(options.output or temporary))
-    print(terminal_tables(results))
-    if options.output:
+    print(json_text(results, indent=2) if options.json else terminal_tables(results))
+    if options.output and not options.json:
         report = "" if options.no_report else f"{options.output}/report.html, "
         print(
             f"\n{report}{options.output}/results.json, .csv, .md; {options.output}/runs/, {options.output}/per_query/"

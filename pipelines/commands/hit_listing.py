@@ -27,6 +27,8 @@ class Found:
     ----------
     query
         The query.
+    query_id
+        Its id in a file of queries; None without one.
     results
         The documents, or the chunks.
     parents
@@ -36,12 +38,21 @@ class Found:
     """
 
     query: str
+    query_id: str | None
     results: "SearchResults"
     parents: "ParentResults | None"
     highlights: "Sequence[Highlight]"
 
 
-def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks: bool, **options: Any) -> Found:
+def find(
+    pipeline: "SearchPipeline",
+    variants: Sequence[str],
+    *,
+    k: int,
+    chunks: bool,
+    query_id: str | None = None,
+    **options: Any,
+) -> Found:
     """Search for a query, given in one phrasing or several; for chunks return their documents, unless `chunks`."""
     from pipelines.search.highlight import highlight, token_highlight
     from pipelines.search.parents import holds_chunks, search_parents
@@ -62,7 +73,7 @@ def find(pipeline: "SearchPipeline", variants: Sequence[str], *, k: int, chunks:
         if stages.snapshot.manifest.first_leg("text") is None:
             # Without a leg that matches words, the tokens that met say more.
             marked = [token_highlight(result) or words for result, words in zip(shown, marked, strict=True)]
-        return Found(variants[0], results, parents, marked)
+        return Found(variants[0], query_id, results, parents, marked)
 
     return pipeline.in_one_state(found)
 
@@ -74,12 +85,13 @@ def as_json(found: Found, *, timings: bool) -> str:
         del answer["timings"]
     for hit, marked in zip(answer["hits"], found.highlights, strict=True):
         hit["highlights"] = [list(span) for span in marked.spans]
-    return json_text({"query": found.query, **answer})
+    named = {} if found.query_id is None else {"query_id": found.query_id}
+    return json_text({**named, "query": found.query, **answer})
 
 
 def as_table(found: Found, *, timings: bool) -> str:
     """Return the results as lines of text for a person."""
-    lines = [found.query]
+    lines = [found.query if found.query_id is None else f"{found.query_id}: {found.query}"]
     if found.parents is None:
         for result, marked in zip(found.results, found.highlights, strict=True):
             lines += _result(result, marked)

@@ -1,6 +1,7 @@
 """``retrieve index``: build a collection from a corpus, or update one."""
 
 import argparse
+import shlex
 import sys
 from dataclasses import asdict, replace
 from functools import cache
@@ -92,7 +93,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--sparse-backend",
         choices=backends_of("weights"),
-        help="the index of the sparse leg: impacts in Lucene, or Qdrant (impact)",
+        help="the index of the sparse leg: impacts in Lucene, exact postings without Java, or Qdrant (impact)",
     )
     parser.add_argument(
         "--late-interaction",
@@ -386,5 +387,5 @@ def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
     print(report)
     if report.skipped:
         print(f"  {counted(report.skipped, 'record')} skipped; {skipped_to} lists them with the reasons")
-    print(f'  next: retrieve search {options.to} "your question"')
+    print(f'  next: retrieve search {shlex.quote(options.to)} "your question"')
     return 0

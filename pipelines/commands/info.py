@@ -1,6 +1,7 @@
 """``retrieve info``: describe a collection."""
 
 import argparse
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         for remark in kind_of(leg.backend).remarks(leg.rows, leg.parameters):
             print(f"    {remark}")
         for note in kind_of(leg.backend).notes(Path(options.directory) / "legs" / leg.folder):
-            print(f"    {note}: `retrieve compact {options.directory}` restores the scores")
+            print(f"    {note}: `retrieve compact {shlex.quote(options.directory)}` restores the scores")
         if leg.encoder:
             factor = leg.encoder.get("pool_factor")
             pooling = "" if factor is None else f", documents' vectors pooled by {factor:g}"

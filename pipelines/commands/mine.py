@@ -1,11 +1,13 @@
 """``retrieve mine``: find hard negatives for queries with relevant documents."""
 
 import argparse
+import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
 from indexing.errors import InputError
-from pipelines.commands.command import command, positive
+from pipelines.commands.command import add_json_option, command, json_text, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -72,6 +74,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--scores", action="store_true", help="add scores to the texts")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -117,11 +120,11 @@ def run(options: argparse.Namespace) -> int:
             scorer_name=scorer_name,
             score_cache=options.score_cache,
             collection=state_of(collection.manifest),
-            show_progress=not options.quiet,
+            show_progress=not (options.quiet or options.json),
         )
-    print(summary)
-    if summary.rows:
-        print(f"  next: retrieve train reranker --data {options.output} --output my-reranker")
+    print(json_text(asdict(summary)) if options.json else summary)
+    if summary.rows and not options.json:
+        print(f"  next: retrieve train reranker --data {shlex.quote(options.output)} --output my-reranker")
     return 0
 
 

@@ -1,6 +1,7 @@
 """``retrieve pydocs``: write a test collection without a download."""
 
 import argparse
+import shlex
 from typing import Any
 
 from pipelines.commands.command import command
@@ -24,5 +25,5 @@ def run(options: argparse.Namespace) -> int:
     from pipelines.evaluation.pydocs import build_pydocs
 
     build_pydocs(options.folder)
-    print(f"{options.folder}: next: retrieve index {options.folder} --to my-collection")
+    print(f"{options.folder}: next: retrieve index {shlex.quote(options.folder)} --to my-collection")
     return 0

@@ -37,8 +37,8 @@ def add_parser(commands: Any) -> None:
         "--backend",
         "--dense-backend",
         choices=list(KINDS),
-        help="another kind of index for the same encoded documents: faiss or qdrant for vectors, impact or qdrant for "
-        "term weights, tokens or qdrant for token vectors, bm25 or qdrant for words",
+        help="another kind of index for the same encoded documents: faiss or qdrant for vectors, impact, "
+        "postings or qdrant for term weights, tokens or qdrant for token vectors, bm25 or qdrant for words",
     )
     add_index_options(parser)
     parser.add_argument("--k1", type=number_or_by_field, metavar="N", help="BM25's k1; by field: title=0.6,text=0.9")

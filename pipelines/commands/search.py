@@ -1,7 +1,7 @@
 """``retrieve search``: find the best documents for a query."""
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from indexing.errors import InputError
 from indexing.json_text import distinct_keys, parse_json
 from indexing.query_syntax import QUERY_SYNTAXES
-from pipelines.commands.command import command, json_filter, positive, standard_input_lines
+from indexing.plurals import counted
+from pipelines.commands.command import command, json_filter, json_text, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
 
 if TYPE_CHECKING:
@@ -40,14 +41,23 @@ def add_parser(commands: Any) -> None:
         'retrieve search my-collection "+vaccine -measles \\"herd immunity\\"~3" --query-syntax simple\n'
         'retrieve search my-collection "do they work?" --rewrite "do vaccines work against measles"\n'
         'retrieve search my-collection "how do vaccines work" --reranker late-interaction --max-ms 200\n'
-        "retrieve search my-collection - --json < questions.txt > answers.jsonl",
+        "retrieve search my-collection - --json < questions.txt > answers.jsonl\n"
+        "retrieve search my-collection --queries queries.jsonl -k 1000 --run my-run.trec",
     )
     parser.add_argument(
         "directory",
         metavar="DIR",
         help="a collection built by `retrieve index`; or a deployed one, its folder or http://HOST:6333/NAME",
     )
-    parser.add_argument("query", metavar="QUERY", help="the query; - reads one from each line of standard input")
+    parser.add_argument(
+        "query", metavar="QUERY", nargs="?", help="the query; - reads one from each line of standard input"
+    )
+    parser.add_argument(
+        "--queries",
+        metavar="FILE",
+        help="in place of QUERY: records with _id and text (.jsonl, .csv, .tsv, Parquet), or a folder in BEIR layout",
+    )
+    parser.add_argument("--run", metavar="FILE", dest="run_file", help="with --queries: write the hits as a TREC run")
     parser.add_argument("-k", type=positive, default=10, help="number of documents (10)")
     parser.add_argument(
         "--offset",
@@ -200,16 +210,11 @@ def _add_display(shown: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Search and print the results of each query."""
+    from pipelines.commands.search_run import write_run
     from pipelines.search import CONFIGURED, SearchPipeline
     from pipelines.search.opening import stated_config
 
-    if not options.query.strip():
-        raise InputError("the query is empty: write a query, or - to read queries from standard input")
-    for text in (options.query, *options.rewrite):
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError(f"the query {text!a} is not UTF-8: write it in UTF-8, as the terminal does")
-    if options.rewrite and options.query == "-":
-        raise InputError("--rewrite is for a single query: write it as QUERY, not - for standard input")
+    queries = _queries(options)
     filter, refine = json_filter(options.filter, "--where"), _refine(options)
     config = stated_config(options.directory, options.config)
     config = replace(config, reranker=_second_stage(options, config), legs=_legs(options, config))
@@ -227,17 +232,55 @@ def run(options: argparse.Namespace) -> int:
         request = {"k": options.k, "filter": filter, "explain": options.explain, "refine": refine}
         request |= {"query_syntax": options.query_syntax, "offset": options.offset, "tenant": options.tenant}
         request |= {"boosts": _boosts(options.boost), "facets": _facets(options)}
+        if options.run_file:
+            _print_run(options, write_run(pipeline, dict(queries), options.run_file, chunks=options.chunks, **request))
+            return 0
         render = as_json if options.json else as_table
-        for query in _queries(options.query):
-            found = find(pipeline, [query, *options.rewrite], chunks=options.chunks, **request)
+        for query_id, query in queries:
+            found = find(pipeline, [query, *options.rewrite], query_id=query_id, chunks=options.chunks, **request)
             print(render(found, timings=options.timings), flush=True)
     return 0
 
 
-def _queries(given: str) -> Iterator[str]:
-    if given != "-":
-        return iter([given])
-    return (query for line in standard_input_lines() if (query := line.strip()))
+def _queries(options: argparse.Namespace) -> Iterable[tuple[str | None, str]]:
+    """Return the queries with their ids, which only a file of queries has."""
+    from indexing.corpora.queries import read_queries
+
+    if (options.query is None) == (options.queries is None):
+        raise InputError("name what to search for: QUERY, - for lines of standard input, or --queries FILE")
+    for text in (options.query or "", *options.rewrite):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"the query {text!a} is not UTF-8: write it in UTF-8, as the terminal does")
+    if options.rewrite and options.query in (None, "-"):
+        raise InputError("--rewrite is for a single query: write it as QUERY")
+    if options.run_file:
+        _check_run_options(options)
+    if options.queries is not None:
+        return read_queries(options.queries).items()
+    if not options.query.strip():
+        raise InputError("the query is empty: write a query, or - to read queries from standard input")
+    if options.query != "-":
+        return [(None, options.query)]
+    return ((None, query) for line in standard_input_lines() if (query := line.strip()))
+
+
+def _check_run_options(options: argparse.Namespace) -> None:
+    if options.queries is None:
+        raise InputError("--run requires --queries FILE, because a run names queries by their ids")
+    given = next((name for name in ("explain", "timings", "facet") if getattr(options, name)), None)
+    if given is not None:
+        raise InputError(f"--{given} does not go with --run: a run has ids and scores only")
+
+
+def _print_run(options: argparse.Namespace, summary: Mapping[str, Any]) -> None:
+    if options.json:
+        print(json_text(summary))
+        return
+    lacking = f", {summary['without_hits']:,} without hits" if summary["without_hits"] else ""
+    print(
+        f"{summary['run']}: {counted(summary['hits'], 'hit')} for {counted(summary['queries'], 'query')}{lacking}, "
+        f"{summary['seconds']:.1f} s"
+    )
 
 
 def _second_stage(options: argparse.Namespace, config: "SearchConfig") -> "RerankerConfig | None":

@@ -1,6 +1,7 @@
 """``retrieve train``: fine-tune a model on rows, or a reranker on a collection and pairs."""
 
 import argparse
+import shlex
 import logging
 from typing import Any
 
@@ -164,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
     if not is_main():
         return 0
     print(report)
-    model = f"{settings.output}/final"
+    model = shlex.quote(f"{settings.output}/final")
     next_command = {
         "dense": f"retrieve index corpus.jsonl --to my-collection --dense {model}",
         "sparse": f"retrieve index corpus.jsonl --to my-collection --sparse {model}",
@@ -184,7 +185,8 @@ def _from_corpus(options: argparse.Namespace, settings: Any) -> int:
     report = train_on_corpus(settings, read_corpus(options.corpus), objective=options.objective)
     print(report)
     if report.is_gain:
-        print(f"  next: retrieve index {options.corpus} --to my-collection --dense {settings.output}/final")
+        model = shlex.quote(f"{settings.output}/final")
+        print(f"  next: retrieve index {shlex.quote(options.corpus)} --to my-collection --dense {model}")
     return 0
 
 
@@ -217,10 +219,11 @@ def _from_collection(options: argparse.Namespace, flags: dict[str, Any]) -> int:
         report = train_for_collection(settings, collection_settings, queries=queries, qrels=qrels)
     print(report)
     advice = "next" if report.comparison.is_gain else "next: use more queries (--limit) or epochs; or try it anyway"
-    print(f'  {advice}: retrieve search {options.collection} "your question" --reranker {settings.output}/final')
+    collection, model = shlex.quote(options.collection), shlex.quote(f"{settings.output}/final")
+    print(f'  {advice}: retrieve search {collection} "your question" --reranker {model}')
     print(
         f"  the model carries the weight {report.comparison.carried:g} of the first stage's score, measured on queries "
-        f"of {options.collection} only; for another collection: retrieve tune DIR … --reranker {settings.output}/final"
+        f"of {options.collection} only; for another collection: retrieve tune DIR … --reranker {model}"
     )
     return 0
 

@@ -1,6 +1,7 @@
 """``retrieve tune``: choose the fusion, and the weight of a reranker, from judged queries."""
 
 import argparse
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,9 +162,9 @@ def _weight(
 
 def _outcome(path: Path | None, directory: Path, write: str, *, remote: bool = False) -> str:
     if path is not None and remote:
-        return f"Written to {path}: `retrieve search {directory} --config {path}` calls that server from now on."
+        return f"Written to {path}: `retrieve search {shlex.quote(str(directory))} --config {shlex.quote(str(path))}` calls that server from now on."
     if path is not None:
-        return f"Written to {path}: `retrieve search {directory}` uses it from now on."
+        return f"Written to {path}: `retrieve search {shlex.quote(str(directory))}` uses it from now on."
     if write == "never":
         return "Nothing was written (--write never)."
     return "Nothing was written; --write always would write the choice anyway."
