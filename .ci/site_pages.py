@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PACKAGES = ("retrieve", "indexing", "pipelines")
 GUIDES = {
-    "Search": ("documents", "indexes", "collections", "search", "queries", "fusion", "reranking", "late_interaction", "chunking"),
+    "Search": (
+        "documents",
+        "indexes",
+        "collections",
+        "search",
+        "queries",
+        "fusion",
+        "reranking",
+        "late_interaction",
+        "chunking",
+    ),
     "Models": ("encoders", "remote", "similar_texts", "training", "migration"),
     "Measure": ("evaluation", "evaluators", "measures", "results"),
     "Run": ("production", "batch-jobs", "serving", "deploy", "scale", "adapters", "ray", "security"),

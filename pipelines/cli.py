@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from indexing.errors import RetrieveError
 from pipelines.commands import GROUPS
+from pipelines.commands.command import InPlaceOf
 
 LONGEST_ERROR = 900
 """Characters of an error's line."""
@@ -104,6 +105,9 @@ class _CommandParser(_Parser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the arguments as argparse does."""
         self._given = list(sys.argv[1:] if args is None else args)
+        for action in self._actions:
+            if isinstance(action, InPlaceOf):
+                action.decide(self._given)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

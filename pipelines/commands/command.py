@@ -5,8 +5,8 @@ import json
 import re
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
@@ -28,6 +28,28 @@ def command(commands: Any, name: str, run: Any, summary: str, example: str) -> a
     )
     parser.set_defaults(run=run)
     return parser
+
+
+class InPlaceOf(argparse.Action):
+    """Option that stands in place of a positional argument, which is required without it.
+
+    An optional positional argument would not be found behind an option: argparse takes it to be absent as soon as the
+    positional argument before it has been read.
+    """
+
+    def __init__(self, *args: Any, positional: argparse.Action, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._positional = positional
+
+    def decide(self, given: Sequence[str]) -> None:
+        """Make the positional argument optional if the option is given."""
+        flags = self.option_strings
+        named = any(text.partition("=")[0] in flags for text in takewhile(lambda text: text != "--", given))
+        self._positional.nargs, self._positional.required = ("?", False) if named else (None, True)
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        """Store the value."""
+        setattr(namespace, self.dest, values)
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

@@ -28,7 +28,7 @@ class Found:
     query
         The query.
     query_id
-        Its id in a file of queries; None without one.
+        Its id in a file of queries, else empty.
     results
         The documents, or the chunks.
     parents
@@ -38,7 +38,7 @@ class Found:
     """
 
     query: str
-    query_id: str | None
+    query_id: str
     results: "SearchResults"
     parents: "ParentResults | None"
     highlights: "Sequence[Highlight]"
@@ -50,7 +50,7 @@ def find(
     *,
     k: int,
     chunks: bool,
-    query_id: str | None = None,
+    query_id: str = "",
     **options: Any,
 ) -> Found:
     """Search for a query, given in one phrasing or several; for chunks return their documents, unless `chunks`."""
@@ -85,13 +85,13 @@ def as_json(found: Found, *, timings: bool) -> str:
         del answer["timings"]
     for hit, marked in zip(answer["hits"], found.highlights, strict=True):
         hit["highlights"] = [list(span) for span in marked.spans]
-    named = {} if found.query_id is None else {"query_id": found.query_id}
+    named = {"query_id": found.query_id} if found.query_id else {}
     return json_text({**named, "query": found.query, **answer})
 
 
 def as_table(found: Found, *, timings: bool) -> str:
     """Return the results as lines of text for a person."""
-    lines = [found.query if found.query_id is None else f"{found.query_id}: {found.query}"]
+    lines = [f"{found.query_id}: {found.query}" if found.query_id else found.query]
     if found.parents is None:
         for result, marked in zip(found.results, found.highlights, strict=True):
             lines += _result(result, marked)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.errors import InputError
 from indexing.json_text import distinct_keys, parse_json
-from indexing.query_syntax import QUERY_SYNTAXES
 from indexing.plurals import counted
-from pipelines.commands.command import command, json_filter, json_text, positive, standard_input_lines
+from indexing.query_syntax import QUERY_SYNTAXES
+from pipelines.commands.command import InPlaceOf, command, json_filter, json_text, positive, standard_input_lines
 from pipelines.commands.hit_listing import as_json, as_table, find
 
 if TYPE_CHECKING:
@@ -49,11 +49,13 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="a collection built by `retrieve index`; or a deployed one, its folder or http://HOST:6333/NAME",
     )
-    parser.add_argument(
-        "query", metavar="QUERY", nargs="?", help="the query; - reads one from each line of standard input"
+    query = parser.add_argument(
+        "query", metavar="QUERY", help="the query; - reads one from each line of standard input"
     )
     parser.add_argument(
         "--queries",
+        action=InPlaceOf,
+        positional=query,
         metavar="FILE",
         help="in place of QUERY: records with _id and text (.jsonl, .csv, .tsv, Parquet), or a folder in BEIR layout",
     )
@@ -242,12 +244,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _queries(options: argparse.Namespace) -> Iterable[tuple[str | None, str]]:
-    """Return the queries with their ids, which only a file of queries has."""
+def _queries(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
+    """Return the queries with their ids, empty where they are not from a file."""
     from indexing.corpora.queries import read_queries
 
-    if (options.query is None) == (options.queries is None):
-        raise InputError("name what to search for: QUERY, - for lines of standard input, or --queries FILE")
+    if options.queries is not None and options.query is not None:
+        raise InputError("--queries stands in place of QUERY: leave one of them out")
     for text in (options.query or "", *options.rewrite):
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(f"the query {text!a} is not UTF-8: write it in UTF-8, as the terminal does")
@@ -260,8 +262,8 @@ def _queries(options: argparse.Namespace) -> Iterable[tuple[str | None, str]]:
     if not options.query.strip():
         raise InputError("the query is empty: write a query, or - to read queries from standard input")
     if options.query != "-":
-        return [(None, options.query)]
-    return ((None, query) for line in standard_input_lines() if (query := line.strip()))
+        return [("", options.query)]
+    return (("", query) for line in standard_input_lines() if (query := line.strip()))
 
 
 def _check_run_options(options: argparse.Namespace) -> None:

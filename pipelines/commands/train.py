@@ -1,8 +1,8 @@
 """``retrieve train``: fine-tune a model on rows, or a reranker on a collection and pairs."""
 
 import argparse
-import shlex
 import logging
+import shlex
 from typing import Any
 
 from indexing.errors import InputError

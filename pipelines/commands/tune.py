@@ -161,10 +161,11 @@ def _weight(
 
 
 def _outcome(path: Path | None, directory: Path, write: str, *, remote: bool = False) -> str:
+    command = f"retrieve search {shlex.quote(str(directory))}"
     if path is not None and remote:
-        return f"Written to {path}: `retrieve search {shlex.quote(str(directory))} --config {shlex.quote(str(path))}` calls that server from now on."
+        return f"Written to {path}: `{command} --config {shlex.quote(str(path))}` calls that server from now on."
     if path is not None:
-        return f"Written to {path}: `retrieve search {shlex.quote(str(directory))}` uses it from now on."
+        return f"Written to {path}: `{command}` uses it from now on."
     if write == "never":
         return "Nothing was written (--write never)."
     return "Nothing was written; --write always would write the choice anyway."
