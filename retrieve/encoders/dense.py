@@ -11,6 +11,7 @@ from indexing.errors import InputError
 from indexing.inputs import flag, listed, whole_number
 from indexing.plurals import counted
 from indexing.token_vectors import TokenVectors
+from retrieve.encoders.array_output import check_out, fill, gather
 from retrieve.encoders.base import LoadArguments, Task
 from retrieve.encoders.compared import ComparesVectors, NamedSimilarity
 from retrieve.encoders.engine import TEXTS_PER_CHUNK, Chunk, check_finite
@@ -212,7 +213,7 @@ class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
         width, dtype = quantized_width(dimension, precision), quantized_type(precision)
         count = len(texts) if isinstance(texts, Sized) else None
         if out is not None:
-            _check_out(out, count, width, dtype)
+            check_out(out, count, width, dtype)
         blocks: Iterator[NDArray[Any]] = self.encode_stream(
             texts,
             task=task,
@@ -226,11 +227,11 @@ class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
             device=device,
         )
         if precision in ("int8", "uint8") and ranges is None:
-            vectors = _gather(blocks, dimension, np.dtype(np.float32), count)
+            vectors = gather(blocks, dimension, np.dtype(np.float32), count)
             blocks = iter([quantize(vectors, precision)])
         elif precision != "float32":
             blocks = (quantize(block, precision, ranges=ranges) for block in blocks)
-        encoded = _gather(blocks, width, dtype, count) if out is None else _fill(out, blocks)
+        encoded = gather(blocks, width, dtype, count) if out is None else fill(out, blocks)
         if single:
             encoded = encoded[0]
         if convert_to == "numpy":
@@ -367,35 +368,3 @@ class DenseEncoder(NamedSimilarity, ComparesVectors, PromptedEncoder):
         if truncate_dim is None:
             return self._full_dimension
         return min(whole_number(truncate_dim, "truncate_dim"), self._full_dimension)
-
-
-def _check_out(out: NDArray[Any], count: int | None, width: int, dtype: "np.dtype[Any]") -> None:
-    if out.ndim != 2 or out.shape[1] != width or (count is not None and len(out) != count):
-        expected = f"[{'texts' if count is None else count}, {width}]"
-        raise InputError(f"out must have the shape {expected}, not {list(out.shape)}")
-    if dtype == np.float32 and not np.issubdtype(out.dtype, np.floating):
-        raise InputError(f"out must hold floating-point numbers, not {out.dtype}")
-    if dtype != np.float32 and out.dtype != dtype:
-        raise InputError(f"out must hold {dtype} for this precision, not {out.dtype}")
-
-
-def _fill(out: NDArray[Any], blocks: Iterator[NDArray[Any]]) -> NDArray[Any]:
-    filled = 0
-    for block in blocks:
-        if filled + len(block) > len(out):
-            raise InputError(f"out has {counted(len(out), 'row')}, but there are more texts")
-        out[filled : filled + len(block)] = block
-        filled += len(block)
-    return out[:filled]
-
-
-def _gather(blocks: Iterator[NDArray[Any]], width: int, dtype: "np.dtype[Any]", count: int | None) -> NDArray[Any]:
-    """Join blocks into an array of `count` rows, or one that grows in place, so that the vectors never exist twice."""
-    if count is not None:
-        return _fill(np.empty((count, width), dtype), blocks)
-    gathered = np.empty((0, width), dtype)
-    for block in blocks:
-        filled = len(gathered)
-        gathered.resize((filled + len(block), width), refcheck=False)
-        gathered[filled:] = block
-    return gathered
