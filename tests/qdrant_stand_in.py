@@ -99,7 +99,9 @@ class StandIn:
         )
 
     def get(self, name: str, body: Any) -> Any:
-        return self.memory.get_collection(self.target(name))
+        described = self.memory.get_collection(self.target(name))
+        described.config.params.shard_number = self.describe[self.target(name)].shard_number or 1
+        return described
 
     def patch(self, name: str, body: Any) -> Any:
         return self.memory.update_collection(self.target(name), metadata=body["metadata"])

@@ -17,7 +17,7 @@ from indexing.collection.staging import hidden_sibling, write_lock
 from indexing.deployment.layout import Layout
 from indexing.disk import sync, write_json
 from indexing.errors import InputError, StorageError
-from indexing.indexes.qdrant.back_off import with_back_off
+from indexing.indexes.qdrant.back_off import BackOff
 from indexing.indexes.qdrant.client import ClientEngine
 from indexing.indexes.qdrant.edge import EdgeEngine
 from indexing.indexes.qdrant.engine import QdrantEngine
@@ -176,6 +176,7 @@ class ServerPlace(Place):
     ) -> None:
         self.url, self.name, self.where = url, name, f"{url.rstrip('/')}/{name}"
         self._server = QdrantServer(url, name, shard_number=shards, replication_factor=replicas)
+        self._back_off = BackOff()
         self._given = client
         self._client = client or self._connect()
         self._staged = ""
@@ -234,7 +235,7 @@ class ServerPlace(Place):
     def _asked(self, call: Callable[[], Result]) -> Result:
         """Return what a request finds, repeated after transient failures; a `StorageError` names the server."""
         try:
-            return with_back_off(call)
+            return self._back_off(call)
         except Exception as error:
             reason = " ".join(str(error).split())
             raise StorageError(

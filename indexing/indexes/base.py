@@ -234,6 +234,10 @@ class Index(Closing):
         """Return each word in the form that this index compares, "" for a stopword; None for kinds without words."""
         return None
 
+    def statistics_shards(self) -> int:
+        """Return the number of parts with document frequencies of their own: more than 1 only on a cluster."""
+        return 1
+
     @property
     def size_bytes(self) -> int:
         """Bytes on this machine's disk."""

@@ -38,7 +38,7 @@ class Bound:
     ----------
     setting
         ``exact``, ``rounded`` (term weights as whole numbers on one side), ``graph``, ``quantised``, ``shards`` (BM25
-        whose statistics are those of each tenant's shard on either side), or ``analysed`` (words are analysed in
+        whose statistics are those of each shard on either side), or ``analysed`` (words are analysed in
         another way on either side, so that scores are of other words).
     score
         Largest relative difference of a score.
@@ -206,12 +206,12 @@ def certify(
         ours, theirs = left.collection.manifest.legs, right.collection.manifest.legs
         common = [name for name in ours if name in theirs and ours[name].rows == theirs[name].rows]
         texts = list(asked.values())
-        sharded = any(_is_sharded(side.collection) for side in (left, right))
         comparisons = []
         for name in common:
             bound, scale = bound_of(ours[name], theirs[name]), scale_of(ours[name], theirs[name])
-            if ours[name].rows == "text" and bound.setting == "exact" and sharded:
-                bound = BOUNDS["shards"]
+            if ours[name].rows == "text" and bound.setting == "exact":
+                in_shards = any(side.collection.index(name).statistics_shards() > 1 for side in (left, right))
+                bound = BOUNDS["shards"] if in_shards else bound
             hits = right.leg(name).search(texts, k, filter=filter), left.leg(name).search(texts, k, filter=filter)
             comparisons.append(_compared(name, *hits, bound, scale, k, list(asked), qrels))
         if len(common) > 1 and len(common) == len(ours) == len(theirs):
@@ -254,10 +254,6 @@ def bound_of(one: Leg, other: Leg) -> Bound:
     if not all(kind.is_exact(leg.rows, leg.parameters) for kind, leg in kinds):
         return BOUNDS["graph"]
     return BOUNDS["rounded" if len(precisions) > 1 or scale_of(one, other) != 1 else "exact"]
-
-
-def _is_sharded(collection: Collection) -> bool:
-    return isinstance(collection, DeployedCollection) and collection.layout.sharded
 
 
 def _analyzer(leg: Leg) -> str:

@@ -1,4 +1,4 @@
-"""`with_back_off`: repeat a request to a Qdrant server while its failures are transient."""
+"""`BackOff`: repeat requests to a Qdrant server while their failures are transient."""
 
 import random
 import time
@@ -7,8 +7,23 @@ from typing import TypeVar
 
 TRIES = 7
 """Maximum number of attempts of a request; the waits between them double from half a second."""
+FIRST_TRIES = 4
+"""The same for a server that has not answered yet: some 5 s in all, enough for one that is starting."""
 
 Result = TypeVar("Result")
+
+
+class BackOff:
+    """The requests to one server, repeated by `with_back_off`; fewer times while it has never answered."""
+
+    def __init__(self) -> None:
+        self._answered = False
+
+    def __call__(self, call: Callable[[], Result]) -> Result:
+        """Return what a request finds."""
+        found = with_back_off(call, tries=TRIES if self._answered else FIRST_TRIES)
+        self._answered = True
+        return found
 
 
 def with_back_off(call: Callable[[], Result], *, tries: int = TRIES, first_wait: float = 0.5) -> Result:

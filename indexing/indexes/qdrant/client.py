@@ -11,7 +11,7 @@ from typing import Any
 
 from indexing.errors import SetupError, StorageError
 from indexing.filters.fields import Fields
-from indexing.indexes.qdrant.back_off import Result, with_back_off
+from indexing.indexes.qdrant.back_off import BackOff, Result
 from indexing.indexes.qdrant.client_models import dense_parameters, from_model, text_parameters, to_model
 from indexing.indexes.qdrant.engine import Point, PointBatch, PointQuery, ScoredIds, with_texts, without_texts
 from indexing.indexes.qdrant.filters import PAYLOAD, Conditions
@@ -58,6 +58,7 @@ class ClientEngine:
         self._where, self._models = where, models
         if schema.texts and not hasattr(models, "TextQuery"):
             raise SetupError("qdrant-client scores texts (TextQuery) from version 1.20: pip install -U qdrant-client")
+        self._back_off = BackOff()
         self._shards: ShardKeys | None = None
         if schema.sharded:
             assert schema.tenant is not None
@@ -150,6 +151,12 @@ class ClientEngine:
         """Return the exact number of points that match a filter."""
         result = self._retry(lambda: self._client.count(self._collection, count_filter=filter, exact=True))
         return int(result.count)
+
+    def shards(self) -> int:
+        """Return the number of shards of all shard keys; 1 in local mode."""
+        described = self._retry(lambda: self._client.get_collection(self._collection))
+        keys = 1 if self._shards is None else len(self._shards.known())
+        return keys * int(described.config.params.shard_number or 1)
 
     def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
         """Run a batch of queries in one call."""
@@ -355,7 +362,7 @@ class ClientEngine:
 
     def _retry(self, call: Callable[[], Result], consequence: str = "nothing was changed") -> Result:
         try:
-            return with_back_off(call)
+            return self._back_off(call)
         except StorageError:
             raise
         except Exception as error:

@@ -107,6 +107,10 @@ class EdgeEngine:
         """Return the exact number of points that match a filter."""
         return int(self._shard.count(self._edge.CountRequest(exact=True, filter=filter)))
 
+    def shards(self) -> int:
+        """Return 1."""
+        return 1
+
     def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
         """Run a batch of queries in one call."""
         batch = self._edge.QueryBatchRequest([self._request(query) for query in queries])

@@ -160,6 +160,9 @@ class QdrantEngine(Protocol):
     def count(self, filter: Any = None) -> int:
         """Return the exact number of points that match a filter."""
 
+    def shards(self) -> int:
+        """Return the number of shards; each has document frequencies of its own."""
+
     def query(self, queries: Sequence[PointQuery]) -> ScoredIds:
         """Run a batch of queries in one call."""
 

@@ -295,6 +295,11 @@ class QdrantIndex(Index):
             return None
         return terms_by_score(self, csr_matrix(queries), hits, vocabulary)
 
+    def statistics_shards(self) -> int:
+        """Return the number of shards that Qdrant keeps the points in."""
+        self._check_open()
+        return self._engine.shards()
+
     def optimize(self) -> None:
         """Build the graphs of new points (Edge), or wait until the server has."""
         self._check_writable()

@@ -10,10 +10,11 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from qdrant_client.http.exceptions import ResponseHandlingException
 from scipy import sparse
 
 from indexing.errors import InputError, StorageError
-from indexing.indexes.qdrant.back_off import with_back_off
+from indexing.indexes.qdrant.back_off import BackOff, with_back_off
 from indexing.indexes.qdrant.engine import point_id
 from indexing.indexes.qdrant.index import BothRows, QdrantIndex
 from indexing.indexes.qdrant.settings import QdrantServer
@@ -250,3 +251,21 @@ def test_an_error_that_will_not_pass_is_raised_at_once():
     with pytest.raises(KeyError):
         with_back_off(fails)
     assert len(calls) == 1
+
+
+def test_a_server_that_never_answers_is_asked_a_few_times_only(monkeypatch):
+    waits, calls = [], []
+    monkeypatch.setattr("indexing.indexes.qdrant.back_off.time.sleep", waits.append)
+    back_off = BackOff()
+
+    def unreachable() -> None:
+        calls.append(1)
+        raise ResponseHandlingException(ConnectionRefusedError("refused"))
+
+    with pytest.raises(ResponseHandlingException):
+        back_off(unreachable)
+    assert len(calls) == 4 and 3.5 <= sum(waits) <= 5.25
+    assert back_off(lambda: "an answer") == "an answer"
+    with pytest.raises(ResponseHandlingException):
+        back_off(unreachable)
+    assert len(calls) == 4 + 7
