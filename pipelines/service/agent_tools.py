@@ -227,10 +227,17 @@ class AgentRoute:
 
 
 def serve_stdio(config: ServeConfig) -> int:
-    """Serve agents on standard input and output until it ends; collections are opened meanwhile."""
+    """Serve agents on standard input and output until it ends; collections are opened meanwhile.
+
+    Raises
+    ------
+    RetrieveError
+        When a collection or model could not be opened, once standard input has ended.
+    """
+    service = Service(config)
 
     async def run() -> None:
-        service, stop = Service(config), asyncio.Event()
+        stop = asyncio.Event()
         holding = asyncio.create_task(service.hold(stop))
         try:
             await make_agent_server(service).run_stdio_async()
@@ -239,6 +246,8 @@ def serve_stdio(config: ServeConfig) -> int:
             await asyncio.gather(holding, return_exceptions=True)
 
     asyncio.run(run())
+    if service.failure is not None:
+        raise service.failure
     return 0
 
 

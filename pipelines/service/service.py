@@ -5,10 +5,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
 
+from indexing.collection.manifest import read_manifest
 from indexing.errors import RetrieveError
 from pipelines.models import Models
+from pipelines.search.opening import is_deployed
 from pipelines.service.access_log import log_event
 from pipelines.service.batcher import Batcher
 from pipelines.service.config import ServeConfig
@@ -35,10 +38,18 @@ class Service:
     ----------
     config
         What is served.
+
+    Raises
+    ------
+    RetrieveError
+        For a configuration that cannot be served, or a directory that is not a collection.
     """
 
     def __init__(self, config: ServeConfig) -> None:
         config.check()
+        for entry in config.collections.values():
+            if not is_deployed(entry.path):
+                read_manifest(Path(entry.path))  # a wrong path is reported before anything is opened
         self.config, self.metrics, self.models = config, Metrics(), Models()
         self.keys = KeyRing(load_keys(config.keys)) if config.keys is not None else KeyRing(open_to_all=True)
         self.state: State = "loading"
