@@ -151,12 +151,16 @@ def apply(function: Any, text: str) -> str:
 
 
 class _Attachment:
-    """Detaches its thread from Java when the thread ends; Java would keep a thread that ends attached."""
+    """Detaches its thread from Java when the thread ends; Java would keep a thread that ends attached.
+
+    Not in a forked process, which drops what its parent's other threads held: there a call of Java may never return.
+    """
 
     def __del__(self) -> None:
-        import jnius
+        if _process == os.getpid():
+            import jnius
 
-        jnius.detach()
+            jnius.detach()
 
 
 def _launch() -> None:

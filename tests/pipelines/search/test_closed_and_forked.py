@@ -111,9 +111,5 @@ class TestForked:
             "os.wait()\n"
             "print(len(pipeline.search('bread oven', 1)))\n"
         )
-        for _ in range(3):
-            ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-            # On a loaded machine a child was once seen to hang, as any fork of a process with threads may.
-            if "Timeout (" not in ran.stderr:
-                break
+        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         assert ran.stdout.split() == ["True"] * (2 if legs == ["dense"] else 4) + ["closed", "1"], ran.stderr

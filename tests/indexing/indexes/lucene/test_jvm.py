@@ -199,3 +199,23 @@ except KeyboardInterrupt:
 
     with Bm25Index.open(path) as index:
         assert len(index) == 1
+
+
+def test_a_forked_process_does_not_detach_the_threads_of_its_parent():
+    """A call of Java in a forked process hangs when a thread of the parent held one of Java's locks."""
+    code = (
+        "import os, threading\n"
+        "from indexing.indexes.lucene import jvm\n"
+        "jvm.start()\nimport jnius\n"
+        "started, done = threading.Event(), threading.Event()\n"
+        "def work():\n    jvm.start()\n    started.set()\n    done.wait()\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start()\nstarted.wait()\n"
+        "jnius.detach = lambda detach=jnius.detach: (print('detached in', os.getpid(), flush=True), detach())\n"
+        "print('parent is', os.getpid(), flush=True)\n"
+        "if os.fork() == 0:\n    os._exit(0)\n"
+        "os.wait()\ndone.set()\nthread.join()\n"
+    )
+    ran = python(code)
+    parent, *detached = ran.stdout.splitlines()
+    assert detached == [f"detached in {parent.split()[-1]}"], ran
