@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Self
 from indexing.collection.caught_up import CaughtUpIndex
 from indexing.collection.legs import codec, open_index
 from indexing.collection.manifest import Leg, Manifest, read_manifest
+from indexing.collection.matching import count_matching, those_matching
 from indexing.collection.staging import hidden_sibling
 from indexing.collection.store import DocumentStore
 from indexing.collection.stored_rows import stored_rows
@@ -162,6 +163,15 @@ class Snapshot(Closing):
     def matching(self, filter: FilterLike) -> list[str]:
         """Return the ids of the documents that a filter keeps; see `Collection.matching`."""
         return self.documents.matching(parse_filter(filter, self.manifest.fields), self.manifest.fields)
+
+    def those_matching(self, ids: Sequence[str], filter: FilterLike) -> set[str]:
+        """Return those of these ids, found by a search with this filter, whose documents match it."""
+        fields = self.manifest.fields
+        return those_matching(self.documents, ids, parse_filter(filter, fields), fields)
+
+    def count(self, filter: FilterLike) -> int:
+        """Return the number of documents that a filter keeps."""
+        return count_matching(self.documents, parse_filter(filter, self.manifest.fields), self.manifest.fields)
 
     def close(self, *, keep: "Iterable[Snapshot]" = ()) -> None:
         """Close the store, every index that none of `keep` uses, and what was built over this state."""

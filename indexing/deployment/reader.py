@@ -127,6 +127,15 @@ class DeployedSnapshot(Snapshot):
     def settle(self) -> None:
         """Do nothing: all legs are in the same points."""
 
+    def those_matching(self, ids: Sequence[str], filter: FilterLike) -> set[str]:
+        """Return all these ids: the search has read the points themselves."""
+        return set(ids)
+
+    def count(self, filter: FilterLike) -> int:
+        """Return the number of documents that a filter keeps."""
+        engine, fields = self.documents.engine, self.manifest.fields  # type: ignore[attr-defined]
+        return int(engine.count(qdrant_filter(parse_filter(filter, fields), fields, engine.conditions)))
+
     def _open_index(self, name: str) -> Index:
         self.leg(name)
         return self.legs.index(name)

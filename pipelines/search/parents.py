@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from indexing.collection.reader import Collection
 from indexing.collection.snapshot import Snapshot
-from indexing.collection.store import DocumentStore
 from indexing.corpora.chunked import CHUNK, PARENT_ID, assemble, is_chunk, siblings
 from indexing.documents import Document
+from indexing.errors import InputError
 from indexing.inputs import whole_number
 from pipelines.search.results import SearchResult, SearchResults
+from pipelines.search.tenants import Tenant, tenants_of
 
 if TYPE_CHECKING:
     from pipelines.search.pipeline import SearchPipeline
+    from pipelines.search.stages import Stages
 
 CHUNK_POOL = 100
 """Number of chunks that are searched for, to find their documents."""
@@ -122,19 +124,29 @@ def search_parents(
             results = pipeline.search(query, depth, **options)
         else:
             results = pipeline.multi_search(query, depth, **options)
-        return parents_of(results, stages.documents, k, better)
+        return parents_of(results, stages, k, better, options.get("tenant"))
 
     return pipeline.in_one_state(found)
 
 
-def parents_of(results: SearchResults, documents: DocumentStore, k: int, offset: int = 0) -> ParentResults:
-    """Return the `k` documents with the best of these chunks, without the first ones; see `search_parents`."""
+def parents_of(
+    results: SearchResults, stages: "Stages", k: int, offset: int = 0, tenant: Tenant | None = None
+) -> ParentResults:
+    """Return the `k` documents with the best of these chunks, without the first ones; see `search_parents`.
+
+    Parameters
+    ----------
+    stages
+        The state of the collection that was searched.
+    tenant
+        The tenants that the search was held to: all chunks of a document must be theirs, not only those it found.
+    """
     passages: dict[str, list[SearchResult]] = {}
     for result in results:
         passages.setdefault(_parent(result), []).append(result)
     best = list(passages.values())[offset : offset + k]
     wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
-    stored = iter(documents.get([doc_id for ids in wanted for doc_id in ids]))
+    stored = iter(_stored([doc_id for ids in wanted for doc_id in ids], stages, tenant))
     whole = [_assembled([next(stored) for _ in ids]) for ids in wanted]
     parents = [
         ParentResult(document, found[0].score, rank, tuple(found))
@@ -147,6 +159,20 @@ def holds_chunks(collection: Collection | Snapshot) -> bool:
     """Return whether a collection's documents are chunks, judged by the first one."""
     first = next(iter(collection.documents), None)
     return first is not None and is_chunk(first.metadata)
+
+
+def _stored(ids: Sequence[str], stages: "Stages", tenant: Tenant | None) -> list[Document]:
+    """Return documents by their ids; of other tenants' ones the error is that of missing ones."""
+    if tenant is None:
+        return stages.documents.get(ids)
+    named = {tenant} if isinstance(tenant, str) else set(tenant)
+    try:
+        found = stages.documents.get(ids)
+    except InputError:
+        found = []
+    if len(found) < len(ids) or any(named.isdisjoint(tenants_of(one, str(stages.tenants))) for one in found):
+        raise InputError("a document cannot be reassembled from chunks of its tenant: index it again")
+    return found
 
 
 def _parent(result: SearchResult) -> str:

@@ -261,7 +261,7 @@ class SearchPipeline(Following):
         offset: int | None = None,
         boosts: "Boosts | Boost | Sequence[Boost] | None" = None,
         facets: "Facets | Sequence[str] | None" = None,
-        tenant: str | None = None,
+        tenant: str | Sequence[str] | None = None,
     ) -> SearchResults:
         """Return the `k` best documents for one query.
 
@@ -286,7 +286,7 @@ class SearchPipeline(Following):
         facets
             Declared fields whose values are counted in ``results.facets``.
         tenant
-            Search only this tenant's documents, as a filter on the configured field of tenants does.
+            Search only the documents of this tenant, or of these, as a filter on the configured field of tenants does.
 
         Raises
         ------
@@ -378,7 +378,7 @@ class SearchPipeline(Following):
         filter: Any = None,
         budget: Budget | None = None,
         query_syntax: QuerySyntax | None = None,
-        tenant: str | None = None,
+        tenant: str | Sequence[str] | None = None,
         show_progress: bool = False,
     ) -> Hits:
         """Return the `Hits` of several queries without fetching documents, as for evaluation."""

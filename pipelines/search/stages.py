@@ -26,7 +26,7 @@ from pipelines.search.facets import Facets
 from pipelines.search.reading import read_queries, reading_notes
 from pipelines.search.refine import Refine
 from pipelines.search.results import Explanation, SearchResult, SearchResults
-from pipelines.search.tenants import check_tenant, with_tenant
+from pipelines.search.tenants import Tenant, check_tenant, with_tenant
 from retrieve.reranking.base import FIRST_STAGE
 from retrieve.reranking.budget import Budget
 from retrieve.retrievers import Bm25Retriever, DenseRetriever, Retriever
@@ -60,7 +60,7 @@ class SearchRequest:
     offset: int | None = None
     boosts: Boosts | None = None
     facets: Facets | None = None
-    tenant: str | None = None
+    tenant: Tenant | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", inputs.whole_number(self.k, "k"))
@@ -72,6 +72,8 @@ class SearchRequest:
         object.__setattr__(self, "boosts", Boosts.of(self.boosts))
         object.__setattr__(self, "facets", Facets.of(self.facets))
         check_tenant(self.tenant)
+        if self.tenant is not None and not isinstance(self.tenant, str):
+            object.__setattr__(self, "tenant", tuple(self.tenant))  # hashable, for the cache
         object.__setattr__(self, "explain", inputs.flag(self.explain, "explain"))
         if self.offset is not None:
             self._check_page()
@@ -154,7 +156,7 @@ class Stages:
         return max(depth, PAGE_WINDOW) if variants or depth > shallow else depth
 
     def filter(self, request: SearchRequest) -> Any:
-        """Return the filter of a search, with that of its tenant."""
+        """Return the filter of a search, with that of its tenant or tenants."""
         return with_tenant(request.filter, request.tenant, self.tenants, self.snapshot)
 
     def answer(self, queries: Sequence[str], request: SearchRequest, trace: Trace) -> list[SearchResults]:
@@ -177,7 +179,18 @@ class Stages:
         """Return the hits of the first stage, with the provenance of each leg."""
         depth = self.depth(request, variants=variants)
         hits = self.retriever.search(queries, depth, filter=self.filter(request), trace=trace)
-        return hits if hits.legs else hits.as_leg(self.retriever.name)
+        hits = hits if hits.legs else hits.as_leg(self.retriever.name)
+        return hits if request.tenant is None else self._of_tenant(hits, request)
+
+    def _of_tenant(self, hits: Hits, request: SearchRequest) -> Hits:
+        """Leave out hits whose documents belong to other tenants by now.
+
+        After a kill a leg may be behind the documents: it finds a document by its former tenant, and the document's
+        present text is another tenant's.
+        """
+        ids = hits.doc_ids
+        kept = self.snapshot.those_matching(ids, with_tenant(None, request.tenant, self.tenants, self.snapshot))
+        return hits.where(np.fromiter((doc_id in kept for doc_id in ids), np.bool_, len(ids)))
 
     def rerank(self, queries: Sequence[str], hits: Hits, request: SearchRequest, trace: Trace) -> Hits:
         """Return the hits as the reranker orders them; without a reranker, unchanged."""

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pipelines.service.agent_tools import AgentRoute, make_agent_server
+from pipelines.service.agent_route import AgentRoute
 from pipelines.service.answers import ExactJson
 from pipelines.service.collection_api import COLLECTION_ENDPOINTS
 from pipelines.service.endpoint import Call, Endpoint
@@ -91,7 +91,7 @@ def make_app(service: Service, on_end: Callable[[], None]) -> Envelope:
         exception_handlers={HTTPException: _no_route},
         lifespan=lifespan,
     )
-    agents = AgentRoute(starlette, service, make_agent_server(service))
+    agents = AgentRoute(starlette, service)
     hosts = config.allowed_hosts or (LOOPBACK_NAMES if config.loopback else ())
     return Envelope(agents, metrics=service.metrics, hosts=hosts)
 

@@ -13,8 +13,12 @@ from pipelines.service.search_body import SearchBody
 from pipelines.service.served import ServedCollection
 from pipelines.service.served_models import short_name
 from pipelines.service.tracing import retrieval_span
+from pipelines.service.writing import Write
 
 CHARS_PER_TOKEN = 4
+
+OF_ALL_TENANTS = ("sequence", "latest_sequence", "refreshed")
+"""Values of a description that tell when any tenant writes; a caller that is bound to tenants does not get them."""
 
 DOCUMENTS: Mapping[str, Any] = {
     "type": "array",
@@ -80,10 +84,12 @@ class DeleteBody:
 
 async def search(call: Call) -> Any:
     """Answer one search."""
-    served, body = _collection(call), call.body
+    served, body = collection_of(call), call.body
     body.check(call.service.config.limits)
     with retrieval_span(served.name, body.k) as span:
-        answer = await call.service.find(served, body, deadline=call.deadline, timed=call.timed, owner=call.owner)
+        answer = await call.service.find(
+            served, body, caller=call.caller, deadline=call.deadline, timed=call.timed, owner=call.owner
+        )
         for stage, milliseconds in answer.results.timings.items():
             span.set_attribute(f"retrieve.stage.{stage}_ms", milliseconds)
     shown = await asyncio.to_thread(served.shown, body, answer)
@@ -92,23 +98,26 @@ async def search(call: Call) -> Any:
     record |= {"degraded": sorted(shown["failures"]), "cached": shown["cached"], "stages": shown["timings"]}
     if call.service.config.log_queries:
         record["query"] = " | ".join(body.queries)[:1000]
+    if call.caller.bound:
+        del shown["sequence"]  # it counts the writes of all tenants
     return {**shown, "request_id": call.request.scope["request_id"]}
 
 
 async def describe_all(call: Call) -> Any:
     """Describe every collection in short."""
-    return {"collections": [_short(call, served) for served in call.service.collections.values()]}
+    served = call.service.visible(call.caller).values()
+    return {"collections": await asyncio.to_thread(lambda: [_short(call, one) for one in served])}
 
 
 async def describe(call: Call) -> Any:
     """Describe one collection."""
-    return await asyncio.to_thread(_long, call, _collection(call))
+    return await asyncio.to_thread(_long, call, collection_of(call))
 
 
 async def get_document(call: Call) -> Any:
     """Return one document."""
-    served, doc_id = _collection(call), call.parameter("id")
-    document = await asyncio.to_thread(served.document, doc_id)
+    served, doc_id = collection_of(call), call.parameter("id")
+    document = await asyncio.to_thread(served.document, doc_id, call.caller)
     if document is None:
         raise ServiceError(404, f"there is no document {doc_id!r} in {served.name!r}")
     return document_json(document)
@@ -143,7 +152,7 @@ async def delete_documents(call: Call) -> Any:
 
 async def refresh(call: Call) -> Any:
     """Move searches to what other processes have committed."""
-    served = _collection(call)
+    served = collection_of(call)
     await asyncio.to_thread(served.refresh)
     return _short(call, served)
 
@@ -178,37 +187,37 @@ def document_json(document: Document) -> dict[str, Any]:
 
 
 async def _write(call: Call, kind: str, items: Sequence[Any] | Mapping[str, Any]) -> Any:
-    served = _collection(call)
+    served = collection_of(call)
     writes = call.service.writes.get(served.name)
     if writes is None:
         raise ServiceError(403, "this service is read-only", "start it with --writable", code="read_only")
     cost = 1 + sum(len(item.contents) for item in items if isinstance(item, Document)) // CHARS_PER_TOKEN
     # A batch joins writes of one kind only, so that an upsert and a delete keep their order.
-    count = await writes.submit(kind, items, cost=cost, deadline=call.deadline, owner=call.owner)
+    count = await writes.submit(kind, Write(items, call.caller), cost=cost, deadline=call.deadline, owner=call.owner)
+    if isinstance(count, ServiceError):
+        raise count
     call.record["collection"] = served.name
     return {"collection": served.name, "upserted" if kind == "upsert" else "deleted": count}
 
 
-def _collection(call: Call) -> ServedCollection:
-    name = call.parameter("name")
-    found: ServedCollection | None = call.service.collections.get(name)
-    if found is None:
-        known = ", ".join(call.service.collections) or "none"
-        raise ServiceError(404, f"there is no collection {name!r}", f"collections: {known}")
+def collection_of(call: Call) -> ServedCollection:
+    """Return the collection that a request names in its path."""
+    found: ServedCollection = call.service.collection(call.parameter("name"), call.caller)
     return found
 
 
 def _short(call: Call, served: ServedCollection) -> dict[str, Any]:
     manifest = served.pipeline.collection.manifest
-    return {
+    short = {
         "name": served.name,
         "description": served.entry.description,
-        "documents": served.documents,
+        "documents": served.count(call.caller),
         "sequence": served.sequence,
         "fields": dict(manifest.fields),
         "legs": list(manifest.legs),
         "writable": served.name in call.service.writes,
     }
+    return {name: value for name, value in short.items() if not (call.caller.bound and name in OF_ALL_TENANTS)}
 
 
 def _long(call: Call, served: ServedCollection) -> dict[str, Any]:
@@ -217,13 +226,13 @@ def _long(call: Call, served: ServedCollection) -> dict[str, Any]:
         name: {
             "rows": leg.rows,
             "backend": leg.backend,
-            "documents": leg.count,
+            **({} if call.caller.bound else {"documents": leg.count}),
             "encoder": (leg.encoder or {}).get("name"),
         }
         for name, leg in manifest.legs.items()
     }
     configured = config.reranker
-    return {
+    described = {
         **_short(call, served),
         "latest_sequence": served.latest_sequence,
         "refreshed": served.refreshed,
@@ -233,28 +242,54 @@ def _long(call: Call, served: ServedCollection) -> dict[str, Any]:
         "reranker": None if configured is None else short_name(configured.model),
         "rerankers": served.rerankers,
         "chunks": served.chunks,
-        "tenants": config.tenants,
+        "tenants": served.tenants,
         "judging": call.service.config.judge is not None,
     }
+    return {name: value for name, value in described.items() if not (call.caller.bound and name in OF_ALL_TENANTS)}
 
 
 _COLLECTION = "/v1/collections/{name}"
 
 COLLECTION_ENDPOINTS = (
-    Endpoint("GET", "/v1/collections", describe_all, "List the collections."),
-    Endpoint("GET", _COLLECTION, describe, "Describe a collection."),
-    Endpoint("GET", f"{_COLLECTION}/info", describe, "Describe a collection."),
-    Endpoint("POST", f"{_COLLECTION}/search", search, "Search a collection.", SearchBody),
-    Endpoint("GET", f"{_COLLECTION}/documents/{{id:path}}", get_document, "Return a document."),
+    Endpoint("GET", "/v1/collections", describe_all, "List the collections.", apart="filtered"),
+    Endpoint("GET", _COLLECTION, describe, "Describe a collection.", apart="filtered"),
+    Endpoint("GET", f"{_COLLECTION}/info", describe, "Describe a collection.", apart="filtered"),
+    Endpoint("POST", f"{_COLLECTION}/search", search, "Search a collection.", SearchBody, apart="filtered"),
+    Endpoint("GET", f"{_COLLECTION}/documents/{{id:path}}", get_document, "Return a document.", apart="filtered"),
     Endpoint(
-        "PUT", f"{_COLLECTION}/documents", put_documents, "Add or replace documents.", DocumentsBody, scope="write"
+        "PUT",
+        f"{_COLLECTION}/documents",
+        put_documents,
+        "Add or replace documents.",
+        DocumentsBody,
+        scope="write",
+        apart="owned",
     ),
     Endpoint(
-        "PUT", f"{_COLLECTION}/documents/{{id:path}}", put_document, "Add or replace a document.", DocumentBody, "write"
+        "PUT",
+        f"{_COLLECTION}/documents/{{id:path}}",
+        put_document,
+        "Add or replace a document.",
+        DocumentBody,
+        scope="write",
+        apart="owned",
     ),
-    Endpoint("DELETE", f"{_COLLECTION}/documents/{{id:path}}", delete_document, "Delete a document.", scope="write"),
     Endpoint(
-        "POST", f"{_COLLECTION}/delete", delete_documents, "Delete documents by ids or a filter.", DeleteBody, "write"
+        "DELETE",
+        f"{_COLLECTION}/documents/{{id:path}}",
+        delete_document,
+        "Delete a document.",
+        scope="write",
+        apart="owned",
+    ),
+    Endpoint(
+        "POST",
+        f"{_COLLECTION}/delete",
+        delete_documents,
+        "Delete documents by ids or a filter.",
+        DeleteBody,
+        scope="write",
+        apart="owned",
     ),
     Endpoint("POST", f"{_COLLECTION}/refresh", refresh, "Move searches to what was committed since.", scope="write"),
 )

@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from pipelines.service.answers import ExactJson, error_answer
 from pipelines.service.bodies import read_body, read_json
+from pipelines.service.callers import NOBODY, Apart, Caller, Scope
 from pipelines.service.errors import CLIENT_GONE, ClientGone, Dialect, ServiceError, as_service_error, unavailable
-from pipelines.service.keys import Scope
 from pipelines.service.service import Service
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ class Call:
         The service.
     request
         The request.
+    caller
+        Who sends it.
     body
         Its body, in the endpoint's dataclass; None for an endpoint without.
     deadline
@@ -42,6 +44,7 @@ class Call:
 
     service: Service
     request: Request
+    caller: Caller
     body: Any
     deadline: float
     timed: bool
@@ -56,7 +59,7 @@ class Call:
     def owner(self) -> str:
         """Who asks: the id of the API key, or the client's address."""
         client = self.request.client
-        return str(self.record.get("key_id") or (client.host if client is not None else ""))
+        return str(self.caller.id or (client.host if client is not None else ""))
 
     def parameter(self, name: str) -> str:
         """Return a part of the path."""
@@ -85,6 +88,8 @@ class Endpoint:
         Reads the request's JSON into the value of `Call.body`, in place of the dataclass.
     always
         Answered also while the service loads or drains.
+    apart
+        How it keeps tenants apart. None refuses an API key that is bound to tenants.
     """
 
     method: str
@@ -96,6 +101,7 @@ class Endpoint:
     dialect: Dialect = "retrieve"
     reads: Callable[[Any], Any] | None = None
     always: bool = False
+    apart: Apart | None = None
 
     def route(self, service: Service) -> Route:
         """Return the route that answers for a service."""
@@ -118,8 +124,14 @@ class Endpoint:
         return Route(self.path, answer, methods=[self.method], name=f"{self.method} {self.path}")
 
     async def _answer(self, service: Service, request: Request) -> Response:
+        caller = NOBODY
         if self.scope is not None:
-            request.scope["record"]["key_id"] = service.keys.check(request.headers, self.scope)
+            caller = service.keys.check(request.headers, self.scope)
+            request.scope["record"]["key_id"] = caller.id
+            if caller.bound and self.apart is None:
+                raise ServiceError(
+                    403, "this route is not for API keys that are bound to tenants", "use a key of all documents"
+                )
         if not self.always and not service.ready:
             raise unavailable(f"the server is {service.state}", "wait until GET /readyz answers 200", 1)
         deadline, timed = _deadline(request, service.config.limits.request_seconds)
@@ -127,7 +139,7 @@ class Endpoint:
         if self.body is not None:
             content = await read_json(request, service.config.limits)
             body = self.reads(content) if self.reads is not None else read_body(self.body, content)
-        call = Call(service, request, body, deadline, timed)
+        call = Call(service, request, caller, body, deadline, timed)
         answer = await _unless_gone(request, self.handler(call)) if self.body is not None else await self.handler(call)
         return answer if isinstance(answer, Response) else ExactJson(answer)
 

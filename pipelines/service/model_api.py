@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -375,17 +376,20 @@ def _base64(vector: NDArray[np.floating]) -> str:
     return base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
 
 
+_given = partial(Endpoint, apart="no documents")
+"""A route that reads the texts of its request, and no documents of a collection."""
+
 MODEL_ENDPOINTS = (
-    Endpoint("GET", "/v1/models", openai_models, "List the models.", dialect="openai"),
-    Endpoint("POST", "/v1/embeddings", openai_embeddings, "Embed texts (OpenAI).", OpenAiEmbeddings, dialect="openai"),
-    Endpoint("POST", "/v2/rerank", cohere_rerank, "Rerank documents (Cohere).", CohereRerank, dialect="cohere"),
-    Endpoint("POST", "/v1/rerank", rerank, "Rerank documents (Jina, vLLM).", Rerank, dialect="openai"),
-    Endpoint("POST", "/rerank", rerank, "Rerank texts (text-embeddings-inference).", Rerank, dialect="tei"),
-    Endpoint("POST", "/embed", tei_embed, "Embed texts (text-embeddings-inference).", TeiEmbed, dialect="tei"),
-    Endpoint(
+    _given("GET", "/v1/models", openai_models, "List the models.", dialect="openai"),
+    _given("POST", "/v1/embeddings", openai_embeddings, "Embed texts (OpenAI).", OpenAiEmbeddings, dialect="openai"),
+    _given("POST", "/v2/rerank", cohere_rerank, "Rerank documents (Cohere).", CohereRerank, dialect="cohere"),
+    _given("POST", "/v1/rerank", rerank, "Rerank documents (Jina, vLLM).", Rerank, dialect="openai"),
+    _given("POST", "/rerank", rerank, "Rerank texts (text-embeddings-inference).", Rerank, dialect="tei"),
+    _given("POST", "/embed", tei_embed, "Embed texts (text-embeddings-inference).", TeiEmbed, dialect="tei"),
+    _given(
         "POST", "/embed_sparse", tei_embed_sparse, "Term weights (text-embeddings-inference).", TeiEmbed, dialect="tei"
     ),
-    Endpoint("POST", "/similarity", tei_similarity, "Cosines of sentences.", TeiSimilarity, dialect="tei"),
-    Endpoint("POST", "/", tei_embed, "Embed texts (text-embeddings-inference).", TeiEmbed, dialect="tei"),
-    Endpoint("GET", "/info", tei_info, "Describe the model (text-embeddings-inference).", dialect="tei"),
+    _given("POST", "/similarity", tei_similarity, "Cosines of sentences.", TeiSimilarity, dialect="tei"),
+    _given("POST", "/", tei_embed, "Embed texts (text-embeddings-inference).", TeiEmbed, dialect="tei"),
+    _given("GET", "/info", tei_info, "Describe the model (text-embeddings-inference).", dialect="tei"),
 )

@@ -57,6 +57,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.scope is not None:
         operation["security"] = [{"key": []}, {}]
         operation["x-scope"] = endpoint.scope
+        operation["x-tenants"] = endpoint.apart or "refused"
     if endpoint.body is not None:
         content = {"application/json": {"schema": schema(endpoint.body)}}
         operation["requestBody"] = {"required": True, "content": content}

@@ -38,9 +38,10 @@ async def judge(call: Call) -> Any:
     judgements, body = call.service.judgements, call.body
     if judgements is None:
         raise ServiceError(403, "this service stores no judgements", "start it with --judge FILE", code="read_only")
-    served = call.service.collections.get(body.collection)
-    if served is None:
-        raise ServiceError(404, f"there is no collection {body.collection!r}")
+    served = call.service.collection(body.collection, call.caller)
+    if call.caller.bound and await asyncio.to_thread(served.document, body.doc_id, call.caller) is None:
+        # A later judgement replaces an earlier one, which may be another tenant's.
+        raise ServiceError(404, f"there is no document {body.doc_id!r} in {served.name!r}")
     query_id = await asyncio.to_thread(judgements.add, body.query, body.doc_id, body.grade)
     return {"query_id": query_id, "doc_id": body.doc_id, "grade": body.grade}
 
@@ -49,5 +50,5 @@ PAGE_ENDPOINTS = (
     Endpoint("GET", "/", _file("index.html"), "The search page.", scope=None, always=True),
     Endpoint("GET", "/page.css", _file("page.css"), "Style of the page.", scope=None, always=True),
     Endpoint("GET", "/page.js", _file("page.js"), "Script of the page.", scope=None, always=True),
-    Endpoint("POST", "/v1/judgements", judge, "Judge a document.", JudgementBody, scope="write"),
+    Endpoint("POST", "/v1/judgements", judge, "Judge a document.", JudgementBody, scope="write", apart="filtered"),
 )

@@ -54,7 +54,8 @@ class SearchBody:
     filter
         Only documents that match: an object over the collection's declared fields.
     tenant
-        Only this tenant's documents, by the collection's configured field of tenants.
+        Only documents of this tenant, or of these, by the collection's configured field of tenants; by default those of
+        the tenants that the API key is bound to.
     legs
         Search these legs only.
     fusion
@@ -111,7 +112,7 @@ class SearchBody:
     boosts: Any = None
     facets: tuple[str, ...] | None = None
     facets_over: Literal["hits", "match"] = "hits"
-    tenant: str | None = None
+    tenant: str | tuple[str, ...] | None = None
 
     @property
     def queries(self) -> tuple[str, ...]:

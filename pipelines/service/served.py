@@ -21,7 +21,9 @@ from pipelines.search.pipeline import SearchPipeline
 from pipelines.search.query_variants import answer_variants
 from pipelines.search.results import SearchResult, SearchResults
 from pipelines.search.stages import SearchRequest, Stages
+from pipelines.search.tenants import with_tenant
 from pipelines.service.batcher import Batch
+from pipelines.service.callers import Caller
 from pipelines.service.config import CollectionEntry, ModelEntry
 from pipelines.service.errors import ServiceError
 from pipelines.service.metrics import Metrics
@@ -101,11 +103,19 @@ class ServedCollection:
             found.append(("cross-encoder", short_name(configured.model), cross))
         return found
 
-    def document(self, doc_id: str) -> Document | None:
-        """Return a document; None when there is none with this id."""
+    def document(self, doc_id: str, caller: Caller) -> Document | None:
+        """Return a document that a caller sees; None when there is none with this id."""
         with self.pipeline.reading() as (stages, _):
             store = stages.documents
-            return store.get([doc_id])[0] if doc_id in store.alive([doc_id]) else None
+            found = store.get([doc_id])[0] if doc_id in store.alive([doc_id]) else None
+            return found if found is not None and caller.sees(found, stages.tenants) else None
+
+    def count(self, caller: Caller) -> int:
+        """Return the number of documents that a caller sees."""
+        with self.pipeline.reading() as (stages, _):
+            if caller.tenants is None:
+                return len(stages.documents)
+            return stages.snapshot.count(with_tenant(None, caller.tenants, stages.tenants, stages.snapshot))
 
     def refresh(self) -> None:
         """Move searches to what was committed since, if anything was."""
@@ -122,6 +132,12 @@ class ServedCollection:
         """Number of documents."""
         with self.pipeline.reading() as (stages, _):
             return len(stages.documents)
+
+    @property
+    def tenants(self) -> str | None:
+        """The field that names a document's tenants; None where nothing declares one."""
+        with self.pipeline.reading() as (stages, _):
+            return stages.tenants
 
     @property
     def sequence(self) -> int:
@@ -196,7 +212,7 @@ class ServedCollection:
             )
             found = self._find(stages, [item.queries for item, _ in batch.items], request, batch, cache)
             sequence = stages_sequence(stages)
-            parents = [parents_of(results, stages.documents, body.wanted) if chunks else None for results in found]
+            parents = [parents_of(one, stages, body.wanted, 0, body.tenant) if chunks else None for one in found]
             answers = [Answer(*both, sequence) for both in zip(found, parents, strict=True)]
         for results in found:
             self._metrics.searched(self.name, results.timings, results.failures)

@@ -14,6 +14,7 @@ from pipelines.models import Models
 from pipelines.search.opening import is_deployed
 from pipelines.service.access_log import log_event
 from pipelines.service.batcher import Batcher
+from pipelines.service.callers import EVERYONE, Caller
 from pipelines.service.config import ServeConfig
 from pipelines.service.errors import ServiceError
 from pipelines.service.judging import Judgements
@@ -22,7 +23,7 @@ from pipelines.service.metrics import Metrics
 from pipelines.service.search_body import SearchBody
 from pipelines.service.served import Answer, ServedCollection
 from pipelines.service.served_models import EncodeOptions, ServedModel, ServedModels
-from pipelines.service.writing import CollectionWrites
+from pipelines.service.writing import CollectionWrites, Write
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Service:
         self.state: State = "loading"
         self.collections: dict[str, ServedCollection] = {}
         self.searches: dict[str, Batcher[tuple[SearchBody, bool], Answer]] = {}
-        self.writes: dict[str, Batcher[Any, int]] = {}
+        self.writes: dict[str, Batcher[Write, int | ServiceError]] = {}
         self.served_models = ServedModels()
         self._encodings: dict[tuple[str, str], Batcher[Sequence[Any], Any]] = {}
         self.judgements = None if config.judge is None else Judgements(config.judge)
@@ -126,10 +127,47 @@ class Service:
             self._opened.set()
             raise
 
+    def visible(self, caller: Caller) -> dict[str, ServedCollection]:
+        """Return the collections that a caller may use; one bound to tenants uses those that name a field of them."""
+        if not caller.bound:
+            return self.collections
+        return {name: served for name, served in self.collections.items() if served.tenants is not None}
+
+    def collection(self, name: str, caller: Caller) -> ServedCollection:
+        """Return a collection that a caller may use.
+
+        Raises
+        ------
+        ServiceError
+            404 for any other name. A key that is bound to tenants cannot tell whether there is a collection without.
+        """
+        visible = self.visible(caller)
+        if name not in visible:
+            known = f"collections: {', '.join(visible) or 'none'}"
+            if caller.bound:
+                known = f"{known}; the API key is bound to tenants, which only some collections name (key tenants)"
+            raise ServiceError(404, f"there is no collection {name!r}", known)
+        return visible[name]
+
     async def find(
-        self, served: ServedCollection, body: SearchBody, *, deadline: float, timed: bool = False, owner: str = ""
+        self,
+        served: ServedCollection,
+        body: SearchBody,
+        *,
+        caller: Caller,
+        deadline: float,
+        timed: bool = False,
+        owner: str = "",
     ) -> Answer:
-        """Return the answer to a search, made together with others like it."""
+        """Return the answer to a search of the caller's documents, made together with others like it.
+
+        Raises
+        ------
+        ServiceError
+            403 for a search of another tenant than the caller's.
+        """
+        # The key contains the tenants, so that a batch is of the same documents.
+        body = caller.held(body)
         key = body.key() if len(body.queries) == 1 else f"{id(body)} phrasings"
         cost = 1 + sum(map(len, body.queries)) // 4
         return await self.searches[served.name].submit(key, (body, timed), cost=cost, deadline=deadline, owner=owner)
@@ -162,7 +200,7 @@ class Service:
         self.collections[name] = served
         self.searches[name] = self._batcher(f"search {name}", served.answer)
         if self.config.writable:
-            writes = CollectionWrites(entry.path, self.models, served.refresh)
+            writes = CollectionWrites(entry.path, self.models, served.refresh, lambda: served.tenants)
             self.writes[name] = self._batcher(f"write {name}", writes.apply, threads=1)
 
     def _batcher(self, name: str, run: Any, *, threads: int | None = None) -> Batcher[Any, Any]:
@@ -183,7 +221,7 @@ class Service:
         """Search each collection once, so that the first request finds models and indexes loaded."""
         for served in self.collections.values():
             body = SearchBody(WARM_UP, explain=True, snippet=100)
-            answer = await self.find(served, body, deadline=time.monotonic() + 600)
+            answer = await self.find(served, body, caller=EVERYONE, deadline=time.monotonic() + 600)
             await asyncio.to_thread(served.shown, body, answer)
 
     async def _watch(self) -> None:

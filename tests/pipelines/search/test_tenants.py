@@ -92,8 +92,24 @@ def test_every_way_to_search_takes_a_tenant(pipeline):
     variants = [QUERY, "topic2"]
     filtered = pipeline.multi_search(variants, 5, filter={"team": "blue"})
     assert scored(pipeline.multi_search(variants, 5, tenant="blue")) == scored(filtered)
-    with pytest.raises(InputError, match="tenant must be the value"):
-        pipeline.search(QUERY, tenant="")
+    for wrong in ("", [], ["blue", ""], {"blue"}, 3):
+        with pytest.raises(InputError, match="tenant must be the value"):
+            pipeline.search(QUERY, tenant=wrong)
+
+
+@pytest.mark.parametrize("filter", [None, {"year": 2001}, {"or": [{"year": 2001}, {"team": "blue"}]}], ids=str)
+def test_several_tenants_are_searched_together(pipeline, filter):
+    """A list finds the documents of any of its tenants, and its answers are cached apart from those of one."""
+    several = pipeline.search(QUERY, 40, filter=filter, tenant=["blue", "red"])
+    found = {hit.doc_id for hit in several}
+
+    assert scored(several) == scored(pipeline.search(QUERY, 40, filter=filter))
+    assert found == {
+        hit.doc_id for tenant in ("blue", "red") for hit in pipeline.search(QUERY, 40, filter=filter, tenant=tenant)
+    }
+    assert scored(pipeline.search(QUERY, 40, filter=filter, tenant=["blue"])) == scored(
+        pipeline.search(QUERY, 40, filter=filter, tenant="blue")
+    )
 
 
 def test_answers_of_tenants_are_cached_apart(pipeline):

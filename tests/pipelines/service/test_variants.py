@@ -106,6 +106,7 @@ def test_a_document_is_explained_far_down_the_ranking(tmp_path):
     import asyncio
 
     from pipelines.service.agent_tools import make_agent_server
+    from pipelines.service.callers import EVERYONE
     from pipelines.service.service import Service
 
     many = [Document(f"d{at}", "bread " * (400 - at) + "filler " * at, f"d{at}") for at in range(300)]
@@ -113,7 +114,7 @@ def test_a_document_is_explained_far_down_the_ranking(tmp_path):
 
     async def ask():
         service = Service(ServeConfig().with_collections([str(tmp_path / "notes")]))
-        async with service.running(), mcp.Client(make_agent_server(service)) as client:
+        async with service.running(), mcp.Client(make_agent_server(service, lambda _: EVERYONE)) as client:
             return (await client.call_tool("explain", {"query": "bread", "doc_id": "d250"})).structured_content
 
     why = asyncio.run(ask())
