@@ -92,7 +92,7 @@ class LegWriter:
         self._commit_when_due(sequence)
 
     def catch_up(self, store: DocumentStore, *, show_progress: bool, resumable: bool = True) -> None:
-        """Replay what was written and deleted since the index was committed.
+        """Replay what was written and deleted since the index was committed, in the order of the journal.
 
         Parameters
         ----------
@@ -116,8 +116,6 @@ class LegWriter:
             )
         if after == last:
             return
-        for ids in store.deletes(after):
-            self.index.delete(ids)
         with progress(desc=f"indexing {self.name}", unit="doc", disable=not show_progress) as bar:
             held = after
             for sequence, changes in store.changes(after):
@@ -126,8 +124,10 @@ class LegWriter:
                 numbers = np.array([change.number for change in changes], np.int64)
                 rows = None if self.shards is None else self.shards.read(numbers)
                 apply(self.index, [change.document for change in changes], rows)
+                self._delete_again(store, held, sequence)
                 held = sequence
                 bar.update(len(changes))
+        self._delete_again(store, held, last)
         if resumable:
             # All writes, also deletes after the last document's: a lower number would name a state that lacks them.
             self._commit_when_due(last)
@@ -148,6 +148,10 @@ class LegWriter:
     def close(self) -> None:
         """Close the index; uncommitted writes remain in the journal."""
         self.index.close()
+
+    def _delete_again(self, store: DocumentStore, after: int, upto: int) -> None:
+        for ids in store.deletes(after, upto):
+            self.index.delete(ids)
 
     def _commit_when_due(self, sequence: int) -> None:
         if time.monotonic() >= self._due:

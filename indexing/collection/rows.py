@@ -1,4 +1,4 @@
-"""Rows of the documents file: from documents and pieces to their values, and back with a check of each type."""
+"""Tables and rows of the documents file: documents and pieces as values, and back with a check of each type."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,6 +12,33 @@ from indexing.collection.shards import SHARD_NAME, Piece
 from indexing.documents import Document
 from indexing.errors import StorageError
 from indexing.json_text import parse_json
+
+SCHEMA = """
+CREATE TABLE documents (
+    number   INTEGER PRIMARY KEY,
+    doc_id   TEXT NOT NULL UNIQUE,
+    sequence INTEGER NOT NULL,
+    deleted  INTEGER NOT NULL DEFAULT 0,
+    digest   BLOB,
+    title    TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    text     TEXT NOT NULL
+);
+CREATE INDEX changes ON documents (sequence, deleted);
+CREATE TABLE pieces (
+    leg     TEXT NOT NULL,
+    first   INTEGER NOT NULL,
+    numbers BLOB NOT NULL,
+    shard   TEXT NOT NULL,
+    start   INTEGER NOT NULL,
+    length  INTEGER NOT NULL,
+    crc     INTEGER NOT NULL,
+    PRIMARY KEY (leg, first)
+) WITHOUT ROWID;
+CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO state VALUES ('sequence', 0), ('next', 1), ('documents', 0), ('dead', 0), ('purged', 0);
+"""
+"""The tables of documents, of the places of encoded rows, and of counts."""
 
 
 def document_of(doc_id: str, title: str, text: str, metadata: str) -> Document:
@@ -32,14 +59,15 @@ def piece_of(numbers: bytes, shard: str, start: int, length: int, crc: int) -> P
     return piece
 
 
-def last_number(rows: Sequence[tuple[Any, ...]], after: int, path: Path) -> int:
-    """Return the number of the last row, which begins each; raise a `StorageError` unless they ascend from `after`.
+def last_key(rows: Sequence[tuple[Any, ...]], after: tuple[int, ...], path: Path) -> tuple[int, ...]:
+    """Return the key of the last row, which begins each; raise a `StorageError` unless they ascend from `after`.
 
     A damaged tree of SQLite returns rows in another order, and a reader of pages would go in circles.
     """
-    if any(following <= number for number, following in pairwise([after, *(row[0] for row in rows)])):
+    keys = [after, *(row[: len(after)] for row in rows)]
+    if any(following <= key for key, following in pairwise(keys)):
         raise StorageError(f"{path} is damaged: its documents are out of order: run `retrieve verify {path.parent}`")
-    return int(rows[-1][0])
+    return keys[-1]
 
 
 def stored_digest(title: object, text: object, metadata: object) -> bytes | None:

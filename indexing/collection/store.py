@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from indexing.collection.digests import digest as digest
 from indexing.collection.digests import digest_of, metadata_json
-from indexing.collection.rows import document_of, last_number, piece_of, piece_row, stored_digest
+from indexing.collection.rows import SCHEMA, document_of, last_key, piece_of, piece_row, stored_digest
 from indexing.collection.shards import Piece
 from indexing.collection.sqlite_file import SqliteFile, connect
 from indexing.corpora.chunked import CHUNK, PARENT_ID
@@ -24,32 +24,6 @@ from indexing.documents import Document, check_ids
 from indexing.errors import InputError, StorageError
 from indexing.filters import Fields, Filter, sqlite_indexes, sqlite_where
 from indexing.inputs import local_path
-
-_SCHEMA = """
-CREATE TABLE documents (
-    number   INTEGER PRIMARY KEY,
-    doc_id   TEXT NOT NULL UNIQUE,
-    sequence INTEGER NOT NULL,
-    deleted  INTEGER NOT NULL DEFAULT 0,
-    digest   BLOB,
-    title    TEXT NOT NULL,
-    metadata TEXT NOT NULL,
-    text     TEXT NOT NULL
-);
-CREATE INDEX changes ON documents (sequence, deleted);
-CREATE TABLE pieces (
-    leg     TEXT NOT NULL,
-    first   INTEGER NOT NULL,
-    numbers BLOB NOT NULL,
-    shard   TEXT NOT NULL,
-    start   INTEGER NOT NULL,
-    length  INTEGER NOT NULL,
-    crc     INTEGER NOT NULL,
-    PRIMARY KEY (leg, first)
-) WITHOUT ROWID;
-CREATE TABLE state (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO state VALUES ('sequence', 0), ('next', 1), ('documents', 0), ('dead', 0), ('purged', 0);
-"""
 
 _IDS_AT_ONCE = 10_000
 """Bounded because SQLite accepts at most 32,766 parameters in a statement."""
@@ -80,7 +54,7 @@ class DocumentStore(SqliteFile):
             raise StorageError(f"{path} already exists: open it, or remove it first")
         store = cls(path, connect(path, "rwc"))
         with store._transaction() as transaction:
-            for statement in (*_SCHEMA.split(";\n"), *sqlite_indexes(fields or {})):
+            for statement in (*SCHEMA.split(";\n"), *sqlite_indexes(fields or {})):
                 transaction.execute(statement)
         store._share()
         return store
@@ -188,7 +162,7 @@ class DocumentStore(SqliteFile):
         ------
         (int, list of Change)
             The batches together contain each document once, by ascending number. A batch ends at the end of a write:
-            a leg that has applied the deletes and this batch holds all writes up to the yielded sequence number.
+            a leg that has applied the batches and the deletes up to the yielded sequence number holds all its writes.
         """
         while True:
             # A write is never split, and it is small: a batch exceeds `size` by at most one write.
@@ -209,10 +183,17 @@ class DocumentStore(SqliteFile):
             yield last, changes
             after = last
 
-    def deletes(self, after: int, *, size: int = _IDS_AT_ONCE) -> Iterator[list[str]]:
-        """Yield batches of the ids deleted after this sequence number and not written again."""
-        for rows in self._pages("doc_id", "deleted = 1 AND sequence > ?", (after,), size=size):
-            yield [doc_id for _, doc_id in rows]
+    def deletes(self, after: int, upto: int | None = None, *, size: int = _IDS_AT_ONCE) -> Iterator[list[str]]:
+        """Yield batches of the ids deleted after one sequence number, up to another, and not written again."""
+        last: tuple[int, ...] = (after + 1, 0)
+        end = self.sequence if upto is None else upto
+        statement = (
+            "SELECT sequence, number, doc_id FROM documents WHERE deleted = 1 AND (sequence, number) > (?, ?) "
+            "AND sequence <= ? ORDER BY sequence, number LIMIT ?"
+        )
+        while rows := self._rows(statement, (*last, end, size)):
+            last = last_key(rows, last, self.path)
+            yield [row[2] for row in rows]
 
     def matching(self, filter: Filter, fields: Fields) -> list[str]:
         """Return the ids of the documents that match a filter over declared fields, without deleted ones."""
@@ -378,10 +359,10 @@ class DocumentStore(SqliteFile):
         self, columns: str, condition: str = "deleted = 0", parameters: Sequence[Any] = (), *, size: int = _PAGE
     ) -> Iterator[list[tuple[Any, ...]]]:
         """Yield pages of rows (number, *columns) that meet the condition, by ascending number."""
-        last = 0
+        last: tuple[int, ...] = (0,)
         statement = f"SELECT number, {columns} FROM documents WHERE {condition} AND number > ? ORDER BY number LIMIT ?"
-        while rows := self._rows(statement, (*parameters, last, size)):
-            last = last_number(rows, last, self.path)
+        while rows := self._rows(statement, (*parameters, *last, size)):
+            last = last_key(rows, last, self.path)
             yield rows
 
     def _where_id_in(self, columns: str, ids: Sequence[str]) -> Iterable[tuple[Any, ...]]:

@@ -59,6 +59,7 @@ class Sender:
     def send(self, engine: QdrantEngine, save: Callable[[Layout], None], *, show_progress: bool = False) -> Layout:
         """Send what was written and deleted since the layout's sequence; return the layout of the present state.
 
+        Searches may run meanwhile, so it is sent in the order of the journal: what replaces a document comes first.
         Sending the same again changes nothing, so a job that was killed goes on from its last record.
 
         Raises
@@ -72,22 +73,28 @@ class Sender:
                 f"what is deployed holds the writes up to {after}, the journal of {self.store.path.parent} those from "
                 f"{self.store.purged} to {last}: deploy the whole again (leave out --follow)"
             )
-        for ids in self.store.deletes(after):
-            engine.delete([point_id(doc_id) for doc_id in ids])
+        held = after
         saved = time.monotonic()
         with progress(desc="deploying", unit="doc", disable=not show_progress) as bar:
             for sequence, changes in self.store.changes(after):
                 numbers = np.array([change.number for change in changes], np.int64)
                 documents = [change.document for change in changes]
                 engine.upsert(self.batch(documents, numbers))
+                self._delete(engine, held, sequence)
+                held = sequence
                 if time.monotonic() - saved > SAVE_SECONDS:
                     engine.flush()
                     save(replace(self.layout, sequence=sequence))
                     saved = time.monotonic()
                 bar.update(len(changes))
+        self._delete(engine, held, last)
         engine.optimize()
         engine.flush()
         return replace(self.layout, sequence=last, documents=len(self.store))
+
+    def _delete(self, engine: QdrantEngine, after: int, upto: int) -> None:
+        for ids in self.store.deletes(after, upto):
+            engine.delete([point_id(doc_id) for doc_id in ids])
 
     def batch(self, documents: Sequence[Document], numbers: np.ndarray) -> PointBatch:
         """Return documents, given with their numbers, as points."""

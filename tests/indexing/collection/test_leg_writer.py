@@ -78,3 +78,28 @@ def test_a_leg_that_catches_up_names_the_last_write_that_it_holds(tmp_path):
             assert reader.sequence == store.sequence == 3
             assert sorted(reader.search(["fox"], 5)[0].doc_ids) == ["b", "c"]
         writer.close()
+
+
+def test_every_state_of_a_leg_that_catches_up_has_a_document_or_what_replaced_it(tmp_path, monkeypatch, clock):
+    """An update writes the new documents, then deletes the old ones: a state without either never was."""
+    states = []
+    commit = LegWriter._commit
+
+    def recorded(self, sequence):
+        commit(self, sequence)
+        with Bm25Index.open(tmp_path / "legs" / "bm25", read_only=True) as reader:
+            states.append((sequence, sorted(reader.search(["fox"], 5)[0].doc_ids)))
+
+    with DocumentStore.create(tmp_path / "documents.sqlite") as store:
+        store.upsert([Document("old", "fox"), Document("gone", "fox"), Document("again", "fox")])
+        leg = Leg("bm25", folder="bm25")
+        writer = LegWriter.create(tmp_path, "bm25", leg, None, fields={}, commit_seconds=0, lookups=NO_LOOKUPS)
+        writer.catch_up(store, show_progress=False)
+        store.delete(["gone", "again"])
+        store.upsert([Document(f"d{number}", "other") for number in range(1000)])
+        store.upsert([Document("new", "fox"), Document("again", "fox")])
+        store.delete(["old"])
+        monkeypatch.setattr(LegWriter, "_commit", recorded)
+        writer.catch_up(store, show_progress=False)
+        writer.close()
+    assert states == [(3, ["again", "old"]), (5, ["again", "new"])]

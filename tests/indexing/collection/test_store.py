@@ -40,6 +40,17 @@ def test_deletes(store):
     assert list(store) == [TWO]
 
 
+def test_the_journal_gives_the_deletes_of_a_part_of_it(store):
+    store.upsert([Document(f"d{number}", "text") for number in range(9)])
+    for ids in (["d8", "d1"], ["d0", "d7", "d2"], ["d3"]):
+        store.delete(ids)
+    store.upsert([Document("d7", "again")])
+    assert [sorted(ids) for ids in store.deletes(1)] == [["d0", "d1", "d2", "d3", "d8"]]
+    assert list(store.deletes(1, 3, size=2)) == [["d1", "d8"], ["d0", "d2"]]
+    assert list(store.deletes(2, 3)) == [["d0", "d2"]]
+    assert not list(store.deletes(4)) and not list(store.deletes(1, 1))
+
+
 def test_an_unknown_id_is_an_error_that_names_it(store):
     with pytest.raises(InputError, match="'nothing' is not in"):
         store.get(["nothing"])

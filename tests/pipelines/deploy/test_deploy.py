@@ -150,6 +150,21 @@ def test_follow_sends_only_what_was_written_since(collection, tmp_path, encoders
     assert deploy(collection, to, show_progress=False).documents == 28
 
 
+def test_follow_sends_what_replaces_a_document_before_it_deletes_it(collection, tmp_path, encoders, monkeypatch):
+    """Searches see each step of it: they find the old document or the new one."""
+    to, calls = tmp_path / "there", []
+    deploy(collection, to, show_progress=False)
+    with CollectionWriter.open(collection, encoders=encoders) as writer:
+        writer.upsert([document(100, "zebra")])
+        writer.delete(["d5"])
+    for name in ("upsert", "delete"):
+        whole = getattr(EdgeEngine, name)
+        recorded = lambda self, given, name=name, whole=whole: calls.append(name) or whole(self, given)  # noqa: E731
+        monkeypatch.setattr(EdgeEngine, name, recorded)
+    deploy(collection, to, follow=True, show_progress=False)
+    assert calls == ["upsert", "delete"]
+
+
 def test_a_collection_without_documents_is_deployed_and_then_anew(collection, tmp_path, encoders):
     """Its BM25 has no mean length of documents, so that `follow` would score by a wrong one."""
     to = tmp_path / "there"
