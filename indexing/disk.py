@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from indexing.errors import StorageError
 from indexing.hits import StringArray, string_array
 
 
@@ -48,6 +50,17 @@ def load_strings(path: Path) -> StringArray:
         text = utf8.decode()
         return string_array([text[start:stop] for start, stop in pairwise(offsets)])
     return string_array([utf8[start:stop].decode() for start, stop in pairwise(offsets)])
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Raise a `StorageError` that names `what` if the block cannot write its files."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{what} cannot be written ({error.strerror or error}): free some disk space and run it again"
+        ) from error
 
 
 def file_stamp(path: Path) -> tuple[int, ...] | None:

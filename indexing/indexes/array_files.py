@@ -1,12 +1,14 @@
 """Arrays of an index in numbered files that never change, mapped into memory."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
+from numpy.typing import DTypeLike, NDArray
 
 from indexing.disk import sync
 from indexing.errors import StorageError
@@ -27,6 +29,23 @@ def save_array(folder: Path, number: int, part: str, array: NDArray[Any]) -> Non
     sync(path)
 
 
+@contextmanager
+def saving_blocks(
+    folder: Path, number: int, part: str, dtype: DTypeLike, shape: tuple[int, ...]
+) -> Iterator[Callable[[NDArray[Any]], object]]:
+    """Write an array of a known shape durably; the block passes its rows, in order, to the yielded function.
+
+    A full disk is an `OSError` here. A file that is mapped for writing would end the process by SIGBUS.
+    """
+    kind = np.dtype(dtype)
+    header = {"descr": dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    with array_file(folder, number, part).open("wb") as file:
+        write_array_header_1_0(file, header)
+        yield lambda rows: file.write(np.asarray(rows, kind).tobytes())
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def load_array(path: Path) -> NDArray[Any]:
     """Map an array into memory; raise `StorageError` for a damaged file.
 
@@ -38,18 +57,6 @@ def load_array(path: Path) -> NDArray[Any]:
         raise
     except Exception as error:  # numpy raises ValueError, EOFError and others for a damaged file
         raise StorageError(f"{path} is damaged ({type(error).__name__}: {error}): build the index again") from error
-
-
-@contextmanager
-def writing(folder: Path, number: int) -> Iterator[None]:
-    """Raise `StorageError` if the files of a segment cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"the segment {number} of {folder} cannot be written ({error.strerror}): "
-            "free some disk space and run it again"
-        ) from error
 
 
 def first_small(sizes: Sequence[int]) -> int:

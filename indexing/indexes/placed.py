@@ -1,11 +1,13 @@
 """PlacedIndex: what kinds have in common whose documents have positions in arrays of their own."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from indexing.disk import writing
 from indexing.errors import InputError
 from indexing.filters import FilterLike
 from indexing.indexes.base import Index, MatchingIds
@@ -18,6 +20,16 @@ class PlacedIndex(Index):
     def __init__(self, path: Path, ids: IdTable, *, read_only: bool, matching: MatchingIds | None) -> None:
         super().__init__(path, read_only=read_only)
         self._ids, self._matching = ids, matching
+
+    def commit(self, sequence: int | None = None) -> None:
+        """Write what changed as `Index.commit`; raise `StorageError` when the disk is full."""
+        self._check_writable()
+        with writing(f"the index {self.path}"):
+            self._commit(self._sequence if sequence is None else int(sequence))
+
+    @abstractmethod
+    def _commit(self, sequence: int) -> None:
+        """Write what changed, the settings last."""
 
     def __len__(self) -> int:
         self._check_open()

@@ -124,7 +124,11 @@ def write_part(path: Path, number: int, index: "faiss.Index", ids: StringArray) 
     import faiss
 
     vectors = _vectors(path, number)
-    faiss.write_index(index, str(vectors))
+    try:
+        faiss.write_index(index, str(vectors))
+    except RuntimeError as error:  # FAISS names its own lines of code first
+        reason = str(error).rpartition("failed: ")[2]
+        raise StorageError(f"{vectors} cannot be written ({reason}): free some disk space and run it again") from error
     sync(vectors)
     save_strings(_ids(path, number), ids.tolist())
 

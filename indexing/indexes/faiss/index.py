@@ -263,9 +263,8 @@ class FaissIndex(PlacedIndex):
         self._parts.drop(alive)
         self._ids = IdTable(self._ids.strings[alive])
 
-    def commit(self, sequence: int | None = None) -> None:
-        """Write what changed to disk as `Index.commit`; an unchanged index rewrites its settings only."""
-        self._check_writable()
+    def _commit(self, sequence: int) -> None:
+        """Write the parts that changed; an unchanged index rewrites its settings only."""
         share = MERGE_AT if self._parts.in_place else MERGE_GRAPHS_AT
         if self._ids.dead > REBUILD_AT * len(self._ids):
             self.optimize()
@@ -286,7 +285,6 @@ class FaissIndex(PlacedIndex):
             if len(positions):
                 faiss_files.write_deleted(self.path, deleted, positions)
         first, *later = (part.number for part, _ in self._parts.placed())
-        sequence = self._sequence if sequence is None else int(sequence)
         self._stored = Stored(self.settings, first, sequence, self._parts.learning, tuple(later), deleted)
         faiss_files.write_settings(self.path, self._stored, len(self))
         self._sequence, self._buried = sequence, False

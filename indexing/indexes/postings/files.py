@@ -37,17 +37,20 @@ class Stored:
         Number of the file of tombstones; 0 for none.
     sequence
         The last journal sequence that the index contains.
+    last
+        The largest number that a file has had: a number is never used again.
     """
 
     columns: int
     segments: Sequence[tuple[int, int]] = ()
     deleted: int = 0
     sequence: int = 0
+    last: int = 0
 
     @property
     def largest(self) -> int:
-        """The largest number of a file."""
-        return max([self.deleted, *(number for number, _ in self.segments)])
+        """The largest number of a file, now or before; earlier versions did not record `last`."""
+        return max([self.last, self.deleted, *(number for number, _ in self.segments)])
 
 
 def read_settings(path: Path) -> Stored:
@@ -60,6 +63,7 @@ def read_settings(path: Path) -> Stored:
             tuple((int(number), int(size)) for number, size in content["segments"]),
             int(content["deleted"]),
             int(content["sequence"]),
+            int(content.get("last", 0)),
         ),
     )
 
@@ -112,7 +116,7 @@ def _read(path: Path, stored: Stored) -> tuple[list[Segment], StringArray]:
     if stored.deleted:
         file = _deleted(path, stored.deleted)
         positions = load_array(file)
-        if positions.dtype.kind != "i" or (len(positions) and int(positions.max()) >= len(ids)):
+        if positions.dtype != np.int64 or (len(positions) and int(positions.view(np.uint64).max()) >= len(ids)):
             raise StorageError(f"{file} is damaged: it names positions that do not exist; build the index again")
         ids[positions] = ""
     return segments, ids

@@ -65,6 +65,7 @@ class PostingsIndex(PlacedIndex):
         self._stored, self._segments = stored, list(segments)
         self._sequence, self._next = stored.sequence, stored.largest + 1
         self._waiting: list[csr_matrix] = []
+        self._postings_waiting = 0
         self._buried = False
         self._living: NDArray[np.bool_] | None = None
 
@@ -118,8 +119,9 @@ class PostingsIndex(PlacedIndex):
         self._bury(places[places >= 0])
         self._ids.append(ids)
         self._waiting.append(matrix)
+        self._postings_waiting += matrix.nnz
         self._living = None
-        if sum(block.nnz for block in self._waiting) >= FLUSH_POSTINGS:
+        if self._postings_waiting >= FLUSH_POSTINGS:
             self._flush()
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -185,9 +187,8 @@ class PostingsIndex(PlacedIndex):
         self._segments = [self._join(self._segments, living)] if len(self._ids) else []
         self._buried = True
 
-    def commit(self, sequence: int | None = None) -> None:
-        """Write what is new as `Index.commit`."""
-        self._check_writable()
+    def _commit(self, sequence: int) -> None:
+        """Write what is new, and join small segments."""
         self._flush()
         if self._ids.dead > COMPACT_AT * len(self._ids):
             self.optimize()
@@ -207,8 +208,7 @@ class PostingsIndex(PlacedIndex):
             if len(positions):
                 files.write_deleted(self.path, deleted, positions)
         sync(self.path)
-        sequence = self._sequence if sequence is None else int(sequence)
-        self._stored = Stored(self._stored.columns, segments, deleted, sequence)
+        self._stored = Stored(self._stored.columns, segments, deleted, sequence, self._next - 1)
         files.write_settings(self.path, self._stored, len(self))
         self._sequence, self._buried = sequence, False
         files.remove_unnamed(self.path, self._stored)
@@ -221,7 +221,7 @@ class PostingsIndex(PlacedIndex):
         newer = type(self).open(self.path, read_only=True)
         self._stored, self._ids, self._segments = newer._stored, newer._ids, newer._segments
         self._sequence, self._next = newer._sequence, newer._next
-        self._waiting, self._buried, self._living = [], False, None
+        self._waiting, self._postings_waiting, self._buried, self._living = [], 0, False, None
         return True
 
     def close(self) -> None:
@@ -294,7 +294,7 @@ class PostingsIndex(PlacedIndex):
 
             rows = vstack(self._waiting, format="csr")
             self._segments.append(Segment.write(self.path, self._new(), rows))
-            self._waiting = []
+            self._waiting, self._postings_waiting = [], 0
 
     def _join(self, segments: Sequence[Segment], alive: Sequence[NDArray[np.bool_]] | None = None) -> Segment:
         return Segment.join(self.path, self._new(), segments, alive)

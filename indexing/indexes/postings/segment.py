@@ -1,17 +1,16 @@
 """Segment: the postings of consecutive documents, in files that never change."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from indexing.disk import sync
+from indexing.disk import writing
 from indexing.errors import StorageError
-from indexing.indexes.array_files import array_file, load_array, save_array, writing
+from indexing.indexes.array_files import array_file, load_array, save_array, saving_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -37,6 +36,8 @@ class Segment:
         int32 [postings], the document of each, ascending within a column.
     weights
         float32 [postings].
+    folder
+        The folder of its files.
     """
 
     number: int
@@ -44,12 +45,14 @@ class Segment:
     starts: NDArray[np.int64]
     documents: NDArray[np.int32]
     weights: NDArray[np.float32]
+    folder: Path
+    _checked: set[int] = field(default_factory=set, init=False, repr=False)
 
     @classmethod
     def write(cls, folder: Path, number: int, rows: "csr_matrix") -> Self:
         """Write canonical weights [documents, columns] as a new segment, and return it mapped from its files."""
         columns = rows.tocsc()
-        with writing(folder, number):
+        with writing(f"the segment {number} of {folder}"):
             save_array(folder, number, "starts", columns.indptr.astype(np.int64))
             save_array(folder, number, "documents", columns.indices.astype(np.int32))
             save_array(folder, number, "weights", columns.data)
@@ -84,45 +87,64 @@ class Segment:
             owners, _, _ = _joined(segments, numbers, first, stop)
             counts[first:stop] = np.bincount(owners, minlength=stop - first)
         starts = np.concatenate(([0], np.cumsum(counts)))
-        with writing(folder, number):
+        with writing(f"the segment {number} of {folder}"):
             save_array(folder, number, "starts", starts)
             shape = (int(starts[-1]),)
-            documents = open_memmap(array_file(folder, number, "documents"), "w+", np.dtype(np.int32), shape)
-            weights = open_memmap(array_file(folder, number, "weights"), "w+", np.dtype(np.float32), shape)
-            for first, stop in _blocks(segments):
-                place = slice(starts[first], starts[stop])
-                _, documents[place], weights[place] = _joined(segments, numbers, first, stop)
-            for array in (documents, weights):
-                array.flush()
-            for part in ("documents", "weights"):
-                sync(array_file(folder, number, part))
+            with (
+                saving_blocks(folder, number, "documents", np.int32, shape) as add_documents,
+                saving_blocks(folder, number, "weights", np.float32, shape) as add_weights,
+            ):
+                for first, stop in _blocks(segments):
+                    _, documents, weights = _joined(segments, numbers, first, stop)
+                    add_documents(documents)
+                    add_weights(weights)
         return cls.load(folder, number, size)
 
     @classmethod
     def load(cls, folder: Path, number: int, size: int) -> Self:
         """Map the files of a segment into memory; raise `StorageError` if they do not fit together."""
         starts, documents, weights = (load_array(array_file(folder, number, part)) for part in PARTS)
-        if starts.ndim != 1 or not len(starts) or not int(starts[-1]) == len(documents) == len(weights):
+        kinds = [(array.dtype, array.ndim) for array in (starts, documents, weights)]
+        wanted = [(np.dtype(kind), 1) for kind in (np.int64, np.int32, np.float32)]
+        if kinds != wanted or not len(starts) or not int(starts[-1]) == len(documents) == len(weights):
             raise StorageError(
                 f"{array_file(folder, number, 'starts')} does not fit the postings beside it: build the index again"
             )
-        return cls(number, size, starts, documents, weights)
+        return cls(number, size, starts, documents, weights, folder)
 
     def add_scores(self, terms: "Terms", scores: NDArray[np.float32]) -> None:
         """Add what each term of a query contributes to the scores of the documents, float32 [documents]."""
         for column, weight in zip(terms.columns, terms.weights, strict=True):
-            start, stop = int(self.starts[column]), int(self.starts[column + 1])
-            if start < stop:
-                add_scaled(self.documents[start:stop], self.weights[start:stop], weight, scores)
+            documents, weights = self._postings(column)
+            if len(documents):
+                add_scaled(documents, weights, weight, scores)
 
     def weights_of(self, column: int, wanted: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return which of the `wanted` documents contain a term, as positions among them, and its weights there."""
-        part = slice(int(self.starts[column]), int(self.starts[column + 1]))
-        documents = self.documents[part]
+        documents, weights = self._postings(column)
         places = np.searchsorted(documents, wanted)
         places[places == len(documents)] = 0
         found = np.flatnonzero(documents[places] == wanted) if len(documents) else np.zeros(0, np.int64)
-        return found.astype(np.int32), self.weights[part][places[found]]
+        return found.astype(np.int32), weights[places[found]]
+
+    def checked(self, start: int, stop: int) -> slice:
+        """Return the range of these postings; raise `StorageError` if it, or one of their documents, does not exist.
+
+        SciPy does not look at bounds when it adds up: a document that does not exist would overwrite memory.
+        """
+        documents = self.documents[start:stop]
+        if 0 <= start <= stop and (not len(documents) or int(documents.view(np.uint32).max()) < self.size):
+            return slice(start, stop)
+        file = array_file(self.folder, self.number, "documents")
+        raise StorageError(f"{file} is damaged: it names documents that do not exist; build the index again")
+
+    def _postings(self, column: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the documents that contain a term, and its weights there; they are checked when first used."""
+        part = slice(int(self.starts[column]), int(self.starts[column + 1]))
+        if column not in self._checked:
+            self.checked(part.start, part.stop)
+            self._checked.add(column)
+        return self.documents[part], self.weights[part]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,7 +203,7 @@ def _joined(
     """Return the postings of a range of columns: their columns from `first`, new documents, and weights."""
     owners, documents, weights = [], [], []
     for segment, renumbered in zip(segments, numbers, strict=True):
-        part = slice(int(segment.starts[first]), int(segment.starts[stop]))
+        part = segment.checked(int(segment.starts[first]), int(segment.starts[stop]))
         found = renumbered[segment.documents[part]]
         kept = found >= 0
         owners.append(np.repeat(np.arange(stop - first), np.diff(segment.starts[first : stop + 1]))[kept])

@@ -70,13 +70,14 @@ class TokenSettings:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Contents of ``settings.json``: the numbers of the files in use, 0 for none."""
+    """Contents of ``settings.json``: the numbers of the files in use, 0 for none, and the `last` one of a segment."""
 
     settings: TokenSettings
     ids: int = 0
     codebook: int = 0
     segments: Sequence[int] = field(default_factory=tuple)
     sequence: int = 0
+    last: int = 0
 
 
 def read_settings(path: Path) -> Stored:
@@ -90,6 +91,7 @@ def read_settings(path: Path) -> Stored:
             int(content["codebook"]),
             tuple(map(int, content["segments"])),
             int(content["sequence"]),
+            int(content.get("last", 0)),
         ),
     )
 

@@ -74,8 +74,9 @@ class TokenIndex(PlacedIndex):
         self._sequence, self._stored_rows = stored.sequence, stored_rows
         self._vectors: StoredVectors | None = None
         self._waiting: list[TokenVectors] = []
+        self._bytes_waiting = 0
         self._changed = not stored.ids
-        self._next = max(stored.segments, default=0) + 1
+        self._next = max([stored.last, *stored.segments]) + 1  # a number is never used again
         self._findable_mask: NDArray[np.bool_] | None = None
         self._all_lengths: NDArray[np.int64] | None = None
 
@@ -133,8 +134,9 @@ class TokenIndex(PlacedIndex):
         self._ids.bury(places[places >= 0])
         self._ids.append(ids)
         self._waiting.append(vectors._replace(vectors=vectors.vectors.astype(np.float16)))
+        self._bytes_waiting += self._waiting[-1].vectors.nbytes
         self._touch()
-        if sum(block.vectors.nbytes for block in self._waiting) >= FLUSH_BYTES:
+        if self._bytes_waiting >= FLUSH_BYTES:
             self._flush()
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -215,18 +217,18 @@ class TokenIndex(PlacedIndex):
         self._segments = [Segment.join(self.path, self._new(), self._segments, living)] if len(self._ids) else []
         self._touch()
 
-    def commit(self, sequence: int | None = None) -> None:
-        """Make the present state durable as `Index.commit`; learn centroids when there are enough documents."""
-        self._check_writable()
+    def _commit(self, sequence: int) -> None:
+        """Write what is new, and join small segments; learn centroids when there are enough documents."""
         self._flush()
-        stored = replace(self._stored, sequence=self._sequence if sequence is None else int(sequence))
+        stored = replace(self._stored, sequence=sequence)
         if self._ids.dead > COMPACT_AT * len(self._ids):
             self.optimize()
         if self._book is None and len(self) >= self.settings.train_at:
             stored = replace(stored, codebook=self._train())
         self._merge()
         if self._changed:
-            stored = replace(stored, ids=stored.ids + 1, segments=[segment.number for segment in self._segments])
+            numbers = tuple(segment.number for segment in self._segments)
+            stored = replace(stored, ids=stored.ids + 1, segments=numbers, last=self._next - 1)
             save_strings(files.ids_file(self.path, stored.ids), self._ids.strings.tolist())
         sync(self.path)
         files.write_settings(self.path, stored, len(self))
@@ -241,7 +243,7 @@ class TokenIndex(PlacedIndex):
         newer = type(self).open(self.path, read_only=True)
         self._stored, self._ids, self._book = newer._stored, newer._ids, newer._book
         self._segments, self._sequence, self._next = newer._segments, newer._sequence, newer._next
-        self._waiting, self._vectors = [], None
+        self._waiting, self._bytes_waiting, self._vectors = [], 0, None
         self._touch()
         self._changed = False
         return True
@@ -310,7 +312,7 @@ class TokenIndex(PlacedIndex):
             vectors = TokenVectors.join(self._waiting)
             keep = self.settings.bits != CODES_ONLY
             self._segments.append(self._write(Segment.of(self._new(), vectors, self._book, keep=keep)))
-            self._waiting = []
+            self._waiting, self._bytes_waiting = [], 0
             self._touch()
 
     def _train(self) -> int:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from indexing.disk import sync
+from indexing.disk import writing
 from indexing.errors import StorageError
-from indexing.indexes.array_files import array_file, load_array, save_array, writing
+from indexing.indexes.array_files import array_file, load_array, save_array, saving_blocks
 from indexing.indexes.tokens.codebook import Codebook
 from indexing.max_sim import token_blocks
 from indexing.plurals import counted
@@ -84,27 +83,21 @@ class Segment:
         starts, lists = _joined_lists(segments, kept)
         coded = any(len(segment.codes) for segment in segments)
         first = segments[0]
-        with writing(folder, number):
+        with writing(f"the segment {number} of {folder}"):
             arrays: dict[str, NDArray[Any]] = {"offsets": offsets, "starts": starts, "lists": lists}
             for part, array in arrays.items():
                 save_array(folder, number, part, array)
             shape = int(offsets[-1]), first.stored.shape[1]
-            stored = open_memmap(array_file(folder, number, "stored"), "w+", first.stored.dtype, shape)
-            codes = open_memmap(
-                array_file(folder, number, "codes"), "w+", first.codes.dtype, (shape[0] if coded else 0,)
-            )
-            done = 0
-            for segment, documents in zip(segments, kept, strict=True):
-                for start, stop in segment._blocks(documents):
-                    tokens, count = segment._tokens(documents[start:stop])
-                    stored[done : done + count] = segment.stored[tokens]
-                    if coded:
-                        codes[done : done + count] = segment.codes[tokens]
-                    done += count
-            for array in (stored, codes):
-                array.flush()
-            for part in ("stored", "codes"):
-                sync(array_file(folder, number, part))
+            with (
+                saving_blocks(folder, number, "stored", first.stored.dtype, shape) as add_stored,
+                saving_blocks(folder, number, "codes", first.codes.dtype, shape[: int(coded)] or (0,)) as add_codes,
+            ):
+                for segment, documents in zip(segments, kept, strict=True):
+                    for start, stop in segment._blocks(documents):
+                        tokens, _ = segment._tokens(documents[start:stop])
+                        add_stored(segment.stored[tokens])
+                        if coded:
+                            add_codes(segment.codes[tokens])
         return cls.load(folder, number)
 
     @property
@@ -162,7 +155,7 @@ class Segment:
 
     def save(self, folder: Path) -> None:
         """Write the files durably."""
-        with writing(folder, self.number):
+        with writing(f"the segment {self.number} of {folder}"):
             for part in PARTS:
                 save_array(folder, self.number, part, getattr(self, part))
 

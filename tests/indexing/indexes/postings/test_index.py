@@ -165,6 +165,10 @@ def torn(name: str) -> Any:
     return lambda path: (path / name).write_bytes((path / name).read_bytes()[:40])
 
 
+def of_other_numbers(path: Path) -> None:
+    np.save(path / "segment-1.documents.npy", np.load(path / "segment-1.documents.npy").astype(np.int64))
+
+
 def beyond(path: Path) -> None:
     np.save(path / "deleted-2.npy", np.array([10_000]))
 
@@ -180,6 +184,7 @@ def beyond(path: Path) -> None:
         (torn("segment-1.documents.npy"), "segment-1.documents.npy is damaged"),
         (torn("ids-1.npz"), "ids-1.npz is damaged"),
         (torn("deleted-2.npy"), "deleted-2.npy is damaged"),
+        (of_other_numbers, "does not fit the postings beside it"),
         (beyond, "deleted-2.npy is damaged: it names positions that do not exist"),
     ],
 )
@@ -191,6 +196,27 @@ def test_damage_is_named(tmp_path: Path, damage: Any, says: str) -> None:
     damage(path)
     with pytest.raises(StorageError, match=says):
         PostingsIndex.open(path)
+
+
+@pytest.mark.parametrize("number", [40, -1, 2**31 - 1])
+def test_a_document_that_does_not_exist_is_damage_and_never_written_to(tmp_path: Path, number: int) -> None:
+    """SciPy adds up without bounds, so that such a number would overwrite other memory of the process."""
+    path = tmp_path / "i"
+    with PostingsIndex.create(path, COLUMNS) as index:
+        index.upsert(names(40), weights(40, 0))
+    documents = np.load(path / "segment-1.documents.npy")
+    documents[len(documents) // 2] = number
+    np.save(path / "segment-1.documents.npy", documents)
+    says = "segment-1.documents.npy is damaged: it names documents that do not exist"
+    everything = csr_matrix(np.ones((1, COLUMNS), np.float32))
+    index = PostingsIndex.open(path)
+    for use in (
+        lambda: index.search(everything, 5),
+        lambda: index.score(everything, [["d00001"]]),
+        lambda: (index.delete(["d00001"]), index.optimize()),
+    ):
+        with pytest.raises(StorageError, match=says):
+            use()
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
