@@ -175,7 +175,9 @@ class Bm25FeedbackRetriever(Bm25Retriever):
     def __init__(self, index: "Index", texts: Texts, feedback: Rm3 | Rocchio, *, name: str = "bm25") -> None:
         super().__init__(index, name=name)
         self._texts, self.feedback = texts, feedback
-        self._remembered: OrderedDict[str, str] = OrderedDict()
+        # By the object, not by its text: another search of the same text may have another filter, and so other words.
+        # The text is kept beside, so that no other object gets its number.
+        self._remembered: OrderedDict[int, tuple[str, str]] = OrderedDict()
 
     def score(self, encoded: Any, doc_ids: Sequence[Sequence[str]]) -> NDArray[np.floating]:
         """Score given candidates for the improved queries."""
@@ -195,16 +197,18 @@ class Bm25FeedbackRetriever(Bm25Retriever):
     def _search(self, encoded: Any, k: int, filter: Any = None) -> Hits:
         improved = self.improved(encoded, filter)
         for query, better in zip(encoded, improved, strict=True):
-            self._remembered[query] = better
+            self._remembered.pop(id(query), None)
+            self._remembered[id(query)] = query, better
         while len(self._remembered) > REMEMBERED:
             self._remembered.popitem(last=False)
         return self.index.search(improved, k, filter)
 
     def _known(self, queries: Sequence[str]) -> list[str]:
-        """Return the improved queries, of the last search where it is remembered."""
-        missing = [query for query in queries if query not in self._remembered]
+        """Return the improved queries: those of the search of these objects, where it is remembered."""
+        known = [self._remembered.get(id(query)) for query in queries]
+        missing = [query for query, one in zip(queries, known, strict=True) if one is None]
         found = dict(zip(missing, self.improved(missing), strict=True)) if missing else {}
-        return [found[query] if query in found else self._remembered.get(query, query) for query in queries]
+        return [found[query] if one is None else one[1] for query, one in zip(queries, known, strict=True)]
 
     def _expanded(self, queries: Sequence[str], hits: Hits) -> list[str]:
         words = self.index.words()

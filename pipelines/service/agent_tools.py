@@ -247,7 +247,7 @@ async def _served(service: Service, name: str | None, caller: Caller) -> ServedC
 async def _search(service: Service, served: ServedCollection, body: SearchBody, caller: Caller) -> Answer:
     body.check(service.config.limits)
     deadline = time.monotonic() + service.config.limits.request_seconds
-    return await service.find(served, body, caller=caller, deadline=deadline)
+    return await service.find(served, body, caller=caller, deadline=deadline, owner=caller.id or "")
 
 
 def _found(served: ServedCollection, shown: Mapping[str, Any], body: SearchBody) -> Found:

@@ -40,6 +40,20 @@ def test_feedback_finds_documents_that_share_no_word_with_the_query(collection, 
             assert len(pipeline.search("zzz")) == 0
 
 
+def test_a_search_is_explained_by_the_documents_of_its_own_filter(collection, tiny_dense):
+    """Words that another search of the same text took from documents of another filter play no part."""
+    with opened(collection, tiny_dense, bm25="rm3") as pipeline:
+        leg = pipeline.retriever
+        first, second = ("".join(["vaccine ", "immunity"]) for _ in range(2))
+        assert first is not second
+        hits = leg.search([first], 5, filter={"n": 1})
+        expected, scores = leg.terms([first], hits), leg.score([first], [hits.doc_ids])
+        leg.search([second], 5, filter={"n": {"in": [2, 3]}})
+
+        assert leg.terms([first], hits) == expected
+        assert leg.score([first], [hits.doc_ids]).tolist() == scores.tolist()
+
+
 def test_all_legs_may_have_feedback_and_queries_without_it_are_unchanged(collection, tiny_dense):
     with opened(collection, tiny_dense, bm25="rm3", dense={"method": "vector", "documents": 2}) as pipeline:
         assert len(pipeline.batch_search({"a": "measles", "b": "bread"}, k=3)["a"]) == 3

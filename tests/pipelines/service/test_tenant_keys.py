@@ -10,8 +10,11 @@ import pytest
 from indexing.collection.writer import CollectionWriter
 from indexing.documents import Document
 from indexing.errors import InputError
+from pipelines import SearchPipeline
 from pipelines.build.job import build_collection
 from pipelines.cli import main
+from pipelines.deploy.job import deploy
+from pipelines.search import Facets
 from pipelines.service.app import endpoints, make_app
 from pipelines.service.callers import EVERYONE, NOBODY, Caller
 from pipelines.service.config import CollectionEntry, Limits, ServeConfig
@@ -86,6 +89,17 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
+def alone(built, tmp_path_factory, tiny_dense):
+    """A pipeline over the documents alone that a key of the tenant blue sees."""
+    path = tmp_path_factory.mktemp("alone") / "notes"
+    build_collection([one for one in DOCUMENTS if one.doc_id in BLUE], path, fields=FIELDS, show_progress=False)
+    with CollectionWriter.open(path) as writer:
+        writer.reindex("bm25", positions=True)
+    with SearchPipeline.open(path) as pipeline:
+        yield pipeline
+
+
+@pytest.fixture(scope="module")
 def clients(built):
     """A client for each key of one service, which joins requests that wait."""
     yield from _clients(built, limits=Limits(running=1))
@@ -100,9 +114,8 @@ def fresh(built, tmp_path):
 def _clients(folder, **options):
     keys = {name: add_key(folder / "keys.yaml", scope, tenants=tenants) for name, (scope, tenants) in KEYS.items()}
     served = {name: CollectionEntry(str(folder / name), description=name) for name in ("notes", "open", "chunks")}
-    config = ServeConfig(
-        served, keys=str(folder / "keys.yaml"), judge=str(folder / "qrels.tsv"), writable=True, **options
-    )
+    options = {"writable": True, "judge": str(folder / "qrels.tsv"), **options}
+    config = ServeConfig(served, keys=str(folder / "keys.yaml"), **options)
     with serving(config) as (url, _):
         opened = {
             name: httpx.Client(base_url=url, timeout=60, headers={"Authorization": f"Bearer {key}"})
@@ -250,6 +263,31 @@ def test_a_search_is_that_of_the_tenant(clients, body):
     assert "sequence" not in own
 
 
+@pytest.mark.parametrize("over", ["hits", "match"])
+@pytest.mark.parametrize(
+    ("query", "filter"),
+    [
+        ("bread", None),
+        ("+bread -salt", None),
+        ("+bread", {"not": {"team": "blue"}}),
+        ("-scarlet bread", None),
+        ('+"secret recipe"', None),
+        ('bread "rye bread"', {"or": [{"team": "red"}, {"year": {"gte": 2002}}]}),
+        ("+bre* ro*", None),
+    ],
+)
+def test_nothing_of_an_answer_counts_documents_of_others(clients, alone, query, filter, over):
+    """Hits, facets and notes of legs of words are those of a collection without the other tenants' documents."""
+    body = {"query": query, "query_syntax": "simple", "filter": filter, "facets": ["team", "year"], "facets_over": over}
+    answer = search(clients["read"], **body, explain=True, legs=["bm25"])
+    expected = alone.search(
+        query, 20, query_syntax="simple", filter=filter, facets=Facets(("team", "year"), over=over), explain=True
+    )
+
+    assert ids(answer) == {hit.doc_id for hit in expected}
+    assert answer["facets"] == expected.facets and answer.get("notes", []) == list(expected.notes)
+
+
 def test_a_search_names_tenants_of_the_key_only(clients):
     shared = {"shared"}
     red = {"red-1", "red-2", "shared"}
@@ -310,6 +348,26 @@ def test_a_leg_that_is_behind_does_not_show_what_another_tenant_has_written_sinc
             answer = search(clients["read"], query="rye bread", facets=["year"], **({"legs": legs} if legs else {}))
             assert ids(answer) == BLUE - {"blue-1"} and SECRET not in str(answer)
         assert clients["read"].get(f"{NOTES}/documents/blue-1").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_deployed_collection_keeps_to_the_tenants_of_a_key(built, tmp_path):
+    """Where the collection is deployed, its layout names the field of tenants."""
+    folder = shutil.copytree(built, tmp_path / "served")
+    deploy(folder / "notes", folder / "deployed", tenants="team")
+    for name in ("notes", "chunks"):
+        shutil.rmtree(folder / name)
+    shutil.move(folder / "deployed", folder / "notes")
+    shutil.copytree(folder / "open", folder / "chunks")
+    for clients in _clients(folder, writable=False):
+        assert ids(search(clients["read"])) == BLUE and ids(search(clients["pale"])) == set()
+        assert ids(search(clients["read"], filter={"not": {"team": "blue"}}, explain=True)) == set()
+        search(clients["read"], status=403, tenant="red")
+        statuses = [clients["read"].get(f"{NOTES}/documents/{doc_id}").status_code for doc_id in ("blue-1", "red-1")]
+        info = clients["read"].get(f"{NOTES}/info").json()
+        listed = clients["both"].get("/v1/collections").json()["collections"]
+        assert statuses == [200, 404] and (info["documents"], info["tenants"]) == (4, "team")
+        assert [(one["name"], one["documents"]) for one in listed] == [("notes", 6)]
 
 
 # Documents and descriptions.
