@@ -107,8 +107,12 @@ def clients(built):
 
 @pytest.fixture
 def fresh(built, tmp_path):
-    """The same over copies, for tests that write."""
-    yield from _clients(shutil.copytree(built, tmp_path / "served"))
+    """The same over copies without vectors, for tests that write."""
+    shutil.copytree(built / "chunks", tmp_path / "chunks")
+    for name in ("notes", "open"):
+        shutil.copytree(built / "open", tmp_path / name)
+    (tmp_path / "notes" / "search.yaml").write_text("tenants: team\ncache: 100\n")
+    yield from _clients(tmp_path)
 
 
 def _clients(folder, **options):
