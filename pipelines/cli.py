@@ -30,11 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _escape_what_stdout_cannot_encode()
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    return run_safely(partial(options.run, options))
+    keeps = bool(getattr(options, options.keeps_in, None)) if options.keeps_in else False
+    return run_safely(partial(options.run, options), resumes=keeps)
 
 
-def run_safely(job: partial[int]) -> int:
-    """Run a job; print an explained error or Ctrl-C as one line and return the exit status."""
+def run_safely(job: partial[int], *, resumes: bool = False) -> int:
+    """Run a job; print an explained error or Ctrl-C as one line and return the exit status.
+
+    With `resumes` the line of Ctrl-C says how the job is resumed.
+    """
     try:
         return job()
     except RetrieveError as error:
@@ -44,12 +48,22 @@ def run_safely(job: partial[int]) -> int:
         # The process that read our output (head, less) has ended; the flush at exit would fail again.
         sys.stdout = None
         return 0
+    except UnicodeEncodeError as error:
+        given = error.object[error.start : error.end]
+        if not all("\ud800" <= character <= "\udfff" for character in given):
+            raise
+        # SQLite, FAISS and Java take names in UTF-8 only.
+        around = error.object[max(0, error.start - 200) : error.end + 100]
+        line = f"{around!a} is not UTF-8: rename the file or folder, or run in a UTF-8 locale"
+        print(f"error: {_line_of(line)}", file=sys.stderr)
+        return 1
     except OSError as error:
         line = f"{error.filename or 'input or output'}: {error.strerror or error}"
         print(f"error: {_line_of(line)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        hint = ": the work so far is kept; run the same command again to resume" if resumes else ""
+        print(f"\nstopped{hint}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -112,6 +126,9 @@ class _CommandParser(_Parser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and exit with status 2."""
+        nested = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        if nested and message.endswith(f": {nested[0].metavar}"):
+            message += f"; {self.prog} --help lists them"
         if "--" not in self._given and (value := next(filter(self._is_value, self._given), None)):
             similar = difflib.get_close_matches(value.split("=")[0], self._options, 1, cutoff=0.66)
             if similar and message.startswith(_UNRECOGNIZED):

@@ -112,9 +112,11 @@ class Chunking:
     def __post_init__(self) -> None:
         if self.by not in get_args(ChunkBy):
             raise InputError(f"chunks are split by {', '.join(get_args(ChunkBy))}, not by {self.by!r}")
-        object.__setattr__(self, "size", whole_number(self.size, "size"))
+        object.__setattr__(self, "size", whole_number(self.size, "size (--chunk-size)"))
         if not 0 <= self.shared < self.size:
-            raise InputError(f"overlap must be at least 0 and below size ({self.size}), not {self.overlap}")
+            raise InputError(
+                f"overlap (--chunk-overlap) must be at least 0 and below size ({self.size}), not {self.overlap}"
+            )
 
     @property
     def shared(self) -> int:

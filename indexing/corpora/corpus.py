@@ -122,7 +122,8 @@ class Corpus:
     @property
     def description(self) -> str:
         """Description of the source, for messages and progress bars."""
-        return self.source.description
+        # A file may have a name that is not UTF-8, and the manifest stores this in UTF-8.
+        return self.source.description.encode("utf-8", "backslashreplace").decode()
 
     def count(self) -> int | None:
         """Return a length for a progress bar, blank and skipped lines included; None when counting would be slow."""

@@ -126,7 +126,7 @@ def find_changes(corpus: FilesCorpus, path: str | Path) -> Changes:
     """
     manifest = read_manifest(local_path(path, "path"))
     if (reading := manifest.corpus.get("reading") or {}) != corpus.reading():
-        how = "not from files" if not reading.get("files") else f"with other chunks ({reading.get('chunking')})"
+        how = "not from files" if not reading.get("files") else f"with other chunks ({_options_of(reading)})"
         if reading.get("reader") != corpus.reading().get("reader"):
             how = f"with the reader {reading.get('reader', 'own')} (--reader)"
         raise InputError(f"{path} was built {how}: repeat its options, or build it anew (--overwrite)")
@@ -145,6 +145,13 @@ def find_changes(corpus: FilesCorpus, path: str | Path) -> Changes:
         by_state.setdefault(stored[name], []).append(name)
     renamed = {name: former.pop(0) for name in sorted(new) if (former := by_state.get(states[name]))}
     return Changes(new, changed, frozenset(states.keys() & stored.keys()) - changed, renamed, missing, known)
+
+
+def _options_of(reading: Mapping[str, Any]) -> str:
+    """Return the options that make the chunks of a collection."""
+    stored = reading.get("chunking") or {}
+    options = {"by": "--chunk", "size": "--chunk-size", "overlap": "--chunk-overlap"}
+    return " ".join(f"{option} {stored.get(name)}" for name, option in options.items())
 
 
 def sync_files(

@@ -17,8 +17,13 @@ if TYPE_CHECKING:
     from indexing.documents import Document
 
 
-def command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
-    """Add a subcommand with its summary and an example to ``--help``; return its parser."""
+def command(
+    commands: Any, name: str, run: Any, summary: str, example: str, *, keeps_in: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a subcommand with its summary and an example to ``--help``; return its parser.
+
+    `keeps_in` is the option that names where a stopped job keeps its work, so that the same command resumes it.
+    """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=summary,
@@ -26,7 +31,7 @@ def command(commands: Any, name: str, run: Any, summary: str, example: str) -> a
         epilog=f"example:\n{textwrap.indent(example, '  ')}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, keeps_in=keeps_in)
     return parser
 
 

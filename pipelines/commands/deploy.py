@@ -20,6 +20,7 @@ def add_parser(commands: Any) -> None:
         "retrieve deploy my-collection --to http://localhost:6333 --shards 6 --replicas 2\n"
         "retrieve deploy my-collection --to http://localhost:6333 --follow\n"
         "retrieve deploy my-collection --to my-deployment",
+        keeps_in="to",
     )
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument(

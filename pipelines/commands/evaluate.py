@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.commands.command import command, json_text, split_names
 from pipelines.commands.system_options import (
     add_scoring_options,
@@ -31,6 +32,7 @@ def add_parser(commands: Any) -> None:
         "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv\n"
         "retrieve evaluate my-collection --queries queries.jsonl --qrels qrels.tsv --reranker late-interaction "
         "--output scores",
+        keeps_in="output",
     )
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument(
@@ -128,7 +130,8 @@ def _evaluate(options: argparse.Namespace, output: Path) -> dict[str, Any]:
         }
     if checks["missing_judged"]:
         where = "in the collection" if filter is None else f"of the tenant {options.tenant!r}"
-        print(f"{checks['missing_judged']} judged documents are not {where}", file=sys.stderr)
+        verb = "is" if checks["missing_judged"] == 1 else "are"
+        print(f"{counted(checks['missing_judged'], 'judged document')} {verb} not {where}", file=sys.stderr)
     names = split_names(options.systems or "")
     with_own = CONFIGURED in names or (options.systems is None and not options.systems_file)
     configured = configured_systems(options.directory, options.config, list(specs), own=with_own)

@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -66,6 +65,7 @@ def add_parser(commands: Any) -> None:
         "retrieve index changed.jsonl --to my-collection --update\n"
         "retrieve index handbook.jsonl --to my-collection --chunk markdown\n"
         "retrieve index parquet-shards/ --to my-collection --engine ray --ray-shards /mnt/shared/encoded --workers 32",
+        keeps_in="to",
     )
     parser.add_argument(
         "corpus",
@@ -243,7 +243,7 @@ def run(options: argparse.Namespace) -> int:
         encoders = cache(lambda: _encoded(options, corpus, stored_encoders(options)))
         return sync(options, corpus, legs, encoders, _quiet(options))
     if options.update:
-        return _run_safely(options, skipped_to, lambda: _update(options, corpus, legs, build_options))
+        return _finish(options, skipped, _update(options, corpus, legs, build_options))
     fields, indexes = check_fields(filter_fields(options.filter_field, files=of_files)), index_choices(options)
     # What needs no model is checked before one is loaded.
     named = [name for name, chosen in legs.items() if chosen]
@@ -271,12 +271,9 @@ def run(options: argparse.Namespace) -> int:
         print(json_text({"path": options.to, "already_built": True}) if options.json else line)
         return 0
 
-    def build() -> "BuildReport":
-        encoders = _encoded(options, corpus, plan.encoders)
-        encoded_plan = replace(plan, encoders=encoders)
-        return build_legs(corpus, options.to, encoded_plan, overwrite=options.overwrite, **build_options)
-
-    status = _run_safely(options, skipped_to, build)
+    encoded_plan = replace(plan, encoders=_encoded(options, corpus, plan.encoders))
+    report = build_legs(corpus, options.to, encoded_plan, overwrite=options.overwrite, **build_options)
+    status = _finish(options, skipped, report)
     if isinstance(corpus, FilesCorpus):
         return finish_files(options, corpus, plan.encoders, _quiet(options))
     return status
@@ -374,18 +371,14 @@ def _update(
     return update_collection(corpus, options.to, encoders=encoders, remove=options.remove_missing, **build_options)
 
 
-def _run_safely(options: argparse.Namespace, skipped_to: Path, job: Any) -> int:
-    try:
-        report = job()
-    except KeyboardInterrupt:
-        print("\nthe work so far is kept: run the same command again to resume", file=sys.stderr)
-        raise
+def _finish(options: argparse.Namespace, skipped: Path | None, report: "BuildReport") -> int:
+    """Print the report, and where the skipped records are listed, if they are."""
     if options.json:
-        skipped = {"skipped_to": str(skipped_to)} if report.skipped else {}
-        print(json_text({**report.as_dict(), **skipped}))
+        listed = {"skipped_to": str(skipped)} if report.skipped and skipped else {}
+        print(json_text({**report.as_dict(), **listed}))
         return 0
     print(report)
-    if report.skipped:
-        print(f"  {counted(report.skipped, 'record')} skipped; {skipped_to} lists them with the reasons")
+    if report.skipped and skipped:
+        print(f"  {counted(report.skipped, 'record')} skipped; {skipped} lists them with the reasons")
     print(f'  next: retrieve search {shlex.quote(options.to)} "your question"')
     return 0

@@ -151,7 +151,7 @@ def _watch(options: argparse.Namespace, corpus: "FilesCorpus", how: Mapping[str,
         for report in watch_files(corpus, options.to, seconds=options.watch, **how):
             _print(options, report)
     except KeyboardInterrupt:
-        print("\nno longer watching; the same command goes on", file=sys.stderr)
+        print("\nstopped watching; run the same command again to go on", file=sys.stderr)
     return 0
 
 

@@ -25,7 +25,11 @@ def add_parser(commands: Any) -> None:
         "retrieve info my-collection --terms-of doc42 --json"
     )
     parser = command(commands, "info", run, summary, examples)
-    parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        help="a collection built by `retrieve index`; or a deployed one, its folder or http://HOST:6333/NAME",
+    )
     parser.add_argument(
         "--terms",
         type=positive,
@@ -49,35 +53,45 @@ def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
     from dataclasses import asdict
 
-    from indexing.collection.reader import Collection
     from indexing.indexes.registry import kind_of
     from pipelines.commands.index_options import described
+    from pipelines.search.opening import is_deployed, open_collection
 
-    with Collection.open(options.directory) as collection:
+    deployed = is_deployed(options.directory)
+    with open_collection(options.directory, {})[0] as collection:
         manifest = collection.manifest
         if options.terms or options.count or options.terms_of is not None:
             found = _words(collection, options)
             print(json_text(found) if options.json else "\n".join(_lines(found)))
             return 0
-        encoded = {} if options.json else collection.stats().shard_bytes
+        stats = collection.stats()
     if options.json:
         content = asdict(manifest)
         for leg in content["legs"].values():
             if leg["encoder"] and "axes" in leg["encoder"]:
                 leg["encoder"]["axes"] = _shape(leg["encoder"]["axes"], leg["parameters"]["dimension"])
-        print(json_text(content, indent=2))
+        sizes = {name: getattr(stats, name) for name in ("dead", "sequence", "store_bytes", "shard_bytes")}
+        print(json_text({**content, **({} if deployed else {"stats": sizes})}, indent=2))
         return 0
-    print(f"{options.directory}: {counted(manifest.documents, 'document')} from {manifest.corpus.get('description')}")
+    source = "deployed" if deployed else f"from {manifest.corpus.get('description')}"
+    print(f"{options.directory}: {counted(stats.documents, 'document')} {source}")
     fields = ", ".join(f"{name} ({kind})" for name, kind in manifest.fields.items())
     print(f"  filter fields: {fields or 'none (retrieve index --filter-field NAME:TYPE)'}")
+    if not deployed:
+        total = stats.store_bytes + sum(stats.shard_bytes.values()) + sum(leg.bytes for leg in manifest.legs.values())
+        print(f"  size: {total / 1e6:.1f} MB, of which texts {stats.store_bytes / 1e6:.1f} MB")
+        if stats.dead:
+            reclaimed = f"`retrieve compact {shlex.quote(options.directory)}` removes them"
+            print(f"  {counted(stats.dead, 'replaced or deleted document')} still stored: {reclaimed}")
     for name, leg in manifest.legs.items():
-        size = f"{counted(leg.count, 'document')}, {leg.bytes / 1e6:.1f} MB"
-        if name in encoded:
-            size += f" beside {encoded[name] / 1e6:.1f} MB of encoded documents"
-        print(f"  {name}: {leg.backend}, {size} ({described(leg.parameters)})")
+        size = "" if deployed else f", {counted(leg.count, 'document')}, {leg.bytes / 1e6:.1f} MB"
+        if name in stats.shard_bytes:
+            size += f" beside {stats.shard_bytes[name] / 1e6:.1f} MB of encoded documents"
+        print(f"  {name}: {leg.backend}{size} ({described(leg.parameters)})")
         for remark in kind_of(leg.backend).remarks(leg.rows, leg.parameters):
             print(f"    {remark}")
-        for note in kind_of(leg.backend).notes(Path(options.directory) / "legs" / leg.folder):
+        folder = Path(options.directory) / "legs" / leg.folder
+        for note in () if deployed else kind_of(leg.backend).notes(folder):
             print(f"    {note}: `retrieve compact {shlex.quote(options.directory)}` restores the scores")
         if leg.encoder:
             factor = leg.encoder.get("pool_factor")

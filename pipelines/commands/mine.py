@@ -21,6 +21,7 @@ def add_parser(commands: Any) -> None:
         "retrieve mine my-collection --pairs pairs.jsonl --output negatives\n"
         "retrieve mine my-collection --queries queries.jsonl --qrels qrels/train.tsv --sources bm25=2,dense=2 \\\n"
         "    --scorer cross-encoder/ms-marco-MiniLM-L6-v2 --method topk-percpos=0.95 --output negatives",
+        keeps_in="output",
     )
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     parser.add_argument("--pairs", metavar="FILE", help='records with a "query" and its relevant text, "positive"')

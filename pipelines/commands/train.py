@@ -33,10 +33,10 @@ def add_parser(commands: Any) -> None:
     summary = (
         "Fine-tune a dense, SPLADE or late-interaction encoder, or a reranker; a stopped run resumes where it stopped."
     )
-    parser = commands.add_parser("train", help=summary, description=summary)
+    parser = command(commands, "train", run, summary, "\n".join(text.split("\n")[0] for text in _EXAMPLES.values()))
     kinds = parser.add_subparsers(metavar="KIND", required=True)
     for kind in _SUMMARIES:
-        kind_parser = command(kinds, kind, run, _SUMMARIES[kind], _EXAMPLES[kind])
+        kind_parser = command(kinds, kind, run, _SUMMARIES[kind], _EXAMPLES[kind], keeps_in="output")
         kind_parser.set_defaults(kind=kind)
         _add_settings(kind_parser, kind)
         if kind == "reranker":

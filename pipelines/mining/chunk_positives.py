@@ -1,5 +1,6 @@
 """Relevant documents of a collection of chunks: of each judged document the chunk that fits the query best."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,8 +8,12 @@ import numpy as np
 
 from indexing.collection.store import DocumentStore
 from indexing.corpora.chunked import siblings
+from indexing.errors import InputError
+from indexing.plurals import counted
 from pipelines.mining.relevant_documents import Positive, positives_of
 from pipelines.search.judged_parents import judges_parents, known_parents
+
+logger = logging.getLogger(__name__)
 
 
 def judged_positives(
@@ -36,15 +41,17 @@ def judged_positives(
     Raises
     ------
     InputError
-        When none of the judged documents is in the collection, or a relevant one is missing.
+        When none of the relevant documents is in the collection.
     """
     asked = {query_id: grades for query_id, grades in qrels.items() if query_id in texts}
-    if not judges_parents(store, asked, where):
-        return positives_of(asked, store)
+    of_parents = judges_parents(store, asked, where)
     right = {query_id: [doc_id for doc_id, grade in grades.items() if grade > 0] for query_id, grades in asked.items()}
     wanted = sorted({doc_id for ids in right.values() for doc_id in ids})
-    # A relevant document that is nowhere is an error of the store, which names it.
-    chunked = known_parents(store, wanted)
+    chunked = known_parents(store, wanted) if of_parents else set()
+    right = _stored(right, wanted, chunked | set(store.alive(wanted)), where)
+    if not of_parents:
+        return positives_of({query_id: dict.fromkeys(ids, 1) for query_id, ids in right.items()}, store)
+    wanted = sorted({doc_id for ids in right.values() for doc_id in ids})
     first = store.get([f"{doc_id}#0" if doc_id in chunked else doc_id for doc_id in wanted])
     chunks = {
         doc_id: siblings(document.metadata) if doc_id in chunked else [doc_id]
@@ -54,6 +61,22 @@ def judged_positives(
         query_id: _best(texts[query_id], [chunks[doc_id] for doc_id in ids], store, leg)
         for query_id, ids in right.items()
     }
+
+
+def _stored(
+    right: Mapping[str, Sequence[str]], wanted: Sequence[str], known: set[str], where: object
+) -> dict[str, list[str]]:
+    """Return the relevant documents that are in the collection; warn of others, which may have been deleted."""
+    missing = [doc_id for doc_id in wanted if doc_id not in known]
+    if wanted and len(missing) == len(wanted):
+        raise InputError(
+            f"none of the relevant documents is in {where}, {missing[0]!r} for one: is it their collection?"
+        )
+    if missing:
+        logger.warning(
+            "%s not in %s and left out: %s", counted(len(missing), "relevant document"), where, ", ".join(missing[:5])
+        )
+    return {query_id: [doc_id for doc_id in ids if doc_id in known] for query_id, ids in right.items()}
 
 
 def _best(query: str, documents: Sequence[Sequence[str]], store: DocumentStore, leg: Any) -> list[Positive]:

@@ -82,7 +82,7 @@ class WeightReport:
             f"  {'tuned, on held-out queries':<32}{self.held_out:.4f}   weight {self.chosen:g} on all",
             "",
             f"  gain over the first stage       {self.over_first_stage}  (95%, bootstrap over queries)",
-            f"  gain over now ({now}) {self.over_now}",
+            f"  {f'gain over now ({now})':<31} {self.over_now}",
             "",
         ]
         if self.is_gain:

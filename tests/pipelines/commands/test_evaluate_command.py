@@ -41,7 +41,7 @@ def test_every_leg_and_their_fusion_are_scored(collection, judged, tmp_path, cap
     assert list(entry["systems"]) == ["bm25", "dense", "hybrid"]
     assert (entry["split"], entry["documents"], entry["queries"]) == ("mine", 8, 3)
     assert entry["checks"] == {"missing_judged": 1, "shared_ids": 0, "unknown_queries": 0}
-    assert "1 judged documents are not in the collection" in printed.err
+    assert "1 judged document is not in the collection" in printed.err
     assert f"{entry['systems']['dense']['measures']['nDCG@10']:.4f}" in printed.out
     assert (tmp_path / "out" / "runs" / "kitchen" / "hybrid.trec").is_file()
     assert "oven recipe" in (tmp_path / "out" / "report.html").read_text()

@@ -268,3 +268,11 @@ def test_the_local_mode_answers_as_the_embedded_engine(built, deployed, local, e
         expected, _ = answers(deployed, encoders, legs=[leg])
         found, _ = answers(local, encoders, legs=[leg])
         assert sorted(found.values()) == pytest.approx(sorted(expected.values()), rel=1e-3)
+
+
+def test_info_describes_what_is_deployed(local, capsys):
+    assert main(["info", str(local)]) == 0
+    said = capsys.readouterr().out
+    assert "30 documents deployed" in said and "year (number)" in said and "bm25: qdrant" in said
+    assert main(["info", str(local), "--terms"]) == 1
+    assert "no BM25 leg in Lucene" in capsys.readouterr().err

@@ -148,4 +148,4 @@ class TestUse:
             (found,) = search_parents(pipeline, "loaves")
         assert found.document == Document("nets", "Loaves only.")
         assert main([*command, "--chunk", "tokens", "--chunk-size", "0", "--overwrite"]) == 1
-        assert "size must be at least 1" in capsys.readouterr().err
+        assert "size (--chunk-size) must be at least 1" in capsys.readouterr().err

@@ -232,4 +232,4 @@ def test_the_command_line_searches_and_scores_one_tenant(collection, tmp_path, c
         assert ("d13" in run) == (tenant == "red") and ("d3" in run.split()) == (tenant == "blue")
     assert measured["blue"][0] > 0 and measured["red"][0] == 0
     assert measured["blue"][1] + measured["red"][1] == 41  # d8 belongs to both
-    assert "1 judged documents are not of the tenant 'red'" in capsys.readouterr().err
+    assert "1 judged document is not of the tenant 'red'" in capsys.readouterr().err
