@@ -87,6 +87,7 @@ def backup(collection: str | Path, to: str | Path, *, overwrite: bool = False) -
     with building(to, overwrite=overwrite) as staging:
         rebuilt = _attempt(path, staging)
         with CollectionWriter.open(staging, without=rebuilt) as copy:
+            copy.documents.begin_journal()
             for name in rebuilt:
                 copy.reindex(name)
             copy.commit()

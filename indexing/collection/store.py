@@ -6,6 +6,7 @@ numbers. A deleted document stays as a tombstone with its text until `purge`, so
 delete can still show its hits.
 """
 
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -56,6 +57,7 @@ class DocumentStore(SqliteFile):
         with store._transaction() as transaction:
             for statement in (*SCHEMA.split(";\n"), *sqlite_indexes(fields or {})):
                 transaction.execute(statement)
+        store.begin_journal()
         store._share()
         return store
 
@@ -75,6 +77,8 @@ class DocumentStore(SqliteFile):
         store = cls(path, connection)
         if not read_only:
             store._share()
+            if not store.journal:
+                store.begin_journal()
         return store
 
     # Reading.
@@ -95,6 +99,12 @@ class DocumentStore(SqliteFile):
     def sequence(self) -> int:
         """Sequence number of the last write."""
         return self._state("sequence")
+
+    @property
+    def journal(self) -> int:
+        """Random number of the journal, another one in a copy; 0 until a version that has it opens it for writing."""
+        rows = self._rows("SELECT value FROM state WHERE key = 'journal'")
+        return int(rows[0][0]) if rows else 0
 
     @property
     def next_number(self) -> int:
@@ -307,6 +317,12 @@ class DocumentStore(SqliteFile):
             if count:
                 self._change(sequence=1, documents=-count, dead=count)
         return count
+
+    def begin_journal(self) -> None:
+        """Give the journal another random number, since sequence numbers name other writes than in the one before."""
+        with self._transaction() as transaction:
+            number = secrets.randbits(62) + 1
+            transaction.execute("INSERT OR REPLACE INTO state VALUES ('journal', ?)", (number,))
 
     def clear_digests(self, ids: Sequence[str]) -> None:
         """Clear the digests of these documents, so that the next update writes them again."""

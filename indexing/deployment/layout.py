@@ -35,6 +35,8 @@ class Layout:
         The field that names a document's tenant.
     sharded
         Each tenant has shards of its own.
+    journal
+        The journal of the collection, as `DocumentStore.journal`; 0 if that is unknown.
     search
         The collection's configuration of searches.
     sequence
@@ -55,6 +57,7 @@ class Layout:
     documents: int = 0
     state: Literal["building", "ready"] = "building"
     sharded: bool = False
+    journal: int = 0
 
     @property
     def schema(self) -> Schema:
@@ -92,6 +95,8 @@ class Layout:
         }
         if self.sharded:
             plain["sharded"] = True  # earlier versions do not know it
+        if self.journal:
+            plain["journal"] = self.journal
         return dict(json.loads(json.dumps(plain)))
 
     @classmethod

@@ -161,7 +161,7 @@ def _layout(
 ) -> Layout:
     """Return the layout of a new deployment; when it follows `before`, with the choices and the statistics of that."""
     if before is not None:
-        return before
+        return replace(before, journal=before.journal or snapshot.documents.journal)
     manifest = snapshot.manifest
     names = list(manifest.legs if legs is None else legs)
     stated = SearchConfig.of_collection(snapshot.path)
@@ -181,7 +181,8 @@ def _layout(
     search: Mapping[str, Any] = {}
     if names == list(manifest.legs):
         search = {k: v for k, v in stated.as_dict().items() if k not in ("collection", "tenants")}
-    return Layout(entries, manifest.fields, dict(manifest.corpus), str(snapshot.path.resolve()), tenants, search)
+    source, journal = str(snapshot.path.resolve()), snapshot.documents.journal
+    return Layout(entries, manifest.fields, dict(manifest.corpus), source, tenants, search, journal=journal)
 
 
 def _mean_length(snapshot: Snapshot, name: str) -> float:
@@ -204,6 +205,11 @@ def _follow(
         raise StorageError(
             f"{place.where} was deployed from {before.source}, not from {snapshot.path}: deploy the whole (leave out "
             "--follow)"
+        )
+    if layout.journal != snapshot.documents.journal:
+        raise StorageError(
+            f"{snapshot.path} was built again or restored since it was deployed to {place.where}: deploy the whole "
+            "(leave out --follow)"
         )
     without_length = any(needs_mean_length(leg) and not leg.parameters["mean_length"] for leg in layout.legs.values())
     if without_length and len(snapshot.documents):

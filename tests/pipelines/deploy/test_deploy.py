@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from indexing.collection.backup import backup, restore
 from indexing.collection.writer import CollectionWriter
 from indexing.deployment.reader import DeployedCollection
 from indexing.documents import Document
@@ -15,6 +16,7 @@ from indexing.errors import InputError, StorageError
 from indexing.indexes.qdrant.edge import EdgeEngine
 from pipelines.build.job import build_collection
 from pipelines.cli import main
+from pipelines.deploy import job
 from pipelines.deploy.job import deploy
 from pipelines.search.pipeline import SearchPipeline
 
@@ -163,6 +165,36 @@ def test_follow_sends_what_replaces_a_document_before_it_deletes_it(collection, 
         monkeypatch.setattr(EdgeEngine, name, recorded)
     deploy(collection, to, follow=True, show_progress=False)
     assert calls == ["upsert", "delete"]
+
+
+def test_follow_refuses_a_collection_that_was_restored_or_built_again(collection, tmp_path, encoders):
+    """Its journal names other writes by the same numbers: what differs before them would never be sent."""
+    to = tmp_path / "there"
+    backup(collection, tmp_path / "copy")
+    with CollectionWriter.open(collection, encoders=encoders) as writer:
+        writer.delete(["d1"])
+    deploy(collection, to, show_progress=False)
+    restore(tmp_path / "copy", collection, overwrite=True)
+    with CollectionWriter.open(collection, encoders=encoders) as writer:
+        writer.delete(["d2"])
+        writer.delete(["d3"])
+    with pytest.raises(StorageError, match=r"was built again or restored since it was deployed .*leave out --follow"):
+        deploy(collection, to, follow=True, show_progress=False)
+    deploy(collection, to, show_progress=False)
+    assert deploy(collection, to, follow=True, show_progress=False).documents == 28
+
+
+def test_what_was_begun_of_another_journal_is_not_resumed(collection, tmp_path, encoders, monkeypatch):
+    to = tmp_path / "there"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "_check", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            deploy(collection, to, legs=["dense"], show_progress=False)
+    documents = [document(number, "other") for number in range(40)]
+    options = {"dense": encoders["dense"], "sparse": encoders["sparse"], "fields": FIELDS, "show_progress": False}
+    build_collection(documents, collection, overwrite=True, **options)
+    done = deploy(collection, to, legs=["dense"], show_progress=False)
+    assert (done.documents, done.sent, done.resumed) == (40, 40, False)
 
 
 def test_a_collection_without_documents_is_deployed_and_then_anew(collection, tmp_path, encoders):
