@@ -194,7 +194,7 @@ async def _write(call: Call, kind: str, items: Sequence[Any] | Mapping[str, Any]
     cost = 1 + sum(len(item.contents) for item in items if isinstance(item, Document)) // CHARS_PER_TOKEN
     # A batch joins writes of one kind only, so that an upsert and a delete keep their order.
     count = await writes.submit(kind, Write(items, call.caller), cost=cost, deadline=call.deadline, owner=call.owner)
-    if isinstance(count, ServiceError):
+    if isinstance(count, ServiceError | InputError):
         raise count
     call.record["collection"] = served.name
     return {"collection": served.name, "upserted" if kind == "upsert" else "deleted": count}

@@ -136,8 +136,7 @@ class ServedCollection:
     @property
     def tenants(self) -> str | None:
         """The field that names a document's tenants; None where nothing declares one."""
-        with self.pipeline.reading() as (stages, _):
-            return stages.tenants
+        return self.pipeline.tenants
 
     @property
     def sequence(self) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from indexing.collection.manifest import read_manifest
-from indexing.errors import RetrieveError
+from indexing.errors import InputError, RetrieveError
 from pipelines.models import Models
 from pipelines.search.opening import is_deployed
 from pipelines.service.access_log import log_event
@@ -56,7 +56,7 @@ class Service:
         self.state: State = "loading"
         self.collections: dict[str, ServedCollection] = {}
         self.searches: dict[str, Batcher[tuple[SearchBody, bool], Answer]] = {}
-        self.writes: dict[str, Batcher[Write, int | ServiceError]] = {}
+        self.writes: dict[str, Batcher[Write, int | ServiceError | InputError]] = {}
         self.served_models = ServedModels()
         self._encodings: dict[tuple[str, str], Batcher[Sequence[Any], Any]] = {}
         self.judgements = None if config.judge is None else Judgements(config.judge)

@@ -11,7 +11,7 @@ from indexing.collection.manifest import read_manifest
 from indexing.collection.writer import CollectionWriter
 from indexing.corpora.chunked import CHUNK, is_chunk, siblings
 from indexing.documents import Document
-from indexing.errors import RetrieveError, StorageError
+from indexing.errors import InputError, RetrieveError, StorageError
 from pipelines.models import Models
 from pipelines.search.tenants import with_tenant
 from pipelines.service.batcher import Batch
@@ -62,21 +62,21 @@ class CollectionWrites:
         self._path, self._models, self._refresh, self._tenants = path, models, refresh, tenants
         self._lock = threading.Lock()
 
-    def apply(self, key: str, batch: Batch[Write]) -> list[int | ServiceError]:
+    def apply(self, key: str, batch: Batch[Write]) -> list[int | ServiceError | InputError]:
         """Apply writes of one kind, ``upsert`` or ``delete``, in their order.
 
-        Return for each the number of documents that it changed, or why its caller may not make it: the other
+        Return for each the number of documents that it changed, or the error for which it was not made: the other
         writes of the batch are other callers'. The documents as they are at this moment decide what a caller may write.
         """
         with self._lock:
-            counts: list[int | ServiceError] = []
+            counts: list[int | ServiceError | InputError] = []
             try:
                 with CollectionWriter.open(self._path, encoders=self._encoders()) as writer:
                     field = self._tenants()
                     for item in batch.items:
                         try:
                             counts.append(_apply(writer, key, item, field))
-                        except ServiceError as error:
+                        except (ServiceError, InputError) as error:
                             counts.append(error)
                     if any(count for count in counts if isinstance(count, int)):
                         writer.commit(corpus={**writer.manifest.corpus, "fingerprint": None})

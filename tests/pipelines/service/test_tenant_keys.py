@@ -2,11 +2,13 @@
 
 import asyncio
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from indexing.collection.reader import Collection
 from indexing.collection.writer import CollectionWriter
 from indexing.documents import Document
 from indexing.errors import InputError
@@ -14,8 +16,10 @@ from pipelines import SearchPipeline
 from pipelines.build.job import build_collection
 from pipelines.cli import main
 from pipelines.deploy.job import deploy
+from pipelines.models import Models
 from pipelines.search import Facets
 from pipelines.service.app import endpoints, make_app
+from pipelines.service.batcher import Batch
 from pipelines.service.callers import EVERYONE, NOBODY, Caller
 from pipelines.service.config import CollectionEntry, Limits, ServeConfig
 from pipelines.service.endpoint import Endpoint
@@ -23,6 +27,7 @@ from pipelines.service.errors import ServiceError
 from pipelines.service.keys import add_key, load_keys
 from pipelines.service.search_body import SearchBody
 from pipelines.service.service import Service
+from pipelines.service.writing import CollectionWrites, Write
 from service_tests import serving
 
 mcp = pytest.importorskip("mcp")
@@ -511,6 +516,29 @@ def test_writes_of_several_keys_that_wait_together_are_refused_one_by_one(fresh)
     }
 
 
+def test_a_wrong_write_changes_no_answer_of_others_that_wait_with_it(built, tmp_path):
+    """Each write of a batch is made once, also beside one that cannot be made."""
+    path = str(shutil.copytree(built / "open", tmp_path / "notes"))
+    writes = CollectionWrites(path, Models(), lambda: None, lambda: "team")
+    blue = Caller("b", "write", ("blue",))
+    items = [
+        Write(["red-1"], EVERYONE),
+        Write({"colour": 1}, EVERYONE),
+        Write(["red-2"], blue),
+        Write(["blue-1"], blue),
+    ]
+
+    counts = writes.apply("delete", Batch(items, float("inf"), threading.Event()))
+
+    assert counts[0::2] == [1, 0] and isinstance(counts[1], InputError) and counts[3] == 1
+    with Collection.open(path) as collection:
+        assert (
+            {"red-2", "blue-2"}
+            <= set(collection.documents.ids())
+            == {one.doc_id for one in DOCUMENTS if one.doc_id not in ("red-1", "blue-1")}
+        )
+
+
 # Agents.
 
 CALLS = [
@@ -539,12 +567,13 @@ def test_every_tool_keeps_to_the_documents_of_the_key(clients, mode):
             httpx2.AsyncClient(headers={"Authorization": http.headers["Authorization"]}) as own,
             mcp.Client(streamable_http_client(f"{http.base_url}/mcp", http_client=own), mode=mode) as client,
         ):
-            tools = {tool.name for tool in (await client.list_tools()).tools}
+            tools = {tool.name: tool.input_schema for tool in (await client.list_tools()).tools}
             return tools, client.instructions, [await client.call_tool(name, given) for name, given in CALLS]
 
     tools, instructions, results = asyncio.run(call())
 
-    assert tools == {name for name, _ in CALLS}, "a tool that is added gets its calls in this test"
+    assert set(tools) == {name for name, _ in CALLS}, "a tool that is added gets its calls in this test"
+    assert not any("context" in schema.get("properties", {}) for schema in tools.values())
     everything = " ".join(str(result.content) + str(result.structured_content) for result in results[1:])
     assert SECRET not in everything and "open" not in str(instructions)
     first, filtered, page, own, foreign, why, unexplained, listed, unseen, unnamed = results
