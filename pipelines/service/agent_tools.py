@@ -119,7 +119,7 @@ def make_agent_server(service: Service, caller_of: CallerOf) -> MCPServer[Any]:
         max_chars_per_hit: Annotated[int, Field(ge=50, le=4000)] = 500,
         cursor: Annotated[str | None, Field(description="next_cursor of the answer before.")] = None,
     ) -> Annotated[CallToolResult, Found]:
-        with _tool_errors():
+        with _tool_errors(service):
             caller = caller_of(context)
             served = await _served(service, collection, caller)
             if cursor is not None and not (cursor.isdecimal() and len(cursor) < 6):
@@ -142,7 +142,7 @@ def make_agent_server(service: Service, caller_of: CallerOf) -> MCPServer[Any]:
         start: Annotated[int, Field(ge=0, description="next_start of the part before.")] = 0,
         max_chars: Annotated[int, Field(ge=100, le=MAX_DOCUMENT_CHARS)] = 8000,
     ) -> Annotated[CallToolResult, Text]:
-        with _tool_errors():
+        with _tool_errors(service):
             caller = caller_of(context)
             served = await _served(service, collection, caller)
             document = await asyncio.to_thread(served.document, doc_id, caller)
@@ -167,7 +167,7 @@ def make_agent_server(service: Service, caller_of: CallerOf) -> MCPServer[Any]:
         annotations=READ_ONLY,
     )
     async def list_collections(context: Context) -> Annotated[CallToolResult, Collections]:
-        with _tool_errors():
+        with _tool_errors(service):
             await service.until_ready()
             caller = caller_of(context)
             visible = service.visible(caller).values()
@@ -185,7 +185,7 @@ def make_agent_server(service: Service, caller_of: CallerOf) -> MCPServer[Any]:
         doc_id: Annotated[str, Field(min_length=1)],
         collection: CollectionName = None,
     ) -> Annotated[CallToolResult, Explained]:
-        with _tool_errors():
+        with _tool_errors(service):
             caller = caller_of(context)
             served = await _served(service, collection, caller)
             if await asyncio.to_thread(served.document, doc_id, caller) is None:
@@ -222,12 +222,12 @@ def serve_stdio(config: ServeConfig) -> int:
 
 
 @contextmanager
-def _tool_errors() -> Iterator[None]:
+def _tool_errors(service: Service) -> Iterator[None]:
     """Turn the project's errors into errors that the agent reads."""
     try:
         yield
     except (ServiceError, RetrieveError) as error:
-        known = as_service_error(error, "retrieve") or ServiceError(500, "the server failed")
+        known = as_service_error(service.without_folders(error), "retrieve") or ServiceError(500, "the server failed")
         hint = f" ({known.hint})" if known.hint and known.status != 422 else ""
         raise ToolError(f"{known.message}{hint}") from error
 

@@ -113,7 +113,7 @@ class Endpoint:
             except ClientGone:
                 return Response(status_code=CLIENT_GONE)
             except Exception as error:
-                known = as_service_error(error, self.dialect)
+                known = as_service_error(service.without_folders(error), self.dialect)
                 if known is None:
                     logger.exception("request %s failed", request.scope["request_id"])
                     known = ServiceError(500, "the server failed", "report the request id")

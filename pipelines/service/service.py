@@ -149,6 +149,17 @@ class Service:
             raise ServiceError(404, f"there is no collection {name!r}", known)
         return visible[name]
 
+    def without_folders(self, error: BaseException) -> BaseException:
+        """Return an error for a client: an `InputError` names collections in place of their folders."""
+        if not isinstance(error, InputError):
+            return error
+        text = str(error)
+        # The longest first: a folder may be within another.
+        folders = {str(served.pipeline.collection.path): name for name, served in self.collections.items()}
+        for folder in sorted(folders, key=len, reverse=True):
+            text = text.replace(folder, folders[folder])
+        return InputError(text)
+
     async def find(
         self,
         served: ServedCollection,

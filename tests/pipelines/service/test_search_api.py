@@ -203,6 +203,14 @@ def test_a_wrong_request_gets_its_status_and_one_line(client, body, status, word
     assert len(error["message"]) <= 600
 
 
+def test_an_error_names_the_collection_and_not_its_folder(client, shared_collection):
+    """Clients need not know where on the server a collection is."""
+    answer = client.post(SEARCH, json={"query": '+"bread dough"', "query_syntax": "simple"})
+
+    assert answer.status_code == 422 and "which notes/legs/bm25 does not store" in answer.json()["error"]["message"]
+    assert str(shared_collection.parent) not in answer.text
+
+
 def test_other_wrong_requests(client):
     wrong_type = client.post(SEARCH, content=b'{"query": "x"}', headers={"Content-Type": "text/plain"})
     assert wrong_type.status_code == 415 and "Content-Type: application/json" in wrong_type.json()["error"]["hint"]
