@@ -124,15 +124,15 @@ def _attempt(path: Path, staging: Path) -> list[str]:
 
 
 def _copy(path: Path, staging: Path) -> list[str]:
-    manifest = read_manifest(path)
-    rebuilt = [name for name, leg in manifest.legs.items() if kind_of(leg.backend).folders]
-    sequences = [
-        _copy_leg(path / "legs" / leg.folder, staging / "legs" / leg.folder, leg)
-        for name, leg in manifest.legs.items()
-        if name not in rebuilt
-    ]
-    (staging / "legs").mkdir(exist_ok=True)
     with DocumentStore.open(path / "documents.sqlite") as store:
+        manifest = read_manifest(path)
+        rebuilt = [name for name, leg in manifest.legs.items() if kind_of(leg.backend).folders]
+        sequences = [
+            _copy_leg(path / "legs" / leg.folder, staging / "legs" / leg.folder, leg)
+            for name, leg in manifest.legs.items()
+            if name not in rebuilt
+        ]
+        (staging / "legs").mkdir(exist_ok=True)
         store.hold()
         if any(sequence < store.purged for sequence in sequences):
             raise StorageError("its deleted documents were removed meanwhile")
@@ -140,10 +140,10 @@ def _copy(path: Path, staging: Path) -> list[str]:
         for name, leg in manifest.legs.items():
             if codec(leg) is not None:
                 _copy_shards(path / "shards" / name, staging / "shards" / name, store.pieces(name))
-    if (path / _CONFIGURATION).is_file():
-        shutil.copyfile(path / _CONFIGURATION, staging / _CONFIGURATION)
-    if _layout(read_manifest(path)) != _layout(manifest):
-        raise StorageError("its legs were changed meanwhile")
+        if (path / _CONFIGURATION).is_file():
+            shutil.copyfile(path / _CONFIGURATION, staging / _CONFIGURATION)
+        if store.replaced or _layout(read_manifest(path)) != _layout(manifest):
+            raise StorageError("it was replaced, or its legs were changed, meanwhile")
     write_manifest(staging, manifest)
     return rebuilt
 

@@ -11,6 +11,7 @@ import pytest
 from crash.cheap import WORDS, plan
 
 from cheap_collections import LEGS, document, found, make
+from indexing.collection import backup as copies
 from indexing.collection.backup import backup, restore
 from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
@@ -112,6 +113,26 @@ def test_backups_while_a_writer_works_are_each_of_one_write(tmp_path):
         writes = sequence - 3
         assert len(ids) == 9 + 3 * ((writes + 1) // 2) - writes // 2
     assert copies[0].sequence < copies[-1].sequence
+
+
+def test_a_collection_that_is_replaced_while_it_is_copied_is_copied_anew(tmp_path, monkeypatch):
+    """The legs of one collection beside the documents of another would be no state of either."""
+    fill(tmp_path / "c", 10)
+    with make(tmp_path / "other") as writer:
+        for number in range(100, 120, 5):
+            writer.upsert([document(n) for n in range(number, number + 5)])
+    copied = copies._copy_leg
+
+    def then_replaced(*arguments):
+        sequence = copied(*arguments)
+        if (tmp_path / "other").exists():
+            (tmp_path / "c").rename(tmp_path / "before")
+            (tmp_path / "other").rename(tmp_path / "c")
+        return sequence
+
+    monkeypatch.setattr(copies, "_copy_leg", then_replaced)
+    backup(tmp_path / "c", tmp_path / "copy")
+    assert state(tmp_path / "copy") == (4, [f"d{number}" for number in range(100, 120)])
 
 
 def test_an_embedded_qdrant_leg_is_built_again_and_one_on_a_server_refused(tmp_path):
