@@ -150,7 +150,7 @@ class TokenIndex(PlacedIndex):
     def search(self, queries: Any, k: int, filter: FilterLike | None = None) -> Hits:
         """Return the `k` best of each query (`TokenVectors`, or one query's vectors, [tokens, dim]).
 
-        With centroids, `k` documents are found if the query's centroids have as many. Errors as in `Index.search`; also
+        A query without vectors finds nothing. With centroids, `k` documents are found if the query's centroids have as many. Errors as in `Index.search`; also
         for a filter where nothing answers it.
         """
         self._check_open()
@@ -223,7 +223,7 @@ class TokenIndex(PlacedIndex):
         stored = replace(self._stored, sequence=sequence)
         if self._ids.dead > COMPACT_AT * len(self._ids):
             self.optimize()
-        if self._book is None and len(self) >= self.settings.train_at:
+        if self._book is None and len(self) >= self.settings.train_at and self._allowed(None).any():
             stored = replace(stored, codebook=self._train())
         self._merge()
         if self._changed:
@@ -265,9 +265,11 @@ class TokenIndex(PlacedIndex):
     def _search_all(self, queries: TokenVectors, k: int, allowed: NDArray[np.bool_]) -> Hits:
         """Score every allowed document."""
         rows, places, scores = [], [], []
-        positions = np.flatnonzero(allowed)
+        positions, lengths = np.flatnonzero(allowed), queries.lengths
         for first, block in search.score_all(queries, positions, self._maxima):
             for row, every in enumerate(block, first):
+                if not lengths[row]:
+                    continue
                 kept = best_with_ties(every, k)
                 rows.append(np.full(len(kept), row))
                 places.append(positions[kept])

@@ -147,6 +147,19 @@ def test_a_document_without_vectors_is_kept_but_never_a_hit(tmp_path):
     assert index.vectors(["empty", "d00002"]).lengths.tolist() == [0, len(documents.text(2))]
 
 
+@pytest.mark.parametrize("train_at", [2, 100])
+def test_documents_and_queries_without_vectors_are_none_to_learn_from_and_find_nothing(tmp_path, train_at):
+    with TokenIndex.create(tmp_path / "index", DIMENSION, train_at=train_at, centroids=4) as index:
+        index.upsert(ids(3), TokenVectors.of([np.zeros((0, DIMENSION), np.float32)] * 3, DIMENSION))
+        index.commit(1)
+        queries = TokenVectors.of([np.zeros((0, DIMENSION), np.float32), clustered(1, 1).text(0)], DIMENSION)
+        assert index.search(queries, 5).counts.tolist() == [0, 0]
+        index.upsert(ids(40, 3), clustered(2, 40))
+        index.commit(2)
+        assert (index._book is not None) == (train_at == 2)
+        assert index.search(queries, 5).counts.tolist() == [0, 5]
+
+
 def test_the_mean_divides_by_the_vectors_of_the_query(tmp_path):
     documents, queries = clustered(13, 50), clustered(14, 4)
     index = TokenIndex.create(tmp_path / "index", DIMENSION, metric="meanmaxsim")
