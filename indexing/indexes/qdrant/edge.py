@@ -1,7 +1,8 @@
 """EdgeEngine: Qdrant Edge, Qdrant's engine embedded in this process; one process per directory."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,6 @@ class EdgeEngine:
 
     def store(self, points: Sequence[Point]) -> None:
         """Store points, replacing those with the same ids; raise `StorageError` where the disk is nearly full."""
-        _check_space(self._path)
         made = [
             self._edge.Point(
                 id=point.id,
@@ -97,11 +97,13 @@ class EdgeEngine:
             )
             for point in map(with_texts, points)
         ]
-        self._shard.update(self._edge.UpdateOperation.upsert_points(made))
+        with _writing(self._path):
+            self._shard.update(self._edge.UpdateOperation.upsert_points(made))
 
     def delete(self, points: Sequence[str]) -> None:
         """Delete points by UUID."""
-        self._shard.update(self._edge.UpdateOperation.delete_points(list(points)))
+        with _writing(self._path):
+            self._shard.update(self._edge.UpdateOperation.delete_points(list(points)))
 
     def count(self, filter: Any = None) -> int:
         """Return the exact number of points that match a filter."""
@@ -134,11 +136,13 @@ class EdgeEngine:
 
     def optimize(self) -> None:
         """Build the graphs. Edge never does so by itself, and searches points outside of a graph one by one."""
-        self._shard.optimize()
+        with _writing(self._path):
+            self._shard.optimize()
 
     def flush(self) -> None:
         """Make all changes durable."""
-        self._shard.flush()
+        with _writing(self._path):
+            self._shard.flush()
 
     def close(self) -> None:
         """Release the directory."""
@@ -262,6 +266,19 @@ def _check_space(path: Path) -> None:
             f"{path}: {free >> 20} MB are free on its disk, and Qdrant Edge needs {LEAST_FREE >> 20} to write: free "
             "some space and run it again"
         )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raise a `StorageError` where the disk is nearly full, or if the block cannot write the shard."""
+    _check_space(path)
+    try:
+        yield
+    except Exception as error:
+        raise StorageError(
+            f"the Qdrant Edge shard {path} cannot be written ({error}): if its disk is full, free some space and run "
+            "it again"
+        ) from error
 
 
 def _library() -> Any:

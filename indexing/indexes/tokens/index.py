@@ -150,8 +150,8 @@ class TokenIndex(PlacedIndex):
     def search(self, queries: Any, k: int, filter: FilterLike | None = None) -> Hits:
         """Return the `k` best of each query (`TokenVectors`, or one query's vectors, [tokens, dim]).
 
-        A query without vectors finds nothing. With centroids, `k` documents are found if the query's centroids have as many. Errors as in `Index.search`; also
-        for a filter where nothing answers it.
+        A query without vectors finds nothing. With centroids, `k` documents are found if the query's centroids have
+        as many. Errors as in `Index.search`; also for a filter where nothing answers it.
         """
         self._check_open()
         require_positive(k=k)

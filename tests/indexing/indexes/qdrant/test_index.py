@@ -108,8 +108,9 @@ def test_a_write_to_a_disk_that_is_nearly_full_is_refused(tmp_path, monkeypatch)
     index.upsert(ids(3), dense(3))
     free = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=5 << 20))
-    with pytest.raises(StorageError, match=r"5 MB are free on its disk.*free some space"):
-        index.upsert(ids(5), dense(5))
+    for write in (lambda: index.upsert(ids(5), dense(5)), lambda: index.delete(ids(1)), index.optimize, index.commit):
+        with pytest.raises(StorageError, match=r"5 MB are free on its disk.*free some space"):
+            write()
     with pytest.raises(StorageError, match="5 MB are free"):
         QdrantIndex.create(tmp_path / "other", 8)
     assert len(index) == 3 and index.search(dense(1), 2).counts.tolist() == [2]
