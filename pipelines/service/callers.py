@@ -52,7 +52,7 @@ class Caller:
         named: Sequence[str] = [body.tenant] if isinstance(body.tenant, str) else body.tenant or self.tenants
         other = next((tenant for tenant in named if tenant not in self.tenants), None)
         if other is not None or not named:
-            raise ServiceError(403, f"the API key is not for the tenant {other!r}", f"its tenants: {self._listed()}")
+            raise ServiceError(403, f"the API key is not for the tenant {other!r}", self._hint)
         return replace(body, tenant=tuple(sorted(set(named))))
 
     def sees(self, document: Document, field: str | None) -> bool:
@@ -72,11 +72,12 @@ class Caller:
             raise ServiceError(
                 403,
                 f"document {document.doc_id!r}: its field {field!r} must name tenants of the API key, and no others",
-                f"its tenants: {self._listed()}",
+                self._hint,
             )
 
-    def _listed(self) -> str:
-        return ", ".join(self.tenants or ()) or "none"
+    @property
+    def _hint(self) -> str:
+        return f"the tenants of the key: {', '.join(self.tenants or ()) or 'none'}"
 
 
 EVERYONE = Caller(scope="write")

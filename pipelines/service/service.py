@@ -143,10 +143,8 @@ class Service:
         """
         visible = self.visible(caller)
         if name not in visible:
-            known = f"collections: {', '.join(visible) or 'none'}"
-            if caller.bound:
-                known = f"{known}; the API key is bound to tenants, which only some collections name (key tenants)"
-            raise ServiceError(404, f"there is no collection {name!r}", known)
+            kinds = "collections with tenants, to which the API key is bound" if caller.bound else "collections"
+            raise ServiceError(404, f"there is no collection {name!r}", f"{kinds}: {', '.join(visible) or 'none'}")
         return visible[name]
 
     def without_folders(self, error: BaseException) -> BaseException:

@@ -403,7 +403,7 @@ def test_only_collections_with_tenants_are_there(clients):
         unseen, unknown = (clients["read"].get(f"/v1/collections/{name}{path}") for name in ("open", "none"))
         assert unseen.status_code == unknown.status_code == 404
         assert unseen.json()["error"]["message"] == unknown.json()["error"]["message"].replace("none", "open")
-        assert "open" not in unknown.text and "bound to tenants" in unknown.json()["error"]["hint"]
+        assert "open" not in unknown.text and "collections with tenants" in unknown.json()["error"]["hint"]
     assert search(clients["read"], "open", status=404)
     body = {"documents": [{"doc_id": "x", "text": "t", "metadata": {"team": "blue"}}]}
     assert clients["blue"].put("/v1/collections/open/documents", json=body).status_code == 404
