@@ -19,3 +19,20 @@ def check_permissions(paths: Iterable[Path], *, write: bool = False) -> None:
             raise StorageError(
                 f"no permission to {action} {path}: run this as the owner of the file, or change its permissions"
             )
+
+
+def check_output(path: str | Path, *, folder: bool = False) -> None:
+    """Raise a `StorageError` if no file, or folder of files, can be written at `path`: before the work, not after it.
+
+    Folders above it that are missing are made when it is written.
+    """
+    path = Path(path)
+    if path.exists() and path.is_dir() != folder:
+        raise StorageError(f"{path} is a {'file' if folder else 'folder'}: choose another path")
+    inside = path if folder else path.parent
+    while not inside.exists() and inside != inside.parent:
+        inside = inside.parent
+    if not inside.is_dir():
+        raise StorageError(f"{inside} is a file, so nothing can be written in it: choose another path than {path}")
+    if not os.access(inside, os.W_OK | os.X_OK):
+        raise StorageError(f"no permission to write in {inside}: choose another path than {path}")

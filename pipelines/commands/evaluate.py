@@ -64,9 +64,12 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score the systems and print the tables."""
+    from indexing.permissions import check_output
     from pipelines.evaluation.export import terminal_tables
 
     check_options(options)
+    if options.output:
+        check_output(options.output, folder=True)
     with tempfile.TemporaryDirectory(prefix="retrieve-evaluate-") as temporary:
         results = _evaluate(options, Path(options.output or temporary))
     print(json_text(results, indent=2) if options.json else terminal_tables(results))

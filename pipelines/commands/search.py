@@ -267,6 +267,9 @@ def _queries(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
 
 
 def _check_run_options(options: argparse.Namespace) -> None:
+    from indexing.permissions import check_output
+
+    check_output(options.run_file)
     if options.queries is None:
         raise InputError("--run requires --queries FILE, because a run names queries by their ids")
     given = next((name for name in ("explain", "timings", "facet") if getattr(options, name)), None)

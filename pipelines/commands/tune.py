@@ -64,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     """Tune, print the report, and write the choice if it is a gain."""
     from indexing.collection.manifest import read_manifest
     from indexing.corpora.queries import read_qrels, read_queries
+    from indexing.permissions import check_output
     from pipelines.measures.measures import Measure
     from retrieve.remote import is_url
 
@@ -72,6 +73,9 @@ def run(options: argparse.Namespace) -> int:
     depths = [_depth(text) for text in options.depths.split(",")]
     if options.candidates and not options.reranker:
         raise InputError("--candidates is for a reranker: name it with --reranker")
+    read_manifest(Path(options.directory))
+    if options.write != "never":
+        check_output(Path(options.directory) / "search.yaml")
     texts, qrels = read_queries(options.queries), read_qrels(options.qrels)
     if unknown := [query_id for query_id in qrels if query_id not in texts]:
         raise InputError(

@@ -67,10 +67,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _certify(options: argparse.Namespace) -> int:
     from indexing.corpora.queries import read_qrels, read_queries
+    from indexing.permissions import check_output
     from pipelines.deploy.certificate import certify
 
     if options.repair:
         raise InputError("--repair does not apply to --against, which changes nothing")
+    if options.report:
+        check_output(options.report)
     sampled = options.queries in (None, "sampled")
     if options.qrels and sampled:
         raise InputError("--qrels requires --queries FILE: sampled queries have no judgements")

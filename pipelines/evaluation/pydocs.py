@@ -28,6 +28,7 @@ from indexing.disk import write_json
 from indexing.errors import SetupError, StorageError
 from indexing.inputs import local_path
 from indexing.json_text import parse_json
+from indexing.permissions import check_output
 from indexing.progress import progress
 from pipelines.near_duplicates import NearDuplicates
 
@@ -115,13 +116,14 @@ def build_pydocs(folder: str | Path, *, show_progress: bool = True) -> Path:
     """
     folder = local_path(folder, "folder").expanduser()
     source = _source()
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         stored_source = _stored_source(folder)
         if stored_source is None:
             raise StorageError(f"{folder} exists and is not a pydocs collection: use another folder, or remove it")
         if stored_source == source:
             return folder
         logger.info("%s was made from other package versions: generating it again", folder)
+    check_output(folder, folder=True)
     pairs = harvest(_roots(), show_progress=show_progress)
     if len(pairs) <= TEST_QUERIES:
         raise SetupError(

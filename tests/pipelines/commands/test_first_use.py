@@ -122,3 +122,23 @@ def test_results_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None
     Path("qrels.tsv").write_text("q\tmissing\t1\nq\tb\t0\n")
     assert main(["mine", *judged, "--output", "none"]) == 1
     assert "none of the relevant documents is in c, 'missing' for one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "c", "--queries", "queries.jsonl", "--run", "OUTPUT"],
+        ["evaluate", "c", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--output", "OUTPUT"],
+        ["verify", "c", "--against", "d", "--report", "OUTPUT"],
+        ["pydocs", "OUTPUT"],
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # There is no collection: a command that began its work would say so.
+    write_lines(Path("queries.jsonl"), [{"_id": "q", "text": "bread"}])
+    Path("qrels.tsv").write_text("q\tb\t1\n")
+    assert main([argument.replace("OUTPUT", "corpus.jsonl/inside") for argument in arguments]) == 1
+    error = capsys.readouterr().err
+    assert "corpus.jsonl is a file, so nothing can be written in it" in error and error.count("\n") == 1
