@@ -1,6 +1,6 @@
 """Hits of chunks judged by their documents: each document once, at its best chunk."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +86,31 @@ def parent_contents(store: DocumentStore, doc_id: str) -> str:
 
     Deleted documents count as missing.
     """
-    if doc_id in store:
-        return store.get([doc_id])[0].contents
-    if f"{doc_id}#0" not in store:
-        return ""
-    chunk: Document = store.get([f"{doc_id}#0"])[0]
-    return assemble(store.get(siblings(chunk.metadata))).contents if is_chunk(chunk.metadata) else ""
+    found = stored_document(store, doc_id)
+    return "" if found is None else found.contents
+
+
+def stored_document(
+    store: DocumentStore, doc_id: str, sees: Callable[[Document], bool] = lambda document: True
+) -> Document | None:
+    """Return a document that is stored, or reassembled from its chunks; None when there is none with this id.
+
+    Parameters
+    ----------
+    sees
+        Whether the caller may see a document; of a document in chunks every chunk must be accepted.
+    """
+    parts: list[Document] = store.get([doc_id]) if store.alive([doc_id]) else _chunks(store, doc_id)
+    if not parts or not all(sees(part) for part in parts):
+        return None
+    return parts[0] if parts[0].doc_id == doc_id else assemble(parts)
+
+
+def _chunks(store: DocumentStore, doc_id: str) -> list[Document]:
+    """Return all chunks of a document in order; none if one is missing, as while the document is being replaced."""
+    first = f"{doc_id}#0"
+    if not store.alive([first]):
+        return []
+    (chunk,) = store.get([first])
+    ids = siblings(chunk.metadata) if is_chunk(chunk.metadata) else []
+    return store.get(ids) if first in ids and len(store.alive(ids)) == len(ids) else []

@@ -14,7 +14,7 @@ from indexing.hits import Hits
 from indexing.runs import read_trec_run
 from pipelines.build.job import build_collection
 from pipelines.cli import main
-from pipelines.search.judged_parents import Parents, judges_parents, parent_contents
+from pipelines.search.judged_parents import Parents, judges_parents, parent_contents, stored_document
 from pipelines.tuning.fusion import Choice, run_legs, score_choices
 
 TOPICS = {
@@ -119,6 +119,15 @@ def test_judgements_of_another_corpus_are_an_error_without_chunks(tmp_path, corp
         with pytest.raises(InputError, match="none of the 1 judged documents"):
             judges_parents(collection.documents, {"q": {"nowhere": 1}}, tmp_path / "c")
         assert not judges_parents(collection.documents, {"q": {"nowhere": 1, "svd": 1}}, tmp_path / "c")
+
+
+def test_a_document_is_found_by_its_id_or_that_of_a_chunk_and_only_if_all_of_it_may_be_seen(folder):
+    with Collection.open(folder / "c") as collection:
+        store = collection.documents
+        assert stored_document(store, "bread").doc_id == "bread"
+        assert stored_document(store, "bread#0").doc_id == "bread#0"
+        assert stored_document(store, "nowhere") is None
+        assert stored_document(store, "bread", lambda part: part.doc_id == "bread#0") is None
 
 
 def test_the_text_of_a_document_is_put_together_from_its_chunks(folder):
