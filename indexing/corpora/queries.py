@@ -24,14 +24,37 @@ def read_queries(path: str | Path) -> dict[str, str]:
     """Read ``{query_id: text}`` from a BEIR folder (``queries.jsonl``) or a file of records.
 
     The id is the field ``_id``, ``id``, ``query_id`` or ``qid``, the text is ``text`` or ``query``; other fields are
-    ignored. `indexing.corpora.corpus.read_corpus` lists the file formats.
+    ignored. `indexing.corpora.corpus.read_corpus` lists the file formats. A TSV file of two columns (id, text) needs no
+    line of names, as the topics of MS MARCO and Pyserini have none.
 
     Raises
     ------
     InputError
         For the first unusable record, naming file, line and field.
     """
+    topics = local_path(path, "path").expanduser()
+    if topics.is_file() and topics.name.removesuffix(".gz").endswith(".tsv") and _has_no_names(topics):
+        return _unnamed_queries(topics)
     return queries_of(open_source(path, stem="queries"))
+
+
+def _has_no_names(path: Path) -> bool:
+    """Return whether the first line of a TSV file is a query: two columns, and neither is called as a field is."""
+    first = next((line for _, line in TextFile(path).text_lines()), "")
+    columns = [column.strip().lower() for column in first.split("\t")]
+    return len(columns) == 2 and not set(columns) & {*QUERY_ID_FIELDS, *QUERY_TEXT_FIELDS}
+
+
+def _unnamed_queries(path: Path) -> dict[str, str]:
+    queries: dict[str, str] = {}
+    for number, line in TextFile(path).text_lines():
+        query_id, _, text = (part.strip() for part in line.partition("\t"))
+        if not (query_id and text):
+            raise InputError(f"{path}, line {number}: a query is an id, a tab and its text, not {line[:80]!r}")
+        if query_id in queries:
+            raise InputError(f"{path}, line {number}: the query id {query_id!r} already occurs above")
+        queries[query_id] = text
+    return queries
 
 
 def queries_of(source: Source) -> dict[str, str]:

@@ -57,7 +57,8 @@ def add_parser(commands: Any) -> None:
         action=InPlaceOf,
         positional=query,
         metavar="FILE",
-        help="in place of QUERY: records with _id and text (.jsonl, .csv, .tsv, Parquet), or a folder in BEIR layout",
+        help="in place of QUERY: records with _id and text (.jsonl, .csv, .tsv, Parquet), lines of id, tab and text "
+        "(.tsv), or a folder in BEIR layout",
     )
     parser.add_argument("--run", metavar="FILE", dest="run_file", help="with --queries: write the hits as a TREC run")
     parser.add_argument("-k", type=positive, default=10, help="number of documents (10)")
@@ -258,7 +259,10 @@ def _queries(options: argparse.Namespace) -> Iterable[tuple[str, str]]:
     if options.run_file:
         _check_run_options(options)
     if options.queries is not None:
-        return read_queries(options.queries).items()
+        queries = read_queries(options.queries)
+        if not queries:
+            raise InputError(f"{options.queries} has no queries")
+        return queries.items()
     if not options.query.strip():
         raise InputError("the query is empty: write a query, or - to read queries from standard input")
     if options.query != "-":

@@ -131,3 +131,18 @@ class TestDatasets:
 
         with pytest.raises(InputError, match="row 2: the grade must be an integer, not 'None'"):
             qrels_of(table)
+
+
+def test_a_tsv_file_of_topics_needs_no_line_of_names(tmp_path):
+    topics = tmp_path / "topics.tsv"
+    topics.write_bytes(b"\xef\xbb\xbf1\tsort a list\r\n\r\n2\tread a\tfile\r\n")
+    assert read_queries(topics) == {"1": "sort a list", "2": "read a\tfile"}
+    topics.write_text("qid\tquery\n1\tsort a list\n")
+    assert read_queries(topics) == {"1": "sort a list"}
+    for wrong, says in (
+        ("1\tx\n2\n", "line 2: a query is an id, a tab and its text"),
+        ("1\tx\n1\ty\n", "already occurs"),
+    ):
+        topics.write_text(wrong)
+        with pytest.raises(InputError, match=says):
+            read_queries(topics)

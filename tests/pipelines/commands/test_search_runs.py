@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chunks = [chunk for document in long for chunk in chunk_document(document, Chunking("sentences", size=20))]
     build_collection(chunks, folder / "chunks", show_progress=False)
     write_lines(folder / "queries.jsonl", QUERIES)
+    (folder / "empty.jsonl").touch()
     return folder
 
 
@@ -95,6 +96,7 @@ def test_without_a_run_answers_are_printed_with_the_ids_of_their_queries(
         (["--queries", "queries.jsonl", "--rewrite", "y"], "--rewrite is for a single query"),
         (["--queries", "queries.jsonl", "--run", "x", "--explain"], "--explain does not go with --run"),
         (["--queries", "missing.jsonl", "--run", "x"], "missing.jsonl"),
+        (["--queries", "empty.jsonl", "--run", "x"], "empty.jsonl has no queries"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
