@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +81,11 @@ class Snapshot(Closing):
     def outdated(self) -> bool:
         """True when another process has committed something since; a look at two files' attributes."""
         return self.documents.replaced or _stamp(self.path) != self._stamp
+
+    @property
+    def state(self) -> Hashable:
+        """Key of the state that searches see now: an answer that was stored with another key may be outdated."""
+        return self.documents.sequence
 
     def leg(self, name: str) -> Leg:
         """Return the manifest's entry of this leg."""

@@ -1,6 +1,6 @@
 """DeployedCollection: a deployed collection open for reading, with the interface of `Collection`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -123,6 +123,12 @@ class DeployedSnapshot(Snapshot):
     def outdated(self) -> bool:
         """False: searches see the present points."""
         return False
+
+    @property
+    def state(self) -> Hashable:
+        """Key of what is deployed now, which another process may have replaced or brought forward."""
+        layout = self.place.published()
+        return None if layout is None else (layout.signature, layout.sequence)
 
     def settle(self) -> None:
         """Do nothing: all legs are in the same points."""

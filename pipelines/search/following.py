@@ -90,12 +90,12 @@ def answer_one(stages: Stages, parts: Parts, query: str, request: SearchRequest,
     """Return the results of one query, from the cache of this state if possible."""
     if not parts.cache.size:
         return stages.answer([query], request, trace)[0]
-    sequence = stages.documents.sequence
-    key = sequence, query, *request.key
+    state = stages.snapshot.state
+    key = state, query, *request.key
     found = parts.cache.get(key)
     if found is None:
         found = stages.answer([query], request, trace)[0]
-        if not found.degraded and not trace.out_of_time and stages.documents.sequence == sequence:
+        if not found.degraded and not trace.out_of_time and stages.snapshot.state == state:
             parts.cache.put(key, found)
     return found
 

@@ -65,8 +65,9 @@ class SearchPipeline(Following):
         Number of searches that `asearch` runs at once.
     cache
         Number of answers kept in an LRU cache; 0 keeps none. The key is the query, the options of the search and the
-        collection's sequence number, so that a write invalidates all answers. Answers that lack a leg, or whose
-        reranker ran out of time, are not cached.
+        collection's sequence number, so that a write invalidates all answers; of a deployed collection it is read
+        for each query, in two small requests to its server. Answers that lack a leg, or whose reranker ran out of
+        time, are not cached.
     """
 
     def __init__(

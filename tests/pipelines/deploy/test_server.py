@@ -12,6 +12,7 @@ from qdrant_client import QdrantClient
 from indexing.collection.manifest import Leg
 from indexing.collection.reader import Collection
 from indexing.collection.writer import CollectionWriter
+from indexing.deployment import reader
 from indexing.deployment.checking import compare_points
 from indexing.deployment.places import ServerPlace, place_of
 from indexing.deployment.reader import DeployedCollection
@@ -19,6 +20,7 @@ from indexing.documents import Document
 from indexing.errors import InputError, StorageError
 from pipelines.cli import main
 from pipelines.deploy import job
+from pipelines.search.pipeline import SearchPipeline
 
 
 @pytest.fixture
@@ -59,6 +61,24 @@ def test_an_alias_moves_to_each_new_deployment(collection, monkeypatch):
     assert deploy(collection, place, monkeypatch).resumed is False
     assert place._target() != first
     assert [one.name for one in client.get_collections().collections] == [place._target()]
+
+
+def test_a_stored_answer_is_not_given_after_another_deployment(collection, monkeypatch):
+    client = QdrantClient(":memory:")
+    monkeypatch.setattr(client, "close", lambda: None)  # a server outlives its clients
+    place = ServerPlace("http://made", "books", client=client)
+    monkeypatch.setattr(reader, "place_of", lambda *_: place)
+    deploy(collection, place, monkeypatch)
+    with SearchPipeline.open("http://made/books", legs=["bm25"], cache=9) as pipeline:
+        assert [pipeline.search("word7", 1).cached for _ in range(2)] == [False, True]
+        with CollectionWriter.open(collection) as writer:
+            writer.delete(["d7"])
+        deploy(collection, place, monkeypatch, follow=True)
+        assert pipeline.search("word7", 1) == [] and pipeline.search("word8", 1)[0].doc_id == "d8"
+        with CollectionWriter.open(collection) as writer:
+            writer.delete(["d8"])
+        deploy(collection, place, monkeypatch)
+        assert [pipeline.search("word8", 1).cached for _ in range(2)] == [False, True]
 
 
 def test_a_url_names_the_collection():
