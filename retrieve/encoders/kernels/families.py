@@ -1,14 +1,14 @@
 """Layers of the families of encoders over concatenated texts: hidden vectors are [tokens, width]."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from retrieve.encoders.kernels.attention import attend
-from retrieve.encoders.kernels.int8_linear import ROWS_AT_ONCE, Int8Linear, products
+from retrieve.encoders.kernels.int8_linear import PRECISE_FROM, ROWS_AT_ONCE, Int8Linear, products
 from retrieve.encoders.kernels.layout import Layout
 from retrieve.encoders.kernels.packed_linear import activated, norm_of_sum
 
@@ -74,12 +74,26 @@ def _run_post_norm(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
     for layer in post_norm_layers(stack):
         mixed = _mixed(hidden, layer.inputs, layer.heads, layout, bias)
         hidden = norm_of_sum(layer.output, layer.attention_norm, mixed, hidden)
-        hidden = _in_parts(_feed_forward, layer, layer.outer, hidden)
+        hidden = _fed_forward(layer, hidden, layout)
     return hidden
 
 
-def _feed_forward(layer: PostNormLayer, hidden: Tensor) -> Tensor:
-    return norm_of_sum(layer.outer, layer.norm, activated(layer.inner, layer.activation, hidden), hidden)
+def _fed_forward(layer: PostNormLayer, hidden: Tensor, layout: Layout) -> Tensor:
+    """Return the output of the feed-forward block; in 8 bits part by part, because quantizing is bound by memory.
+
+    In 8 bits the first token of a text keeps 15: it is the result of a cross-encoder, and what all tokens attend to.
+    """
+    inner, outer = layer.inner, layer.outer
+    if not (isinstance(inner, Int8Linear) and isinstance(outer, Int8Linear) and inner.can_quantize(hidden)):
+        return norm_of_sum(outer, layer.norm, activated(inner, layer.activation, hidden), hidden)
+    output, firsts = torch.empty_like(hidden), layout.places(0, PRECISE_FROM)
+    for start in range(0, len(hidden), ROWS_AT_ONCE):
+        part = hidden[start : start + ROWS_AT_ONCE]
+        low, high = torch.searchsorted(firsts, torch.tensor([start, start + len(part)])).tolist()
+        precise = firsts[low:high] - start
+        inside = layer.activation(inner.product(part, precise))
+        output[start : start + len(part)] = layer.norm(outer.product(inside, precise).add_(part))
+    return output
 
 
 def position_bias(stack: Any, hidden: Tensor) -> Tensor | None:
@@ -131,7 +145,8 @@ def _run_modernbert(stack: Any, hidden: Tensor, layout: Layout) -> Tensor:
     turns = {kind: stack.rotary_emb(hidden, layout.columns[None], kind) for kind in _kinds(stack)}
     for layer in stack.layers:
         attention = layer.attn
-        query, key, value = attention.Wqkv(layer.attn_norm(hidden)).chunk(3, dim=-1)
+        (projected,) = _projected(layer.attn_norm(hidden), (attention.Wqkv,), layout)
+        query, key, value = projected.chunk(3, dim=-1)
         cosine, sine = turns[layer.attention_type]
         query, key = (_rotated(part, cosine, sine, heads) for part in (query, key))
         window = None if attention.sliding_window is None else attention.sliding_window - 1
@@ -162,15 +177,18 @@ def _mixed(
     hidden: Tensor, layers: tuple[nn.Module, ...], heads: int, layout: Layout, bias: Tensor | None = None
 ) -> Tensor:
     """Compute attention; returning frees queries, keys and values before the next step."""
-    query, key, value = products(hidden, layers)
+    query, key, value = _projected(hidden, layers, layout)
     return attend(query, key, value, heads, layout, bias=bias)
 
 
-def _in_parts(block: Callable[[Any, Tensor], Tensor], layer: Any, last: nn.Module, hidden: Tensor) -> Tensor:
-    """Compute a feed-forward block; in 8 bits part by part, because quantizing is bound by memory."""
-    if not isinstance(last, Int8Linear) or len(hidden) <= ROWS_AT_ONCE:
-        return block(layer, hidden)
-    return torch.cat([block(layer, part) for part in hidden.split(ROWS_AT_ONCE)])
+def _projected(hidden: Tensor, layers: Sequence[nn.Module], layout: Layout) -> Sequence[Tensor]:
+    """Return the inputs of attention; in 8 bits the first and the last token of a text keep 15.
+
+    All tokens attend to these most, so what rounding takes from them is lost to all.
+    """
+    if not isinstance(layers[0], Int8Linear):
+        return products(hidden, layers)
+    return products(hidden, layers, torch.cat([layout.places(column, PRECISE_FROM) for column in (0, -1)]))
 
 
 def _takes(module: Any, *names: str) -> bool:

@@ -104,6 +104,19 @@ class Layout:
         """Number of tokens of the longest text."""
         return max((length for _, _, length in self.groups), default=0)
 
+    def places(self, column: int, shortest: int) -> Tensor:
+        """Return the place of one token, 0 or -1, of each text of at least `shortest` tokens; int64, ascending."""
+        name = "places", column, shortest
+        if name not in self.cache:
+            starts = [
+                start + column % length + length * np.arange(count)
+                for start, count, length in self.groups
+                if length >= shortest
+            ]
+            places = np.concatenate(starts) if starts else np.zeros(0, np.int64)
+            self.cache[name] = torch.from_numpy(places).to(self.device)
+        return self.cache[name]
+
     def gather(self, rows: Tensor) -> Tensor:
         """Return the tokens [tokens with filling, …] of padded rows [texts, width, …]."""
         flat = rows.flatten(0, 1)
