@@ -143,7 +143,7 @@ def parents_of(
     """
     passages: dict[str, list[SearchResult]] = {}
     for result in results:
-        passages.setdefault(_parent(result), []).append(result)
+        passages.setdefault(parent_id(result), []).append(result)
     best = list(passages.values())[offset : offset + k]
     wanted = [siblings(found[0].metadata) if is_chunk(found[0].metadata) else [found[0].doc_id] for found in best]
     stored = iter(_stored([doc_id for ids in wanted for doc_id in ids], stages, tenant))
@@ -175,7 +175,8 @@ def _stored(ids: Sequence[str], stages: "Stages", tenant: Tenant | None) -> list
     return found
 
 
-def _parent(result: SearchResult) -> str:
+def parent_id(result: SearchResult) -> str:
+    """Return the id of the document that a result is a chunk of; its own, if it is whole."""
     return str(result.metadata[PARENT_ID]) if is_chunk(result.metadata) else result.doc_id
 
 

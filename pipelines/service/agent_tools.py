@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from indexing.errors import RetrieveError
 from indexing.plurals import counted
+from pipelines.search.parents import parent_id
 from pipelines.search.results import SearchResult
 from pipelines.service.callers import EVERYONE, Caller
 from pipelines.service.config import ServeConfig
@@ -312,23 +313,32 @@ def _listing(found: Found, query: str) -> str:
 async def _explained(service: Service, served: ServedCollection, query: str, doc_id: str, caller: Caller) -> Explained:
     body = SearchBody(query, min(EXPLAINED_DEPTH, service.config.limits.hits), parents=False)
 
-    async def hit_of(body: SearchBody) -> SearchResult | None:
+    async def place_of(body: SearchBody) -> tuple[SearchResult, int] | None:
+        """Return the document's hit, or that of its best chunk, with the document's rank."""
         answer = await _search(service, served, body, caller)
-        return next((hit for hit in answer.results if hit.doc_id == doc_id), None)
+        parents: set[str] = set()
+        for hit in answer.results:
+            parents.add(parent_id(hit))
+            if hit.doc_id == doc_id:
+                return hit, hit.rank
+            if parent_id(hit) == doc_id:
+                return hit, len(parents)
+        return None
 
-    hit = await hit_of(body)
-    ranks = {leg: await hit_of(replace(body, legs=(leg,))) for leg in served.searched}
-    if hit is not None:
+    place = await place_of(body)
+    ranks = {leg: await place_of(replace(body, legs=(leg,))) for leg in served.searched}
+    if place is not None:
         # Only the hits down to this one are explained.
-        hit = await hit_of(replace(body, k=hit.rank, explain=True)) or hit
+        place = await place_of(replace(body, k=place[0].rank, explain=True)) or place
+    hit, rank = (None, None) if place is None else place
     explanation = None if hit is None else hit.explanation
     return Explained(
         doc_id=doc_id,
         found=hit is not None,
-        rank=None if hit is None else hit.rank,
+        rank=rank,
         score=None if hit is None else hit.score,
         explanation=None if explanation is None else explanation.as_dict(),
-        leg_ranks={leg: None if found is None else found.rank for leg, found in ranks.items()},
+        leg_ranks={leg: None if found is None else found[1] for leg, found in ranks.items()},
     )
 
 

@@ -16,6 +16,7 @@ from pipelines.search.cache import AnswerCache
 from pipelines.search.config import SearchConfig
 from pipelines.search.following import Parts
 from pipelines.search.highlight import best_window, highlight
+from pipelines.search.judged_parents import stored_document
 from pipelines.search.parents import CHUNK_POOL, ParentResults, holds_chunks, parents_of
 from pipelines.search.pipeline import SearchPipeline
 from pipelines.search.query_variants import answer_variants
@@ -106,9 +107,7 @@ class ServedCollection:
     def document(self, doc_id: str, caller: Caller) -> Document | None:
         """Return a document that a caller sees; None when there is none with this id."""
         with self.pipeline.reading() as (stages, _):
-            store = stages.documents
-            found = store.get([doc_id])[0] if doc_id in store.alive([doc_id]) else None
-            return found if found is not None and caller.sees(found, stages.tenants) else None
+            return stored_document(stages.documents, doc_id, lambda part: caller.sees(part, stages.tenants))
 
     def count(self, caller: Caller) -> int:
         """Return the number of documents that a caller sees."""

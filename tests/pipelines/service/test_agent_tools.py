@@ -10,6 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from indexing.corpora.chunked import chunk_document
+from indexing.corpora.chunking import Chunking
+from indexing.documents import Document
+from pipelines.build.job import build_collection
 from pipelines.service.config import ServeConfig
 from pipelines.service.keys import add_key
 from service_tests import serving
@@ -143,3 +147,27 @@ def test_agents_need_a_key_where_keys_are_in_use(shared_collection, tmp_path):
         answered = httpx.post(f"{url}/mcp", json=message, headers={**headers, "Authorization": f"Bearer {key}"})
 
     assert (refused.status_code, foreign.status_code, answered.status_code) == (401, 403, 200)
+
+
+def test_a_document_in_chunks_is_read_and_explained_by_the_id_that_search_returns(tmp_path):
+    long = Document("guide", " ".join(f"Chapter {number} is about ovens." for number in range(40)) + " Bread bakes.")
+    short = Document("steel", "Steel melts in ovens.")
+    chunks = [chunk for document in (long, short) for chunk in chunk_document(document, Chunking(size=20))]
+    build_collection(chunks, tmp_path / "books", show_progress=False)
+    config = ServeConfig().with_collections([str(tmp_path / "books")])
+    with serving(config) as (server, _):
+        calls = (
+            ("search", {"query": "bread", "k": 2}),
+            ("get_document", {"doc_id": "guide", "max_chars": 8000}),
+            ("explain", {"query": "bread ovens", "doc_id": "guide"}),
+            ("explain", {"query": "melts", "doc_id": "guide"}),
+            ("get_document", {"doc_id": "nothing"}),
+        )
+        _, _, (found, text, why, absent, missing) = ask(f"{server}/mcp", *calls)
+        assert [hit["doc_id"] for hit in found.structured_content["hits"]] == ["guide"]
+        assert text.structured_content["text"] == long.text
+        assert httpx.get(f"{server}/v1/collections/books/documents/guide").json()["text"] == long.text
+        assert httpx.get(f"{server}/v1/collections/books/documents/steel").json()["text"] == short.text
+        assert why.structured_content["rank"] == why.structured_content["leg_ranks"]["bm25"] == 1
+        assert why.structured_content["explanation"]["legs"]["bm25"]["terms"]
+        assert not absent.structured_content["found"] and missing.is_error
