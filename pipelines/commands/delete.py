@@ -21,7 +21,10 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("directory", metavar="DIR", help="a collection built by `retrieve index`")
     selection = parser.add_mutually_exclusive_group(required=True)
     selection.add_argument(
-        "--ids", nargs="+", metavar="ID", help="document ids; - reads one per line from standard input"
+        "--ids",
+        nargs="+",
+        metavar="ID",
+        help="document ids; a document in chunks is deleted with all of them; - reads one per line from standard input",
     )
     selection.add_argument(
         "--where",
@@ -35,9 +38,12 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the subcommand and return its exit status."""
     from indexing.collection.writer import CollectionWriter
+    from pipelines.search.judged_parents import with_chunks
 
-    selection = {"ids": _ids(options.ids)} if options.ids else {"filter": _filter(options.where)}
+    selection: dict[str, Any] = {"ids": _ids(options.ids)} if options.ids else {"filter": _filter(options.where)}
     with CollectionWriter.open(options.directory) as collection:
+        if options.ids:
+            selection["ids"] = with_chunks(collection.documents, selection["ids"])
         deleted = collection.delete(**selection)
         if deleted:
             collection.commit(corpus={**collection.manifest.corpus, "fingerprint": None})

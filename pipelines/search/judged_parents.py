@@ -81,6 +81,21 @@ def known_parents(store: DocumentStore, ids: Sequence[str]) -> set[str]:
     return {first[chunk] for chunk, parent in store.parents(list(first)).items() if parent == first[chunk]}
 
 
+def with_chunks(store: DocumentStore, ids: Sequence[str]) -> list[str]:
+    """Return ids, with the ids of its chunks in place of a document that is stored in chunks only."""
+    stored = store.alive(list(ids))
+    parents = known_parents(store, [doc_id for doc_id in ids if doc_id not in stored])
+    found: list[str] = []
+    for doc_id in ids:
+        if doc_id in parents:
+            chunks = siblings(store.get([f"{doc_id}#0"])[0].metadata)
+            alive = store.alive(chunks)
+            found += [chunk for chunk in chunks if chunk in alive]
+        else:
+            found.append(doc_id)
+    return found
+
+
 def parent_contents(store: DocumentStore, doc_id: str) -> str:
     """Return the title and the text of a document that is stored, or reassembled from its chunks; else an empty text.
 

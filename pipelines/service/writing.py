@@ -13,6 +13,7 @@ from indexing.corpora.chunked import CHUNK, is_chunk, siblings
 from indexing.documents import Document
 from indexing.errors import InputError, RetrieveError, StorageError
 from pipelines.models import Models
+from pipelines.search.judged_parents import with_chunks
 from pipelines.search.tenants import with_tenant
 from pipelines.service.batcher import Batch
 from pipelines.service.callers import Caller
@@ -111,6 +112,8 @@ def _apply(writer: CollectionWriter, kind: str, write: Write, field: str | None)
             _check_own(writer, items, caller, field)
         writer.upsert(list(items))
         return len(items)
+    if not isinstance(items, Mapping):
+        items = with_chunks(writer.documents, list(items))
     if not caller.bound:
         return writer.delete(filter=items) if isinstance(items, Mapping) else writer.delete(list(items))
     return writer.delete(_own_ids(writer, items, caller, field))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from corpus_files import CORPUS, write_lines
+from indexing.collection.reader import Collection
 from indexing.documents import Document
 from pipelines import build_collection
 from pipelines.cli import main
@@ -322,3 +323,19 @@ def test_a_key_that_occurs_twice_in_an_option_is_refused(tmp_path, capsys, optio
     if option == "--filter":
         assert main(["delete", str(tmp_path / "c"), "--where", value]) == 1
         assert "occurs twice" in capsys.readouterr().err
+
+
+def test_a_document_in_chunks_is_deleted_with_all_of_them(tmp_path, capsys):
+    (tmp_path / "notes").mkdir()
+    for name in ("ovens", "steel"):
+        (tmp_path / "notes" / f"{name}.txt").write_text(f"A sentence about {name} and how they are made. " * 200)
+    assert main(["index", str(tmp_path / "notes"), "--to", str(tmp_path / "c"), "--no-dense", "--quiet"]) == 0
+    with Collection.open(tmp_path / "c") as collection:
+        ids = sorted(collection.documents.ids())
+    assert len([one for one in ids if one.startswith("ovens.txt#")]) > 1
+    capsys.readouterr()
+    assert main(["delete", str(tmp_path / "c"), "--ids", "ovens.txt", "nothing", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    with Collection.open(tmp_path / "c") as collection:
+        assert sorted(collection.documents.ids()) == [one for one in ids if one.startswith("steel")]
+    assert (found["documents"], found["not_found"]) == (len(ids) - found["deleted"], 1)

@@ -154,8 +154,9 @@ def test_a_document_in_chunks_is_read_and_explained_by_the_id_that_search_return
     short = Document("steel", "Steel melts in ovens.")
     chunks = [chunk for document in (long, short) for chunk in chunk_document(document, Chunking(size=20))]
     build_collection(chunks, tmp_path / "books", show_progress=False)
-    config = ServeConfig().with_collections([str(tmp_path / "books")])
+    config = ServeConfig(writable=True).with_collections([str(tmp_path / "books")])
     with serving(config) as (server, _):
+        books = f"{server}/v1/collections/books"
         calls = (
             ("search", {"query": "bread", "k": 2}),
             ("get_document", {"doc_id": "guide", "max_chars": 8000}),
@@ -166,8 +167,12 @@ def test_a_document_in_chunks_is_read_and_explained_by_the_id_that_search_return
         _, _, (found, text, why, absent, missing) = ask(f"{server}/mcp", *calls)
         assert [hit["doc_id"] for hit in found.structured_content["hits"]] == ["guide"]
         assert text.structured_content["text"] == long.text
-        assert httpx.get(f"{server}/v1/collections/books/documents/guide").json()["text"] == long.text
-        assert httpx.get(f"{server}/v1/collections/books/documents/steel").json()["text"] == short.text
+        assert httpx.get(f"{books}/documents/guide").json()["text"] == long.text
+        assert httpx.get(f"{books}/documents/steel").json()["text"] == short.text
         assert why.structured_content["rank"] == why.structured_content["leg_ranks"]["bm25"] == 1
         assert why.structured_content["explanation"]["legs"]["bm25"]["terms"]
         assert not absent.structured_content["found"] and missing.is_error
+        assert httpx.delete(f"{books}/documents/guide").is_success
+        assert httpx.get(f"{books}/documents/guide").status_code == 404
+        assert httpx.post(f"{books}/search", json={"query": "bread"}).json()["hits"] == []
+        assert httpx.get(f"{books}/documents/steel").is_success
