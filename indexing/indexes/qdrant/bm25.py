@@ -180,20 +180,21 @@ class QdrantBm25Index(QdrantIndex):
         mean = now.mean_length or 1.0
         weights, _ = document_weights(words, now.bm25, mean)
         more = [{WORDS: {"length": length, "mean": mean}} for length in lengths.tolist()]
-        known = self._search.count_ids(list(ids)) if now.documents else 0
+        documents, total = self._stored_words(ids) if now.documents else (0, 0)
         self._search.clear_counts()
         self._engine.upsert(PointBatch(list(ids), {self._search.name(SPARSE): weights}, values, more))
         self.words_settings = replace(
             now,
-            documents=now.documents + int((lengths > 0).sum()) - known,
-            words=now.words + int(lengths.sum()) - known * now.present_mean,
-            dead=now.dead + known,
+            documents=max(0, now.documents - documents) + int((lengths > 0).sum()),
+            words=max(0.0, now.words - total) + int(lengths.sum()),
+            dead=now.dead + documents,
             added=now.added + len(ids),
         )
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
         self._check_writable()
+        documents, total = (0, 0) if isinstance(ids, str) else self._stored_words(ids)
         if self._engine_name == "edge" and not isinstance(ids, str) and len(ids):
             # A deleted point counts in document frequencies until it is dropped, but not a point without words.
             known = [doc_id for doc_id, is_known in zip(ids, self._search.present(ids), strict=True) if is_known]
@@ -203,11 +204,20 @@ class QdrantBm25Index(QdrantIndex):
         if gone:
             self.words_settings = replace(
                 now,
-                documents=max(0, now.documents - gone),
-                words=max(0.0, now.words - gone * now.present_mean),
-                dead=now.dead + gone,
+                documents=max(0, now.documents - documents),
+                words=max(0.0, now.words - total),
+                dead=now.dead + documents,
             )
         return gone
+
+    def _stored_words(self, ids: Sequence[str]) -> tuple[int, int]:
+        """Return how many of these documents are stored with words, and the number of their words."""
+        distinct = list(dict.fromkeys(doc_id for doc_id in ids if isinstance(doc_id, str)))
+        lengths: list[int] = []
+        for start in range(0, len(distinct), _AT_ONCE):
+            points = self._engine.retrieve(list(map(point_id, distinct[start : start + _AT_ONCE])), [])
+            lengths += [point.payload[WORDS]["length"] for point in points]
+        return sum(length > 0 for length in lengths), sum(lengths)
 
     def engine_queries(self, queries: Sequence[str]) -> Any:
         """Return how often each word occurs in each query: CSR [queries, `COLUMNS`].

@@ -58,11 +58,13 @@ def test_scores_equal_lucenes_after_updates_deletes_and_optimize(pair):
     for index in (qdrant, lucene):
         index.upsert([f"d{number}" for number in range(40)], longer, [{}] * 40)
         assert index.delete([f"d{number}" for number in range(180, 200)]) == 20
-    notes = qdrant.words_settings.notes
-    assert "weighted for a mean length of" in notes[0] and "60 replaced or deleted documents" in notes[1]
+    notes, mean = qdrant.words_settings.notes, qdrant.words_settings.present_mean
+    gone = sum(bool(text) for number, text in enumerate(texts(200, 1)) if number < 40 or number >= 180)
+    assert "weighted for a mean length of" in notes[0] and f"{gone} replaced or deleted documents" in notes[1]
     for index in (qdrant, lucene):
         index.optimize()
     assert qdrant.words_settings.notes == []
+    assert qdrant.words_settings.mean_length == pytest.approx(mean)
     assert_same(qdrant, lucene, queries)
     assert qdrant.words_settings.mean_length == pytest.approx(lucene.words().totals["average_length"])
 
@@ -136,3 +138,19 @@ def test_weights_for_another_mean_length_are_those_of_the_text():
 
 def test_the_number_of_a_word_stays_the_same_for_ever():
     assert column("retrieval") == 251710281
+
+
+@pytest.mark.parametrize("engine", ["edge", "local"])
+def test_documents_and_words_are_those_that_are_stored_after_updates_and_deletes(tmp_path, engine):
+    """Also where documents have no words, or other numbers of words than the mean."""
+    with QdrantBm25Index.create_of_texts(tmp_path / "index", engine=engine) as index:
+        index.upsert(["a", "b", "c", "d"], ["oven bread salt flour yeast", "", "", "steel"])
+        assert (index.words_settings.documents, index.words_settings.words) == (2, 6)
+        index.upsert(["b", "c"], ["", "iron ore"])
+        assert (index.words_settings.documents, index.words_settings.words) == (3, 8)
+        index.upsert(["a"], [""])
+        assert (index.words_settings.documents, index.words_settings.words) == (2, 3)
+        index.delete(["a", "b", "d", "d", "unknown"])
+        assert (index.words_settings.documents, index.words_settings.words) == (1, 2)
+        index.optimize()
+        assert (index.words_settings.documents, index.words_settings.words) == (1, 2)
