@@ -102,7 +102,6 @@ class FolderPlace(Place):
 
     def stage(self, layout: Layout) -> tuple[QdrantEngine, Layout]:
         """Open or create the folder beside."""
-        self._recover()
         if self.path.exists() and any(self.path.iterdir()) and not (self.path / DEPLOYMENT).is_file():
             raise StorageError(f"{self.path} exists and is no deployed collection: choose another folder")
         for folder in (self.path, self._staging, hidden_sibling(self.path, "old")):
@@ -141,9 +140,10 @@ class FolderPlace(Place):
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the lock of the folder; raise a `StorageError` for one inside a collection."""
+        """Hold the lock of the folder and finish a killed switch; raise a `StorageError` inside a collection."""
         check_outside(self.path)
         with write_lock(self.path):
+            self._recover()
             yield
 
     def _recover(self) -> None:

@@ -268,6 +268,18 @@ def test_hidden_folders_of_others_beside_a_deployment_stay(collection, tmp_path,
     assert mine.exists()
 
 
+def test_following_finishes_a_switch_that_was_killed_between_its_renames(collection, tmp_path):
+    there = tmp_path / "there"
+    deploy(collection, there, legs=["bm25"], show_progress=False)
+    there.rename(tmp_path / ".there.old")
+    with CollectionWriter.open(collection, without=["dense", "sparse"]) as writer:
+        writer.delete(["d0"])
+    deploy(collection, there, follow=True, show_progress=False)
+    assert not (tmp_path / ".there.old").exists()
+    with DeployedCollection.open(there) as found:
+        assert len(found) == 29
+
+
 @pytest.mark.parametrize("address", ["localhost:6333", "qdrant.example.org:6333/books"])
 def test_an_address_without_a_scheme_is_no_folder(collection, tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
