@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from indexing.errors import RetrieveError
 from indexing.plurals import counted
+from pipelines.package_versions import package_version
 from pipelines.search.parents import parent_id
 from pipelines.search.results import SearchResult
 from pipelines.service.callers import EVERYONE, Caller
@@ -99,7 +100,11 @@ class Explained(BaseModel):
 def make_agent_server(service: Service, caller_of: CallerOf) -> MCPServer[Any]:
     """Return the MCP server of a service; every tool keeps to the documents of its caller."""
     server: MCPServer[Any] = MCPServer(
-        "retrieve", title="Document search", instructions=_instructions(service), log_level="WARNING"
+        "retrieve",
+        title="Document search",
+        instructions=_instructions(service),
+        version=package_version("retrieve-rerank") or "",
+        log_level="WARNING",
     )
 
     @server.tool(

@@ -10,6 +10,7 @@ from indexing.corpora.queries import read_qrels
 from indexing.disk import write_atomically
 from indexing.errors import InputError
 from indexing.inputs import local_path
+from indexing.permissions import check_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,16 @@ class Judgements:
     ----------
     path
         The qrels file; the queries are in ``NAME.queries.jsonl``.
+
+    Raises
+    ------
+    StorageError
+        When no file can be written there.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = local_path(path, "path")
+        check_output(self.path)
         self.queries = self.path.with_name(f"{self.path.stem}.queries.jsonl")
         self._lock = threading.Lock()
 

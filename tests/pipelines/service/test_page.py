@@ -11,6 +11,7 @@ import pytest
 from browser import CHROMIUM, browsing
 from indexing.corpora.queries import read_qrels
 from indexing.documents import Document
+from indexing.errors import StorageError
 from pipelines.build.job import build_collection
 from pipelines.service.config import ServeConfig
 from pipelines.service.judging import Judgements
@@ -167,6 +168,12 @@ def test_the_page_allows_its_own_script_only(served, tmp_path):
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_file_of_judgements_that_cannot_be_written_is_refused_at_the_start(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="is a file, so nothing can be written in it"):
+        Judgements(tmp_path / "file" / "qrels.tsv")
 
 
 def test_a_later_judgement_replaces_the_earlier_one(tmp_path):
