@@ -86,13 +86,16 @@ def _fed_forward(layer: PostNormLayer, hidden: Tensor, layout: Layout) -> Tensor
     inner, outer = layer.inner, layer.outer
     if not (isinstance(inner, Int8Linear) and isinstance(outer, Int8Linear) and inner.can_quantize(hidden)):
         return norm_of_sum(outer, layer.norm, activated(inner, layer.activation, hidden), hidden)
-    output, firsts = torch.empty_like(hidden), layout.places(0, PRECISE_FROM)
+    output = torch.empty_like(hidden)
     for start in range(0, len(hidden), ROWS_AT_ONCE):
         part = hidden[start : start + ROWS_AT_ONCE]
-        low, high = torch.searchsorted(firsts, torch.tensor([start, start + len(part)])).tolist()
-        precise = firsts[low:high] - start
-        inside = layer.activation(inner.product(part, precise))
-        output[start : start + len(part)] = layer.norm(outer.product(inside, precise).add_(part))
+        inside = layer.activation(inner.product(part))
+        output[start : start + len(part)] = layer.norm(outer.product(inside).add_(part))
+    firsts = layout.places(0, PRECISE_FROM)
+    if len(firsts):
+        rows, every = hidden[firsts], torch.arange(len(firsts))
+        inside = layer.activation(inner.product(rows, every))
+        output[firsts] = layer.norm(outer.product(inside, every).add_(rows))
     return output
 
 
