@@ -12,7 +12,7 @@ multiplies a query's words by their inverse document frequency. Two statistics d
 changes (`CHANGED`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -90,6 +90,16 @@ class WordSettings:
     def stored(self) -> dict[str, Any]:
         """The settings as plain values."""
         return {name: value for name, value in asdict(self).items() if name != "bm25"}
+
+    def without(self, lengths: Collection[int]) -> Self:
+        """Return the settings after documents of these lengths were replaced or deleted."""
+        documents = sum(length > 0 for length in lengths)
+        return replace(
+            self,
+            documents=max(0, self.documents - documents),
+            words=max(0.0, self.words - sum(lengths)),
+            dead=self.dead + documents,
+        )
 
     @property
     def present_mean(self) -> float:
@@ -180,44 +190,37 @@ class QdrantBm25Index(QdrantIndex):
         mean = now.mean_length or 1.0
         weights, _ = document_weights(words, now.bm25, mean)
         more = [{WORDS: {"length": length, "mean": mean}} for length in lengths.tolist()]
-        documents, total = self._stored_words(ids) if now.documents else (0, 0)
+        if now.documents:
+            now = now.without(self._stored_lengths(ids).values())
         self._search.clear_counts()
         self._engine.upsert(PointBatch(list(ids), {self._search.name(SPARSE): weights}, values, more))
         self.words_settings = replace(
             now,
-            documents=max(0, now.documents - documents) + int((lengths > 0).sum()),
-            words=max(0.0, now.words - total) + int(lengths.sum()),
-            dead=now.dead + documents,
+            documents=now.documents + int((lengths > 0).sum()),
+            words=now.words + int(lengths.sum()),
             added=now.added + len(ids),
         )
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove these ids, ignore unknown ones, and return how many existed."""
         self._check_writable()
-        documents, total = (0, 0) if isinstance(ids, str) else self._stored_words(ids)
-        if self._engine_name == "edge" and not isinstance(ids, str) and len(ids):
+        lengths = {} if isinstance(ids, str) else self._stored_lengths(ids)
+        if self._engine_name == "edge" and lengths:
             # A deleted point counts in document frequencies until it is dropped, but not a point without words.
-            known = [doc_id for doc_id, is_known in zip(ids, self._search.present(ids), strict=True) if is_known]
             empty = {WORDS: {"length": 0, "mean": 1.0}}
-            self._engine.store([Point(point_id(doc_id), {}, {DOC_ID: doc_id, **empty}) for doc_id in known])
-        gone, now = super().delete(ids), self.words_settings
-        if gone:
-            self.words_settings = replace(
-                now,
-                documents=max(0, now.documents - documents),
-                words=max(0.0, now.words - total),
-                dead=now.dead + documents,
-            )
+            self._engine.store([Point(point_id(doc_id), {}, {DOC_ID: doc_id, **empty}) for doc_id in lengths])
+        gone = super().delete(ids)
+        self.words_settings = self.words_settings.without(lengths.values())
         return gone
 
-    def _stored_words(self, ids: Sequence[str]) -> tuple[int, int]:
-        """Return how many of these documents are stored with words, and the number of their words."""
+    def _stored_lengths(self, ids: Sequence[str]) -> dict[str, int]:
+        """Return the number of words of those of these documents that are stored."""
         distinct = list(dict.fromkeys(doc_id for doc_id in ids if isinstance(doc_id, str)))
-        lengths: list[int] = []
+        found: dict[str, int] = {}
         for start in range(0, len(distinct), _AT_ONCE):
             points = self._engine.retrieve(list(map(point_id, distinct[start : start + _AT_ONCE])), [])
-            lengths += [point.payload[WORDS]["length"] for point in points]
-        return sum(length > 0 for length in lengths), sum(lengths)
+            found |= {point.payload[DOC_ID]: point.payload[WORDS]["length"] for point in points}
+        return found
 
     def engine_queries(self, queries: Sequence[str]) -> Any:
         """Return how often each word occurs in each query: CSR [queries, `COLUMNS`].
