@@ -86,16 +86,16 @@ def _fed_forward(layer: PostNormLayer, hidden: Tensor, layout: Layout) -> Tensor
     inner, outer = layer.inner, layer.outer
     if not (isinstance(inner, Int8Linear) and isinstance(outer, Int8Linear) and inner.can_quantize(hidden)):
         return norm_of_sum(outer, layer.norm, activated(inner, layer.activation, hidden), hidden)
-    output = torch.empty_like(hidden)
-    for start in range(0, len(hidden), ROWS_AT_ONCE):
-        part = hidden[start : start + ROWS_AT_ONCE]
-        inside = layer.activation(inner.product(part))
-        output[start : start + len(part)] = layer.norm(outer.product(inside).add_(part))
+
+    def fed(rows: Tensor, precise: Tensor | None = None) -> Tensor:
+        inside = layer.activation(inner.product(rows, precise))
+        output: Tensor = layer.norm(outer.product(inside, precise).add_(rows))
+        return output
+
+    output = torch.cat([fed(part) for part in hidden.split(ROWS_AT_ONCE)])
     firsts = layout.places(0, PRECISE_FROM)
     if len(firsts):
-        rows, every = hidden[firsts], torch.arange(len(firsts))
-        inside = layer.activation(inner.product(rows, every))
-        output[firsts] = layer.norm(outer.product(inside, every).add_(rows))
+        output[firsts] = fed(hidden[firsts], torch.arange(len(firsts)))
     return output
 
 
