@@ -319,7 +319,7 @@ class DocumentStore(SqliteFile):
         return count
 
     def begin_journal(self) -> None:
-        """Give the journal another random number, since sequence numbers name other writes than in the one before."""
+        """Draw a new random number for the journal, so that sequence numbers of an earlier one are recognised."""
         with self._transaction() as transaction:
             number = secrets.randbits(62) + 1
             transaction.execute("INSERT OR REPLACE INTO state VALUES ('journal', ?)", (number,))

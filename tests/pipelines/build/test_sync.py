@@ -375,7 +375,7 @@ class TestCommandLine:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
         options: list[str], message: str, update: list[str],
     ) -> None:  # fmt: skip
-        """An option without effect is refused by its name, even where there is nothing to read."""
+        """The error names the option that has no effect, also when the corpus is empty."""
         monkeypatch.chdir(tmp_path)
         write(tmp_path / "handbook/a.md", "text")
         command = ["index", "handbook", "--to", "index", "--quiet", "--no-dense"]

@@ -1,4 +1,4 @@
-"""What a first user meets: names of files, lines that say what to do next, Ctrl-C, records that are left out."""
+"""The first commands of a new user: file names, suggested next commands, Ctrl-C, and skipped records."""
 
 import importlib
 import json
